@@ -1,0 +1,31 @@
+# A thin door: makes .venv with uv in it, then calls sat or tox. Everything else is in pyproject.toml and tox.ini.
+PYTHON ?= python3
+OUT ?= runs/digits
+export UV_COMPILE_BYTECODE = 1
+export UV_CONSTRAINT = constraints.txt
+
+.PHONY: demo test bench-report clean
+
+demo: .venv/demo
+	.venv/bin/sat run examples/digits.toml --out $(OUT)
+
+test: .venv/dev
+	.venv/bin/tox run
+
+bench-report: .venv/dev
+	.venv/bin/tox run -e bench-report
+
+.venv/bin/uv:
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check uv
+
+.venv/demo: .venv/bin/uv pyproject.toml constraints.txt
+	.venv/bin/uv pip install --python .venv/bin/python --editable '.[torch,autoattack,data,report]'
+	touch $@
+
+.venv/dev: .venv/bin/uv pyproject.toml constraints.txt
+	.venv/bin/uv pip install --python .venv/bin/python tox tox-uv
+	touch $@
+
+clean:
+	rm -rf .venv .tox build *.egg-info

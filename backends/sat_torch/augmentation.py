@@ -1,0 +1,44 @@
+"""Augmentation on tensors; the draws and index maps are made by `sat_core.augmentation`."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sat_core.augmentation import BRIGHTNESS, CONTRAST, GREY, Augmentation, jitter_plan, move_map, rotation_map
+
+
+def augment(images: Tensor, augmentation: Augmentation, draws: np.ndarray | None) -> Tensor:
+    """Crop, flip, jitter, rotate float images `(n, c, h, w)` in [0, 1] as `draws` say."""
+    if draws is None:
+        return images
+    h, w = images.shape[2:]
+    images = _gather(images, move_map(augmentation, draws, h, w))
+    jitter = jitter_plan(augmentation, draws)
+    if jitter is not None:
+        factors = torch.from_numpy(jitter.factors).to(images)
+        order = torch.from_numpy(jitter.order).to(images.device)
+        for place in range(order.shape[1]):
+            images = _jitter(images, factors, order[:, place])
+    rotation = rotation_map(augmentation, draws, h, w)
+    return images if rotation is None else _gather(images, rotation)
+
+
+def _gather(images: Tensor, source: np.ndarray) -> Tensor:
+    n, c, h, w = images.shape
+    padded = torch.nn.functional.pad(images.reshape(n, c, h * w), (0, 1))
+    index = torch.from_numpy(source).to(images.device).reshape(n, 1, h * w).expand(n, c, h * w)
+    return padded.gather(2, index).reshape(n, c, h, w)
+
+
+def _jitter(images: Tensor, factors: Tensor, operation: Tensor) -> Tensor:
+    """One operation per image, chosen by `operation` `(n,)`: x·f + d·(1 - f) with d black, the mean grey, or grey."""
+    f = factors.gather(1, operation[:, None])[:, :, None, None]
+    grey = images
+    if images.shape[1] == 3:
+        grey = torch.einsum("nchw,c->nhw", images, torch.tensor(GREY).to(images))[:, None]
+    which = operation[:, None, None, None]
+    dull = torch.where(which == CONTRAST, grey.mean(dim=(2, 3), keepdim=True), grey)
+    dull = torch.where(which == BRIGHTNESS, torch.zeros_like(dull), dull)
+    return (images * f + dull * (1 - f)).clamp(0, 1)

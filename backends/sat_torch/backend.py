@@ -1,0 +1,106 @@
+"""The PyTorch backend."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, final
+
+import torch
+from torch import nn
+
+from sat_core.backend import Backend, Classifier, Trainer, user_factory
+from sat_core.data import Examples
+from sat_core.errors import SpecError
+from sat_core.initialisation import initial_state
+from sat_core.registry import nearest
+from sat_core.spec import AttackSpec, TrainingSpec
+from sat_torch.classifier import TorchClassifier
+from sat_torch.models import MODELS
+from sat_torch.trainer import TorchTrainer
+
+
+@final
+class TorchBackend(Backend):
+    """See `sat_core.backend.Backend`. device: ``cpu``, ``cuda`` or ``cuda:N``."""
+
+    name = "torch"
+
+    def __init__(self, device: str = "cpu") -> None:
+        try:
+            self._device = torch.device(device)
+        except RuntimeError as error:
+            raise SpecError(f"device: expected cpu, cuda or cuda:N, got {device!r}") from error
+        if self._device.type == "cuda" and not torch.cuda.is_available():
+            raise SpecError(f"device: {device!r} was asked for, and PyTorch sees no CUDA GPU; take --device cpu")
+        self.device = device
+
+    def models(self) -> tuple[str, ...]:
+        return tuple(MODELS)
+
+    def build(
+        self,
+        model: str,
+        *,
+        classes: int,
+        image_shape: tuple[int, int, int],
+        mean: tuple[float, ...] = (),
+        std: tuple[float, ...] = (),
+        seed: int = 0,
+    ) -> TorchClassifier:
+        about: dict[str, Any] = {"classes": classes, "image_shape": image_shape, "mean": mean, "std": std}
+        if ":" in model:
+            factory = user_factory(model)
+            with torch.random.fork_rng():
+                torch.manual_seed(seed)
+                native = factory(classes=classes, image_shape=image_shape)
+            return self.wrap(native, **about)
+        if model not in MODELS:
+            raise SpecError(
+                f"model.name: unknown model {model!r}{nearest(model, MODELS)}\n"
+                f"expected one of {', '.join(MODELS)}, or package.module:factory"
+            )
+        with torch.random.fork_rng(devices=[]):
+            native = MODELS[model](classes, image_shape)
+        classifier = TorchClassifier(native.eval(), self._device, **about, description={"model": model, **about})
+        classifier.load_state(initial_state(classifier.state(), seed))
+        return classifier
+
+    def wrap(
+        self,
+        model: Any,
+        *,
+        classes: int,
+        image_shape: tuple[int, int, int],
+        mean: tuple[float, ...] = (),
+        std: tuple[float, ...] = (),
+    ) -> TorchClassifier:
+        if not isinstance(model, nn.Module):
+            raise SpecError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
+        return TorchClassifier(model, self._device, classes=classes, image_shape=image_shape, mean=mean, std=std)
+
+    def trainer(self, classifier: Classifier, data: Examples, training: TrainingSpec, attack: AttackSpec) -> Trainer:
+        if not isinstance(classifier, TorchClassifier):
+            raise SpecError(f"trainer: expected a classifier of this backend, got {type(classifier).__name__}")
+        return TorchTrainer(classifier, data, training, attack)
+
+    def versions(self) -> dict[str, str]:
+        cuda = {"cuda": str(torch.version.cuda)} if self._device.type == "cuda" else {}
+        return {"torch": torch.__version__, **cuda}
+
+    @contextmanager
+    def session(self, training: TrainingSpec) -> Iterator[None]:
+        threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+        benchmark = torch.backends.cudnn.benchmark
+        if training.deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        try:
+            torch.set_num_threads(training.threads)
+            torch.use_deterministic_algorithms(strict or training.deterministic)
+            torch.backends.cudnn.benchmark = not training.deterministic
+            yield
+        finally:
+            torch.set_num_threads(threads)
+            torch.use_deterministic_algorithms(strict)
+            torch.backends.cudnn.benchmark = benchmark

@@ -1,0 +1,161 @@
+"""A `torch.nn.Module` as a `Classifier`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sat_core.backend import Classifier, State
+from sat_core.checkpoint import check_state
+from sat_core.data import as_float, check_images, check_labels
+from sat_core.errors import SpecError
+from sat_core.reference.attacks import takes_start
+from sat_core.spec import AttackSpec
+from sat_torch import attacks
+from sat_torch.modes import Evaluated, frozen
+
+_CHUNK = 512
+"""Images per forward of calls that take any number of them."""
+_COUNTER = "num_batches_tracked"
+
+
+class Normalised(nn.Module):
+    """A network on [0, 1] images: subtracts `mean` and divides by `std` per channel first, if there are any."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, inner: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.inner = inner
+        self.has_statistics = bool(mean)
+        self.register_buffer("mean", torch.tensor(mean).reshape(-1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).reshape(-1, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits of images `(n, c, h, w)` in [0, 1]."""
+        return self.inner((images - self.mean) / self.std if self.has_statistics else images)
+
+
+@final
+class TorchClassifier(Classifier):
+    """See `sat_core.backend.Classifier`. `module` takes tensors `(n, c, h, w)` in [0, 1]; `native` is inside it."""
+
+    def __init__(
+        self,
+        native: nn.Module,
+        device: torch.device,
+        *,
+        classes: int,
+        image_shape: tuple[int, int, int],
+        mean: tuple[float, ...] = (),
+        std: tuple[float, ...] = (),
+        description: Mapping[str, Any] | None = None,
+    ) -> None:
+        if len(mean) != len(std) or len(mean) not in (0, image_shape[2]):
+            raise SpecError(f"mean, std: expected none or one per channel ({image_shape[2]}), got {mean} and {std}")
+        self.native = native
+        self.module = Normalised(native, mean, std).to(device)
+        self.device = device
+        self.classes = classes
+        self.image_shape = image_shape
+        self.description = description or {}
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the weights: float32, or float64 in a float64 training."""
+        return next((p.dtype for p in self.module.parameters() if p.is_floating_point()), torch.float32)
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        return self._over(self.module, images)
+
+    def features(self, images: np.ndarray) -> np.ndarray:
+        heads = [m for m in self.native.modules() if isinstance(m, nn.Linear)]
+        if not heads:
+            raise SpecError("features: expected a model that ends in a torch.nn.Linear, found none")
+        caught: list[Tensor] = []
+        hook = heads[-1].register_forward_pre_hook(lambda _module, inputs: caught.append(inputs[0]))
+
+        def forward(x: Tensor) -> Tensor:
+            self.module(x)
+            return caught.pop()
+
+        try:
+            return self._over(forward, images)
+        finally:
+            hook.remove()
+
+    def perturb(
+        self, images: np.ndarray, labels: np.ndarray, attack: AttackSpec, rng: np.random.Generator | None = None
+    ) -> np.ndarray:
+        images = as_float(check_images(images))
+        start = takes_start(attack, images, rng)
+        parts = [np.empty((0, *images.shape[1:]), np.float32)]
+        with frozen(self.module):
+            for i in range(0, len(images), _CHUNK):
+                x, y = self._tensors(images[i : i + _CHUNK], labels[i : i + _CHUNK])
+                noise = None if start is None else self._image_tensor(start[i : i + _CHUNK])
+                parts.append(to_numpy_images(attacks.pgd(self.module, x, y, attack, noise)))
+        return np.concatenate(parts)
+
+    def loss_gradient(
+        self, images: np.ndarray, labels: np.ndarray, loss: str = "ce", targets: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        x, y = self._tensors(check_images(images), labels)
+        t = None if targets is None else torch.from_numpy(check_labels(targets, self.classes)).to(self.device)
+        with frozen(self.module):
+            logits, losses, gradient = attacks.loss_gradient(self.module, x, y, loss, t)
+        return to_numpy(logits), to_numpy(losses), to_numpy_images(gradient)
+
+    def input_vjp(self, images: np.ndarray, cotangent: np.ndarray) -> np.ndarray:
+        x = self._image_tensor(as_float(check_images(images))).requires_grad_()
+        with frozen(self.module), torch.enable_grad():
+            (gradient,) = torch.autograd.grad(self.module(x), x, torch.from_numpy(cotangent).to(x))
+        return to_numpy_images(gradient)
+
+    def as_torch_module(self) -> nn.Module:
+        return Evaluated(self.module)
+
+    def state(self) -> State:
+        return {name: to_numpy(value).copy() for name, value in self._tensors_by_name().items()}
+
+    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
+        own = self._tensors_by_name()
+        check_state({name: np.empty(v.shape) for name, v in own.items()}, state, "model")
+        with torch.no_grad():
+            for name, value in own.items():
+                value.copy_(torch.from_numpy(np.array(state[name])))
+
+    def _tensors_by_name(self) -> dict[str, Tensor]:
+        """Parameters and buffers, but for BatchNorm's counter, which our models never use (fixed momentum)."""
+        named = self.native.state_dict()
+        return {k: v for k, v in named.items() if not (self.description and k.endswith(_COUNTER))}
+
+    def _over(self, forward: Callable[[Tensor], Tensor], images: np.ndarray) -> np.ndarray:
+        images = check_images(images)
+        with frozen(self.module), torch.no_grad():
+            chunks = (
+                self._image_tensor(as_float(images[i : i + _CHUNK])) for i in range(0, max(len(images), 1), _CHUNK)
+            )
+            return np.concatenate([to_numpy(forward(chunk).float()) for chunk in chunks])
+
+    def _tensors(self, images: np.ndarray, labels: np.ndarray) -> tuple[Tensor, Tensor]:
+        y = torch.from_numpy(check_labels(labels, self.classes)).to(self.device)
+        return self._image_tensor(as_float(images)), y
+
+    def _image_tensor(self, images: np.ndarray) -> Tensor:
+        return torch.from_numpy(images.transpose(0, 3, 1, 2).copy()).to(self.device, self.dtype)
+
+
+def to_numpy(tensor: Tensor) -> np.ndarray:
+    """A tensor's values on the CPU."""
+    return tensor.detach().cpu().numpy()
+
+
+def to_numpy_images(tensor: Tensor) -> np.ndarray:
+    """`(n, c, h, w)` to float32 `(n, h, w, c)`, contiguous."""
+    return np.ascontiguousarray(to_numpy(tensor.float()).transpose(0, 2, 3, 1))

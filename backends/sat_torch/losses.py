@@ -1,0 +1,39 @@
+"""Losses on tensors; see `sat_core.reference.losses` for the definitions."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from sat_core.errors import SpecError
+
+_TINY = 1e-12
+
+
+def attack_loss(logits: Tensor, labels: Tensor, loss: str = "ce", targets: Tensor | None = None) -> Tensor:
+    """Per-example losses `(n,)` to be maximised: ce, dlr, targeted-dlr or logit-difference."""
+    if loss == "ce":
+        return functional.cross_entropy(logits, labels, reduction="none")
+    own = logits.gather(1, labels[:, None]).squeeze(1)
+    if targets is None:
+        other = logits.scatter(1, labels[:, None], -torch.inf).amax(1)
+    else:
+        other = logits.gather(1, targets[:, None]).squeeze(1)
+    if loss == "logit-difference":
+        return other - own
+    need = {"dlr": 3, "targeted-dlr": 4}.get(loss)
+    if need is None or logits.shape[1] < need:
+        raise SpecError(
+            f"loss: expected ce, dlr (3 logits), targeted-dlr (4) or logit-difference, "
+            f"got {loss!r} with {logits.shape[1]} logits"
+        )
+    top = logits.topk(need, dim=1).values
+    scale = top[:, 0] - (top[:, 2] if loss == "dlr" else (top[:, 2] + top[:, 3]) / 2)
+    return (other - own) / (scale + _TINY)
+
+
+def weighted_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    """Σ w·ℓ / Σ w over the batch, with ℓ the cross-entropy."""
+    losses = functional.cross_entropy(logits, labels, reduction="none")
+    return (weights * losses).sum() / weights.sum()

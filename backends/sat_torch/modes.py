@@ -1,0 +1,43 @@
+"""Running a module without changing it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import nn
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode and no gradients for weights inside; every layer's mode and every weight's flag as before after.
+
+    BatchNorm uses its running statistics, and autograd keeps nothing that only weight gradients would need.
+    """
+    training = [m for m in module.modules() if m.training]
+    learning = [p for p in module.parameters() if p.requires_grad]
+    try:
+        for layer in training:
+            layer.training = False
+        for parameter in learning:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for layer in training:
+            layer.training = True
+        for parameter in learning:
+            parameter.requires_grad_(True)
+
+
+class Evaluated(nn.Module):
+    """A module that runs frozen, whatever the mode of the one inside."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        self.training = False
+
+    def forward(self, images):  # type: ignore[no-untyped-def]
+        """Logits of `images`, in float32."""
+        with frozen(self.module):
+            return self.module(images).float()

@@ -1,0 +1,84 @@
+"""The SAT step as a building block, for people with a training loop and a DataLoader of their own."""
+
+from __future__ import annotations
+
+from typing import Any, final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from sat_core.errors import DataError, SpecError
+from sat_core.spec import AttackSpec
+from sat_core.splits import Split
+from sat_core.threat import THREAT_MODELS
+from sat_torch.attacks import attack_members
+from sat_torch.losses import weighted_loss
+from sat_torch.modes import frozen
+
+
+@final
+class SubsetAdversarialStep:
+    """Makes adversarial examples for members of A in a batch, and weighs the loss.
+
+    model: images `(n, c, h, w)` in [0, 1] to logits, normalising inside. The attack runs in evaluation mode and leaves
+    modes, weights and gradients as they were. rng: draws the random start, if the attack has one.
+    """
+
+    def __init__(
+        self, model: nn.Module, split: Split, attack: AttackSpec, rng: np.random.Generator | None = None
+    ) -> None:
+        if attack.random_start and rng is None:
+            raise SpecError("the attack has a random start; pass rng=numpy.random.default_rng(seed)")
+        self.model, self.split, self.attack, self.rng = model, split, attack, rng
+        self._checked = False
+
+    def __call__(self, images: Tensor, labels: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+        """The mixed batch and its loss Σ w·ℓ / Σ w, ready for `backward`; the forward runs in the model's own mode."""
+        mixed = self.mix(images, labels, index)
+        return mixed, self.loss(self.model(mixed), labels, index)
+
+    def mix(self, images: Tensor, labels: Tensor, index: Tensor) -> Tensor:
+        """`images` with adversarial examples in place of the members of A; index: int64 `(n,)`, example numbers."""
+        self._check(images)
+        members = np.flatnonzero(self.split.members[index.cpu().numpy()])
+        start = None
+        if self.attack.random_start and len(members) and self.rng is not None:
+            n, (c, h, w) = len(members), images.shape[1:]
+            noise = THREAT_MODELS.get(self.attack.norm).random_start(self.rng, (n, h, w, c), self.attack.eps)
+            start = torch.from_numpy(noise.transpose(0, 3, 1, 2).copy()).to(images)
+        with frozen(self.model):
+            places = torch.from_numpy(members).to(images.device)
+            return attack_members(self.model, images, labels, places, self.attack, start)
+
+    def loss(self, logits: Tensor, labels: Tensor, index: Tensor) -> Tensor:
+        """Σ w·ℓ / Σ w over the batch, with the weights of the split."""
+        weights = torch.from_numpy(self.split.example_weights(index.cpu().numpy()))
+        return weighted_loss(logits, labels, weights.to(logits))
+
+    def _check(self, images: Tensor) -> None:
+        """On the first batch only: a check of every batch would stall a GPU."""
+        if not self._checked:
+            low, high = float(images.min()), float(images.max())
+            if not (low >= 0 and high <= 1):
+                raise DataError(
+                    f"images: expected pixels in [0, 1], got [{low:.4g}, {high:.4g}]\n"
+                    "normalise inside the model, not before"
+                )
+            self._checked = True
+
+
+@final
+class WithIndex(Dataset[Any]):
+    """A data set whose items carry their number last: (image, label, index)."""
+
+    def __init__(self, dataset: Dataset[Any]) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)  # type: ignore[arg-type]
+
+    def __getitem__(self, index: int) -> tuple[Any, ...]:
+        """The item at `index`, followed by `index`."""
+        return (*self.dataset[index], index)

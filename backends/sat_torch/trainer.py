@@ -1,0 +1,134 @@
+"""The training step in PyTorch, on data that lies on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sat_core.augmentation import AUGMENTATIONS
+from sat_core.backend import OnBatch, State, StepResult, Trainer
+from sat_core.batches import BatchPlan
+from sat_core.checkpoint import check_state
+from sat_core.data import Examples
+from sat_core.spec import AttackSpec, TrainingSpec
+from sat_torch.attacks import Forward, attack_members
+from sat_torch.augmentation import augment
+from sat_torch.classifier import TorchClassifier, to_numpy
+from sat_torch.losses import weighted_loss
+from sat_torch.modes import frozen
+
+HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_FP16_SCALE = 1024.0
+_SCALER = ("scale", "growth_tracker")
+
+
+@final
+class TorchTrainer(Trainer):
+    """See `sat_core.backend.Trainer`."""
+
+    def __init__(self, classifier: TorchClassifier, data: Examples, training: TrainingSpec, attack: AttackSpec) -> None:
+        device, module = classifier.device, classifier.module
+        if training.precision == "float64":
+            module.double()
+        if training.channels_last:
+            module.to(memory_format=torch.channels_last)
+        self._classifier, self._training, self._attack = classifier, training, attack
+        self._forward = _in_precision(torch.compile(module) if training.compile else module, training, device)
+        self._images = torch.from_numpy(np.ascontiguousarray(data.images.transpose(0, 3, 1, 2))).to(device)
+        self._labels = torch.from_numpy(data.labels).to(device)
+        self._names = [name for name, p in classifier.native.named_parameters() if p.requires_grad]
+        self._optimizer = _optimizer([p for p in classifier.native.parameters() if p.requires_grad], training)
+        self._scaler = torch.amp.GradScaler(device.type, enabled=training.precision == "fp16")
+
+    def run(self, batches: Iterable[BatchPlan], on_batch: OnBatch) -> None:
+        for plan in batches:
+            loss, logits = self._step(plan)
+            on_batch(plan, StepResult(loss.item, lambda logits=logits: to_numpy(logits.float())))  # type: ignore[misc]
+
+    def _step(self, plan: BatchPlan) -> tuple[Tensor, Tensor]:
+        device, module = self._classifier.device, self._classifier.module
+        images, labels = self._batch(plan)
+        members = torch.from_numpy(np.flatnonzero(plan.members)).to(device)
+        start = None
+        if plan.start is not None:
+            start = torch.from_numpy(plan.start.transpose(0, 3, 1, 2).copy()).to(images)
+        with frozen(module):
+            images = attack_members(
+                self._forward,
+                images,
+                labels,
+                members,
+                self._attack,
+                start,
+                pad_to=max(1, len(plan.index) // 16) if self._training.compile else 1,
+                gradient_scale=_FP16_SCALE if self._training.precision == "fp16" else 1.0,
+            )
+        for group in self._optimizer.param_groups:
+            group["lr"] = plan.lr
+        self._optimizer.zero_grad(set_to_none=True)
+        module.train()
+        logits = self._forward(images).to(images.dtype)
+        loss = weighted_loss(logits, labels, torch.from_numpy(plan.weights).to(images))
+        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        module.eval()
+        return loss.detach(), logits.detach()
+
+    def _batch(self, plan: BatchPlan) -> tuple[Tensor, Tensor]:
+        index = torch.from_numpy(plan.index).to(self._classifier.device)
+        images = self._images[index]
+        images = images.to(self._classifier.dtype) / 255 if images.dtype == torch.uint8 else images
+        images = augment(images.to(self._classifier.dtype), AUGMENTATIONS.get(self._training.augmentation), plan.draws)
+        if self._training.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        return images, self._labels[index]
+
+    def state(self) -> State:
+        own = self._optimizer.state_dict()["state"]
+        state = {
+            f"{self._names[i]}.{k}": to_numpy(v).copy()
+            for i, kept in own.items()
+            for k, v in kept.items()
+            if v is not None
+        }
+        scaler = self._scaler.state_dict()
+        return state | {f"scaler.{k}": np.array(float(scaler[k])) for k in _SCALER if k in scaler}
+
+    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
+        kept: dict[int, dict[str, Tensor]] = {}
+        parameters = dict(zip(self._names, self._optimizer.param_groups[0]["params"], strict=True))
+        for key, value in state.items():
+            name, _, leaf = key.rpartition(".")
+            if name == "scaler":
+                continue
+            if name not in parameters or value.shape not in ((), tuple(parameters[name].shape)):
+                check_state({n: to_numpy(p) for n, p in parameters.items()}, {name: value}, "optimiser")
+            kept.setdefault(self._names.index(name), {})[leaf] = torch.from_numpy(np.array(value))
+        self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": kept})
+        scaler = self._scaler.state_dict()
+        if scaler:
+            scaler |= {"scale": float(state["scaler.scale"]), "growth_tracker": int(state["scaler.growth_tracker"])}
+            self._scaler.load_state_dict(scaler)
+
+
+def _in_precision(module: Forward, training: TrainingSpec, device: torch.device) -> Forward:
+    half = HALF.get(training.precision)
+    if half is None:
+        return module
+
+    def forward(x: Tensor) -> Tensor:
+        with torch.autocast(device.type, half):
+            return module(x)
+
+    return forward
+
+
+def _optimizer(parameters: list[torch.nn.Parameter], t: TrainingSpec) -> torch.optim.Optimizer:
+    if t.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, t.lr, weight_decay=t.weight_decay)
+    return torch.optim.SGD(parameters, t.lr, momentum=t.momentum, nesterov=t.nesterov, weight_decay=t.weight_decay)

@@ -1,0 +1,62 @@
+"""The 1,797 handwritten digits of 8 x 8 pixels that come with scikit-learn, in one fixed split."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sat_core.data import DataSet, Examples
+from sat_core.errors import DataError, NotInstalledError
+
+VALIDATION = 360
+"""Images for validation; the other 1,437 are for training."""
+SEED = 0
+MEAN, STD = (0.3053,), (0.3759,)
+"""Of the training images, in units of [0, 1] pixels."""
+
+
+def load(argument: str = "") -> DataSet:
+    """1,437 training and 360 validation images, float32 `(n, 8, 8, 1)` in [0, 1] (sixteenths), ten classes.
+
+    `argument` has to be empty. Raises NotInstalledError without scikit-learn.
+    """
+    if argument:
+        raise DataError(f"data set 'digits': expected nothing after its name, got {argument!r}")
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise NotInstalledError("data set 'digits' needs scikit-learn: pip install 'sat-core[data]'") from error
+    digits = load_digits()
+    images = (digits.images[..., None] / 16).astype(np.float32)
+    labels = digits.target.astype(np.int64)
+    validation = validation_mask(labels, VALIDATION)
+    return DataSet(
+        name="digits",
+        train=Examples(images[~validation], labels[~validation], 10, "digits: train"),
+        test=Examples(images[validation], labels[validation], 10, "digits: test"),
+        class_names=tuple("0123456789"),
+        mean=MEAN,
+        std=STD,
+        licence="CC BY 4.0",
+        citation=(
+            "E. Alpaydin and C. Kaynak (1998). Optical Recognition of Handwritten Digits [data set]. "
+            "UCI Machine Learning Repository. https://doi.org/10.24432/C50P49"
+        ),
+    )
+
+
+def validation_mask(labels: np.ndarray, size: int) -> np.ndarray:
+    """`(n,)` bool, True for `size` examples, each class in proportion (largest remainder, ties to the lower class).
+
+    Which ones is a function of `labels` and the seed alone: numpy keeps the raw output of its bit generators the
+    same for ever, unlike what its generators and scikit-learn's splitters draw with it.
+    """
+    counts = np.bincount(labels)
+    shares = counts * size // len(labels)
+    remainders = counts * size % len(labels)
+    shares[np.argsort(-remainders, kind="stable")[: size - shares.sum()]] += 1
+    keys = np.random.PCG64(SEED).random_raw(len(labels))
+    mask = np.zeros(len(labels), dtype=bool)
+    for label, share in enumerate(shares):
+        members = np.flatnonzero(labels == label)
+        mask[members[np.argsort(keys[members], kind="stable")[:share]]] = True
+    return mask

@@ -1,0 +1,1 @@
+"""AutoAttack, figures, tables and the `sat` command. Imports no backend by name."""

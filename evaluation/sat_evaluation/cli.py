@@ -1,0 +1,128 @@
+"""The `sat` command. It reads arguments and prints; everything else is in modules that load on first use."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from sat_core.errors import EXIT_CONTINUE, Interrupted, SatError
+
+if TYPE_CHECKING:
+    from sat_core.study import Study
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit status 0: done; 2: refused or failed, one to three lines say why; 75: saved and stopped, run again."""
+    arguments = parser().parse_args(argv)
+    try:
+        return int(arguments.run(arguments))
+    except Interrupted as error:
+        _complain(error)
+        return EXIT_CONTINUE
+    except SatError as error:
+        if arguments.debug:
+            raise
+        _complain(error)
+        return 2
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if arguments.debug:
+            raise
+        _complain(f"unexpected {type(error).__name__}: {str(error)[:300]}\nthis is a defect; --debug shows where")
+        return 1
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of every command."""
+    top = argparse.ArgumentParser(prog="sat", description="Subset Adversarial Training: robustness for less.")
+    top.add_argument("--version", action="version", version=_version())
+    top.add_argument("--debug", action="store_true", help="show tracebacks")
+    commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    run = commands.add_parser("run", help="run a study: rank, split, train, evaluate, summarise", description=_RUN)
+    run.add_argument("study", help="study file (TOML)")
+    run.add_argument("--out", required=True, help="folder for the results; the same command goes on where it stopped")
+    run.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="override a key")
+    run.add_argument("--jobs", type=int, help="arms at a time (default: as many as there are cores; 1 on a GPU)")
+    run.add_argument("--save-every", type=float, default=20.0, metavar="S", help="seconds between saves (default 20)")
+    run.add_argument("--dry-run", action="store_true", help="print the arms and stop")
+    run.set_defaults(run=_run)
+    evaluate = commands.add_parser("evaluate", help="AutoAttack on a checkpoint", description=_EVALUATE)
+    evaluate.add_argument("checkpoint", help="checkpoint-best of an arm, with or without .safetensors")
+    evaluate.add_argument("--data", required=True, help="digits, npz:PATH, folder:PATH; its test part is attacked")
+    evaluate.add_argument("--attacks", default="standard", help="standard, plus, or names with commas")
+    evaluate.add_argument("--norm", help="L2 or Linf (default: as in training)")
+    evaluate.add_argument("--eps", nargs="+", default=[], metavar="E", help="one or more, as 0.5 or 8/255")
+    evaluate.add_argument("--examples", type=int, help="how many, from the start (default: all)")
+    evaluate.add_argument("--batch-size", type=int, default=250, help="of the attack; part of the result (default 250)")
+    evaluate.add_argument("--model", help="package.module:factory, for a checkpoint of your own model")
+    evaluate.add_argument("--threads", type=int, default=1, help="of the CPU (default 1)")
+    evaluate.add_argument("--out", help="folder for per-example results (default: evaluate, beside the checkpoint)")
+    evaluate.set_defaults(run=_evaluate)
+    for command in (run, evaluate):
+        command.add_argument("--backend", default="torch", help="torch, or what is installed (default torch)")
+        command.add_argument("--device", default="cpu", help="cpu, cuda, cuda:N (default cpu)")
+        command.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks")
+    return top
+
+
+_RUN = "Run every arm of a study; results, plots and checkpoints go to --out."
+_EVALUATE = "AutoAttack on a checkpoint, for one or more ε; per-example results go to --out."
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from sat_core.errors import SpecError
+    from sat_core.study import Study, parse_setting
+
+    study = Study.load(arguments.study)
+    for text in arguments.settings:
+        study = study.set(*parse_setting(text))
+    if arguments.jobs is not None and arguments.jobs < 1:
+        raise SpecError(f"--jobs: expected an integer >= 1, got {arguments.jobs}")
+    if not arguments.save_every >= 0:
+        raise SpecError(f"--save-every: expected seconds >= 0, got {arguments.save_every}")
+    if arguments.dry_run:
+        _print_arms(study)
+        return 0
+    from sat_evaluation.study import report, run_study
+
+    results = run_study(
+        study,
+        arguments.out,
+        backend=arguments.backend,
+        device=arguments.device,
+        jobs=arguments.jobs,
+        save_every=arguments.save_every,
+    )
+    report(results, arguments.out)
+    return 0
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from sat_evaluation.evaluate import evaluate_checkpoint
+
+    evaluate_checkpoint(arguments)
+    return 0
+
+
+def _print_arms(study: Study) -> None:
+    print(study.dumps())
+    print("\n".join([f"# {len(study.arms)} arms:", *(f"# {arm.name}" for arm in study.arms)]))
+
+
+def _version() -> str:
+    import sat_core
+
+    return f"sat-core {sat_core.__version__}"
+
+
+def _complain(error: object) -> None:
+    print(f"sat: {error}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

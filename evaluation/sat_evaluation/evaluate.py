@@ -1,0 +1,137 @@
+"""`sat evaluate`: AutoAttack on a checkpoint, for one or more ε."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from sat_core import checkpoint, files
+from sat_core.backend import Backend, Classifier, get_backend
+from sat_core.data import DataSet, get_dataset
+from sat_core.errors import SpecError
+from sat_core.evaluation import Evaluation, accuracies
+from sat_core.protocols import ATTACK_SETS
+from sat_core.spec import AttackSpec, EvaluationSpec, TrainingSpec
+
+
+def evaluate_checkpoint(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Attack the validation part of a data set, print the table, and leave flags and scores for each ε.
+
+    `arguments` are those of the command line; returns the content of the JSON files. Raises SatError.
+    """
+    path = checkpoint.find(arguments.checkpoint)
+    about = checkpoint.read(path).about
+    data = get_dataset(arguments.data)
+    backend = get_backend(arguments.backend, arguments.device)
+    classifier = _load(backend, path, data, arguments.model)
+    norm = arguments.norm or about.get("attack", {}).get("norm")
+    radii = arguments.eps or [about.get("attack", {}).get("eps")]
+    if norm is None or None in radii:
+        raise SpecError(f"{path}: does not say its threat model; give --norm and --eps")
+    threats = [AttackSpec(norm=norm, eps=eps) for eps in radii]
+    suite = arguments.attacks
+    attacks = EvaluationSpec(attacks=suite if suite in ATTACK_SETS else tuple(suite.split(","))).attacks
+    index = _examples(arguments.examples, len(data.test))
+    out = Path(arguments.out) if arguments.out else path.parent / "evaluate"
+    results = []
+    with files.locked(out), backend.session(TrainingSpec(epochs=1, threads=arguments.threads)):
+        files.sweep(out)
+        for threat in threats:
+            stem = re.sub("[^A-Za-z0-9.-]+", "-", f"{data.name}-{norm}-{threat.eps:g}-{suite}-{len(index)}")
+            path_of_flags = out / f"{stem}.npz"
+            found = _attack(backend, classifier, data, index, threat, attacks, arguments.batch_size, path_of_flags)
+            results.append(_content(path, about, data, found))
+            files.write_json(out / f"{stem}.json", results[-1])
+    _print(results, out)
+    return results
+
+
+def _load(backend: Backend, path: Path, data: DataSet, model: str | None) -> Classifier:
+    if model is None:
+        classifier = backend.load(path)
+    else:
+        shape, mean, std = data.image_shape, data.mean, data.std
+        into = backend.build(model, classes=data.classes, image_shape=shape, mean=mean, std=std)
+        classifier = backend.load(path, into=into)
+    if classifier.classes != data.classes or tuple(classifier.image_shape) != data.image_shape:
+        raise SpecError(
+            f"{path}: expected {classifier.classes} classes and images {tuple(classifier.image_shape)}, "
+            f"got {data.classes} and {data.image_shape} from {data.name}"
+        )
+    return classifier
+
+
+def _examples(asked: int | None, n: int) -> np.ndarray:
+    if asked is not None and not 1 <= asked <= n:
+        raise SpecError(f"--examples: expected 1 to {n}, got {asked}")
+    return np.arange(n if asked is None else asked)
+
+
+def _attack(
+    backend: Backend,
+    classifier: Classifier,
+    data: DataSet,
+    index: np.ndarray,
+    threat: AttackSpec,
+    attacks: str | tuple[str, ...],
+    batch_size: int,
+    path: Path,
+) -> Evaluation:
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(f"{threat.norm} ε = {threat.eps:g}", total=1.0)
+        return backend.evaluate(
+            classifier,
+            data.test.images[index],
+            data.test.labels[index],
+            norm=threat.norm,
+            eps=threat.eps,
+            attacks=attacks,
+            batch_size=batch_size,
+            path=path,
+            progress=lambda share, _attack: bar.update(task, completed=share),
+        )
+
+
+def _content(path: Path, about: dict[str, Any], data: DataSet, found: Evaluation) -> dict[str, Any]:
+    return {
+        "checkpoint": path.name,
+        "epoch": about.get("epoch"),
+        "data": {"name": data.name, "fingerprint": data.fingerprint()},
+        "norm": found.norm,
+        "eps": found.eps,
+        "clean_accuracy": accuracies(found.correct, found.label, data.classes, None),
+        "robust_accuracy": accuracies(found.robust, found.label, data.classes, None),
+        "breakdown": found.breakdown(),
+        "package": found.package,
+        "engine": found.engine,
+        "warnings": list(found.warnings),
+    }
+
+
+def _print(results: list[dict[str, Any]], out: Path) -> None:
+    console = Console()
+    table = Table(title=f"AutoAttack ({results[0]['package']}), n = {results[0]['robust_accuracy']['all']['n']}")
+    attacks = [row["name"] for row in results[0]["breakdown"]]
+    for heading in ("norm", "ε", "clean", *(f"after {name}" for name in attacks), "robust [95 %]"):
+        table.add_column(heading, justify="right")
+    for result in results:
+        clean, robust = result["clean_accuracy"]["all"], result["robust_accuracy"]["all"]
+        table.add_row(
+            result["norm"],
+            f"{result['eps']:.4g}",
+            f"{clean['value']:.1%}",
+            *(f"{row['robust_accuracy']:.1%}" for row in result["breakdown"]),
+            f"{robust['value']:.1%} [{robust['low']:.1%}, {robust['high']:.1%}]",
+        )
+    console.print(table)
+    for warning in dict.fromkeys(w for result in results for w in result["warnings"]):
+        console.print(f"warning: {warning}", markup=False)
+    console.print(f"per-example results: {out}", markup=False)

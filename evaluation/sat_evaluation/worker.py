@@ -1,0 +1,87 @@
+"""One unit of a study, its ranking or an arm, in a process of its own: ``python -m sat_evaluation.worker DIR UNIT``."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+from sat_core import files
+from sat_core.arm import run_arm
+from sat_core.backend import get_backend
+from sat_core.data import get_dataset
+from sat_core.errors import EXIT_CONTINUE, Interrupted, SatError
+from sat_core.job import Job
+from sat_core.ranking import Ranking, needs_ranking, run_ranking
+from sat_core.rundir import read
+from sat_core.study import Study
+from sat_evaluation.progress import ProgressFile
+
+RANKING = "ranking"
+ARMS = "arms"
+PROGRESS = "progress.json"
+_STOPS = (signal.SIGTERM, signal.SIGUSR1)
+
+
+def unit_directory(out: Path, unit: str) -> Path:
+    """Where the ranking, or the arm called `unit`, lies in the study directory `out`."""
+    return out / RANKING if unit == RANKING else out / ARMS / unit
+
+
+def work(out: Path, unit: str, save_every: float) -> None:
+    """Run one unit of the study in `out` to its end, or until SIGTERM or SIGUSR1 asks to save and stop."""
+    asked = threading.Event()
+    for number in _STOPS:
+        signal.signal(number, lambda *_: asked.set())
+    _end_with_parent()
+    directory = unit_directory(out, unit)
+    tables, run = read(out)
+    study = Study.from_tables(tables)
+    spec = study.base if unit == RANKING else {arm.name: arm.spec for arm in study.arms}[unit]
+    with files.locked(directory, wait=10):
+        files.sweep(directory)
+        job = Job(
+            spec=spec,
+            data=get_dataset(spec.data.name),
+            backend=get_backend(run["backend"], run["device"]),
+            directory=directory,
+            progress=ProgressFile(directory / PROGRESS),
+            stop=asked.is_set,
+            save_every=save_every,
+        )
+        if unit == RANKING:
+            run_ranking(job)
+        else:
+            run_arm(job, Ranking.read(out / RANKING) if needs_ranking(spec) else None)
+
+
+def _end_with_parent() -> None:
+    """A study that is killed takes its workers along; whatever they have saved is whole."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.2)
+        os._exit(EXIT_CONTINUE)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def main() -> int:
+    """Exit status 0: done; 2: refused, with the reason as the last line of stderr; EXIT_CONTINUE: saved and stopped."""
+    out, unit, save_every = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
+    try:
+        work(out, unit, save_every)
+    except Interrupted:
+        return EXIT_CONTINUE
+    except SatError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

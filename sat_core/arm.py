@@ -1,0 +1,75 @@
+"""One arm, from its spec to its results. Idempotent; every stage goes on where it stopped."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from sat_core import checkpoint, files, results
+from sat_core.job import Job
+from sat_core.protocols import PROTOCOLS
+from sat_core.ranking import Ranking
+from sat_core.rundir import claim
+from sat_core.schedules import parse_schedule
+from sat_core.spec import Spec
+from sat_core.splits import Split, validation_split
+
+BEST = "checkpoint-best" + checkpoint.SUFFIX
+RESULTS = "results.json"
+CHECKS = "selection.json"
+
+
+def run_arm(job: Job, ranking: Ranking | None = None) -> dict[str, Any]:
+    """Train with adversarial examples for A only, pick the epoch, attack the rest; returns `results.json`'s content.
+
+    ranking: needed if `needs_ranking(job.spec)`. A finished arm is read, not run again.
+    """
+    claim(job.directory, job.spec.to_tables(), job.backend, job.data)
+    done = job.directory / RESULTS
+    if done.exists():
+        return files.read_json(done)
+    job.check()
+    ranking = ranking or Ranking(order=job.published_order())
+    split = ranking.split(job)
+    files.write_json(
+        job.directory / "split.json", {**split.summary(), "members": np.flatnonzero(split.members).tolist()}
+    )
+    with job.backend.session(job.spec.training):
+        content = _train_and_report(job, ranking, split)
+    files.write_json(done, content)
+    return content
+
+
+def check_epochs(spec: Spec) -> tuple[int, ...]:
+    """Epochs (from 1) after which the selection split is attacked; those past the end mean the last."""
+    t, asked = spec.training, spec.evaluation.selection_epochs
+    if not isinstance(asked, str):
+        return tuple(sorted({min(e, t.epochs) for e in asked}))
+    drops = parse_schedule(t.schedule).drop_epochs(t.epochs)
+    return PROTOCOLS.get(spec.protocol).checks(spec.data.name, t.epochs, drops)
+
+
+def _train_and_report(job: Job, ranking: Ranking, split: Split) -> dict[str, Any]:
+    spec = job.spec
+    picking, reporting = validation_split(len(job.data.test), spec.evaluation)
+    classifier = job.build()
+    path = job.directory / CHECKS
+    checks: list[dict[str, Any]] = files.read_json(path) if path.exists() else []
+
+    def on_check(epoch: int) -> None:
+        if epoch not in [check["epoch"] for check in checks]:
+            attacks = spec.evaluation.selection_attacks
+            found = job.attack(classifier, picking, attacks, f"selection-{epoch:04d}", "selection")
+            checks.append({"epoch": epoch, **results.scores(found, split, job.data.classes)})
+            files.write_json(path, checks)
+        if results.best_epoch(checks) == epoch:
+            threat = {"norm": spec.attack.norm, "eps": spec.attack.eps}
+            about = {"model": dict(classifier.description), "epoch": epoch, "data": job.data.name, "attack": threat}
+            checkpoint.save(job.directory / BEST, {"model": classifier.state()}, about)
+
+    fit = job.fit(classifier, split, checks=check_epochs(spec), on_check=on_check)
+    position = fit.run()
+    job.backend.load(job.directory / BEST, into=classifier)
+    report = job.attack(classifier, reporting, spec.evaluation.attacks, "report", "evaluation")
+    return results.content(job, ranking, split, checks, report, position, fit.warnings())

@@ -1,0 +1,212 @@
+"""What a backend must offer. These docstrings are the specification; `sat_core.testing` holds backends to it.
+
+Everything at this boundary is numpy: images `(n, h, w, c)` uint8 or float32 in [0, 1], labels int64 `(n,)`, logits
+float32 `(n, k)`. Inside, a backend keeps its own layout, and offers native-tensor twins of the calls.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import numpy as np
+
+from sat_core.errors import SpecError
+from sat_core.registry import Registry
+
+if TYPE_CHECKING:
+    from sat_core.batches import BatchPlan
+    from sat_core.data import Examples
+    from sat_core.evaluation import Evaluation
+    from sat_core.spec import AttackSpec, TrainingSpec
+
+State = dict[str, np.ndarray]
+"""Named arrays. Canonical: convolutions `(out, in, h, w)`, linear layers `(out, in)`, PyTorch's names."""
+
+LOSSES = ("ce", "dlr", "targeted-dlr", "logit-difference")
+"""Losses of `Classifier.loss_gradient`, per example and to be maximised by an attack (see `sat_core.reference`)."""
+
+
+@attrs.frozen
+class StepResult:
+    """What one training step left behind; both are fetched from the device only when called."""
+
+    loss: Callable[[], float]
+    logits: Callable[[], np.ndarray]
+
+
+OnBatch = Callable[["BatchPlan", StepResult], None]
+
+
+class Classifier(ABC):
+    """A network from images in [0, 1] to logits. All calls but training run in evaluation mode and change nothing."""
+
+    classes: int
+    image_shape: tuple[int, int, int]
+    native: Any
+    """The framework's own module."""
+    description: Mapping[str, Any]
+    """What `Backend.build` needs to make this architecture again; goes into checkpoints. Empty for wrapped models."""
+
+    @abstractmethod
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """Logits, float32 `(n, k)`, of any number of images."""
+
+    @abstractmethod
+    def features(self, images: np.ndarray) -> np.ndarray:
+        """The input of the last linear layer, float32 `(n, d)`."""
+
+    @abstractmethod
+    def perturb(
+        self, images: np.ndarray, labels: np.ndarray, attack: AttackSpec, rng: np.random.Generator | None = None
+    ) -> np.ndarray:
+        """Adversarial examples, float32 in [0, 1], within ε of `images`.
+
+        `rng` draws the random start through the threat model (required if the attack has one). The caller's arrays,
+        the weights, their gradients and the mode of every layer are as they were.
+        """
+
+    @abstractmethod
+    def loss_gradient(
+        self, images: np.ndarray, labels: np.ndarray, loss: str = "ce", targets: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Logits `(n, k)`, losses `(n,)` and the gradient of their sum over the images, `(n, h, w, c)`; one call.
+
+        loss: one of `LOSSES`. targets: int64 `(n,)`, for the targeted losses.
+        """
+
+    @abstractmethod
+    def input_vjp(self, images: np.ndarray, cotangent: np.ndarray) -> np.ndarray:
+        """Gradient over the images of <logits, cotangent>, for any loss that `loss_gradient` does not have."""
+
+    @abstractmethod
+    def as_torch_module(self) -> Any:
+        """A differentiable `torch.nn.Module` in evaluation mode: float32 `(n, c, h, w)` in [0, 1] to float32 logits."""
+
+    @abstractmethod
+    def state(self) -> State:
+        """Copies of all weights and BatchNorm statistics under canonical names."""
+
+    @abstractmethod
+    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
+        """Take over `state`; CheckpointError names the first array that is missing, surplus or of another shape."""
+
+
+class Trainer(ABC):
+    """Runs the training steps that the core plans. It holds the training data, on its device, and the optimiser."""
+
+    @abstractmethod
+    def run(self, batches: Iterable[BatchPlan], on_batch: OnBatch) -> None:
+        """One step for each plan, in order; `on_batch` after each. Ends when `batches` does.
+
+        A step: gather and augment the batch; attack the members of A in evaluation mode; one forward in training mode
+        over the mixed batch; loss = Σ w·ℓ / Σ w; optimiser step with the plan's learning rate.
+        """
+
+    @abstractmethod
+    def state(self) -> State:
+        """Optimiser buffers, loss scale and counters."""
+
+    @abstractmethod
+    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
+        """Continue from what `state` returned, as if never stopped."""
+
+
+class Backend(ABC):
+    """A framework. An object that is passed around, never a global: several can live in one process."""
+
+    name: str
+    device: str
+
+    @abstractmethod
+    def models(self) -> tuple[str, ...]:
+        """Names that `build` takes, besides ``package.module:factory``."""
+
+    @abstractmethod
+    def build(
+        self,
+        model: str,
+        *,
+        classes: int,
+        image_shape: tuple[int, int, int],
+        mean: tuple[float, ...] = (),
+        std: tuple[float, ...] = (),
+        seed: int = 0,
+    ) -> Classifier:
+        """A new network that normalises inside with `mean` and `std` (none if empty).
+
+        Weights of the backend's own models are drawn by `sat_core.initialisation` and so equal in every backend. A
+        ``package.module:factory`` is called with `classes` and `image_shape` as keywords, after seeding the framework.
+        """
+
+    @abstractmethod
+    def wrap(
+        self,
+        model: Any,
+        *,
+        classes: int,
+        image_shape: tuple[int, int, int],
+        mean: tuple[float, ...] = (),
+        std: tuple[float, ...] = (),
+    ) -> Classifier:
+        """A user's own native model as a `Classifier`. The object is used as it is, never copied."""
+
+    @abstractmethod
+    def trainer(self, classifier: Classifier, data: Examples, training: TrainingSpec, attack: AttackSpec) -> Trainer:
+        """A trainer of `classifier` on `data`, which fits in memory and is put on the device once."""
+
+    @abstractmethod
+    def versions(self) -> dict[str, str]:
+        """Names and versions of the packages that compute."""
+
+    @contextmanager
+    def session(self, training: TrainingSpec) -> Iterator[None]:
+        """Settings that frameworks only have per process (threads, deterministic kernels), as they were afterwards."""
+        yield
+
+    def load(self, path: str | Path, into: Classifier | None = None) -> Classifier:
+        """The classifier saved at `path`, built anew or loaded `into` one of the same architecture.
+
+        Never executes code from the file: a checkpoint of a user's own model needs `into`. Raises CheckpointError.
+        """
+        from sat_core.checkpoint import load_classifier
+
+        return load_classifier(self, path, into)
+
+    def evaluate(self, classifier: Classifier, images: np.ndarray, labels: np.ndarray, **options: Any) -> Evaluation:
+        """AutoAttack, the same call with every backend; `options` as in `sat_core.evaluation.Evaluator`."""
+        from sat_core.evaluation import get_evaluator
+
+        return get_evaluator()(classifier, images, labels, **options)
+
+
+def user_factory(name: str) -> Callable[..., Any]:
+    """What ``package.module:factory`` names, looked for in the working directory too. SpecError if there is none."""
+    import importlib
+    import os
+    import sys
+
+    module, _, attribute = name.partition(":")
+    sys.path.insert(0, os.getcwd())
+    try:
+        factory = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise SpecError(f"model.name: cannot import {name!r} ({error}); expected package.module:factory") from error
+    finally:
+        sys.path.remove(os.getcwd())
+    if not callable(factory):
+        raise SpecError(f"model.name: expected {name!r} to be callable, got {type(factory).__name__}")
+    return factory
+
+
+BACKENDS: Registry[Callable[..., Backend]] = Registry("backend", "sat_core.backends")
+"""Backends by name, found by entry point; each entry makes a `Backend` from `device`."""
+
+
+def get_backend(name: str = "torch", device: str = "cpu") -> Backend:
+    """The backend called `name`, computing on `device` ("cpu", "cuda", "cuda:1")."""
+    return BACKENDS.get(name)(device=device)

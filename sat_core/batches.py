@@ -1,0 +1,92 @@
+"""Batch plans: what the core decides for one training step, as indices and small draws."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import final
+
+import attrs
+import numpy as np
+
+from sat_core.augmentation import AUGMENTATIONS
+from sat_core.errors import SpecError
+from sat_core.schedules import parse_schedule
+from sat_core.spec import AttackSpec, TrainingSpec
+from sat_core.splits import Split
+from sat_core.streams import stream
+from sat_core.threat import THREAT_MODELS
+
+
+@final
+@attrs.frozen(kw_only=True, eq=False)
+class BatchPlan:
+    """One step. index: int64 `(n,)`, example numbers. members: bool `(n,)`, True in A. weights: float32 `(n,)`.
+
+    lr: learning rate of this step. draws: uniforms `(n, 10)` for `sat_core.augmentation`, or None. start: random
+    start of the members, float32 `(|members|, h, w, c)`, or None. epoch and step count from 0; step within the epoch.
+    """
+
+    epoch: int
+    step: int
+    index: np.ndarray
+    members: np.ndarray
+    weights: np.ndarray
+    lr: float
+    draws: np.ndarray | None = None
+    start: np.ndarray | None = None
+
+
+@final
+@attrs.frozen
+class Planner:
+    """Makes every batch plan of a training; a pure function of its fields, so that any step can be planned alone.
+
+    The last incomplete batch of an epoch is dropped, as the recipe does; an example then sits out that epoch.
+    """
+
+    split: Split
+    training: TrainingSpec
+    attack: AttackSpec
+    image_shape: tuple[int, int, int]
+
+    def __attrs_post_init__(self) -> None:
+        if self.training.batch_size > self.examples:
+            raise SpecError(
+                f"training.batch_size: expected at most the {self.examples} training examples, "
+                f"got {self.training.batch_size}"
+            )
+
+    @property
+    def examples(self) -> int:
+        """N."""
+        return len(self.split.members)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole batches in an epoch."""
+        return self.examples // self.training.batch_size
+
+    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[BatchPlan]:
+        """The plans of one epoch (from 0), from `first_step` on."""
+        order = stream(self.training.seed, "order", epoch).permutation(self.examples)
+        for step in range(first_step, self.steps_per_epoch):
+            yield self._plan(epoch, step, order[step * self.training.batch_size :][: self.training.batch_size])
+
+    def _plan(self, epoch: int, step: int, index: np.ndarray) -> BatchPlan:
+        t = self.training
+        members = self.split.members[index]
+        start = None
+        if self.attack.random_start and members.any():
+            rng = stream(t.seed, "start", epoch, step)
+            shape = (int(members.sum()), *self.image_shape)
+            start = THREAT_MODELS.get(self.attack.norm).random_start(rng, shape, self.attack.eps)
+        return BatchPlan(
+            epoch=epoch,
+            step=step,
+            index=index,
+            members=members,
+            weights=self.split.example_weights(index),
+            lr=parse_schedule(t.schedule).lr(t.lr, epoch * self.steps_per_epoch + step, self.steps_per_epoch, t.epochs),
+            draws=AUGMENTATIONS.get(t.augmentation).draw(stream(t.seed, "augmentation", epoch, step), len(index)),
+            start=start,
+        )

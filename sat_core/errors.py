@@ -1,0 +1,43 @@
+"""Every error that a user can meet, as one tree. Messages are at most three lines: expected, got, what to do."""
+
+from __future__ import annotations
+
+
+class SatError(Exception):
+    """Base of all errors raised on purpose; the command line prints them without a traceback."""
+
+
+class SpecError(SatError, ValueError):
+    """A setting, or a combination of settings, that makes no experiment."""
+
+
+class DataError(SatError, ValueError):
+    """Images, labels, rankings or files of data that cannot be used as they are."""
+
+
+class NotInstalledError(SatError, ImportError):
+    """Something optional was asked for by name and its package is missing."""
+
+
+class CheckpointError(SatError, ValueError):
+    """A checkpoint that is truncated, foreign, or belongs to another model."""
+
+
+class RunDirectoryError(SatError):
+    """A run directory that belongs to another experiment, is in use, or cannot be written."""
+
+
+class TrainingError(SatError):
+    """Training cannot go on: the loss is no longer a finite number."""
+
+
+class EvaluationError(SatError):
+    """An attack returned something that is not a valid adversarial example."""
+
+
+class Interrupted(SatError):
+    """Stopped on request after saving; the same command continues. Exit status: `EXIT_CONTINUE`."""
+
+
+EXIT_CONTINUE = 75
+"""Exit status of a run that saved and stopped on SIGTERM or SIGUSR1 (sysexits' EX_TEMPFAIL: try again)."""

@@ -1,0 +1,94 @@
+"""Fields of the spec objects: what a value must be, said once. Errors read ``section.key: expected ..., got ...``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from fractions import Fraction
+from typing import Any
+
+import attrs
+
+from sat_core.errors import SpecError
+from sat_core.registry import nearest
+
+Check = Callable[[Any], str | None]
+"""Returns what was expected if the value is wrong, else None."""
+
+
+def field(
+    check: Check,
+    default: Any = attrs.NOTHING,
+    converter: Callable[[Any], Any] | None = None,
+    eq: bool | Callable[[Any], Any] = True,
+) -> Any:
+    """An attrs field whose value is converted, then held to `check`; `eq` as in `attrs.field`."""
+
+    def validate(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+        expected = check(value)
+        if expected is not None:
+            raise SpecError(f"{instance.SECTION}.{attribute.name}: expected {expected}, got {value!r}")
+
+    return attrs.field(default=default, validator=validate, converter=converter, eq=eq)
+
+
+def integer(minimum: int, default: Any = attrs.NOTHING) -> Any:
+    """A whole number that is at least `minimum`; True and 3.0 are not whole numbers."""
+    return field(lambda v: None if _is_int(v) and v >= minimum else f"an integer >= {minimum}", default)
+
+
+def real(
+    minimum: float = 0.0, maximum: float = math.inf, default: Any = attrs.NOTHING, *, positive: bool = False
+) -> Any:
+    """A finite number in [minimum, maximum], or > 0 with `positive`; text like "8/255" is read as a fraction."""
+    words = "a number > 0" if positive else f"a finite number >= {minimum:g}"
+    if maximum < math.inf:
+        words = f"a number in [{minimum:g}, {maximum:g}]"
+
+    def check(value: Any) -> str | None:
+        good = isinstance(value, float) and math.isfinite(value) and minimum <= value <= maximum
+        return None if good and not (positive and value == 0) else words
+
+    return field(check, default, fraction)
+
+
+def choice(names: Callable[[], Iterable[str]] | Iterable[str], default: Any = attrs.NOTHING) -> Any:
+    """One of `names` (a registry is looked at when the value is checked)."""
+
+    def check(value: Any) -> str | None:
+        known = list(names() if callable(names) else names)
+        if isinstance(value, str) and value in known:
+            return None
+        hint = nearest(value, known) if isinstance(value, str) else ""
+        return f"one of {', '.join(known)}{hint}"
+
+    return field(check, default)
+
+
+def flag(default: Any = attrs.NOTHING) -> Any:
+    """True or false."""
+    return field(lambda v: None if isinstance(v, bool) else "true or false", default)
+
+
+def text(default: Any = attrs.NOTHING) -> Any:
+    """Any text."""
+    return field(lambda v: None if isinstance(v, str) else "text", default)
+
+
+def fraction(value: Any) -> Any:
+    """ "8/255" → 8/255 and 1 → 1.0; what is no number is returned as it is, for the validator to refuse."""
+    if isinstance(value, str):
+        try:
+            return float(Fraction(value.replace(" ", "")))
+        except (ValueError, ZeroDivisionError):
+            return value
+    return float(value) if _is_int(value) else value
+
+
+def tuples(value: Any) -> Any:
+    """Lists become tuples, so that a spec can be hashed and compared."""
+    return tuple(tuples(v) for v in value) if isinstance(value, list | tuple) else value
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -1,0 +1,132 @@
+"""Files of a run: written whole or not at all, readable without executing anything."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sat_core.errors import DataError, RunDirectoryError
+
+TEMPORARY = ".partial-"
+"""Prefix of files that are being written; one that is left behind was cut off and can go."""
+SECONDS = "seconds.json"
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write to a temporary name, sync, rename: after a crash the old content is there, or the new, never a mixture."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=TEMPORARY, dir=path.parent)
+    except OSError as error:
+        raise RunDirectoryError(
+            f"{path.parent}: cannot be written ({error.strerror}); choose another folder"
+        ) from error
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except OSError as error:
+        Path(name).unlink(missing_ok=True)
+        raise RunDirectoryError(f"{path}: cannot be written ({error.strerror})") from error
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, content: str) -> None:
+    """`write_bytes` of UTF-8 text."""
+    write_bytes(path, content.encode())
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Indented JSON; NaN and infinity are refused, because JSON has none."""
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """An .npz with the same bytes for the same arrays; arrays of objects are refused."""
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **dict(sorted(arrays.items())))
+    write_bytes(path, buffer.getvalue())
+
+
+def read_npz(path: Path, *names: str) -> dict[str, np.ndarray]:
+    """All arrays of an .npz, `names` among them; DataError names file and reason. Arrays of objects are refused."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file") from error
+    except Exception as error:  # zip, numpy and zlib each have errors of their own for a broken file
+        raise DataError(f"{path}: expected an .npz file of plain arrays ({_reason(error)})") from error
+    missing = [name for name in names if name not in arrays]
+    if missing:
+        raise DataError(f"{path}: expected the arrays {', '.join(names)}, got {', '.join(arrays) or 'none'}")
+    return arrays
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file; DataError names file and reason."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: expected a JSON file ({_reason(error)})") from error
+
+
+def add_seconds(directory: Path, stage: str, seconds: float) -> None:
+    """Add to the time that a stage took, over all starts of a run; kept apart from files whose bytes must repeat."""
+    spent = read_seconds(directory)
+    write_json(directory / SECONDS, {**spent, stage: spent.get(stage, 0.0) + seconds})
+
+
+def read_seconds(directory: Path) -> dict[str, float]:
+    """Stages to seconds so far; empty before the first."""
+    path = directory / SECONDS
+    return read_json(path) if path.exists() else {}
+
+
+def sweep(directory: Path) -> None:
+    """Remove what an interrupted write left in `directory` and below."""
+    for leftover in directory.rglob(f"{TEMPORARY}*"):
+        leftover.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(directory: Path, wait: float = 0.0) -> Iterator[None]:
+    """Hold `directory` for this process; RunDirectoryError if another keeps it for `wait` seconds."""
+    import fcntl
+
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        file = (directory / ".lock").open("a+")
+    except OSError as error:
+        raise RunDirectoryError(f"{directory}: cannot be written ({error.strerror}); choose another folder") from error
+    with file:
+        until = time.monotonic() + wait
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError as error:
+                if time.monotonic() >= until:
+                    raise RunDirectoryError(
+                        f"{directory}: another process runs in it; wait for it or stop it"
+                    ) from error
+            time.sleep(0.05)
+        yield
+
+
+def _reason(error: BaseException) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,0 +1,124 @@
+"""What a ranking or an arm is run with, and what this data cannot give it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, final
+
+import attrs
+import numpy as np
+
+from sat_core import files
+from sat_core.backend import Backend, Classifier
+from sat_core.batches import Planner
+from sat_core.data import DataSet
+from sat_core.errors import Interrupted
+from sat_core.evaluation import Evaluation, Evaluator, get_evaluator
+from sat_core.published import read_order
+from sat_core.spec import Spec, SubsetSpec
+from sat_core.splits import Split, make_split, validation_split
+from sat_core.training import STOPPED, Fit, Report
+
+EVALUATION_SEED = 0
+"""AutoAttack's seed, the same for all arms and checks."""
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Job:
+    """A spec, and everything that it is run with.
+
+    progress: see `sat_core.training.Report`. stop: asked between steps; True saves and raises Interrupted.
+    save_every: seconds between saves within an epoch. evaluator: AutoAttack if None.
+    """
+
+    spec: Spec
+    data: DataSet
+    backend: Backend
+    directory: Path
+    progress: Report = lambda *_: None
+    stop: Callable[[], bool] = lambda: False
+    save_every: float = 20.0
+    evaluator: Evaluator | None = None
+
+    def check(self) -> int:
+        """Refuse, before any training, what this data cannot give; returns |A|. Raises SpecError or DataError."""
+        order = self.published_order()
+        scores = np.zeros(len(self.data.train)) if order is None else None
+        split = make_split(self.spec.subset, self.spec.weighting.rule, self.data, scores=scores, order=order)
+        validation_split(len(self.data.test), self.spec.evaluation)
+        self.planner(split)
+        return split.size
+
+    def published_order(self) -> np.ndarray | None:
+        """The order in `ranking.file`, int64, hardest first; None if there is no such file."""
+        path = self.spec.ranking.file
+        return read_order(Path(path), len(self.data.train)) if path else None
+
+    def no_members(self) -> Split:
+        """A = ∅."""
+        return make_split(SubsetSpec(size=0), "uniform", self.data)
+
+    def build(self) -> Classifier:
+        """A new classifier for this data."""
+        return self.backend.build(
+            self.spec.model.name,
+            classes=self.data.classes,
+            image_shape=self.data.image_shape,
+            mean=self.data.mean,
+            std=self.data.std,
+            seed=self.spec.training.seed,
+        )
+
+    def planner(self, split: Split) -> Planner:
+        """The batch plans of this training with `split`."""
+        return Planner(split, self.spec.training, self.spec.attack, self.data.image_shape)
+
+    def attack(
+        self, classifier: Classifier, index: np.ndarray, attacks: str | tuple[str, ...], name: str, stage: str
+    ) -> Evaluation:
+        """AutoAttack, or the job's own evaluator, on validation examples `index`; kept as `evaluation/<name>.npz`."""
+        evaluator = self.evaluator or get_evaluator()
+        with self.timed(stage):
+            return evaluator(
+                classifier,
+                self.data.test.images[index],
+                self.data.test.labels[index],
+                norm=self.spec.attack.norm,
+                eps=self.spec.attack.eps,
+                attacks=attacks,
+                seed=EVALUATION_SEED,
+                path=self.directory / "evaluation" / f"{name}.npz",
+                progress=lambda share, note: self._tell(stage, share, note),
+            )
+
+    def _tell(self, stage: str, share: float, note: str) -> None:
+        self.progress(stage, share, 1.0, note)
+        if self.stop():
+            raise Interrupted(STOPPED)
+
+    def fit(self, classifier: Classifier, split: Split, **options: Any) -> Fit:
+        """The training of `classifier` on this data; `options` as in `Fit`."""
+        return Fit(
+            classifier=classifier,
+            trainer=self.backend.trainer(classifier, self.data.train, self.spec.training, self.spec.attack),
+            planner=self.planner(split),
+            data=self.data.train,
+            directory=self.directory,
+            progress=self.progress,
+            stop=self.stop,
+            save_every=self.save_every,
+            **options,
+        )
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Counts the time inside towards `stage`."""
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            files.add_seconds(self.directory, stage, time.monotonic() - start)

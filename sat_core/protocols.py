@@ -1,0 +1,88 @@
+"""The two protocols: what the paper's text says, and what the authors' code does (recipe, sections 0 and 1)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from sat_core.registry import Registry
+
+AUTOATTACK = ("apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square")
+"""The attacks of AutoAttack (Croce & Hein 2020) by their names there."""
+ATTACK_SETS: dict[str, tuple[str, ...]] = {
+    "standard": ("apgd-ce", "apgd-t", "fab-t", "square"),
+    "plus": ("apgd-ce", "apgd-dlr", "fab", "square", "apgd-t", "fab-t"),
+}
+"""Versions of AutoAttack, in the order in which they attack."""
+
+
+class EvaluationProtocol(ABC):
+    """Defaults that belong together; each is also a key of its own in the study file."""
+
+    name: str
+
+    @abstractmethod
+    def defaults(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """Dotted keys to values, for keys that `asked` (nested tables) leaves out."""
+
+    @abstractmethod
+    def checks(self, dataset: str, epochs: int, drops: tuple[int, ...]) -> tuple[int, ...]:
+        """The epochs (counted from 1) after which robust accuracy on the selection split is measured."""
+
+
+class Paper(EvaluationProtocol):
+    """The text of the paper: last iterate, uniform weights, a check after each drop and at the end."""
+
+    name = "paper"
+
+    def defaults(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "attack.keep_best": False,
+            "weighting.rule": "uniform",
+            "evaluation.attacks": "standard",
+            "evaluation.selection_attacks": "standard",
+            "evaluation.examples": "rest",
+        }
+
+    def checks(self, dataset: str, epochs: int, drops: tuple[int, ...]) -> tuple[int, ...]:
+        """First epoch after each drop and the last; without drops, 5 epochs spread over the last quarter."""
+        after = [d + 1 for d in drops] or [round(epochs * (0.75 + 0.05 * i)) for i in range(1, 5)]
+        return _unique([*after, epochs], epochs)
+
+
+class Authors(EvaluationProtocol):
+    """The released code, source of the published numbers: best of x0 … x6, fixed check epochs, 80 % reported."""
+
+    name = "authors"
+    _FEW = ("apgd-ce", "apgd-t")
+
+    def defaults(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        data = str(asked.get("data", {}).get("name", ""))
+        subset = asked.get("subset", {})
+        by_class = subset.get("kind") == "classes"
+        single = by_class and (len(subset.get("classes", ())) == 1 or subset.get("size") == 1)
+        large = data in ("cifar100", "imagenet200")
+        few = single or data == "cifar100" or (data == "imagenet200" and by_class)
+        attacks: Any = self._FEW if few else "standard"
+        return {
+            "attack.keep_best": asked.get("attack", {}).get("kind", "pgd") == "pgd",
+            "weighting.rule": "balanced" if single else "emphasised" if large else "uniform",
+            "evaluation.attacks": attacks,
+            "evaluation.selection_attacks": attacks,
+            "evaluation.examples": 0.8,  # positions 1000 … 8999 of 10,000: the last tenth is never used
+        }
+
+    def checks(self, dataset: str, epochs: int, drops: tuple[int, ...]) -> tuple[int, ...]:
+        """The recipe's epochs (15, 50, 101, 151, 200 of 201; 51, 101, 150 of 151), scaled to other lengths."""
+        of, fixed = (151, (51, 101, 150)) if dataset == "imagenet200" else (201, (15, 50, 101, 151, 200))
+        return _unique([round(epochs * e / of) for e in fixed], epochs)
+
+
+def _unique(epochs: list[int], last: int) -> tuple[int, ...]:
+    return tuple(sorted({min(max(e, 1), last) for e in epochs}))
+
+
+PROTOCOLS: Registry[EvaluationProtocol] = Registry("protocol")
+for _protocol in (Paper(), Authors()):
+    PROTOCOLS.register(_protocol.name, _protocol)

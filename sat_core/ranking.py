@@ -1,0 +1,70 @@
+"""The difficulty ranking that the arms of a study share (paper, section 3.1)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import final
+
+import attrs
+import numpy as np
+
+from sat_core import files
+from sat_core.difficulty import DIFFICULTIES, Recorder
+from sat_core.job import Job
+from sat_core.rundir import claim
+from sat_core.selection import SELECTION_RULES
+from sat_core.spec import Spec
+from sat_core.splits import Split, make_split
+
+FILE = "ranking.npz"
+
+
+@final
+@attrs.frozen(kw_only=True, eq=False)
+class Ranking:
+    """Difficulty of all training examples, by metric, or a published order.
+
+    scores: metric to float64 `(N,)`, higher is harder. order: example numbers, hardest first, int64. seed: of the
+    training that made the scores. seconds: what that training took.
+    """
+
+    scores: dict[str, np.ndarray] = attrs.Factory(dict)
+    order: np.ndarray | None = None
+    seed: int | None = None
+    seconds: float | None = None
+
+    @classmethod
+    def read(cls, directory: Path) -> Ranking:
+        """The finished ranking in `directory`."""
+        arrays = files.read_npz(directory / FILE, *DIFFICULTIES, "seed")
+        seconds = files.read_seconds(directory).get("ranking")
+        return cls(seed=int(arrays.pop("seed")), scores=arrays, seconds=seconds)
+
+    def split(self, job: Job) -> Split:
+        """A and B of the job's arm."""
+        spec = job.spec
+        scores = self.scores.get(spec.ranking.metric)
+        seed = spec.training.seed
+        return make_split(spec.subset, spec.weighting.rule, job.data, scores=scores, order=self.order, seed=seed)
+
+
+def needs_ranking(spec: Spec) -> bool:
+    """Whether a ranking must be trained: not with a published one, random or listed subsets, or baselines."""
+    size = spec.subset.size
+    baseline = size == 0 or (isinstance(size, float) and size == 1)
+    return SELECTION_RULES.get(spec.subset.strategy).needs_ranking and not baseline and not spec.ranking.file
+
+
+def run_ranking(job: Job) -> Ranking:
+    """Train a non-robust classifier for `ranking.epochs` and record how difficult each example is (paper, Eq. 3)."""
+    training = attrs.evolve(job.spec.training, epochs=job.spec.ranking.epochs)
+    job = attrs.evolve(job, spec=attrs.evolve(job.spec, training=training))
+    tables = job.spec.to_tables()
+    claim(job.directory, {key: tables[key] for key in ("data", "model", "ranking", "training")}, job.backend, job.data)
+    if not (job.directory / FILE).exists():
+        recorder = Recorder(len(job.data.train))
+        snapshot = job.spec.ranking.record == "snapshot"
+        with job.backend.session(training):
+            job.fit(job.build(), job.no_members(), stage="ranking", recorder=recorder, snapshot=snapshot).run()
+        files.write_npz(job.directory / FILE, {**recorder.scores(), "seed": np.array(training.seed)})
+    return Ranking.read(job.directory)

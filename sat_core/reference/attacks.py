@@ -1,0 +1,53 @@
+"""Projected gradient ascent on the loss, in numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from sat_core.errors import SpecError
+from sat_core.spec import AttackSpec
+from sat_core.threat import THREAT_MODELS
+
+LossGradient = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
+"""(images, labels) to (logits, losses, gradient over the images)."""
+
+
+def pgd(
+    loss_gradient: LossGradient,
+    images: np.ndarray,
+    labels: np.ndarray,
+    attack: AttackSpec,
+    start: np.ndarray | None = None,
+    *,
+    clamp: bool = True,
+) -> np.ndarray:
+    """x_{i+1} = clip(x + P_ε(x_i + α·v(∇ℓ(x_i)) - x)), with v the ascent direction and P_ε the projection.
+
+    images: float32 in [0, 1]. start: δ of a random start, clipped to [0, 1] before use. With `keep_best` the highest
+    loss among x_0 … x_{steps-1} is returned per example, else x_steps. `clamp=False` is for the tests of the tests.
+    """
+    threat = THREAT_MODELS.get(attack.norm)
+    low, high = (0.0, 1.0) if clamp else (-np.inf, np.inf)
+    x0 = images.astype(np.float32)
+    x = x0 if start is None else np.clip(x0 + start, low, high)
+    best, best_loss = x, np.full(len(x), -np.inf)
+    for _ in range(attack.steps):
+        _, losses, gradient = loss_gradient(x, labels)
+        if attack.keep_best:
+            better = losses > best_loss
+            best_loss = np.where(better, losses, best_loss)
+            best = np.where(better[:, None, None, None], x, best)
+        moved = x + np.float32(attack.step_size) * threat.ascent_direction(gradient)
+        x = np.clip(x0 + threat.project(moved - x0, attack.eps), low, high).astype(np.float32)
+    return best if attack.keep_best else x
+
+
+def takes_start(attack: AttackSpec, images: np.ndarray, rng: np.random.Generator | None) -> np.ndarray | None:
+    """The random start that `attack` asks for, drawn from `rng`; None if it asks for none. SpecError without `rng`."""
+    if not attack.random_start:
+        return None
+    if rng is None:
+        raise SpecError("perturb: the attack has a random start; pass rng=numpy.random.default_rng(seed)")
+    return THREAT_MODELS.get(attack.norm).random_start(rng, images.shape, attack.eps)

@@ -1,0 +1,45 @@
+"""Augmentation of a batch from its draws, in numpy."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sat_core.augmentation import (
+    BRIGHTNESS,
+    CONTRAST,
+    GREY,
+    Augmentation,
+    jitter_plan,
+    move_map,
+    rotation_map,
+)
+
+
+def augment(images: np.ndarray, augmentation: Augmentation, draws: np.ndarray | None) -> np.ndarray:
+    """Crop, flip, jitter, rotate float32 images `(n, h, w, c)` in [0, 1] as `draws` say."""
+    if draws is None:
+        return images
+    _, h, w, _ = images.shape
+    images = gather(images, move_map(augmentation, draws, h, w))
+    jitter = jitter_plan(augmentation, draws)
+    if jitter is not None:
+        images = np.stack(
+            [_jitter(image, *plan) for image, *plan in zip(images, jitter.factors, jitter.order, strict=True)]
+        )
+    rotation = rotation_map(augmentation, draws, h, w)
+    return images if rotation is None else gather(images, rotation)
+
+
+def gather(images: np.ndarray, source: np.ndarray) -> np.ndarray:
+    """Pixels of `images` at `source` `(n, h, w)`, as `sat_core.augmentation.move_map` makes it."""
+    n, h, w, c = images.shape
+    padded = np.concatenate([images.reshape(n, h * w, c), np.zeros((n, 1, c), images.dtype)], axis=1)
+    return padded[np.arange(n)[:, None, None], source]
+
+
+def _jitter(image: np.ndarray, factors: np.ndarray, order: np.ndarray) -> np.ndarray:
+    for operation in order:
+        grey = image @ np.array(GREY, np.float32)[:, None] if image.shape[-1] == 3 else image
+        dull = 0.0 if operation == BRIGHTNESS else grey.mean() if operation == CONTRAST else grey
+        image = np.clip(image * factors[operation] + dull * (1 - factors[operation]), 0, 1).astype(np.float32)
+    return image

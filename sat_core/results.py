@@ -1,0 +1,100 @@
+"""Scores, the choice of the epoch, and the content of `results.json`."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+import sat_core
+from sat_core.evaluation import Evaluation, accuracies
+from sat_core.files import read_seconds
+from sat_core.job import EVALUATION_SEED, Job
+from sat_core.ranking import Ranking
+from sat_core.spec import EvaluationSpec
+from sat_core.splits import SELECTION_SEED, Split
+from sat_core.training import Position
+
+
+def scores(found: Evaluation, split: Split, classes: int) -> dict[str, Any]:
+    """Clean and robust accuracy over all, A, B and per class."""
+    in_a = split.mask_over(found.label)
+    return {
+        "clean_accuracy": accuracies(found.correct, found.label, classes, in_a),
+        "robust_accuracy": accuracies(found.robust, found.label, classes, in_a),
+    }
+
+
+def best_epoch(checks: Sequence[dict[str, Any]]) -> int:
+    """The epoch with the highest robust accuracy over all classes; ties go to clean accuracy, then to the earlier."""
+
+    def merit(check: dict[str, Any]) -> tuple[float, float, int]:
+        return check["robust_accuracy"]["all"]["value"], check["clean_accuracy"]["all"]["value"], -check["epoch"]
+
+    return int(max(checks, key=merit)["epoch"])
+
+
+def content(
+    job: Job,
+    ranking: Ranking,
+    split: Split,
+    checks: list[dict[str, Any]],
+    report: Evaluation,
+    position: Position,
+    warnings: list[str],
+) -> dict[str, Any]:
+    """What `results.json` says of a finished arm; the fields are described in `docs/results.md`."""
+    spec, data = job.spec, job.data
+    seconds = read_seconds(job.directory)
+    planned = spec.training.epochs * job.planner(split).steps_per_epoch * spec.training.batch_size
+    versions = {"sat-core": sat_core.__version__, "python": platform.python_version(), "numpy": np.__version__}
+    return {
+        "arm": job.directory.name,
+        "spec": spec.to_tables(),
+        "backend": job.backend.name,
+        "device": job.backend.device,
+        "versions": {**versions, **job.backend.versions(), **dict([report.package.rsplit(" ", 1)])},
+        "seeds": {
+            "training": spec.training.seed,
+            "ranking": ranking.seed,
+            "selection_split": SELECTION_SEED,
+            "attack": EVALUATION_SEED,
+        },
+        "data": {
+            "name": data.name,
+            "fingerprint": data.fingerprint(),
+            "classes": list(data.class_names),
+            "train": len(data.train),
+            "test": len(data.test),
+        },
+        "split": split.summary(),
+        "selection": {"epoch": best_epoch(checks), "attacks": spec.evaluation.selection_attacks, "checks": checks},
+        **scores(report, split, data.classes),
+        "attacks": {
+            "norm": report.norm,
+            "eps": report.eps,
+            "version": version(spec.evaluation),
+            "package": report.package,
+            "engine": report.engine,
+            "breakdown": report.breakdown(),
+            "warnings": list(report.warnings),
+        },
+        "cost": {
+            "attack_gradients": position.attack_gradients,
+            "training_gradients": position.training_gradients,
+            "full_at_gradients": planned * (1 + spec.attack.steps),
+            "seconds": {
+                "ranking": ranking.seconds,
+                **{stage: round(seconds.get(stage, 0.0), 3) for stage in ("training", "selection", "evaluation")},
+            },
+        },
+        "losses": position.losses,
+        "warnings": warnings,
+    }
+
+
+def version(evaluation: EvaluationSpec) -> str:
+    """``standard``, ``plus``, or ``custom`` for a list of attacks."""
+    return evaluation.attacks if isinstance(evaluation.attacks, str) else "custom"

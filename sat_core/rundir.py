@@ -1,0 +1,64 @@
+"""A run directory belongs to one experiment: claimed by the first start, checked by every later one."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sat_core import files
+from sat_core.backend import Backend
+from sat_core.data import DataSet
+from sat_core.errors import RunDirectoryError
+from sat_core.spec import flatten
+
+SPEC = "spec.toml"
+_HARMLESS = ("log.txt", "progress.json")
+
+
+def claim(directory: Path, spec: Mapping[str, Any], backend: Backend, data: DataSet) -> None:
+    """Make `directory` the one of this experiment, or check that it is.
+
+    `spec.toml` says which: the tables of `spec`, and a table [run] with backend, device and the data's fingerprint.
+    Raises RunDirectoryError, and changes nothing, if the directory belongs to another experiment or to none.
+    """
+    import tomli_w
+
+    run = {"backend": backend.name, "device": backend.device, "data_fingerprint": data.fingerprint()}
+    tables = {**spec, "run": run}
+    path = directory / SPEC
+    if not path.exists():
+        foreign = [p.name for p in directory.glob("[!.]*") if p.name not in _HARMLESS] if directory.is_dir() else []
+        if foreign:
+            raise RunDirectoryError(
+                f"{directory}: expected a new folder or one of an earlier run, found {sorted(foreign)[0]!r} in it\n"
+                "choose another folder"
+            )
+        files.write_text(path, tomli_w.dumps(tables))
+    there = flatten(_read(path))
+    here = flatten(tomllib.loads(tomli_w.dumps(tables)))
+    differences = [
+        f"{key} is {there.get(key, 'not set')!r} there and {here.get(key, 'not set')!r} here"
+        for key in [*here, *(k for k in there if k not in here)]
+        if repr(there.get(key)) != repr(here.get(key))  # a share of 1.0 is not a count of 1
+    ]
+    if differences:
+        more = f" (and {len(differences) - 2} more)" if len(differences) > 2 else ""
+        raise RunDirectoryError(
+            f"{directory}: holds another experiment: {'; '.join(differences[:2])}{more}\n"
+            "choose another folder, or the settings of that run to go on with it"
+        )
+
+
+def read(directory: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What `claim` was given: the tables of the spec, and those of [run]."""
+    tables = _read(directory / SPEC)
+    return tables, tables.pop("run", {})
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunDirectoryError(f"{path}: cannot be read ({error}); choose another folder") from error

@@ -1,0 +1,289 @@
+"""What one arm of a study is: frozen objects, complete, compared field by field and written to TOML without loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, final
+
+import attrs
+
+from sat_core import fields
+from sat_core.augmentation import AUGMENTATIONS
+from sat_core.difficulty import DIFFICULTIES
+from sat_core.errors import SpecError
+from sat_core.protocols import ATTACK_SETS, AUTOATTACK, PROTOCOLS
+from sat_core.registry import nearest
+from sat_core.schedules import check_schedule
+from sat_core.selection import SELECTION_RULES
+from sat_core.threat import THREAT_MODELS
+from sat_core.weighting import WEIGHTING_RULES
+
+
+@final
+@attrs.frozen(kw_only=True)
+class DataSpec:
+    """Which images: ``digits``, ``npz:PATH``, ``folder:PATH``, or a data set that an installed package adds."""
+
+    SECTION: ClassVar[str] = "data"
+    name: str = fields.text()
+
+
+@final
+@attrs.frozen(kw_only=True)
+class ModelSpec:
+    """Which network: a name of the backend's, or ``package.module:factory`` for the user's own."""
+
+    SECTION: ClassVar[str] = "model"
+    name: str = fields.text("small-cnn")
+
+
+@final
+@attrs.frozen(kw_only=True)
+class RankingSpec:
+    """How difficulty is measured: a non-robust classifier trained for `epochs` (paper, Eq. 3), or a `file`.
+
+    record: ``online`` keeps the training forwards (augmented, as the published rankings were made), ``snapshot``
+    runs over all examples in evaluation mode after each epoch. file: a published order, hardest first; empty for none.
+    """
+
+    SECTION: ClassVar[str] = "ranking"
+    epochs: int = fields.integer(1)
+    metric: str = fields.choice(lambda: DIFFICULTIES, "entropy")
+    record: str = fields.choice(("online", "snapshot"), "online")
+    file: str = fields.text("")
+
+
+def _check_size(value: Any) -> str | None:
+    whole = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    share = isinstance(value, float) and 0.0 <= value <= 1.0
+    return None if whole or share else "a count >= 0 (integer) or a share in [0, 1] (with a decimal point)"
+
+
+def _check_classes(value: Any) -> str | None:
+    good = isinstance(value, tuple) and all(isinstance(v, int | str) and not isinstance(v, bool) for v in value)
+    return None if good else "a list of class numbers or names"
+
+
+@final
+@attrs.frozen(kw_only=True)
+class SubsetSpec:
+    """Which part of the training set is A. kind: examples (ESAT) or classes (CSAT).
+
+    size: an integer is a count, a float a share, floor(share · N), of examples or classes; ignored for ``listed``,
+    where A is made of `classes`.
+    """
+
+    SECTION: ClassVar[str] = "subset"
+    kind: str = fields.choice(("examples", "classes"), "examples")
+    strategy: str = fields.choice(lambda: SELECTION_RULES, "hardest")
+    size: int | float = fields.field(_check_size, 0.5, eq=lambda value: (type(value), value))
+    classes: tuple[int | str, ...] = fields.field(_check_classes, (), fields.tuples)
+
+    def __attrs_post_init__(self) -> None:
+        listed = self.strategy == "listed"
+        if listed and self.kind != "classes":
+            raise SpecError(
+                "subset.strategy: 'listed' needs subset.kind = \"classes\"\n"
+                "for examples of your own, give ranking.file with their numbers first and subset.size as a count"
+            )
+        if listed and not self.classes:
+            raise SpecError("subset.classes: expected the classes of A with strategy 'listed', got none")
+        if self.classes and not listed:
+            raise SpecError(f'subset.classes: needs subset.strategy = "listed", got {self.strategy!r}')
+
+
+@final
+@attrs.frozen(kw_only=True)
+class WeightingSpec:
+    """Weights of A and B in the loss: a rule's name (recipe, section 1.2)."""
+
+    SECTION: ClassVar[str] = "weighting"
+    rule: str = fields.choice(lambda: WEIGHTING_RULES)
+
+
+@final
+@attrs.frozen(kw_only=True)
+class AttackSpec:
+    """The threat model and the attack used in training. ε and step size are in units of [0, 1] pixels.
+
+    kind: ``pgd``; ``fgsm`` (one step of ε from the image) and ``rs-fgsm`` (one step of 1.25 ε from a random start)
+    are PGD with those numbers as defaults. keep_best returns the highest loss among x0 … x(steps-1) instead of the
+    last iterate.
+    """
+
+    SECTION: ClassVar[str] = "attack"
+    kind: str = fields.choice(("pgd", "fgsm", "rs-fgsm"), "pgd")
+    norm: str = fields.choice(lambda: THREAT_MODELS, "L2")
+    eps: float = fields.real(default=0.5)
+    steps: int = fields.integer(1)
+    step_size: float = fields.real(default=attrs.NOTHING)
+    random_start: bool = fields.flag()
+    keep_best: bool = fields.flag(False)
+
+    @steps.default
+    def _steps(self) -> int:
+        return 7 if self.kind == "pgd" else 1
+
+    @step_size.default
+    def _step_size(self) -> float:
+        if not isinstance(self.eps, float):
+            return 0.0  # eps is refused by its own validator, right after
+        of_eps = {"fgsm": 1.0, "rs-fgsm": 1.25}.get(self.kind, 0.2 if self.norm == "L2" else 0.25)
+        return of_eps * self.eps
+
+    @random_start.default
+    def _random_start(self) -> bool:
+        return self.kind == "rs-fgsm"
+
+    def __attrs_post_init__(self) -> None:
+        if self.kind != "pgd" and self.steps != 1:
+            raise SpecError(f'attack.steps: expected 1 for {self.kind!r}, got {self.steps}; take kind = "pgd" for more')
+
+
+@final
+@attrs.frozen(kw_only=True)
+class TrainingSpec:
+    """How one classifier is trained.
+
+    lr: learning rate per batch of `batch_size`. schedule: ``piecewise[:drops]``, ``cosine``, ``one-cycle``,
+    ``constant``. precision: arithmetic of the network; attacks keep δ in float32. threads: of the CPU, per arm, never
+    changed by how many arms run at once.
+    """
+
+    SECTION: ClassVar[str] = "training"
+    epochs: int = fields.integer(1)
+    batch_size: int = fields.integer(1, 128)
+    optimizer: str = fields.choice(("sgd", "adamw"), "sgd")
+    lr: float = fields.real(default=0.1)
+    momentum: float = fields.real(maximum=1.0, default=0.9)
+    nesterov: bool = fields.flag(False)
+    weight_decay: float = fields.real(default=5e-4)
+    schedule: str = fields.field(check_schedule, "piecewise")
+    augmentation: str = fields.choice(lambda: AUGMENTATIONS, "none")
+    precision: str = fields.choice(("float32", "bf16", "fp16", "float64"), "float32")
+    compile: bool = fields.flag(False)
+    channels_last: bool = fields.flag(False)
+    threads: int = fields.integer(1, 1)
+    seed: int = fields.integer(0, 0)
+    deterministic: bool = fields.flag(False)
+
+    def __attrs_post_init__(self) -> None:
+        if self.nesterov and self.momentum == 0:
+            raise SpecError("training.nesterov: needs training.momentum > 0, got momentum 0")
+
+
+def _check_attacks(value: Any) -> str | None:
+    if isinstance(value, str) and value in ATTACK_SETS:
+        return None
+    if isinstance(value, tuple) and value and all(v in AUTOATTACK for v in value) and len(set(value)) == len(value):
+        return None
+    return f"one of {', '.join(ATTACK_SETS)}, or a list of {', '.join(AUTOATTACK)}"
+
+
+def _check_examples(value: Any) -> str | None:
+    whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    share = isinstance(value, float) and 0 < value <= 1
+    good = value == "rest" or whole or share
+    return None if good else 'a count >= 1, a share of the validation set in (0, 1], or "rest"'
+
+
+def _check_epochs(value: Any) -> str | None:
+    good = isinstance(value, tuple) and value and all(isinstance(v, int) and v >= 1 for v in value)
+    return None if value == "protocol" or good else 'a list of epochs >= 1, or "protocol"'
+
+
+@final
+@attrs.frozen(kw_only=True)
+class EvaluationSpec:
+    """How an epoch is picked and how the result is measured, always under the threat model of `AttackSpec`.
+
+    selection_share: the part of the validation set that picks the epoch. examples: how many of the others report
+    (count, share of the validation set, or "rest"). Epochs count from 1: epoch e is over when e passes are.
+    """
+
+    SECTION: ClassVar[str] = "evaluation"
+    examples: int | float | str = fields.field(_check_examples, "rest")
+    attacks: str | tuple[str, ...] = fields.field(_check_attacks, "standard", fields.tuples)
+    selection_attacks: str | tuple[str, ...] = fields.field(_check_attacks, "standard", fields.tuples)
+    selection_epochs: str | tuple[int, ...] = fields.field(_check_epochs, "protocol", fields.tuples)
+    selection_share: float = fields.real(maximum=0.9, default=0.1, positive=True)
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Spec:
+    """One arm, complete: everything its result depends on, but for backend, device and package versions."""
+
+    protocol: str
+    data: DataSpec
+    model: ModelSpec
+    ranking: RankingSpec
+    subset: SubsetSpec
+    weighting: WeightingSpec
+    attack: AttackSpec
+    training: TrainingSpec
+    evaluation: EvaluationSpec
+
+    @classmethod
+    def from_tables(cls, asked: Mapping[str, Any]) -> Spec:
+        """A spec from nested tables as TOML gives them. What is missing takes the protocol's, then our default.
+
+        Raises SpecError for an unknown key (naming the nearest), a missing one, or a value that is wrong.
+        """
+        tables = {key: dict(value) if isinstance(value, Mapping) else value for key, value in asked.items()}
+        check_keys(tables)
+        name = tables.setdefault("protocol", "paper")
+        if not isinstance(name, str):
+            raise SpecError(f"protocol: expected one of {', '.join(PROTOCOLS)}, got {name!r}")
+        for dotted, value in PROTOCOLS.get(name).defaults(tables).items():
+            section, key = dotted.split(".")
+            tables.setdefault(section, {}).setdefault(key, value)
+        training = _build(TrainingSpec, tables.setdefault("training", {}))
+        tables.setdefault("ranking", {}).setdefault("epochs", training.epochs)
+        return cls(protocol=name, **{s: _build(kind, tables.get(s, {})) for s, kind in SECTIONS.items()})
+
+    def to_tables(self) -> dict[str, Any]:
+        """Nested tables, complete; `Spec.from_tables` gives back an equal spec."""
+        return attrs.asdict(self, value_serializer=lambda _i, _a, v: list(v) if isinstance(v, tuple) else v)
+
+
+SECTIONS: dict[str, type[Any]] = {
+    kind.SECTION: kind
+    for kind in (DataSpec, ModelSpec, RankingSpec, SubsetSpec, WeightingSpec, AttackSpec, TrainingSpec, EvaluationSpec)
+}
+KEYS: tuple[str, ...] = (
+    "protocol",
+    *(f"{section}.{a.name}" for section, kind in SECTIONS.items() for a in attrs.fields(kind)),
+)
+"""Every dotted key of a study file."""
+
+
+def check_keys(tables: Mapping[str, Any]) -> None:
+    """SpecError for the first key that no spec has, with the nearest one that it does."""
+    for section, table in tables.items():
+        if section not in SECTIONS and section != "protocol":
+            known = ["protocol", "grid", *SECTIONS]
+            raise SpecError(f"unknown key {section!r}{nearest(section, known)}\nexpected one of: {', '.join(known)}")
+        if section != "protocol" and not isinstance(table, Mapping):
+            raise SpecError(f"{section}: expected a table [{section}] of settings, got {table!r}")
+        for key in table if section != "protocol" else ():
+            if f"{section}.{key}" not in KEYS:
+                known = [a.name for a in attrs.fields(SECTIONS[section])]
+                raise SpecError(
+                    f"unknown key '{section}.{key}'{nearest(key, known)}\nexpected one of: {', '.join(known)}"
+                )
+
+
+def flatten(tables: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted keys to values."""
+    flat: dict[str, Any] = {}
+    for section, table in tables.items():
+        flat |= {f"{section}.{k}": v for k, v in table.items()} if isinstance(table, Mapping) else {section: table}
+    return flat
+
+
+def _build(kind: type[Any], table: Mapping[str, Any]) -> Any:
+    missing = [a.name for a in attrs.fields(kind) if a.default is attrs.NOTHING and a.name not in table]
+    if missing:
+        raise SpecError(f"{kind.SECTION}.{missing[0]}: expected a value, got none; add it to [{kind.SECTION}]")
+    return kind(**table)

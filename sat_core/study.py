@@ -1,0 +1,191 @@
+"""Studies: a base and a grid, from TOML; the arms are the product of the grid."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, final
+
+import attrs
+
+from sat_core.errors import SpecError
+from sat_core.registry import nearest
+from sat_core.spec import KEYS, AttackSpec, Spec, check_keys, flatten
+
+LIST_KEYS = ("subset.classes", "evaluation.attacks", "evaluation.selection_attacks", "evaluation.selection_epochs")
+"""Keys whose value may be a list itself; in a grid each takes a list of lists."""
+SHARED = ("data.name", "ranking.epochs", "ranking.record", "ranking.file")
+"""Keys that make the ranking, which all arms of a study share."""
+
+
+@final
+@attrs.frozen
+class Arm:
+    """One training of a study, and the name of its folder."""
+
+    name: str
+    spec: Spec
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Study:
+    """What was asked: tables as in the file, and the grid as dotted keys to lists of values.
+
+    Every arm is checked when the study is made. Raises SpecError.
+    """
+
+    asked: Mapping[str, Any]
+    grid: Mapping[str, Sequence[Any]] = attrs.field(factory=dict)
+    arms: tuple[Arm, ...] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        check_keys(self.asked)
+        for key, values in self.grid.items():
+            _check_key(key)
+            if key in SHARED:
+                raise SpecError(f"grid: {key!r} makes the ranking, which the arms of a study share; run two studies")
+            if not isinstance(values, list | tuple) or not values:
+                raise SpecError(f"grid: expected a list of values for {key!r}, got {values!r}")
+            if key in LIST_KEYS and not all(isinstance(v, list | tuple | str) for v in values):
+                raise SpecError(f"grid: expected a list of lists for {key!r}, got {values!r}")
+        object.__setattr__(self, "arms", self._arms())
+
+    @classmethod
+    def load(cls, path: str | Path) -> Study:
+        """The study in the TOML file at `path`; SpecError names file and reason."""
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SpecError(f"{path}: cannot read the study file ({error})") from error
+        try:
+            return cls.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise SpecError(f"{path}: not valid TOML: {error}") from error
+
+    @classmethod
+    def loads(cls, text: str) -> Study:
+        """The study in TOML text."""
+        return cls.from_tables(tomllib.loads(text))
+
+    @classmethod
+    def from_tables(cls, tables: Mapping[str, Any]) -> Study:
+        """The study in tables as TOML gives them, [grid] among them."""
+        asked = dict(tables)
+        grid = asked.pop("grid", {})
+        if not isinstance(grid, Mapping):
+            raise SpecError(f"grid: expected a table [grid] of lists, got {grid!r}")
+        return cls(asked=asked, grid=flatten(grid))
+
+    def to_tables(self) -> dict[str, Any]:
+        """Tables, complete but for values that follow from the grid; `from_tables` gives the same arms."""
+        specs = [flatten(spec.to_tables()) for _, spec in self._points()]
+        constant = {k: v for k, v in specs[0].items() if k not in self.grid and all(s[k] == v for s in specs)}
+        tables = nest({**constant, **{k: v for k, v in flatten(self.asked).items() if k not in self.grid}})
+        return {**tables, "grid": {k: _plain(v) for k, v in self.grid.items()}} if self.grid else tables
+
+    def dumps(self) -> str:
+        """`to_tables` as TOML text."""
+        import tomli_w
+
+        return tomli_w.dumps(self.to_tables())
+
+    def set(self, key: str, value: Any) -> Study:
+        """The study with `key` set to `value`; a list puts the key into the grid, anything else takes it out."""
+        _check_key(key)
+        asked, grid = flatten(self.asked), dict(self.grid)
+        asked.pop(key, None)
+        grid.pop(key, None)
+        listed = isinstance(value, list | tuple)
+        if listed and (key not in LIST_KEYS or any(isinstance(v, list | tuple) for v in value)):
+            grid[key] = value
+        else:
+            asked[key] = value
+        return Study(asked=nest(asked), grid=grid)
+
+    @property
+    def base(self) -> Spec:
+        """The spec that makes the ranking: the first arm, with the keys of the grid as the file has them outside it."""
+        first = flatten(next(self._points())[1].to_tables())
+        for key in self.grid:
+            if key.split(".")[0] in ("training", "model"):
+                first.pop(key)
+        return Spec.from_tables(nest({**first, **flatten(self.asked)}))
+
+    def _points(self) -> Iterator[tuple[dict[str, Any], Spec]]:
+        for point in itertools.product(*self.grid.values()):
+            chosen = dict(zip(self.grid, point, strict=True))
+            yield chosen, Spec.from_tables(nest({**flatten(self.asked), **chosen}))
+
+    def _arms(self) -> tuple[Arm, ...]:
+        arms: dict[Spec, str] = {}
+        for chosen, asked in self._points():
+            spec, ignored = _canonical(asked)
+            if spec in arms:
+                continue
+            name = _name({k: v for k, v in chosen.items() if not k.startswith(ignored)}) or "arm"
+            taken = list(arms.values())
+            arms[spec] = name if name not in taken else f"{name}_{len(taken)}"
+        return tuple(Arm(name, spec) for spec, name in arms.items())
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """``key=value`` of the command line: the value as TOML, or as text where it is none (``8/255``, ``cosine``)."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise SpecError(f"--set: expected key=value, got {text!r}")
+    try:
+        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value.strip()
+
+
+def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted keys to nested tables."""
+    tables: dict[str, Any] = {}
+    for key, value in flat.items():
+        section, dot, name = key.partition(".")
+        if dot:
+            tables.setdefault(section, {})[name] = value
+        else:
+            tables[section] = value
+    return tables
+
+
+def _canonical(spec: Spec) -> tuple[Spec, tuple[str, ...]]:
+    """The baselines are the same whatever would have chosen, weighted or (if A is empty) attacked A: run once."""
+    size = spec.subset.size
+    if spec.subset.strategy == "listed" or not (size == 0 or (isinstance(size, float) and size == 1)):
+        return spec, ()
+    ignored: tuple[str, ...] = ("subset.strategy", "weighting.")
+    spec = attrs.evolve(
+        spec,
+        subset=attrs.evolve(spec.subset, strategy="hardest", size=float(size)),
+        weighting=attrs.evolve(spec.weighting, rule="uniform"),
+    )
+    if size == 0:
+        plain = AttackSpec(norm=spec.attack.norm, eps=spec.attack.eps)
+        ignored = (*ignored, *(f"attack.{a.name}" for a in attrs.fields(AttackSpec) if a.name not in ("norm", "eps")))
+        spec = attrs.evolve(spec, attack=plain)
+    return spec, ignored
+
+
+def _check_key(key: str) -> None:
+    if key not in KEYS:
+        raise SpecError(f"unknown key {key!r}{nearest(key, KEYS)}")
+
+
+def _name(chosen: Mapping[str, Any]) -> str:
+    return "_".join(f"{key.rsplit('.')[-1]}-{_word(value)}" for key, value in chosen.items())
+
+
+def _word(value: Any) -> str:
+    text = "+".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return re.sub(r"[^A-Za-z0-9.+-]+", "-", text).strip("-.") or "x"
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value

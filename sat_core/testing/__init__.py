@@ -1,0 +1,13 @@
+"""The contract suite that every backend passes, and the wrong backends that must not.
+
+A backend's test file::
+
+    @pytest.mark.parametrize("check", backend_checks(), ids=str)
+    def test_contract(check):
+        check(MyBackend())
+"""
+
+from sat_core.testing.checks import CHECKS, Check, ContractError, backend_checks
+from sat_core.testing.wrong import FAULTS, wrong_backend
+
+__all__ = ["CHECKS", "FAULTS", "Check", "ContractError", "backend_checks", "wrong_backend"]

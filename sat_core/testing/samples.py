@@ -1,0 +1,70 @@
+"""Small inputs for the contract suite, the same for every backend."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import numpy as np
+
+from sat_core.backend import Backend, Classifier
+from sat_core.batches import BatchPlan, Planner
+from sat_core.data import Examples
+from sat_core.spec import AttackSpec, TrainingSpec
+from sat_core.splits import Split
+from sat_core.weighting import WEIGHTING_RULES
+
+CLASSES = 5
+SHAPE = (8, 8, 3)
+MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
+
+
+def examples(n: int = 24, *, whole: bool = False, seed: int = 1) -> Examples:
+    """Random images with pixels at both ends of [0, 1]; uint8 if `whole`, else float32."""
+    rng = np.random.default_rng(seed)
+    pixels = np.clip(rng.normal(0.5, 0.4, (n, *SHAPE)), 0, 1)
+    images = (pixels * 255).astype(np.uint8) if whole else pixels.astype(np.float32)
+    return Examples(images, rng.integers(0, CLASSES, n), CLASSES, "samples")
+
+
+def build(backend: Backend, model: str, seed: int = 0) -> Classifier:
+    """A classifier for the samples; BatchNorm's statistics and weights are moved away from their initial values."""
+    classifier = backend.build(model, classes=CLASSES, image_shape=SHAPE, mean=MEAN, std=STD, seed=seed)
+    rng = np.random.default_rng(seed + 100)
+    state = classifier.state()
+    for name, value in state.items():
+        if name.endswith(("running_mean", "bias")):
+            state[name] = (value + rng.normal(0, 0.1, value.shape)).astype(value.dtype)
+        elif model == "linear":
+            state[name] = value * np.float32(0.1)  # no example is saturated: gradients of 1e-9 have no direction
+        elif name.endswith("running_var"):
+            # small variances, so that an epsilon that is off shows
+            state[name] = (value * rng.uniform(0.005, 0.5, value.shape)).astype(value.dtype)
+    classifier.load_state(state)
+    return classifier
+
+
+def training(**changes: Any) -> TrainingSpec:
+    """Settings for a few steps in which momentum, decay and the schedule all matter."""
+    plain = TrainingSpec(epochs=2, batch_size=8, lr=0.01, momentum=0.9, weight_decay=0.01, schedule="cosine")
+    return attrs.evolve(plain, **changes)
+
+
+def attack(**changes: Any) -> AttackSpec:
+    """L2 PGD that moves every pixel it can."""
+    return AttackSpec(**{"norm": "L2", "eps": 0.8, "steps": 7, "step_size": 0.2, **changes})
+
+
+def split(n: int, share: float, rule: str = "emphasised") -> Split:
+    """A is every so-many-th example."""
+    members = (np.arange(n) * share) % 1 < share if share < 1 else np.ones(n, bool)
+    weights = WEIGHTING_RULES.get(rule).weights(int(members.sum()), n)
+    return Split(kind="examples", strategy="listed", members=members, classes=None, weights=weights)
+
+
+def plans(
+    n: int, share: float, training_spec: TrainingSpec, attack_spec: AttackSpec, rule: str = "emphasised"
+) -> list[BatchPlan]:
+    """All batch plans of a short training."""
+    planner = Planner(split(n, share, rule), training_spec, attack_spec, SHAPE)
+    return [plan for epoch in range(training_spec.epochs) for plan in planner.epoch(epoch)]

@@ -1,0 +1,150 @@
+"""Backends with one fault each, made from a right one through the interface alone. The contract rejects them all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, final
+
+import attrs
+import numpy as np
+
+from sat_core.backend import Backend, Classifier, OnBatch, State, Trainer
+from sat_core.batches import BatchPlan
+from sat_core.data import Examples, as_float
+from sat_core.reference import pgd, takes_start
+from sat_core.spec import AttackSpec, TrainingSpec
+from sat_core.splits import Split
+
+BATCHNORM_EPSILON_OFF = 1e-3 - 1e-5
+FAULTS = (
+    "attack in training mode",
+    "no clamp",
+    "ε 1 % too large",
+    "loss not normalised by Σ w",
+    "BatchNorm epsilon off",
+    "weights touched by the attack",
+)
+"""What can be wrong, by the names that `wrong_backend` takes."""
+
+
+@final
+class _WrongClassifier(Classifier):
+    """Passes everything on to a right classifier, but for its fault."""
+
+    def __init__(self, right: Classifier, fault: str, backend: Backend) -> None:
+        self._right, self._fault, self._backend = right, fault, backend
+        self.classes, self.image_shape = right.classes, right.image_shape
+        self.native, self.description = right.native, right.description
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        return self._right.logits(images)
+
+    def features(self, images: np.ndarray) -> np.ndarray:
+        return self._right.features(images)
+
+    def loss_gradient(
+        self, images: np.ndarray, labels: np.ndarray, loss: str = "ce", targets: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return self._right.loss_gradient(images, labels, loss, targets)
+
+    def input_vjp(self, images: np.ndarray, cotangent: np.ndarray) -> np.ndarray:
+        return self._right.input_vjp(images, cotangent)
+
+    def as_torch_module(self) -> Any:
+        return self._right.as_torch_module()
+
+    def perturb(
+        self, images: np.ndarray, labels: np.ndarray, attack: AttackSpec, rng: np.random.Generator | None = None
+    ) -> np.ndarray:
+        if self._fault == "ε 1 % too large":
+            attack = attrs.evolve(attack, eps=attack.eps * 1.01)
+        if self._fault == "no clamp":
+            start = takes_start(attack, images, rng)
+            return pgd(self._inside, as_float(images), labels, attack, start, clamp=False)
+        if self._fault == "attack in training mode":
+            self._use_batch_statistics(images, labels)
+        found = self._right.perturb(images, labels, attack, rng)
+        if self._fault == "weights touched by the attack":
+            self._right.load_state({k: v * np.float32(1.0001) for k, v in self._right.state().items()})
+        return found
+
+    def _inside(self, images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return self.loss_gradient(np.clip(images, 0, 1), labels)
+
+    def _use_batch_statistics(self, images: np.ndarray, labels: np.ndarray) -> None:
+        """One step that learns nothing reveals the batch's statistics: new = 0.9 · old + 0.1 · batch."""
+        before = self._right.state()
+        everyone = Split(
+            kind="examples",
+            strategy="listed",
+            members=np.zeros(len(images), bool),
+            classes=None,
+            weights=(1.0, 1.0),
+        )
+        training = TrainingSpec(epochs=1, batch_size=len(images), lr=0.0, weight_decay=0.0)
+        index = np.arange(len(images))
+        plan = BatchPlan(
+            epoch=0, step=0, index=index, members=everyone.members, weights=everyone.example_weights(index), lr=0.0
+        )
+        data = Examples(images, labels, self.classes)
+        self._backend.trainer(self._right, data, training, AttackSpec()).run([plan], lambda *_: None)
+        after = self._right.state()
+        self._right.load_state({k: 10 * v - 9 * before[k] if "running" in k else v for k, v in after.items()})
+
+    def state(self) -> State:
+        return self._shift(self._right.state(), -BATCHNORM_EPSILON_OFF)
+
+    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
+        self._right.load_state(self._shift(dict(state), BATCHNORM_EPSILON_OFF))
+
+    def _shift(self, state: State, by: float) -> State:
+        if self._fault != "BatchNorm epsilon off":
+            return state
+        return {k: v + np.asarray(by, v.dtype) if k.endswith("running_var") else v for k, v in state.items()}
+
+
+@final
+class _WrongTrainer(Trainer):
+    """Divides the loss by n instead of Σ w: for plain SGD the same as another learning rate in every step."""
+
+    def __init__(self, right: Trainer) -> None:
+        self._right = right
+
+    def state(self) -> State:
+        return self._right.state()
+
+    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
+        self._right.load_state(state)
+
+    def run(self, batches: Iterable[BatchPlan], on_batch: OnBatch) -> None:
+        off = (attrs.evolve(plan, lr=plan.lr * float(plan.weights.mean())) for plan in batches)
+        self._right.run(off, on_batch)
+
+
+@final
+class _WrongBackend(Backend):
+    def __init__(self, right: Backend, fault: str) -> None:
+        self._right, self._fault = right, fault
+        self.name, self.device = right.name, right.device
+
+    def models(self) -> tuple[str, ...]:
+        return self._right.models()
+
+    def versions(self) -> dict[str, str]:
+        return self._right.versions()
+
+    def build(self, model: str, **options: Any) -> Classifier:
+        return _WrongClassifier(self._right.build(model, **options), self._fault, self._right)
+
+    def wrap(self, model: Any, **options: Any) -> Classifier:
+        return _WrongClassifier(self._right.wrap(model, **options), self._fault, self._right)
+
+    def trainer(self, classifier: Classifier, data: Examples, training: TrainingSpec, attack: AttackSpec) -> Trainer:
+        inner = classifier._right if isinstance(classifier, _WrongClassifier) else classifier
+        right = self._right.trainer(inner, data, training, attack)
+        return _WrongTrainer(right) if self._fault == "loss not normalised by Σ w" else right
+
+
+def wrong_backend(right: Backend, fault: str) -> Backend:
+    """`right` with one of `FAULTS`."""
+    return _WrongBackend(right, fault)

@@ -1,0 +1,84 @@
+"""Threat models: the geometry of a norm ball, apart from any attack loop. Numpy; the oracle of every backend."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+
+from sat_core.registry import Registry
+
+TINY = 1e-10
+"""Added to norms before a division, as in the authors' code (recipe, section 3)."""
+
+
+class ThreatModel(ABC):
+    """An ε-ball of perturbations δ of shape `(n, h, w, c)`, in units of [0, 1] pixels."""
+
+    name: str
+
+    @abstractmethod
+    def size(self, delta: np.ndarray) -> np.ndarray:
+        """Norm of each δ, float64 `(n,)`."""
+
+    @abstractmethod
+    def project(self, delta: np.ndarray, eps: float) -> np.ndarray:
+        """The nearest perturbation inside the ball of radius `eps`, for each δ."""
+
+    @abstractmethod
+    def ascent_direction(self, gradient: np.ndarray) -> np.ndarray:
+        """The step of norm 1 along which the loss rises fastest: argmax <v, gradient> over norm(v) <= 1."""
+
+    @abstractmethod
+    def random_start(self, rng: np.random.Generator, shape: tuple[int, ...], eps: float) -> np.ndarray:
+        """Random δ of the given shape `(n, h, w, c)` inside the ball, float32."""
+
+
+class L2(ThreatModel):
+    """Euclidean ball. Random start: direction of a cube-uniform draw, length r·ε, r uniform in [0, 1] (recipe, 1.1)."""
+
+    name = "L2"
+
+    def size(self, delta: np.ndarray) -> np.ndarray:
+        flat = delta.reshape(len(delta), -1).astype(np.float64)
+        return np.sqrt(np.einsum("ni,ni->n", flat, flat))
+
+    def project(self, delta: np.ndarray, eps: float) -> np.ndarray:
+        scale = np.minimum(1.0, eps / (self.size(delta) + TINY))
+        return delta * _per_example(scale, delta)
+
+    def ascent_direction(self, gradient: np.ndarray) -> np.ndarray:
+        return gradient * _per_example(1.0 / (self.size(gradient) + TINY), gradient)
+
+    def random_start(self, rng: np.random.Generator, shape: tuple[int, ...], eps: float) -> np.ndarray:
+        cube = rng.random(shape, dtype=np.float32) * 2 - 1
+        length = rng.random(shape[0], dtype=np.float32) * np.float32(eps)
+        return self.ascent_direction(cube) * _per_example(length, cube)
+
+
+class Linf(ThreatModel):
+    """Maximum-norm ball. Random start: uniform in the ball."""
+
+    name = "Linf"
+
+    def size(self, delta: np.ndarray) -> np.ndarray:
+        flat = np.abs(delta.reshape(len(delta), -1)).astype(np.float64)
+        return flat.max(axis=1, initial=0.0)
+
+    def project(self, delta: np.ndarray, eps: float) -> np.ndarray:
+        return np.clip(delta, -eps, eps)
+
+    def ascent_direction(self, gradient: np.ndarray) -> np.ndarray:
+        return np.sign(gradient)
+
+    def random_start(self, rng: np.random.Generator, shape: tuple[int, ...], eps: float) -> np.ndarray:
+        return (rng.random(shape, dtype=np.float32) * 2 - 1) * np.float32(eps)
+
+
+def _per_example(scale: np.ndarray, like: np.ndarray) -> np.ndarray:
+    return scale.astype(like.dtype).reshape(-1, *[1] * (like.ndim - 1))
+
+
+THREAT_MODELS: Registry[ThreatModel] = Registry("norm")
+for _model in (L2(), Linf()):
+    THREAT_MODELS.register(_model.name, _model)

@@ -1,0 +1,189 @@
+"""The epoch loop: plans steps, streams logits to the recorder, saves, resumes between any two steps, checks epochs."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, final
+
+import attrs
+import numpy as np
+
+from sat_core import checkpoint
+from sat_core.backend import Classifier, StepResult, Trainer
+from sat_core.batches import BatchPlan, Planner
+from sat_core.data import Examples
+from sat_core.difficulty import Recorder
+from sat_core.errors import Interrupted, TrainingError
+from sat_core.files import add_seconds
+from sat_core.spec import AttackSpec
+
+LAST = "checkpoint-last" + checkpoint.SUFFIX
+STOPPED = "stopped on request; everything is saved, the same command goes on"
+PROBE = 64
+"""Members of A on which a single-step attack is watched for catastrophic overfitting."""
+
+Report = Callable[[str, float, float, str], None]
+"""progress(stage, done, total, note)."""
+
+
+@attrs.define
+class Position:
+    """How far a training is, and what it has counted; goes into the checkpoint as JSON.
+
+    epoch, step: of the next step. losses: mean loss of each finished epoch. loss_sum: of the unfinished one.
+    attack_gradients, training_gradients: gradient evaluations, counted in examples. pgd_accuracy: of the probe, after
+    each epoch of single-step training.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    losses: list[float] = attrs.Factory(list)
+    loss_sum: float = 0.0
+    attack_gradients: int = 0
+    training_gradients: int = 0
+    pgd_accuracy: list[float] = attrs.Factory(list)
+
+
+@final
+@attrs.define(kw_only=True)
+class Fit:
+    """One training in one directory; `run` starts it or goes on where the directory says it stopped.
+
+    recorder: gets the logits of every training forward, or with `snapshot` those of all training images after each
+    epoch. checks: epochs (from 1) after which `on_check(epoch)` is called; it may be called again after a crash.
+    save_every: seconds between saves within an epoch. stop: asked between steps; True saves and raises Interrupted.
+    """
+
+    classifier: Classifier
+    trainer: Trainer
+    planner: Planner
+    data: Examples
+    directory: Path
+    stage: str = "training"
+    recorder: Recorder | None = None
+    snapshot: bool = False
+    checks: tuple[int, ...] = ()
+    on_check: Callable[[int], None] = lambda _epoch: None
+    progress: Report = lambda *_: None
+    stop: Callable[[], bool] = lambda: False
+    save_every: float = 20.0
+    position: Position = attrs.field(factory=Position, init=False)
+    _pending: StepResult | None = attrs.field(default=None, init=False)
+    _saved: float = attrs.field(factory=time.monotonic, init=False)
+
+    def run(self) -> Position:
+        """Train to the end. Raises TrainingError for a loss that is not finite, Interrupted after a requested stop."""
+        self._resume()
+        epochs = self.planner.training.epochs
+        if self.position.step == 0:
+            self._check()
+        while self.position.epoch < epochs:
+            self.trainer.run(self._plans(), self._on_batch)
+            self._settle()
+            if self.stop():
+                self._save()
+                raise Interrupted(STOPPED)
+            self._end_epoch()
+            done = self.position.epoch
+            if done in self.checks or done == epochs or time.monotonic() - self._saved >= self.save_every:
+                self._save()
+            self._check()
+        return self.position
+
+    def warnings(self) -> list[str]:
+        """Lines on catastrophic overfitting (Wong et al. 2020), if PGD accuracy fell below half of its best."""
+        for epoch, accuracy in enumerate(self.position.pgd_accuracy, 1):
+            best = max(self.position.pgd_accuracy[:epoch])
+            if best >= 0.2 and accuracy < best / 2:
+                return [
+                    f"catastrophic overfitting: PGD-10 accuracy on {PROBE} examples of A fell from {best:.0%} to "
+                    f"{accuracy:.0%} in epoch {epoch}; the single-step attack no longer trains against PGD"
+                ]
+        return []
+
+    def _check(self) -> None:
+        if self.position.epoch in self.checks:
+            self.on_check(self.position.epoch)
+            self._saved = time.monotonic()
+
+    def _plans(self) -> Iterator[BatchPlan]:
+        for plan in self.planner.epoch(self.position.epoch, self.position.step):
+            if self.stop():
+                return
+            if time.monotonic() - self._saved >= self.save_every:
+                self._settle()
+                self._save()
+            yield plan
+
+    def _on_batch(self, plan: BatchPlan, result: StepResult) -> None:
+        at, n = self.position, len(plan.index)
+        self._settle()  # the loss of the step before: its device has had a whole step to finish it
+        self._pending = result
+        at.step += 1
+        at.training_gradients += n
+        at.attack_gradients += int(plan.members.sum()) * self.planner.attack.steps
+        if self.recorder is not None and not self.snapshot:
+            self.recorder.update(plan.index, result.logits(), self.data.labels[plan.index])
+        per_epoch = self.planner.steps_per_epoch
+        self.progress(
+            self.stage,
+            at.epoch * per_epoch + at.step,
+            self.planner.training.epochs * per_epoch,
+            f"epoch {at.epoch + 1} of {self.planner.training.epochs}",
+        )
+
+    def _settle(self) -> None:
+        if self._pending is None:
+            return
+        loss, self._pending = self._pending.loss(), None
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"the loss became {loss} in epoch {self.position.epoch + 1}, step {self.position.step}; "
+                'lower training.lr or take training.precision = "float32"'
+            )
+        self.position.loss_sum += loss
+
+    def _end_epoch(self) -> None:
+        at = self.position
+        at.losses.append(at.loss_sum / self.planner.steps_per_epoch)
+        at.epoch, at.step, at.loss_sum = at.epoch + 1, 0, 0.0
+        if self.recorder is not None and self.snapshot:
+            everything = np.arange(len(self.data))
+            for part in np.array_split(everything, -(-len(self.data) // 1024)):
+                self.recorder.update(part, self.classifier.logits(self.data.images[part]), self.data.labels[part])
+        probe = np.flatnonzero(self.planner.split.members)[:PROBE]
+        if self.planner.attack.steps == 1 and len(probe):
+            at.pgd_accuracy.append(self._pgd_accuracy(probe))
+
+    def _pgd_accuracy(self, probe: np.ndarray) -> float:
+        eps, norm = self.planner.attack.eps, self.planner.attack.norm
+        attack = AttackSpec(kind="pgd", norm=norm, eps=eps, steps=10, step_size=eps / 4)
+        labels = self.data.labels[probe]
+        adversarial = self.classifier.perturb(self.data.images[probe], labels, attack)
+        return float((self.classifier.logits(adversarial).argmax(axis=1) == labels).mean())
+
+    def _resume(self) -> None:
+        self._saved = time.monotonic()
+        path = self.directory / LAST
+        if not path.exists():
+            return
+        saved = checkpoint.read(path)
+        self.classifier.load_state(saved.groups["model"])
+        self.trainer.load_state(saved.groups.get("trainer", {}))
+        if self.recorder is not None:
+            self.recorder.load_state(saved.groups["recorder"])
+        self.position = Position(**saved.about["position"])
+
+    def _save(self) -> None:
+        groups = {"model": self.classifier.state(), "trainer": self.trainer.state()}
+        if self.recorder is not None:
+            groups["recorder"] = self.recorder.state()
+        checkpoint.save(self.directory / LAST, groups, self._about())
+        add_seconds(self.directory, self.stage, time.monotonic() - self._saved)
+        self._saved = time.monotonic()
+
+    def _about(self) -> dict[str, Any]:
+        return {"model": dict(self.classifier.description), "position": attrs.asdict(self.position)}

@@ -1,0 +1,228 @@
+"""Arrays and tensors out of pickles without unpickling: what a file asks to be called is written down, never called.
+
+A pickle is a program. Python's unpickler runs it, and even one that looks up nothing foreign can be made to fill the
+memory (a memo index of 2**32) or the time (hashes of nested tuples). Here the few operations that arrays and tensors
+need are followed with tuples, lists and inert records; an array is built at the end, from a tree that has its shape.
+"""
+
+from __future__ import annotations
+
+import pickletools
+import re
+from collections.abc import Callable
+from typing import Any, BinaryIO, final
+
+import attrs
+import numpy as np
+
+from sat_core.errors import DataError
+
+STORAGES = {
+    "torch.LongStorage": "<i8",
+    "torch.IntStorage": "<i4",
+    "torch.ShortStorage": "<i2",
+    "torch.CharStorage": "|i1",
+    "torch.ByteStorage": "|u1",
+}
+"""Types of elements of torch's storages of integers."""
+
+ADMITTED = frozenset(
+    {
+        "numpy._core.multiarray._reconstruct",
+        "numpy._core.multiarray.scalar",
+        "numpy._core.numeric._frombuffer",
+        "numpy.ndarray",
+        "numpy.dtype",
+        "_codecs.encode",
+        "collections.OrderedDict",
+        "torch._utils._rebuild_tensor_v2",
+        *STORAGES,
+        *(f"torch.{kind}Storage" for kind in ("Bool", "Half", "BFloat16", "Float", "Double")),
+    }
+)
+"""Names that a pickled array or tensor mentions (older numpy says ``numpy.core``); any other is refused when met."""
+
+
+@final
+@attrs.define(eq=False)
+class Record:
+    """Something a pickle names, what it would be called with and the state it would be given. Holds, does nothing."""
+
+    name: str
+    arguments: Any = None
+    state: Any = None
+
+
+def read_pickle(file: BinaryIO) -> Any:
+    """The tree of records that the pickle at the file's position describes; the file is left at its end.
+
+    Raises DataError for a name outside `ADMITTED` and for an operation that no array or tensor needs; ValueError,
+    IndexError, KeyError or AttributeError where the pickle is broken.
+    """
+    stack: list[Any] = []
+    marks: list[int] = []
+    memo: dict[Any, Any] = {}
+
+    def pop(count: int) -> list[Any]:
+        if count > len(stack):
+            raise ValueError("a pickle that takes more than it put down")
+        items = stack[len(stack) - count :]
+        del stack[len(stack) - count :]
+        return items
+
+    def pop_to_mark() -> list[Any]:
+        return pop(len(stack) - marks.pop())
+
+    for opcode, argument, _ in pickletools.genops(file):
+        match opcode.name:
+            case "PROTO" | "FRAME":
+                pass
+            case "INT" | "BININT" | "BININT1" | "BININT2" | "LONG" | "LONG1" | "LONG4":
+                stack.append(argument)
+            case "UNICODE" | "BINUNICODE" | "SHORT_BINUNICODE" | "BINUNICODE8":
+                stack.append(argument)
+            case "BINBYTES" | "SHORT_BINBYTES" | "BINBYTES8" | "BYTEARRAY8":
+                stack.append(argument)
+            case "NONE" | "NEWTRUE" | "NEWFALSE":
+                stack.append({"NONE": None, "NEWTRUE": True, "NEWFALSE": False}[opcode.name])
+            case "PUT" | "BINPUT" | "LONG_BINPUT":
+                memo[argument] = stack[-1]
+            case "MEMOIZE":
+                memo[len(memo)] = stack[-1]
+            case "GET" | "BINGET" | "LONG_BINGET":
+                stack.append(memo[argument])
+            case "MARK":
+                marks.append(len(stack))
+            case "TUPLE":
+                stack.append(tuple(pop_to_mark()))
+            case "EMPTY_TUPLE" | "TUPLE1" | "TUPLE2" | "TUPLE3":
+                stack.append(tuple(pop(("EMPTY_TUPLE", "TUPLE1", "TUPLE2", "TUPLE3").index(opcode.name))))
+            case "EMPTY_LIST" | "LIST":
+                stack.append(pop_to_mark() if opcode.name == "LIST" else [])
+            case "APPEND" | "APPENDS":
+                items = pop(1) if opcode.name == "APPEND" else pop_to_mark()
+                stack[-1].extend(items)
+            case "EMPTY_DICT" | "DICT":  # torch's notes about the machine: not needed, so not kept
+                _ = pop_to_mark() if opcode.name == "DICT" else None
+                stack.append(Record("dict"))
+            case "SETITEM" | "SETITEMS":
+                _ = pop(2) if opcode.name == "SETITEM" else pop_to_mark()
+            case "GLOBAL":
+                stack.append(_admit(*str(argument).split(" ", 1)))
+            case "STACK_GLOBAL":
+                stack.append(_admit(*pop(2)))
+            case "REDUCE":
+                function, arguments = pop(2)
+                stack.append(Record(function.name, arguments))
+            case "BUILD":
+                (state,) = pop(1)
+                stack[-1].state = state
+            case "BINPERSID":
+                stack.append(Record("storage", *pop(1)))
+            case "STOP":
+                return stack.pop()
+            case _:
+                raise DataError(
+                    f"expected a pickled array or tensor, got the operation {opcode.name} {_short(argument)}, "
+                    "which neither has"
+                )
+    raise ValueError("a pickle without an end")
+
+
+def integers(tree: Any, limit: int, storage: Callable[[str, int], bytes]) -> np.ndarray:
+    """The array or tensor that a tree of records describes: integers `(k,)`, 1 <= k <= limit.
+
+    storage: the raw bytes of a tensor's storage, given its key and its number of elements. Raises DataError for any
+    other tree, and for shapes, strides and offsets that reach outside the bytes there are.
+    """
+    match tree:
+        case Record("numpy._core.multiarray._reconstruct", _, (_, shape, dtype, _, raw)):
+            return integers_from_bytes(_bytes(raw), _dtype(dtype), shape, limit)
+        case Record("numpy._core.numeric._frombuffer", (raw, dtype, shape, _)):
+            return integers_from_bytes(_bytes(raw), _dtype(dtype), shape, limit)
+        case Record("numpy._core.multiarray.scalar", (dtype, raw)):
+            return integers_from_bytes(_bytes(raw), _dtype(dtype), (), limit)
+        case Record("torch._utils._rebuild_tensor_v2", (Record("storage", held), offset, size, stride, *_)):
+            return _tensor(held, offset, size, stride, limit, storage)
+    what = tree.name if isinstance(tree, Record) else type(tree).__name__
+    raise DataError(f"expected one pickled array or tensor, got {_short(what)}")
+
+
+def integers_from_bytes(raw: bytes | bytearray, dtype: np.dtype, shape: object, limit: int) -> np.ndarray:
+    """The integers `(k,)` in `raw`, 1 <= k <= limit; DataError if type, shape or number of bytes say something else."""
+    if dtype.kind not in "iu":
+        raise DataError(f"expected integers, got {dtype}")
+    return _exactly(raw, dtype, _length(shape, limit))
+
+
+def _tensor(
+    held: Any, offset: Any, size: Any, stride: Any, limit: int, storage: Callable[[str, int], bytes]
+) -> np.ndarray:
+    count = _length(size, limit)
+    match held, offset, stride:
+        case ("storage", Record(kind), str(key), _, int(total), *view), int(), (int(step),) if not any(view):
+            if kind not in STORAGES:
+                raise DataError(f"expected integers, got a tensor with a {_short(kind)}")
+            if min(offset, step) < 0 or offset + (count - 1) * step >= total:
+                raise DataError(
+                    f"expected a tensor inside its storage of {_short(total)} elements, got {count} from "
+                    f"{_short(offset)} in steps of {_short(step)}"
+                )
+            flat = _exactly(storage(key, total), np.dtype(STORAGES[kind]), total)
+            return np.asarray(flat[offset + step * np.arange(count)])
+    raise DataError("expected a tensor with a storage, an offset and a stride, got another description")
+
+
+def _exactly(raw: bytes | bytearray, dtype: np.dtype, count: int) -> np.ndarray:
+    if len(raw) != count * dtype.itemsize:
+        raise DataError(f"expected {count * dtype.itemsize} bytes of elements, got {len(raw)}: is the file whole?")
+    return np.frombuffer(raw, dtype)
+
+
+def _length(shape: object, limit: int) -> int:
+    if not isinstance(shape, tuple):
+        raise DataError(f"expected one dimension, shape (k,), got {_short(shape)}")
+    if len(shape) != 1:
+        raise DataError(f"expected one dimension, shape (k,), got {len(shape)}")
+    (count,) = shape
+    if type(count) is not int or not 1 <= count <= limit:
+        raise DataError(f"expected 1 to {limit} indices, got {_short(count)}\nis it the order of another data set?")
+    return count
+
+
+def _dtype(tree: Any) -> np.dtype:
+    match tree:
+        case Record("numpy.dtype", (str(code), *_), (_, str(order), None, None, None, *_)):
+            if re.fullmatch("[biufc][0-9]{1,2}", code) and order in ("<", ">", "|", "="):
+                return np.dtype(order + code)
+            raise DataError(f"expected integers, got elements of type {_short(code)}")
+    raise DataError("expected integers, got elements of another description")
+
+
+def _bytes(tree: Any) -> bytes | bytearray:
+    match tree:
+        case bytes() | bytearray():
+            return tree
+        case Record("_codecs.encode", (str(text), "latin1")):  # how protocol 2 writes bytes
+            return text.encode("latin1")
+    raise DataError(f"expected an array with its bytes, got {type(tree).__name__}")
+
+
+def _admit(module: object, name: object) -> Record:
+    full = f"{module}.{name}" if isinstance(module, str) and isinstance(name, str) else "a name that is no text"
+    modern = full.replace("numpy.core.", "numpy._core.", 1)
+    if modern not in ADMITTED:
+        raise DataError(
+            f"expected a pickled array or tensor and nothing else, got one that wants {_short(full)}\n"
+            "it was not looked up and not called; save the order with numpy.save instead"
+        )
+    return Record(modern)
+
+
+def _short(value: object) -> str:
+    """For a message: one line, not long, and nothing of what a file nests without end."""
+    if isinstance(value, str):
+        return repr(value if len(value) <= 80 else f"{value[:76]} ...")
+    if isinstance(value, int):
+        return str(value) if value.bit_length() <= 64 else "a number of more than 64 bits"
+    return type(value).__name__

@@ -1,0 +1,56 @@
+"""Weights of A and B in the loss (paper, section 3.3; recipe, section 1.2). w_B = 1; if A or B is empty both are 1."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from sat_core.errors import SpecError
+from sat_core.registry import Registry
+
+
+class WeightingRule(ABC):
+    """w_A as a function of |A| and N, with w_B = 1."""
+
+    name: str
+
+    @abstractmethod
+    def weight_of_a(self, in_a: int, total: int) -> float:
+        """w_A for 0 < in_a < total."""
+
+    def weights(self, in_a: int, total: int) -> tuple[float, float]:
+        """(w_A, w_B) for |A| = in_a of N = total examples. Raises SpecError outside 0 … total."""
+        if not 0 <= in_a <= total:
+            raise SpecError(f"weights: expected |A| in 0..{total}, got {in_a}")
+        return (1.0, 1.0) if in_a in (0, total) else (self.weight_of_a(in_a, total), 1.0)
+
+
+class Uniform(WeightingRule):
+    """w_A = 1."""
+
+    name = "uniform"
+
+    def weight_of_a(self, in_a: int, total: int) -> float:
+        return 1.0
+
+
+class Balanced(WeightingRule):
+    """w_A = |B| / |A|: both parts weigh the same."""
+
+    name = "balanced"
+
+    def weight_of_a(self, in_a: int, total: int) -> float:
+        return (total - in_a) / in_a
+
+
+class Emphasised(WeightingRule):
+    """w_A = (1 + 10·|A|/N)·|B|/|A|: twice the balance at 10 %, rising to ten times at 90 %."""
+
+    name = "emphasised"
+
+    def weight_of_a(self, in_a: int, total: int) -> float:
+        return (1 + 10 * in_a / total) * (total - in_a) / in_a
+
+
+WEIGHTING_RULES: Registry[WeightingRule] = Registry("weighting rule")
+for _rule in (Uniform(), Balanced(), Emphasised()):
+    WEIGHTING_RULES.register(_rule.name, _rule)

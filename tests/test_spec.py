@@ -1,0 +1,231 @@
+"""Study files: defaults, protocols, the grid, and one clear message for each wrong value."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sat_core.errors import SpecError
+from sat_core.protocols import PROTOCOLS
+from sat_core.schedules import SCHEDULES, parse_schedule
+from sat_core.spec import KEYS, AttackSpec, Spec, flatten
+from sat_core.study import Study, nest, parse_setting
+
+PLAIN: dict[str, Any] = {"data": {"name": "digits"}, "training": {"epochs": 12}}
+
+
+def with_key(key: str, value: Any) -> dict[str, Any]:
+    return nest({**flatten(PLAIN), key: value})
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("attack.eps", -0.1, "attack.eps: expected a finite number >= 0, got -0.1"),
+        ("attack.eps", float("nan"), "attack.eps: expected a finite number >= 0, got nan"),
+        ("attack.eps", "8/0", "attack.eps: expected a finite number >= 0, got '8/0'"),
+        ("attack.eps", True, "attack.eps: expected a finite number >= 0, got True"),
+        ("attack.steps", 0, "attack.steps: expected an integer >= 1, got 0"),
+        ("attack.steps", 7.0, "attack.steps: expected an integer >= 1, got 7.0"),
+        ("attack.steps", True, "attack.steps: expected an integer >= 1, got True"),
+        ("attack.norm", "l2", "attack.norm: expected one of L2, Linf (did you mean 'L2'?), got 'l2'"),
+        ("attack.kind", "pdg", "did you mean 'pgd'?"),
+        ("attack.stepz", 7, "unknown key 'attack.stepz' (did you mean 'steps'?)"),
+        ("trainnig.epochs", 7, "unknown key 'trainnig' (did you mean 'training'?)"),
+        ("subset.size", 1.5, "subset.size: expected a count >= 0 (integer) or a share in [0, 1]"),
+        ("subset.size", -1, "got -1"),
+        ("subset.size", "half", "got 'half'"),
+        ("subset.strategy", "listed", 'needs subset.kind = "classes"'),
+        ("subset.classes", [1], 'needs subset.strategy = "listed"'),
+        ("training.epochs", 0, "training.epochs: expected an integer >= 1, got 0"),
+        ("training.momentum", 1.5, "training.momentum: expected a number in [0, 1], got 1.5"),
+        ("training.schedule", "piecewize", "training.schedule: expected one of piecewise, cosine"),
+        ("training.schedule", "cosine:3", "training.schedule: expected one of piecewise, cosine"),
+        ("training.schedule", "piecewise:1,x", "training.schedule: expected one of piecewise, cosine"),
+        ("training.augmentation", "cifar10", "did you mean 'cifar'?"),
+        ("training.precision", "float16", "one of float32, bf16, fp16, float64"),
+        ("training.compile", 1, "training.compile: expected true or false, got 1"),
+        ("evaluation.attacks", "apgd-ce", "evaluation.attacks: expected one of standard, plus, or a list of apgd-ce"),
+        ("evaluation.attacks", ["apgd-ce", "apgd-ce"], "evaluation.attacks"),
+        ("evaluation.selection_share", 0, "evaluation.selection_share: expected a number"),
+        ("evaluation.selection_share", 1.0, "evaluation.selection_share: expected a number"),
+        ("evaluation.examples", 0, 'a count >= 1, a share of the validation set in (0, 1], or "rest"'),
+        ("evaluation.selection_epochs", [0], 'a list of epochs >= 1, or "protocol"'),
+        ("protocol", "papers", "unknown protocol 'papers' (did you mean 'paper'?)"),
+        ("data.name", 3, "data.name: expected text, got 3"),
+    ],
+)
+def test_wrong_values_are_refused_in_a_line_or_two(key: str, value: Any, says: str) -> None:
+    with pytest.raises(SpecError) as error:
+        Spec.from_tables(with_key(key, value))
+    assert says in str(error.value)
+    assert len(str(error.value).splitlines()) <= 3
+
+
+def test_what_is_missing_is_named() -> None:
+    with pytest.raises(SpecError, match=r"data\.name: expected a value, got none; add it to \[data\]"):
+        Spec.from_tables({"training": {"epochs": 1}})
+    with pytest.raises(SpecError, match=r"training\.epochs: expected a value"):
+        Spec.from_tables({"data": {"name": "digits"}})
+
+
+def test_epsilon_as_a_fraction_and_attacks_by_kind() -> None:
+    assert AttackSpec(norm="Linf", eps="8/255").eps == 8 / 255
+    assert AttackSpec(eps=0.5) == AttackSpec(kind="pgd", norm="L2", eps=0.5, steps=7, step_size=0.1)
+    assert AttackSpec(kind="fgsm", eps=0.5).step_size == 0.5
+    rs = AttackSpec(kind="rs-fgsm", eps=3.0)
+    assert (rs.steps, rs.step_size, rs.random_start, rs.keep_best) == (1, 3.75, True, False)
+    assert AttackSpec(eps=0).eps == 0.0
+    with pytest.raises(SpecError, match=r"attack\.steps: expected 1 for 'fgsm'"):
+        AttackSpec(kind="fgsm", steps=7)
+
+
+@settings(deadline=None)
+@given(
+    eps=st.floats(0, 10),
+    size=st.one_of(st.integers(0, 100), st.floats(0, 1)),
+    protocol=st.sampled_from(sorted(PROTOCOLS)),
+    kind=st.sampled_from(["pgd", "fgsm", "rs-fgsm"]),
+    schedule=st.sampled_from([*SCHEDULES, "piecewise:3,0.5"]),
+    epochs=st.integers(1, 300),
+)
+def test_toml_keeps_every_spec(
+    eps: float, size: int | float, protocol: str, kind: str, schedule: str, epochs: int
+) -> None:
+    tables = nest(
+        {
+            "protocol": protocol,
+            "data.name": "npz:a b.npz",
+            "subset.size": size,
+            "attack.eps": eps,
+            "attack.kind": kind,
+            "training.epochs": epochs,
+            "training.schedule": schedule,
+        }
+    )
+    study = Study.from_tables(tables)
+    again = Study.loads(study.dumps())
+    assert again.arms == study.arms
+    assert Spec.from_tables(study.arms[0].spec.to_tables()) == study.arms[0].spec
+    assert set(flatten(study.arms[0].spec.to_tables())) == set(KEYS)
+
+
+def test_the_protocols_differ_as_the_page_says() -> None:
+    paper, authors = (Spec.from_tables({**PLAIN, "protocol": name}) for name in ("paper", "authors"))
+    assert (paper.attack.keep_best, authors.attack.keep_best) == (False, True)
+    assert (paper.evaluation.examples, authors.evaluation.examples) == ("rest", 0.8)
+    single = {"kind": "classes", "strategy": "listed", "classes": [3]}
+    for data, subset, rule, attacks in (
+        ("cifar10", {}, "uniform", "standard"),
+        ("cifar10", single, "balanced", ("apgd-ce", "apgd-t")),
+        ("cifar100", {}, "emphasised", ("apgd-ce", "apgd-t")),
+        ("imagenet200", {}, "emphasised", "standard"),
+        ("imagenet200", {"kind": "classes"}, "emphasised", ("apgd-ce", "apgd-t")),
+    ):
+        tables = {"protocol": "authors", "data": {"name": data}, "subset": subset, "training": {"epochs": 3}}
+        spec = Spec.from_tables(tables)
+        assert (spec.weighting.rule, spec.evaluation.attacks) == (rule, attacks), data
+        assert Spec.from_tables({**tables, "protocol": "paper"}).weighting.rule == "uniform"
+    assert PROTOCOLS.get("authors").checks("cifar10", 201, (100, 150)) == (15, 50, 101, 151, 200)
+    assert PROTOCOLS.get("authors").checks("imagenet200", 151, (50, 100)) == (51, 101, 150)
+    assert PROTOCOLS.get("paper").checks("cifar10", 201, (100, 150)) == (101, 151, 201)
+    assert PROTOCOLS.get("paper").checks("cifar10", 40, ()) == (32, 34, 36, 38, 40)
+
+
+def test_schedules() -> None:
+    piecewise = parse_schedule("piecewise:2,3")
+    rates = [piecewise.lr(1.0, step, 10, 4) for step in (0, 19, 20, 29, 30, 39)]
+    assert rates == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+    assert parse_schedule("piecewise").drop_epochs(201) == (100, 150)
+    assert parse_schedule("piecewise:0.333,0.667").drop_epochs(12) == (3, 8)
+    assert parse_schedule("piecewise:100,150").drop_epochs(12) == ()
+    cosine = parse_schedule("cosine")
+    assert (cosine.lr(0.2, 0, 5, 3), cosine.lr(0.2, 14, 5, 3)) == pytest.approx((0.2, 0))
+
+
+def test_the_grid_is_a_product_and_baselines_run_once() -> None:
+    tables = {
+        **PLAIN,
+        "grid": {
+            "subset.strategy": ["hardest", "random"],
+            "subset.size": [0, 0.0, 0.3, 1, 1.0],
+            "weighting.rule": ["uniform", "balanced"],
+            "training.seed": [0, 1],
+        },
+    }
+    study = Study.from_tables(tables)
+    sizes = [(arm.spec.subset.size, type(arm.spec.subset.size)) for arm in study.arms]
+    assert sizes.count((0.0, float)) == sizes.count((1.0, float)) == 2  # one a seed
+    assert sizes.count((0.3, float)) == sizes.count((1, int)) == 8  # one example is no baseline
+    assert len({arm.name for arm in study.arms}) == len(study.arms) == 20
+    assert study.arms[0].name == "size-0_seed-0"
+    nested = Study.from_tables({**PLAIN, "grid": {"subset": {"size": [0.1, 0.2]}}})
+    assert [arm.name for arm in nested.arms] == ["size-0.1", "size-0.2"]
+    assert [arm.name for arm in Study.from_tables(PLAIN).arms] == ["arm"]
+
+
+def test_derived_defaults_follow_the_grid() -> None:
+    study = Study.from_tables({**PLAIN, "grid": {"attack.eps": [0.25, 0.5, 1.0]}})
+    assert [arm.spec.attack.step_size for arm in study.arms] == pytest.approx([0.05, 0.1, 0.2])
+    assert Study.loads(study.dumps()).arms == study.arms
+
+
+def test_set_overrides_and_moves_in_and_out_of_the_grid() -> None:
+    study = Study.from_tables({**PLAIN, "grid": {"subset.size": [0.1, 0.5]}})
+    assert [arm.spec.subset.size for arm in study.set("subset.size", 0.3).arms] == [0.3]
+    assert len(study.set("training.seed", [0, 1, 2]).arms) == 6
+    attacks = study.set("evaluation.attacks", ["apgd-ce", "apgd-t"])
+    assert attacks.arms[0].spec.evaluation.attacks == ("apgd-ce", "apgd-t")
+    assert len(study.set("evaluation.attacks", [["apgd-ce"], "standard"]).arms) == 4
+    assert study.set("training.epochs", 20).base.training.epochs == 20
+    with pytest.raises(SpecError, match=r"unknown key 'training.epoch' \(did you mean 'training.epochs'\?\)"):
+        study.set("training.epoch", 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "value"),
+    [
+        ("training.epochs=20", "training.epochs", 20),
+        ("attack.eps=8/255", "attack.eps", "8/255"),
+        ("training.schedule=cosine", "training.schedule", "cosine"),
+        ("subset.size=[0.0, 0.5]", "subset.size", [0.0, 0.5]),
+        ('model.name="a:b"', "model.name", "a:b"),
+    ],
+)
+def test_settings_of_the_command_line(text: str, key: str, value: Any) -> None:
+    assert parse_setting(text) == (key, value)
+
+
+@pytest.mark.parametrize(
+    ("grid", "says"),
+    [
+        ({"data.name": ["digits"]}, "makes the ranking"),
+        ({"subset.size": []}, "expected a list of values"),
+        ({"subset.size": 0.5}, "expected a list of values"),
+        ({"subset.classes": [1, 2]}, "a list of lists"),
+        ({"subset.sizes": [1]}, "did you mean 'subset.size'?"),
+        ({"attack.eps": [0.5, -1]}, "attack.eps"),
+    ],
+)
+def test_wrong_grids(grid: dict[str, Any], says: str) -> None:
+    with pytest.raises(SpecError) as error:
+        Study.from_tables({**PLAIN, "grid": grid})
+    assert says in str(error.value)
+
+
+def test_the_base_of_a_study_does_not_depend_on_the_order_of_its_grid() -> None:
+    grid = {"training.seed": [2, 1], "model.name": ["resnet18", "linear"], "ranking.metric": ["error", "entropy"]}
+    study = Study.from_tables({**PLAIN, "grid": grid})
+    assert (study.base.training.seed, study.base.model.name) == (0, "small-cnn")
+
+
+def test_unreadable_files_are_named(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text("data.name = [")
+    (tmp_path / "b.toml").write_bytes(b"\xff\xfe")
+    for name in ("a.toml", "b.toml", "c.toml"):
+        with pytest.raises(SpecError, match=name):
+            Study.load(tmp_path / name)

@@ -1,0 +1,277 @@
+"""The epoch loop, resume, claims and the whole of one arm, on the numpy reference: no framework needed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+import pytest
+
+from sat_core import files
+from sat_core.arm import run_arm
+from sat_core.backend import Classifier
+from sat_core.data import DataSet, Examples
+from sat_core.errors import DataError, Interrupted, RunDirectoryError, SpecError, TrainingError
+from sat_core.evaluation import MISCLASSIFIED, ROBUST, Evaluation
+from sat_core.job import Job
+from sat_core.ranking import Ranking, needs_ranking, run_ranking
+from sat_core.reference import LinearBackend
+from sat_core.results import best_epoch
+from sat_core.spec import Spec
+from sat_core.study import nest
+
+
+def pgd_evaluator(
+    classifier: Classifier, images: np.ndarray, labels: np.ndarray, *, norm: str, eps: float, **options: Any
+) -> Evaluation:
+    """A real, if weak, attack in AutoAttack's place, which needs torch."""
+    from sat_core.spec import AttackSpec
+
+    options["progress"](0.5, "pgd")
+    attack = AttackSpec(norm=norm, eps=eps, steps=10)
+    correct = classifier.logits(images).argmax(1) == labels
+    robust = classifier.logits(classifier.perturb(images, labels, attack)).argmax(1) == labels
+    broken_by = np.where(correct, np.where(robust, ROBUST, 0), MISCLASSIFIED)
+    table = ({"name": "pgd", "iterations": 10},)
+    return Evaluation(
+        label=labels, broken_by=broken_by, attacks=table, norm=norm, eps=eps, package="numpy 2", engine="pgd"
+    )
+
+
+def toy(n: int = 90, seed: int = 0) -> DataSet:
+    """Three classes that differ in which third of the image is bright."""
+    rng = np.random.default_rng(seed)
+
+    def part(count: int, name: str) -> Examples:
+        labels = np.arange(count) % 3
+        images = rng.random((count, 6, 6, 1)).astype(np.float32) * 0.6
+        for c in range(3):
+            images[labels == c, 2 * c : 2 * c + 2] += 0.35
+        return Examples(images, labels, 3, name)
+
+    return DataSet(
+        name="toy", train=part(n, "train"), test=part(60, "test"), class_names=("a", "b", "c"), mean=(0.4,), std=(0.3,)
+    )
+
+
+def job(directory: Path, **changes: Any) -> Job:
+    keys = {
+        "data.name": "toy",
+        "model.name": "linear",
+        "training.epochs": 4,
+        "training.batch_size": 16,
+        "training.lr": 0.05,
+        "subset.size": 0.5,
+        "evaluation.selection_share": 0.3,
+        **changes.pop("keys", {}),
+    }
+    options = {"data": toy(), "backend": LinearBackend(), "evaluator": pgd_evaluator, **changes}
+    return Job(spec=Spec.from_tables(nest(keys)), directory=directory, **options)
+
+
+def finish(directory: Path, **changes: Any) -> dict[str, Any]:
+    ranking = run_ranking(job(directory / "ranking", **changes))
+    return run_arm(job(directory / "arm", **changes), ranking)
+
+
+def same_bytes(one: Path, other: Path) -> None:
+    """Everything but times is the same, byte for byte."""
+    names = sorted(p.relative_to(one) for p in one.rglob("*") if p.is_file() and not p.name.startswith("."))
+    assert names == sorted(p.relative_to(other) for p in other.rglob("*") if p.is_file() and not p.name.startswith("."))
+    for name in names:
+        first, second = (one / name).read_bytes(), (other / name).read_bytes()
+        if name.name == "results.json":
+            contents = [json.loads(text) for text in (first, second)]
+            for content in contents:
+                del content["cost"]["seconds"]
+            assert contents[0] == contents[1]
+        elif name.name != "seconds.json":
+            assert first == second, name
+
+
+def test_an_arm_from_ranking_to_results(tmp_path: Path) -> None:
+    found = finish(tmp_path)
+    assert found["robust_accuracy"]["all"]["n"] == 60 - 18
+    assert found["robust_accuracy"]["A"] is None
+    assert found["split"]["size"] == 45
+    assert [check["epoch"] for check in found["selection"]["checks"]] == [3, 4]
+    cost, steps = found["cost"], 4 * (90 // 16) * 16
+    assert cost["training_gradients"] == steps
+    assert cost["full_at_gradients"] == steps * 8
+    assert 0 < cost["attack_gradients"] < steps * 7
+    assert found["seeds"]["ranking"] == 0
+    assert run_arm(job(tmp_path / "arm"), None) == found  # a finished arm is read, not run
+
+
+def test_classes_in_a_split_validation_too(tmp_path: Path) -> None:
+    keys = {"subset.kind": "classes", "subset.strategy": "listed", "subset.classes": ["b"]}
+    arm = job(tmp_path, keys=keys)
+    assert not needs_ranking(arm.spec)
+    found = run_arm(arm)
+    per_part = [found["robust_accuracy"][part]["n"] for part in ("A", "B", "all")]
+    assert per_part[0] + per_part[1] == per_part[2]
+    assert found["split"]["classes"] == [1]
+
+
+@pytest.mark.parametrize("keys", [{}, {"ranking.record": "snapshot", "training.nesterov": True}])
+def test_stopped_anywhere_it_ends_with_the_same_bytes(tmp_path: Path, keys: dict[str, Any]) -> None:
+    finish(tmp_path / "whole", keys=keys)
+    for stop_every in (1, 3, 7):
+        broken = tmp_path / f"broken-{stop_every}"
+        starts = 0
+        while not (broken / "arm" / "results.json").exists():
+            asked = iter(range(10**6))
+            starts += 1
+            try:
+                finish(broken, keys=keys, stop=lambda asked=asked, n=stop_every + starts: next(asked) >= n)
+            except Interrupted:
+                assert starts < 200
+        assert starts > 3
+        same_bytes(tmp_path / "whole", broken)
+
+
+class Cut(Exception):
+    """A crash at a chosen write."""
+
+
+@pytest.mark.parametrize("after", range(1, 24, 2))
+def test_a_crash_at_any_write_is_survived(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+    finish(tmp_path / "whole")
+    real, writes = files.os.replace, iter(range(1, 10**6))
+
+    def crash(*names: Any) -> None:
+        if next(writes) == after:
+            raise Cut
+        real(*names)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "replace", crash)
+        with pytest.raises(Cut):
+            finish(tmp_path / "cut", save_every=0.0)
+    assert not list((tmp_path / "cut").rglob(f"{files.TEMPORARY}*"))
+    finish(tmp_path / "cut", save_every=0.0)
+    same_bytes(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_every_example_of_a_follows_the_strategy(tmp_path: Path) -> None:
+    ranking = run_ranking(job(tmp_path / "ranking"))
+    hardest, easiest = (ranking.split(job(tmp_path, keys={"subset.strategy": s})) for s in ("hardest", "easiest"))
+    np.testing.assert_array_equal(hardest.members, ~easiest.members)
+    scores = ranking.scores["entropy"]
+    assert scores[hardest.members].min() >= scores[easiest.members].max()
+    seeds = [ranking.split(job(tmp_path, keys={"subset.strategy": "random", "training.seed": s})) for s in (0, 1)]
+    assert (seeds[0].members != seeds[1].members).any()
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ({"training.epochs": 8}, "training.epochs is 4 there and 8 here"),
+        ({"subset.size": 1.0}, "subset.size is 0.5 there and 1.0 here"),
+        ({"attack.eps": 0.25}, "attack.eps is 0.5 there and 0.25 here"),
+    ],
+)
+def test_another_spec_is_refused_with_the_difference(tmp_path: Path, keys: dict[str, Any], says: str) -> None:
+    finish(tmp_path)
+    before = (tmp_path / "arm" / "results.json").read_bytes()
+    with pytest.raises(RunDirectoryError, match=says):
+        run_arm(job(tmp_path / "arm", keys=keys))
+    assert (tmp_path / "arm" / "results.json").read_bytes() == before
+
+
+def test_one_example_and_all_examples_are_told_apart(tmp_path: Path) -> None:
+    run_arm(job(tmp_path, keys={"subset.size": 1.0}))
+    with pytest.raises(RunDirectoryError, match=r"subset\.size is 1\.0 there and 1 here"):
+        run_arm(job(tmp_path, keys={"subset.size": 1, "subset.strategy": "hardest"}), Ranking(scores={}))
+
+
+def test_other_data_backends_and_foreign_folders_are_refused(tmp_path: Path) -> None:
+    finish(tmp_path)
+    with pytest.raises(RunDirectoryError, match=r"run\.data_fingerprint"):
+        run_arm(job(tmp_path / "arm", data=toy(seed=1)))
+    with pytest.raises(RunDirectoryError, match=r"run\.device is 'cpu' there and 'tpu' here"):
+        run_arm(job(tmp_path / "arm", backend=LinearBackend("tpu")))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("")
+    with pytest.raises(RunDirectoryError, match=r"found 'thesis\.tex'"):
+        run_arm(job(tmp_path / "mine"))
+    assert [p.name for p in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ({"subset.size": 91}, "subset.size: expected at most 90, got 91"),
+        ({"training.batch_size": 91}, "training.batch_size: expected at most the 90 training examples, got 91"),
+        ({"evaluation.examples": 43}, "evaluation.examples: expected 1 to 42 of 60"),
+        ({"subset.kind": "classes", "subset.strategy": "listed", "subset.classes": [3]}, "expected classes in 0..2"),
+        ({"ranking.file": "nowhere.npy"}, "nowhere.npy"),
+    ],
+)
+def test_what_the_data_cannot_give_is_refused_before_training(tmp_path: Path, keys: dict[str, Any], says: str) -> None:
+    with pytest.raises((SpecError, DataError)) as error:
+        run_arm(job(tmp_path, keys=keys))
+    assert says in str(error.value)
+    assert not list(tmp_path.glob("checkpoint*"))
+
+
+def test_a_published_order_takes_the_place_of_the_ranking(tmp_path: Path) -> None:
+    np.save(tmp_path / "order.npy", np.arange(90)[::-1])
+    arm = job(tmp_path / "arm", keys={"ranking.file": str(tmp_path / "order.npy"), "subset.size": 10})
+    assert not needs_ranking(arm.spec)
+    run_arm(arm)
+    split = json.loads((tmp_path / "arm" / "split.json").read_text())
+    assert split["members"] == list(range(80, 90))
+
+
+def test_a_loss_that_is_not_finite_stops_the_arm(tmp_path: Path) -> None:
+    keys = {"training.lr": 1e30, "subset.size": 0}
+    with np.errstate(all="ignore"), pytest.raises(TrainingError, match=r"the loss became .*; lower training\.lr"):
+        run_arm(job(tmp_path, keys=keys))
+    assert not (tmp_path / "results.json").exists()
+
+
+def test_catastrophic_overfitting_is_warned_of(tmp_path: Path) -> None:
+    arm = job(tmp_path, keys={"attack.kind": "rs-fgsm", "subset.size": 1.0})
+    found = run_arm(arm)
+    assert found["warnings"] == []
+    fit = arm.fit(arm.build(), arm.no_members())
+    fit.position.pgd_accuracy[:] = [0.3, 0.5, 0.24]
+    assert "fell from 50% to 24% in epoch 3" in fit.warnings()[0]
+
+
+def test_pgd_accuracy_is_only_watched_with_single_steps(tmp_path: Path) -> None:
+    for kind, epochs in (("rs-fgsm", 4), ("pgd", 0)):
+        arm = job(tmp_path / kind, keys={"attack.kind": kind, "subset.size": 1.0})
+        assert len(arm.fit(arm.build(), Ranking().split(arm)).run().pgd_accuracy) == epochs
+
+
+def test_ties_go_to_clean_accuracy_and_then_to_the_earlier_epoch() -> None:
+    def check(epoch: int, robust: float, clean: float) -> dict[str, Any]:
+        return {
+            "epoch": epoch,
+            "robust_accuracy": {"all": {"value": robust}},
+            "clean_accuracy": {"all": {"value": clean}},
+        }
+
+    assert best_epoch([check(1, 0.5, 0.9), check(2, 0.6, 0.1)]) == 2
+    assert best_epoch([check(1, 0.5, 0.8), check(2, 0.5, 0.9)]) == 2
+    assert best_epoch([check(1, 0.5, 0.9), check(2, 0.5, 0.9)]) == 1
+
+
+def test_selection_epochs_can_be_named(tmp_path: Path) -> None:
+    found = finish(tmp_path, keys={"evaluation.selection_epochs": [1, 2, 99]})
+    assert [check["epoch"] for check in found["selection"]["checks"]] == [1, 2, 4]
+
+
+def test_a_directory_is_locked_by_one_process(tmp_path: Path) -> None:
+    with files.locked(tmp_path), pytest.raises(RunDirectoryError, match="another process"), files.locked(tmp_path):
+        pass
+
+
+def test_jobs_are_values(tmp_path: Path) -> None:
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        job(tmp_path).spec = None  # type: ignore[misc]
