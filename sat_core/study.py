@@ -93,17 +93,16 @@ class Study:
 
         return tomli_w.dumps(self.to_tables())
 
-    def set(self, key: str, value: Any) -> Study:
-        """The study with `key` set to `value`; a list puts the key into the grid, anything else takes it out."""
-        _check_key(key)
+    def set(self, settings: Mapping[str, Any]) -> Study:
+        """The study with dotted keys set to values; a list puts its key into the grid, anything else takes it out."""
         asked, grid = flatten(self.asked), dict(self.grid)
-        asked.pop(key, None)
-        grid.pop(key, None)
-        listed = isinstance(value, list | tuple)
-        if listed and (key not in LIST_KEYS or any(isinstance(v, list | tuple) for v in value)):
-            grid[key] = value
-        else:
-            asked[key] = value
+        for key, value in settings.items():
+            _check_key(key)
+            asked.pop(key, None)
+            grid.pop(key, None)
+            listed = isinstance(value, list | tuple)
+            in_grid = listed and (key not in LIST_KEYS or any(isinstance(v, list | tuple) for v in value))
+            (grid if in_grid else asked)[key] = value
         return Study(asked=nest(asked), grid=grid)
 
     @property

@@ -77,7 +77,7 @@ def read_pickle(file: BinaryIO) -> Any:
         match opcode.name:
             case "PROTO" | "FRAME":
                 pass
-            case "INT" | "BININT" | "BININT1" | "BININT2" | "LONG" | "LONG1" | "LONG4":
+            case "INT" | "BININT" | "BININT1" | "BININT2" | "LONG" | "LONG1":
                 stack.append(argument)
             case "UNICODE" | "BINUNICODE" | "SHORT_BINUNICODE" | "BINUNICODE8":
                 stack.append(argument)
@@ -210,7 +210,7 @@ def _bytes(tree: Any) -> bytes | bytearray:
 
 def _admit(module: object, name: object) -> Record:
     full = f"{module}.{name}" if isinstance(module, str) and isinstance(name, str) else "a name that is no text"
-    modern = full.replace("numpy.core.", "numpy._core.", 1)
+    modern = full.replace("numpy.core.", "numpy._core.")
     if modern not in ADMITTED:
         raise DataError(
             f"expected a pickled array or tensor and nothing else, got one that wants {_short(full)}\n"

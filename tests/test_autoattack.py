@@ -324,8 +324,9 @@ def test_broken_off_anywhere_it_ends_the_same(tmp_path):
 
 def test_every_batch_is_saved(tmp_path):
     classifier, images, labels = setting()
-    states = set()
+    states, rows = set(), []
     path = tmp_path / "evaluation.npz"
+    classifier.module.register_forward_pre_hook(lambda _module, inputs: rows.append(len(inputs[0])))
 
     def progress(share, attack):
         states.add(tuple(read_npz(path)["next"].tolist()))
@@ -333,6 +334,8 @@ def test_every_batch_is_saved(tmp_path):
     quick(classifier, images, labels, path=path, progress=progress)
     assert states == {(0, 0), (0, 1), (0, 2), (0, 3), (1, 1), (2, 0)}
     assert read_npz(path)["next"].tolist() == [2, 0]
+    before = 7 + 2 + 5  # all; the first batch again; the gradients of the correct ones
+    assert read_npz(path)["queries"].sum() == sum(rows) - before
 
 
 def killed(path):

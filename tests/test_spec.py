@@ -176,14 +176,14 @@ def test_derived_defaults_follow_the_grid() -> None:
 
 def test_set_overrides_and_moves_in_and_out_of_the_grid() -> None:
     study = Study.from_tables({**PLAIN, "grid": {"subset.size": [0.1, 0.5]}})
-    assert [arm.spec.subset.size for arm in study.set("subset.size", 0.3).arms] == [0.3]
-    assert len(study.set("training.seed", [0, 1, 2]).arms) == 6
-    attacks = study.set("evaluation.attacks", ["apgd-ce", "apgd-t"])
+    assert [arm.spec.subset.size for arm in study.set({"subset.size": 0.3}).arms] == [0.3]
+    assert len(study.set({"training.seed": [0, 1, 2]}).arms) == 6
+    attacks = study.set({"evaluation.attacks": ["apgd-ce", "apgd-t"]})
     assert attacks.arms[0].spec.evaluation.attacks == ("apgd-ce", "apgd-t")
-    assert len(study.set("evaluation.attacks", [["apgd-ce"], "standard"]).arms) == 4
-    assert study.set("training.epochs", 20).base.training.epochs == 20
+    assert len(study.set({"evaluation.attacks": [["apgd-ce"], "standard"]}).arms) == 4
+    assert study.set({"training.epochs": 20}).base.training.epochs == 20
     with pytest.raises(SpecError, match=r"unknown key 'training.epoch' \(did you mean 'training.epochs'\?\)"):
-        study.set("training.epoch", 3)
+        study.set({"training.epoch": 3})
 
 
 @pytest.mark.parametrize(

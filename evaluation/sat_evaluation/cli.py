@@ -78,9 +78,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from sat_core.errors import SpecError
     from sat_core.study import Study, parse_setting
 
-    study = Study.load(arguments.study)
-    for text in arguments.settings:
-        study = study.set(*parse_setting(text))
+    study = Study.load(arguments.study).set(dict(map(parse_setting, arguments.settings)))
     if arguments.jobs is not None and arguments.jobs < 1:
         raise SpecError(f"--jobs: expected an integer >= 1, got {arguments.jobs}")
     if not arguments.save_every >= 0:

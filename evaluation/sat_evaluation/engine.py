@@ -92,7 +92,7 @@ def _start(out: Path, unit: Unit, save_every: float) -> subprocess.Popen[bytes]:
 def _settle(out: Path, name: str, status: int, outcome: Outcome) -> None:
     if status == 0:
         outcome.done.append(name)
-    elif status == EXIT_CONTINUE:
+    elif status in (EXIT_CONTINUE, -signal.SIGTERM):  # the latter before the worker could listen
         outcome.stopped = True
     else:
         log = unit_directory(out, name) / LOG

@@ -1,0 +1,36 @@
+"""What is measured and the goals, in one place. Every measure is a ratio, so that it outlives the machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One row of the report. goal: G1 … G4, empty where a number is only recorded. unit: what the ratio counts.
+
+    sense: ``at most`` or ``at least`` the limit.
+    """
+
+    measure: str
+    unit: str
+    goal: str = ""
+    sense: str = ""
+    limit: float | None = None
+
+
+_STEP = "times (clean step + share of A x full attack)"
+_NUMPY = "times `import numpy`"
+
+GOALS = {
+    "resnet18-48-10": Goal("SAT step, A = 10 %, ResNet-18, batch 48", _STEP, "G1", "at most", 1.15),
+    "resnet18-48-30": Goal("SAT step, A = 30 %, ResNet-18, batch 48", _STEP, "G1", "at most", 1.10),
+    "resnet18-48-50": Goal("SAT step, A = 50 %, ResNet-18, batch 48", _STEP, "G1", "at most", 1.10),
+    "resnet18-16-10": Goal("SAT step, A = 10 %, ResNet-18, batch 16", _STEP),
+    "small-cnn-64-10": Goal("SAT step, A = 10 %, small-cnn on 8x8 digits, batch 64", _STEP),
+    "full-step": Goal("step with A = everything, small-cnn on 8x8 digits, batch 64", "clean steps"),
+    "recorder": Goal("difficulty recorder against scipy, 4096 x 1000 logits", "times as fast", "G2", "at least", 5.0),
+    "import": Goal("`import sat_core`", _NUMPY, "G3", "at most", 1.5),
+    "help": Goal("`sat --help`", _NUMPY, "G4", "at most", 2.0),
+    "dry-run": Goal("`sat run --dry-run` of the example study (4 would be good)", _NUMPY),
+}

@@ -1,0 +1,41 @@
+"""Interleaved measurements: what is compared runs in turn, in one process, so that both see the same machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from goals import GOALS
+
+Clock = Callable[[], float]
+
+
+def timed(call: Callable[[], Any], clock: Clock) -> float:
+    """Seconds that one call takes."""
+    start = clock()
+    call()
+    return clock() - start
+
+
+def compare(
+    benchmark: Any, subject: Callable[[], Any], reference: Callable[[], Any], rounds: int, clock: Clock
+) -> np.ndarray:
+    """subject / reference for each round, in which the reference runs first; one round before them is not counted.
+
+    `clock` is the timer of `benchmark`. With --benchmark-disable both run once and the ratios are empty.
+    """
+    before: list[float] = []
+    benchmark.pedantic(
+        subject, setup=lambda: before.append(timed(reference, clock)), rounds=rounds, warmup_rounds=1, iterations=1
+    )
+    return np.array([]) if benchmark.disabled else np.array(benchmark.stats.stats.data) / before[1:]
+
+
+def record(benchmark: Any, key: str, ratios: Sequence[float] | np.ndarray) -> None:
+    """Put the goal called `key` and the measured ratios, their median and middle half into the record."""
+    if benchmark.disabled:
+        return
+    low, median, high = np.quantile(ratios, (0.25, 0.5, 0.75)).tolist()
+    benchmark.extra_info |= {**asdict(GOALS[key]), "ratio": median, "low": low, "high": high, "repeats": len(ratios)}

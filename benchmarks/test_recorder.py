@@ -1,0 +1,35 @@
+"""G2: recording difficulty costs little beside a training step."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+from measure import compare, record
+from scipy.special import softmax
+from scipy.stats import entropy
+
+from sat_core.difficulty import Recorder
+
+CLOCK = time.process_time
+
+
+@pytest.mark.benchmark(timer=CLOCK)
+def test_recorder(benchmark: Any) -> None:
+    """All four statistics by the recorder, against the entropy alone by scipy."""
+    n, k = (64, 100) if benchmark.disabled else (4096, 1000)
+    rng = np.random.default_rng(0)
+    logits = 3 * rng.standard_normal((n, k), np.float32)
+    index, labels, recorder = rng.permutation(n), rng.integers(0, k, n), Recorder(n)
+    expected = entropy(softmax(logits, axis=1), axis=1)
+    ratios = compare(
+        benchmark,
+        lambda: recorder.update(index, logits, labels),
+        lambda: entropy(softmax(logits, axis=1), axis=1),
+        rounds=100,
+        clock=CLOCK,
+    )
+    np.testing.assert_allclose(recorder.scores()["entropy"][index], expected, rtol=1e-4)
+    record(benchmark, "recorder", 1 / ratios)

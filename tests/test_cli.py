@@ -1,0 +1,304 @@
+"""The `sat` command as a user meets it: whole studies, kills, refusals."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sat_core.errors import EXIT_CONTINUE
+from sat_evaluation.cli import main
+
+pytestmark = pytest.mark.torch
+
+STUDY = """
+data.name = "npz:{data}"
+model.name = "small-cnn"
+[attack]
+eps = 0.5
+[training]
+epochs = 4
+batch_size = 16
+lr = 0.02
+[evaluation]
+selection_share = 0.3
+selection_attacks = ["apgd-ce"]
+attacks = ["apgd-ce"]
+examples = 20
+[grid]
+subset.size = [0.0, 0.5, 1.0]
+"""
+
+
+def sat(*arguments: Any, **options: Any) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "sat_evaluation.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=500, check=False, **options)
+
+
+def refused(capsys: pytest.CaptureFixture[str], arguments: list[Any], says: str) -> None:
+    """The command, in this process, refuses with what it should say in at most three lines."""
+    assert main([str(argument) for argument in arguments]) == 2
+    printed = capsys.readouterr().err
+    assert says in printed
+    assert len(printed.strip().splitlines()) <= 3
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study of three arms on a few real digits."""
+    from sklearn.datasets import load_digits
+
+    folder = tmp_path_factory.mktemp("study")
+    images, labels = load_digits(return_X_y=True)
+    x = (images[labels < 5] / 16).reshape(-1, 8, 8, 1).astype(np.float32)
+    y = labels[labels < 5]
+    np.savez(folder / "five.npz", x_train=x[:160], y_train=y[:160], x_test=x[160:220], y_test=y[160:220])
+    (folder / "study.toml").write_text(STUDY.format(data=folder / "five.npz"))
+    return folder / "study.toml"
+
+
+@pytest.fixture(scope="module")
+def finished(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The study, run without a break."""
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    done = sat("run", study, "--out", out)
+    assert done.returncode == 0, done.stderr
+    (out / "printed.txt").write_text(done.stdout)
+    return out
+
+
+def same(one: Path, other: Path) -> None:
+    """Scores, rankings, splits, weights and flags are the same byte for byte."""
+    for pattern in ("*.npz", "*.safetensors", "split.json", "selection.json", "spec.toml"):
+        names = sorted(p.relative_to(one) for p in one.rglob(pattern))
+        assert names
+        assert names == sorted(p.relative_to(other) for p in other.rglob(pattern))
+        for name in names:
+            assert (one / name).read_bytes() == (other / name).read_bytes(), name
+    for name in one.rglob("results.json"):
+        contents = [json.loads((root / name.relative_to(one)).read_text()) for root in (one, other)]
+        for content in contents:
+            del content["cost"]["seconds"]
+        assert contents[0] == contents[1]
+
+
+def test_a_study_leaves_table_plots_and_results(finished: Path) -> None:
+    printed = (finished / "printed.txt").read_text()
+    assert "full AT" in printed
+    assert "of the gradient evaluations" in " ".join(printed.split())
+    for name in ("accuracy.png", "accuracy.svg", "summary.csv", "spec.toml", "ranking/ranking.npz"):
+        assert (finished / name).stat().st_size > 0
+    with (finished / "summary.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["size"] for row in rows] == ["0", "80", "160"]
+    result = json.loads((finished / "arms/size-0.5/results.json").read_text())
+    assert result["attacks"]["package"].startswith("pyautoattack")
+    assert result["robust_accuracy"]["all"]["n"] == 20
+
+
+def test_a_second_start_does_nothing_again(finished: Path, study: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("results.json")}
+    assert sat("run", study, "--out", finished).returncode == 0
+    assert before == {path: path.stat().st_mtime_ns for path in finished.rglob("results.json")}
+
+
+def start(study: Path, out: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "sat_evaluation.cli", "run", str(study), "--out", str(out), "--save-every", "0"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(out: Path, pattern: str, process: subprocess.Popen[str]) -> None:
+    """Until a file is there that was not when the study started; it must still be running then."""
+    until = time.monotonic() + 200
+    while not list(out.glob(pattern)) and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.01)
+    assert process.poll() is None, f"the study ended before {pattern} was there"
+
+
+KILLS = [
+    "ranking/checkpoint-last.safetensors",
+    "arms/size-1.0/checkpoint-last.safetensors",
+    "arms/*/evaluation/selection-*.npz",
+    "arms/size-0.5/evaluation/report.npz",
+]
+
+
+def test_killed_in_every_stage_it_ends_with_the_same_bytes(finished: Path, study: Path, tmp_path: Path) -> None:
+    out = tmp_path / "broken"
+    for stage in KILLS:
+        process = start(study, out)
+        wait_for(out, stage, process)
+        process.kill()
+        process.communicate()
+    assert sat("run", study, "--out", out).returncode == 0
+    same(finished, out)
+    assert not list(out.rglob(".partial-*"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_requested_stop_saves_and_says_to_go_on(finished: Path, study: Path, tmp_path: Path, number: int) -> None:
+    process = start(study, tmp_path / "out")
+    wait_for(tmp_path / "out", "arms/size-1.0/checkpoint-last.safetensors", process)
+    process.send_signal(number)
+    _, complaint = process.communicate(timeout=100)
+    assert process.returncode == EXIT_CONTINUE
+    assert "the same command goes on" in complaint
+    assert sat("run", study, "--out", tmp_path / "out").returncode == 0
+    same(finished, tmp_path / "out")
+
+
+def test_workers_end_with_a_killed_study(study: Path, tmp_path: Path) -> None:
+    process = start(study, tmp_path / "out")
+    wait_for(tmp_path / "out", "arms/size-1.0/checkpoint-last.safetensors", process)
+    process.kill()
+    process.communicate()
+    until = time.monotonic() + 20
+    while time.monotonic() < until and workers(tmp_path / "out"):
+        time.sleep(0.1)
+    assert not workers(tmp_path / "out")
+
+
+def workers(out: Path) -> list[str]:
+    lines = (Path("/proc") / p / "cmdline" for p in os.listdir("/proc") if p.isdigit())
+    found = []
+    for line in lines:
+        try:
+            text = line.read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+        if "sat_evaluation.worker" in text and str(out) in text:
+            found.append(text)
+    return found
+
+
+def test_one_arm_that_fails_takes_no_other_down(study: Path, tmp_path: Path) -> None:
+    settings = ["--set", "training.lr=[0.02, 1e30]", "--set", "subset.size=0.0"]
+    done = sat("run", study, "--out", tmp_path / "out", *settings)
+    assert done.returncode == 2
+    assert "lr-1e+30: the loss became" in done.stderr
+    assert len(done.stderr.strip().splitlines()) <= 3
+    assert (tmp_path / "out/arms/lr-0.02/results.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--set", "attack.eps=-1"], "attack.eps: expected a finite number >= 0, got -1"),
+        (["--set", "attack.eps=nan"], "attack.eps: expected a finite number >= 0, got nan"),
+        (["--set", "attack.steps=0"], "attack.steps: expected an integer >= 1, got 0"),
+        (["--set", "attack.norm=L1"], "attack.norm: expected one of L2, Linf"),
+        (["--set", "subset.size=161"], "subset.size: expected at most 160, got 161"),
+        (["--set", "trainin.epochs=3"], "did you mean 'training.epochs'?"),
+        (["--set", "subset.size"], "--set: expected key=value, got 'subset.size'"),
+        (["--set", "model.name=small-cn"], "did you mean 'small-cnn'?"),
+        (["--set", "data.name=digit"], "did you mean 'digits'?"),
+        (["--set", "data.name=npz:nowhere.npz"], "nowhere.npz"),
+        (["--set", "ranking.file=nowhere.npy"], "nowhere.npy"),
+        (
+            [
+                "--set",
+                "subset.kind=classes",
+                "--set",
+                "subset.strategy=listed",
+                "--set",
+                "subset.classes=[9]",
+                "--set",
+                "subset.size=0.5",
+            ],
+            "expected classes in 0..4, got 9",
+        ),
+        (["--backend", "tensorflow"], "backend 'tensorflow'"),
+        (["--backend", "torhc"], "did you mean 'torch'?"),
+        (["--device", "cuda:7"], "device"),
+        (["--jobs", "0"], "--jobs: expected an integer >= 1"),
+        (["--save-every", "-1"], "--save-every: expected seconds >= 0"),
+    ],
+    ids=lambda value: " ".join(value[-2:]) if isinstance(value, list) else "",
+)
+def test_bad_input_is_refused_before_training_in_three_lines(
+    study: Path, tmp_path: Path, arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refused(capsys, ["run", study, "--out", tmp_path / "out", *arguments], says)
+    assert not (tmp_path / "out" / "spec.toml").exists()
+
+
+def test_a_traceback_comes_with_debug_only(study: Path, tmp_path: Path) -> None:
+    wrong = ["--out", tmp_path / "out", "--set", "attack.eps=-1"]
+    assert "Traceback" in sat("run", study, *wrong, "--debug").stderr
+    assert "Traceback" in sat("--debug", "run", study, *wrong).stderr
+
+
+def test_folders_that_cannot_be_written_are_named(study: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = sat("run", study, "--out", tmp_path / "file" / "out")
+    assert done.returncode == 2
+    assert "cannot be written" in done.stderr
+
+
+def test_another_study_in_the_same_folder_is_refused(finished: Path, study: Path) -> None:
+    done = sat("run", study, "--out", finished, "--set", "training.epochs=5")
+    assert done.returncode == 2
+    assert "training.epochs is 4 there and 5 here" in done.stderr
+    assert len(done.stderr.strip().splitlines()) <= 3
+
+
+def test_a_dry_run_lists_the_arms_and_writes_nothing(study: Path, tmp_path: Path) -> None:
+    done = sat("run", study, "--out", tmp_path / "out", "--dry-run")
+    assert done.returncode == 0
+    assert "# 3 arms:\n# size-0.0\n# size-0.5\n# size-1.0" in done.stdout
+    assert not (tmp_path / "out").exists()
+
+
+def test_evaluate_a_checkpoint_for_several_radii(finished: Path, study: Path, tmp_path: Path) -> None:
+    checkpoint, data = finished / "arms/size-0.5/checkpoint-best", f"npz:{study.parent / 'five.npz'}"
+    arguments = [checkpoint, "--data", data, "--attacks", "apgd-ce", "--examples", 20, "--out", tmp_path / "out"]
+    done = sat("evaluate", *arguments, "--eps", "0.25", "1/2", "1.0")
+    assert done.returncode == 0, done.stderr
+    found = [json.loads(path.read_text()) for path in sorted((tmp_path / "out").glob("*.json"))]
+    robust = {result["eps"]: result["robust_accuracy"]["all"]["value"] for result in found}
+    assert sorted(robust) == [0.25, 0.5, 1.0]
+    assert robust[0.25] >= robust[0.5] >= robust[1.0]
+    assert len(list((tmp_path / "out").glob("*.npz"))) == 3
+    assert sat("evaluate", *arguments).returncode == 0  # ε of the training: read from the file of 1/2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--data", "digits"], "expected 5 classes and images (8, 8, 1), got 10"),
+        (["--eps", "-1"], "attack.eps"),
+        (["--norm", "L1"], "attack.norm"),
+        (["--attacks", "apgd"], "evaluation.attacks"),
+        (["--examples", "61"], "--examples: expected 1 to 60, got 61"),
+        (["--model", "nowhere:make"], "cannot import 'nowhere:make'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_cannot_be_evaluated(
+    finished: Path, study: Path, tmp_path: Path, arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint, data = finished / "arms/size-0.5/checkpoint-best", f"npz:{study.parent / 'five.npz'}"
+    refused(capsys, ["evaluate", checkpoint, "--data", data, "--out", tmp_path / "out", *arguments], says)
+
+
+def test_a_checkpoint_that_is_none(study: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.safetensors").write_bytes(b"PK\x03\x04 not a checkpoint")
+    done = sat("evaluate", tmp_path / "a", "--data", f"npz:{study.parent / 'five.npz'}")
+    assert done.returncode == 2
+    assert "a.safetensors: truncated or not a safetensors file" in done.stderr
+
+
+def test_help_and_version() -> None:
+    assert "evaluate" in sat("--help").stdout
+    assert "resume" not in sat("--version").stdout
+    assert sat("--version").stdout.startswith("sat-core ")
+    assert sat().returncode == 2

@@ -1,0 +1,89 @@
+"""The examples do what they say."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from sat_core.arm import BEST, run_arm
+from sat_core.backend import Backend
+from sat_core.data import get_dataset
+from sat_core.job import Job
+from sat_core.spec import Spec, TrainingSpec
+from sat_core.study import Study, nest
+
+pytestmark = pytest.mark.torch
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+ARMS = {"digits.toml": 5, "digits-classes.toml": 10, "digits-strategies.toml": 33}  # 3 · 3 · 3 and 2 baselines of 3
+
+
+def load(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(EXAMPLES)
+    return importlib.import_module(name)
+
+
+def test_own_loop_gains_robustness_in_the_same_number_of_epochs(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with backend.session(TrainingSpec(epochs=2, threads=1)):
+        found = load("own_loop", monkeypatch).main(epochs=2)
+    assert list(found) == ["random 0", "random 0.5", "hardest 0.5"]
+    assert all(clean > 0.9 and 0 < robust < clean for clean, robust in found.values())
+    plain = found.pop("random 0")[1]
+    assert all(robust > plain + 0.04 for _, robust in found.values())  # 0.08 to 0.12 for four seeds
+    assert capsys.readouterr().out.count("PGD-20") == 3
+
+
+def test_studies_have_the_arms_they_promise() -> None:
+    found = {path.name: Study.load(path).arms for path in EXAMPLES.glob("*.toml")}
+    assert {name: len(arms) for name, arms in found.items()} == ARMS
+    assert [arm.spec.subset.size for arm in found["digits.toml"]] == [0.0, 0.1, 0.3, 0.5, 1.0]
+    assert {arm.spec.subset.classes for arm in found["digits-classes.toml"]} == {(c,) for c in range(10)}
+    assert {arm.spec.subset.strategy for arm in found["digits-strategies.toml"]} == {"hardest", "easiest", "random"}
+
+
+def test_studies_attack_as_many_digits_as_they_say(backend: Backend, tmp_path: Path) -> None:
+    data = get_dataset("digits")
+    sizes = {
+        name: [
+            Job(spec=arm.spec, data=data, backend=backend, directory=tmp_path).check()
+            for arm in Study.load(EXAMPLES / name).arms
+        ]
+        for name in ARMS
+    }
+    assert sizes["digits.toml"] == [0, 143, 431, 718, 1437]
+    assert sizes["digits-classes.toml"] == [int((data.train.labels == c).sum()) for c in range(10)]
+    assert set(sizes["digits-strategies.toml"]) == {*sizes["digits.toml"]}
+
+
+def test_own_model_is_trained_and_its_checkpoint_evaluated(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from sat_evaluation.cli import main
+
+    keys = {
+        "data.name": "digits",
+        "model.name": "own_model:make",
+        "subset.strategy": "random",
+        "training.epochs": 2,
+        "training.lr": 0.02,
+        "evaluation.selection_share": 0.05,
+        "evaluation.selection_attacks": ["apgd-ce"],
+        "evaluation.attacks": ["apgd-ce"],
+        "evaluation.examples": 20,
+    }
+    monkeypatch.chdir(EXAMPLES)
+    spec = Spec.from_tables(nest(keys))
+    found = run_arm(Job(spec=spec, data=get_dataset("digits"), backend=backend, directory=tmp_path))
+    assert found["clean_accuracy"]["all"]["value"] > 0.6
+    assert found["losses"][1] < found["losses"][0]
+    options = ["--data", "digits", "--attacks", "apgd-ce", "--examples", "20", "--backend", backend.name]
+    assert main(["evaluate", str(tmp_path / BEST), *options]) == 2  # a checkpoint imports no code
+    assert main(["evaluate", str(tmp_path / BEST), *options, "--model", "own_model:make"]) == 0
+    (scores,) = (tmp_path / "evaluate").glob("*.json")
+    assert json.loads(scores.read_text())["clean_accuracy"]["all"]["value"] > 0.6

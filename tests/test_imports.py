@@ -1,0 +1,96 @@
+"""Who may import whom, what an import costs, and what the wheel brings."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from importlib.metadata import files as installed_files
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+OURS = ("sat_core", "sat_torch", "sat_tensorflow", "sat_datasets", "sat_evaluation")
+MAY_IMPORT = {
+    "sat_core": {"sat_core"},
+    "sat_torch": {"sat_core", "sat_torch"},
+    "sat_datasets": {"sat_core", "sat_datasets"},
+    "sat_evaluation": {"sat_core", "sat_datasets", "sat_evaluation"},
+}
+HEAVY = ("torch", "tensorflow", "keras", "sklearn", "scipy", "PIL", "matplotlib", "rich", "safetensors", "tomli_w")
+FRAMEWORKS = ("torch", "torchvision", "tensorflow", "keras", "jax")
+
+
+def imported_names(source: str) -> set[str]:
+    """Top-level names of the modules that a source file imports anywhere."""
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            names.add(node.module.split(".")[0])
+    return names
+
+
+def sources(package: str) -> list[Path]:
+    spec = find_spec(package)
+    assert spec is not None
+    assert spec.submodule_search_locations
+    return sorted(Path(spec.submodule_search_locations[0]).rglob("*.py"))
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_imports_point_one_way(package: str) -> None:
+    found = {path.name: imported_names(path.read_text()) & set(OURS) for path in sources(package)}
+    assert found
+    assert not {name: used for name, used in found.items() if used - MAY_IMPORT[package]}
+
+
+def test_the_core_names_no_framework_but_where_a_user_has_one() -> None:
+    found = {path.name: imported_names(path.read_text()) & set(FRAMEWORKS) for path in sources("sat_core")}
+    assert {name: used for name, used in found.items() if used} == {"checks.py": {"torch"}}  # as_torch_module's check
+
+
+def test_the_scan_finds_imports_inside_functions() -> None:
+    assert imported_names("def f():\n    from torch.nn import Module\n    import jax.numpy as j\n") == {"torch", "jax"}
+
+
+def loaded_after(statement: str) -> set[str]:
+    code = f"import sys; {statement}; print(' '.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return {name.split(".")[0] for name in done.stdout.split("\n")[-2].split()}
+
+
+@pytest.mark.parametrize("statement", ["import sat_core", "import sat_evaluation.cli", "import sat_datasets"])
+def test_importing_loads_nothing_heavy(statement: str) -> None:
+    assert not loaded_after(statement) & {*HEAVY, "numpy"}
+
+
+def test_specs_and_studies_load_no_framework() -> None:
+    loaded = loaded_after("import sat_core; sat_core.Study, sat_core.Job, sat_core.run_arm, sat_core.make_split")
+    assert "numpy" in loaded
+    assert not loaded & set(HEAVY)
+
+
+def test_the_check_of_imports_can_fail() -> None:
+    assert "json" in loaded_after("import json")
+
+
+def test_public_names_exist() -> None:
+    import sat_core
+
+    for name in sat_core.__all__:
+        assert getattr(sat_core, name)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        sat_core.nothing  # noqa: B018
+
+
+def test_the_wheel_has_our_packages_and_no_others() -> None:
+    names = {str(path).split("/")[0] for path in installed_files("sat-core") or []}
+    own = {name for name in names if not name.startswith(("..", "__editable__", "sat_core-")) and name != "__pycache__"}
+    if any(name.startswith("__editable__") for name in names):
+        assert own <= {*OURS}
+    else:
+        assert own == {"sat_core", "sat_torch", "sat_datasets", "sat_evaluation"}
+        assert all(find_spec(f"{package}") for package in own if package != "sat_torch")
