@@ -107,10 +107,10 @@ class Study:
 
     @property
     def base(self) -> Spec:
-        """The spec that makes the ranking: the first arm, with the keys of the grid as the file has them outside it."""
+        """The spec that makes the ranking: the first arm's, but model and training with defaults for keys of the grid."""
         first = flatten(next(self._points())[1].to_tables())
         for key in self.grid:
-            if key.split(".")[0] in ("training", "model"):
+            if key.split(".")[0] in ("training", "model") and key != "training.epochs":  # which has no default
                 first.pop(key)
         return Spec.from_tables(nest({**first, **flatten(self.asked)}))
 

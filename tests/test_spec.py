@@ -221,6 +221,9 @@ def test_the_base_of_a_study_does_not_depend_on_the_order_of_its_grid() -> None:
     grid = {"training.seed": [2, 1], "model.name": ["resnet18", "linear"], "ranking.metric": ["error", "entropy"]}
     study = Study.from_tables({**PLAIN, "grid": grid})
     assert (study.base.training.seed, study.base.model.name) == (0, "small-cnn")
+    epochs = Study.from_tables({"data": {"name": "digits"}, "grid": {"training.epochs": [5, 9]}})
+    assert (epochs.base.training.epochs, epochs.base.ranking.epochs) == (5, 5)
+    assert Study.loads(epochs.dumps()).arms == epochs.arms
 
 
 def test_unreadable_files_are_named(tmp_path: Path) -> None:

@@ -74,6 +74,18 @@ def test_switches_change_the_arithmetic_but_not_the_training(backend: Backend, c
         assert losses != expected
 
 
+def test_float64_models_are_attacked_in_float32(backend: Backend) -> None:
+    import torch
+
+    classifier, data = samples.build(backend, "small-cnn"), samples.examples()
+    expected = classifier.logits(data.images)
+    backend.trainer(classifier, data, samples.training(precision="float64"), samples.attack())
+    logits = classifier.as_torch_module()(torch.from_numpy(data.images.transpose(0, 3, 1, 2).copy()))
+    assert logits.dtype == torch.float32
+    np.testing.assert_allclose(logits.detach().numpy(), expected, atol=1e-4)
+    assert classifier.perturb(data.images, data.labels, samples.attack()).dtype == np.float32
+
+
 def test_a_session_leaves_the_process_as_it_was(backend: Backend) -> None:
     import torch
 

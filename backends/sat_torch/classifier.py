@@ -118,7 +118,7 @@ class TorchClassifier(Classifier):
         return to_numpy_images(gradient)
 
     def as_torch_module(self) -> nn.Module:
-        return Evaluated(self.module)
+        return Evaluated(self.module, self.dtype)
 
     def state(self) -> State:
         return {name: to_numpy(value).copy() for name, value in self._tensors_by_name().items()}

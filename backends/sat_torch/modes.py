@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 
 @contextmanager
@@ -30,14 +31,15 @@ def frozen(module: nn.Module) -> Iterator[None]:
 
 
 class Evaluated(nn.Module):
-    """A module that runs frozen, whatever the mode of the one inside."""
+    """A module that runs frozen, whatever the mode of the one inside; float32 in and out, whatever its own type."""
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
         self.module = module
+        self.dtype = dtype
         self.training = False
 
-    def forward(self, images):  # type: ignore[no-untyped-def]
-        """Logits of `images`, in float32."""
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits `(n, k)` of `images` `(n, c, h, w)`."""
         with frozen(self.module):
-            return self.module(images).float()
+            return self.module(images.to(self.dtype)).float()
