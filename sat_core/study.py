@@ -107,7 +107,7 @@ class Study:
 
     @property
     def base(self) -> Spec:
-        """The spec that makes the ranking: the first arm's, with defaults for what the grid varies of model and training."""
+        """The spec that makes the ranking: the first arm's, with defaults where the grid varies model or training."""
         first = flatten(next(self._points())[1].to_tables())
         for key in self.grid:
             if key.split(".")[0] in ("training", "model") and key != "training.epochs":  # which has no default
