@@ -9,7 +9,6 @@ import pytest
 
 from sat_core.backend import Backend, get_backend
 
-
 BEYOND = {"torch": "PyTorch", "data": "scikit-learn and Pillow", "report": "matplotlib", "backend": "--backend"}
 """Markers of tests that need more than the core, and what."""
 
