@@ -65,7 +65,7 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 def read_npz(path: Path, *names: str) -> dict[str, np.ndarray]:
     """All arrays of an .npz, `names` among them; DataError names file and reason. Arrays of objects are refused."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error

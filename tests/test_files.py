@@ -1,0 +1,141 @@
+"""Registries, files and locks: what is written is whole, what is missing is named."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sat_core import checkpoint, files
+from sat_core.backend import get_backend, user_factory
+from sat_core.data import Examples, get_dataset
+from sat_core.errors import DataError, NotInstalledError, RunDirectoryError, SatError, SpecError
+from sat_core.registry import Registry
+
+
+def test_a_registry_knows_its_names_and_the_nearest() -> None:
+    fruits: Registry[int] = Registry("fruit")
+    fruits.register("apple", 1)
+    assert fruits.get("apple") == 1
+    assert "apple" in fruits
+    with pytest.raises(SpecError, match=r"unknown fruit 'Aple' \(did you mean 'apple'\?\)\nexpected one of: apple"):
+        fruits.get("Aple")
+    with pytest.raises(SpecError, match="registered already"):
+        fruits.register("apple", 2)
+
+
+def test_what_is_not_installed_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sat_core.backend import BACKENDS
+    from sat_core.data import DATASETS
+
+    for registry, name, module in ((BACKENDS, "torch", "sat_torch"), (DATASETS, "digits", "sat_datasets.digits")):
+        monkeypatch.setitem(sys.modules, module, None)
+        monkeypatch.setattr(registry, "_entries", {})
+        with pytest.raises(NotInstalledError, match=r"is not installed .*pip install 'sat-core\[(torch|data)\]'"):
+            registry.get(name)
+    with pytest.raises(SpecError, match="unknown backend 'jaxx'"):
+        get_backend("jaxx")
+    with pytest.raises(SpecError, match="unknown data set 'cifar'"):
+        get_dataset("cifar:somewhere")
+
+
+def test_a_users_factory_is_found_in_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_models_of_this_test.py").write_text("def make(): return 7\nVALUE = 3\n")
+    monkeypatch.chdir(tmp_path)
+    before = list(sys.path)
+    assert user_factory("my_models_of_this_test:make")() == 7
+    assert sys.path == before
+    for wrong in ("my_models_of_this_test:nothing", "no_such_module:make", ":make", "my_models_of_this_test:VALUE"):
+        with pytest.raises(SpecError, match=r"model\.name"):
+            user_factory(wrong)
+
+
+def test_writes_are_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a" / "b.txt"
+    files.write_text(path, "old")
+
+    def full(_handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "fsync", full)
+        with pytest.raises(RunDirectoryError, match=r"b\.txt: cannot be written \(No space left on device\)"):
+            files.write_text(path, "new")
+    assert path.read_text() == "old"
+    assert [p.name for p in path.parent.iterdir()] == ["b.txt"]
+    with pytest.raises(RunDirectoryError, match="cannot be written"):
+        files.write_text(path / "c.txt", "below a file")
+    with pytest.raises(ValueError, match="JSON"):
+        files.write_json(path, {"x": float("nan")})
+
+
+def test_archives_repeat_and_refuse_objects(tmp_path: Path) -> None:
+    arrays = {"b": np.arange(3), "a": np.zeros((2, 2), np.float32)}
+    files.write_npz(tmp_path / "one.npz", arrays)
+    files.write_npz(tmp_path / "two.npz", dict(reversed(arrays.items())))
+    assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "two.npz").read_bytes()
+    np.testing.assert_array_equal(files.read_npz(tmp_path / "one.npz", "a")["b"], np.arange(3))
+    with pytest.raises(DataError, match="expected the arrays c, got a, b"):
+        files.read_npz(tmp_path / "one.npz", "c")
+    np.savez(tmp_path / "objects.npz", x=np.array([{}], dtype=object))
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "one.npz").read_bytes()[:100])
+    for name in ("objects.npz", "cut.npz", "none.npz"):
+        with pytest.raises(DataError, match=name):
+            files.read_npz(tmp_path / name)
+
+
+def test_checkpoints_repeat_in_every_process(tmp_path: Path) -> None:
+    code = (
+        "import sys, numpy as np; from pathlib import Path; from sat_core import checkpoint\n"
+        "about = {name: [name] for name in ('epoch', 'model', 'data', 'attack', 'position')}\n"
+        "arrays = {f'x{i}': np.arange(i + 1.0) for i in range(9)}\n"
+        "checkpoint.save(Path(sys.argv[1]), {'model': arrays, 'trainer': {'step': np.array(3.0)}}, about)\n"
+    )
+    for name in ("a", "b", "c"):
+        subprocess.run([sys.executable, "-c", code, str(tmp_path / name)], check=True)
+    assert len({(tmp_path / name).read_bytes() for name in ("a", "b", "c")}) == 1
+    found = checkpoint.read(tmp_path / "a")
+    assert found.groups["trainer"]["step"].shape == ()
+    assert found.about["epoch"] == ["epoch"]
+
+
+def test_a_lock_is_waited_for_and_ends_with_its_process(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from sat_core import files\n"
+        "with files.locked(Path(sys.argv[1])):\n    print('held', flush=True); time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        start = time.monotonic()
+        with pytest.raises(RunDirectoryError, match="another process runs in it"), files.locked(tmp_path, wait=0.3):
+            pass
+        assert time.monotonic() - start >= 0.3
+        holder.kill()
+        with files.locked(tmp_path, wait=10):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "says"),
+    [
+        (np.zeros((2, 4, 4, 1), np.float32), np.array([0]), "2 images and 1 labels"),
+        (np.zeros((2, 4, 4), np.uint8), np.array([0, 1]), r"shape \(n, height, width, channels\)"),
+        (np.full((2, 4, 4, 1), 1.5), np.array([0, 1]), r"pixels in \[0, 1\], got \[1.5, 1.5\]"),
+        (np.full((2, 4, 4, 1), np.nan), np.array([0, 1]), "NaN"),
+        (np.zeros((2, 4, 4, 1), object), np.array([0, 1]), "got object"),
+        (np.zeros((2, 4, 4, 1), np.int64), np.array([0, 1]), "got int64"),
+        (np.zeros((2, 4, 4, 1), np.uint8), np.array([0, 3]), r"labels in 0\.\.2, got 0\.\.3"),
+        (np.zeros((2, 4, 4, 1), np.uint8), np.array([0, -1]), r"labels in 0\.\.2, got -1\.\.0"),
+        (np.zeros((2, 4, 4, 1), np.uint8), np.array([0.0, 1.0]), "integer labels"),
+    ],
+)
+def test_examples_are_checked(images: np.ndarray, labels: np.ndarray, says: str) -> None:
+    with pytest.raises(DataError, match=says) as error:
+        Examples(images, labels, 3)
+    assert isinstance(error.value, SatError)
+    assert len(str(error.value).splitlines()) <= 3
