@@ -24,7 +24,7 @@ recorder are timed in CPU seconds, which leave out the turns that other programs
 
 The smaller a batch, the dearer the attack per image: at every step of PGD, PyTorch rearranges the weights of each
 convolution for the processor, for one image as for many. The goals of G1 are held against batches of 48, the largest
-that a report of this length allows. At the recipe's 128 the ratios are lower, at 16 they are higher, as the table shows.
+that a report of this length allows. At the recipe's 128 the ratios are lower; at 16 they are higher, as shown.
 
 What each measure is, and how to run it: [benchmarks/README.md](../benchmarks/README.md).
 """

@@ -4,8 +4,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from sat_core import AttackSpec, DataSet, Split, SubsetSpec, get_backend, get_dataset, make_split
-from sat_core.difficulty import Recorder
+from sat_core import AttackSpec, DataSet, Recorder, Split, SubsetSpec, get_backend, get_dataset, make_split
 from sat_torch import SubsetAdversarialStep, WithIndex
 
 

@@ -8,12 +8,13 @@ if TYPE_CHECKING:
     from sat_core.arm import run_arm
     from sat_core.backend import get_backend
     from sat_core.data import DataSet, Examples, get_dataset
+    from sat_core.difficulty import Recorder
     from sat_core.errors import SatError
     from sat_core.job import Job
     from sat_core.published import read_order
     from sat_core.ranking import Ranking, run_ranking
     from sat_core.spec import AttackSpec, Spec, SubsetSpec, TrainingSpec
-    from sat_core.splits import Split, make_split
+    from sat_core.splits import Split, make_split, validation_split
     from sat_core.study import Study
 
 __version__ = "0.1.0"
@@ -22,12 +23,13 @@ _HOME = {
     "arm": ("run_arm",),
     "backend": ("get_backend",),
     "data": ("DataSet", "Examples", "get_dataset"),
+    "difficulty": ("Recorder",),
     "errors": ("SatError",),
     "job": ("Job",),
     "published": ("read_order",),
     "ranking": ("Ranking", "run_ranking"),
     "spec": ("AttackSpec", "Spec", "SubsetSpec", "TrainingSpec"),
-    "splits": ("Split", "make_split"),
+    "splits": ("Split", "make_split", "validation_split"),
     "study": ("Study",),
 }
 __all__ = [
@@ -36,6 +38,7 @@ __all__ = [
     "Examples",
     "Job",
     "Ranking",
+    "Recorder",
     "SatError",
     "Spec",
     "Split",
@@ -48,6 +51,7 @@ __all__ = [
     "read_order",
     "run_arm",
     "run_ranking",
+    "validation_split",
 ]
 
 

@@ -32,9 +32,10 @@ def run_arm(job: Job, ranking: Ranking | None = None) -> dict[str, Any]:
     job.check()
     ranking = ranking or Ranking(order=job.published_order())
     split = ranking.split(job)
-    files.write_json(
-        job.directory / "split.json", {**split.summary(), "members": np.flatnonzero(split.members).tolist()}
-    )
+    picking, reporting = validation_split(len(job.data.test), job.spec.evaluation)
+    chosen = {"members": np.flatnonzero(split.members), "selection": picking, "report": reporting}
+    lists = {name: index.tolist() for name, index in chosen.items()}
+    files.write_json(job.directory / "split.json", {**split.summary(), **lists})
     with job.backend.session(job.spec.training):
         content = _train_and_report(job, ranking, split)
     files.write_json(done, content)

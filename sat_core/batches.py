@@ -66,9 +66,21 @@ class Planner:
         """Whole batches in an epoch."""
         return self.examples // self.training.batch_size
 
+    def unseen(self) -> int:
+        """How many examples are in no batch of any epoch."""
+        unseen = np.ones(self.examples, bool)
+        for epoch in range(self.training.epochs):
+            unseen[self._order(epoch)[: self.steps_per_epoch * self.training.batch_size]] = False
+            if not unseen.any():
+                break
+        return int(unseen.sum())
+
+    def _order(self, epoch: int) -> np.ndarray:
+        return stream(self.training.seed, "order", epoch).permutation(self.examples)
+
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[BatchPlan]:
         """The plans of one epoch (from 0), from `first_step` on."""
-        order = stream(self.training.seed, "order", epoch).permutation(self.examples)
+        order = self._order(epoch)
         for step in range(first_step, self.steps_per_epoch):
             yield self._plan(epoch, step, order[step * self.training.batch_size :][: self.training.batch_size])
 

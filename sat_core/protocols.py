@@ -61,7 +61,8 @@ class Authors(EvaluationProtocol):
         data = str(asked.get("data", {}).get("name", ""))
         subset = asked.get("subset", {})
         by_class = subset.get("kind") == "classes"
-        single = by_class and (len(subset.get("classes", ())) == 1 or subset.get("size") == 1)
+        one = subset.get("size")
+        single = by_class and (len(subset.get("classes", ())) == 1 or (isinstance(one, int) and one == 1))
         large = data in ("cifar100", "imagenet200")
         few = single or data == "cifar100" or (data == "imagenet200" and by_class)
         attacks: Any = self._FEW if few else "standard"

@@ -10,6 +10,7 @@ import numpy as np
 
 from sat_core import files
 from sat_core.difficulty import DIFFICULTIES, Recorder
+from sat_core.errors import SpecError
 from sat_core.job import Job
 from sat_core.rundir import claim
 from sat_core.selection import SELECTION_RULES
@@ -25,20 +26,22 @@ class Ranking:
     """Difficulty of all training examples, by metric, or a published order.
 
     scores: metric to float64 `(N,)`, higher is harder. order: example numbers, hardest first, int64. seed: of the
-    training that made the scores. seconds: what that training took.
+    training that made the scores. gradients, seconds: what that training took; gradients are counted in examples.
     """
 
     scores: dict[str, np.ndarray] = attrs.Factory(dict)
     order: np.ndarray | None = None
     seed: int | None = None
+    gradients: int = 0
     seconds: float | None = None
 
     @classmethod
     def read(cls, directory: Path) -> Ranking:
         """The finished ranking in `directory`."""
-        arrays = files.read_npz(directory / FILE, *DIFFICULTIES, "seed")
+        arrays = files.read_npz(directory / FILE, *DIFFICULTIES, "seed", "gradients")
+        seed, gradients = int(arrays.pop("seed")), int(arrays.pop("gradients"))
         seconds = files.read_seconds(directory).get("ranking")
-        return cls(seed=int(arrays.pop("seed")), scores=arrays, seconds=seconds)
+        return cls(scores=arrays, seed=seed, gradients=gradients, seconds=seconds)
 
     def split(self, job: Job) -> Split:
         """A and B of the job's arm."""
@@ -55,16 +58,33 @@ def needs_ranking(spec: Spec) -> bool:
     return SELECTION_RULES.get(spec.subset.strategy).needs_ranking and not baseline and not spec.ranking.file
 
 
-def run_ranking(job: Job) -> Ranking:
-    """Train a non-robust classifier for `ranking.epochs` and record how difficult each example is (paper, Eq. 3)."""
+def ranking_job(job: Job) -> Job:
+    """The job that makes the ranking of `job`'s arm: `ranking.epochs` of its training.
+
+    Raises SpecError if they are too few to see every example: the last incomplete batch of an epoch is dropped.
+    """
     training = attrs.evolve(job.spec.training, epochs=job.spec.ranking.epochs)
     job = attrs.evolve(job, spec=attrs.evolve(job.spec, training=training))
+    unseen = 0 if job.spec.ranking.record == "snapshot" else job.planner(job.no_members()).unseen()
+    if unseen:
+        raise SpecError(
+            f"ranking.epochs: {training.epochs} epochs in batches of {training.batch_size} leave {unseen} of "
+            f'{len(job.data.train)} examples unseen\nraise ranking.epochs, or take ranking.record = "snapshot"'
+        )
+    return job
+
+
+def run_ranking(job: Job) -> Ranking:
+    """Train a non-robust classifier for `ranking.epochs` and record how difficult each example is (paper, Eq. 3)."""
+    job = ranking_job(job)
+    training = job.spec.training
     tables = job.spec.to_tables()
     claim(job.directory, {key: tables[key] for key in ("data", "model", "ranking", "training")}, job.backend, job.data)
     if not (job.directory / FILE).exists():
         recorder = Recorder(len(job.data.train))
         snapshot = job.spec.ranking.record == "snapshot"
         with job.backend.session(training):
-            job.fit(job.build(), job.no_members(), stage="ranking", recorder=recorder, snapshot=snapshot).run()
-        files.write_npz(job.directory / FILE, {**recorder.scores(), "seed": np.array(training.seed)})
+            fit = job.fit(job.build(), job.no_members(), stage="ranking", recorder=recorder, snapshot=snapshot)
+            about = {"gradients": np.array(fit.run().training_gradients), "seed": np.array(training.seed)}
+        files.write_npz(job.directory / FILE, {**recorder.scores(), **about})
     return Ranking.read(job.directory)

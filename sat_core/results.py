@@ -84,6 +84,7 @@ def content(
         "cost": {
             "attack_gradients": position.attack_gradients,
             "training_gradients": position.training_gradients,
+            "ranking_gradients": ranking.gradients,
             "full_at_gradients": planned * (1 + spec.attack.steps),
             "seconds": {
                 "ranking": ranking.seconds,

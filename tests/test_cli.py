@@ -254,7 +254,7 @@ def test_another_study_in_the_same_folder_is_refused(finished: Path, study: Path
 def test_a_dry_run_lists_the_arms_and_writes_nothing(study: Path, tmp_path: Path) -> None:
     done = sat("run", study, "--out", tmp_path / "out", "--dry-run")
     assert done.returncode == 0
-    assert "# 3 arms:\n# size-0.0\n# size-0.5\n# size-1.0" in done.stdout
+    assert "# arms: 3\n# size-0.0\n# size-0.5\n# size-1.0" in done.stdout
     assert not (tmp_path / "out").exists()
 
 

@@ -122,6 +122,8 @@ def test_the_protocols_differ_as_the_page_says() -> None:
     for data, subset, rule, attacks in (
         ("cifar10", {}, "uniform", "standard"),
         ("cifar10", single, "balanced", ("apgd-ce", "apgd-t")),
+        ("cifar10", {"kind": "classes", "size": 1}, "balanced", ("apgd-ce", "apgd-t")),
+        ("cifar10", {"kind": "classes", "size": 1.0}, "uniform", "standard"),
         ("cifar100", {}, "emphasised", ("apgd-ce", "apgd-t")),
         ("imagenet200", {}, "emphasised", "standard"),
         ("imagenet200", {"kind": "classes"}, "emphasised", ("apgd-ce", "apgd-t")),

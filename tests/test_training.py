@@ -103,6 +103,7 @@ def test_an_arm_from_ranking_to_results(tmp_path: Path) -> None:
     assert cost["full_at_gradients"] == steps * 8
     assert 0 < cost["attack_gradients"] < steps * 7
     assert found["seeds"]["ranking"] == 0
+    assert cost["ranking_gradients"] == steps
     assert run_arm(job(tmp_path / "arm"), None) == found  # a finished arm is read, not run
 
 
@@ -216,6 +217,13 @@ def test_what_the_data_cannot_give_is_refused_before_training(tmp_path: Path, ke
         run_arm(job(tmp_path, keys=keys))
     assert says in str(error.value)
     assert not list(tmp_path.glob("checkpoint*"))
+
+
+def test_a_ranking_that_would_miss_examples_is_refused_before_it_is_trained(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"ranking\.epochs: 1 epochs in batches of 16 leave 10 of 90 examples unseen"):
+        run_ranking(job(tmp_path, keys={"ranking.epochs": 1}))
+    assert not list(tmp_path.iterdir())
+    run_ranking(job(tmp_path, keys={"ranking.epochs": 1, "ranking.record": "snapshot"}))
 
 
 def test_a_published_order_takes_the_place_of_the_ranking(tmp_path: Path) -> None:

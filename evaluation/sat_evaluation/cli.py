@@ -109,7 +109,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 def _print_arms(study: Study) -> None:
     print(study.dumps())
-    print("\n".join([f"# {len(study.arms)} arms:", *(f"# {arm.name}" for arm in study.arms)]))
+    print("\n".join([f"# arms: {len(study.arms)}", *(f"# {arm.name}" for arm in study.arms)]))
 
 
 def _version() -> str:

@@ -15,7 +15,7 @@ from sat_core.backend import get_backend
 from sat_core.data import get_dataset
 from sat_core.errors import Interrupted, RunDirectoryError, SatError
 from sat_core.job import Job
-from sat_core.ranking import needs_ranking
+from sat_core.ranking import FILE, needs_ranking, ranking_job
 from sat_core.rundir import claim
 from sat_core.spec import ModelSpec
 from sat_core.study import Study
@@ -65,7 +65,7 @@ def run_study(
 
 
 def prepare(study: Study, out: Path, backend: str, device: str) -> list[Unit]:
-    """Everything that can be refused is refused here; then `out` belongs to the study. Returns its units of work."""
+    """Refuse here what can be refused; then `out` belongs to the study. Returns the work that is left."""
     data = get_dataset(study.base.data.name)
     computing = get_backend(backend, device)
     sizes = {}
@@ -77,10 +77,13 @@ def prepare(study: Study, out: Path, backend: str, device: str) -> list[Unit]:
             raise type(error)(f"{arm.name}: {error}") if len(study.arms) > 1 else error from None
     for name in {arm.spec.model.name for arm in study.arms}:
         attrs.evolve(job, spec=attrs.evolve(job.spec, model=ModelSpec(name=name))).build()
+    if any(needs_ranking(arm.spec) for arm in study.arms):
+        ranking_job(attrs.evolve(job, spec=study.base))
     claim(out, study.to_tables(), computing, data)
     arms = sorted(study.arms, key=lambda arm: -sizes[arm.name])  # the longest first, so that none is left for the end
-    units = [Unit(arm.name, arm.spec.training.threads, needs_ranking(arm.spec)) for arm in arms]
-    if any(unit.after_ranking for unit in units):
+    left = [arm for arm in arms if not (unit_directory(out, arm.name) / RESULTS).exists()]
+    units = [Unit(arm.name, arm.spec.training.threads, needs_ranking(arm.spec)) for arm in left]
+    if any(unit.after_ranking for unit in units) and not (unit_directory(out, RANKING) / FILE).exists():
         units.insert(0, Unit(RANKING, study.base.training.threads))
     return units
 
@@ -89,7 +92,7 @@ def report(results: list[dict[str, Any]], out: str | Path) -> None:
     """Print the table, the sentence that sums it up, warnings of the arms, and where the files are."""
     rows, console = collect(results), Console()
     print_table(rows, console)
-    for line in [headline(rows), *_warnings(results)]:
+    for line in filter(None, [headline(rows), *_warnings(results)]):
         console.print(line, markup=False, highlight=False)
     files_made = [path.name for path in sorted(Path(out).iterdir()) if path.suffix in (".csv", ".png", ".svg")]
     console.print(f"{out}: {', '.join(files_made)}; arms/*/results.json", markup=False, highlight=False)

@@ -78,7 +78,7 @@ def main() -> int:
     except Interrupted:
         return EXIT_CONTINUE
     except SatError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write("; ".join(str(error).splitlines()) + "\n")
         return 2
     return 0
 
