@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
-from sat_core.errors import SpecError
+from sat_core import checkpoint
+from sat_core.errors import CheckpointError, SpecError
+from sat_core.evaluation import Evaluation, get_evaluator
 from sat_core.registry import Registry
 
 if TYPE_CHECKING:
     from sat_core.batches import BatchPlan
     from sat_core.data import Examples
-    from sat_core.evaluation import Evaluation
     from sat_core.spec import AttackSpec, TrainingSpec
 
 State = dict[str, np.ndarray]
@@ -173,14 +174,25 @@ class Backend(ABC):
 
         Never executes code from the file: a checkpoint of a user's own model needs `into`. Raises CheckpointError.
         """
-        from sat_core.checkpoint import load_classifier
-
-        return load_classifier(self, path, into)
+        saved = checkpoint.read(path)
+        if "model" not in saved.groups:
+            raise CheckpointError(f"{path}: holds no model")
+        if into is None:
+            about = saved.about.get("model") or {}
+            name = str(about.get("model", ""))
+            if name not in self.models():
+                raise CheckpointError(
+                    f"{path}: its model {name or 'of the user'!r} is not one of {', '.join(self.models())}\n"
+                    "a checkpoint never imports code: build the model and pass it as `into` (command line: --model)"
+                )
+            h, w, c = about["image_shape"]
+            mean, std = tuple(about["mean"]), tuple(about["std"])
+            into = self.build(name, classes=about["classes"], image_shape=(h, w, c), mean=mean, std=std)
+        into.load_state(saved.groups["model"])
+        return into
 
     def evaluate(self, classifier: Classifier, images: np.ndarray, labels: np.ndarray, **options: Any) -> Evaluation:
         """AutoAttack, the same call with every backend; `options` as in `sat_core.evaluation.Evaluator`."""
-        from sat_core.evaluation import get_evaluator
-
         return get_evaluator()(classifier, images, labels, **options)
 
 

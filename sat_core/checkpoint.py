@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 import attrs
 import numpy as np
 
 from sat_core.errors import CheckpointError
 from sat_core.files import write_bytes
-
-if TYPE_CHECKING:
-    from sat_core.backend import Backend, Classifier
 
 SUFFIX = ".safetensors"
 _KEY = "sat-core"
@@ -63,30 +60,6 @@ def read(path: str | Path) -> Checkpoint:
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{path}: truncated or not a safetensors file ({error})") from error
     return Checkpoint(groups, about)
-
-
-def load_classifier(backend: Backend, path: str | Path, into: Classifier | None = None) -> Classifier:
-    """The classifier in the checkpoint at `path`, built by `backend` unless it is to be loaded `into` one."""
-    checkpoint = read(path)
-    if "model" not in checkpoint.groups:
-        raise CheckpointError(f"{path}: holds no model")
-    if into is None:
-        about = checkpoint.about.get("model") or {}
-        name = str(about.get("model", ""))
-        if name not in backend.models():
-            raise CheckpointError(
-                f"{path}: its model {name or 'of the user'!r} is not one of {', '.join(backend.models())}\n"
-                "a checkpoint never imports code: build the model and pass it as `into` (command line: --model)"
-            )
-        into = backend.build(
-            name,
-            classes=about["classes"],
-            image_shape=tuple(about["image_shape"]),
-            mean=tuple(about["mean"]),
-            std=tuple(about["std"]),
-        )
-    into.load_state(checkpoint.groups["model"])
-    return into
 
 
 def check_state(expected: Mapping[str, np.ndarray], got: Mapping[str, np.ndarray], what: str) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol, final
+from typing import TYPE_CHECKING, Any, Protocol, final
 
 import attrs
 import numpy as np
 
-from sat_core.backend import Classifier
 from sat_core.errors import DataError
 from sat_core.registry import Registry
+
+if TYPE_CHECKING:
+    from sat_core.backend import Classifier
 
 ROBUST, MISCLASSIFIED = -1, -2
 """Values of `Evaluation.broken_by` besides the number of an attack."""
