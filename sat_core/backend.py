@@ -178,18 +178,23 @@ class Backend(ABC):
         if "model" not in saved.groups:
             raise CheckpointError(f"{path}: holds no model")
         if into is None:
-            about = saved.about.get("model") or {}
-            name = str(about.get("model", ""))
-            if name not in self.models():
-                raise CheckpointError(
-                    f"{path}: its model {name or 'of the user'!r} is not one of {', '.join(self.models())}\n"
-                    "a checkpoint never imports code: build the model and pass it as `into` (command line: --model)"
-                )
-            h, w, c = about["image_shape"]
-            mean, std = tuple(about["mean"]), tuple(about["std"])
-            into = self.build(name, classes=about["classes"], image_shape=(h, w, c), mean=mean, std=std)
+            into = self._build_as(saved.about.get("model") or {}, path)
         into.load_state(saved.groups["model"])
         return into
+
+    def _build_as(self, about: Mapping[str, Any], path: str | Path) -> Classifier:
+        name = str(about.get("model", ""))
+        if name not in self.models():
+            raise CheckpointError(
+                f"{path}: its model {name or 'of the user'!r} is not one of {', '.join(self.models())}\n"
+                "a checkpoint never imports code: build the model and pass it as `into` (command line: --model)"
+            )
+        try:
+            h, w, c = map(int, about["image_shape"])
+            mean, std = (tuple(map(float, about[key])) for key in ("mean", "std"))
+            return self.build(name, classes=int(about["classes"]), image_shape=(h, w, c), mean=mean, std=std)
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{path}: what it says of its model is not whole ({error!r})") from error
 
     def evaluate(self, classifier: Classifier, images: np.ndarray, labels: np.ndarray, **options: Any) -> Evaluation:
         """AutoAttack, the same call with every backend; `options` as in `sat_core.evaluation.Evaluator`."""

@@ -194,6 +194,9 @@ def test_truncated_and_foreign_checkpoints_are_named(backend: Backend, tmp_path:
     save_file({"x": np.zeros(3)}, tmp_path / "foreign.safetensors")
     with pytest.raises(CheckpointError, match=r"foreign\.safetensors: not a checkpoint of sat-core"):
         backend.load(tmp_path / "foreign.safetensors")
+    checkpoint.save(path, {"model": classifier.state()}, {"model": {"model": "linear", "classes": "five"}})
+    with pytest.raises(CheckpointError, match="what it says of its model is not whole"):
+        backend.load(path)
     with pytest.raises(CheckpointError, match="no such checkpoint"):
         backend.load(tmp_path / "nothing")
 
