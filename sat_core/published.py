@@ -82,7 +82,7 @@ def _read_torch_zip(file: zipfile.ZipFile, folder: str, examples: int) -> np.nda
         return file.read(information)
 
     def storage(key: str, count: int) -> bytes:
-        if not (key.isascii() and key.isdecimal()):
+        if not key.isdecimal():
             raise DataError(f"expected a number as the key of a storage, got {key[:40]!r}")
         return member(f"data/{key}")
 

@@ -79,17 +79,17 @@ def read_pickle(file: BinaryIO) -> Any:
                 pass
             case "INT" | "BININT" | "BININT1" | "BININT2" | "LONG" | "LONG1":
                 stack.append(argument)
-            case "UNICODE" | "BINUNICODE" | "SHORT_BINUNICODE" | "BINUNICODE8":
+            case "UNICODE" | "BINUNICODE" | "SHORT_BINUNICODE":
                 stack.append(argument)
-            case "BINBYTES" | "SHORT_BINBYTES" | "BINBYTES8" | "BYTEARRAY8":
+            case "BINBYTES" | "SHORT_BINBYTES" | "BYTEARRAY8":
                 stack.append(argument)
             case "NONE" | "NEWTRUE" | "NEWFALSE":
                 stack.append({"NONE": None, "NEWTRUE": True, "NEWFALSE": False}[opcode.name])
-            case "PUT" | "BINPUT" | "LONG_BINPUT":
+            case "PUT" | "BINPUT":
                 memo[argument] = stack[-1]
             case "MEMOIZE":
                 memo[len(memo)] = stack[-1]
-            case "GET" | "BINGET" | "LONG_BINGET":
+            case "GET" | "BINGET":
                 stack.append(memo[argument])
             case "MARK":
                 marks.append(len(stack))

@@ -101,11 +101,12 @@ def calls(monkeypatch):
     return seen
 
 
-def run_package(classifier, images, labels, attacks, norm, eps, seed, batch_size):
+def run_package(classifier, images, labels, attacks, norm, eps, seed, batch_size, queries):
     """The package's own evaluation: which examples are robust."""
     custom = {"version": attacks} if isinstance(attacks, str) else {"version": "custom", "attacks": list(attacks)}
     theirs = AutoAttack(classifier.as_torch_module(), norm=norm, eps=eps, seed=seed, device="cpu", **custom)
     theirs.apgd_targeted.n_target_classes = theirs.fab.n_target_classes = min(9, classifier.classes - 1)
+    theirs.square.n_queries = queries
     x = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
     trace = sys.gettrace()
     _, predicted = theirs.run_standard_evaluation(x, torch.from_numpy(labels), batch_size=batch_size)
@@ -114,18 +115,20 @@ def run_package(classifier, images, labels, attacks, norm, eps, seed, batch_size
 
 
 @pytest.mark.parametrize(
-    ("attacks", "norm", "eps", "classes", "channels", "batch_size"),
+    ("attacks", "norm", "eps", "classes", "channels", "batch_size", "queries"),
     [
-        ("standard", "L2", 0.4, 10, 3, 7),
-        ("standard", "Linf", 0.07, 11, 1, 250),
-        ("plus", "Linf", 0.05, 5, 1, 7),
-        (("fab-t", "apgd-dlr", "fab"), "L2", 0.25, 5, 3, 4),
-        (("apgd-ce", "apgd-t", "fab"), "Linf", 0.06, 6, 1, 250),
+        ("standard", "L2", 0.4, 10, 3, 5, 1000),
+        ("standard", "Linf", 0.07, 11, 1, 250, 5000),
+        ("plus", "Linf", 0.05, 4, 1, 5, 1000),
+        (("fab-t", "apgd-dlr", "fab"), "L2", 0.25, 5, 3, 4, 1000),
+        (("apgd-ce", "apgd-t", "fab"), "Linf", 0.06, 6, 1, 250, 1000),
     ],
 )
-def test_same_as_the_package(attacks, norm, eps, classes, channels, batch_size, calls, caplog):
-    classifier, images, labels = setting(classes, channels, n=12)
+def test_same_as_the_package(attacks, norm, eps, classes, channels, batch_size, queries, calls, caplog, monkeypatch):
+    classifier, images, labels = setting(classes, channels, n=9)
     shares = []
+    table = packages._table
+    monkeypatch.setattr(packages, "_table", lambda *s: table(*s) | ({"queries": queries} if s[0] == "square" else {}))
     result = evaluate(
         classifier, images, labels, norm=norm, eps=eps, attacks=attacks, seed=3, batch_size=batch_size,
         progress=lambda share, attack: shares.append((share, attack)),
@@ -133,7 +136,7 @@ def test_same_as_the_package(attacks, norm, eps, classes, channels, batch_size, 
     ours = calls.copy()
     calls.clear()
     caplog.set_level(logging.DEBUG, "auto-attack")
-    robust = run_package(classifier, images, labels, attacks, norm, eps, 3, batch_size)
+    robust = run_package(classifier, images, labels, attacks, norm, eps, 3, batch_size, queries)
 
     np.testing.assert_array_equal(result.robust, robust)
     assert len(ours) == len(calls)
@@ -260,6 +263,8 @@ def test_nothing_of_the_callers_is_changed(monkeypatch):
     net.body[0].weight.requires_grad_(False)
     net.body[3].weight.grad = torch.ones(3, 64)
     torch.manual_seed(11)
+    cuda = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", cuda.append)
     states = torch.get_rng_state(), torch.initial_seed(), np.random.get_state()[1].tolist()
 
     def stop(share, attack):
@@ -272,6 +277,7 @@ def test_nothing_of_the_callers_is_changed(monkeypatch):
 
     assert torch.equal(torch.get_rng_state(), states[0])
     assert (torch.initial_seed(), np.random.get_state()[1].tolist()) == states[1:]
+    assert torch.cuda.is_initialized() or cuda[-1] == 11  # the seed it will start with
     assert net.training
     assert [p.requires_grad for p in net.parameters()] == [False, True, True, True]
     assert [p.grad is None for p in net.parameters()] == [True, True, False, True]

@@ -123,6 +123,14 @@ def test_reads_what_numpy_and_pickle_write(writer: str, data: st.DataObject, tmp
     np.testing.assert_array_equal(read, order)
 
 
+@pytest.mark.parametrize("writer", WRITERS)
+def test_reads_long_orders(writer: str, tmp_path: Path) -> None:
+    order = np.random.default_rng(0).permutation(50_000)
+    path = tmp_path / "order"
+    path.write_bytes(WRITERS[writer](order))
+    np.testing.assert_array_equal(read_order(path, 50_000), order)
+
+
 @pytest.mark.torch
 @pytest.mark.parametrize("zip_format", [True, False])
 @pytest.mark.parametrize("kind", ["int64", "int32", "uint8", "slice", "column", "reversed", "array", "parts"])
@@ -202,7 +210,9 @@ def test_refuses_other_files(tmp_path: Path) -> None:
     assert "'a', 'b'" in refusal(saved(np.savez, a=ORDER, b=ORDER), tmp_path)
     assert "got none" in refusal(zipped({"readme.txt": b"0 1 2"}), tmp_path)
     assert "got 'list'" in refusal(pickle.dumps([1, 2, 3]), tmp_path)
-    assert "got 'dict'" in refusal(pickle.dumps({"order": ORDER}), tmp_path)
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        for content in ({"order": ORDER}, {"order": ORDER, "name": "mine"}):
+            assert "got 'dict'" in refusal(pickle.dumps(content, protocol), tmp_path)
     assert "one dimension" in refusal(pickle.dumps(ORDER[0]), tmp_path)
     assert "got 'collections.OrderedDict'" in refusal(pickle.dumps(collections.OrderedDict(), 2), tmp_path)
     for content in (b"", b"3\n1\n2\n", b"\x93NUMPY", b"\x93NUMPY\x09\x00" + bytes(200), b"PK", b"PK\x03\x04"):
@@ -332,6 +342,10 @@ def test_names_what_it_refuses_even_where_it_is_not_installed(name: str, tmp_pat
     assert f"the operation INST '{name}'" in refusal(f"(Vx\ni{lines}\n.".encode(), tmp_path)
 
 
+def test_cuts_long_names(tmp_path: Path) -> None:
+    assert f"wants '{'a' * 76} ...'" in refusal(b"c" + b"a" * 1000 + b"\n" + b"b" * 1000 + b"\n.", tmp_path)
+
+
 @pytest.mark.parametrize("opcode", [b"\x82\x01", b"(o.", b"c_codecs\nencode\n)\x81.", b"\x97.", b"]\x91.", b"P1\n."])
 def test_refuses_operations_that_no_array_has(opcode: bytes, tmp_path: Path) -> None:
     assert "operation" in refusal(b"\x80\x05" + opcode, tmp_path)
@@ -414,6 +428,7 @@ def test_crafted_pickles_are_honest_when_nothing_is_wrong(tmp_path: Path) -> Non
         torch_zip(tensor_pickle(), _0=THREE),
         torch_zip(tensor_pickle(view=(None,)), _0=THREE),
         torch_legacy(tensor_pickle(), ("0",), struct.pack("<q", 3) + THREE),
+        LEGACY_HEADER + tensor_pickle() + b"(V0\nl." + struct.pack("<q", 3) + THREE,
         zipped({"a/byteorder": b"little", "a/data.pkl": tensor_pickle(), "a/data/0": THREE}),
     ):
         path = tmp_path / "order.pt"
@@ -498,10 +513,25 @@ def test_says_which_type_it_got(tmp_path: Path) -> None:
     for code in ("O8", "V8", "i8,i8", "object", "i"):
         message = refusal(array_pickle(dtype=code), tmp_path)
         assert message == f"expected integers, got elements of type {code!r}"
+    assert refusal(array_pickle(order="i8,"), tmp_path) == "expected integers, got elements of type 'i8'"
     for kind in ("Bool", "Half", "BFloat16", "Float", "Double"):
         message = refusal(torch_zip(tensor_pickle(kind=kind), _0=THREE), tmp_path)
         assert message == f"expected integers, got a tensor with a 'torch.{kind}Storage'"
     assert "wants 'torch.QuaternionStorage'" in refusal(tensor_pickle(kind="Quaternion"), tmp_path)
+
+
+def test_says_that_a_tensor_leaves_its_storage(tmp_path: Path) -> None:
+    for size, stride, offset in ((4, 1, 0), (3, 1, 1), (2, 3, 0), (2, 2, 1), (1, 1, 3), (3, -1, 2), (3, 1, -1)):
+        message = refusal(torch_zip(tensor_pickle((size,), (stride,), offset), _0=THREE), tmp_path)
+        assert message == (
+            f"expected a tensor inside its storage of 3 elements, got {size} from {offset} in steps of {stride}"
+        )
+
+
+@pytest.mark.parametrize("name", ["../evil", "/evil", "a/../../evil", "a\\evil"])
+def test_refuses_members_with_paths(name: str, tmp_path: Path) -> None:
+    honest = saved(np.save, np.arange(3))
+    assert "plain and different names" in refusal(zipped({"order.npy": honest, name: b""}), tmp_path)
 
 
 def test_refuses_two_members_with_one_name(tmp_path: Path) -> None:
@@ -552,7 +582,7 @@ DOUBLING = b"".join(b"q%ch%ch%c\x86" % (n, n, n) for n in range(60))
         b"\x80\x04}N" + DOUBLING + b"Ns.",
         b"\x80\x04(N" + DOUBLING + b"Nd.",
         b"\x80\x04N" + DOUBLING + b"\x8c\x01x\x93.",
-        b"\x80\x04\x8c\x01xN" + DOUBLING + b"\x93.",
+        b"\x80\x04N" + DOUBLING + b"q\xf0\x8c\x01xh\xf0\x93.",
         b"\x80\x04](X" + struct.pack("<I", 10**5) + b"\xc3\xa9" * 50000 + b"\x8c\x06latin1\x86q\xff"
         b"c_codecs\nencode\nq\xfe" + b"h\xfeh\xffR" * 10000 + b"e.",
     ],
