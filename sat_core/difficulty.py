@@ -14,8 +14,8 @@ import numpy as np
 from sat_core.errors import DataError
 from sat_core.registry import Registry
 
-_CHUNK = 1 << 17
-"""Logits handled at a time: 512 KiB of float32, which stays in a core's cache."""
+_CHUNK = 1 << 18
+"""Logits handled at a time: 1 MiB of float32, which stays in a core's cache."""
 
 
 @final
@@ -67,8 +67,11 @@ def _chunk(z: np.ndarray, y: np.ndarray, s: np.ndarray, e: np.ndarray, out: np.n
         for row in np.flatnonzero(np.isnan(mean) & ~np.isnan(total)):  # 0 · -∞: logits further apart than floats reach
             mean[row] = np.dot(np.maximum(s[row], -1e4), e[row]) / total[row]
         own, p = s[at], e[at] / total
-        s[at] = -np.inf
-        best_other = s.max(axis=1)
+        best_other = np.zeros_like(own)
+        first = np.flatnonzero(own == 0)  # the label has the highest logit: look for the second
+        others = s[first]
+        others[np.arange(len(first)), y[first]] = -np.inf
+        best_other[first] = others.max(axis=1, initial=-np.inf)
         out[:] = np.log(total) - mean, p, best_other > own, p - np.exp(best_other) / total
 
 

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from sat_core.backend import Backend, get_backend
+
+# the same examples in every run; HYPOTHESIS_PROFILE=search looks for new ones
+settings.register_profile("repeat", derandomize=True, deadline=None)
+settings.register_profile("search", deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeat"))
 
 BEYOND = {"torch": "PyTorch", "data": "scikit-learn and Pillow", "report": "matplotlib", "backend": "--backend"}
 """Markers of tests that need more than the core, and what."""

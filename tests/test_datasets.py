@@ -79,11 +79,11 @@ def test_validation_is_in_proportion(labels: np.ndarray, data: st.DataObject) ->
     size = data.draw(st.integers(0, len(labels)))
     mask = digits.validation_mask(labels, size)
     assert mask.sum() == size
-    exact = np.bincount(labels) * size / len(labels)
-    taken = np.bincount(labels[mask], minlength=len(exact))
-    assert np.all(np.abs(taken - exact) < 1)
-    rounded_up, rounded_down = exact % 1 * (taken > exact), exact % 1 * (taken < exact)
-    assert not rounded_down.any() or rounded_up[rounded_up > 0].min(initial=1) >= rounded_down.max()
+    n, exact = len(labels), np.bincount(labels) * size  # in n-ths, so that nothing is rounded
+    taken = np.bincount(labels[mask], minlength=len(exact)) * n
+    assert np.all(np.abs(taken - exact) < n)
+    up, down = exact[taken > exact] % n, exact[taken < exact] % n
+    assert up.min(initial=n) >= down.max(initial=0)
 
 
 @pytest.mark.parametrize(
