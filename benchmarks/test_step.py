@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import itertools
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from measure import compare, record, timed
+from measure import compare, keep_memory, record, timed
 
 from sat_core.backend import get_backend
 from sat_core.batches import Planner
@@ -29,22 +27,12 @@ ATTACK = AttackSpec(kind="pgd", norm="L2", eps=0.5, steps=7, step_size=0.1)
 pytestmark = pytest.mark.benchmark(timer=CLOCK)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _keep_memory() -> None:
-    """Freed memory stays with the process. Else a step with everything in A, whose arrays glibc hands back and fetches
-    anew, pays up to an eighth more per image than a smaller one, and the ratios look better than the attack is.
-    """
-    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if hasattr(libc, "mallopt"):
-        libc.mallopt(-4, 0)  # M_MMAP_MAX
-        libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
-
-
 class Steps:
     """Training steps of one network on random images."""
 
     def __init__(self, model: str, shape: tuple[int, int, int], batch: int, batches: int) -> None:
         torch.set_num_threads(1)
+        keep_memory()  # else a full step pays more per image than a small one, and flatters the ratio
         rng = np.random.default_rng(0)
         n = batch * batches
         data = Examples(rng.integers(0, 256, (n, *shape), np.uint8), rng.integers(0, 10, n), classes=10)

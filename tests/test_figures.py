@@ -147,7 +147,7 @@ def test_matrix_plot_shows_cells_parts_and_baselines(tmp_path: Path, monkeypatch
     assert cells.count("–") == 4
     assert {"0", "11", "22", "13", "24", "2", "69", "91", "27"} <= set(found)
     assert [t for t in found if t in ("none", "all", "c0", "c2")][-4:] == ["none", "c0", "c2", "all"]
-    assert {"on A, the attacked class", "on B, the other classes", "on all classes"} <= set(found)
+    assert {"on A, attacked", "on B, not attacked", "on all classes"} <= set(found)
 
 
 def test_matrix_plot_averages_seeds_and_takes_the_first_of_several_settings(tmp_path: Path) -> None:
@@ -162,8 +162,27 @@ def test_matrix_plot_averages_seeds_and_takes_the_first_of_several_settings(tmp_
     assert found.count("c0") == 2
 
 
-@pytest.mark.parametrize("results", [[], [NONE, HALF, ALL], [result(250, 0.3, kind="classes", units=1, chosen=(1,))]])
-def test_no_matrix_without_single_classes_listed_by_hand(results: list[dict[str, Any]], tmp_path: Path) -> None:
+def test_matrix_of_several_classes_frames_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from matplotlib.axes import Axes
+
+    frames = []
+    add = Axes.add_patch
+    monkeypatch.setattr(Axes, "add_patch", lambda self, patch: frames.append(patch) or add(self, patch))
+    parts, shares = (0.8, 0.4), [0.8, 0.7, 0.3, 0.2]
+    common: dict[str, Any] = {"kind": "classes", "strategy": "hardest", "parts": parts, "per_class": shares}
+    arms = [
+        result(750, 0.6, units=3, chosen=(0, 1, 3), **common),
+        result(500, 0.5, units=2, chosen=(0, 1), **common),
+    ]
+    _, svg = matrix_plot(collect(arms), tmp_path / "matrix")
+    found = texts(svg)
+    assert {"c0, c1", "c0, c1, c3", "Robust accuracy (%) when some classes are attacked, hardest first"} <= set(found)
+    framed = sorted(tuple(patch.get_xy()) for patch in frames if not patch.get_fill())
+    assert framed == [(-0.5, -0.5), (-0.5, 0.5), (0.5, -0.5), (0.5, 0.5), (2.5, 0.5)]
+
+
+@pytest.mark.parametrize("results", [[], [NONE, HALF, ALL]])
+def test_no_matrix_where_a_is_made_of_examples(results: list[dict[str, Any]], tmp_path: Path) -> None:
     assert matrix_plot(collect(results), tmp_path / "matrix") == []
 
 

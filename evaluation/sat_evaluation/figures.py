@@ -153,17 +153,19 @@ def _heading(figure: Any, text: str, rows: Sequence[Row]) -> None:
 
 
 def matrix_plot(rows: Sequence[Row], path_stem: Path) -> list[Path]:
-    """Robust accuracy on each class where A is one class listed by hand, as [PNG, SVG]; nothing without such an arm.
+    """Robust accuracy on each class where A is made of classes, as [PNG, SVG]; nothing without such an arm.
 
-    Lines: the attacked class; columns: the class tested; framed where they are the same (paper, Fig. 2 right). Beside
+    Lines: the classes attacked; columns: the class tested; framed where it is among them (paper, Fig. 2 right). Beside
     it, robust accuracy on A and on B. Of curves that differ in other settings the first is drawn; seeds are averaged.
     """
-    curves = [(curve, single) for curve in series(rows) if (single := _single_classes(curve))]
+    curves = [curve for curve in series(rows) if curve.groups[0].rows[0].kind == "classes"]
     if not curves:
         return []
-    curve, single = curves[0]
+    curve = curves[0]
     names = [shown(name, 20) for name in rows[0].class_names]
-    lines = [g for g in (curve.none, *single, curve.full) if g is not None]
+    ordered = sorted(curve.groups, key=lambda g: (len(g.rows[0].classes), g.rows[0].classes))
+    lines = [g for g in (curve.none, *ordered, curve.full) if g is not None]
+    single = all(len(g.rows[0].classes) == 1 for g in ordered)
     is_class = [not g.rows[0].baseline for g in lines]
     places = np.arange(len(lines)) + np.cumsum([0, *(0.15 * (a != b) for a, b in pairwise(is_class))])
     cell = min(0.42, 9 / len(names))
@@ -173,22 +175,25 @@ def matrix_plot(rows: Sequence[Row], path_stem: Path) -> list[Path]:
         long = any(len(name) > 3 for name in names)
         tilted = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if long else {}
         left.set_xticks(range(len(names)), names, **tilted)
-        left.set_yticks(places, [g.rows[0].baseline or names[g.rows[0].classes[0]] for g in lines])
+        left.set_yticks(places, [g.rows[0].baseline or _members(g, names) for g in lines])
         left.set_ylim(places[-1] + 0.5, -0.5)
-        left.set_xlabel("class of the test images (framed: the attacked one)")
-        left.set_ylabel("A: the class attacked in training")
+        left.set_xlabel(f"class of the test images (framed: the attacked {'one' if single else 'ones'})")
+        left.set_ylabel(f"A: the {'class' if single else 'classes'} attacked in training")
         left.tick_params(length=0, labelsize=min(9, 45 * cell))
         _cells(left, places, lines, numbers=cell > 0.3)
         _bars(right, places, lines, numbers=cell > 0.3)
         right.legend(loc="upper left", bbox_to_anchor=(0, -0.5 / height), handlelength=1).set_in_layout(False)
-        heading = "Robust accuracy (%) when a single class is attacked"
-        _heading(figure, ", ".join(filter(None, [heading, curve.settings])), rows)
+        heading = f"Robust accuracy (%) when {'a single class is' if single else 'some classes are'} attacked"
+        chosen = "" if curve.strategy == "listed" else f"{curve.strategy} first"
+        _heading(figure, ", ".join(filter(None, [heading, chosen, curve.settings])), rows)
         return save(path_stem)
 
 
-def _single_classes(curve: Series) -> list[Group]:
-    found = [g for g in curve.groups if curve.strategy == "listed" and len(g.rows[0].classes) == 1]
-    return sorted(found, key=lambda g: g.rows[0].classes)
+def _members(g: Group, names: Sequence[str]) -> str:
+    """Up to three names of the classes in A, or their number; seeds may have different ones."""
+    classes = g.rows[0].classes
+    same = all(row.classes == classes for row in g.rows)
+    return ", ".join(names[c] for c in classes) if same and len(classes) <= 3 else f"{len(classes)} classes"
 
 
 def _cells(axes: Any, places: np.ndarray, lines: Sequence[Group], *, numbers: bool) -> None:
@@ -204,10 +209,8 @@ def _cells(axes: Any, places: np.ndarray, lines: Sequence[Group], *, numbers: bo
         for x, value in enumerate(values if numbers else ()):
             text = "–" if np.isnan(value) else f"{value:.0f}"
             axes.text(x, y, text, ha="center", va="center", fontsize=8, color="white" if value > 70 else "black")
-        if not first.baseline:
-            axes.add_patch(
-                Rectangle((first.classes[0] - 0.5, y - 0.5), 1, 1, fill=False, linewidth=1.2, zorder=3, clip_on=False)
-            )
+        for c in () if first.baseline else set(first.classes).intersection(*(row.classes for row in g.rows)):
+            axes.add_patch(Rectangle((c - 0.5, y - 0.5), 1, 1, fill=False, linewidth=1.2, zorder=3, clip_on=False))
     axes.spines[:].set_visible(False)
     axes.figure.colorbar(cells, ax=axes, location="bottom", aspect=40, label="robust accuracy (%)")
 
@@ -215,8 +218,8 @@ def _cells(axes: Any, places: np.ndarray, lines: Sequence[Group], *, numbers: bo
 def _bars(axes: Any, places: np.ndarray, lines: Sequence[Group], *, numbers: bool) -> None:
     """Robust accuracy on A and on B of each line; of the baselines, which have no such parts, on all classes."""
     for field, label, colour, shift in (
-        ("robust_a", "on A, the attacked class", COLOURS[1], -0.2),
-        ("robust_b", "on B, the other classes", COLOURS[0], 0.2),
+        ("robust_a", "on A, attacked", COLOURS[1], -0.2),
+        ("robust_b", "on B, not attacked", COLOURS[0], 0.2),
         ("all", "on all classes", _GREY, 0.0),
     ):
         found = [

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from sat_core import files
 from sat_core.arm import RESULTS
 from sat_core.backend import get_backend
 from sat_core.data import get_dataset
-from sat_core.errors import Interrupted, RunDirectoryError, SatError
+from sat_core.errors import Interrupted, NotInstalledError, RunDirectoryError, SatError
 from sat_core.job import Job
 from sat_core.ranking import FILE, needs_ranking, ranking_job
 from sat_core.rundir import claim
@@ -94,6 +96,8 @@ def report(results: list[dict[str, Any]], out: str | Path) -> None:
     print_table(rows, console)
     for line in filter(None, [headline(rows), *_warnings(results)]):
         console.print(line, markup=False, highlight=False)
+    if find_spec("matplotlib") is None:
+        console.print("no plots: they need matplotlib, pip install 'sat-core[report]'", markup=False, highlight=False)
     files_made = [path.name for path in sorted(Path(out).iterdir()) if path.suffix in (".csv", ".png", ".svg")]
     console.print(f"{out}: {', '.join(files_made)}; arms/*/results.json", markup=False, highlight=False)
 
@@ -109,8 +113,9 @@ def finish(study: Study, out: Path, outcome: Outcome) -> list[dict[str, Any]]:
     if results:
         rows = collect(results)
         write_csv(out / "summary.csv", rows)
-        accuracy_plot(rows, out / "accuracy")
-        matrix_plot(rows, out / "matrix")
+        with suppress(NotInstalledError):  # `report` says so
+            accuracy_plot(rows, out / "accuracy")
+            matrix_plot(rows, out / "matrix")
     if outcome.failed:
         first = [f"{name}: {reason}" for name, reason in outcome.failed.items()]
         more = f"\nand {len(first) - 2} more; " if len(first) > 2 else "\n"
