@@ -5,6 +5,7 @@ The recorder's memory is O(N): nothing of size N x k is kept.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import final
 
@@ -123,14 +124,14 @@ class Recorder:
             setattr(self, name, np.array(state[name]))
 
 
-class Difficulty:
-    """A metric over a `Recorder`: `score` gives float64 `(N,)`, higher is harder."""
+class Difficulty(ABC):
+    """A metric over a `Recorder`."""
 
-    name = ""
+    name: str
 
+    @abstractmethod
     def score(self, recorder: Recorder) -> np.ndarray:
-        """Difficulty of every example."""
-        raise NotImplementedError
+        """Difficulty of every example, float64 `(N,)`, higher is harder."""
 
 
 class Entropy(Difficulty):
