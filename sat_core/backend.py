@@ -201,6 +201,11 @@ class Backend(ABC):
         return get_evaluator()(classifier, images, labels, **options)
 
 
+def brief(error: BaseException) -> str:
+    """Type and first line of an error that is not ours."""
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}".removesuffix(": ")
+
+
 def user_factory(name: str) -> Callable[..., Any]:
     """What ``package.module:factory`` names, looked for in the working directory too. SpecError if there is none."""
     import importlib
@@ -211,8 +216,10 @@ def user_factory(name: str) -> Callable[..., Any]:
     sys.path.insert(0, os.getcwd())
     try:
         factory = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise SpecError(f"model.name: cannot import {name!r} ({error}); expected package.module:factory") from error
+    except (Exception, SystemExit) as error:  # the user's module may raise anything
+        raise SpecError(
+            f"model.name: cannot import {name!r} ({brief(error)}); expected package.module:factory"
+        ) from error
     finally:
         sys.path.remove(os.getcwd())
     if not callable(factory):

@@ -35,9 +35,9 @@ def save(path: Path, groups: Mapping[str, Mapping[str, np.ndarray]], about: Mapp
 
 
 def find(path: str | Path) -> Path:
-    """The file that `path` names, with or without its suffix; CheckpointError if there is none."""
+    """The file that `path` names, with or without suffix, or the best in an arm's folder; else CheckpointError."""
     path = Path(path)
-    for candidate in (path, path.with_name(path.name + SUFFIX)):
+    for candidate in (path, path.with_name(path.name + SUFFIX), path / f"checkpoint-best{SUFFIX}"):
         if candidate.is_file():
             return candidate
     raise CheckpointError(f"{path}: no such checkpoint")

@@ -33,8 +33,8 @@ def field(
 
 
 def integer(minimum: int, default: Any = attrs.NOTHING) -> Any:
-    """A whole number that is at least `minimum`; True and 3.0 are not whole numbers."""
-    return field(lambda v: None if _is_int(v) and v >= minimum else f"an integer >= {minimum}", default)
+    """A whole number from `minimum` to what 64 bits hold; True and 3.0 are not whole numbers."""
+    return field(lambda v: None if _is_int(v) and minimum <= v < 2**63 else f"an integer >= {minimum}", default)
 
 
 def real(
@@ -43,7 +43,7 @@ def real(
     """A finite number in [minimum, maximum], or > 0 with `positive`; text like "8/255" is read as a fraction."""
     words = "a number > 0" if positive else f"a finite number >= {minimum:g}"
     if maximum < math.inf:
-        words = f"a number in [{minimum:g}, {maximum:g}]"
+        words = f"a number in {'(' if positive else '['}{minimum:g}, {maximum:g}]"
 
     def check(value: Any) -> str | None:
         good = isinstance(value, float) and math.isfinite(value) and minimum <= value <= maximum

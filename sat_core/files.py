@@ -7,6 +7,7 @@ import json
 import os
 import tempfile
 import time
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,6 +66,8 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 def read_npz(path: Path, *names: str) -> dict[str, np.ndarray]:
     """All arrays of an .npz, `names` among them; DataError names file and reason. Arrays of objects are refused."""
     try:
+        if path.is_file() and not zipfile.is_zipfile(path):
+            raise DataError("not a zip archive, or a part of one")
         with path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except FileNotFoundError as error:

@@ -12,10 +12,10 @@ import attrs
 import numpy as np
 
 from sat_core import files
-from sat_core.backend import Backend, Classifier
+from sat_core.backend import Backend, Classifier, brief
 from sat_core.batches import Planner
 from sat_core.data import DataSet
-from sat_core.errors import Interrupted
+from sat_core.errors import Interrupted, SpecError
 from sat_core.evaluation import Evaluation, Evaluator, get_evaluator
 from sat_core.published import read_order
 from sat_core.spec import Spec, SubsetSpec
@@ -72,6 +72,21 @@ class Job:
             std=self.data.std,
             seed=self.spec.training.seed,
         )
+
+    def probe(self) -> None:
+        """Build the model and send two images through it and back. Raises SpecError if it does not fit the data."""
+        classifier, images, labels = self.build(), self.data.train.images[:2], self.data.train.labels[:2]
+        try:
+            logits = classifier.logits(images)
+            expected = (len(images), self.data.classes)
+            if logits.shape != expected or not np.isfinite(logits).all():
+                found = f"{logits.shape}, {np.isnan(logits).sum()} of them NaN"
+                raise SpecError(f"model.name: expected finite logits of shape {expected}, got {found}")
+            classifier.loss_gradient(images, labels)
+        except SpecError:
+            raise
+        except Exception as error:  # the user's module may raise anything
+            raise SpecError(f"model.name: {self.spec.model.name!r} does not fit the data ({brief(error)})") from error
 
     def planner(self, split: Split) -> Planner:
         """The batch plans of this training with `split`."""

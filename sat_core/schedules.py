@@ -69,7 +69,7 @@ def parse_schedule(text: str) -> Schedule:
         drops = tuple(float(a) for a in arguments.split(","))
     except ValueError:
         drops = (0.0,)
-    if name != "piecewise" or not all(d > 0 and math.isfinite(d) for d in drops):
+    if name != "piecewise" or not all(0 < d < 1 or (d >= 1 and d.is_integer()) for d in drops):
         raise SpecError(f"training.schedule: expected drops as in 'piecewise:100,150', got {text!r}")
     return attrs.evolve(schedule, drops=drops)
 

@@ -14,6 +14,8 @@ class SelectionRule(ABC):
 
     name: str
     needs_ranking: bool = True
+    needs_all: bool = False
+    """Whether the ranking has to have every unit: the end of a part of it means nothing."""
 
     @abstractmethod
     def order(self, ranking: np.ndarray, listed: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -36,6 +38,7 @@ class Easiest(SelectionRule):
     """Easiest first: exactly the hardest-first order reversed (recipe, section 2)."""
 
     name = "easiest"
+    needs_all = True
 
     def order(self, ranking: np.ndarray, listed: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         return ranking[::-1]

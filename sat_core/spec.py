@@ -137,7 +137,9 @@ class AttackSpec:
 
     def __attrs_post_init__(self) -> None:
         if self.kind != "pgd" and self.steps != 1:
-            raise SpecError(f'attack.steps: expected 1 for {self.kind!r}, got {self.steps}; take kind = "pgd" for more')
+            raise SpecError(
+                f'attack.steps: expected 1 for {self.kind!r}, got {self.steps}; set it to 1, or kind to "pgd"'
+            )
 
 
 @final
@@ -188,7 +190,7 @@ def _check_examples(value: Any) -> str | None:
 
 
 def _check_epochs(value: Any) -> str | None:
-    good = isinstance(value, tuple) and value and all(isinstance(v, int) and v >= 1 for v in value)
+    good = isinstance(value, tuple) and value and all(type(v) is int and v >= 1 for v in value)
     return None if value == "protocol" or good else 'a list of epochs >= 1, or "protocol"'
 
 

@@ -108,6 +108,10 @@ def make_split(
     ranking = np.arange(units)
     if selection.needs_ranking and 0 < number < units:
         ranking = _ranking(by_class, data, scores, order)
+        if selection.needs_all and len(ranking) < units:
+            raise SpecError(
+                f"subset.strategy: {subset.strategy!r} needs a ranking of all {units} examples, got {len(ranking)}"
+            )
         if number > len(ranking):
             raise SpecError(
                 f"subset.size: expected at most the {len(ranking)} examples that the ranking has, got {subset.size!r}"

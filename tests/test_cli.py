@@ -231,6 +231,63 @@ def test_bad_input_is_refused_before_training_in_three_lines(
     assert not (tmp_path / "out" / "spec.toml").exists()
 
 
+OWN = """
+import torch
+def few(classes, image_shape): return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, classes - 2))
+def raises(classes, image_shape): raise RuntimeError("boom\\nand more\\nand more\\nand more")
+def none(classes, image_shape): return None
+def leaves(classes, image_shape): raise SystemExit(3)
+class Late(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc, self.calls = torch.nn.Linear(64, 5), 0
+    def forward(self, x):
+        self.calls += self.training
+        if self.calls > 3: raise ValueError("late failure\\nin two lines")
+        return self.fc(x.flatten(1))
+def late(classes, image_shape): return Late()
+"""
+
+
+@pytest.mark.parametrize(
+    ("factory", "says"),
+    [
+        ("few", "expected finite logits of shape (2, 5), got (2, 3)"),
+        ("raises", "model.name: my_own:raises(classes, image_shape) raised RuntimeError: boom"),
+        ("none", "expected a torch.nn.Module, got NoneType"),
+        ("leaves", "raised SystemExit: 3"),
+    ],
+)
+def test_models_that_do_not_fit_are_refused_and_leave_the_folder_free(
+    study: Path, tmp_path: Path, factory: str, says: str, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    (tmp_path / "my_own.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_own", raising=False)
+    refused(capsys, ["run", study, "--out", tmp_path / "out", "--set", f"model.name=my_own:{factory}"], says)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_arm_that_crashes_shows_type_and_first_line(study: Path, tmp_path: Path) -> None:
+    (tmp_path / "my_own.py").write_text(OWN)
+    settings = ["--set", "model.name=my_own:late", "--set", "subset.size=0.0"]
+    done = sat("run", study, "--out", tmp_path / "out", *settings, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "arm: ValueError: late failure" in done.stderr
+    assert len(done.stderr.strip().splitlines()) <= 3
+
+
+def test_an_interrupt_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from sat_evaluation import evaluate
+
+    def interrupt(_arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evaluate, "evaluate_checkpoint", interrupt)
+    assert main(["evaluate", "anything", "--data", "digits"]) == EXIT_CONTINUE
+    assert capsys.readouterr().err == "sat: interrupted; what is finished is saved, the same command goes on\n"
+
+
 def test_a_traceback_comes_with_debug_only(study: Path, tmp_path: Path) -> None:
     wrong = ["--out", tmp_path / "out", "--set", "attack.eps=-1"]
     assert "Traceback" in sat("run", study, *wrong, "--debug").stderr

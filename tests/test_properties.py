@@ -191,6 +191,8 @@ def test_listed_classes_by_number_and_name() -> None:
 def test_a_partial_ranking_serves_up_to_its_length() -> None:
     order = np.array([7, 3, 9])
     assert np.flatnonzero(make_split(SubsetSpec(size=2), "uniform", _data(), order=order).members).tolist() == [3, 7]
+    with pytest.raises(SpecError, match="'easiest' needs a ranking of all 40 examples, got 3"):
+        make_split(SubsetSpec(strategy="easiest", size=2), "uniform", _data(), order=order)
     with pytest.raises(SpecError, match="at most the 3 examples"):
         make_split(SubsetSpec(size=4), "uniform", _data(), order=order)
     with pytest.raises(SpecError, match="expected at most 40, got 41"):

@@ -10,7 +10,7 @@ from typing import Any, final
 import torch
 from torch import nn
 
-from sat_core.backend import Backend, Classifier, Trainer, user_factory
+from sat_core.backend import Backend, Classifier, Trainer, brief, user_factory
 from sat_core.data import Examples
 from sat_core.errors import SpecError
 from sat_core.initialisation import initial_state
@@ -54,7 +54,10 @@ class TorchBackend(Backend):
             factory = user_factory(model)
             with torch.random.fork_rng():
                 torch.manual_seed(seed)
-                native = factory(classes=classes, image_shape=image_shape)
+                try:
+                    native = factory(classes=classes, image_shape=image_shape)
+                except (Exception, SystemExit) as error:  # the user's function may raise anything
+                    raise SpecError(f"model.name: {model}(classes, image_shape) raised {brief(error)}") from error
             return self.wrap(native, **about)
         if model not in MODELS:
             raise SpecError(

@@ -27,6 +27,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         _complain(error)
         return 2
+    except KeyboardInterrupt:
+        _complain("interrupted; what is finished is saved, the same command goes on")
+        return EXIT_CONTINUE
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

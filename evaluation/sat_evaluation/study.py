@@ -47,6 +47,8 @@ def run_study(
     """
     out = Path(out)
     units = prepare(study, out, backend, device)
+    if not units:
+        return finish(study, out, Outcome())
     threads = study.base.training.threads
     jobs = jobs or (max(1, (os.cpu_count() or 1) // threads) if device == "cpu" else 1)
     with files.locked(out), LiveView({u.name: unit_directory(out, u.name) / PROGRESS for u in units}) as view:
@@ -78,7 +80,7 @@ def prepare(study: Study, out: Path, backend: str, device: str) -> list[Unit]:
         except SatError as error:
             raise type(error)(f"{arm.name}: {error}") if len(study.arms) > 1 else error from None
     for name in {arm.spec.model.name for arm in study.arms}:
-        attrs.evolve(job, spec=attrs.evolve(job.spec, model=ModelSpec(name=name))).build()
+        attrs.evolve(job, spec=attrs.evolve(job.spec, model=ModelSpec(name=name))).probe()
     if any(needs_ranking(arm.spec) for arm in study.arms):
         ranking_job(attrs.evolve(job, spec=study.base))
     claim(out, study.to_tables(), computing, data)

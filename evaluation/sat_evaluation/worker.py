@@ -7,11 +7,12 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from pathlib import Path
 
 from sat_core import files
 from sat_core.arm import run_arm
-from sat_core.backend import get_backend
+from sat_core.backend import brief, get_backend
 from sat_core.data import get_dataset
 from sat_core.errors import EXIT_CONTINUE, Interrupted, SatError
 from sat_core.job import Job
@@ -71,7 +72,7 @@ def _end_with_parent() -> None:
 
 
 def main() -> int:
-    """Exit status 0: done; 2: refused, with the reason as the last line of stderr; EXIT_CONTINUE: saved and stopped."""
+    """Exit status 0: done; 1 or 2: failed, the last line of stderr says why; EXIT_CONTINUE: saved and stopped."""
     out, unit, save_every = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
     try:
         work(out, unit, save_every)
@@ -80,6 +81,10 @@ def main() -> int:
     except SatError as error:
         sys.stderr.write("; ".join(str(error).splitlines()) + "\n")
         return 2
+    except Exception as error:
+        traceback.print_exc()
+        sys.stderr.write(f"{brief(error)}\n")  # the last line is what the study shows
+        return 1
     return 0
 
 
