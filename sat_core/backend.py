@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,8 @@ import numpy as np
 from sat_core import checkpoint
 from sat_core.errors import CheckpointError, SpecError
 from sat_core.evaluation import Evaluation, get_evaluator
-from sat_core.registry import Registry
+from sat_core.initialisation import initial_state
+from sat_core.registry import Registry, nearest
 
 if TYPE_CHECKING:
     from sat_core.batches import BatchPlan
@@ -128,21 +129,14 @@ class Backend(ABC):
         """Names that `build` takes, besides ``package.module:factory``."""
 
     @abstractmethod
-    def build(
-        self,
-        model: str,
-        *,
-        classes: int,
-        image_shape: tuple[int, int, int],
-        mean: tuple[float, ...] = (),
-        std: tuple[float, ...] = (),
-        seed: int = 0,
-    ) -> Classifier:
-        """A new network that normalises inside with `mean` and `std` (none if empty).
-
-        Weights of the backend's own models are drawn by `sat_core.initialisation` and so equal in every backend. A
-        ``package.module:factory`` is called with `classes` and `image_shape` as keywords, after seeding the framework.
+    def new(self, description: Mapping[str, Any]) -> Classifier:
+        """One of the backend's own models with any weights. description: name as "model", and the keywords of `build`
+        but for the seed, which the classifier keeps as its own.
         """
+
+    @abstractmethod
+    def seeded(self, seed: int) -> AbstractContextManager[None]:
+        """Inside, what the framework draws follows from `seed`; afterwards its generators are as they were."""
 
     @abstractmethod
     def wrap(
@@ -163,6 +157,39 @@ class Backend(ABC):
     @abstractmethod
     def versions(self) -> dict[str, str]:
         """Names and versions of the packages that compute."""
+
+    def build(
+        self,
+        model: str,
+        *,
+        classes: int,
+        image_shape: tuple[int, int, int],
+        mean: tuple[float, ...] = (),
+        std: tuple[float, ...] = (),
+        seed: int = 0,
+    ) -> Classifier:
+        """A new network that normalises inside with `mean` and `std` (none if empty). Raises SpecError.
+
+        Weights of the backend's own models are drawn by `sat_core.initialisation` and so equal in every backend. A
+        ``package.module:factory`` is called with `classes` and `image_shape` as keywords, after seeding the framework.
+        """
+        about: dict[str, Any] = {"classes": classes, "image_shape": image_shape, "mean": mean, "std": std}
+        if ":" in model:
+            factory = user_factory(model)
+            with self.seeded(seed):
+                try:
+                    native = factory(classes=classes, image_shape=image_shape)
+                except (Exception, SystemExit) as error:  # the user's function may raise anything
+                    raise SpecError(f"model.name: {model}(classes, image_shape) raised {brief(error)}") from error
+                return self.wrap(native, **about)
+        if model not in self.models():
+            raise SpecError(
+                f"model.name: unknown model {model!r}{nearest(model, self.models())}\n"
+                f"expected one of {', '.join(self.models())}, or package.module:factory"
+            )
+        classifier = self.new({"model": model, **about})
+        classifier.load_state(initial_state(classifier.state(), seed))
+        return classifier
 
     @contextmanager
     def session(self, training: TrainingSpec) -> Iterator[None]:
@@ -229,6 +256,20 @@ def user_factory(name: str) -> Callable[..., Any]:
 
 BACKENDS: Registry[Callable[..., Backend]] = Registry("backend", "sat_core.backends")
 """Backends by name, found by entry point; each entry makes a `Backend` from `device`."""
+
+
+def check_statistics(mean: tuple[float, ...], std: tuple[float, ...], image_shape: tuple[int, ...]) -> None:
+    """SpecError unless there are as many means and deviations as channels, or none."""
+    if len(mean) != len(std) or len(mean) not in (0, image_shape[2]):
+        raise SpecError(f"mean, std: expected none or one per channel ({image_shape[2]}), got {mean} and {std}")
+
+
+def device_number(device: str) -> int | None:
+    """0 for "cuda", N for "cuda:N", None for "cpu"; SpecError for anything else."""
+    kind, colon, number = device.partition(":")
+    if kind not in ("cpu", "cuda") or (colon and not (kind == "cuda" and number.isdecimal())):
+        raise SpecError(f"device: expected cpu, cuda or cuda:N, got {device!r}")
+    return int(number or 0) if kind == "cuda" else None
 
 
 def get_backend(name: str = "torch", device: str = "cpu") -> Backend:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, final
 
 import torch
 from torch import nn
 
-from sat_core.backend import Backend, Classifier, Trainer, brief, user_factory
+from sat_core.backend import Backend, Classifier, Trainer, device_number
 from sat_core.data import Examples
 from sat_core.errors import SpecError
-from sat_core.initialisation import initial_state
-from sat_core.registry import nearest
 from sat_core.spec import AttackSpec, TrainingSpec
 from sat_torch.classifier import TorchClassifier
 from sat_torch.models import MODELS
@@ -28,47 +26,26 @@ class TorchBackend(Backend):
     name = "torch"
 
     def __init__(self, device: str = "cpu") -> None:
-        try:
-            self._device = torch.device(device)
-        except RuntimeError as error:
-            raise SpecError(f"device: expected cpu, cuda or cuda:N, got {device!r}") from error
-        if self._device.type == "cuda" and not torch.cuda.is_available():
-            raise SpecError(f"device: {device!r} was asked for, and PyTorch sees no CUDA GPU; take --device cpu")
+        number = device_number(device)
+        if number is not None and number >= torch.cuda.device_count():
+            raise SpecError(f"device: {device!r} was asked for, and PyTorch sees {torch.cuda.device_count()} CUDA GPUs")
         self.device = device
+        self._device = torch.device(device)
 
     def models(self) -> tuple[str, ...]:
         return tuple(MODELS)
 
-    def build(
-        self,
-        model: str,
-        *,
-        classes: int,
-        image_shape: tuple[int, int, int],
-        mean: tuple[float, ...] = (),
-        std: tuple[float, ...] = (),
-        seed: int = 0,
-    ) -> TorchClassifier:
-        about: dict[str, Any] = {"classes": classes, "image_shape": image_shape, "mean": mean, "std": std}
-        if ":" in model:
-            factory = user_factory(model)
-            with torch.random.fork_rng():
-                torch.manual_seed(seed)
-                try:
-                    native = factory(classes=classes, image_shape=image_shape)
-                except (Exception, SystemExit) as error:  # the user's function may raise anything
-                    raise SpecError(f"model.name: {model}(classes, image_shape) raised {brief(error)}") from error
-            return self.wrap(native, **about)
-        if model not in MODELS:
-            raise SpecError(
-                f"model.name: unknown model {model!r}{nearest(model, MODELS)}\n"
-                f"expected one of {', '.join(MODELS)}, or package.module:factory"
-            )
+    def new(self, description: Mapping[str, Any]) -> TorchClassifier:
+        about = dict(description)
         with torch.random.fork_rng(devices=[]):
-            native = MODELS[model](classes, image_shape)
-        classifier = TorchClassifier(native.eval(), self._device, **about, description={"model": model, **about})
-        classifier.load_state(initial_state(classifier.state(), seed))
-        return classifier
+            native = MODELS[about.pop("model")](about["classes"], about["image_shape"])
+        return TorchClassifier(native.eval(), self._device, **about, description=description)
+
+    @contextmanager
+    def seeded(self, seed: int) -> Iterator[None]:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            yield
 
     def wrap(
         self,

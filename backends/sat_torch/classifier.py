@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sat_core.backend import Classifier, State
+from sat_core.backend import Classifier, State, check_statistics
 from sat_core.checkpoint import check_state
 from sat_core.data import as_float, check_images, check_labels
 from sat_core.errors import SpecError
@@ -56,8 +56,7 @@ class TorchClassifier(Classifier):
         std: tuple[float, ...] = (),
         description: Mapping[str, Any] | None = None,
     ) -> None:
-        if len(mean) != len(std) or len(mean) not in (0, image_shape[2]):
-            raise SpecError(f"mean, std: expected none or one per channel ({image_shape[2]}), got {mean} and {std}")
+        check_statistics(mean, std, image_shape)
         self.native = native
         self.module = Normalised(native, mean, std).to(device)
         self.device = device

@@ -6,6 +6,7 @@ It runs every part of the core without a framework: the epoch loop, resume, the 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, final
 
 import numpy as np
@@ -16,7 +17,6 @@ from sat_core.batches import BatchPlan
 from sat_core.checkpoint import check_state
 from sat_core.data import Examples, as_float
 from sat_core.errors import NotInstalledError, SpecError
-from sat_core.initialisation import initial_state
 from sat_core.reference.attacks import pgd, takes_start
 from sat_core.reference.augmentation import augment
 from sat_core.reference.losses import loss_and_gradient, weighted_mean
@@ -129,22 +129,13 @@ class LinearBackend(Backend):
     def models(self) -> tuple[str, ...]:
         return ("linear",)
 
-    def build(
-        self,
-        model: str,
-        *,
-        classes: int,
-        image_shape: tuple[int, int, int],
-        mean: tuple[float, ...] = (),
-        std: tuple[float, ...] = (),
-        seed: int = 0,
-    ) -> LinearClassifier:
-        if model != "linear":
-            raise SpecError(f"model.name: the numpy reference has 'linear', got {model!r}")
-        shapes = {"fc.weight": (classes, int(np.prod(image_shape))), "fc.bias": (classes,)}
-        state = initial_state({name: np.empty(shape, np.float32) for name, shape in shapes.items()}, seed)
-        about = {"model": model, "classes": classes, "image_shape": image_shape, "mean": mean, "std": std}
-        return LinearClassifier(about, state)
+    def new(self, description: Mapping[str, Any]) -> LinearClassifier:
+        classes, pixels = description["classes"], int(np.prod(description["image_shape"]))
+        state = {"fc.weight": np.zeros((classes, pixels), np.float32), "fc.bias": np.zeros(classes, np.float32)}
+        return LinearClassifier(description, state)
+
+    def seeded(self, seed: int) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def wrap(self, model: Any, **about: Any) -> LinearClassifier:
         return LinearClassifier({"model": "linear", "mean": (), "std": (), **about}, model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, final
 
 import attrs
@@ -133,8 +134,11 @@ class _WrongBackend(Backend):
     def versions(self) -> dict[str, str]:
         return self._right.versions()
 
-    def build(self, model: str, **options: Any) -> Classifier:
-        return _WrongClassifier(self._right.build(model, **options), self._fault, self._right)
+    def new(self, description: Mapping[str, Any]) -> Classifier:
+        return _WrongClassifier(self._right.new(description), self._fault, self._right)
+
+    def seeded(self, seed: int) -> AbstractContextManager[None]:
+        return self._right.seeded(seed)
 
     def wrap(self, model: Any, **options: Any) -> Classifier:
         return _WrongClassifier(self._right.wrap(model, **options), self._fault, self._right)
