@@ -4,7 +4,7 @@ OUT ?= runs/digits
 export UV_COMPILE_BYTECODE = 1
 export UV_CONSTRAINT = constraints.txt
 
-.PHONY: demo test bench-report clean
+.PHONY: demo test bench-report parity clean
 
 demo: .venv/demo
 	.venv/bin/sat run examples/digits.toml --out $(OUT)
@@ -14,6 +14,9 @@ test: .venv/dev
 
 bench-report: .venv/dev
 	.venv/bin/tox run -e bench-report
+
+parity: .venv/dev
+	.venv/bin/tox run -e parity
 
 .venv/bin/uv:
 	$(PYTHON) -m venv .venv

@@ -6,6 +6,8 @@ float32 `(n, k)`. Inside, a backend keeps its own layout, and offers native-tens
 
 from __future__ import annotations
 
+import os
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -229,14 +231,15 @@ class Backend(ABC):
 
 
 def brief(error: BaseException) -> str:
-    """Type and first line of an error that is not ours."""
-    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}".removesuffix(": ")
+    """Type and first two lines of an error that is not ours, without headings and what is indented below them."""
+    lines = [line.rstrip() for line in re.sub(r"\x1b\[\d*m", "", str(error)).splitlines() if line.strip()]
+    telling = [line for line in lines if not line[0].isspace() and not line.endswith(":")] or lines
+    return f"{type(error).__name__}: {' '.join(telling[:2])[:200]}".removesuffix(": ")
 
 
 def user_factory(name: str) -> Callable[..., Any]:
     """What ``package.module:factory`` names, looked for in the working directory too. SpecError if there is none."""
     import importlib
-    import os
     import sys
 
     module, _, attribute = name.partition(":")
@@ -272,6 +275,9 @@ def device_number(device: str) -> int | None:
     return int(number or 0) if kind == "cuda" else None
 
 
-def get_backend(name: str = "torch", device: str = "cpu") -> Backend:
-    """The backend called `name`, computing on `device` ("cpu", "cuda", "cuda:1")."""
-    return BACKENDS.get(name)(device=device)
+def get_backend(name: str | None = None, device: str = "cpu") -> Backend:
+    """The backend called `name`, computing on `device` ("cpu", "cuda", "cuda:1").
+
+    Without a name the environment variable SAT_BACKEND decides, and torch if it is not set.
+    """
+    return BACKENDS.get(name or os.environ.get("SAT_BACKEND") or "torch")(device=device)

@@ -4,55 +4,92 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from sat_core.backend import Backend, get_backend
+from sat_core.spec import TrainingSpec
 
 # the same examples in every run; HYPOTHESIS_PROFILE=search looks for new ones
 settings.register_profile("repeat", derandomize=True, deadline=None)
 settings.register_profile("search", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeat"))
 
-BEYOND = {"torch": "PyTorch", "data": "scikit-learn and Pillow", "report": "matplotlib", "backend": "--backend"}
+FRAMEWORKS = {"torch": "PyTorch", "tensorflow": "TensorFlow"}
+BEYOND = {**FRAMEWORKS, "cross": "both", "data": "scikit-learn and Pillow", "report": "matplotlib", "backend": "either"}
 """Markers of tests that need more than the core, and what."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--backend", default=None, help="run the backend tests with this backend; missing is an error")
+    parser.addoption(
+        "--backend",
+        help="run the backend tests with this backend, missing is an error; two with a comma: the tests marked cross",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     for marker, needs in BEYOND.items():
         config.addinivalue_line("markers", f"{marker}: needs {needs}")
+    names = chosen(config)
+    if len(names) == 1:
+        os.environ["SAT_BACKEND"] = names[0]  # of every command that the tests start
+
+
+def chosen(config: pytest.Config) -> list[str]:
+    """The backends that --backend names."""
+    return list(filter(None, (config.getoption("--backend") or "").split(",")))
+
+
+def left_out(config: pytest.Config) -> set[str]:
+    """Markers of the tests that are not for this environment."""
+    names = chosen(config)
+    if not names:
+        return set(BEYOND)
+    return {*FRAMEWORKS, "cross"} - {*names} if len(names) == 1 else {*BEYOND} - {"cross"}
 
 
 def pytest_report_header(config: pytest.Config) -> str:
-    name = config.getoption("--backend")
-    return f"backend: {name}" if name else "no --backend: the tests of the core, which need no framework"
+    names = chosen(config)
+    return (
+        f"backend: {' and '.join(names)}" if names else "no --backend: the tests of the core, which need no framework"
+    )
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Without --backend, files of which every test needs more than the core are not even imported."""
-    if config.getoption("--backend") is None and collection_path.name.startswith("test_"):
-        return (
-            bool(re.search(f"^pytestmark = pytest.mark.({'|'.join(BEYOND)})$", collection_path.read_text(), re.M))
-            or None
-        )
+    """Files of which every test is for another environment are not even imported."""
+    if collection_path.name.startswith("test_"):
+        found = re.search(r"^pytestmark = pytest.mark.(\w+)$", collection_path.read_text(), re.M)
+        return (found is not None and found[1] in left_out(config)) or None
     return None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Without --backend only the tests of the core are run; with it, all of them. Nothing is skipped."""
-    if config.getoption("--backend") is None:
-        beyond = [item for item in items if any(item.get_closest_marker(marker) for marker in BEYOND)]
-        config.hook.pytest_deselected(items=beyond)
-        items[:] = [item for item in items if item not in beyond]
+    """Without --backend only the tests of the core are run; with one backend, all but those of others; with two, those
+    that compare them. Nothing is skipped.
+    """
+    names, out = chosen(config), left_out(config)
+    beyond = [item for item in items if any(item.get_closest_marker(marker) for marker in out)]
+    if len(names) > 1:
+        beyond = [item for item in items if not item.get_closest_marker("cross")]
+    config.hook.pytest_deselected(items=beyond)
+    items[:] = [item for item in items if item not in beyond]
 
 
 @pytest.fixture(scope="session")
-def backend(request: pytest.FixtureRequest) -> Backend:
-    """The backend that --backend names."""
-    return get_backend(request.config.getoption("--backend"))
+def backends(request: pytest.FixtureRequest) -> Iterator[list[Backend]]:
+    """The backends that --backend names, each with one thread: TensorFlow has to know before it computes."""
+    with ExitStack() as stack:
+        found = [get_backend(name) for name in chosen(request.config)]
+        for backend in found:
+            stack.enter_context(backend.session(TrainingSpec(epochs=1, threads=1)))
+        yield found
+
+
+@pytest.fixture(scope="session")
+def backend(backends: list[Backend]) -> Backend:
+    """The first of them."""
+    return backends[0]

@@ -16,9 +16,11 @@ from sat_core.job import Job
 from sat_core.spec import Spec, TrainingSpec
 from sat_core.study import Study, nest
 
-pytestmark = pytest.mark.torch
+pytestmark = pytest.mark.backend
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
+OF = {"torch": "", "tensorflow": "_tensorflow"}
+"""How the files for a framework end."""
 ARMS = {"digits.toml": 5, "digits-classes.toml": 10, "digits-strategies.toml": 33}  # 3 · 3 · 3 and 2 baselines of 3
 
 
@@ -31,7 +33,7 @@ def test_own_loop_gains_robustness_in_the_same_number_of_epochs(
     backend: Backend, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with backend.session(TrainingSpec(epochs=2, threads=1)):
-        found = load("own_loop", monkeypatch).main(epochs=2)
+        found = load("own_loop" + OF[backend.name], monkeypatch).main(epochs=2)
     assert list(found) == ["random 0", "random 0.5", "hardest 0.5"]
     assert all(clean > 0.9 and 0 < robust < clean for clean, robust in found.values())
     plain = found.pop("random 0")[1]
@@ -68,7 +70,7 @@ def test_own_model_is_trained_and_its_checkpoint_evaluated(
 
     keys = {
         "data.name": "digits",
-        "model.name": "own_model:make",
+        "model.name": f"own_model{OF[backend.name]}:make",
         "subset.strategy": "random",
         "training.epochs": 2,
         "training.lr": 0.02,
@@ -84,6 +86,6 @@ def test_own_model_is_trained_and_its_checkpoint_evaluated(
     assert found["losses"][1] < found["losses"][0]
     options = ["--data", "digits", "--attacks", "apgd-ce", "--examples", "20", "--backend", backend.name]
     assert main(["evaluate", str(tmp_path / BEST), *options]) == 2  # a checkpoint imports no code
-    assert main(["evaluate", str(tmp_path / BEST), *options, "--model", "own_model:make"]) == 0
+    assert main(["evaluate", str(tmp_path / BEST), *options, "--model", keys["model.name"]]) == 0
     (scores,) = (tmp_path / "evaluate").glob("*.json")
     assert json.loads(scores.read_text())["clean_accuracy"]["all"]["value"] > 0.6

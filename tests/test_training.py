@@ -18,7 +18,7 @@ from sat_core.errors import DataError, Interrupted, RunDirectoryError, SpecError
 from sat_core.evaluation import MISCLASSIFIED, ROBUST, Evaluation
 from sat_core.job import Job
 from sat_core.ranking import Ranking, needs_ranking, run_ranking
-from sat_core.reference import LinearBackend
+from sat_core.reference import NumpyBackend
 from sat_core.results import best_epoch
 from sat_core.spec import Spec
 from sat_core.study import nest
@@ -68,7 +68,7 @@ def job(directory: Path, **changes: Any) -> Job:
         "evaluation.selection_share": 0.3,
         **changes.pop("keys", {}),
     }
-    options = {"data": toy(), "backend": LinearBackend(), "evaluator": pgd_evaluator, **changes}
+    options = {"data": toy(), "backend": NumpyBackend(), "evaluator": pgd_evaluator, **changes}
     return Job(spec=Spec.from_tables(nest(keys)), directory=directory, **options)
 
 
@@ -194,7 +194,7 @@ def test_other_data_backends_and_foreign_folders_are_refused(tmp_path: Path) -> 
     with pytest.raises(RunDirectoryError, match=r"run\.data_fingerprint"):
         run_arm(job(tmp_path / "arm", data=toy(seed=1)))
     with pytest.raises(RunDirectoryError, match=r"run\.device is 'cpu' there and 'tpu' here"):
-        run_arm(job(tmp_path / "arm", backend=LinearBackend("tpu")))
+        run_arm(job(tmp_path / "arm", backend=NumpyBackend("tpu")))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("")
     with pytest.raises(RunDirectoryError, match=r"found 'thesis\.tex'"):

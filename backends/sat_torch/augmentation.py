@@ -37,7 +37,7 @@ def _jitter(images: Tensor, factors: Tensor, operation: Tensor) -> Tensor:
     f = factors.gather(1, operation[:, None])[:, :, None, None]
     grey = images
     if images.shape[1] == 3:
-        grey = torch.einsum("nchw,c->nhw", images, torch.tensor(GREY).to(images))[:, None]
+        grey = torch.einsum("nchw,c->nhw", images, images.new_tensor(GREY))[:, None]
     which = operation[:, None, None, None]
     dull = torch.where(which == CONTRAST, grey.mean(dim=(2, 3), keepdim=True), grey)
     dull = torch.where(which == BRIGHTNESS, torch.zeros_like(dull), dull)

@@ -33,12 +33,15 @@ class Normalised(nn.Module):
         super().__init__()
         self.inner = inner
         self.has_statistics = bool(mean)
-        self.register_buffer("mean", torch.tensor(mean).reshape(-1, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).reshape(-1, 1, 1), persistent=False)
+        for name, values in (("mean", mean), ("std", std)):
+            tensor = torch.tensor(values, dtype=torch.float64).reshape(-1, 1, 1)
+            self.register_buffer(name, tensor, persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of images `(n, c, h, w)` in [0, 1]."""
-        return self.inner((images - self.mean) / self.std if self.has_statistics else images)
+        if self.has_statistics:
+            images = (images - self.mean.to(images.dtype)) / self.std.to(images.dtype)
+        return self.inner(images)
 
 
 @final

@@ -23,7 +23,8 @@ from sat_torch.modes import frozen
 
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _FP16_SCALE = 1024.0
-_SCALER = ("scale", "growth_tracker")
+_SCALER = {"scaler.scale": "scale", "scaler.growth_tracker": "_growth_tracker"}
+"""Canonical names of the loss scaler's state, and PyTorch's."""
 
 
 @final
@@ -97,7 +98,7 @@ class TorchTrainer(Trainer):
             if v is not None
         }
         scaler = self._scaler.state_dict()
-        return state | {f"scaler.{k}": np.array(float(scaler[k])) for k in _SCALER if k in scaler}
+        return state | {name: np.array(scaler[own], np.float32) for name, own in _SCALER.items() if own in scaler}
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
         kept: dict[int, dict[str, Tensor]] = {}
@@ -112,8 +113,7 @@ class TorchTrainer(Trainer):
         self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": kept})
         scaler = self._scaler.state_dict()
         if scaler:
-            scaler |= {"scale": float(state["scaler.scale"]), "growth_tracker": int(state["scaler.growth_tracker"])}
-            self._scaler.load_state_dict(scaler)
+            self._scaler.load_state_dict({**scaler, **{own: state[name].item() for name, own in _SCALER.items()}})
 
 
 def _in_precision(module: Forward, training: TrainingSpec, device: torch.device) -> Forward:

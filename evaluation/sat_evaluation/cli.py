@@ -67,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--out", help="folder for per-example results (default: evaluate, beside the checkpoint)")
     evaluate.set_defaults(run=_evaluate)
     for command in (run, evaluate):
-        command.add_argument("--backend", default="torch", help="torch, or what is installed (default torch)")
+        command.add_argument("--backend", help="torch or tensorflow (default: SAT_BACKEND, else torch)")
         command.add_argument("--device", default="cpu", help="cpu, cuda, cuda:N (default cpu)")
         command.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks")
     return top

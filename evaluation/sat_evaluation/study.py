@@ -34,7 +34,7 @@ def run_study(
     study: Study,
     out: str | Path,
     *,
-    backend: str = "torch",
+    backend: str | None = None,
     device: str = "cpu",
     jobs: int | None = None,
     save_every: float = 20.0,
@@ -68,7 +68,7 @@ def run_study(
     return finish(study, out, outcome)
 
 
-def prepare(study: Study, out: Path, backend: str, device: str) -> list[Unit]:
+def prepare(study: Study, out: Path, backend: str | None, device: str) -> list[Unit]:
     """Refuse here what can be refused; then `out` belongs to the study. Returns the work that is left."""
     data = get_dataset(study.base.data.name)
     computing = get_backend(backend, device)

@@ -2,8 +2,18 @@
 
 from sat_core.reference.attacks import pgd, takes_start
 from sat_core.reference.augmentation import augment
-from sat_core.reference.linear import LinearBackend
+from sat_core.reference.backend import NumpyBackend
+from sat_core.reference.classifier import NumpyClassifier
 from sat_core.reference.losses import loss_and_gradient, weighted_mean
-from sat_core.reference.small_cnn import small_cnn
+from sat_core.reference.networks import ORACLES
 
-__all__ = ["LinearBackend", "augment", "loss_and_gradient", "pgd", "small_cnn", "takes_start", "weighted_mean"]
+__all__ = [
+    "ORACLES",
+    "NumpyBackend",
+    "NumpyClassifier",
+    "augment",
+    "loss_and_gradient",
+    "pgd",
+    "takes_start",
+    "weighted_mean",
+]

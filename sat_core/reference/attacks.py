@@ -25,12 +25,13 @@ def pgd(
 ) -> np.ndarray:
     """x_{i+1} = clip(x + P_ε(x_i + α·v(∇ℓ(x_i)) - x)), with v the ascent direction and P_ε the projection.
 
-    images: float32 in [0, 1]. start: δ of a random start, clipped to [0, 1] before use. With `keep_best` the highest
-    loss among x_0 … x_{steps-1} is returned per example, else x_steps. `clamp=False` is for the tests of the tests.
+    images: float32 or float64 in [0, 1]; δ is of the same type. start: δ of a random start, clipped to [0, 1] before
+    use. With `keep_best` the highest loss among x_0 … x_{steps-1} is returned per example, else x_steps. `clamp=False`
+    is for the tests of the tests.
     """
     threat = THREAT_MODELS.get(attack.norm)
     low, high = (0.0, 1.0) if clamp else (-np.inf, np.inf)
-    x0 = images.astype(np.float32)
+    x0, real = images, images.dtype.type
     x = x0 if start is None else np.clip(x0 + start, low, high)
     best, best_loss = x, np.full(len(x), -np.inf)
     for _ in range(attack.steps):
@@ -39,8 +40,8 @@ def pgd(
             better = losses > best_loss
             best_loss = np.where(better, losses, best_loss)
             best = np.where(better[:, None, None, None], x, best)
-        moved = x + np.float32(attack.step_size) * threat.ascent_direction(gradient)
-        x = np.clip(x0 + threat.project(moved - x0, attack.eps), low, high).astype(np.float32)
+        moved = x + real(attack.step_size) * threat.ascent_direction(gradient)
+        x = np.clip(x0 + threat.project(moved - x0, attack.eps), low, high).astype(real)
     return best if attack.keep_best else x
 
 

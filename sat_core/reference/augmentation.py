@@ -16,7 +16,7 @@ from sat_core.augmentation import (
 
 
 def augment(images: np.ndarray, augmentation: Augmentation, draws: np.ndarray | None) -> np.ndarray:
-    """Crop, flip, jitter, rotate float32 images `(n, h, w, c)` in [0, 1] as `draws` say."""
+    """Crop, flip, jitter, rotate float images `(n, h, w, c)` in [0, 1] as `draws` say."""
     if draws is None:
         return images
     _, h, w, _ = images.shape
@@ -39,7 +39,7 @@ def gather(images: np.ndarray, source: np.ndarray) -> np.ndarray:
 
 def _jitter(image: np.ndarray, factors: np.ndarray, order: np.ndarray) -> np.ndarray:
     for operation in order:
-        grey = image @ np.array(GREY, np.float32)[:, None] if image.shape[-1] == 3 else image
+        grey = image @ np.array(GREY, image.dtype)[:, None] if image.shape[-1] == 3 else image
         dull = 0.0 if operation == BRIGHTNESS else grey.mean() if operation == CONTRAST else grey
-        image = np.clip(image * factors[operation] + dull * (1 - factors[operation]), 0, 1).astype(np.float32)
+        image = np.clip(image * factors[operation] + dull * (1 - factors[operation]), 0, 1).astype(image.dtype)
     return image

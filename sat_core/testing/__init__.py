@@ -7,7 +7,20 @@ A backend's test file::
         check(MyBackend())
 """
 
-from sat_core.testing.checks import CHECKS, Check, ContractError, backend_checks
+from sat_core.testing import checks, training_checks
+from sat_core.testing.contract import CHECKS, Check, ContractError, backend_checks
+from sat_core.testing.parity import PARITY, Parity
 from sat_core.testing.wrong import FAULTS, wrong_backend
 
-__all__ = ["CHECKS", "FAULTS", "Check", "ContractError", "backend_checks", "wrong_backend"]
+__all__ = [
+    "CHECKS",
+    "FAULTS",
+    "PARITY",
+    "Check",
+    "ContractError",
+    "Parity",
+    "backend_checks",
+    "checks",
+    "training_checks",
+    "wrong_backend",
+]

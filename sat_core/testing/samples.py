@@ -19,27 +19,31 @@ SHAPE = (8, 8, 3)
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 
 
-def examples(n: int = 24, *, whole: bool = False, seed: int = 1) -> Examples:
+Shape = tuple[int, int, int]
+
+
+def examples(n: int = 24, *, whole: bool = False, seed: int = 1, shape: Shape = SHAPE) -> Examples:
     """Random images with pixels at both ends of [0, 1]; uint8 if `whole`, else float32."""
     rng = np.random.default_rng(seed)
-    pixels = np.clip(rng.normal(0.5, 0.4, (n, *SHAPE)), 0, 1)
+    pixels = np.clip(rng.normal(0.5, 0.4, (n, *shape)), 0, 1)
     images = (pixels * 255).astype(np.uint8) if whole else pixels.astype(np.float32)
     return Examples(images, rng.integers(0, CLASSES, n), CLASSES, "samples")
 
 
-def build(backend: Backend, model: str, seed: int = 0) -> Classifier:
+def build(backend: Backend, model: str, seed: int = 0, shape: Shape = SHAPE) -> Classifier:
     """A classifier for the samples; BatchNorm's statistics and weights are moved away from their initial values."""
-    classifier = backend.build(model, classes=CLASSES, image_shape=SHAPE, mean=MEAN, std=STD, seed=seed)
+    classifier = backend.build(model, classes=CLASSES, image_shape=shape, mean=MEAN, std=STD, seed=seed)
     rng = np.random.default_rng(seed + 100)
     state = classifier.state()
     for name, value in state.items():
         if name.endswith(("running_mean", "bias")):
             state[name] = (value + rng.normal(0, 0.1, value.shape)).astype(value.dtype)
-        elif model == "linear":
+        elif name == "fc.weight":
             state[name] = value * np.float32(0.1)  # no example is saturated: gradients of 1e-9 have no direction
         elif name.endswith("running_var"):
-            # small variances, so that an epsilon that is off shows
-            state[name] = (value * rng.uniform(0.005, 0.5, value.shape)).astype(value.dtype)
+            # small variances, so that an epsilon that is off shows; in deep networks they would multiply
+            low, high = (0.005, 0.5) if model == "small-cnn" else (0.5, 2.0)
+            state[name] = (value * rng.uniform(low, high, value.shape)).astype(value.dtype)
     classifier.load_state(state)
     return classifier
 

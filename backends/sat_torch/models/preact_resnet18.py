@@ -4,17 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-BLOCKS = (
-    (64, 128, 1),
-    (128, 128, 1),
-    (128, 256, 2),
-    (256, 256, 1),
-    (256, 512, 2),
-    (512, 512, 1),
-    (512, 512, 2),
-    (512, 512, 1),
-)
-"""(channels in, channels out, stride) of each block."""
+from sat_core.reference.networks import WIDE_PREACT_BLOCKS as BLOCKS
 
 
 class Block(nn.Module):

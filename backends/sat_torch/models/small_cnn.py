@@ -1,10 +1,10 @@
-"""The small CNN; `sat_core.reference.small_cnn` is its oracle."""
+"""The small CNN; `sat_core.reference.networks` has its oracle."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
-from sat_core.reference.small_cnn import STRIDES, WIDTHS
+from sat_core.reference.networks import STRIDES, WIDTHS
 
 
 class SmallCNN(nn.Module):

@@ -1,0 +1,122 @@
+"""The TensorFlow backend."""
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any, final
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from sat_core.backend import Backend, Classifier, Trainer, device_number
+from sat_core.data import Examples
+from sat_core.errors import SpecError
+from sat_core.spec import AttackSpec, TrainingSpec
+from sat_tensorflow.classifier import TensorFlowClassifier
+from sat_tensorflow.models import MODELS
+from sat_tensorflow.trainer import TensorFlowTrainer
+
+
+@final
+class TensorFlowBackend(Backend):
+    """See `sat_core.backend.Backend`. device: ``cpu``, ``cuda`` or ``cuda:N``; GPU memory is taken as it is needed."""
+
+    name = "tensorflow"
+
+    def __init__(self, device: str = "cpu") -> None:
+        number, gpus = device_number(device), tf.config.list_physical_devices("GPU")
+        if number is not None and number >= len(gpus):
+            raise SpecError(f"device: {device!r} was asked for, and TensorFlow sees {len(gpus)} CUDA GPUs")
+        for gpu in gpus:
+            with suppress(RuntimeError):  # in use already, as the user has set it
+                tf.config.experimental.set_memory_growth(gpu, True)
+        self.device = device
+        self._device = "/CPU:0" if number is None else f"/GPU:{number}"
+
+    def models(self) -> tuple[str, ...]:
+        return tuple(MODELS)
+
+    def new(self, description: Mapping[str, Any]) -> TensorFlowClassifier:
+        about = {key: value for key, value in description.items() if key != "model"}
+        native = self._native(description, "float32")
+        return TensorFlowClassifier(native, self._device, **about, description=description)
+
+    def _native(self, description: Mapping[str, Any], dtype: str) -> keras.Model:
+        before = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(dtype)
+        try:
+            with tf.device(self._device):
+                return MODELS[description["model"]](description["classes"], tuple(description["image_shape"]))
+        finally:
+            keras.config.set_dtype_policy(before)
+
+    @contextmanager
+    def seeded(self, seed: int) -> Iterator[None]:
+        before = random.getstate(), np.random.get_state()
+        try:
+            keras.utils.set_random_seed(seed)
+            yield
+        finally:
+            random.setstate(before[0])
+            np.random.set_state(before[1])
+
+    def wrap(
+        self,
+        model: Any,
+        *,
+        classes: int,
+        image_shape: tuple[int, int, int],
+        mean: tuple[float, ...] = (),
+        std: tuple[float, ...] = (),
+    ) -> TensorFlowClassifier:
+        if not isinstance(model, keras.Model):
+            raise SpecError(f"model: expected a keras.Model of Keras 3, got {type(model).__name__}")
+        with tf.device(self._device):
+            if not model.built:
+                model(tf.zeros((1, *image_shape), model.compute_dtype))
+        last = next(reversed(model.layers), model)
+        if isinstance(last, keras.layers.Softmax) or getattr(last, "activation", None) is keras.activations.softmax:
+            raise SpecError(f"model: expected logits, got the softmax of its last layer {last.name!r}; leave it out")
+        return TensorFlowClassifier(model, self._device, classes=classes, image_shape=image_shape, mean=mean, std=std)
+
+    def trainer(self, classifier: Classifier, data: Examples, training: TrainingSpec, attack: AttackSpec) -> Trainer:
+        if not isinstance(classifier, TensorFlowClassifier):
+            raise SpecError(f"trainer: expected a classifier of this backend, got {type(classifier).__name__}")
+        if training.precision == "float64" and classifier.dtype != "float64":
+            self._widen(classifier)
+        return TensorFlowTrainer(classifier, data, training, attack)
+
+    def _widen(self, classifier: TensorFlowClassifier) -> None:
+        """A variable of Keras keeps its type, so the same weights go into a new model."""
+        if not classifier.description:
+            raise SpecError('training.precision: Keras cannot widen a model later; build yours with dtype="float64"')
+        state = classifier.state()
+        classifier.take(self._native(classifier.description, "float64"))
+        classifier.load_state(state)
+
+    def versions(self) -> dict[str, str]:
+        cuda = {"cuda": str(tf.sysconfig.get_build_info().get("cuda_version"))} if "GPU" in self._device else {}
+        return {"tensorflow": tf.__version__, "keras": keras.__version__, **cuda}
+
+    @contextmanager
+    def session(self, training: TrainingSpec) -> Iterator[None]:
+        """Threads and deterministic kernels are for good: TensorFlow has no way back."""
+        threading, wanted = tf.config.threading, training.threads
+        found = threading.get_intra_op_parallelism_threads()
+        if found != wanted:
+            try:
+                threading.set_intra_op_parallelism_threads(wanted)
+                threading.set_inter_op_parallelism_threads(wanted)
+            except RuntimeError:
+                warnings.warn(
+                    f"training.threads: expected {wanted}, but TensorFlow computes in this process already, with "
+                    f"{found or 'all'}; results may differ in their last digits",
+                    stacklevel=3,
+                )
+        if training.deterministic:
+            tf.config.experimental.enable_op_determinism()
+        yield

@@ -1,0 +1,199 @@
+"""A Keras model as a `Classifier`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any, final
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorflow import Tensor
+
+from sat_core.backend import Classifier, State, check_statistics
+from sat_core.checkpoint import check_state
+from sat_core.data import as_float, check_images, check_labels
+from sat_core.errors import SpecError
+from sat_core.reference.attacks import takes_start
+from sat_core.spec import AttackSpec
+from sat_tensorflow import attacks
+from sat_tensorflow.bridge import torch_module
+from sat_tensorflow.modes import Forward, frozen, inputs_of
+
+_CHUNK = 512
+"""Images per forward of calls that take any number of them."""
+_LEAVES = {
+    "kernel": "weight",
+    "gamma": "weight",
+    "beta": "bias",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+}
+"""Names of Keras and of PyTorch."""
+
+
+@final
+class TensorFlowClassifier(Classifier):
+    """See `sat_core.backend.Classifier`. `forward` takes tensors `(n, h, w, c)` in [0, 1] and changes nothing."""
+
+    def __init__(
+        self,
+        native: keras.Model,
+        device: str,
+        *,
+        classes: int,
+        image_shape: tuple[int, int, int],
+        mean: tuple[float, ...] = (),
+        std: tuple[float, ...] = (),
+        description: Mapping[str, Any] | None = None,
+    ) -> None:
+        check_statistics(mean, std, image_shape)
+        self.device = device
+        self.classes = classes
+        self.image_shape = image_shape
+        self.mean, self.std = mean, std
+        self.description = description or {}
+        self.take(native)
+
+    def take(self, native: keras.Model) -> None:
+        """Compute with `native` from now on."""
+        self.native = native
+        own = frozen(native)
+        self.forward: Forward = lambda images: own(self._normalised(images))
+        self._pgd = attacks.PGD(self.forward)
+        self._graph: Callable[..., Any] = cache(self._make)
+
+    def train(self, images: Tensor) -> Tensor:
+        """Logits in training mode: batch statistics are used and kept."""
+        return self.native(self._normalised(images), training=True)
+
+    def _normalised(self, images: Tensor) -> Tensor:
+        if not self.mean:
+            return images
+        return (images - tf.constant(self.mean, images.dtype)) / tf.constant(self.std, images.dtype)
+
+    @property
+    def dtype(self) -> str:
+        """Type of the weights: float32, or float64 in a float64 training."""
+        return next((str(v.dtype) for v in self.native.trainable_variables), "float32")
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        return self._over(self._graph("logits"), images)
+
+    def features(self, images: np.ndarray) -> np.ndarray:
+        return self._over(self._graph("features"), images)
+
+    def perturb(
+        self, images: np.ndarray, labels: np.ndarray, attack: AttackSpec, rng: np.random.Generator | None = None
+    ) -> np.ndarray:
+        images = as_float(check_images(images))
+        start = takes_start(attack, images, rng)
+        parts = [np.empty((0, *images.shape[1:]), np.float32)]
+        with tf.device(self.device):
+            for i in range(0, len(images), _CHUNK):
+                x, y = self._tensors(images[i : i + _CHUNK], labels[i : i + _CHUNK])
+                noise = None if start is None else tf.constant(start[i : i + _CHUNK], self.dtype)
+                parts.append(to_numpy(self._pgd(x, y, attack, noise)))
+        return np.concatenate(parts)
+
+    def loss_gradient(
+        self, images: np.ndarray, labels: np.ndarray, loss: str = "ce", targets: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        with tf.device(self.device):
+            x, y = self._tensors(check_images(images), labels)
+            t = () if targets is None else (tf.constant(check_labels(targets, self.classes)),)
+            logits, losses, gradient = self._graph("targeted_" * len(t) + "loss_gradient", loss)(x, y, *t)
+        return to_numpy(logits), to_numpy(losses), to_numpy(gradient)
+
+    def input_vjp(self, images: np.ndarray, cotangent: np.ndarray) -> np.ndarray:
+        with tf.device(self.device):
+            x = tf.constant(as_float(check_images(images)), self.dtype)
+            return to_numpy(self._graph("input_vjp")(x, tf.constant(cotangent, self.dtype)))
+
+    def as_torch_module(self) -> Any:
+        return torch_module(self._graph("canonical"), self.device)
+
+    def state(self) -> State:
+        return {name: to_canonical(v.name, v.numpy()) for name, v in self.variables().items()}
+
+    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
+        own = self.variables()
+        check_state({name: to_canonical(v.name, np.empty(v.shape)) for name, v in own.items()}, state, "model")
+        for name, variable in own.items():
+            variable.assign(from_canonical(variable.name, np.asarray(state[name])))
+
+    def variables(self) -> dict[str, keras.Variable]:
+        """Weights and statistics by canonical name; in a model that is not ours, layers have numbers, not names, which
+        Keras counts on from model to model.
+        """
+        if self.description:
+            named = [(layer.name, v) for layer in self.native.layers for v in layer.variables]
+        else:
+            named = [(str(i), v) for i, v in enumerate(self.native.variables)]
+        return {f"{name}.{_LEAVES.get(v.name, v.name)}": v for name, v in named}
+
+    def _make(self, kind: str, *options: str) -> Any:
+        """One graph for any number of images."""
+        h, w, c = self.image_shape
+        images, labels = tf.TensorSpec((None, h, w, c), self.dtype), tf.TensorSpec((None,), tf.int64)
+        body, *signature = {
+            "logits": (self.forward, images),
+            "features": (self._features, images),
+            "loss_gradient": (self._loss_gradient, images, labels),
+            "targeted_loss_gradient": (self._loss_gradient, images, labels, labels),
+            "input_vjp": (self._input_vjp, images, tf.TensorSpec((None, None), self.dtype)),
+            "canonical": (self._canonical, tf.TensorSpec((None, c, h, w), tf.float32)),
+        }[kind]
+        graph = tf.function(lambda *tensors: body(*tensors, *options), signature, autograph=False)
+        return graph.get_concrete_function()
+
+    def _canonical(self, images: Tensor) -> Tensor:
+        return tf.cast(self.forward(tf.cast(tf.transpose(images, (0, 2, 3, 1)), self.dtype)), tf.float32)
+
+    def _features(self, images: Tensor) -> Tensor:
+        with inputs_of(self.native, keras.layers.Dense) as caught:
+            self.forward(images)
+        if not caught:
+            raise SpecError("features: expected a model that ends in a keras.layers.Dense, found none")
+        return caught[-1]
+
+    def _loss_gradient(self, images: Tensor, labels: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
+        *targets, loss = rest
+        return attacks.loss_gradient(self.forward, images, labels, loss, *targets)
+
+    def _input_vjp(self, images: Tensor, cotangent: Tensor) -> Tensor:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(images)
+            logits = self.forward(images)
+        return tape.gradient(logits, images, output_gradients=cotangent)
+
+    def _over(self, graph: Callable[[Tensor], Tensor], images: np.ndarray) -> np.ndarray:
+        images = check_images(images)
+        if len(images) == 0:  # convolutions of nothing are refused
+            return self._over(graph, np.zeros((1, *self.image_shape), np.float32))[:0]
+        chunks = (as_float(images[i : i + _CHUNK]) for i in range(0, len(images), _CHUNK))
+        with tf.device(self.device):
+            return np.concatenate([to_numpy(graph(tf.constant(chunk, self.dtype))) for chunk in chunks])
+
+    def _tensors(self, images: np.ndarray, labels: np.ndarray) -> tuple[Tensor, Tensor]:
+        return tf.constant(as_float(images), self.dtype), tf.constant(check_labels(labels, self.classes))
+
+
+def to_numpy(tensor: Tensor) -> np.ndarray:
+    """A copy of a tensor's values, in float32 if they are numbers with a fraction."""
+    return np.array(tf.cast(tensor, tf.float32) if tensor.dtype.is_floating else tensor)
+
+
+def to_canonical(leaf: str, value: np.ndarray) -> np.ndarray:
+    """Keras's `(…, in, out)` to PyTorch's `(out, in, …)`, for kernels."""
+    return np.ascontiguousarray(np.moveaxis(value, (-1, -2), (0, 1))) if _is_kernel(leaf, value) else np.array(value)
+
+
+def from_canonical(leaf: str, value: np.ndarray) -> np.ndarray:
+    """PyTorch's `(out, in, …)` to Keras's `(…, in, out)`, for kernels."""
+    return np.ascontiguousarray(np.moveaxis(value, (0, 1), (-1, -2))) if _is_kernel(leaf, value) else value
+
+
+def _is_kernel(leaf: str, value: np.ndarray) -> bool:
+    return leaf == "kernel" and value.ndim > 1

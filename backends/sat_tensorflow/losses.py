@@ -1,0 +1,39 @@
+"""Losses on tensors; see `sat_core.reference.losses` for the definitions."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+from tensorflow import Tensor
+
+from sat_core.errors import SpecError
+
+_TINY = 1e-12
+
+
+def attack_loss(logits: Tensor, labels: Tensor, loss: str = "ce", targets: Tensor | None = None) -> Tensor:
+    """Per-example losses `(n,)` to be maximised: ce, dlr, targeted-dlr or logit-difference."""
+    if loss == "ce":
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+    own = tf.gather(logits, labels, batch_dims=1)
+    if targets is None:
+        is_own = tf.one_hot(labels, logits.shape[1], on_value=True, off_value=False)
+        other = tf.reduce_max(tf.where(is_own, tf.constant(-float("inf"), logits.dtype), logits), axis=1)
+    else:
+        other = tf.gather(logits, targets, batch_dims=1)
+    if loss == "logit-difference":
+        return other - own
+    need = {"dlr": 3, "targeted-dlr": 4}.get(loss)
+    if need is None or logits.shape[1] < need:
+        raise SpecError(
+            f"loss: expected ce, dlr (3 logits), targeted-dlr (4) or logit-difference, "
+            f"got {loss!r} with {logits.shape[1]} logits"
+        )
+    top = tf.math.top_k(logits, need).values
+    scale = top[:, 0] - (top[:, 2] if loss == "dlr" else (top[:, 2] + top[:, 3]) / 2)
+    return (other - own) / (scale + _TINY)
+
+
+def weighted_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    """Σ w·ℓ / Σ w over the batch, with ℓ the cross-entropy."""
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+    return tf.reduce_sum(weights * losses) / tf.reduce_sum(weights)

@@ -1,0 +1,24 @@
+"""Networks by name: each takes the number of classes and of image channels and ends in a linear layer.
+
+Layers are called as in PyTorch's twins, so that `layer.kernel` is the canonical ``layer.weight``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import keras
+
+from sat_tensorflow.models.linear import linear
+from sat_tensorflow.models.preact_resnet18 import wide_preact_resnet18
+from sat_tensorflow.models.resnet import resnet18, resnet50
+from sat_tensorflow.models.small_cnn import small_cnn
+
+MODELS: dict[str, Callable[[int, tuple[int, int, int]], keras.Model]] = {
+    "small-cnn": small_cnn,
+    "resnet18": resnet18,
+    "wide-preact-resnet18": wide_preact_resnet18,
+    "resnet50": resnet50,
+    "linear": linear,
+}
+"""Name to a function of the number of classes and the shape `(h, w, c)` of an image."""

@@ -1,0 +1,56 @@
+"""Layers that Keras counts in another way than PyTorch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import KerasTensor, layers
+from tensorflow import Tensor
+
+from sat_core.reference.layers import BATCHNORM_EPSILON, BATCHNORM_MOMENTUM
+
+
+def inputs(image_shape: tuple[int, int, int]) -> KerasTensor:
+    """Images, in the type of the weights; Keras's own is float32 whatever the policy."""
+    return keras.Input(image_shape, dtype=keras.config.dtype_policy().variable_dtype)
+
+
+def convolution(x: KerasTensor, name: str, width: int, size: int = 3, stride: int = 1) -> KerasTensor:
+    """Without bias, and padded alike on both sides: "same" in TensorFlow pads the end more if the stride is 2."""
+    symmetric = stride == 1 or size == 1
+    if not symmetric:
+        x = layers.ZeroPadding2D(size // 2)(x)
+    padding = "same" if symmetric else "valid"
+    return layers.Conv2D(width, size, stride, padding=padding, use_bias=False, name=name)(x)
+
+
+def normalised(x: KerasTensor, name: str) -> KerasTensor:
+    """BatchNorm and ReLU."""
+    return layers.ReLU()(BatchNorm(name=name)(x))
+
+
+@keras.saving.register_keras_serializable("sat_tensorflow")
+class BatchNorm(layers.BatchNormalization):
+    """BatchNorm over the last axis as PyTorch has it: ε = 1e-5, running ← 0.9 · running + 0.1 · batch, where the
+    running variance gets the batch's unbiased one. Statistics are never computed in less than float32.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"epsilon": BATCHNORM_EPSILON, "momentum": 1 - BATCHNORM_MOMENTUM, **options})
+
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
+        """Normalised `inputs` `(n, h, w, c)`."""
+        x = tf.cast(inputs, self.variable_dtype)
+        mean, variance = self.moving_mean.value, self.moving_variance.value
+        if training:
+            mean, variance = tf.nn.moments(x, axes=(0, 1, 2))
+            count = tf.cast(tf.size(x) // tf.size(mean), x.dtype)
+            for running, batch in (
+                (self.moving_mean, mean),
+                (self.moving_variance, variance * (count / (count - 1))),
+            ):
+                running.assign(running.value * self.momentum + batch * BATCHNORM_MOMENTUM)
+        scale = self.gamma.value / tf.sqrt(variance + self.epsilon)
+        return tf.cast(x * scale + (self.beta.value - mean * scale), inputs.dtype)

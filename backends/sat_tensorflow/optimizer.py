@@ -1,0 +1,100 @@
+"""SGD and AdamW as PyTorch writes them, so that a learning rate, a momentum and a decay mean the same here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import final
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorflow import Tensor
+
+from sat_core.backend import State
+from sat_core.checkpoint import check_state
+from sat_core.spec import TrainingSpec
+from sat_tensorflow.classifier import from_canonical, to_canonical
+
+_BETAS = (0.9, 0.999)
+_EPSILON = 1e-8
+_SCALE, _INTERVAL = 65536.0, 2000
+"""Loss scale at the start, and after how many good steps it doubles; a step that overflows halves it."""
+
+
+@final
+class Optimizer:
+    """Buffers of the weights called `names`, as TensorFlow variables; `apply` is traced into the training step."""
+
+    def __init__(self, variables: Mapping[str, keras.Variable], training: TrainingSpec) -> None:
+        self._variables, self._training = variables, training
+        slots: tuple[str, ...] = ("momentum_buffer",) if training.momentum else ()
+        if training.optimizer == "adamw":
+            slots = ("step", "exp_avg", "exp_avg_sq")
+        self._slots = {
+            f"{name}.{slot}": tf.Variable(tf.zeros((), tf.float32) if slot == "step" else tf.zeros_like(v.value))
+            for name, v in variables.items()
+            for slot in slots
+        }
+        self._scalars: dict[str, tf.Variable] = {}
+        if training.precision == "fp16":
+            self._scalars["scaler.scale"] = tf.Variable(_SCALE)
+            self._scalars["scaler.growth_tracker"] = tf.Variable(0.0)
+
+    @property
+    def loss_scale(self) -> Tensor:
+        """What the loss is multiplied with before its gradient is taken."""
+        return self._scalars["scaler.scale"].value() if "scaler.scale" in self._scalars else tf.constant(1.0)
+
+    def apply(self, gradients: list[Tensor | None], lr: Tensor) -> None:
+        """One step with the gradients of the scaled loss; none for variables that the loss does not depend on."""
+        scale = self._scalars.get("scaler.scale")
+        pairs = zip(self._variables.items(), gradients, strict=True)
+        used = [(name, v, tf.convert_to_tensor(g)) for (name, v), g in pairs if g is not None]
+        if scale is None:
+            self._step(used, lr)
+            return
+        used = [(name, v, g / tf.cast(scale, g.dtype)) for name, v, g in used]
+        finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(g)) for _, _, g in used])
+        tf.cond(finite, lambda: self._step(used, lr), lambda: None)
+        good = self._scalars["scaler.growth_tracker"]
+        count = tf.where(finite, good + 1, 0.0)
+        scale.assign(tf.where(finite, tf.where(count == _INTERVAL, scale * 2, scale), scale / 2))
+        good.assign(tf.where(count == _INTERVAL, 0.0, count))
+
+    def _step(self, used: list[tuple[str, keras.Variable, Tensor]], lr: Tensor) -> None:
+        t = self._training
+        for name, variable, gradient in used:
+            w, rate = variable.value, tf.cast(lr, gradient.dtype)
+            if t.optimizer == "adamw":
+                w.assign(w * (1 - rate * t.weight_decay) - self._adam(name, gradient, rate))
+                continue
+            gradient += t.weight_decay * w
+            if t.momentum:
+                buffer = self._slots[f"{name}.momentum_buffer"]
+                buffer.assign(t.momentum * buffer + gradient)
+                gradient = gradient + t.momentum * buffer if t.nesterov else buffer
+            w.assign_sub(rate * gradient)
+
+    def _adam(self, name: str, gradient: Tensor, rate: Tensor) -> Tensor:
+        step, mean, square = (self._slots[f"{name}.{slot}"] for slot in ("step", "exp_avg", "exp_avg_sq"))
+        step.assign_add(1.0)
+        mean.assign(_BETAS[0] * mean + (1 - _BETAS[0]) * gradient)
+        square.assign(_BETAS[1] * square + (1 - _BETAS[1]) * gradient * gradient)
+        first, second = (tf.cast(1 - beta ** tf.cast(step, tf.float64), gradient.dtype) for beta in _BETAS)
+        return rate / first * mean / (tf.sqrt(square) / tf.sqrt(second) + _EPSILON)
+
+    def state(self) -> State:
+        """Buffers by canonical name and in canonical layout, and scalars."""
+        slots = {name: to_canonical(self._leaf(name), v.numpy()) for name, v in self._slots.items()}
+        return slots | {name: v.numpy() for name, v in self._scalars.items()}
+
+    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
+        """Take over `state`; CheckpointError names the first array that is missing, surplus or of another shape."""
+        check_state(self.state(), state, "optimiser")
+        for name, variable in self._slots.items():
+            variable.assign(from_canonical(self._leaf(name), state[name]))
+        for name, variable in self._scalars.items():
+            variable.assign(state[name])
+
+    def _leaf(self, slot: str) -> str:
+        return str(self._variables[slot.rpartition(".")[0]].name)

@@ -1,0 +1,86 @@
+"""The SAT step as a building block, for people with a training loop and a tf.data pipeline of their own."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import final
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorflow import Tensor
+
+from sat_core.errors import DataError, SpecError
+from sat_core.spec import AttackSpec
+from sat_core.splits import Split
+from sat_core.threat import THREAT_MODELS
+from sat_tensorflow.attacks import PGD
+from sat_tensorflow.losses import weighted_loss
+from sat_tensorflow.modes import frozen
+
+
+@final
+class SubsetAdversarialStep:
+    """Makes adversarial examples for members of A in a batch, and weighs the loss.
+
+    model: images `(n, h, w, c)` in [0, 1] to logits, normalising inside. The attack runs in evaluation mode and leaves
+    weights and statistics as they were. rng: draws the random start, if the attack has one. Works eagerly and inside
+    of a tf.function, but for one that is compiled by XLA: the number of members is not known to it.
+    """
+
+    def __init__(
+        self, model: keras.Model, split: Split, attack: AttackSpec, rng: np.random.Generator | None = None
+    ) -> None:
+        if attack.random_start and rng is None:
+            raise SpecError("the attack has a random start; pass rng=numpy.random.default_rng(seed)")
+        self.model, self.split, self.attack, self.rng = model, split, attack, rng
+        self._members = tf.constant(split.members)
+        self._weights = tf.constant(split.example_weights(np.arange(len(split.members))))
+        self._pgd = PGD(frozen(model))
+        self._checked = False
+
+    def __call__(self, images: Tensor, labels: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+        """The mixed batch and its loss Σ w·ℓ / Σ w, to be called under a tf.GradientTape; the forward is in training
+        mode.
+        """
+        mixed = self.mix(images, labels, index)
+        return mixed, self.loss(self.model(mixed, training=True), labels, index)
+
+    def mix(self, images: Tensor, labels: Tensor, index: Tensor) -> Tensor:
+        """`images` with adversarial examples in place of the members of A; index: int64 `(n,)`, example numbers."""
+        self._check(images)
+        if not self.model.built:
+            with tf.init_scope():
+                self.model(tf.zeros((1, *images.shape[1:]), images.dtype))
+        members = tf.where(tf.gather(self._members, index))
+        attacked = tf.cond(tf.size(members) > 0, lambda: self._attacked(images, labels, members), lambda: images)
+        return tf.stop_gradient(attacked)
+
+    def _attacked(self, images: Tensor, labels: Tensor, members: Tensor) -> Tensor:
+        x, y = tf.gather_nd(images, members), tf.cast(tf.gather_nd(labels, members), tf.int64)
+        start = None
+        if self.rng is not None and self.attack.random_start:
+            draw = partial(THREAT_MODELS.get(self.attack.norm).random_start, self.rng)
+            start = tf.numpy_function(lambda shape: draw(tuple(shape), self.attack.eps), [tf.shape(x)], tf.float32)
+            start = tf.ensure_shape(start, x.shape)
+        return tf.tensor_scatter_nd_update(images, members, self._pgd(x, y, self.attack, start))
+
+    def loss(self, logits: Tensor, labels: Tensor, index: Tensor) -> Tensor:
+        """Σ w·ℓ / Σ w over the batch, with the weights of the split."""
+        return weighted_loss(logits, labels, tf.cast(tf.gather(self._weights, index), logits.dtype))
+
+    def _check(self, images: Tensor) -> None:
+        """On the first batch only; inside of a tf.function nothing can be seen before it runs."""
+        if tf.executing_eagerly() and not self._checked:
+            low, high = float(tf.reduce_min(images)), float(tf.reduce_max(images))
+            if not (low >= 0 and high <= 1):
+                raise DataError(
+                    f"images: expected pixels in [0, 1], got [{low:.4g}, {high:.4g}]\n"
+                    "normalise inside the model, not before"
+                )
+            self._checked = True
+
+
+def with_index(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """A data set whose elements carry their number last: (image, label, index). To be called before any shuffling."""
+    return dataset.enumerate().map(lambda index, items: (*items, index))

@@ -1,0 +1,99 @@
+"""The training step in TensorFlow, on data that lies on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, final
+
+import numpy as np
+import tensorflow as tf
+from tensorflow import Tensor
+
+from sat_core.augmentation import AUGMENTATIONS
+from sat_core.backend import OnBatch, State, StepResult, Trainer
+from sat_core.batches import BatchPlan
+from sat_core.data import Examples
+from sat_core.spec import AttackSpec, TrainingSpec
+from sat_tensorflow.attacks import PGD, attack_members
+from sat_tensorflow.augmentation import augment
+from sat_tensorflow.classifier import TensorFlowClassifier, to_numpy
+from sat_tensorflow.losses import weighted_loss
+from sat_tensorflow.modes import Forward, precision
+from sat_tensorflow.optimizer import Optimizer
+
+POLICIES = {"bf16": "mixed_bfloat16", "fp16": "mixed_float16"}
+_FP16_SCALE = 1024.0
+
+
+@final
+class TensorFlowTrainer(Trainer):
+    """See `sat_core.backend.Trainer`. `training.compile` has attack and step compiled by XLA."""
+
+    def __init__(
+        self, classifier: TensorFlowClassifier, data: Examples, training: TrainingSpec, attack: AttackSpec
+    ) -> None:
+        self._classifier, self._training, self._attack = classifier, training, attack
+        self._pgd = PGD(
+            self._in_precision(classifier.forward),
+            xla=training.compile,
+            gradient_scale=_FP16_SCALE if training.precision == "fp16" else 1.0,
+        )
+        self._forward = self._in_precision(classifier.train)
+        with tf.device(classifier.device):
+            self._images, self._labels = tf.constant(data.images), tf.constant(data.labels)
+            learning = {id(v) for v in classifier.native.trainable_variables}
+            self._weights = {name: v for name, v in classifier.variables().items() if id(v) in learning}
+            self._optimizer = Optimizer(self._weights, training)
+            self._update = self._graph(data.images.shape[1:])
+
+    def run(self, batches: Iterable[BatchPlan], on_batch: OnBatch) -> None:
+        for plan in batches:
+            with tf.device(self._classifier.device):
+                loss, logits = self._update(
+                    *self._batch(plan), tf.constant(plan.weights), tf.constant(plan.lr, tf.float64)
+                )
+            on_batch(plan, StepResult(lambda loss=loss: float(loss), lambda logits=logits: to_numpy(logits)))  # type: ignore[misc]
+
+    @property
+    def traces(self) -> int:
+        """How many graphs were made, of attack and step."""
+        return self._pgd.traces + 1
+
+    def _graph(self, shape: tuple[int, ...]) -> Any:
+        dtype = self._classifier.dtype
+        specs = (((None, *shape), dtype), ((None,), tf.int64), ((None,), tf.float32), ((), tf.float64))
+        signature = [tf.TensorSpec(*spec) for spec in specs]
+        graph = tf.function(self._step, signature, autograph=False, jit_compile=self._training.compile or None)
+        return graph.get_concrete_function()
+
+    def _batch(self, plan: BatchPlan) -> tuple[Tensor, Tensor]:
+        """The mixed batch and its labels."""
+        images, labels = tf.gather(self._images, plan.index), tf.gather(self._labels, plan.index)
+        dtype = self._classifier.dtype
+        images = tf.cast(images, dtype) / 255 if images.dtype == tf.uint8 else tf.cast(images, dtype)
+        images = augment(images, AUGMENTATIONS.get(self._training.augmentation), plan.draws)
+        start = None if plan.start is None else tf.constant(plan.start, dtype)
+        pad_to = max(1, len(plan.index) // 16) if self._training.compile else 1
+        members = tf.constant(np.flatnonzero(plan.members))
+        return attack_members(self._pgd, images, labels, members, self._attack, start, pad_to=pad_to), labels
+
+    def _step(self, images: Tensor, labels: Tensor, weights: Tensor, lr: Tensor) -> tuple[Tensor, Tensor]:
+        with tf.GradientTape() as tape:
+            logits = tf.cast(self._forward(images), images.dtype)
+            loss = weighted_loss(logits, labels, tf.cast(weights, images.dtype))
+            scaled = loss * tf.cast(self._optimizer.loss_scale, loss.dtype)
+        self._optimizer.apply(tape.gradient(scaled, [v.value for v in self._weights.values()]), lr)
+        return loss, logits
+
+    def _in_precision(self, forward: Forward) -> Forward:
+        def within(images: Tensor) -> Tensor:
+            with precision(self._classifier.native, POLICIES.get(self._training.precision)):
+                return forward(images)
+
+        return within
+
+    def state(self) -> State:
+        return self._optimizer.state()
+
+    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
+        self._optimizer.load_state(state)

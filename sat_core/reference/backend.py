@@ -1,0 +1,53 @@
+"""A complete backend in numpy.
+
+It runs every part of the core without a framework: the epoch loop, resume, the contract suite. Other backends are
+compared with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, final
+
+import numpy as np
+
+from sat_core.backend import Backend, Classifier, Trainer
+from sat_core.data import Examples
+from sat_core.errors import SpecError
+from sat_core.reference.classifier import NumpyClassifier
+from sat_core.reference.networks import SHAPES
+from sat_core.reference.trainer import NumpyTrainer
+from sat_core.spec import AttackSpec, TrainingSpec
+
+
+@final
+class NumpyBackend(Backend):
+    """The numpy reference backend, for small models on the CPU."""
+
+    name = "numpy"
+
+    def __init__(self, device: str = "cpu") -> None:
+        self.device = device
+
+    def models(self) -> tuple[str, ...]:
+        return tuple(SHAPES)
+
+    def new(self, description: Mapping[str, Any]) -> NumpyClassifier:
+        shapes = SHAPES[description["model"]](description["classes"], tuple(description["image_shape"]))
+        return NumpyClassifier(description, {name: np.zeros(shape, np.float32) for name, shape in shapes.items()})
+
+    def seeded(self, seed: int) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def wrap(self, model: Any, **about: Any) -> NumpyClassifier:
+        """The linear model with the weights `model`."""
+        return NumpyClassifier({"model": "linear", "mean": (), "std": (), **about}, model)
+
+    def trainer(self, classifier: Classifier, data: Examples, training: TrainingSpec, attack: AttackSpec) -> Trainer:
+        if not isinstance(classifier, NumpyClassifier):
+            raise SpecError(f"trainer: expected a classifier of the numpy reference, got {type(classifier).__name__}")
+        return NumpyTrainer(classifier, data, training, attack)
+
+    def versions(self) -> dict[str, str]:
+        return {"numpy": np.__version__}

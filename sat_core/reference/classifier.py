@@ -1,0 +1,87 @@
+"""Networks in numpy as classifiers, with analytic gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, final
+
+import numpy as np
+
+from sat_core.backend import Classifier, State
+from sat_core.checkpoint import check_state
+from sat_core.data import as_float
+from sat_core.errors import NotInstalledError
+from sat_core.reference.attacks import pgd, takes_start
+from sat_core.reference.layers import Back, Layer, Pass, chain
+from sat_core.reference.losses import loss_and_gradient
+from sat_core.reference.networks import HEAD, ORACLES
+from sat_core.spec import AttackSpec
+
+
+@final
+class NumpyClassifier(Classifier):
+    """The network of `ORACLES` that `description` names, with the weights `state`, which it uses as they are.
+
+    Weights are float32, or float64 in a float64 training; attacks keep images in the same type. Arithmetic is float64.
+    """
+
+    def __init__(self, description: Mapping[str, Any], state: State) -> None:
+        self.description = description
+        self.classes = description["classes"]
+        self.image_shape = tuple(description["image_shape"])
+        self.native = state
+        channels = self.image_shape[2]
+        self._mean = np.array(description["mean"] or (0.0,) * channels)
+        self._std = np.array(description["std"] or (1.0,) * channels)
+        self._body = ORACLES[description["model"]]
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of the weights."""
+        return self.native["fc.weight"].dtype
+
+    def forward(self, images: np.ndarray, state: Pass, network: Layer | None = None) -> tuple[np.ndarray, Back]:
+        """Output for float images `(n, h, w, c)`, and the way back to them; all float64. network: logits if None."""
+        normal = ((images - self._mean) / self._std).transpose(0, 3, 1, 2)
+        output, back = (network or chain(self._body, HEAD))(state, normal)
+        return output, lambda g: back(g).transpose(0, 2, 3, 1) / self._std
+
+    def gradient(
+        self, images: np.ndarray, labels: np.ndarray, loss: str = "ce", targets: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """`loss_gradient` of float images, in float64."""
+        logits, back = self.forward(images, Pass(self.native))
+        losses, over_logits = loss_and_gradient(logits, labels, loss, targets)
+        return logits, losses, back(over_logits)
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        return self.forward(as_float(images), Pass(self.native))[0].astype(np.float32)
+
+    def features(self, images: np.ndarray) -> np.ndarray:
+        return self.forward(as_float(images), Pass(self.native), self._body)[0].astype(np.float32)
+
+    def perturb(
+        self, images: np.ndarray, labels: np.ndarray, attack: AttackSpec, rng: np.random.Generator | None = None
+    ) -> np.ndarray:
+        start = takes_start(attack, images, rng)
+        return pgd(self.gradient, as_float(images).astype(self.dtype), labels, attack, start).astype(np.float32)
+
+    def loss_gradient(
+        self, images: np.ndarray, labels: np.ndarray, loss: str = "ce", targets: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        logits, losses, gradient = self.gradient(as_float(images), labels, loss, targets)
+        return logits.astype(np.float32), losses.astype(np.float32), gradient.astype(np.float32)
+
+    def input_vjp(self, images: np.ndarray, cotangent: np.ndarray) -> np.ndarray:
+        return self.forward(as_float(images), Pass(self.native))[1](cotangent).astype(np.float32)
+
+    def as_torch_module(self) -> Any:
+        raise NotInstalledError("the numpy reference has no torch module; take a backend such as 'torch'")
+
+    def state(self) -> State:
+        return {name: value.copy() for name, value in self.native.items()}
+
+    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
+        check_state(self.native, state, self.description["model"])
+        for name, value in state.items():
+            self.native[name][...] = value

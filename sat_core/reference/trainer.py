@@ -1,0 +1,82 @@
+"""The training step in numpy, with SGD and AdamW as PyTorch writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import final
+
+import numpy as np
+
+from sat_core.augmentation import AUGMENTATIONS
+from sat_core.backend import OnBatch, State, StepResult, Trainer
+from sat_core.batches import BatchPlan
+from sat_core.data import Examples
+from sat_core.reference.attacks import pgd
+from sat_core.reference.augmentation import augment
+from sat_core.reference.classifier import NumpyClassifier
+from sat_core.reference.layers import Pass
+from sat_core.reference.losses import loss_and_gradient, weighted_mean
+from sat_core.spec import AttackSpec, TrainingSpec
+
+
+@final
+class NumpyTrainer(Trainer):
+    """See `sat_core.backend.Trainer`."""
+
+    def __init__(self, classifier: NumpyClassifier, data: Examples, training: TrainingSpec, attack: AttackSpec) -> None:
+        if training.precision == "float64":
+            for name, value in classifier.native.items():
+                classifier.native[name] = value.astype(np.float64)
+        self._classifier, self._data, self._training, self._attack = classifier, data, training, attack
+        self._update = {"sgd": sgd, "adamw": adamw}[training.optimizer]
+        self._kept: dict[str, State] = {name: {} for name in classifier.native if "running_" not in name}
+
+    def run(self, batches: Iterable[BatchPlan], on_batch: OnBatch) -> None:
+        for plan in batches:
+            loss, logits = self._step(plan)
+            on_batch(plan, StepResult(lambda loss=loss: loss, lambda logits=logits: logits))  # type: ignore[misc]
+
+    def _step(self, plan: BatchPlan) -> tuple[float, np.ndarray]:
+        model, t = self._classifier, self._training
+        labels, own = self._data.labels[plan.index], plan.members
+        x = augment(self._images(plan.index), AUGMENTATIONS.get(t.augmentation), plan.draws)
+        if own.any():
+            x[own] = pgd(model.gradient, x[own], labels[own], self._attack, plan.start)
+        step = Pass(model.native, training=True)
+        logits, back = model.forward(x, step)
+        losses, over_logits = loss_and_gradient(logits, labels)
+        back(over_logits * (plan.weights / plan.weights.sum(dtype=np.float64))[:, None])
+        for name, kept in self._kept.items():
+            self._update(model.native[name], step.gradients[name], kept, plan.lr, t)
+        for name, value in step.running.items():
+            model.native[name][...] = value
+        return weighted_mean(losses, plan.weights), logits.astype(np.float32)
+
+    def _images(self, index: np.ndarray) -> np.ndarray:
+        images = self._data.images[index]
+        return images.astype(self._classifier.dtype) / (255 if images.dtype == np.uint8 else 1)
+
+    def state(self) -> State:
+        return {f"{name}.{key}": np.array(value) for name, kept in self._kept.items() for key, value in kept.items()}
+
+    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
+        for full, value in state.items():
+            name, _, key = full.rpartition(".")
+            self._kept[name][key] = np.array(value)
+
+
+def sgd(weight: np.ndarray, gradient: np.ndarray, kept: State, lr: float, t: TrainingSpec) -> None:
+    """v ← μ·v + g + λ·w; w ← w - lr·v, or with Nesterov's momentum w - lr·(g + λ·w + μ·v)."""
+    gradient = gradient + t.weight_decay * weight
+    v = kept["momentum_buffer"] = t.momentum * kept.get("momentum_buffer", np.zeros(())) + gradient
+    weight -= lr * (gradient + t.momentum * v if t.nesterov else v)
+
+
+def adamw(weight: np.ndarray, gradient: np.ndarray, kept: State, lr: float, t: TrainingSpec) -> None:
+    """Loshchilov & Hutter 2019, β = (0.9, 0.999), ε = 1e-8; the decay is scaled by the learning rate."""
+    nothing = np.zeros(())
+    n = kept["step"] = kept.get("step", nothing) + 1
+    m = kept["exp_avg"] = 0.9 * kept.get("exp_avg", nothing) + 0.1 * gradient
+    s = kept["exp_avg_sq"] = 0.999 * kept.get("exp_avg_sq", nothing) + 0.001 * gradient**2
+    weight *= 1 - lr * t.weight_decay
+    weight -= lr / (1 - 0.9**n) * m / (np.sqrt(s / (1 - 0.999**n)) + 1e-8)

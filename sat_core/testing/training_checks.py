@@ -1,0 +1,70 @@
+"""The contract of a trainer, and of the backend as a whole: the parity table against the numpy reference."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sat_core.backend import Backend
+from sat_core.reference import NumpyBackend
+from sat_core.testing import samples
+from sat_core.testing.contract import CHECKS, Check, check, close, require, same_state
+from sat_core.testing.parity import PARITY, Parity
+
+
+@check("linear")
+def steps_follow_the_oracle(backend: Backend) -> None:
+    """Loss, weights and logits of a short SAT training are the oracle's, with every optimiser and weighting rule."""
+    data = samples.examples(whole=True)
+    for rule, changes in (
+        ("uniform", {}),
+        ("balanced", {"augmentation": "cifar"}),
+        ("emphasised", {"nesterov": True}),
+        ("emphasised", {"momentum": 0.0, "weight_decay": 0.0}),
+        ("emphasised", {"optimizer": "adamw", "lr": 1e-3}),
+    ):
+        training = samples.training(**changes)
+        attack = samples.attack(random_start=rule == "balanced")
+        plans = samples.plans(len(data), 0.4, training, attack, rule)
+        found: list[tuple[float, np.ndarray]] = []
+        expected: list[tuple[float, np.ndarray]] = []
+        for made_by, log in ((backend, found), (NumpyBackend(), expected)):
+            classifier = samples.build(made_by, "linear")
+            trainer = made_by.trainer(classifier, data, training, attack)
+            trainer.run(iter(plans), lambda _plan, step, log=log: log.append((step.loss(), step.logits())))  # type: ignore[misc]
+            log.append((0.0, classifier.state()["fc.weight"]))
+        require(len(found) == len(expected), f"run: expected {len(plans)} calls of on_batch, got {len(found) - 1}")
+        for (loss, logits), (oracle_loss, oracle_logits) in zip(found, expected, strict=True):
+            close(f"logits or weights, {rule}", logits, oracle_logits, 1e-5)
+            close(f"loss, {rule}", np.array(loss), np.array(oracle_loss), 1e-5)
+
+
+@check("small-cnn")
+def training_goes_on_from_a_saved_state(backend: Backend) -> None:
+    """A training broken off between two steps ends with the same weights, byte for byte."""
+    data = samples.examples(whole=True)
+    for changes in ({}, {"optimizer": "adamw", "lr": 1e-3}):
+        training, attack = samples.training(**changes), samples.attack()
+        plans = samples.plans(len(data), 0.4, training, attack)
+        whole, broken = (samples.build(backend, "small-cnn") for _ in range(2))
+        backend.trainer(whole, data, training, attack).run(plans, lambda *_: None)
+        first = backend.trainer(broken, data, training, attack)
+        first.run(plans[:2], lambda *_: None)
+        again = samples.build(backend, "small-cnn", seed=9)
+        again.load_state(broken.state())
+        second = backend.trainer(again, data, training, attack)
+        second.load_state(first.state())
+        second.run(plans[2:], lambda *_: None)
+        same_state(f"resumed training with {training.optimizer}", again.state(), whole.state())
+
+
+def _against_the_reference(name: str, row: Parity) -> Check:
+    def body(backend: Backend) -> None:
+        found = row.measure(backend, NumpyBackend())
+        require(found <= row.limit, f"{row.what}: expected {row.tolerance}, measured {found:.3g}")
+
+    return Check(f"parity_{name}", row.models, body)
+
+
+for _name, _row in PARITY.items():
+    if set(_row.models) <= set(NumpyBackend().models()):
+        CHECKS[f"parity_{_name}"] = _against_the_reference(_name, _row)

@@ -1,0 +1,164 @@
+"""What every backend does beyond the contract: models, switches, checkpoints, refusals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sat_core import checkpoint
+from sat_core.backend import Backend, get_backend
+from sat_core.errors import CheckpointError, DataError, SpecError
+from sat_core.testing import samples
+
+pytestmark = pytest.mark.backend
+
+COUNTS = {
+    ("small-cnn", 10, (8, 8, 1)): 94_186,
+    ("resnet18", 10, (32, 32, 3)): 11_173_962,
+    ("wide-preact-resnet18", 10, (32, 32, 3)): 21_333_834,
+    ("wide-preact-resnet18", 100, (32, 32, 3)): 21_380_004,
+    ("resnet50", 200, (64, 64, 3)): 23_917_832,
+    ("linear", 10, (8, 8, 1)): 650,
+}
+
+
+@pytest.mark.parametrize(("model", "classes", "shape"), COUNTS)
+def test_models_have_their_published_size_and_run(backend: Backend, model: str, classes: int, shape: Any) -> None:
+    classifier = backend.build(model, classes=classes, image_shape=shape)
+    weights = [value.size for name, value in classifier.state().items() if "running" not in name]
+    assert sum(weights) == COUNTS[model, classes, shape]
+    images, labels = np.random.default_rng(0).random((2, *shape), np.float32), np.array([0, 1])
+    logits, _, gradient = classifier.loss_gradient(images, labels)
+    assert logits.shape == (2, classes)
+    assert np.abs(gradient).sum() > 0
+    assert {name.rsplit(".", 1)[1] for name in classifier.state()} <= {"weight", "bias", "running_mean", "running_var"}
+
+
+def test_every_registered_model_is_counted(backend: Backend) -> None:
+    assert {model for model, _, _ in COUNTS} == set(backend.models())
+
+
+def train(backend: Backend, **changes: Any) -> tuple[dict[str, np.ndarray], list[float]]:
+    data = samples.examples(whole=True)
+    training, attack = samples.training(**changes), samples.attack()
+    classifier, losses = samples.build(backend, "small-cnn"), []
+    plans = samples.plans(len(data), 0.4, training, attack)
+    with backend.session(training):
+        trainer = backend.trainer(classifier, data, training, attack)
+        trainer.run(plans, lambda _plan, step: losses.append(step.loss()))
+    return classifier.state(), losses
+
+
+@pytest.mark.parametrize(
+    ("changes", "tolerance"),
+    [
+        ({"channels_last": True}, 1e-3),
+        ({"precision": "float64"}, 1e-3),
+        ({"precision": "bf16"}, 0.15),
+        ({"precision": "fp16"}, 0.05),
+        ({"deterministic": True}, 0.0),
+        ({"compile": True}, 1e-3),
+    ],
+    ids=str,
+)
+def test_switches_change_the_arithmetic_but_not_the_training(backend: Backend, changes: Any, tolerance: float) -> None:
+    (state, losses), (_, expected) = train(backend, **changes), train(backend)
+    np.testing.assert_allclose(losses, expected, atol=tolerance)
+    assert all(np.isfinite(value).all() for value in state.values())
+    if "precision" in changes:
+        assert losses != expected
+
+
+@pytest.mark.parametrize("changes", [{"precision": "fp16"}, {"precision": "bf16", "optimizer": "adamw"}], ids=str)
+def test_training_goes_on_in_any_precision(backend: Backend, changes: Any) -> None:
+    data, training, attack = samples.examples(whole=True), samples.training(lr=1e-3, **changes), samples.attack()
+    plans = samples.plans(len(data), 0.4, training, attack)
+    whole, broken, again = (samples.build(backend, "small-cnn") for _ in range(3))
+    backend.trainer(whole, data, training, attack).run(plans, lambda *_: None)
+    first, second = (backend.trainer(each, data, training, attack) for each in (broken, again))
+    first.run(plans[:2], lambda *_: None)
+    again.load_state(broken.state())
+    second.load_state(first.state())
+    assert (training.precision == "fp16") == ("scaler.growth_tracker" in first.state())
+    second.run(plans[2:], lambda *_: None)
+    for name, value in whole.state().items():
+        np.testing.assert_array_equal(again.state()[name], value)
+
+
+def test_float64_models_are_attacked_in_float32(backend: Backend) -> None:
+    import torch
+
+    classifier, data = samples.build(backend, "small-cnn"), samples.examples()
+    expected = classifier.logits(data.images)
+    backend.trainer(classifier, data, samples.training(precision="float64"), samples.attack())
+    logits = classifier.as_torch_module()(torch.from_numpy(data.images.transpose(0, 3, 1, 2).copy()))
+    assert logits.dtype == torch.float32
+    np.testing.assert_allclose(logits.detach().numpy(), expected, atol=1e-4)
+    assert classifier.perturb(data.images, data.labels, samples.attack()).dtype == np.float32
+
+
+def own_network(backend: Backend) -> Any:
+    if backend.name == "torch":
+        from torch import nn
+
+        return nn.Sequential(nn.Flatten(), nn.Linear(192, 5))
+    import keras
+
+    return keras.Sequential([keras.Input(samples.SHAPE), keras.layers.Flatten(), keras.layers.Dense(5)])
+
+
+def test_a_users_checkpoint_needs_the_model(backend: Backend, tmp_path: Path) -> None:
+    classifier = backend.wrap(own_network(backend), classes=5, image_shape=samples.SHAPE)
+    checkpoint.save(
+        tmp_path / "own.safetensors", {"model": classifier.state()}, {"model": dict(classifier.description)}
+    )
+    with pytest.raises(CheckpointError, match="a checkpoint never imports code"):
+        backend.load(tmp_path / "own")
+    other = backend.wrap(own_network(backend), classes=5, image_shape=samples.SHAPE)
+    other.load_state({name: value * 0 for name, value in other.state().items()})
+    backend.load(tmp_path / "own", into=other)
+    np.testing.assert_array_equal(other.logits(samples.examples().images), classifier.logits(samples.examples().images))
+
+
+@pytest.mark.parametrize("cut", [0, 5, 100, -1])
+def test_truncated_and_foreign_checkpoints_are_named(backend: Backend, tmp_path: Path, cut: int) -> None:
+    from safetensors.numpy import save_file
+
+    path = tmp_path / "a.safetensors"
+    classifier = samples.build(backend, "linear")
+    checkpoint.save(path, {"model": classifier.state()}, {"model": dict(classifier.description)})
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(CheckpointError, match=r"a\.safetensors: truncated or not a safetensors file"):
+        backend.load(path)
+    save_file({"x": np.zeros(3)}, tmp_path / "foreign.safetensors")
+    with pytest.raises(CheckpointError, match=r"foreign\.safetensors: not a checkpoint of sat-core"):
+        backend.load(tmp_path / "foreign.safetensors")
+    checkpoint.save(path, {"model": classifier.state()}, {"model": {"model": "linear", "classes": "five"}})
+    with pytest.raises(CheckpointError, match="what it says of its model is not whole"):
+        backend.load(path)
+    with pytest.raises(CheckpointError, match="no such checkpoint"):
+        backend.load(tmp_path / "nothing")
+
+
+def test_wrong_calls_say_what_was_expected(backend: Backend) -> None:
+    for device in ("tpu", "cuda:99", "gpu"):
+        with pytest.raises(SpecError, match="device"):
+            get_backend(backend.name, device)
+    options: dict[str, Any] = {"classes": 5, "image_shape": samples.SHAPE}
+    with pytest.raises(SpecError, match="unknown model 'resnet-18' \\(did you mean 'resnet18'\\?\\)"):
+        backend.build("resnet-18", **options)
+    with pytest.raises(SpecError, match="cannot import 'nowhere:make'"):
+        backend.build("nowhere:make", **options)
+    with pytest.raises(SpecError, match=r"expected a .*, got str"):
+        backend.wrap("resnet18", **options)
+    with pytest.raises(SpecError, match=r"mean, std: expected none or one per channel \(3\)"):
+        backend.build("linear", **options, mean=(0.5,), std=(0.5,))
+    classifier = samples.build(backend, "linear")
+    for images in (samples.examples().images * 2, samples.examples().images[0], np.zeros((1, 8, 8, 3), np.int64)):
+        with pytest.raises(DataError, match="expected"):
+            classifier.logits(images)
+    with pytest.raises(DataError, match=r"labels in 0\.\.4"):
+        classifier.perturb(samples.examples(1).images, np.array([5]), samples.attack())

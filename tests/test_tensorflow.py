@@ -1,0 +1,267 @@
+"""The TensorFlow backend beyond what every backend does: graphs, layers, wrapped models, the building block."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sat_core.augmentation import AUGMENTATIONS
+from sat_core.backend import Backend
+from sat_core.errors import DataError, SpecError
+from sat_core.reference import augment as oracle_augment
+from sat_core.spec import AttackSpec
+from sat_core.testing import samples
+
+pytestmark = pytest.mark.tensorflow
+
+
+@pytest.mark.parametrize(
+    ("environment", "says"),
+    [
+        ({"KERAS_BACKEND": "jax"}, "KERAS_BACKEND: expected tensorflow, got 'jax'"),
+        ({"KERAS_BACKEND": "torch"}, "KERAS_BACKEND: expected tensorflow, got 'torch'"),
+        ({}, ""),
+    ],
+)
+def test_keras_runs_on_tensorflow_or_says_so_and_imports_are_quiet(environment: dict[str, str], says: str) -> None:
+    code = "from sat_core import SatError, get_backend\ntry: get_backend('tensorflow')\nexcept SatError as e: print(e)"
+    own = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"} | environment
+    done = subprocess.run([sys.executable, "-c", code], env=own, capture_output=True, text=True, check=True)
+    assert says in done.stdout
+    assert len(done.stdout.splitlines()) == bool(says)
+    assert done.stderr == ""
+
+
+def test_pytorchs_compiler_can_be_loaded_after_the_backend() -> None:
+    code = "import sat_tensorflow, torch, importlib.util as u\nif u.find_spec('triton'): import triton._C.libtriton"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5])
+def test_graphs_are_made_once_however_many_are_attacked(backend: Backend, share: float) -> None:
+    data, attack = samples.examples(96), samples.attack(steps=2)
+    training = samples.training(batch_size=16, epochs=3, augmentation="cifar")
+    plans = samples.plans(len(data), share, training, attack)
+    classifier = samples.build(backend, "small-cnn")
+    trainer = backend.trainer(classifier, data, training, attack)
+    trainer.run(plans, lambda *_: None)
+    assert trainer.traces == 2  # type: ignore[attr-defined]
+    assert len({int(plan.members.sum()) for plan in plans}) > 1
+    for n in (1, 7, 24):
+        for eps, steps in ((0.1, 1), (0.8, 3)):
+            classifier.perturb(data.images[:n], data.labels[:n], samples.attack(eps=eps, steps=steps))
+    assert classifier._pgd.traces == 1  # type: ignore[attr-defined]
+
+
+def test_compiled_attacks_are_padded_to_sixteenths_of_the_batch(backend: Backend) -> None:
+    import tensorflow as tf
+
+    from sat_tensorflow.attacks import attack_members
+
+    data, shapes = samples.examples(16), []
+    x, y = tf.constant(data.images), tf.constant(data.labels)
+    classifier = samples.build(backend, "small-cnn")
+
+    def pgd(images: Any, *arguments: Any) -> Any:
+        shapes.append(len(images))
+        return classifier._pgd(images, *arguments)  # type: ignore[attr-defined]
+
+    for members in (1, 5, 16):
+        places = tf.range(members, dtype=tf.int64)
+        start = tf.random.stateless_normal((members, *samples.SHAPE), (0, 1)) * 0.01
+        plain, padded = (
+            attack_members(pgd, x, y, places, samples.attack(), start, pad_to=pad)  # type: ignore[arg-type]
+            for pad in (1, 8)
+        )
+        np.testing.assert_allclose(plain, padded, atol=1e-5)
+        np.testing.assert_array_equal(padded[members:], x[members:])
+    assert shapes == [1, 8, 5, 8, 16, 16]
+
+
+class Counts:
+    """How many images a network was called with, in training and otherwise, as the graph runs."""
+
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+
+    def network(self) -> Any:
+        import keras
+        import tensorflow as tf
+
+        def count(x: np.ndarray) -> np.ndarray:
+            self.seen.append(len(x))
+            return x
+
+        @tf.custom_gradient
+        def counted(x: Any) -> Any:
+            return tf.ensure_shape(tf.numpy_function(count, [x], x.dtype), x.shape), lambda dy: dy
+
+        inputs = keras.Input(samples.SHAPE)
+        x = keras.layers.Lambda(counted, output_shape=samples.SHAPE)(inputs)
+        return keras.Model(inputs, keras.layers.Dense(5)(keras.layers.Flatten()(x)))
+
+
+def test_only_members_are_attacked_and_cost_follows_them(backend: Backend) -> None:
+    data, attack = samples.examples(16), samples.attack(steps=3)
+    training = samples.training(batch_size=16, epochs=1)
+    for share, members in ((0.0, 0), (0.25, 4), (1.0, 16)):
+        counts = Counts()
+        classifier = backend.wrap(counts.network(), classes=5, image_shape=samples.SHAPE)
+        counts.seen.clear()
+        plans = samples.plans(16, share, training, attack)
+        backend.trainer(classifier, data, training, attack).run(plans, lambda *_: None)
+        assert counts.seen == [members] * (3 if members else 0) + [16]
+
+
+def own_network() -> Any:
+    import keras
+    from keras import layers
+
+    convolution = (layers.Conv2D(4, 3), layers.BatchNormalization(), layers.ReLU())
+    return keras.Sequential([*convolution, layers.Flatten(), layers.Dropout(0.5), layers.Dense(5)])
+
+
+def test_a_users_model_is_wrapped_and_left_as_it_was(backend: Backend) -> None:
+    model, data = own_network(), samples.examples()
+    model.layers[0].trainable = False
+    classifier = backend.wrap(model, classes=5, image_shape=samples.SHAPE, mean=samples.MEAN, std=samples.STD)
+    assert classifier.native is model
+    before = classifier.state()
+    first, again = classifier.logits(data.images), classifier.logits(data.images)
+    np.testing.assert_array_equal(first, again)  # no dropout, no batch statistics
+    adversarial = classifier.perturb(data.images, data.labels, samples.attack())
+    losses = [classifier.loss_gradient(images, data.labels)[1] for images in (data.images, adversarial)]
+    assert (losses[1] > losses[0]).any()
+    after = classifier.state()
+    assert all(np.array_equal(after[name], value) for name, value in before.items())
+    assert [layer.trainable for layer in model.layers] == [False] + [True] * 5
+    attack, training = samples.attack(), samples.training(batch_size=24)
+    backend.trainer(classifier, data, training, attack).run(samples.plans(24, 0.5, training, attack), lambda *_: None)
+    changed = [name for name, value in classifier.state().items() if not np.array_equal(value, before[name])]
+    assert not {"0.weight", "1.bias"} & {*changed}  # frozen by the user
+    assert {"2.weight", "4.running_mean", "7.weight"} <= {*changed}
+    assert any("seed" in name for name in changed)  # dropout goes on where it stopped
+
+
+def test_the_same_network_made_twice_has_the_same_names(backend: Backend) -> None:
+    one, two = (backend.wrap(own_network(), classes=5, image_shape=samples.SHAPE) for _ in range(2))
+    assert one.state().keys() == two.state().keys()
+    two.load_state(one.state())
+    data = samples.examples()
+    np.testing.assert_array_equal(one.logits(data.images), two.logits(data.images))
+    last = one.features(data.images) @ one.state()["7.weight"].T + one.state()["8.bias"]
+    np.testing.assert_allclose(last, one.logits(data.images), atol=1e-4)
+
+
+def test_probabilities_and_wide_models_are_refused(backend: Backend) -> None:
+    import keras
+
+    options: dict[str, Any] = {"classes": 5, "image_shape": samples.SHAPE}
+    dense = keras.layers.Dense(5, activation="softmax", name="last")
+    for last in ([dense], [keras.layers.Dense(5), keras.layers.Softmax(name="last")]):
+        model = keras.Sequential([keras.Input(samples.SHAPE), keras.layers.Flatten(), *last])
+        with pytest.raises(SpecError, match="expected logits, got the softmax of its last layer 'last'"):
+            backend.wrap(model, **options)
+    classifier = backend.wrap(own_network(), **options)
+    with pytest.raises(SpecError, match=r"training\.precision: .* build yours with dtype=\"float64\""):
+        backend.trainer(classifier, samples.examples(), samples.training(precision="float64"), samples.attack())
+
+
+def test_threads_that_cannot_be_had_are_said(backend: Backend) -> None:
+    samples.build(backend, "linear").logits(samples.examples(1).images)
+    with pytest.warns(UserWarning, match="training.threads: expected 3, but TensorFlow computes .* with 1"):
+        backend.session(samples.training(threads=3)).__enter__()
+    with warnings.catch_warnings(), backend.session(samples.training(threads=1)):
+        warnings.simplefilter("error")
+
+
+def test_nothing_touches_the_global_generators(backend: Backend, tmp_path: Any, monkeypatch: Any) -> None:
+    (tmp_path / "own_tf.py").write_text(
+        "import keras\n"
+        "def make(classes, image_shape):\n"
+        "    return keras.Sequential([keras.Input(image_shape), keras.layers.Flatten(), keras.layers.Dense(classes)])\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    options: dict[str, Any] = {"classes": 5, "image_shape": samples.SHAPE}
+    before = random.getstate(), np.random.get_state()[1].tolist()
+    one, same, other = (backend.build("own_tf:make", seed=seed, **options).state() for seed in (1, 1, 2))
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == before
+    assert np.array_equal(one["0.weight"], same["0.weight"])
+    assert not np.array_equal(one["0.weight"], other["0.weight"])
+
+
+def test_augmentation_is_the_oracles() -> None:
+    import tensorflow as tf
+
+    from sat_tensorflow.augmentation import augment
+
+    rng = np.random.default_rng(0)
+    images = rng.random((16, 32, 32, 3), np.float32)
+    for name in AUGMENTATIONS:
+        kind = AUGMENTATIONS.get(name)
+        draws = kind.draw(rng, len(images))
+        expected = oracle_augment(images, kind, draws)
+        np.testing.assert_allclose(augment(tf.constant(images), kind, draws), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("in_graph", [False, True])
+@pytest.mark.parametrize("random_start", [False, True])
+def test_the_building_block_does_the_trainers_step(backend: Backend, in_graph: bool, random_start: bool) -> None:
+    import keras
+    import tensorflow as tf
+
+    from sat_tensorflow import SubsetAdversarialStep, with_index
+
+    data, attack = samples.examples(16), samples.attack(random_start=random_start)
+    split = samples.split(16, 0.4)
+    classifier = samples.build(backend, "small-cnn")
+    items = with_index(tf.data.Dataset.from_tensor_slices((data.images, data.labels)))
+    images, labels, index = next(iter(items.shuffle(16, seed=1).batch(16)))
+    (plan,) = samples.plans(16, 0.4, training := samples.training(lr=0.0, batch_size=16, epochs=1), attack)
+    pixels = keras.Input(samples.SHAPE)
+    offset = [-m / s for m, s in zip(samples.MEAN, samples.STD, strict=True)]
+    model = keras.Model(pixels, classifier.native(keras.layers.Rescaling([1 / s for s in samples.STD], offset)(pixels)))
+    step = SubsetAdversarialStep(model, split, attack, np.random.default_rng(0))
+    before = classifier.state()
+
+    def once(*tensors: Any) -> tuple[Any, Any]:
+        mixed = step.mix(*tensors)
+        return mixed, step.loss(model(mixed, training=True), *tensors[1:])
+
+    mixed, loss = (tf.function(once) if in_graph else once)(images, labels, index)
+    outside = ~split.members[index.numpy()]
+    np.testing.assert_array_equal(mixed.numpy()[outside], images.numpy()[outside])
+    assert not np.array_equal(mixed.numpy()[~outside], images.numpy()[~outside])
+    kept = classifier.state()
+    assert all(np.array_equal(kept[name], v) for name, v in before.items() if "running" not in name)
+    if not random_start:
+        again, losses = samples.build(backend, "small-cnn"), []
+        backend.trainer(again, data, training, attack).run([plan], lambda _p, s: losses.append(s.loss()))
+        assert float(loss) == pytest.approx(losses[0], rel=1e-4)
+    no_member = np.flatnonzero(outside)
+    rest = (tf.gather(t, no_member) for t in (images, labels, index))
+    np.testing.assert_array_equal(step.mix(*rest), images.numpy()[no_member])
+
+
+def test_the_building_block_refuses_what_it_cannot_use(backend: Backend) -> None:
+    import tensorflow as tf
+
+    from sat_tensorflow import SubsetAdversarialStep
+
+    data, split = samples.examples(16), samples.split(16, 0.4)
+    model = own_network()
+    tensors = tf.constant(data.images), tf.constant(data.labels), tf.range(16)
+    with pytest.raises(DataError, match="normalise inside the model"):
+        SubsetAdversarialStep(model, split, samples.attack()).mix(tensors[0] * 3 - 1, *tensors[1:])
+    with pytest.raises(SpecError, match="pass rng="):
+        SubsetAdversarialStep(model, split, AttackSpec(kind="rs-fgsm"))
+    mixed, loss = SubsetAdversarialStep(model, split, samples.attack())(*tensors)  # builds the model
+    assert mixed.shape == tensors[0].shape
+    assert np.isfinite(float(loss))
