@@ -100,14 +100,33 @@ def test_float64_models_are_attacked_in_float32(backend: Backend) -> None:
     assert classifier.perturb(data.images, data.labels, samples.attack()).dtype == np.float32
 
 
-def own_network(backend: Backend) -> Any:
+def own_network(backend: Backend, seed: int = 0) -> Any:
     if backend.name == "torch":
         from torch import nn
 
-        return nn.Sequential(nn.Flatten(), nn.Linear(192, 5))
+        with backend.seeded(seed):
+            return nn.Sequential(nn.Flatten(), nn.Dropout(), nn.Linear(192, 5))
     import keras
+    from keras import layers
 
-    return keras.Sequential([keras.Input(samples.SHAPE), keras.layers.Flatten(), keras.layers.Dense(5)])
+    with backend.seeded(seed):
+        return keras.Sequential([keras.Input(samples.SHAPE), layers.Flatten(), layers.Dropout(0.5), layers.Dense(5)])
+
+
+def test_training_goes_on_with_layers_that_draw(backend: Backend) -> None:
+    data, training, attack = samples.examples(whole=True), samples.training(), samples.attack()
+    plans = samples.plans(len(data), 0.4, training, attack)
+    whole, broken, again = (
+        backend.wrap(own_network(backend, seed), classes=5, image_shape=samples.SHAPE) for seed in (0, 0, 1)
+    )
+    backend.trainer(whole, data, training, attack).run(plans, lambda *_: None)
+    first = backend.trainer(broken, data, training, attack)
+    first.run(plans[:2], lambda *_: None)
+    again.load_state(broken.state())
+    second = backend.trainer(again, data, training, attack)
+    second.load_state(first.state())
+    second.run(plans[2:], lambda *_: None)
+    assert all(np.array_equal(again.state()[name], value) for name, value in whole.state().items())
 
 
 def test_a_users_checkpoint_needs_the_model(backend: Backend, tmp_path: Path) -> None:

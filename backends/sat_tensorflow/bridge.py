@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import tensorflow as tf
 from tensorflow import Tensor
 
 from sat_core.errors import NotInstalledError
+from sat_tensorflow.modes import Forward
 
 if TYPE_CHECKING:
     import torch
@@ -18,9 +18,9 @@ _ALIGNMENT = 64
 """Bytes. Memory that TensorFlow's kernels may take as their own begins at a multiple."""
 
 
-def torch_module(forward: Callable[[Tensor], Tensor], device: str) -> torch.nn.Module:
+def torch_module(forward: Forward, image_shape: tuple[int, int, int], device: str) -> torch.nn.Module:
     """`forward` on tensors of PyTorch: float32 images `(n, c, h, w)` to float32 logits, on the same device if both
-    frameworks see it, else through the CPU. What the pass forwards computed is kept for the one backwards.
+    frameworks see it, else through the CPU. What the way forwards computed is kept for the way back.
 
     Raises NotInstalledError without PyTorch.
     """
@@ -31,23 +31,23 @@ def torch_module(forward: Callable[[Tensor], Tensor], device: str) -> torch.nn.M
             f"as_torch_module needs PyTorch ({error}): pip install 'sat-core[autoattack]'"
         ) from error
 
+    with tf.device(device):
+        logits_of, forwards, backwards = _ways(forward, image_shape)
+
     class Call(torch.autograd.Function):
         @staticmethod
         def forward(ctx: Any, images: torch.Tensor) -> torch.Tensor:
             x = _to_tensorflow(images, device)
             if not ctx.needs_input_grad[0]:
-                return _to_torch(forward(x), images)
-            with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
-                tape.watch(x)
-                logits = forward(x)
-            ctx.tape, ctx.images, ctx.logits = tape, x, logits
+                return _to_torch(logits_of(x), images)
+            logits, *ctx.kept = forwards(x)
             return _to_torch(logits, images)
 
         @staticmethod
         @torch.autograd.function.once_differentiable
         def backward(ctx: Any, cotangent: torch.Tensor) -> torch.Tensor:
-            given = _to_tensorflow(cotangent, device)
-            return _to_torch(ctx.tape.gradient(ctx.logits, ctx.images, output_gradients=given), cotangent)
+            with tf.device(device):
+                return _to_torch(backwards(_to_tensorflow(cotangent, device), *ctx.kept), cotangent)
 
     class Bridge(torch.nn.Module):
         def __init__(self) -> None:
@@ -56,12 +56,58 @@ def torch_module(forward: Callable[[Tensor], Tensor], device: str) -> torch.nn.M
             place = f"cuda:{number}" if number and torch.cuda.is_available() else "cpu"
             self.register_buffer("place", torch.empty(0, device=place), persistent=False)
             self.training = False
+            self.owner = forward  # graphs do not keep their variables alive
 
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             with tf.device(device):
                 return Call.apply(images)
 
     return Bridge()
+
+
+def _ways(forward: Forward, image_shape: tuple[int, int, int]) -> tuple[Any, ...]:
+    """Three graphs: images `(n, c, h, w)` to logits; to logits and what the way back needs; the way back.
+
+    A tape over a tf.function does the same, and spends more time on the tape than a small network takes.
+    """
+    h, w, c = image_shape
+
+    def both(images: Tensor, cotangent: Tensor) -> tuple[Tensor, Tensor]:
+        logits = tf.cast(forward(tf.transpose(images, (0, 2, 3, 1))), tf.float32)
+        (gradient,) = tf.gradients(logits, images, cotangent)
+        return logits, gradient
+
+    specs = tf.TensorSpec((None, c, h, w), tf.float32), tf.TensorSpec((None, None), tf.float32)
+    whole = tf.compat.v1.wrap_function(both, specs)
+    images, cotangent = whole.inputs[:2]
+    logits, gradient = whole.outputs
+    of_images, of_cotangent = _reached(images), _reached(cotangent)
+    inputs = [tensor for operation in of_cotangent for tensor in operation.inputs if tensor is not cotangent]
+    kept = {t.ref(): t for t in inputs if t.op in of_images and t.op not in of_cotangent}
+    if images.ref() in {t.ref() for t in inputs}:
+        kept[images.ref()] = images
+    needed = list(kept.values())
+    ways = ([images], logits), ([images], [logits, *needed]), ([cotangent, *needed], gradient)
+    return tuple(_part(whole, given, wanted) for given, wanted in ways)
+
+
+def _part(whole: Any, given: list[Tensor], wanted: Any) -> Any:
+    """The part of a graph between some of its tensors. Pruned functions are slow to call, so there is one around it."""
+    part = whole.prune(given, wanted)
+    specs = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in given]
+    return tf.function(lambda *tensors: part(*tensors), specs, autograph=False).get_concrete_function()
+
+
+def _reached(tensor: Tensor) -> dict[Any, None]:
+    """The operations that depend on `tensor`, in an order that does not change from run to run."""
+    found: dict[Any, None] = {}
+    waiting = list(tensor.consumers())
+    while waiting:
+        operation = waiting.pop()
+        if operation not in found:
+            found[operation] = None
+            waiting += [consumer for output in operation.outputs for consumer in output.consumers()]
+    return found
 
 
 def _to_tensorflow(tensor: torch.Tensor, device: str) -> Tensor:

@@ -112,7 +112,7 @@ class TensorFlowClassifier(Classifier):
             return to_numpy(self._graph("input_vjp")(x, tf.constant(cotangent, self.dtype)))
 
     def as_torch_module(self) -> Any:
-        return torch_module(self._graph("canonical"), self.device)
+        return torch_module(lambda images: self.forward(tf.cast(images, self.dtype)), self.image_shape, self.device)
 
     def state(self) -> State:
         return {name: to_canonical(v.name, v.numpy()) for name, v in self.variables().items()}
@@ -143,13 +143,9 @@ class TensorFlowClassifier(Classifier):
             "loss_gradient": (self._loss_gradient, images, labels),
             "targeted_loss_gradient": (self._loss_gradient, images, labels, labels),
             "input_vjp": (self._input_vjp, images, tf.TensorSpec((None, None), self.dtype)),
-            "canonical": (self._canonical, tf.TensorSpec((None, c, h, w), tf.float32)),
         }[kind]
         graph = tf.function(lambda *tensors: body(*tensors, *options), signature, autograph=False)
         return graph.get_concrete_function()
-
-    def _canonical(self, images: Tensor) -> Tensor:
-        return tf.cast(self.forward(tf.cast(tf.transpose(images, (0, 2, 3, 1)), self.dtype)), tf.float32)
 
     def _features(self, images: Tensor) -> Tensor:
         with inputs_of(self.native, keras.layers.Dense) as caught:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import final
 
 import numpy as np
@@ -15,6 +16,7 @@ from sat_core.batches import BatchPlan
 from sat_core.checkpoint import check_state
 from sat_core.data import Examples
 from sat_core.spec import AttackSpec, TrainingSpec
+from sat_core.streams import stream
 from sat_torch.attacks import Forward, attack_members
 from sat_torch.augmentation import augment
 from sat_torch.classifier import TorchClassifier, to_numpy
@@ -47,8 +49,20 @@ class TorchTrainer(Trainer):
 
     def run(self, batches: Iterable[BatchPlan], on_batch: OnBatch) -> None:
         for plan in batches:
-            loss, logits = self._step(plan)
+            with self._draws(plan):
+                loss, logits = self._step(plan)
             on_batch(plan, StepResult(loss.item, lambda logits=logits: to_numpy(logits.float())))  # type: ignore[misc]
+
+    @contextmanager
+    def _draws(self, plan: BatchPlan) -> Iterator[None]:
+        """What a user's layers draw, as dropout, follows from seed and place, so that any step can be made alone."""
+        if self._classifier.description:
+            yield
+            return
+        with torch.random.fork_rng():
+            seed = stream(self._training.seed, "layers", plan.epoch, plan.step).integers(2**63)
+            torch.manual_seed(int(seed))
+            yield
 
     def _step(self, plan: BatchPlan) -> tuple[Tensor, Tensor]:
         device, module = self._classifier.device, self._classifier.module

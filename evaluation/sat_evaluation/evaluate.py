@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +30,20 @@ def evaluate_checkpoint(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     about = checkpoint.read(path).about
     data = get_dataset(arguments.data)
     backend = get_backend(arguments.backend, arguments.device)
-    classifier = _load(backend, path, data, arguments.model)
     norm = arguments.norm or about.get("attack", {}).get("norm")
     radii = arguments.eps or [about.get("attack", {}).get("eps")]
-    if norm is None or None in radii:
-        raise SpecError(f"{path}: does not say its threat model; give --norm and --eps")
-    threats = [AttackSpec(norm=norm, eps=eps) for eps in radii]
     suite = arguments.attacks
     attacks = EvaluationSpec(attacks=suite if suite in ATTACK_SETS else tuple(suite.split(","))).attacks
     index = _examples(arguments.examples, len(data.test))
     out = Path(arguments.out) if arguments.out else path.parent / "evaluate"
     results = []
-    with files.locked(out), backend.session(TrainingSpec(epochs=1, threads=arguments.threads)):
+    with ExitStack() as stack:
+        stack.enter_context(backend.session(TrainingSpec(epochs=1, threads=arguments.threads)))
+        classifier = _load(backend, path, data, arguments.model)
+        if norm is None or None in radii:
+            raise SpecError(f"{path}: does not say its threat model; give --norm and --eps")
+        threats = [AttackSpec(norm=norm, eps=eps) for eps in radii]
+        stack.enter_context(files.locked(out))
         files.sweep(out)
         for threat in threats:
             stem = re.sub("[^A-Za-z0-9.-]+", "-", f"{data.name}-{norm}-{threat.eps:g}-{suite}-{len(index)}")

@@ -1,0 +1,79 @@
+"""Both backends in one process: the parity table, and checkpoints that go from one to the other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sat_core import checkpoint
+from sat_core.backend import Backend
+from sat_core.batches import Planner
+from sat_core.data import get_dataset
+from sat_core.spec import AttackSpec, TrainingSpec
+from sat_core.testing import PARITY, samples
+from sat_core.testing.parity import ranking_difference
+from sat_evaluation.cli import main
+
+pytestmark = pytest.mark.cross
+
+DATA = get_dataset("digits")
+ATTACK = AttackSpec(norm="L2", eps=0.5)
+
+
+@pytest.mark.parametrize("name", PARITY)
+def test_parity(backends: list[Backend], name: str) -> None:
+    row = PARITY[name]
+    assert row.measure(backends[0], backends[1]) <= row.limit, row.tolerance
+    assert row.measure(backends[1], backends[0]) <= row.limit, row.tolerance
+
+
+def test_the_digits_are_ranked_alike(backends: list[Backend]) -> None:
+    order, missing = ranking_difference(backends[0], backends[1], DATA.train)
+    assert order <= PARITY["order_of_the_ranking"].limit
+    assert missing <= PARITY["hardest_of_the_ranking"].limit
+
+
+@pytest.fixture(scope="module", params=[0, 1], ids=["from torch", "from tensorflow"])
+def saved(request: pytest.FixtureRequest, backends: list[Backend], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint after two epochs of SAT on the digits, by one of the backends."""
+    backend, training = backends[request.param], TrainingSpec(epochs=2, lr=0.05, batch_size=32)
+    about = {"classes": DATA.classes, "image_shape": DATA.image_shape, "mean": DATA.mean, "std": DATA.std}
+    classifier = backend.build("small-cnn", **about)  # type: ignore[arg-type]
+    planner = Planner(samples.split(len(DATA.train), 0.5), training, ATTACK, DATA.image_shape)
+    plans = (plan for epoch in range(2) for plan in planner.epoch(epoch))
+    backend.trainer(classifier, DATA.train, training, ATTACK).run(plans, lambda *_: None)
+    path = tmp_path_factory.mktemp("saved") / "checkpoint-best.safetensors"
+    threat = {"norm": ATTACK.norm, "eps": ATTACK.eps}
+    checkpoint.save(path, {"model": classifier.state()}, {"model": dict(classifier.description), "attack": threat})
+    return path
+
+
+def test_a_checkpoint_is_the_same_in_the_other_backend(backends: list[Backend], saved: Path) -> None:
+    one, other = (backend.load(saved) for backend in backends)
+    assert one.state().keys() == other.state().keys()
+    assert all(np.array_equal(other.state()[name], value) for name, value in one.state().items())
+    np.testing.assert_allclose(other.logits(DATA.test.images), one.logits(DATA.test.images), atol=1e-4)
+
+
+def test_autoattack_finds_the_same_examples(backends: list[Backend], saved: Path) -> None:
+    images, labels = DATA.test.images[:100], DATA.test.labels[:100]
+    found = [backend.evaluate(backend.load(saved), images, labels, norm="L2", eps=0.5) for backend in backends]
+    assert 0.05 < found[0].robust.mean() < 0.95  # or there is nothing to compare
+    assert (found[0].robust == found[1].robust).mean() >= 0.99
+
+
+def test_the_command_evaluates_what_another_backend_has_trained(
+    saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scores = []
+    for name in ("torch", "tensorflow"):
+        arguments = [saved.with_suffix(""), "--data", "digits", "--backend", name, "--out", tmp_path / name]
+        options = ["--attacks", "apgd-ce", "--examples", "100"]
+        assert main(["evaluate", *map(str, arguments), *options]) == 0
+        (flags,) = (tmp_path / name).glob("*.npz")
+        with np.load(flags) as arrays:
+            scores.append(arrays["broken_by"])
+    assert (scores[0] == scores[1]).mean() >= 0.99
+    assert capsys.readouterr().out.count("apgd-ce") == 2
