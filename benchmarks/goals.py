@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Goal:
-    """One row of the report. goal: G1 … G4, empty for information. unit: what the ratio counts.
+    """One row of the report. goal: G1 … G6, empty for information. unit: what the ratio counts.
 
     sense: ``at most`` or ``at least`` the limit; a row without either is only recorded.
     """
@@ -21,6 +21,7 @@ class Goal:
 
 _STEP = "x (clean step + share x full attack)"
 _NUMPY = "x `import numpy`"
+_TORCH = "x PyTorch"
 
 GOALS = {
     "resnet18-48-10": Goal("SAT step, A = 10 %, ResNet-18, batch 48", _STEP, "G1", "at most", 1.15),
@@ -33,5 +34,11 @@ GOALS = {
     "recorder-kept": Goal("difficulty recorder against scipy, freed memory kept", "x as fast"),
     "import": Goal("`import sat_core`", _NUMPY, "G3", "at most", 1.5),
     "help": Goal("`sat --help`", _NUMPY, "G4", "at most", 2.0),
+    "tensorflow-step-resnet18": Goal("TensorFlow, PGD-7 step, ResNet-18, batch 16", _TORCH, "G5", "at most", 1.5),
+    "tensorflow-step-small-cnn": Goal("TensorFlow, PGD-7 step, small-cnn on 8x8 digits, batch 64", _TORCH),
+    "tensorflow-apgd-ce-resnet18": Goal("TensorFlow, APGD-CE, ResNet-18, 8 images", _TORCH, "G6", "at most", 1.5),
+    "tensorflow-fab-t-resnet18": Goal("TensorFlow, FAB-T, ResNet-18, 8 images", _TORCH, "G6", "at most", 1.5),
+    "tensorflow-apgd-ce-small-cnn": Goal("TensorFlow, APGD-CE, small-cnn, 64 digits", _TORCH),
+    "tensorflow-fab-t-small-cnn": Goal("TensorFlow, FAB-T, small-cnn, 64 digits", _TORCH),
     "dry-run": Goal("`sat run --dry-run` of the example study", _NUMPY, "", "at most", 4.0),
 }

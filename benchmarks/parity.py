@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from sat_core import Backend, DataSet, Study, get_backend, get_dataset
+from sat_core import DataSet, Study, get_backend, get_dataset
 from sat_core.arm import BEST
+from sat_core.backend import Backend
 from sat_core.files import read_json
 from sat_core.spec import TrainingSpec
 from sat_core.testing import PARITY
