@@ -195,7 +195,9 @@ class Backend(ABC):
 
     @contextmanager
     def session(self, training: TrainingSpec) -> Iterator[None]:
-        """Settings that frameworks only have per process (threads, deterministic kernels), as they were afterwards."""
+        """Settings that frameworks only have per process (threads, deterministic kernels), afterwards as they were, if
+        the framework can.
+        """
         yield
 
     def load(self, path: str | Path, into: Classifier | None = None) -> Classifier:
@@ -235,6 +237,12 @@ def brief(error: BaseException) -> str:
     lines = [line.rstrip() for line in re.sub(r"\x1b\[\d*m", "", str(error)).splitlines() if line.strip()]
     telling = [line for line in lines if not line[0].isspace() and not line.endswith(":")] or lines
     return f"{type(error).__name__}: {' '.join(telling[:2])[:200]}".removesuffix(": ")
+
+
+def type_name(value: object) -> str:
+    """Its type, with the module if it is not a built-in one."""
+    kind = type(value)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def user_factory(name: str) -> Callable[..., Any]:

@@ -104,6 +104,14 @@ class DataSet:
         return digest.hexdigest()
 
 
+def check_range(low: float, high: float) -> None:
+    """DataError unless pixels from `low` to `high` are in [0, 1]."""
+    if not (low >= 0 and high <= 1):
+        raise DataError(
+            f"images: expected pixels in [0, 1], got [{low:.4g}, {high:.4g}]\nnormalise inside the model, not before"
+        )
+
+
 def as_float(images: np.ndarray) -> np.ndarray:
     """float32 images in [0, 1]: uint8 is divided by 255, float32 is returned as it is."""
     if images.dtype == np.uint8:

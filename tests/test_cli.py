@@ -274,7 +274,7 @@ def late(classes, image_shape): return Late()
 @pytest.mark.parametrize(
     ("factory", "says"),
     [
-        ("few", "expected finite logits of shape (2, 5), got (2, 3)"),
+        ("few", "logits of shape ("),
         ("raises", "model.name: my_own:raises(classes, image_shape) raised RuntimeError: boom"),
         ("none", ", got NoneType"),
         ("leaves", "raised SystemExit: 3"),

@@ -160,18 +160,125 @@ def test_the_same_network_made_twice_has_the_same_names(backend: Backend) -> Non
     np.testing.assert_allclose(last, one.logits(data.images), atol=1e-4)
 
 
-def test_probabilities_and_wide_models_are_refused(backend: Backend) -> None:
+def subclassed(kind: str) -> Any:
+    """Models that are written as a `call`."""
     import keras
+    from keras import layers
+
+    class Noisy(layers.Layer):  # type: ignore[misc]
+        """In training mode unless it is told otherwise."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.dropout = layers.Dropout(0.5)
+
+        def call(self, x: Any, training: bool = True) -> Any:
+            return self.dropout(x, training=training)
+
+    class Plain(keras.Model):  # type: ignore[misc]
+        """Its `call` knows nothing of modes."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.convolution = layers.Conv2D(3, 3, padding="same", activation="relu")
+            self.noise = Noisy() if kind == "noisy" else layers.Identity()
+            self.flat, self.last = layers.Flatten(), layers.Dense(5)
+            self.gate = layers.Dense(5, activation="softmax")  # declared last, called first
+
+        def call(self, x: Any) -> Any:
+            x = self.noise(self.convolution(x) + x)
+            return self.last(self.flat(x) * self.gate(self.flat(x))[:, :1])
+
+    return Plain()
+
+
+@pytest.mark.parametrize("kind", ["plain", "noisy"])
+@pytest.mark.parametrize("precision", ["float32", "bf16", "fp16"])
+def test_models_written_as_a_call_run_in_the_right_mode_and_type(backend: Backend, kind: str, precision: str) -> None:
+    import tensorflow as tf
+
+    model, data = subclassed(kind), samples.examples()
+    classifier = backend.wrap(model, classes=5, image_shape=samples.SHAPE)
+    logits = classifier.logits(data.images)
+    np.testing.assert_allclose(logits, model(tf.constant(data.images), training=False), atol=1e-5)
+    before = classifier.state()
+    training, attack = samples.training(batch_size=24, epochs=1, precision=precision), samples.attack()
+    backend.trainer(classifier, data, training, attack).run(samples.plans(24, 0.5, training, attack), lambda *_: None)
+    assert any(not np.array_equal(value, before[name]) for name, value in classifier.state().items())
+    features = classifier.features(data.images)
+    weight, bias = (v.numpy() for v in model.last.variables)
+    np.testing.assert_allclose(features @ weight + bias, classifier.logits(data.images), atol=1e-4)
+
+
+def test_features_and_softmax_are_found_in_nested_models(backend: Backend) -> None:
+    import keras
+    from keras import layers
+
+    def nested(activation: str | None) -> Any:
+        head = keras.Sequential([layers.Flatten(), layers.Dense(16), layers.Dense(5, activation, name="last")])
+        return keras.Sequential([keras.Input(samples.SHAPE), layers.Rescaling(2.0), head])
 
     options: dict[str, Any] = {"classes": 5, "image_shape": samples.SHAPE}
-    dense = keras.layers.Dense(5, activation="softmax", name="last")
-    for last in ([dense], [keras.layers.Dense(5), keras.layers.Softmax(name="last")]):
-        model = keras.Sequential([keras.Input(samples.SHAPE), keras.layers.Flatten(), *last])
-        with pytest.raises(SpecError, match="expected logits, got the softmax of its last layer 'last'"):
-            backend.wrap(model, **options)
-    classifier = backend.wrap(own_network(), **options)
+    assert backend.wrap(nested(None), **options).features(samples.examples(6).images).shape == (6, 16)
+    with pytest.raises(SpecError, match="expected logits, got the softmax of its last layer 'last'"):
+        backend.wrap(nested("softmax"), **options)
+
+
+def test_models_that_do_not_fit_are_refused(backend: Backend) -> None:
+    import keras
+    from keras import layers
+
+    options: dict[str, Any] = {"classes": 5, "image_shape": samples.SHAPE}
+    flat = layers.Flatten()
+    for model, says in (
+        ([flat, layers.Dense(5), layers.Softmax(name="last")], "expected logits, got the softmax of its last layer"),
+        ([flat, layers.Dense(3)], r"expected logits of shape \(1, 5\) for one image, got \(1, 3\)"),
+        ([*(layers.MaxPooling2D(2) for _ in range(5)), flat], r"does not take images of shape \(8, 8, 3\)"),
+    ):
+        with pytest.raises(SpecError, match=says) as caught:
+            backend.wrap(keras.Sequential(model), **options)
+        assert len(str(caught.value).splitlines()) <= 3
+    classifier, data = backend.wrap(own_network(), **options), samples.examples()
     with pytest.raises(SpecError, match=r"training\.precision: .* build yours with dtype=\"float64\""):
-        backend.trainer(classifier, samples.examples(), samples.training(precision="float64"), samples.attack())
+        backend.trainer(classifier, data, samples.training(precision="float64"), samples.attack())
+    decayed = keras.Sequential([flat, layers.Dense(5, kernel_regularizer="l2")])
+    with pytest.raises(SpecError, match=r"take training\.weight_decay"):
+        backend.trainer(backend.wrap(decayed, **options), data, samples.training(), samples.attack())
+
+
+def test_torch_modules_of_unusual_models(backend: Backend) -> None:
+    import keras
+    import torch
+    from keras import layers
+
+    options: dict[str, Any] = {"classes": 5, "image_shape": samples.SHAPE}
+    data = samples.examples(4)
+    loop = keras.Sequential([keras.Input(samples.SHAPE), layers.Reshape((8, 24)), layers.LSTM(4), layers.Dense(5)])
+    half = keras.Sequential([keras.Input(samples.SHAPE), layers.Flatten(), layers.Dense(5, dtype="mixed_float16")])
+    flat = keras.Sequential(
+        [keras.Input(samples.SHAPE), layers.Lambda(keras.ops.round), layers.Flatten(), layers.Dense(5)]
+    )
+    for model in (loop, half, flat):
+        classifier = backend.wrap(model, **options)
+        x = torch.from_numpy(data.images.transpose(0, 3, 1, 2).astype(np.float64)).requires_grad_()
+        loss = torch.nn.functional.cross_entropy(
+            classifier.as_torch_module()(x), torch.from_numpy(data.labels), reduction="sum"
+        )
+        (gradient,) = torch.autograd.grad(loss, x)
+        if model is flat:
+            assert not gradient.any()
+        else:
+            _, _, expected = classifier.loss_gradient(data.images, data.labels)
+            np.testing.assert_allclose(gradient.numpy().transpose(0, 2, 3, 1), expected, atol=1e-3)
+        cotangent = np.ones((4, 5), np.float32)
+        if model is not flat:
+            assert classifier.input_vjp(data.images, cotangent).any()
+
+
+def test_no_images_have_no_gradients(backend: Backend) -> None:
+    classifier, none = samples.build(backend, "small-cnn"), samples.examples(1)
+    found = classifier.loss_gradient(none.images[:0], none.labels[:0], "targeted-dlr", none.labels[:0])
+    assert [part.shape for part in found] == [(0, 5), (0,), (0, *samples.SHAPE)]
 
 
 def test_threads_that_cannot_be_had_are_said(backend: Backend) -> None:
@@ -183,6 +290,8 @@ def test_threads_that_cannot_be_had_are_said(backend: Backend) -> None:
 
 
 def test_nothing_touches_the_global_generators(backend: Backend, tmp_path: Any, monkeypatch: Any) -> None:
+    import tensorflow as tf
+
     (tmp_path / "own_tf.py").write_text(
         "import keras\n"
         "def make(classes, image_shape):\n"
@@ -191,8 +300,12 @@ def test_nothing_touches_the_global_generators(backend: Backend, tmp_path: Any, 
     monkeypatch.syspath_prepend(tmp_path)
     options: dict[str, Any] = {"classes": 5, "image_shape": samples.SHAPE}
     before = random.getstate(), np.random.get_state()[1].tolist()
+    tf.random.set_seed(1)
+    drawn = float(tf.random.uniform(()))
+    tf.random.set_seed(1)
     one, same, other = (backend.build("own_tf:make", seed=seed, **options).state() for seed in (1, 1, 2))
     assert (random.getstate(), np.random.get_state()[1].tolist()) == before
+    assert float(tf.random.uniform(())) == drawn
     assert np.array_equal(one["0.weight"], same["0.weight"])
     assert not np.array_equal(one["0.weight"], other["0.weight"])
 
@@ -241,6 +354,11 @@ def test_the_building_block_does_the_trainers_step(backend: Backend, in_graph: b
     assert not np.array_equal(mixed.numpy()[~outside], images.numpy()[~outside])
     kept = classifier.state()
     assert all(np.array_equal(kept[name], v) for name, v in before.items() if "running" not in name)
+    own = split.members[index.numpy()]
+    expected = samples.build(backend, "small-cnn").perturb(
+        images.numpy()[own], labels.numpy()[own], attack, np.random.default_rng(0)
+    )
+    np.testing.assert_allclose(mixed.numpy()[own], expected, atol=1e-4)
     if not random_start:
         again, losses = samples.build(backend, "small-cnn"), []
         backend.trainer(again, data, training, attack).run([plan], lambda _p, s: losses.append(s.loss()))
@@ -253,15 +371,25 @@ def test_the_building_block_does_the_trainers_step(backend: Backend, in_graph: b
 def test_the_building_block_refuses_what_it_cannot_use(backend: Backend) -> None:
     import tensorflow as tf
 
-    from sat_tensorflow import SubsetAdversarialStep
+    from sat_tensorflow import SubsetAdversarialStep, with_index
 
     data, split = samples.examples(16), samples.split(16, 0.4)
     model = own_network()
     tensors = tf.constant(data.images), tf.constant(data.labels), tf.range(16)
+    step = SubsetAdversarialStep(model, split, samples.attack())
     with pytest.raises(DataError, match="normalise inside the model"):
-        SubsetAdversarialStep(model, split, samples.attack()).mix(tensors[0] * 3 - 1, *tensors[1:])
+        step.mix(tensors[0] * 3 - 1, *tensors[1:])
+    with pytest.raises(tf.errors.InvalidArgumentError, match="normalise inside the model"):
+        tf.function(step.mix)(tensors[0] * 3 - 1, *tensors[1:])
+    with pytest.raises(DataError, match=r"labels \(n,\), got shapes .* and \(16, 1\)"):
+        step.mix(tensors[0], tensors[1][:, None], tensors[2])
+    with pytest.raises(DataError, match="as_supervised=True"):
+        with_index(tf.data.Dataset.from_tensor_slices({"image": data.images}))
     with pytest.raises(SpecError, match="pass rng="):
         SubsetAdversarialStep(model, split, AttackSpec(kind="rs-fgsm"))
     mixed, loss = SubsetAdversarialStep(model, split, samples.attack())(*tensors)  # builds the model
     assert mixed.shape == tensors[0].shape
+    wide = SubsetAdversarialStep(model, split, AttackSpec(kind="rs-fgsm"), np.random.default_rng(0))
+    _, small = wide(tf.cast(tensors[0], tf.float64), tf.cast(tensors[1], tf.uint8), tensors[2])
+    assert np.isfinite(float(small))
     assert np.isfinite(float(loss))

@@ -5,6 +5,7 @@ import importlib.util
 import os
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -34,16 +35,24 @@ def _import_in_order() -> None:
     asked = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     found = asked
     if asked == "tensorflow":
-        if "tensorflow" not in sys.modules:
+        names = [name for name in ("torch", "triton") if importlib.util.find_spec(name) is not None]
+        if "tensorflow" in sys.modules and "triton" in names and "triton" not in sys.modules:
+            warnings.warn(
+                "TensorFlow was imported before PyTorch's compiler, which ends the process if it is loaded now "
+                "(torchvision does); import sat_tensorflow first",
+                stacklevel=2,
+            )
+        elif "tensorflow" not in sys.modules:
             os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors only
-            for name in ("torch", "triton"):
-                if importlib.util.find_spec(name) is not None:
-                    importlib.import_module(name)
+            for name in names:
+                importlib.import_module(name)
         with _quiet():
             importlib.import_module("tensorflow").config.list_physical_devices()
             found = importlib.import_module("keras").backend.backend()
     if found != "tensorflow":
-        raise SpecError(f"KERAS_BACKEND: expected tensorflow, got {found!r}; unset it for this backend")
+        raise SpecError(
+            f"KERAS_BACKEND: expected tensorflow, got {found!r}; set it so, or import sat_tensorflow before keras"
+        )
 
 
 _import_in_order()

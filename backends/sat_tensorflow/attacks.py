@@ -26,19 +26,18 @@ class PGD:
     def __init__(self, forward: Forward, *, xla: bool = False, gradient_scale: float = 1.0) -> None:
         self._forward, self._xla, self._scale = forward, xla, gradient_scale
         self._graph = cache(self._make)
+        self.traces = 0
+        """How many graphs were made."""
 
     def __call__(self, images: Tensor, labels: Tensor, attack: AttackSpec, start: Tensor | None = None) -> Tensor:
-        """From `images` (plus `start`), inside the ε-ball and [0, 1]; the arithmetic on δ is that of `images`."""
+        """From `images` `(n, h, w, c)` (plus `start`), inside the ε-ball and [0, 1]; labels: int64 `(n,)`. The
+        arithmetic on δ is that of `images`.
+        """
         x = images if start is None else tf.clip_by_value(images + start, 0, 1)
         sizes = (tf.constant(size, images.dtype) for size in (attack.eps, attack.step_size))
         steps = attack.steps if self._xla else 0
         kind = (attack.norm, attack.keep_best, tuple(images.shape[1:]), images.dtype, steps)
         return self._graph(*kind)(images, x, labels, *sizes, tf.constant(attack.steps))
-
-    @property
-    def traces(self) -> int:
-        """How many graphs were made."""
-        return self._graph.cache_info().misses
 
     def _make(self, norm: str, keep_best: bool, shape: tuple[int, ...], dtype: tf.DType, unrolled: int) -> Any:
         batch = tf.TensorSpec((None, *shape), dtype)
@@ -46,6 +45,7 @@ class PGD:
         signature = [batch, batch, tf.TensorSpec((None,), tf.int64), size, size, tf.TensorSpec((), tf.int32)]
 
         def ascend(*tensors: Tensor) -> Tensor:
+            self.traces += 1
             return _ascend(self._forward, norm, keep_best, self._scale, *tensors, unrolled=unrolled)
 
         graph = tf.function(ascend, signature, autograph=False, jit_compile=self._xla or None)
@@ -88,7 +88,7 @@ def _ascend(
 def _gradient(forward: Forward, x: Tensor, labels: Tensor, scale: float) -> tuple[Tensor, Tensor]:
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(x)
-        losses = attack_loss(tf.cast(forward(x), x.dtype), labels)
+        losses = attack_loss(forward(x), labels)
         scaled = losses * scale
     return losses, tape.gradient(scaled, x)
 

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from sat_core.backend import Backend, Classifier, Trainer, device_number
+from sat_core.backend import Backend, Classifier, Trainer, brief, device_number, type_name
 from sat_core.data import Examples
 from sat_core.errors import SpecError
 from sat_core.spec import AttackSpec, TrainingSpec
@@ -30,9 +30,12 @@ class TensorFlowBackend(Backend):
     def __init__(self, device: str = "cpu") -> None:
         number, gpus = device_number(device), tf.config.list_physical_devices("GPU")
         if number is not None and number >= len(gpus):
-            raise SpecError(f"device: {device!r} was asked for, and TensorFlow sees {len(gpus)} CUDA GPUs")
+            raise SpecError(
+                f"device: {device!r} was asked for, and TensorFlow sees {len(gpus)} CUDA GPUs; "
+                "pip install 'tensorflow[and-cuda]' brings its CUDA libraries"
+            )
         for gpu in gpus:
-            with suppress(RuntimeError):  # in use already, as the user has set it
+            with suppress(RuntimeError, ValueError):  # in use already, or divided: as the user has set it
                 tf.config.experimental.set_memory_growth(gpu, True)
         self.device = device
         self._device = "/CPU:0" if number is None else f"/GPU:{number}"
@@ -56,10 +59,15 @@ class TensorFlowBackend(Backend):
 
     @contextmanager
     def seeded(self, seed: int) -> Iterator[None]:
+        """Keras draws the seeds of its layers from Python's generator. What `tf.random` draws is not seeded: its
+        generator could not be put back.
+        """
         before = random.getstate(), np.random.get_state()
         try:
-            keras.utils.set_random_seed(seed)
-            yield
+            random.seed(seed)
+            np.random.seed(seed)
+            with tf.device(self._device):
+                yield
         finally:
             random.setstate(before[0])
             np.random.set_state(before[1])
@@ -73,12 +81,20 @@ class TensorFlowBackend(Backend):
         mean: tuple[float, ...] = (),
         std: tuple[float, ...] = (),
     ) -> TensorFlowClassifier:
+        """See `sat_core.backend.Backend.wrap`. The state has what `model.variables` has: of layers that draw, those
+        resume that hold a `keras.random.SeedGenerator`, as Keras's own do, and a bare `tf.Variable` is not seen.
+        """
         if not isinstance(model, keras.Model):
-            raise SpecError(f"model: expected a keras.Model of Keras 3, got {type(model).__name__}")
-        with tf.device(self._device):
-            if not model.built:
-                model(tf.zeros((1, *image_shape), model.compute_dtype))
-        last = next(reversed(model.layers), model)
+            raise SpecError(f"model: expected a keras.Model of Keras 3, got {type_name(model)}")
+        try:
+            with tf.device(self._device):
+                found = model(tf.zeros((1, *image_shape), model.compute_dtype), training=False)
+        except Exception as error:  # the user's layers may raise anything
+            raise SpecError(f"model: does not take images of shape {image_shape} ({brief(error)})") from error
+        if getattr(found, "shape", None) != (1, classes):
+            shape = getattr(found, "shape", type_name(found))
+            raise SpecError(f"model: expected logits of shape (1, {classes}) for one image, got {shape}")
+        last = _last_layer(model)
         if isinstance(last, keras.layers.Softmax) or getattr(last, "activation", None) is keras.activations.softmax:
             raise SpecError(f"model: expected logits, got the softmax of its last layer {last.name!r}; leave it out")
         return TensorFlowClassifier(model, self._device, classes=classes, image_shape=image_shape, mean=mean, std=std)
@@ -86,6 +102,11 @@ class TensorFlowBackend(Backend):
     def trainer(self, classifier: Classifier, data: Examples, training: TrainingSpec, attack: AttackSpec) -> Trainer:
         if not isinstance(classifier, TensorFlowClassifier):
             raise SpecError(f"trainer: expected a classifier of this backend, got {type(classifier).__name__}")
+        if classifier.native.losses:
+            raise SpecError(
+                "model: the losses that its layers add, such as regularisers, are no part of SAT\n"
+                "leave them out and take training.weight_decay"
+            )
         if training.precision == "float64" and classifier.dtype != "float64":
             self._widen(classifier)
         return TensorFlowTrainer(classifier, data, training, attack)
@@ -120,3 +141,10 @@ class TensorFlowBackend(Backend):
         if training.deterministic:
             tf.config.experimental.enable_op_determinism()
         yield
+
+
+def _last_layer(model: Any) -> Any:
+    """The layer that makes the output, as far as it can be seen: not into layers that are written as a `call`."""
+    while getattr(model, "outputs", None):
+        model = model.outputs[0]._keras_history.operation
+    return model

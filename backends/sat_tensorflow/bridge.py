@@ -37,10 +37,9 @@ def torch_module(forward: Forward, image_shape: tuple[int, int, int], device: st
     class Call(torch.autograd.Function):
         @staticmethod
         def forward(ctx: Any, images: torch.Tensor) -> torch.Tensor:
-            x = _to_tensorflow(images, device)
             if not ctx.needs_input_grad[0]:
-                return _to_torch(logits_of(x), images)
-            logits, *ctx.kept = forwards(x)
+                return _to_torch(logits_of(_to_tensorflow(images, device)), images)
+            logits, *ctx.kept = forwards(_to_tensorflow(images.clone(), device))  # the caller may write into images
             return _to_torch(logits, images)
 
         @staticmethod
@@ -60,7 +59,7 @@ def torch_module(forward: Forward, image_shape: tuple[int, int, int], device: st
 
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             with tf.device(device):
-                return Call.apply(images)
+                return Call.apply(images.float())
 
     return Bridge()
 
@@ -75,7 +74,7 @@ def _ways(forward: Forward, image_shape: tuple[int, int, int]) -> tuple[Any, ...
     def both(images: Tensor, cotangent: Tensor) -> tuple[Tensor, Tensor]:
         logits = tf.cast(forward(tf.transpose(images, (0, 2, 3, 1))), tf.float32)
         (gradient,) = tf.gradients(logits, images, cotangent)
-        return logits, gradient
+        return logits, tf.zeros((tf.shape(cotangent)[0], c, h, w)) if gradient is None else gradient
 
     specs = tf.TensorSpec((None, c, h, w), tf.float32), tf.TensorSpec((None, None), tf.float32)
     whole = tf.compat.v1.wrap_function(both, specs)
@@ -87,6 +86,8 @@ def _ways(forward: Forward, image_shape: tuple[int, int, int]) -> tuple[Any, ...
     if images.ref() in {t.ref() for t in inputs}:
         kept[images.ref()] = images
     needed = list(kept.values())
+    if any(tensor.dtype in (tf.variant, tf.resource) for tensor in needed):
+        needed = [images]  # what loops leave cannot be kept: the way back goes forwards anew
     ways = ([images], logits), ([images], [logits, *needed]), ([cotangent, *needed], gradient)
     return tuple(_part(whole, given, wanted) for given, wanted in ways)
 
@@ -116,6 +117,7 @@ def _to_tensorflow(tensor: torch.Tensor, device: str) -> Tensor:
         return tf.constant(tensor.cpu().numpy())
     if tensor.data_ptr() % _ALIGNMENT:
         tensor = tensor.clone()
+    _wait(tensor)
     return tf.experimental.dlpack.from_dlpack(tensor.__dlpack__())
 
 
@@ -125,4 +127,14 @@ def _to_torch(tensor: Tensor, like: torch.Tensor) -> torch.Tensor:
 
     if like.is_cuda != ("GPU" in tensor.device) or tf.size(tensor) == 0:
         return torch.from_numpy(np.array(tensor)).to(like.device)
-    return torch.utils.dlpack.from_dlpack(tf.experimental.dlpack.to_dlpack(tensor)).clone()
+    copy = torch.utils.dlpack.from_dlpack(tf.experimental.dlpack.to_dlpack(tensor)).clone()
+    _wait(copy)
+    return copy
+
+
+def _wait(tensor: torch.Tensor) -> None:
+    """On a GPU the two frameworks queue their work apart, and neither waits for the other's."""
+    if tensor.is_cuda:
+        import torch
+
+        torch.cuda.current_stream(tensor.device).synchronize()

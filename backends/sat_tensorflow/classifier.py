@@ -65,7 +65,7 @@ class TensorFlowClassifier(Classifier):
         self._graph: Callable[..., Any] = cache(self._make)
 
     def train(self, images: Tensor) -> Tensor:
-        """Logits in training mode: batch statistics are used and kept."""
+        """Logits of images `(n, h, w, c)` in [0, 1] in training mode: batch statistics are used and kept."""
         return self.native(self._normalised(images), training=True)
 
     def _normalised(self, images: Tensor) -> Tensor:
@@ -76,7 +76,7 @@ class TensorFlowClassifier(Classifier):
     @property
     def dtype(self) -> str:
         """Type of the weights: float32, or float64 in a float64 training."""
-        return next((str(v.dtype) for v in self.native.trainable_variables), "float32")
+        return next((v.dtype for v in self.native.weights if v.dtype.startswith("float")), "float32")
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         return self._over(self._graph("logits"), images)
@@ -100,8 +100,13 @@ class TensorFlowClassifier(Classifier):
     def loss_gradient(
         self, images: np.ndarray, labels: np.ndarray, loss: str = "ce", targets: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        if len(check_images(images)) == 0:  # convolutions of nothing are refused
+            one = np.zeros(1, np.int64)
+            zeros = np.zeros((1, *self.image_shape), np.float32)
+            found = self.loss_gradient(zeros, one, loss, None if targets is None else one)
+            return found[0][:0], found[1][:0], found[2][:0]
         with tf.device(self.device):
-            x, y = self._tensors(check_images(images), labels)
+            x, y = self._tensors(images, labels)
             t = () if targets is None else (tf.constant(check_labels(targets, self.classes)),)
             logits, losses, gradient = self._graph("targeted_" * len(t) + "loss_gradient", loss)(x, y, *t)
         return to_numpy(logits), to_numpy(losses), to_numpy(gradient)
@@ -166,7 +171,7 @@ class TensorFlowClassifier(Classifier):
 
     def _over(self, graph: Callable[[Tensor], Tensor], images: np.ndarray) -> np.ndarray:
         images = check_images(images)
-        if len(images) == 0:  # convolutions of nothing are refused
+        if len(images) == 0:
             return self._over(graph, np.zeros((1, *self.image_shape), np.float32))[:0]
         chunks = (as_float(images[i : i + _CHUNK]) for i in range(0, len(images), _CHUNK))
         with tf.device(self.device):

@@ -11,19 +11,20 @@ import tensorflow as tf
 from tensorflow import Tensor
 
 Forward = Callable[[Tensor], Tensor]
-"""Images `(n, h, w, c)` in [0, 1] to logits, in any precision."""
+"""Images `(n, h, w, c)` to logits."""
 
 
 def frozen(model: keras.Model) -> Forward:
-    """`model` in evaluation mode as a function: it changes no variable, and gradients end at its weights.
+    """`model` in evaluation mode as a function to logits in the type of the images, whatever it computes in.
 
-    BatchNorm uses its running statistics, and no graph has what only weight gradients would need.
+    It changes no variable, and gradients end at its weights: BatchNorm uses its running statistics, and no graph has
+    what only weight gradients would need.
     """
 
     def forward(images: Tensor) -> Tensor:
-        weights = [tf.stop_gradient(v.value) for v in model.trainable_variables]
-        rest = [v.value for v in model.non_trainable_variables]
-        return model.stateless_call(weights, rest, images, training=False)[0]
+        constants = [(v, tf.stop_gradient(v.value)) for v in model.trainable_variables]
+        with keras.StatelessScope(state_mapping=constants):
+            return tf.cast(model(images, training=False), images.dtype)
 
     return forward
 
@@ -44,20 +45,21 @@ def precision(model: keras.Model, policy: str | None) -> Iterator[None]:
 
 @contextmanager
 def inputs_of(model: keras.Model, kind: type[keras.Layer]) -> Iterator[list[Tensor]]:
-    """What the last layer of a kind in `model` is called with inside; stays empty if there is no such layer."""
+    """What the layers of a kind in `model` are called with inside, in the order of the calls."""
     caught: list[Tensor] = []
     layers = [layer for layer in model._flatten_layers() if isinstance(layer, kind)]
-    if not layers:
-        yield caught
-        return
-    call = layers[-1].call
 
-    def catching(x: Tensor, *rest: Any, **options: Any) -> Tensor:
-        caught.append(x)
-        return call(x, *rest, **options)
+    def catching(call: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def caught_call(x: Tensor, *rest: Any, **options: Any) -> Tensor:
+            caught.append(x)
+            return call(x, *rest, **options)
 
-    layers[-1].call = catching
+        return caught_call
+
+    for layer in layers:
+        layer.call = catching(layer.call)
     try:
         yield caught
     finally:
-        del layers[-1].call
+        for layer in layers:
+            del layer.call

@@ -23,7 +23,7 @@ _SCALE, _INTERVAL = 65536.0, 2000
 
 @final
 class Optimizer:
-    """Buffers of the weights called `names`, as TensorFlow variables; `apply` is traced into the training step."""
+    """Buffers of `variables` by canonical name, as TensorFlow variables; `apply` is traced into the training step."""
 
     def __init__(self, variables: Mapping[str, keras.Variable], training: TrainingSpec) -> None:
         self._variables, self._training = variables, training

@@ -10,6 +10,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import Tensor
 
+from sat_core.backend import type_name
+from sat_core.data import check_range
 from sat_core.errors import DataError, SpecError
 from sat_core.spec import AttackSpec
 from sat_core.splits import Split
@@ -26,6 +28,9 @@ class SubsetAdversarialStep:
     model: images `(n, h, w, c)` in [0, 1] to logits, normalising inside. The attack runs in evaluation mode and leaves
     weights and statistics as they were. rng: draws the random start, if the attack has one. Works eagerly and inside
     of a tf.function, but for one that is compiled by XLA: the number of members is not known to it.
+
+    In all calls images are `(n, h, w, c)`, labels integers `(n,)`, index int64 `(n,)` the numbers of the examples in
+    the split. Raises SpecError, DataError, and inside of a tf.function InvalidArgumentError.
     """
 
     def __init__(
@@ -47,8 +52,8 @@ class SubsetAdversarialStep:
         return mixed, self.loss(self.model(mixed, training=True), labels, index)
 
     def mix(self, images: Tensor, labels: Tensor, index: Tensor) -> Tensor:
-        """`images` with adversarial examples in place of the members of A; index: int64 `(n,)`, example numbers."""
-        self._check(images)
+        """`images` with adversarial examples in place of the members of A."""
+        self._check(images, labels)
         if not self.model.built:
             with tf.init_scope():
                 self.model(tf.zeros((1, *images.shape[1:]), images.dtype))
@@ -62,25 +67,36 @@ class SubsetAdversarialStep:
         if self.rng is not None and self.attack.random_start:
             draw = partial(THREAT_MODELS.get(self.attack.norm).random_start, self.rng)
             start = tf.numpy_function(lambda shape: draw(tuple(shape), self.attack.eps), [tf.shape(x)], tf.float32)
-            start = tf.ensure_shape(start, x.shape)
+            start = tf.cast(tf.ensure_shape(start, x.shape), x.dtype)
         return tf.tensor_scatter_nd_update(images, members, self._pgd(x, y, self.attack, start))
 
     def loss(self, logits: Tensor, labels: Tensor, index: Tensor) -> Tensor:
         """Σ w·ℓ / Σ w over the batch, with the weights of the split."""
-        return weighted_loss(logits, labels, tf.cast(tf.gather(self._weights, index), logits.dtype))
+        return weighted_loss(logits, tf.cast(labels, tf.int64), tf.cast(tf.gather(self._weights, index), logits.dtype))
 
-    def _check(self, images: Tensor) -> None:
-        """On the first batch only; inside of a tf.function nothing can be seen before it runs."""
-        if tf.executing_eagerly() and not self._checked:
-            low, high = float(tf.reduce_min(images)), float(tf.reduce_max(images))
-            if not (low >= 0 and high <= 1):
-                raise DataError(
-                    f"images: expected pixels in [0, 1], got [{low:.4g}, {high:.4g}]\n"
-                    "normalise inside the model, not before"
-                )
+    def _check(self, images: Tensor, labels: Tensor) -> None:
+        """Of the pixels, eagerly on the first batch only; a graph has the check in it."""
+        if len(images.shape) != 4 or None in images.shape[1:] or len(labels.shape) != 1:
+            raise DataError(
+                f"expected images (n, h, w, c) and labels (n,), got shapes {images.shape} and {labels.shape}\n"
+                "reshape, or where a data set does not know them, tf.ensure_shape"
+            )
+        low, high = tf.reduce_min(images), tf.reduce_max(images)
+        if not tf.executing_eagerly():
+            says = "images: expected pixels in [0, 1]; normalise inside the model, not before"
+            tf.debugging.Assert(tf.logical_and(low >= 0, high <= 1), [says, low, high])
+        elif not self._checked:
+            check_range(float(low), float(high))
             self._checked = True
 
 
 def with_index(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """A data set whose elements carry their number last: (image, label, index). To be called before any shuffling."""
+    """A data set of (image, label) whose elements carry their number last, int64: (image, label, index). To be called
+    before any shuffling or batching. Raises DataError for elements that are no tuples.
+    """
+    if not isinstance(dataset.element_spec, tuple):
+        raise DataError(
+            f"with_index: expected elements (image, label), got {type_name(dataset.element_spec)}\n"
+            "map them to tuples; of tensorflow_datasets: as_supervised=True"
+        )
     return dataset.enumerate().map(lambda index, items: (*items, index))

@@ -33,6 +33,7 @@ class TensorFlowTrainer(Trainer):
         self, classifier: TensorFlowClassifier, data: Examples, training: TrainingSpec, attack: AttackSpec
     ) -> None:
         self._classifier, self._training, self._attack = classifier, training, attack
+        self._traces = 0
         self._pgd = PGD(
             self._in_precision(classifier.forward),
             xla=training.compile,
@@ -57,7 +58,7 @@ class TensorFlowTrainer(Trainer):
     @property
     def traces(self) -> int:
         """How many graphs were made, of attack and step."""
-        return self._pgd.traces + 1
+        return self._pgd.traces + self._traces
 
     def _graph(self, shape: tuple[int, ...]) -> Any:
         dtype = self._classifier.dtype
@@ -78,6 +79,7 @@ class TensorFlowTrainer(Trainer):
         return attack_members(self._pgd, images, labels, members, self._attack, start, pad_to=pad_to), labels
 
     def _step(self, images: Tensor, labels: Tensor, weights: Tensor, lr: Tensor) -> tuple[Tensor, Tensor]:
+        self._traces += 1
         with tf.GradientTape() as tape:
             logits = tf.cast(self._forward(images), images.dtype)
             loss = weighted_loss(logits, labels, tf.cast(weights, images.dtype))

@@ -10,7 +10,7 @@ from typing import Any, final
 import torch
 from torch import nn
 
-from sat_core.backend import Backend, Classifier, Trainer, device_number
+from sat_core.backend import Backend, Classifier, Trainer, device_number, type_name
 from sat_core.data import Examples
 from sat_core.errors import SpecError
 from sat_core.spec import AttackSpec, TrainingSpec
@@ -57,7 +57,7 @@ class TorchBackend(Backend):
         std: tuple[float, ...] = (),
     ) -> TorchClassifier:
         if not isinstance(model, nn.Module):
-            raise SpecError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
+            raise SpecError(f"model: expected a torch.nn.Module, got {type_name(model)}")
         return TorchClassifier(model, self._device, classes=classes, image_shape=image_shape, mean=mean, std=std)
 
     def trainer(self, classifier: Classifier, data: Examples, training: TrainingSpec, attack: AttackSpec) -> Trainer:

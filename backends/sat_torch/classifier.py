@@ -76,20 +76,23 @@ class TorchClassifier(Classifier):
         return self._over(self.module, images)
 
     def features(self, images: np.ndarray) -> np.ndarray:
-        heads = [m for m in self.native.modules() if isinstance(m, nn.Linear)]
-        if not heads:
+        layers = [m for m in self.native.modules() if isinstance(m, nn.Linear)]
+        if not layers:
             raise SpecError("features: expected a model that ends in a torch.nn.Linear, found none")
         caught: list[Tensor] = []
-        hook = heads[-1].register_forward_pre_hook(lambda _module, inputs: caught.append(inputs[0]))
+        hooks = [layer.register_forward_pre_hook(lambda _module, inputs: caught.append(inputs[0])) for layer in layers]
 
         def forward(x: Tensor) -> Tensor:
             self.module(x)
-            return caught.pop()
+            last = caught[-1]
+            caught.clear()
+            return last
 
         try:
             return self._over(forward, images)
         finally:
-            hook.remove()
+            for hook in hooks:
+                hook.remove()
 
     def perturb(
         self, images: np.ndarray, labels: np.ndarray, attack: AttackSpec, rng: np.random.Generator | None = None

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from sat_core.errors import DataError, SpecError
+from sat_core.data import check_range
+from sat_core.errors import SpecError
 from sat_core.spec import AttackSpec
 from sat_core.splits import Split
 from sat_core.threat import THREAT_MODELS
@@ -60,12 +61,7 @@ class SubsetAdversarialStep:
     def _check(self, images: Tensor) -> None:
         """On the first batch only: a check of every batch would stall a GPU."""
         if not self._checked:
-            low, high = float(images.min()), float(images.max())
-            if not (low >= 0 and high <= 1):
-                raise DataError(
-                    f"images: expected pixels in [0, 1], got [{low:.4g}, {high:.4g}]\n"
-                    "normalise inside the model, not before"
-                )
+            check_range(float(images.min()), float(images.max()))
             self._checked = True
 
 

@@ -1,4 +1,4 @@
-"""Networks by name: each takes the number of classes and of image channels and ends in a linear layer.
+"""Networks by name: each takes the number of classes and the shape of an image and ends in a linear layer.
 
 Layers are called as in PyTorch's twins, so that `layer.kernel` is the canonical ``layer.weight``.
 """

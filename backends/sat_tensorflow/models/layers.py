@@ -49,7 +49,7 @@ class BatchNorm(layers.BatchNormalization):
             count = tf.cast(tf.size(x) // tf.size(mean), x.dtype)
             for running, batch in (
                 (self.moving_mean, mean),
-                (self.moving_variance, variance * (count / (count - 1))),
+                (self.moving_variance, variance * (count / tf.maximum(count - 1, 1))),
             ):
                 running.assign(running.value * self.momentum + batch * BATCHNORM_MOMENTUM)
         scale = self.gamma.value / tf.sqrt(variance + self.epsilon)
