@@ -19,6 +19,7 @@ import pytest
 from sat_core.backend import BACKENDS
 from sat_core.errors import EXIT_CONTINUE
 from sat_evaluation.cli import main
+from sat_evaluation.packages import PACKAGES
 
 pytestmark = pytest.mark.backend
 
@@ -218,6 +219,16 @@ def test_bad_input_is_refused_before_training_in_three_lines(
 ) -> None:
     refused(capsys, ["run", study, "--out", tmp_path / "out", *arguments], says)
     assert not (tmp_path / "out" / "spec.toml").exists()
+
+
+def test_a_study_without_autoattack_is_refused_before_training(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in PACKAGES:
+        monkeypatch.setitem(sys.modules, name, None)
+        monkeypatch.setitem(sys.modules, f"{name}.autopgd_base", None)
+    refused(capsys, ["run", study, "--out", tmp_path / "out"], "pip install 'sat-core[autoattack]'")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_backend_without_its_package_says_what_to_install(

@@ -24,6 +24,7 @@ from sat_core.study import Study
 from sat_core.training import STOPPED
 from sat_evaluation.engine import Outcome, Unit, run_units
 from sat_evaluation.figures import accuracy_plot, matrix_plot
+from sat_evaluation.packages import find_package
 from sat_evaluation.progress import LiveView
 from sat_evaluation.summary import collect, headline, write_csv
 from sat_evaluation.table import print_table
@@ -72,6 +73,7 @@ def prepare(study: Study, out: Path, backend: str | None, device: str) -> list[U
     """Refuse here what can be refused; then `out` belongs to the study. Returns the work that is left."""
     data = get_dataset(study.base.data.name)
     computing = get_backend(backend, device)
+    find_package()
     sizes = {}
     for arm in study.arms:
         job = Job(spec=arm.spec, data=data, backend=computing, directory=out)
