@@ -19,4 +19,4 @@ def pytest_benchmark_update_machine_info(config: Any, machine_info: dict[str, An
     elapsed, computed = time.perf_counter() - _START[0], sum(os.times()[:4]) - _START[1]
     machine_info["minutes"] = elapsed / 60
     machine_info["core_share"] = computed / elapsed
-    machine_info["versions"] = {name: version(name) for name in ("sat-core", "numpy", "torch", "scipy")}
+    machine_info["versions"] = {name: version(name) for name in ("sat-core", "numpy", "torch", "tensorflow", "scipy")}
