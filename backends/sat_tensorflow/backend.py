@@ -31,8 +31,8 @@ class TensorFlowBackend(Backend):
         number, gpus = device_number(device), tf.config.list_physical_devices("GPU")
         if number is not None and number >= len(gpus):
             raise SpecError(
-                f"device: {device!r} was asked for, and TensorFlow sees {len(gpus)} CUDA GPUs; "
-                "pip install 'tensorflow[and-cuda]' brings its CUDA libraries"
+                f"device: {device!r} was asked for, and TensorFlow sees {len(gpus)} CUDA GPUs\n"
+                "take --device cpu, or pip install 'tensorflow[and-cuda]' for its CUDA libraries"
             )
         for gpu in gpus:
             with suppress(RuntimeError, ValueError):  # in use already, or divided: as the user has set it

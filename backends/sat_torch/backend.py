@@ -28,7 +28,8 @@ class TorchBackend(Backend):
     def __init__(self, device: str = "cpu") -> None:
         number = device_number(device)
         if number is not None and number >= torch.cuda.device_count():
-            raise SpecError(f"device: {device!r} was asked for, and PyTorch sees {torch.cuda.device_count()} CUDA GPUs")
+            found = torch.cuda.device_count()
+            raise SpecError(f"device: {device!r} was asked for, and PyTorch sees {found} CUDA GPUs\ntake --device cpu")
         self.device = device
         self._device = torch.device(device)
 

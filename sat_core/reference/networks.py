@@ -72,8 +72,8 @@ def resnet(stem: Layer, inner: Callable[[str, int], Layer], depths: tuple[int, .
 def wide_preact_resnet18() -> Layer:
     """Eight blocks of BatchNorm, ReLU, 3x3 twice, plus a 1x1 convolution of the raw input; BatchNorm, ReLU."""
     blocks = []
-    for i, (_, _, stride) in enumerate(WIDE_PREACT_BLOCKS):
-        name = f"blocks.{i}"
+    for i in range(8):  # not from the table that backends read, or a wrong one would be found right
+        name, stride = f"blocks.{i}", 2 if i in (2, 4, 6) else 1
         first = chain(norm(f"{name}.bn1"), relu, convolution(f"{name}.conv1", stride))
         last = chain(norm(f"{name}.bn2"), relu, convolution(f"{name}.conv2"))
         blocks.append(add(chain(first, last), convolution(f"{name}.shortcut", stride)))
