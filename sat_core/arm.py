@@ -8,12 +8,12 @@ import numpy as np
 
 from sat_core import checkpoint, files, results
 from sat_core.job import Job
-from sat_core.protocols import PROTOCOLS
+from sat_core.protocols import PROTOCOLS, dataset_name
 from sat_core.ranking import Ranking
 from sat_core.rundir import claim
 from sat_core.schedules import parse_schedule
 from sat_core.spec import Spec
-from sat_core.splits import Split, validation_split
+from sat_core.splits import Split
 
 BEST = "checkpoint-best" + checkpoint.SUFFIX
 RESULTS = "results.json"
@@ -32,7 +32,7 @@ def run_arm(job: Job, ranking: Ranking | None = None) -> dict[str, Any]:
     job.check()
     ranking = ranking or Ranking(order=job.published_order())
     split = ranking.split(job)
-    picking, reporting = validation_split(len(job.data.test), job.spec.evaluation)
+    _, picking, reporting = job.evaluated()
     chosen = {"members": np.flatnonzero(split.members), "selection": picking, "report": reporting}
     lists = {name: index.tolist() for name, index in chosen.items()}
     files.write_json(job.directory / "split.json", {**split.summary(), **lists})
@@ -48,12 +48,12 @@ def check_epochs(spec: Spec) -> tuple[int, ...]:
     if not isinstance(asked, str):
         return tuple(sorted({min(e, t.epochs) for e in asked}))
     drops = parse_schedule(t.schedule).drop_epochs(t.epochs)
-    return PROTOCOLS.get(spec.protocol).checks(spec.data.name, t.epochs, drops)
+    return PROTOCOLS.get(spec.protocol).checks(dataset_name(spec.to_tables()), t.epochs, drops)
 
 
 def _train_and_report(job: Job, ranking: Ranking, split: Split) -> dict[str, Any]:
     spec = job.spec
-    picking, reporting = validation_split(len(job.data.test), spec.evaluation)
+    candidates, picking, reporting = job.evaluated()
     classifier = job.build()
     path = job.directory / CHECKS
     checks: list[dict[str, Any]] = files.read_json(path) if path.exists() else []
@@ -61,7 +61,7 @@ def _train_and_report(job: Job, ranking: Ranking, split: Split) -> dict[str, Any
     def on_check(epoch: int) -> None:
         if epoch not in [check["epoch"] for check in checks]:
             attacks = spec.evaluation.selection_attacks
-            found = job.attack(classifier, picking, attacks, f"selection-{epoch:04d}", "selection")
+            found = job.attack(classifier, candidates.take(picking), attacks, f"selection-{epoch:04d}", "selection")
             checks.append({"epoch": epoch, **results.scores(found, split, job.data.classes)})
             files.write_json(path, checks)
         if results.best_epoch(checks) == epoch:
@@ -72,5 +72,5 @@ def _train_and_report(job: Job, ranking: Ranking, split: Split) -> dict[str, Any
     fit = job.fit(classifier, split, checks=check_epochs(spec), on_check=on_check)
     position = fit.run()
     job.backend.load(job.directory / BEST, into=classifier)
-    report = job.attack(classifier, reporting, spec.evaluation.attacks, "report", "evaluation")
+    report = job.attack(classifier, job.data.test.take(reporting), spec.evaluation.attacks, "report", "evaluation")
     return results.content(job, ranking, split, checks, report, position, fit.warnings())

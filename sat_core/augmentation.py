@@ -17,13 +17,18 @@ BRIGHTNESS, CONTRAST, SATURATION = 0, 1, 2
 GREY = (0.299, 0.587, 0.114)
 """Weights of R, G, B in luma (ITU-R 601), as Pillow's conversion to greyscale."""
 _DRAWS = 10
+_TRIES = 10
+"""Of a resized crop, which adds as many areas and as many aspect ratios to the draws."""
+_AREA, _ASPECT = (0.08, 1.0), (3 / 4, 4 / 3)
+"""Share of the image's area and aspect ratio of a resized crop."""
 
 
 @final
 @attrs.frozen
 class Augmentation:
     """What happens to a training image. crop: padding with zeros in pixels; jitter: half width of the factors around 1;
-    rotation: largest angle in degrees, nearest neighbour, zeros outside.
+    rotation: largest angle in degrees, nearest neighbour, zeros outside. resized_crop: a random part of the image is
+    scaled to the size that the network takes, where the image is decoded, instead of the test-time transform.
     """
 
     name: str
@@ -31,10 +36,16 @@ class Augmentation:
     flip: bool = False
     jitter: float = 0.0
     rotation: float = 0.0
+    resized_crop: bool = False
 
     def draw(self, rng: np.random.Generator, n: int) -> np.ndarray | None:
-        """Uniforms in [0, 1) for `n` examples, float64 `(n, 10)`, knowing nothing of image size; None without any."""
-        return rng.random((n, _DRAWS)) if self.crop or self.flip or self.jitter or self.rotation else None
+        """Uniforms in [0, 1) for `n` examples, float64 `(n, 10)`, or `(n, 30)` with a resized crop; None without any.
+
+        They know nothing of image size.
+        """
+        columns = _DRAWS + 2 * _TRIES if self.resized_crop else _DRAWS
+        active = self.crop or self.flip or self.jitter or self.rotation or self.resized_crop
+        return rng.random((n, columns)) if active else None
 
 
 @final
@@ -63,6 +74,24 @@ def move_map(augmentation: Augmentation, draws: np.ndarray, h: int, w: int) -> n
         columns = np.where(draws[:, 2:3] < 0.5, columns[:, ::-1], columns)
     columns = columns + (left - pad)[:, None]
     return _gather(rows[:, :, None], columns[:, None, :], h, w)
+
+
+def crop_box(draws: np.ndarray, h: int, w: int) -> tuple[int, int, int, int]:
+    """Top, left, height and width of the part of an image of `h` x `w` that a resized crop keeps; draws: `(30,)`.
+
+    8 % to all of the area at an aspect ratio of 3/4 to 4/3: the first of ten tries that lies inside, else the largest
+    central part of the nearest ratio (recipe, section 1.0: torchvision's RandomResizedCrop).
+    """
+    areas = _AREA[0] + draws[_DRAWS : _DRAWS + _TRIES] * (_AREA[1] - _AREA[0])
+    low, high = np.log(_ASPECT)
+    aspects = np.exp(low + draws[_DRAWS + _TRIES : _DRAWS + 2 * _TRIES] * (high - low))
+    heights, widths = (np.rint(np.sqrt(h * w * areas * a)).astype(int) for a in (1 / aspects, aspects))
+    fitting = np.flatnonzero((heights > 0) & (heights <= h) & (widths > 0) & (widths <= w))
+    if fitting.size:
+        height, width = int(heights[fitting[0]]), int(widths[fitting[0]])
+        return int(draws[0] * (h - height + 1)), int(draws[1] * (w - width + 1)), height, width
+    width, height = min(w, round(h * _ASPECT[1])), min(h, round(w / _ASPECT[0]))
+    return (h - height) // 2, (w - width) // 2, height, width
 
 
 def rotation_map(augmentation: Augmentation, draws: np.ndarray, h: int, w: int) -> np.ndarray | None:
@@ -96,5 +125,6 @@ for _augmentation in (
     Augmentation("none"),
     Augmentation("crop-flip", crop=4, flip=True),
     Augmentation("cifar", crop=4, flip=True, jitter=0.25, rotation=2.0),
+    Augmentation("imagenet", resized_crop=True, flip=True, jitter=0.1, rotation=2.0),
 ):
     AUGMENTATIONS.register(_augmentation.name, _augmentation)

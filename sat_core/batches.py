@@ -22,8 +22,9 @@ from sat_core.threat import THREAT_MODELS
 class BatchPlan:
     """One step. index: int64 `(n,)`, example numbers. members: bool `(n,)`, True in A. weights: float32 `(n,)`.
 
-    lr: learning rate of this step. draws: uniforms `(n, 10)` for `sat_core.augmentation`, or None. start: random
+    lr: learning rate of this step. draws: uniforms `(n, d)` for `sat_core.augmentation`, or None. start: random
     start of the members, float32 `(|members|, h, w, c)`, or None. epoch and step count from 0; step within the epoch.
+    images: uint8 `(n, h, w, c)`, where the trainer does not hold them.
     """
 
     epoch: int
@@ -34,6 +35,7 @@ class BatchPlan:
     lr: float
     draws: np.ndarray | None = None
     start: np.ndarray | None = None
+    images: np.ndarray | None = None
 
 
 @final

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from typing import final
+import inspect
+from collections.abc import Callable
+from typing import Any, final
 
 import attrs
 import numpy as np
 
-from sat_core.errors import DataError
-from sat_core.registry import Registry
+from sat_core.errors import DataError, SpecError
+from sat_core.images import ImageSource, resize
+from sat_core.registry import Registry, nearest
 
 
 @final
@@ -17,8 +20,8 @@ from sat_core.registry import Registry
 class Examples:
     """Images and labels, checked when the object is made.
 
-    images: `(n, h, w, c)`, uint8 in 0..255 or float32 in [0, 1]; kept as they came. labels: `(n,)` int64 in
-    0..classes-1. Raises DataError on anything else.
+    images: `(n, h, w, c)`, uint8 in 0..255 or float32 in [0, 1], kept as they came; or a source of them, which decodes
+    them when they are asked for. labels: `(n,)` int64 in 0..classes-1. Raises DataError on anything else.
     """
 
     images: np.ndarray
@@ -27,7 +30,8 @@ class Examples:
     name: str = "data"
 
     def __attrs_post_init__(self) -> None:
-        object.__setattr__(self, "images", check_images(self.images, self.name))
+        if not isinstance(self.images, ImageSource):
+            object.__setattr__(self, "images", check_images(self.images, self.name))
         object.__setattr__(self, "labels", check_labels(self.labels, self.classes, self.name))
         if len(self.images) != len(self.labels):
             raise DataError(
@@ -40,7 +44,18 @@ class Examples:
 
     def take(self, index: np.ndarray) -> Examples:
         """The examples at `index`, in that order."""
-        return Examples(self.images[index], self.labels[index], self.classes, self.name)
+        images = self.images.take(index) if isinstance(self.images, ImageSource) else self.images[index]
+        return Examples(images, self.labels[index], self.classes, self.name)
+
+    def resized(self, image_shape: tuple[int, int, int]) -> Examples:
+        """The same with images of another `(h, w, c)`."""
+        if isinstance(self.images, ImageSource):
+            return attrs.evolve(self, images=self.images.resized(image_shape))
+        return attrs.evolve(self, images=resize(self.images, image_shape))
+
+    def fingerprint(self) -> str:
+        """SHA-256 in hexadecimal over shapes, types, pixels and labels; of a source, its own instead of the pixels."""
+        return _fingerprint(self)
 
     def float_images(self, index: np.ndarray | slice = slice(None)) -> np.ndarray:
         """float32 images in [0, 1] at `index`."""
@@ -53,6 +68,7 @@ class DataSet:
     """A training set, a validation set (called test in most releases) and what is known about them.
 
     mean, std: per channel, in units of [0, 1] pixels; the model normalises with them, so that ε stays in pixels.
+    validation: examples that pick the epoch, where the release has some besides those that it reports on.
     """
 
     name: str
@@ -63,25 +79,31 @@ class DataSet:
     std: tuple[float, ...]
     licence: str = ""
     citation: str = ""
+    validation: Examples | None = None
 
     def __attrs_post_init__(self) -> None:
         if self.train.classes < 2:
             raise DataError(f"{self.name}: expected at least 2 classes, got {self.train.classes}")
-        for part in (self.train, self.test):
+        for part in self.parts:
             if len(part) == 0:
                 raise DataError(f"{part.name}: expected at least one example, got none")
-        missing = np.setdiff1d(self.test.labels, self.train.labels)
+            if part.images.shape[1:] != self.train.images.shape[1:]:
+                raise DataError(
+                    f"{self.name}: expected training and validation images of one shape, got "
+                    f"{self.train.images.shape[1:]} and {part.images.shape[1:]}"
+                )
+        missing = np.setdiff1d(np.concatenate([part.labels for part in self.parts[1:]]), self.train.labels)
         if missing.size:
             names = ", ".join(self.class_names[c] for c in missing[:5])
             raise DataError(
                 f"{self.name}: validation has classes without a training example: {names}\n"
                 "give them training examples or leave them out of validation"
             )
-        if self.train.images.shape[1:] != self.test.images.shape[1:]:
-            raise DataError(
-                f"{self.name}: expected training and validation images of one shape, got "
-                f"{self.train.images.shape[1:]} and {self.test.images.shape[1:]}"
-            )
+
+    @property
+    def parts(self) -> tuple[Examples, ...]:
+        """Training, test and, where there is one, validation examples."""
+        return (self.train, self.test) if self.validation is None else (self.train, self.test, self.validation)
 
     @property
     def classes(self) -> int:
@@ -95,13 +117,24 @@ class DataSet:
         return int(h), int(w), int(c)
 
     def fingerprint(self) -> str:
-        """SHA-256 over shapes, types, pixels and labels of both parts, in hexadecimal."""
-        digest = hashlib.sha256()
-        for part in (self.train, self.test):
-            for array in (part.images, part.labels):
-                digest.update(f"{array.dtype.str}{array.shape}".encode())
-                digest.update(np.ascontiguousarray(array).data)
-        return digest.hexdigest()
+        """The same over all parts."""
+        return _fingerprint(*self.parts)
+
+    def resized(self, image_shape: tuple[int, int, int]) -> DataSet:
+        """The same with images of another `(h, w, c)`; mean and std stay those of this one's own images."""
+        train, test, *validation = (part.resized(image_shape) for part in self.parts)
+        return attrs.evolve(self, train=train, test=test, validation=validation[0] if validation else None)
+
+
+def _fingerprint(*parts: Examples) -> str:
+    digest = hashlib.sha256()
+    for array in (array for part in parts for array in (part.images, part.labels)):
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        if isinstance(array, ImageSource):
+            digest.update(array.fingerprint().encode())
+        else:
+            digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
 
 
 def check_range(low: float, high: float) -> None:
@@ -150,14 +183,43 @@ def check_labels(labels: object, classes: int, name: str = "labels") -> np.ndarr
     return array
 
 
-DATASETS: Registry[object] = Registry("data set", "sat_core.datasets", extra="data")
-"""Loaders by name; each takes the part after ``name:`` (a path, or an empty string) and returns a `DataSet`."""
+DATASETS: Registry[Callable[..., Any]] = Registry("data set", "sat_core.datasets", extra="data")
+"""Loaders by name; each returns a `DataSet`. It takes the part after ``name:`` (a path, or an empty string), and what
+comes after ``?`` as keywords, whose values are text.
+"""
 
 
 def get_dataset(name: str) -> DataSet:
-    """The data set called `name`: ``digits``, ``npz:PATH``, ``folder:PATH``, or what installed packages add."""
-    head, _, rest = name.partition(":")
-    loaded = DATASETS.get(head)(rest)  # type: ignore[operator]
+    """The data set called `name`: ``NAME``, ``NAME:PATH`` or ``NAME:PATH?OPTION=VALUE&OPTION=VALUE``.
+
+    NAME: ``digits``, ``npz``, ``folder``, ``cifar10``, ..., or what an installed package adds. Raises SpecError for a
+    name or an option that does not exist, DataError for data that cannot be used.
+    """
+    head, path, options = split_name(name)
+    loader = DATASETS.get(head)
+    known = [p.name for p in inspect.signature(loader).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    for option in options:
+        if option not in known:
+            expected = f"one of {', '.join(known)}" if known else "none"
+            raise SpecError(
+                f"data set {head!r}: unknown option {option!r}{nearest(option, known)}\nexpected {expected}"
+            )
+    loaded = loader(path, **options)
     if not isinstance(loaded, DataSet):
         raise DataError(f"data set {name!r}: expected a DataSet from its loader, got {type(loaded).__name__}")
     return loaded
+
+
+def split_name(name: str) -> tuple[str, str, dict[str, str]]:
+    """NAME, PATH and options of a data set's full name.
+
+    >>> split_name("folder:~/images?size=224")
+    ('folder', '~/images', {'size': '224'})
+    """
+    place, _, query = name.partition("?")
+    head, _, path = place.partition(":")
+    pairs = [pair.partition("=") for pair in query.split("&") if pair]
+    for key, equals, _ in pairs:
+        if not equals:
+            raise SpecError(f"data set {name!r}: expected OPTION=VALUE after '?', got {key!r}")
+    return head, path, {key: value for key, _, value in pairs}

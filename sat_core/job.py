@@ -12,11 +12,13 @@ import attrs
 import numpy as np
 
 from sat_core import files
+from sat_core.augmentation import AUGMENTATIONS
 from sat_core.backend import Backend, Classifier, brief
 from sat_core.batches import Planner
-from sat_core.data import DataSet
+from sat_core.data import DataSet, Examples
 from sat_core.errors import Interrupted, SpecError
 from sat_core.evaluation import Evaluation, Evaluator, get_evaluator
+from sat_core.images import ImageSource
 from sat_core.published import read_order
 from sat_core.spec import Spec, SubsetSpec
 from sat_core.splits import Split, make_split, validation_split
@@ -49,9 +51,21 @@ class Job:
         order = self.published_order()
         scores = np.zeros(len(self.data.train)) if order is None else None
         split = make_split(self.spec.subset, self.spec.weighting.rule, self.data, scores=scores, order=order)
-        validation_split(len(self.data.test), self.spec.evaluation)
+        self.evaluated()
+        augmentation = AUGMENTATIONS.get(self.spec.training.augmentation)
+        if augmentation.resized_crop and not isinstance(self.data.train.images, ImageSource):
+            raise SpecError(
+                f"training.augmentation: {augmentation.name!r} crops images while they are decoded, and those of "
+                f"{self.data.name!r} are in memory\ntake 'cifar' or 'crop-flip', or folder:PATH?size=N"
+            )
         self.planner(split)
         return split.size
+
+    def evaluated(self) -> tuple[Examples, np.ndarray, np.ndarray]:
+        """The examples that pick the epoch, their positions, and the positions in `data.test` that are reported."""
+        own = self.data.validation
+        positions = validation_split(len(self.data.test), self.spec.evaluation, len(own) if own else 0)
+        return own or self.data.test, *positions
 
     def published_order(self) -> np.ndarray | None:
         """The order in `ranking.file`, int64, hardest first; None if there is no such file."""
@@ -93,15 +107,15 @@ class Job:
         return Planner(split, self.spec.training, self.spec.attack, self.data.image_shape)
 
     def attack(
-        self, classifier: Classifier, index: np.ndarray, attacks: str | tuple[str, ...], name: str, stage: str
+        self, classifier: Classifier, examples: Examples, attacks: str | tuple[str, ...], name: str, stage: str
     ) -> Evaluation:
-        """AutoAttack, or the job's own evaluator, on validation examples `index`; kept as `evaluation/<name>.npz`."""
+        """AutoAttack, or the job's own evaluator, on `examples`; kept as `evaluation/<name>.npz`."""
         evaluator = self.evaluator or get_evaluator()
         with self.timed(stage):
             return evaluator(
                 classifier,
-                self.data.test.images[index],
-                self.data.test.labels[index],
+                examples.images,
+                examples.labels,
                 norm=self.spec.attack.norm,
                 eps=self.spec.attack.eps,
                 attacks=attacks,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
@@ -25,6 +26,10 @@ class EvaluationProtocol(ABC):
     @abstractmethod
     def defaults(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """Dotted keys to values, for keys that `asked` (nested tables) leaves out."""
+
+    def data(self, name: str) -> str:
+        """The data set that stands for `name` under this protocol."""
+        return name
 
     @abstractmethod
     def checks(self, dataset: str, epochs: int, drops: tuple[int, ...]) -> tuple[int, ...]:
@@ -58,7 +63,7 @@ class Authors(EvaluationProtocol):
     _FEW = ("apgd-ce", "apgd-t")
 
     def defaults(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        data = str(asked.get("data", {}).get("name", ""))
+        data = dataset_name(asked)
         subset = asked.get("subset", {})
         by_class = subset.get("kind") == "classes"
         one = subset.get("size")
@@ -71,13 +76,33 @@ class Authors(EvaluationProtocol):
             "weighting.rule": "balanced" if single else "emphasised" if large else "uniform",
             "evaluation.attacks": attacks,
             "evaluation.selection_attacks": attacks,
-            "evaluation.examples": 0.8,  # positions 1000 … 8999 of 10,000: the last tenth is never used
+            **self._positions(data),
         }
+
+    def _positions(self, data: str) -> dict[str, Any]:
+        """Of the permuted validation images; at most 1000 pick the epoch, as many are never used (section 1.3)."""
+        if data == "flowers102":
+            return {"evaluation.examples": "rest"}
+        if data == "caltech256":
+            return {"evaluation.selection_share": 1000, "evaluation.examples": 4122}
+        return {"evaluation.examples": 0.8}  # positions 1000 … 8999 of 10,000
+
+    def data(self, name: str) -> str:
+        """Flowers-102 as the authors' code reads it: shifted labels, and validation images that also report."""
+        head, _, options = name.partition("?")
+        if head.partition(":")[0] != "flowers102" or "protocol=" in options:
+            return name
+        return f"{name}{'&' if options else '?'}protocol=authors"
 
     def checks(self, dataset: str, epochs: int, drops: tuple[int, ...]) -> tuple[int, ...]:
         """The recipe's epochs (15, 50, 101, 151, 200 of 201; 51, 101, 150 of 151), scaled to other lengths."""
         of, fixed = (151, (51, 101, 150)) if dataset == "imagenet200" else (201, (15, 50, 101, 151, 200))
         return _unique([round(epochs * e / of) for e in fixed], epochs)
+
+
+def dataset_name(tables: Mapping[str, Any]) -> str:
+    """``imagenet200`` of ``imagenet200:PATH?OPTION=VALUE``."""
+    return re.split("[:?]", str(tables.get("data", {}).get("name", "")))[0]
 
 
 def _unique(epochs: list[int], last: int) -> tuple[int, ...]:

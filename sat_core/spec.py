@@ -22,7 +22,7 @@ from sat_core.weighting import WEIGHTING_RULES
 @final
 @attrs.frozen(kw_only=True)
 class DataSpec:
-    """Which images: ``digits``, ``npz:PATH``, ``folder:PATH``, or a data set that an installed package adds."""
+    """Which images: a full name as `sat_core.data.get_dataset` takes it, such as ``digits`` or ``npz:PATH``."""
 
     SECTION: ClassVar[str] = "data"
     name: str = fields.text()
@@ -189,6 +189,11 @@ def _check_examples(value: Any) -> str | None:
     return None if good else 'a count >= 1, a share of the validation set in (0, 1], or "rest"'
 
 
+def _check_share(value: Any) -> str | None:
+    whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    return None if whole or (isinstance(value, float) and 0 < value <= 0.9) else "a share in (0, 0.9], or a count >= 1"
+
+
 def _check_epochs(value: Any) -> str | None:
     good = isinstance(value, tuple) and value and all(type(v) is int and v >= 1 for v in value)
     return None if value == "protocol" or good else 'a list of epochs >= 1, or "protocol"'
@@ -199,8 +204,9 @@ def _check_epochs(value: Any) -> str | None:
 class EvaluationSpec:
     """How an epoch is picked and how the result is measured, always under the threat model of `AttackSpec`.
 
-    selection_share: the part of the validation set that picks the epoch. examples: how many of the others report
-    (count, share of the validation set, or "rest"). Epochs count from 1: epoch e is over when e passes are.
+    selection_share: the part of the validation set that picks the epoch (share or count); a data set with validation
+    examples of its own picks it on all of these. examples: how many of the others report (count, share, or "rest").
+    Epochs count from 1: epoch e is over when e passes are.
     """
 
     SECTION: ClassVar[str] = "evaluation"
@@ -208,7 +214,7 @@ class EvaluationSpec:
     attacks: str | tuple[str, ...] = fields.field(_check_attacks, "standard", fields.tuples)
     selection_attacks: str | tuple[str, ...] = fields.field(_check_attacks, "standard", fields.tuples)
     selection_epochs: str | tuple[int, ...] = fields.field(_check_epochs, "protocol", fields.tuples)
-    selection_share: float = fields.real(maximum=0.9, default=0.1, positive=True)
+    selection_share: int | float = fields.field(_check_share, 0.1)
 
 
 @final
@@ -240,6 +246,8 @@ class Spec:
         for dotted, value in PROTOCOLS.get(name).defaults(tables).items():
             section, key = dotted.split(".")
             tables.setdefault(section, {}).setdefault(key, value)
+        if isinstance(tables.get("data", {}).get("name"), str):
+            tables["data"]["name"] = PROTOCOLS.get(name).data(tables["data"]["name"])
         training = _build(TrainingSpec, tables.setdefault("training", {}))
         tables.setdefault("ranking", {}).setdefault("epochs", training.epochs)
         return cls(protocol=name, **{s: _build(kind, tables.get(s, {})) for s, kind in SECTIONS.items()})

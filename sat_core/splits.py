@@ -63,7 +63,7 @@ class Split:
         }
 
 
-def count(size: int | float, total: int) -> int:
+def count(size: int | float, total: int, key: str = "subset.size") -> int:
     """An integer is a count, a float a share: floor(share · total), in exact arithmetic. SpecError beyond `total`.
 
     >>> count(0.3, 10), count(3, 10), count(1.0, 10), count(1, 10)
@@ -71,7 +71,7 @@ def count(size: int | float, total: int) -> int:
     """
     number = int(Fraction(repr(size)) * total) if isinstance(size, float) else size
     if not 0 <= number <= total:
-        raise SpecError(f"subset.size: expected at most {total}, got {size!r}")
+        raise SpecError(f"{key}: expected at most {total}, got {size!r}")
     return number
 
 
@@ -168,17 +168,20 @@ def validation_permutation(n: int) -> np.ndarray:
     return np.array(order, np.int64)
 
 
-def validation_split(n: int, spec: EvaluationSpec) -> tuple[np.ndarray, np.ndarray]:
-    """Positions for picking the epoch and, apart from them, for reporting, both int64 (paper, section 4.1)."""
+def validation_split(n: int, spec: EvaluationSpec, own: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Positions for picking the epoch and, apart from them, for reporting, both int64 (paper, section 4.1).
+
+    n: examples to report on, some of which pick the epoch unless the data set has `own` ones for that.
+    """
     order = validation_permutation(n)
-    first = max(1, count(spec.selection_share, n))
+    first = 0 if own else max(1, count(spec.selection_share, n, "evaluation.selection_share"))
     rest = n - first
-    number = rest if spec.examples == "rest" else count(spec.examples, n) if isinstance(spec.examples, float) else 0
-    if isinstance(spec.examples, int):
-        number = spec.examples
+    number = rest if isinstance(spec.examples, str) else spec.examples
+    if isinstance(number, float):
+        number = count(number, n, "evaluation.examples")
     if not 1 <= number <= rest:
         raise SpecError(
             f"evaluation.examples: expected 1 to {rest} of {n} validation examples ({first} pick the epoch), "
             f"got {spec.examples!r}"
         )
-    return order[:first], order[first : first + number]
+    return np.arange(own) if own else order[:first], order[first : first + number]

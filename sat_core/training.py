@@ -12,12 +12,14 @@ import attrs
 import numpy as np
 
 from sat_core import checkpoint
+from sat_core.augmentation import AUGMENTATIONS
 from sat_core.backend import Classifier, StepResult, Trainer
 from sat_core.batches import BatchPlan, Planner
 from sat_core.data import Examples
 from sat_core.difficulty import Recorder
 from sat_core.errors import Interrupted, TrainingError
 from sat_core.files import add_seconds
+from sat_core.images import with_images
 from sat_core.spec import AttackSpec
 
 LAST = "checkpoint-last" + checkpoint.SUFFIX
@@ -110,7 +112,9 @@ class Fit:
             self._saved = time.monotonic()
 
     def _plans(self) -> Iterator[BatchPlan]:
-        for plan in self.planner.epoch(self.position.epoch, self.position.step):
+        plans = self.planner.epoch(self.position.epoch, self.position.step)
+        augmentation = AUGMENTATIONS.get(self.planner.training.augmentation)
+        for plan in with_images(plans, self.data.images, augmentation):
             if self.stop():
                 return
             if time.monotonic() - self._saved >= self.save_every:

@@ -13,6 +13,7 @@ from sat_core.augmentation import AUGMENTATIONS
 from sat_core.backend import OnBatch, State, StepResult, Trainer
 from sat_core.batches import BatchPlan
 from sat_core.data import Examples
+from sat_core.images import ImageSource
 from sat_core.spec import AttackSpec, TrainingSpec
 from sat_tensorflow.attacks import PGD, attack_members
 from sat_tensorflow.augmentation import augment
@@ -41,7 +42,8 @@ class TensorFlowTrainer(Trainer):
         )
         self._forward = self._in_precision(classifier.train)
         with tf.device(classifier.device):
-            self._images, self._labels = tf.constant(data.images), tf.constant(data.labels)
+            self._images = None if isinstance(data.images, ImageSource) else tf.constant(data.images)
+            self._labels = tf.constant(data.labels)
             learning = {id(v) for v in classifier.native.trainable_variables}
             self._weights = {name: v for name, v in classifier.variables().items() if id(v) in learning}
             self._optimizer = Optimizer(self._weights, training)
@@ -69,7 +71,8 @@ class TensorFlowTrainer(Trainer):
 
     def _batch(self, plan: BatchPlan) -> tuple[Tensor, Tensor]:
         """The mixed batch and its labels."""
-        images, labels = tf.gather(self._images, plan.index), tf.gather(self._labels, plan.index)
+        labels = tf.gather(self._labels, plan.index)
+        images = tf.constant(plan.images) if self._images is None else tf.gather(self._images, plan.index)
         dtype = self._classifier.dtype
         images = tf.cast(images, dtype) / 255 if images.dtype == tf.uint8 else tf.cast(images, dtype)
         images = augment(images, AUGMENTATIONS.get(self._training.augmentation), plan.draws)

@@ -15,6 +15,7 @@ from sat_core.backend import OnBatch, State, StepResult, Trainer
 from sat_core.batches import BatchPlan
 from sat_core.checkpoint import check_state
 from sat_core.data import Examples
+from sat_core.images import ImageSource
 from sat_core.spec import AttackSpec, TrainingSpec
 from sat_core.streams import stream
 from sat_torch.attacks import Forward, attack_members
@@ -41,7 +42,8 @@ class TorchTrainer(Trainer):
             module.to(memory_format=torch.channels_last)
         self._classifier, self._training, self._attack = classifier, training, attack
         self._forward = _in_precision(torch.compile(module) if training.compile else module, training, device)
-        self._images = torch.from_numpy(np.ascontiguousarray(data.images.transpose(0, 3, 1, 2))).to(device)
+        held = None if isinstance(data.images, ImageSource) else data.images
+        self._images = None if held is None else torch.from_numpy(_channels_first(held)).to(device)
         self._labels = torch.from_numpy(data.labels).to(device)
         self._names = [name for name, p in classifier.native.named_parameters() if p.requires_grad]
         self._optimizer = _optimizer([p for p in classifier.native.parameters() if p.requires_grad], training)
@@ -96,7 +98,10 @@ class TorchTrainer(Trainer):
 
     def _batch(self, plan: BatchPlan) -> tuple[Tensor, Tensor]:
         index = torch.from_numpy(plan.index).to(self._classifier.device)
-        images = self._images[index]
+        if self._images is None:
+            images = torch.from_numpy(_channels_first(plan.images)).to(index.device)
+        else:
+            images = self._images[index]
         images = images.to(self._classifier.dtype) / 255 if images.dtype == torch.uint8 else images
         images = augment(images.to(self._classifier.dtype), AUGMENTATIONS.get(self._training.augmentation), plan.draws)
         if self._training.channels_last:
@@ -128,6 +133,10 @@ class TorchTrainer(Trainer):
         scaler = self._scaler.state_dict()
         if scaler:
             self._scaler.load_state_dict({**scaler, **{own: state[name].item() for name, own in _SCALER.items()}})
+
+
+def _channels_first(images: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
 
 
 def _in_precision(module: Forward, training: TrainingSpec, device: torch.device) -> Forward:

@@ -21,6 +21,7 @@ from sat_core.errors import DataError, EvaluationError, SpecError
 from sat_core.evaluation import MISCLASSIFIED, ROBUST, Evaluation
 from sat_core.fields import fraction, tuples
 from sat_core.files import read_npz, write_npz
+from sat_core.images import ImageSource
 from sat_core.threat import THREAT_MODELS
 from sat_evaluation.packages import NORMS, Model, Package, find_package, plan, seeded, work
 
@@ -45,6 +46,8 @@ def evaluate(
 ) -> Evaluation:
     """AutoAttack on `images` `(n, h, w, c)`, uint8 or float32 in [0, 1]: a `sat_core.evaluation.Evaluator`.
 
+    Of images that are decoded when asked for, only one batch is in memory.
+
     norm: L2 or Linf. eps: in units of [0, 1] pixels; with 0 nothing is attacked. attacks: "standard", "plus", or names,
     which run as in the package's version "custom". path: saved to after each batch; an unfinished file is continued, a
     finished one returned. progress: called at every query with the share of the work done, in [0, 1], and the attack.
@@ -64,7 +67,7 @@ def evaluate(
         seed=int(seed),
         batch_size=int(batch_size),
         package=package.title,
-        data=_sha256({"images": data.images, "labels": data.labels}),
+        data=_sha256({"images": _pixels(data.images), "labels": data.labels}),
         model=_sha256(classifier.state(), json.dumps(dict(classifier.description), sort_keys=True, default=str)),
     )
     record = _Record.resume(path, settings)
@@ -345,6 +348,11 @@ def _sha256(arrays: Mapping[str, np.ndarray], text: str = "") -> str:
         digest.update(f"{name} {array.dtype.str} {array.shape} ".encode())
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
+
+
+def _pixels(images: np.ndarray) -> np.ndarray:
+    """The images, or what stands for them where they are too many for memory."""
+    return np.frombuffer(images.fingerprint().encode(), np.uint8) if isinstance(images, ImageSource) else images
 
 
 def _brief(value: Any) -> str:

@@ -39,7 +39,7 @@ class NumpyTrainer(Trainer):
     def _step(self, plan: BatchPlan) -> tuple[float, np.ndarray]:
         model, t = self._classifier, self._training
         labels, own = self._data.labels[plan.index], plan.members
-        x = augment(self._images(plan.index), AUGMENTATIONS.get(t.augmentation), plan.draws)
+        x = augment(self._images(plan), AUGMENTATIONS.get(t.augmentation), plan.draws)
         if own.any():
             x[own] = pgd(model.gradient, x[own], labels[own], self._attack, plan.start)
         step = Pass(model.native, training=True)
@@ -52,8 +52,8 @@ class NumpyTrainer(Trainer):
             model.native[name][...] = value
         return weighted_mean(losses, plan.weights), logits.astype(np.float32)
 
-    def _images(self, index: np.ndarray) -> np.ndarray:
-        images = self._data.images[index]
+    def _images(self, plan: BatchPlan) -> np.ndarray:
+        images = self._data.images[plan.index] if plan.images is None else plan.images
         return images.astype(self._classifier.dtype) / (255 if images.dtype == np.uint8 else 1)
 
     def state(self) -> State:

@@ -1,0 +1,105 @@
+"""Images that are decoded when they are asked for, and the transforms that change the size of an image."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+import attrs
+import numpy as np
+
+from sat_core.augmentation import GREY
+
+if TYPE_CHECKING:
+    from sat_core.augmentation import Augmentation
+    from sat_core.batches import BatchPlan
+
+Request = tuple[np.ndarray, np.ndarray | None]
+"""Example numbers `(n,)`, and the draws `(n, d)` of an augmentation that crops, or None for the test-time transform."""
+
+
+class ImageSource(ABC):
+    """Images too many for memory. It stands where an array `(n, h, w, c)` of uint8 does, and is decoded in parts.
+
+    shape: `(n, h, w, c)`, after the transform.
+    """
+
+    shape: tuple[int, int, int, int]
+    dtype = np.dtype(np.uint8)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @abstractmethod
+    def __getitem__(self, index: np.ndarray | slice) -> np.ndarray:
+        """The images at `index` after the test-time transform, uint8 `(m, h, w, c)`; DataError names a broken file."""
+
+    @abstractmethod
+    def stream(self, requests: Iterable[Request], augmentation: Augmentation) -> Iterator[np.ndarray]:
+        """The images of each request, uint8 `(n, h, w, c)`, in that order, decoded ahead.
+
+        Where a request has draws, `augmentation.crop_box` says what part of each image is scaled to the size asked for.
+        `requests` is read ahead, by a few batches.
+        """
+
+    @abstractmethod
+    def take(self, index: np.ndarray) -> ImageSource:
+        """The images at `index`, in that order, still not decoded."""
+
+    @abstractmethod
+    def resized(self, image_shape: tuple[int, int, int]) -> ImageSource:
+        """The same images at `(h, w, c)`, c = 1 or 3."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """SHA-256 in hexadecimal over what makes the images what they are: names and sizes of files, and transform."""
+
+
+def with_images(plans: Iterable[BatchPlan], images: np.ndarray, augmentation: Augmentation) -> Iterator[BatchPlan]:
+    """The plans, with their images where these are decoded when asked for; `plans` is then read ahead."""
+    if not isinstance(images, ImageSource):
+        yield from plans
+        return
+    waiting: deque[BatchPlan] = deque()
+
+    def requests() -> Iterator[Request]:
+        for plan in plans:
+            waiting.append(plan)
+            yield plan.index, plan.draws if augmentation.resized_crop else None
+
+    for batch in images.stream(requests(), augmentation):
+        yield attrs.evolve(waiting.popleft(), images=batch)
+
+
+def resize(images: np.ndarray, image_shape: tuple[int, int, int]) -> np.ndarray:
+    """Images `(n, h, w, c)`, uint8 or float32 in [0, 1], at another `(h, w, c)`, in the same type.
+
+    Bilinear with a filter as wide as the reduction, as Pillow's BILINEAR (uint8: within 1/255 of it). Colour becomes
+    luma where one channel is asked for; grey is repeated where three are.
+    """
+    h, w, c = image_shape
+    if images.shape[1:] == image_shape:
+        return images
+    parts = [np.empty((0, h, w, c), images.dtype)]
+    rows, columns = _bilinear(images.shape[1], h), _bilinear(images.shape[2], w)
+    for start in range(0, len(images), 256):
+        x = images[start : start + 256].astype(np.float64)
+        if c == 1 and x.shape[3] == 3:
+            x = x @ np.array(GREY)[:, None]
+        x = np.einsum("ih,nhwc->niwc", rows, x, optimize=True)
+        x = np.einsum("jw,niwc->nijc", columns, x, optimize=True)
+        x = np.rint(x).clip(0, 255) if images.dtype == np.uint8 else x.clip(0, 1)
+        parts.append(np.broadcast_to(x.astype(images.dtype), (*x.shape[:3], c)))
+    return np.concatenate(parts)
+
+
+def _bilinear(before: int, after: int) -> np.ndarray:
+    """Weights `(after, before)`: a triangle around the centre of each new pixel, one old pixel or more to each side."""
+    scale = before / after
+    reach = max(scale, 1.0)
+    centres = (np.arange(after) + 0.5) * scale
+    distance = np.abs(np.arange(before) + 0.5 - centres[:, None]) / reach
+    weights = np.clip(1 - distance, 0, None)
+    return weights / weights.sum(axis=1, keepdims=True)
