@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Callable
-from typing import Any, final
+from typing import Any, cast, final
 
 import attrs
 import numpy as np
@@ -13,6 +13,11 @@ import numpy as np
 from sat_core.errors import DataError, SpecError
 from sat_core.images import ImageSource, resize
 from sat_core.registry import Registry, nearest
+
+
+def _as_array(images: np.ndarray | ImageSource) -> np.ndarray:
+    """A source stands where an array does."""
+    return cast(np.ndarray, images)
 
 
 @final
@@ -24,7 +29,7 @@ class Examples:
     them when they are asked for. labels: `(n,)` int64 in 0..classes-1. Raises DataError on anything else.
     """
 
-    images: np.ndarray
+    images: np.ndarray = attrs.field(converter=_as_array)
     labels: np.ndarray
     classes: int
     name: str = "data"

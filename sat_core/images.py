@@ -37,11 +37,10 @@ class ImageSource(ABC):
         """The images at `index` after the test-time transform, uint8 `(m, h, w, c)`; DataError names a broken file."""
 
     @abstractmethod
-    def stream(self, requests: Iterable[Request], augmentation: Augmentation) -> Iterator[np.ndarray]:
-        """The images of each request, uint8 `(n, h, w, c)`, in that order, decoded ahead.
+    def stream(self, requests: Iterable[Request]) -> Iterator[np.ndarray]:
+        """The images of each request, uint8 `(n, h, w, c)`, in that order; `requests` is read a few batches ahead.
 
-        Where a request has draws, `augmentation.crop_box` says what part of each image is scaled to the size asked for.
-        `requests` is read ahead, by a few batches.
+        Where a request has draws, `sat_core.augmentation.crop_box` says what part of an image is scaled to its size.
         """
 
     @abstractmethod
@@ -69,7 +68,7 @@ def with_images(plans: Iterable[BatchPlan], images: np.ndarray, augmentation: Au
             waiting.append(plan)
             yield plan.index, plan.draws if augmentation.resized_crop else None
 
-    for batch in images.stream(requests(), augmentation):
+    for batch in images.stream(requests()):
         yield attrs.evolve(waiting.popleft(), images=batch)
 
 

@@ -3,56 +3,60 @@
 from __future__ import annotations
 
 import os
-import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sat_core.data import DataSet, Examples
-from sat_core.errors import DataError, NotInstalledError
-from sat_datasets.statistics import mean_and_std
-
-if TYPE_CHECKING:
-    from PIL import Image
-
-GREY = ("1", "L", "LA")
-"""Pillow's modes of images without colour; those of 16 bits are beside them."""
+from sat_core.errors import DataError
+from sat_datasets.decode import need_pillow, read_image
+from sat_datasets.statistics import IMAGENET_MEAN, IMAGENET_STD, mean_and_std
+from sat_datasets.stream import FileImages, checked_size
 
 
-def load(argument: str) -> DataSet:
+def load(argument: str, *, size: str = "") -> DataSet:
     """The data set in the folder `argument`: uint8 `(n, h, w, c)`, classes and files in the order of their names.
 
-    c = 1 where no image has colour, otherwise 3. EXIF orientation is honoured, transparency lies on black, 16-bit grey
-    is rounded to 8, all else goes through Pillow's conversion to RGB; of an animation the first frame is taken. Folders
-    inside a class belong to it, hidden files are left out. mean and std are the training images'.
+    Without `size` all images are read at once and have to be of one size; c = 1 where no image has colour, otherwise 3,
+    and mean and std are the training images'. With `size`, images of any size are decoded when they are needed and
+    scaled to squares of that many pixels; c = 3, and mean and std are those in use for ImageNet.
+
+    Folders inside a class belong to it, hidden files are left out. How a file is decoded, see `sat_datasets.decode`.
     Raises DataError, naming the file, for what is no image, of another size than the first or outside the tree;
     NotInstalledError without Pillow.
     """
     if not argument:
         raise DataError("data set 'folder': expected folder:PATH, got no path")
-    try:
-        import PIL.Image  # noqa: F401
-    except ImportError as error:
-        raise NotInstalledError("data set 'folder' needs Pillow: pip install 'sat-core[data]'") from error
+    need_pillow("folder")
     root = Path(argument).expanduser().resolve()
-    names = [folder.name for folder in _class_folders(root / "train")]
+    names = [folder.name for folder in class_folders(root / "train")]
     parts = {part: _files(root, part, names) for part in ("train", "test")}
-    images = _read([path for files in parts.values() for path, _ in files])
+    paths = [path for files in parts.values() for path, _ in files]
     labels = np.array([label for files in parts.values() for _, label in files])
     count = len(parts["train"])
-    mean, std = mean_and_std(images[:count])
+    train: np.ndarray | FileImages
+    test: np.ndarray | FileImages
+    if size:
+        pixels = checked_size(size, "folder")
+        files = [path.relative_to(root).as_posix() for path in paths]
+        train, test = (FileImages(root, part, pixels) for part in (files[:count], files[count:]))
+        mean, std = IMAGENET_MEAN, IMAGENET_STD
+    else:
+        images = _read(paths)
+        train, test = images[:count], images[count:]
+        mean, std = mean_and_std(images[:count])
     return DataSet(
-        name=f"folder:{argument}",
-        train=Examples(images[:count], labels[:count], len(names), f"{root / 'train'}"),
-        test=Examples(images[count:], labels[count:], len(names), f"{root / 'test'}"),
+        name=f"folder:{argument}" + (f"?size={size}" if size else ""),
+        train=Examples(train, labels[:count], len(names), f"{root / 'train'}"),
+        test=Examples(test, labels[count:], len(names), f"{root / 'test'}"),
         class_names=tuple(names),
         mean=mean,
         std=std,
     )
 
 
-def _class_folders(part: Path) -> list[Path]:
+def class_folders(part: Path) -> list[Path]:
+    """The folders of the classes in `part`, sorted; two whose names differ only in case are refused."""
     if part.is_symlink() or not part.is_dir():
         raise DataError(
             f"{part}: expected a folder with a folder for each class, got {'a link' if part.is_symlink() else 'none'}"
@@ -63,13 +67,20 @@ def _class_folders(part: Path) -> list[Path]:
             raise DataError(f"{folder}: expected a folder for each class in {part}, got a file")
     if not folders:
         raise DataError(f"{part}: expected a folder for each class, got none")
+    alike = {folder.name.casefold(): folder.name for folder in folders}
+    for folder in folders:
+        if alike[folder.name.casefold()] != folder.name:
+            raise DataError(
+                f"{folder}: expected class names that differ in more than case, got {alike[folder.name.casefold()]!r}, "
+                "too\nmost likely they are one class: rename or merge the folders"
+            )
     return folders
 
 
 def _files(root: Path, part: str, names: list[str]) -> list[tuple[Path, int]]:
     """Paths with labels, in the order of class and path."""
     found = []
-    for folder in _class_folders(root / part):
+    for folder in class_folders(root / part):
         if folder.name not in names:
             raise DataError(f"{folder}: expected one of the classes in {root / 'train'}, got {folder.name!r}")
         files = sorted(_below(folder, root), key=lambda path: path.relative_to(folder).as_posix())
@@ -104,7 +115,7 @@ def _read(paths: list[Path]) -> np.ndarray:
     """All images, `(n, h, w, c)` uint8."""
     pixels = []
     for path in paths:
-        pixels.append(_read_one(path))
+        pixels.append(read_image(path))
         if pixels[-1].shape[:2] != pixels[0].shape[:2]:
             (h, w), (first_h, first_w) = pixels[-1].shape[:2], pixels[0].shape[:2]
             raise DataError(
@@ -116,38 +127,3 @@ def _read(paths: list[Path]) -> np.ndarray:
     for image, array in zip(images, pixels, strict=True):
         image[:] = array
     return images
-
-
-def _read_one(path: Path) -> np.ndarray:
-    """`(h, w, c)` uint8, c = 1 for an image without colour, else 3."""
-    from PIL import Image, ImageOps
-
-    if not path.is_file():
-        raise DataError(f"{path}: expected an image, got something that is no file")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                return _pixels(ImageOps.exif_transpose(image))
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from error
-    except Exception as error:  # each format has errors of its own for a broken file
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{path}: expected an image that Pillow can read, got another file ({reason})") from error
-
-
-def _pixels(image: Image.Image) -> np.ndarray:
-    from PIL import Image
-
-    if image.mode.startswith("I"):
-        deep = np.asarray(image).astype(np.int64)[..., None]
-        if deep.min() < 0 or deep.max() > 65535:
-            raise DataError(f"expected grey values of 8 or 16 bits, got {deep.min()}..{deep.max()}")
-        return ((deep + 128) // 257).astype(np.uint8)
-    if image.mode == "F":
-        raise DataError("expected an image of integers, got floating point (mode 'F'): its range is not known")
-    grey = image.mode in GREY
-    if image.has_transparency_data:
-        transparent = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", transparent.size, (0, 0, 0, 255)), transparent)
-    return np.asarray(image.convert("RGB"))[..., : 1 if grey else 3]

@@ -7,6 +7,9 @@ import numpy as np
 from sat_core.data import as_float
 
 BLOCK = 1024
+IMAGENET_MEAN: tuple[float, ...] = (0.485, 0.456, 0.406)
+IMAGENET_STD: tuple[float, ...] = (0.229, 0.224, 0.225)
+"""Mean and deviation of ImageNet that are in use (recipe, section 1.0)."""
 
 
 def mean_and_std(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
