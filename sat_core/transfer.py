@@ -96,7 +96,8 @@ class Source:
 
 def build_source(backend: Backend, model: str, about: Mapping[str, Any]) -> Classifier:
     """The source of a transfer as a new classifier, from what `Source.about` says."""
-    return backend.build(model, **{key: tuple(v) if isinstance(v, list) else v for key, v in about.items()})
+    made: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in about.items()}
+    return backend.build(model, **made)
 
 
 def check_settings(asked: Mapping[str, Any]) -> None:

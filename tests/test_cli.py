@@ -160,11 +160,8 @@ def test_heads_on_every_arm_of_a_study(transferred: Path, finished: Path, target
 def test_a_head_on_one_arm_is_the_same(transferred: Path, finished: Path, target: str, tmp_path: Path) -> None:
     done = sat("transfer", finished / "arms" / "size-0.5", "--data", target, "--out", tmp_path / "one", *HEAD)
     assert done.returncode == 0, done.stderr
-    same_state = [
-        (folder / "arms/size-0.5/checkpoint-best.safetensors").read_bytes()
-        for folder in (transferred, tmp_path / "one")
-    ]
-    assert same_state[0] == same_state[1]
+    best = "arms/size-0.5/checkpoint-best.safetensors"
+    assert (transferred / best).read_bytes() == (tmp_path / "one" / best).read_bytes()
 
 
 def test_a_transfer_that_is_killed_goes_on(transferred: Path, finished: Path, target: str, tmp_path: Path) -> None:

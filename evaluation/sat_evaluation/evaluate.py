@@ -68,7 +68,7 @@ def _load(
         into = backend.build(model, classes=data.classes, image_shape=shape, mean=mean, std=std)
     classifier = backend.load(path, into=into)
     if "source" in about:
-        data = data.resized(tuple(classifier.image_shape))
+        data = data.resized(classifier.image_shape)
     if classifier.classes != data.classes or tuple(classifier.image_shape) != data.image_shape:
         raise SpecError(
             f"{path}: expected {classifier.classes} classes and images {tuple(classifier.image_shape)}, "
