@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from sat_core.rundir import claim
 from sat_core.schedules import parse_schedule
 from sat_core.spec import Spec
 from sat_core.splits import Split
+from sat_core.transfer import FEATURES
 
 BEST = "checkpoint-best" + checkpoint.SUFFIX
 RESULTS = "results.json"
@@ -25,7 +27,8 @@ def run_arm(job: Job, ranking: Ranking | None = None) -> dict[str, Any]:
 
     ranking: needed if `needs_ranking(job.spec)`. A finished arm is read, not run again.
     """
-    claim(job.directory, job.spec.to_tables(), job.backend, job.data)
+    source = {"source": {"fingerprint": job.source.fingerprint()}} if job.source else {}
+    claim(job.directory, {**job.spec.to_tables(), **source}, job.backend, job.data)
     done = job.directory / RESULTS
     if done.exists():
         return files.read_json(done)
@@ -39,16 +42,20 @@ def run_arm(job: Job, ranking: Ranking | None = None) -> dict[str, Any]:
     with job.backend.session(job.spec.training):
         content = _train_and_report(job, ranking, split)
     files.write_json(done, content)
+    shutil.rmtree(job.directory / FEATURES, ignore_errors=True)
     return content
 
 
-def check_epochs(spec: Spec) -> tuple[int, ...]:
-    """Epochs (from 1) after which the selection split is attacked; those past the end mean the last."""
+def check_epochs(spec: Spec, *, head: bool = False) -> tuple[int, ...]:
+    """Epochs (from 1) after which the selection split is attacked; those past the end mean the last.
+
+    head: of the training of a head on frozen features.
+    """
     t, asked = spec.training, spec.evaluation.selection_epochs
     if not isinstance(asked, str):
         return tuple(sorted({min(e, t.epochs) for e in asked}))
     drops = parse_schedule(t.schedule).drop_epochs(t.epochs)
-    return PROTOCOLS.get(spec.protocol).checks(dataset_name(spec.to_tables()), t.epochs, drops)
+    return PROTOCOLS.get(spec.protocol).checks(dataset_name(spec.to_tables()), t.epochs, drops, head=head)
 
 
 def _train_and_report(job: Job, ranking: Ranking, split: Split) -> dict[str, Any]:
@@ -69,7 +76,7 @@ def _train_and_report(job: Job, ranking: Ranking, split: Split) -> dict[str, Any
             about = {"model": dict(classifier.description), "epoch": epoch, "data": job.data.name, "attack": threat}
             checkpoint.save(job.directory / BEST, {"model": classifier.state()}, about)
 
-    fit = job.fit(classifier, split, checks=check_epochs(spec), on_check=on_check)
+    fit = job.fit(classifier, split, checks=check_epochs(spec, head=job.source is not None), on_check=on_check)
     position = fit.run()
     job.backend.load(job.directory / BEST, into=classifier)
     report = job.attack(classifier, job.data.test.take(reporting), spec.evaluation.attacks, "report", "evaluation")

@@ -44,8 +44,12 @@ class Augmentation:
         They know nothing of image size.
         """
         columns = _DRAWS + 2 * _TRIES if self.resized_crop else _DRAWS
-        active = self.crop or self.flip or self.jitter or self.rotation or self.resized_crop
-        return rng.random((n, columns)) if active else None
+        return rng.random((n, columns)) if self.active else None
+
+    @property
+    def active(self) -> bool:
+        """Whether it does anything."""
+        return bool(self.crop or self.flip or self.jitter or self.rotation or self.resized_crop)
 
 
 @final

@@ -54,7 +54,9 @@ class Classifier(ABC):
     native: Any
     """The framework's own module."""
     description: Mapping[str, Any]
-    """What `Backend.build` needs to make this architecture again; goes into checkpoints. Empty for wrapped models."""
+    """What `Backend.new` needs to make this architecture again; goes into checkpoints. Empty for wrapped models."""
+    head: Any = None
+    """Features to logits, in the framework's own way, where only these are learned: see `with_head`. Else None."""
 
     @abstractmethod
     def logits(self, images: np.ndarray) -> np.ndarray:
@@ -63,6 +65,15 @@ class Classifier(ABC):
     @abstractmethod
     def features(self, images: np.ndarray) -> np.ndarray:
         """The input of the last linear layer, float32 `(n, d)`."""
+
+    @abstractmethod
+    def with_head(self, classes: int, seed: int = 0) -> Classifier:
+        """A classifier for a task of other `classes` on the same features (paper, S-CSAT and S-ESAT; recipe, 1.4).
+
+        In place of the last layer it has one hidden layer, as wide as the features, a ReLU and a linear layer, whose
+        weights the core draws for `seed`. All else is frozen, BatchNorm's statistics, too. Images and normalisation
+        stay the same. This classifier is not changed. Raises SpecError for features that are not `(n, d)`.
+        """
 
     @abstractmethod
     def perturb(
@@ -108,7 +119,8 @@ class Trainer(ABC):
         """One step for each plan, in order; `on_batch` after each. Ends when `batches` does.
 
         A step: gather and augment the batch; attack the members of A in evaluation mode; one forward in training mode
-        over the mixed batch; loss = Σ w·ℓ / Σ w; optimiser step with the plan's learning rate.
+        over the mixed batch; loss = Σ w·ℓ / Σ w; optimiser step with the plan's learning rate. Of a classifier
+        `with_head`, only the head learns, and all else stays in evaluation mode.
         """
 
     @abstractmethod
@@ -132,8 +144,8 @@ class Backend(ABC):
 
     @abstractmethod
     def new(self, description: Mapping[str, Any]) -> Classifier:
-        """One of the backend's own models with any weights. description: name as "model", and the keywords of `build`
-        but for the seed, which the classifier keeps as its own.
+        """One of the backend's own models with any weights. description: name as "model", the keywords of `build` but
+        for the seed, and "head": True for one `with_head`; the classifier keeps it as its own.
         """
 
     @abstractmethod
@@ -153,8 +165,20 @@ class Backend(ABC):
         """A user's own native model as a `Classifier`. The object is used as it is, never copied."""
 
     @abstractmethod
-    def trainer(self, classifier: Classifier, data: Examples, training: TrainingSpec, attack: AttackSpec) -> Trainer:
-        """A trainer of `classifier` on `data`, which fits in memory and is put on the device once."""
+    def trainer(
+        self,
+        classifier: Classifier,
+        data: Examples,
+        training: TrainingSpec,
+        attack: AttackSpec,
+        features: np.ndarray | None = None,
+    ) -> Trainer:
+        """A trainer of `classifier` on `data`, which is put on the device once; images that are decoded when they are
+        asked for come with the plans instead.
+
+        features: of all of `data`, float32 `(n, d)`, for a classifier `with_head`: the head is then trained on these,
+        and no image is looked at. Without augmentation that is the same training.
+        """
 
     @abstractmethod
     def versions(self) -> dict[str, str]:
@@ -223,7 +247,8 @@ class Backend(ABC):
         try:
             h, w, c = map(int, about["image_shape"])
             mean, std = (tuple(map(float, about[key])) for key in ("mean", "std"))
-            return self.build(name, classes=int(about["classes"]), image_shape=(h, w, c), mean=mean, std=std)
+            known = {"classes": int(about["classes"]), "image_shape": (h, w, c), "mean": mean, "std": std}
+            return self.new({"model": name, **known, **({"head": True} if about.get("head") else {})})
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{path}: what it says of its model is not whole ({error!r})") from error
 

@@ -23,6 +23,7 @@ from sat_core.published import read_order
 from sat_core.spec import Spec, SubsetSpec
 from sat_core.splits import Split, make_split, validation_split
 from sat_core.training import STOPPED, Fit, Report
+from sat_core.transfer import Source, frozen_features
 
 EVALUATION_SEED = 0
 """AutoAttack's seed, the same for all arms and checks."""
@@ -34,7 +35,8 @@ class Job:
     """A spec, and everything that it is run with.
 
     progress: see `sat_core.training.Report`. stop: asked between steps; True saves and raises Interrupted.
-    save_every: seconds between saves within an epoch. evaluator: AutoAttack if None.
+    save_every: seconds between saves within an epoch. evaluator: AutoAttack if None. source: of a transfer, the run
+    whose features are used; `data` then has images of the shape that it takes.
     """
 
     spec: Spec
@@ -45,6 +47,7 @@ class Job:
     stop: Callable[[], bool] = lambda: False
     save_every: float = 20.0
     evaluator: Evaluator | None = None
+    source: Source | None = None
 
     def check(self) -> int:
         """Refuse, before any training, what this data cannot give; returns |A|. Raises SpecError or DataError."""
@@ -77,7 +80,9 @@ class Job:
         return make_split(SubsetSpec(size=0), "uniform", self.data)
 
     def build(self) -> Classifier:
-        """A new classifier for this data."""
+        """A new classifier for this data, or of a transfer the source's with a new head."""
+        if self.source is not None:
+            return self.source.load(self.backend).with_head(self.data.classes, self.spec.training.seed)
         return self.backend.build(
             self.spec.model.name,
             classes=self.data.classes,
@@ -121,19 +126,23 @@ class Job:
                 attacks=attacks,
                 seed=EVALUATION_SEED,
                 path=self.directory / "evaluation" / f"{name}.npz",
-                progress=lambda share, note: self._tell(stage, share, note),
+                progress=lambda share, note: self.tell(stage, share, note),
             )
 
-    def _tell(self, stage: str, share: float, note: str) -> None:
+    def tell(self, stage: str, share: float, note: str) -> None:
+        """Report how much of a stage is done; raises Interrupted if a stop was asked for."""
         self.progress(stage, share, 1.0, note)
         if self.stop():
             raise Interrupted(STOPPED)
 
     def fit(self, classifier: Classifier, split: Split, **options: Any) -> Fit:
         """The training of `classifier` on this data; `options` as in `Fit`."""
+        augmented = AUGMENTATIONS.get(self.spec.training.augmentation).active
+        features = None if self.source is None or augmented else frozen_features(self)
         return Fit(
             classifier=classifier,
-            trainer=self.backend.trainer(classifier, self.data.train, self.spec.training, self.spec.attack),
+            trainer=self.backend.trainer(classifier, self.data.train, self.spec.training, self.spec.attack, features),
+            with_images=features is None,
             planner=self.planner(split),
             data=self.data.train,
             directory=self.directory,

@@ -18,6 +18,10 @@ ATTACK_SETS: dict[str, tuple[str, ...]] = {
 """Versions of AutoAttack, in the order in which they attack."""
 
 
+_HEADS = {"caltech256": (101, 128), "flowers102": (101, 102)}
+"""Epochs and batch size of heads for these data sets; those of all others are as for CIFAR-10."""
+
+
 class EvaluationProtocol(ABC):
     """Defaults that belong together; each is also a key of its own in the study file."""
 
@@ -31,9 +35,21 @@ class EvaluationProtocol(ABC):
         """The data set that stands for `name` under this protocol."""
         return name
 
+    def head(self, target: str) -> dict[str, Any]:
+        """Epochs and batch size with which a head for the data set `target` is trained (recipe, section 1.4)."""
+        epochs, batch_size = _HEADS.get(re.split("[:?]", target)[0], (41, 128))
+        return {"epochs": epochs, "batch_size": batch_size}
+
     @abstractmethod
-    def checks(self, dataset: str, epochs: int, drops: tuple[int, ...]) -> tuple[int, ...]:
-        """The epochs (counted from 1) after which robust accuracy on the selection split is measured."""
+    def of_target(self, evaluation: Mapping[str, Any]) -> dict[str, Any]:
+        """What a transfer keeps of the evaluation section of its source."""
+
+    @abstractmethod
+    def checks(self, dataset: str, epochs: int, drops: tuple[int, ...], *, head: bool = False) -> tuple[int, ...]:
+        """The epochs (counted from 1) after which robust accuracy on the selection split is measured.
+
+        head: of the training of a head on frozen features.
+        """
 
 
 class Paper(EvaluationProtocol):
@@ -50,7 +66,11 @@ class Paper(EvaluationProtocol):
             "evaluation.examples": "rest",
         }
 
-    def checks(self, dataset: str, epochs: int, drops: tuple[int, ...]) -> tuple[int, ...]:
+    def of_target(self, evaluation: Mapping[str, Any]) -> dict[str, Any]:
+        """All but the epochs."""
+        return {key: value for key, value in evaluation.items() if key != "selection_epochs"}
+
+    def checks(self, dataset: str, epochs: int, drops: tuple[int, ...], *, head: bool = False) -> tuple[int, ...]:
         """First epoch after each drop and the last; without drops, 5 epochs spread over the last quarter."""
         after = [d + 1 for d in drops] or [round(epochs * (0.75 + 0.05 * i)) for i in range(1, 5)]
         return _unique([*after, epochs], epochs)
@@ -94,10 +114,22 @@ class Authors(EvaluationProtocol):
             return name
         return f"{name}{'&' if options else '?'}protocol=authors"
 
-    def checks(self, dataset: str, epochs: int, drops: tuple[int, ...]) -> tuple[int, ...]:
-        """The recipe's epochs (15, 50, 101, 151, 200 of 201; 51, 101, 150 of 151), scaled to other lengths."""
-        of, fixed = (151, (51, 101, 150)) if dataset == "imagenet200" else (201, (15, 50, 101, 151, 200))
-        return _unique([round(epochs * e / of) for e in fixed], epochs)
+    def of_target(self, evaluation: Mapping[str, Any]) -> dict[str, Any]:
+        """Nothing: what is fixed for the target holds."""
+        return {}
+
+    def checks(self, dataset: str, epochs: int, drops: tuple[int, ...], *, head: bool = False) -> tuple[int, ...]:
+        """The recipe's epochs (15, 50, 101, 151, 200 of 201; 51, 101, 150 of 151), scaled to other lengths.
+
+        Of a head, 15, 51, 76, 100 of 101 for Caltech-256 and Flowers-102, else 5, 21, 31, 40 of 41.
+        """
+        last, fixed = {
+            (False, False): (201, (15, 50, 101, 151, 200)),
+            (False, True): (151, (51, 101, 150)),
+            (True, False): (41, (5, 21, 31, 40)),
+            (True, True): (101, (15, 51, 76, 100)),
+        }[head, dataset in _HEADS if head else dataset == "imagenet200"]
+        return _unique([round(epochs * e / last) for e in fixed], epochs)
 
 
 def dataset_name(tables: Mapping[str, Any]) -> str:

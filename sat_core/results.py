@@ -16,6 +16,7 @@ from sat_core.ranking import Ranking
 from sat_core.spec import EvaluationSpec
 from sat_core.splits import SELECTION_SEED, Split
 from sat_core.training import Position
+from sat_core.transfer import FEATURES
 
 
 def scores(found: Evaluation, split: Split, classes: int) -> dict[str, Any]:
@@ -49,6 +50,7 @@ def content(
     spec, data = job.spec, job.data
     seconds = read_seconds(job.directory)
     planned = spec.training.epochs * job.planner(split).steps_per_epoch * spec.training.batch_size
+    stages = (*([FEATURES] if job.source else []), "training", "selection", "evaluation")
     versions = {"sat-core": sat_core.__version__, "python": platform.python_version(), "numpy": np.__version__}
     return {
         "arm": job.directory.name,
@@ -66,9 +68,13 @@ def content(
             "name": data.name,
             "fingerprint": data.fingerprint(),
             "classes": list(data.class_names),
+            "image_shape": list(data.image_shape),
+            "mean": list(data.mean),
+            "std": list(data.std),
             "train": len(data.train),
             "test": len(data.test),
         },
+        **({"source": job.source.summary(job.directory)} if job.source else {}),
         "split": split.summary(),
         "selection": {"epoch": best_epoch(checks), "attacks": spec.evaluation.selection_attacks, "checks": checks},
         **scores(report, split, data.classes),
@@ -88,7 +94,7 @@ def content(
             "full_at_gradients": planned * (1 + spec.attack.steps),
             "seconds": {
                 "ranking": ranking.seconds,
-                **{stage: round(seconds.get(stage, 0.0), 3) for stage in ("training", "selection", "evaluation")},
+                **{stage: round(seconds.get(stage, 0.0), 3) for stage in stages},
             },
         },
         "losses": position.losses,

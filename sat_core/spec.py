@@ -272,7 +272,7 @@ def check_keys(tables: Mapping[str, Any]) -> None:
     """SpecError for the first key that no spec has, with the nearest one that it does."""
     for section, table in tables.items():
         if section not in SECTIONS and section != "protocol":
-            known = ["protocol", "grid", *SECTIONS]
+            known = ["protocol", "grid", "transfer", *SECTIONS]
             raise SpecError(f"unknown key {section!r}{nearest(section, known)}\nexpected one of: {', '.join(known)}")
         if section != "protocol" and not isinstance(table, Mapping):
             raise SpecError(f"{section}: expected a table [{section}] of settings, got {table!r}")

@@ -14,6 +14,7 @@ import attrs
 from sat_core.errors import SpecError
 from sat_core.registry import nearest
 from sat_core.spec import KEYS, AttackSpec, Spec, check_keys, flatten
+from sat_core.transfer import transfer_spec
 
 LIST_KEYS = ("subset.classes", "evaluation.attacks", "evaluation.selection_attacks", "evaluation.selection_epochs")
 """Keys whose value may be a list itself; in a grid each takes a list of lists."""
@@ -33,13 +34,15 @@ class Arm:
 @final
 @attrs.frozen(kw_only=True)
 class Study:
-    """What was asked: tables as in the file, and the grid as dotted keys to lists of values.
+    """What was asked: tables as in the file, the grid as dotted keys to lists of values, and transfers of every arm.
 
-    Every arm is checked when the study is made. Raises SpecError.
+    transfer: targets, a list of data sets, and what is asked of the heads (`sat_core.transfer.SETTINGS`). Every arm and
+    transfer is checked when the study is made. Raises SpecError.
     """
 
     asked: Mapping[str, Any]
     grid: Mapping[str, Sequence[Any]] = attrs.field(factory=dict)
+    transfer: Mapping[str, Any] = attrs.field(factory=dict)
     arms: tuple[Arm, ...] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -53,6 +56,25 @@ class Study:
             if key in LIST_KEYS and not all(isinstance(v, list | tuple | str) for v in values):
                 raise SpecError(f"grid: expected a list of lists for {key!r}, got {values!r}")
         object.__setattr__(self, "arms", self._arms())
+        self._check_transfer()
+
+    def _check_transfer(self) -> None:
+        if not self.transfer:
+            return
+        targets = self.transfer.get("targets")
+        if not isinstance(targets, list | tuple) or not targets or not all(isinstance(t, str) for t in targets):
+            raise SpecError(f'transfer.targets: expected a list of data sets, as ["cifar10"], got {targets!r}')
+        folders = [folder_name(target) for target in targets]
+        if len(set(folders)) < len(folders):
+            raise SpecError(f"transfer.targets: expected different data sets, got {list(targets)}")
+        for target in targets:
+            for arm in self.arms:
+                transfer_spec(arm.spec, target, self.head_settings)
+
+    @property
+    def head_settings(self) -> dict[str, Any]:
+        """What is asked of the heads of the transfers."""
+        return {key: value for key, value in self.transfer.items() if key != "targets"}
 
     @classmethod
     def load(cls, path: str | Path) -> Study:
@@ -75,17 +97,20 @@ class Study:
     def from_tables(cls, tables: Mapping[str, Any]) -> Study:
         """The study in tables as TOML gives them, [grid] among them."""
         asked = dict(tables)
-        grid = asked.pop("grid", {})
+        grid, transfer = asked.pop("grid", {}), asked.pop("transfer", {})
         if not isinstance(grid, Mapping):
             raise SpecError(f"grid: expected a table [grid] of lists, got {grid!r}")
-        return cls(asked=asked, grid=flatten(grid))
+        if not isinstance(transfer, Mapping):
+            raise SpecError(f"transfer: expected a table [transfer] of settings, got {transfer!r}")
+        return cls(asked=asked, grid=flatten(grid), transfer=transfer)
 
     def to_tables(self) -> dict[str, Any]:
         """Tables, complete but for values that follow from the grid; `from_tables` gives the same arms."""
         specs = [flatten(spec.to_tables()) for _, spec in self._points()]
         constant = {k: v for k, v in specs[0].items() if k not in self.grid and all(s[k] == v for s in specs)}
         tables = nest({**constant, **{k: v for k, v in flatten(self.asked).items() if k not in self.grid}})
-        return {**tables, "grid": {k: _plain(v) for k, v in self.grid.items()}} if self.grid else tables
+        extra = {"grid": self.grid, "transfer": self.transfer}
+        return {**tables, **{name: {k: _plain(v) for k, v in table.items()} for name, table in extra.items() if table}}
 
     def dumps(self) -> str:
         """`to_tables` as TOML text."""
@@ -95,15 +120,19 @@ class Study:
 
     def set(self, settings: Mapping[str, Any]) -> Study:
         """The study with dotted keys set to values; a list puts its key into the grid, anything else takes it out."""
-        asked, grid = flatten(self.asked), dict(self.grid)
+        asked, grid, transfer = flatten(self.asked), dict(self.grid), dict(self.transfer)
         for key, value in settings.items():
+            section, _, name = key.partition(".")
+            if section == "transfer":
+                transfer[name] = value
+                continue
             _check_key(key)
             asked.pop(key, None)
             grid.pop(key, None)
             listed = isinstance(value, list | tuple)
             in_grid = listed and (key not in LIST_KEYS or any(isinstance(v, list | tuple) for v in value))
             (grid if in_grid else asked)[key] = value
-        return Study(asked=nest(asked), grid=grid)
+        return Study(asked=nest(asked), grid=grid, transfer=transfer)
 
     @property
     def base(self) -> Spec:
@@ -179,6 +208,15 @@ def _check_key(key: str) -> None:
 
 def _name(chosen: Mapping[str, Any]) -> str:
     return "_".join(f"{key.rsplit('.')[-1]}-{_word(value)}" for key, value in chosen.items())
+
+
+def folder_name(dataset: str) -> str:
+    """A data set's full name as the name of a folder.
+
+    >>> folder_name("flowers102?protocol=authors")
+    'flowers102-protocol-authors'
+    """
+    return _word(dataset)
 
 
 def _word(value: Any) -> str:

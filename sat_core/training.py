@@ -57,6 +57,7 @@ class Fit:
     recorder: gets the logits of every training forward, or with `snapshot` those of all training images after each
     epoch. checks: epochs (from 1) after which `on_check(epoch)` is called; it may be called again after a crash.
     save_every: seconds between saves within an epoch. stop: asked between steps; True saves and raises Interrupted.
+    with_images: whether images that are decoded when asked for are; not where the trainer has features instead.
     """
 
     classifier: Classifier
@@ -72,6 +73,7 @@ class Fit:
     progress: Report = lambda *_: None
     stop: Callable[[], bool] = lambda: False
     save_every: float = 20.0
+    with_images: bool = True
     position: Position = attrs.field(factory=Position, init=False)
     _pending: StepResult | None = attrs.field(default=None, init=False)
     _saved: float = attrs.field(factory=time.monotonic, init=False)
@@ -113,8 +115,9 @@ class Fit:
 
     def _plans(self) -> Iterator[BatchPlan]:
         plans = self.planner.epoch(self.position.epoch, self.position.step)
-        augmentation = AUGMENTATIONS.get(self.planner.training.augmentation)
-        for plan in with_images(plans, self.data.images, augmentation):
+        if self.with_images:
+            plans = with_images(plans, self.data.images, AUGMENTATIONS.get(self.planner.training.augmentation))
+        for plan in plans:
             if self.stop():
                 return
             if time.monotonic() - self._saved >= self.save_every:

@@ -18,6 +18,7 @@ FINDS = {
     "ε 1 % too large": "attacks_stay_inside_and_touch_nothing",
     "loss not normalised by Σ w": "steps_follow_the_oracle",
     "BatchNorm epsilon off": "parity_logits_of_small_cnn",
+    "features move under a head": "only_the_head_learns",
     "weights touched by the attack": "attacks_stay_inside_and_touch_nothing",
 }
 

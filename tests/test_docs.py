@@ -92,6 +92,38 @@ def test_studies_on_the_page_are_studies() -> None:
     assert len(Study.loads(base + part).arms) == 3
 
 
+def text_of_the_protocols() -> str:
+    return (DOCUMENTS / "PROTOCOLS.md").read_text(encoding="utf-8")
+
+
+def keys_named(text: str) -> set[str]:
+    """What has the form of a dotted key, and of no file, at the start of `code`."""
+    return {
+        key
+        for key in re.findall(r"`([a-z]+\.\w+)(?=`| =)", text)
+        if not re.search(r"\.(json|md|np[yz]|png|toml)$", key)
+    }
+
+
+def test_the_protocols_name_keys_that_exist() -> None:
+    named = {key for key in keys_named(text_of_the_protocols()) if not key.startswith("transfer.")}
+    assert len(named) > 20
+    assert named <= set(KEYS)
+    assert keys_named("`training.epoch` `subset.size = 1` `order.npy` `a/b.c`") == {"training.epoch", "subset.size"}
+
+
+def test_studies_in_the_protocols_are_studies_under_both() -> None:
+    studies = re.findall(r"```toml\n(.*?)```", text_of_the_protocols(), re.DOTALL)  # not those marked "toml transfer"
+    assert len(studies) > 5
+    for text in studies:
+        for protocol in PROTOCOLS:
+            assert len(Study.loads(text).set({"protocol": protocol}).arms) > 1
+
+
+def test_the_protocols_name_every_difference_once() -> None:
+    assert sorted(re.findall(r"\(([a-z])\) ", text_of_the_protocols().split("\n## ", 1)[1])) == list("abcdefghijkl")
+
+
 def anchors(page: Path) -> set[str]:
     """What GitHub makes of the headings of a page."""
     text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)

@@ -17,7 +17,7 @@ from sat_core.data import Examples
 from sat_core.errors import SpecError
 from sat_core.spec import AttackSpec, TrainingSpec
 from sat_tensorflow.classifier import TensorFlowClassifier
-from sat_tensorflow.models import MODELS
+from sat_tensorflow.models import MODELS, build
 from sat_tensorflow.trainer import TensorFlowTrainer
 
 
@@ -45,17 +45,10 @@ class TensorFlowBackend(Backend):
 
     def new(self, description: Mapping[str, Any]) -> TensorFlowClassifier:
         about = {key: value for key, value in description.items() if key != "model"}
-        native = self._native(description, "float32")
-        return TensorFlowClassifier(native, self._device, **about, description=description)
-
-    def _native(self, description: Mapping[str, Any], dtype: str) -> keras.Model:
-        before = keras.config.dtype_policy()
-        keras.config.set_dtype_policy(dtype)
-        try:
-            with tf.device(self._device):
-                return MODELS[description["model"]](description["classes"], tuple(description["image_shape"]))
-        finally:
-            keras.config.set_dtype_policy(before)
+        about.pop("head", None)
+        with tf.device(self._device):
+            native, head = build(description, "float32")
+        return TensorFlowClassifier(native, self._device, **about, description=description, head=head)
 
     @contextmanager
     def seeded(self, seed: int) -> Iterator[None]:
@@ -99,7 +92,14 @@ class TensorFlowBackend(Backend):
             raise SpecError(f"model: expected logits, got the softmax of its last layer {last.name!r}; leave it out")
         return TensorFlowClassifier(model, self._device, classes=classes, image_shape=image_shape, mean=mean, std=std)
 
-    def trainer(self, classifier: Classifier, data: Examples, training: TrainingSpec, attack: AttackSpec) -> Trainer:
+    def trainer(
+        self,
+        classifier: Classifier,
+        data: Examples,
+        training: TrainingSpec,
+        attack: AttackSpec,
+        features: np.ndarray | None = None,
+    ) -> Trainer:
         if not isinstance(classifier, TensorFlowClassifier):
             raise SpecError(f"trainer: expected a classifier of this backend, got {type(classifier).__name__}")
         if classifier.native.losses:
@@ -109,14 +109,15 @@ class TensorFlowBackend(Backend):
             )
         if training.precision == "float64" and classifier.dtype != "float64":
             self._widen(classifier)
-        return TensorFlowTrainer(classifier, data, training, attack)
+        return TensorFlowTrainer(classifier, data, training, attack, features)
 
     def _widen(self, classifier: TensorFlowClassifier) -> None:
         """A variable of Keras keeps its type, so the same weights go into a new model."""
         if not classifier.description:
             raise SpecError('training.precision: Keras cannot widen a model later; build yours with dtype="float64"')
         state = classifier.state()
-        classifier.take(self._native(classifier.description, "float64"))
+        with tf.device(self._device):
+            classifier.take(*build(classifier.description, "float64"))
         classifier.load_state(state)
 
     def versions(self) -> dict[str, str]:

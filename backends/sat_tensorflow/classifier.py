@@ -15,10 +15,13 @@ from sat_core.backend import Classifier, State, check_statistics
 from sat_core.checkpoint import check_state
 from sat_core.data import as_float, check_images, check_labels
 from sat_core.errors import SpecError
+from sat_core.initialisation import initial_state
 from sat_core.reference.attacks import takes_start
 from sat_core.spec import AttackSpec
 from sat_tensorflow import attacks
 from sat_tensorflow.bridge import torch_module
+from sat_tensorflow.models import build
+from sat_tensorflow.models.head import WithHead
 from sat_tensorflow.modes import Forward, frozen, inputs_of
 
 _CHUNK = 512
@@ -47,6 +50,7 @@ class TensorFlowClassifier(Classifier):
         mean: tuple[float, ...] = (),
         std: tuple[float, ...] = (),
         description: Mapping[str, Any] | None = None,
+        head: keras.Model | None = None,
     ) -> None:
         check_statistics(mean, std, image_shape)
         self.device = device
@@ -54,19 +58,22 @@ class TensorFlowClassifier(Classifier):
         self.image_shape = image_shape
         self.mean, self.std = mean, std
         self.description = description or {}
-        self.take(native)
+        self.take(native, head)
 
-    def take(self, native: keras.Model) -> None:
-        """Compute with `native` from now on."""
-        self.native = native
+    def take(self, native: keras.Model, head: keras.Model | None = None) -> None:
+        """Compute with `native` from now on, of which only `head` learns if there is one."""
+        self.native, self.head = native, head
         own = frozen(native)
         self.forward: Forward = lambda images: own(self._normalised(images))
         self._pgd = attacks.PGD(self.forward)
         self._graph: Callable[..., Any] = cache(self._make)
 
     def train(self, images: Tensor) -> Tensor:
-        """Logits of images `(n, h, w, c)` in [0, 1] in training mode: batch statistics are used and kept."""
-        return self.native(self._normalised(images), training=True)
+        """Logits of images `(n, h, w, c)` in [0, 1] in training mode: batch statistics are used and kept.
+
+        Of a classifier with a head of its own, in evaluation mode.
+        """
+        return self.native(self._normalised(images), training=self.head is None)
 
     def _normalised(self, images: Tensor) -> Tensor:
         if not self.mean:
@@ -83,6 +90,34 @@ class TensorFlowClassifier(Classifier):
 
     def features(self, images: np.ndarray) -> np.ndarray:
         return self._over(self._graph("features"), images)
+
+    def with_head(self, classes: int, seed: int = 0) -> TensorFlowClassifier:
+        """See `sat_core.backend.Classifier.with_head`. A user's own model is shared, not copied: do not train it on."""
+        width = self.features(np.zeros((1, *self.image_shape), np.float32)).shape[1:]
+        if len(width) != 1:
+            raise SpecError(f"with_head: expected features of shape (n, d), got {('n', *width)}")
+        about: dict[str, Any] = {
+            "classes": classes,
+            "image_shape": self.image_shape,
+            "mean": self.mean,
+            "std": self.std,
+        }
+        description = self.description and {**self.description, "classes": classes, "head": True}
+        with tf.device(self.device):
+            if description:
+                native, head = build(description, self.dtype)
+            else:
+                native = WithHead(self.native, *width, classes)
+                native(tf.zeros((1, *self.image_shape), self.dtype))
+                head = native.head
+            assert head is not None  # noqa: S101
+        made = TensorFlowClassifier(native, self.device, **about, description=description, head=head)
+        state = made.state()
+        learning = {id(v) for v in head.trainable_variables}
+        names = [name for name, v in made.variables().items() if id(v) in learning]
+        kept = {name: value for name, value in self.state().items() if name in state} if description else {}
+        made.load_state(state | kept | initial_state({name: state[name] for name in names}, seed))
+        return made
 
     def perturb(
         self, images: np.ndarray, labels: np.ndarray, attack: AttackSpec, rng: np.random.Generator | None = None

@@ -31,7 +31,12 @@ class TensorFlowTrainer(Trainer):
     """See `sat_core.backend.Trainer`. `training.compile` has attack and step compiled by XLA."""
 
     def __init__(
-        self, classifier: TensorFlowClassifier, data: Examples, training: TrainingSpec, attack: AttackSpec
+        self,
+        classifier: TensorFlowClassifier,
+        data: Examples,
+        training: TrainingSpec,
+        attack: AttackSpec,
+        features: np.ndarray | None = None,
     ) -> None:
         self._classifier, self._training, self._attack = classifier, training, attack
         self._traces = 0
@@ -40,14 +45,15 @@ class TensorFlowTrainer(Trainer):
             xla=training.compile,
             gradient_scale=_FP16_SCALE if training.precision == "fp16" else 1.0,
         )
-        self._forward = self._in_precision(classifier.train)
+        self._forward = self._in_precision(classifier.train if features is None else classifier.head)
+        held = data.images if features is None else features
         with tf.device(classifier.device):
-            self._images = None if isinstance(data.images, ImageSource) else tf.constant(data.images)
+            self._images = None if isinstance(held, ImageSource) else tf.constant(held)
             self._labels = tf.constant(data.labels)
-            learning = {id(v) for v in classifier.native.trainable_variables}
+            learning = {id(v) for v in (classifier.head or classifier.native).trainable_variables}
             self._weights = {name: v for name, v in classifier.variables().items() if id(v) in learning}
             self._optimizer = Optimizer(self._weights, training)
-            self._update = self._graph(data.images.shape[1:])
+            self._update = self._graph(held.shape[1:])
 
     def run(self, batches: Iterable[BatchPlan], on_batch: OnBatch) -> None:
         for plan in batches:
@@ -72,7 +78,7 @@ class TensorFlowTrainer(Trainer):
     def _batch(self, plan: BatchPlan) -> tuple[Tensor, Tensor]:
         """The mixed batch and its labels."""
         labels = tf.gather(self._labels, plan.index)
-        images = tf.constant(plan.images) if self._images is None else tf.gather(self._images, plan.index)
+        images = tf.gather(self._images, plan.index) if plan.images is None else tf.constant(plan.images)
         dtype = self._classifier.dtype
         images = tf.cast(images, dtype) / 255 if images.dtype == tf.uint8 else tf.cast(images, dtype)
         images = augment(images, AUGMENTATIONS.get(self._training.augmentation), plan.draws)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, final
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -16,6 +17,7 @@ from sat_core.errors import SpecError
 from sat_core.spec import AttackSpec, TrainingSpec
 from sat_torch.classifier import TorchClassifier
 from sat_torch.models import MODELS
+from sat_torch.models.head import put_head
 from sat_torch.trainer import TorchTrainer
 
 
@@ -39,8 +41,10 @@ class TorchBackend(Backend):
     def new(self, description: Mapping[str, Any]) -> TorchClassifier:
         about = dict(description)
         with torch.random.fork_rng(devices=[]):
-            native = MODELS[about.pop("model")](about["classes"], about["image_shape"])
-        return TorchClassifier(native.eval(), self._device, **about, description=description)
+            native, head = MODELS[about.pop("model")](about["classes"], about["image_shape"]), None
+            if about.pop("head", False):
+                native, head = put_head(native, "fc", about["classes"])
+        return TorchClassifier(native.eval(), self._device, **about, description=description, head=head)
 
     @contextmanager
     def seeded(self, seed: int) -> Iterator[None]:
@@ -61,10 +65,17 @@ class TorchBackend(Backend):
             raise SpecError(f"model: expected a torch.nn.Module, got {type_name(model)}")
         return TorchClassifier(model, self._device, classes=classes, image_shape=image_shape, mean=mean, std=std)
 
-    def trainer(self, classifier: Classifier, data: Examples, training: TrainingSpec, attack: AttackSpec) -> Trainer:
+    def trainer(
+        self,
+        classifier: Classifier,
+        data: Examples,
+        training: TrainingSpec,
+        attack: AttackSpec,
+        features: np.ndarray | None = None,
+    ) -> Trainer:
         if not isinstance(classifier, TorchClassifier):
             raise SpecError(f"trainer: expected a classifier of this backend, got {type(classifier).__name__}")
-        return TorchTrainer(classifier, data, training, attack)
+        return TorchTrainer(classifier, data, training, attack, features)
 
     def versions(self) -> dict[str, str]:
         cuda = {"cuda": str(torch.version.cuda)} if self._device.type == "cuda" else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import Any, final
 
@@ -13,9 +14,11 @@ from sat_core.backend import Classifier, State, check_statistics
 from sat_core.checkpoint import check_state
 from sat_core.data import as_float, check_images, check_labels
 from sat_core.errors import SpecError
+from sat_core.initialisation import initial_state
 from sat_core.reference.attacks import takes_start
 from sat_core.spec import AttackSpec
 from sat_torch import attacks
+from sat_torch.models.head import put_head
 from sat_torch.modes import Evaluated, frozen
 
 _CHUNK = 512
@@ -58,6 +61,7 @@ class TorchClassifier(Classifier):
         mean: tuple[float, ...] = (),
         std: tuple[float, ...] = (),
         description: Mapping[str, Any] | None = None,
+        head: nn.Module | None = None,
     ) -> None:
         check_statistics(mean, std, image_shape)
         self.native = native
@@ -65,7 +69,9 @@ class TorchClassifier(Classifier):
         self.device = device
         self.classes = classes
         self.image_shape = image_shape
+        self.mean, self.std = mean, std
         self.description = description or {}
+        self.head = head
 
     @property
     def dtype(self) -> torch.dtype:
@@ -76,23 +82,44 @@ class TorchClassifier(Classifier):
         return self._over(self.module, images)
 
     def features(self, images: np.ndarray) -> np.ndarray:
-        layers = [m for m in self.native.modules() if isinstance(m, nn.Linear)]
-        if not layers:
-            raise SpecError("features: expected a model that ends in a torch.nn.Linear, found none")
-        caught: list[Tensor] = []
-        hooks = [layer.register_forward_pre_hook(lambda _module, inputs: caught.append(inputs[0])) for layer in layers]
+        return self._over(lambda x: self._last(x)[1], images)
 
-        def forward(x: Tensor) -> Tensor:
-            self.module(x)
-            last = caught[-1]
-            caught.clear()
-            return last
-
+    def _last(self, x: Tensor) -> tuple[str, Tensor]:
+        """Name and input of the linear layer that is called last for images `x`."""
+        called: list[tuple[str, Tensor]] = []
+        hooks = [
+            layer.register_forward_pre_hook(lambda _layer, inputs, name=name: called.append((name, inputs[0])))
+            for name, layer in self.native.named_modules()
+            if isinstance(layer, nn.Linear)
+        ]
         try:
-            return self._over(forward, images)
+            self.module(x)
         finally:
             for hook in hooks:
                 hook.remove()
+        if not called:
+            raise SpecError("features: expected a model that ends in a torch.nn.Linear, found none")
+        return called[-1]
+
+    def with_head(self, classes: int, seed: int = 0) -> TorchClassifier:
+        with frozen(self.module), torch.no_grad():
+            last, features = self._last(self._image_tensor(np.zeros((1, *self.image_shape), np.float32)))
+        if features.ndim != 2:
+            raise SpecError(f"with_head: expected features of shape (n, d), got {tuple(features.shape)}")
+        native, head = put_head(copy.deepcopy(self.native), last, classes)
+        made = TorchClassifier(
+            native,
+            self.device,
+            classes=classes,
+            image_shape=self.image_shape,
+            mean=self.mean,
+            std=self.std,
+            description=self.description and {**self.description, "classes": classes, "head": True},
+            head=head,
+        )
+        state, learning = made.state(), [name for name, p in native.named_parameters() if p.requires_grad]
+        made.load_state(state | initial_state({name: state[name] for name in learning}, seed))
+        return made
 
     def perturb(
         self, images: np.ndarray, labels: np.ndarray, attack: AttackSpec, rng: np.random.Generator | None = None

@@ -34,16 +34,29 @@ _SCALER = {"scaler.scale": "scale", "scaler.growth_tracker": "_growth_tracker"}
 class TorchTrainer(Trainer):
     """See `sat_core.backend.Trainer`."""
 
-    def __init__(self, classifier: TorchClassifier, data: Examples, training: TrainingSpec, attack: AttackSpec) -> None:
+    def __init__(
+        self,
+        classifier: TorchClassifier,
+        data: Examples,
+        training: TrainingSpec,
+        attack: AttackSpec,
+        features: np.ndarray | None = None,
+    ) -> None:
         device, module = classifier.device, classifier.module
         if training.precision == "float64":
             module.double()
+        self._learning = classifier.head or module
+        if features is not None:
+            module = self._learning
         if training.channels_last:
             module.to(memory_format=torch.channels_last)
         self._classifier, self._training, self._attack = classifier, training, attack
         self._forward = _in_precision(torch.compile(module) if training.compile else module, training, device)
-        held = None if isinstance(data.images, ImageSource) else data.images
-        self._images = None if held is None else torch.from_numpy(_channels_first(held)).to(device)
+        self._images = torch.empty(0)  # the plans have them
+        if features is not None:
+            self._images = torch.from_numpy(features).to(device)
+        elif not isinstance(data.images, ImageSource):
+            self._images = torch.from_numpy(_channels_first(data.images)).to(device)
         self._labels = torch.from_numpy(data.labels).to(device)
         self._names = [name for name, p in classifier.native.named_parameters() if p.requires_grad]
         self._optimizer = _optimizer([p for p in classifier.native.parameters() if p.requires_grad], training)
@@ -87,7 +100,7 @@ class TorchTrainer(Trainer):
         for group in self._optimizer.param_groups:
             group["lr"] = plan.lr
         self._optimizer.zero_grad(set_to_none=True)
-        module.train()
+        self._learning.train()
         logits = self._forward(images).to(images.dtype)
         loss = weighted_loss(logits, labels, torch.from_numpy(plan.weights).to(images))
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
@@ -98,13 +111,13 @@ class TorchTrainer(Trainer):
 
     def _batch(self, plan: BatchPlan) -> tuple[Tensor, Tensor]:
         index = torch.from_numpy(plan.index).to(self._classifier.device)
-        if self._images is None:
+        if plan.images is not None:
             images = torch.from_numpy(_channels_first(plan.images)).to(index.device)
         else:
             images = self._images[index]
         images = images.to(self._classifier.dtype) / 255 if images.dtype == torch.uint8 else images
         images = augment(images.to(self._classifier.dtype), AUGMENTATIONS.get(self._training.augmentation), plan.draws)
-        if self._training.channels_last:
+        if self._training.channels_last and images.ndim == 4:
             images = images.contiguous(memory_format=torch.channels_last)
         return images, self._labels[index]
 

@@ -48,10 +48,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="run a study: rank, split, train, evaluate, summarise", description=_RUN)
     run.add_argument("study", help="study file (TOML)")
-    run.add_argument("--out", required=True, help="folder for the results; the same command goes on where it stopped")
     run.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="override a key")
-    run.add_argument("--jobs", type=int, help="arms at a time (default: as many as there are cores; 1 on a GPU)")
-    run.add_argument("--save-every", type=float, default=20.0, metavar="S", help="seconds between saves (default 20)")
     run.add_argument("--dry-run", action="store_true", help="print the arms and stop")
     run.set_defaults(run=_run)
     evaluate = commands.add_parser("evaluate", help="AutoAttack on a checkpoint", description=_EVALUATE)
@@ -66,8 +63,19 @@ def parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--threads", type=int, default=1, help="of the CPU (default 1)")
     evaluate.add_argument("--out", help="folder for per-example results (default: evaluate, beside the checkpoint)")
     evaluate.set_defaults(run=_evaluate)
+    transfer = commands.add_parser("transfer", help="a head for another task on frozen features", description=_TRANSFER)
+    transfer.add_argument("source", help="folder of a finished arm, or of a study, all of whose arms are taken")
+    transfer.add_argument("--data", required=True, help="the target, any data set; its images are scaled to fit")
+    transfer.add_argument(
+        "--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="as epochs=20"
+    )
+    transfer.set_defaults(run=_transfer)
     _add_data(commands)
-    for command in (run, evaluate):
+    for command in (run, transfer):
+        command.add_argument("--out", required=True, help="folder for the results; the same command goes on with them")
+        command.add_argument("--jobs", type=int, help="arms at a time (default: as many as cores; 1 on a GPU)")
+        command.add_argument("--save-every", type=float, default=20.0, metavar="S", help="seconds between saves (20)")
+    for command in (run, transfer, evaluate):
         command.add_argument("--backend", help="torch or tensorflow (default: SAT_BACKEND, else torch)")
         command.add_argument("--device", default="cpu", help="cpu, cuda, cuda:N (default cpu)")
         command.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks")
@@ -94,33 +102,43 @@ def _add_data(commands: Any) -> None:
 
 _DATA = "The data sets that --set data.name and --data take."
 _RUN = "Run every arm of a study; results, plots and checkpoints go to --out."
+_TRANSFER = "Train a head for another data set on the frozen features of finished runs, and attack it (S-CSAT, S-ESAT)."
 _EVALUATE = "AutoAttack on a checkpoint, for one or more ε; per-example results go to --out."
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from sat_core.errors import SpecError
     from sat_core.study import Study, parse_setting
 
     study = Study.load(arguments.study).set(dict(map(parse_setting, arguments.settings)))
+    if arguments.dry_run:
+        _print_arms(study)
+        return 0
+    from sat_evaluation.study import report, report_transfers, run_study
+
+    results = run_study(study, arguments.out, **_running(arguments))
+    report(results, arguments.out)
+    report_transfers(study, arguments.out)
+    return 0
+
+
+def _transfer(arguments: argparse.Namespace) -> int:
+    from sat_core.study import parse_setting
+    from sat_evaluation.study import report, run_transfer
+
+    asked = {key.removeprefix("transfer."): value for key, value in map(parse_setting, arguments.settings)}
+    results = run_transfer(arguments.source, arguments.data, arguments.out, asked=asked, **_running(arguments))
+    report(results, arguments.out)
+    return 0
+
+
+def _running(arguments: argparse.Namespace) -> dict[str, Any]:
+    from sat_core.errors import SpecError
+
     if arguments.jobs is not None and arguments.jobs < 1:
         raise SpecError(f"--jobs: expected an integer >= 1, got {arguments.jobs}")
     if not arguments.save_every >= 0:
         raise SpecError(f"--save-every: expected seconds >= 0, got {arguments.save_every}")
-    if arguments.dry_run:
-        _print_arms(study)
-        return 0
-    from sat_evaluation.study import report, run_study
-
-    results = run_study(
-        study,
-        arguments.out,
-        backend=arguments.backend,
-        device=arguments.device,
-        jobs=arguments.jobs,
-        save_every=arguments.save_every,
-    )
-    report(results, arguments.out)
-    return 0
+    return {key: getattr(arguments, key) for key in ("backend", "device", "jobs", "save_every")}
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:

@@ -16,7 +16,7 @@ from typing import final
 import attrs
 
 from sat_core.errors import EXIT_CONTINUE
-from sat_evaluation.worker import RANKING, unit_directory
+from sat_evaluation.layout import RANKING, unit_directory
 
 LOG = "log.txt"
 _STOPS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)

@@ -62,7 +62,11 @@ def accuracy_plot(rows: Sequence[Row], path_stem: Path) -> list[Path]:
         _share_axis(axes, curves)
         axes.set_ylabel("accuracy on test images (%)")
         axes.grid(axis="y", color="#eaeaea")
-        _heading(figure, "Accuracy when only a part A of the training examples is attacked", rows)
+        what = "Accuracy when only a part A of the training examples is attacked"
+        if rows[0].source:
+            source, target = shown(rows[0].source, 24), shown(rows[0].data, 24)
+            what = f"Accuracy on {target} with features of {source}, a part A of which was attacked"
+        _heading(figure, what, rows)
         bars = axes.errorbar(
             [], [], yerr=[], **_BAR, color="black", linestyle="", label=spread(g for c in curves for g in c.points)
         )
@@ -159,7 +163,7 @@ def matrix_plot(rows: Sequence[Row], path_stem: Path) -> list[Path]:
     it, robust accuracy on A and on B. Of curves that differ in other settings the first is drawn; seeds are averaged.
     """
     curves = [curve for curve in series(rows) if curve.groups[0].rows[0].kind == "classes"]
-    if not curves:
+    if not curves or rows[0].source:  # classes of the source are none of the target's
         return []
     curve = curves[0]
     names = [shown(name, 20) for name in rows[0].class_names]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,20 +14,20 @@ from sat_core import files
 from sat_core.arm import RESULTS
 from sat_core.backend import get_backend
 from sat_core.data import get_dataset
-from sat_core.errors import Interrupted, NotInstalledError, RunDirectoryError, SatError
+from sat_core.errors import SatError
 from sat_core.job import Job
 from sat_core.ranking import FILE, needs_ranking, ranking_job
 from sat_core.rundir import claim
 from sat_core.spec import ModelSpec
-from sat_core.study import Study
-from sat_core.training import STOPPED
-from sat_evaluation.engine import Outcome, Unit, run_units
-from sat_evaluation.figures import accuracy_plot, matrix_plot
+from sat_core.study import Arm, Study
+from sat_core.transfer import transfer_spec
+from sat_evaluation.engine import Unit
+from sat_evaluation.layout import RANKING, TRANSFERS, unit_directory
 from sat_evaluation.packages import find_package
-from sat_evaluation.progress import LiveView
-from sat_evaluation.summary import collect, headline, write_csv
+from sat_evaluation.summary import collect, headline
 from sat_evaluation.table import print_table
-from sat_evaluation.worker import ARMS, PROGRESS, RANKING, unit_directory
+from sat_evaluation.transfer import Transfer, target_data, told, transfer_folders
+from sat_evaluation.work import finish, work_through
 
 
 def run_study(
@@ -42,31 +41,42 @@ def run_study(
 ) -> list[dict[str, Any]]:
     """Run every arm of `study` in the folder `out`; returns their results, in the order of the arms.
 
-    jobs: arms at a time, by default as many as the processor has cores for. The same call goes on after a crash, and
-    returns at once when all is done. Raises SatError before any training if something is wrong, Interrupted after a
-    requested stop, and RunDirectoryError with the reasons if arms failed (the others are finished first).
+    Then the heads for each target of its transfers, in ``transfer/TARGET``. jobs: arms at a time, by default as many as
+    the processor has cores for. The same call goes on after a crash, and returns at once when all is done. Raises
+    SatError before any training if something is wrong, Interrupted after a requested stop, and RunDirectoryError with
+    the reasons if arms failed (the others are finished first).
     """
     out = Path(out)
     units = prepare(study, out, backend, device)
-    if not units:
-        return finish(study, out, Outcome())
-    threads = study.base.training.threads
-    jobs = jobs or (max(1, (os.cpu_count() or 1) // threads) if device == "cpu" else 1)
-    with files.locked(out), LiveView({u.name: unit_directory(out, u.name) / PROGRESS for u in units}) as view:
-        files.sweep(out)
-        seen: set[str] = set()
+    outcome = work_through(out, units, jobs, device, save_every)
+    results = finish(out, [arm.name for arm in study.arms], outcome)
+    for target, folder in transfer_folders(study, out).items():
+        options = {"backend": backend, "device": device, "jobs": jobs, "save_every": save_every}
+        run_transfer(out, target, folder, asked=study.head_settings, **options)  # type: ignore[arg-type]
+    return results
 
-        def tick(outcome: Outcome, _running: Any) -> None:
-            for name in [n for n in (*outcome.done, *outcome.failed) if n not in seen]:
-                seen.add(name)
-                if name in outcome.failed:
-                    view.fail(name, outcome.failed[name])
-                else:
-                    view.finish(name, "")
-            view.refresh()
 
-        outcome = run_units(out, units, jobs, save_every, tick)
-    return finish(study, out, outcome)
+def run_transfer(
+    source: str | Path,
+    target: str,
+    out: str | Path,
+    *,
+    asked: Mapping[str, Any] | None = None,
+    backend: str | None = None,
+    device: str = "cpu",
+    jobs: int | None = None,
+    save_every: float = 20.0,
+) -> list[dict[str, Any]]:
+    """Train and evaluate a head for the data set `target` on the features of a run; returns the results.
+
+    source: the folder of an arm, or of a study, all of whose arms are taken. out: gets ``arms/NAME/``, as a study has
+    them. asked: some of `sat_core.transfer.SETTINGS`. All else as in `run_study`.
+    """
+    out = Path(out)
+    transfer = Transfer(source=Path(source), target=target, asked=dict(asked or {}))
+    units = prepare_transfer(transfer, out, backend, device)
+    outcome = work_through(out, units, jobs, device, save_every)
+    return finish(out, list(transfer.sources()), outcome)
 
 
 def prepare(study: Study, out: Path, backend: str | None, device: str) -> list[Unit]:
@@ -74,18 +84,20 @@ def prepare(study: Study, out: Path, backend: str | None, device: str) -> list[U
     data = get_dataset(study.base.data.name)
     computing = get_backend(backend, device)
     find_package()
-    sizes = {}
-    for arm in study.arms:
-        job = Job(spec=arm.spec, data=data, backend=computing, directory=out)
-        try:
-            sizes[arm.name] = job.check()
-        except SatError as error:
-            raise type(error)(f"{arm.name}: {error}") if len(study.arms) > 1 else error from None
+    jobs = {arm: Job(spec=arm.spec, data=data, backend=computing, directory=out) for arm in study.arms}
+    sizes = _checked(jobs)
+    job = next(iter(jobs.values()))
     for name in {arm.spec.model.name for arm in study.arms}:
         attrs.evolve(job, spec=attrs.evolve(job.spec, model=ModelSpec(name=name))).probe()
     if any(needs_ranking(arm.spec) for arm in study.arms):
         ranking_job(attrs.evolve(job, spec=study.base))
-    claim(out, study.to_tables(), computing, data)
+    for target in transfer_folders(study, out):
+        heads = {arm: transfer_spec(arm.spec, target, study.head_settings) for arm in study.arms}
+        target_images = target_data(job.spec, target).resized(data.image_shape)
+        _checked({arm: attrs.evolve(job, spec=spec, data=target_images) for arm, spec in heads.items()})
+    tables = study.to_tables()
+    tables.pop(TRANSFERS, None)  # with one target more it is still the same study
+    claim(out, tables, computing, data)
     arms = sorted(study.arms, key=lambda arm: -sizes[arm.name])  # the longest first, so that none is left for the end
     left = [arm for arm in arms if not (unit_directory(out, arm.name) / RESULTS).exists()]
     units = [Unit(arm.name, arm.spec.training.threads, needs_ranking(arm.spec)) for arm in left]
@@ -94,11 +106,36 @@ def prepare(study: Study, out: Path, backend: str | None, device: str) -> list[U
     return units
 
 
+def prepare_transfer(transfer: Transfer, out: Path, backend: str | None, device: str) -> list[Unit]:
+    """`prepare` for the heads on finished runs."""
+    data, computing = transfer.data(), get_backend(backend, device)
+    find_package()
+    names = transfer.sources()
+    jobs = {name: transfer.job(name, data, backend=computing, directory=out) for name in names}
+    _checked({Arm(name, job.spec): job for name, job in jobs.items()})
+    jobs[next(iter(names))].probe()
+    claim(out, transfer.tables(out), computing, data)
+    left = [name for name in names if not (unit_directory(out, name) / RESULTS).exists()]
+    return [Unit(name, jobs[name].spec.training.threads) for name in left]
+
+
+def _checked(jobs: Mapping[Arm, Job]) -> dict[str, int]:
+    """|A| of each job by the name of its arm; an error names the arm if there are several."""
+    sizes = {}
+    for arm, job in jobs.items():
+        try:
+            sizes[arm.name] = job.check()
+        except SatError as error:
+            raise type(error)(f"{arm.name}: {error}") if len(jobs) > 1 else error from None
+    return sizes
+
+
 def report(results: list[dict[str, Any]], out: str | Path) -> None:
     """Print the table, the sentence that sums it up, warnings of the arms, and where the files are."""
     rows, console = collect(results), Console()
     print_table(rows, console)
-    for line in filter(None, [headline(rows), *_warnings(results)]):
+    moved = [told(results[0])] if "source" in results[0] else []
+    for line in filter(None, [headline(rows), *moved, *_warnings(results)]):
         console.print(line, markup=False, highlight=False)
     if find_spec("matplotlib") is None:
         console.print("no plots: they need matplotlib, pip install 'sat-core[report]'", markup=False, highlight=False)
@@ -106,24 +143,11 @@ def report(results: list[dict[str, Any]], out: str | Path) -> None:
     console.print(f"{out}: {', '.join(files_made)}; arms/*/results.json", markup=False, highlight=False)
 
 
+def report_transfers(study: Study, out: str | Path) -> None:
+    """`report` for each target of a finished study."""
+    for folder in transfer_folders(study, Path(out)).values():
+        report([files.read_json(unit_directory(folder, arm.name) / RESULTS) for arm in study.arms], folder)
+
+
 def _warnings(results: list[dict[str, Any]]) -> list[str]:
     return [f"warning: {r['arm']}: {text}" for r in results for text in (*r["warnings"], *r["attacks"]["warnings"])]
-
-
-def finish(study: Study, out: Path, outcome: Outcome) -> list[dict[str, Any]]:
-    """Sum up the arms that are done, as table, CSV and plots; then say which are not."""
-    done = [arm.name for arm in study.arms if (out / ARMS / arm.name / RESULTS).exists()]
-    results = [files.read_json(out / ARMS / name / RESULTS) for name in done]
-    if results:
-        rows = collect(results)
-        write_csv(out / "summary.csv", rows)
-        with suppress(NotInstalledError):  # `report` says so
-            accuracy_plot(rows, out / "accuracy")
-            matrix_plot(rows, out / "matrix")
-    if outcome.failed:
-        first = [f"{name}: {reason}" for name, reason in outcome.failed.items()]
-        more = f"\nand {len(first) - 2} more; " if len(first) > 2 else "\n"
-        raise RunDirectoryError("\n".join(first[:2]) + more + "the same command runs what is missing again")
-    if outcome.stopped:
-        raise Interrupted(STOPPED)
-    return results

@@ -40,6 +40,8 @@ class Row:
 
     cost: gradient evaluations of training and its attack as a share of what full adversarial training takes.
     per_class: robust accuracy on each class, None where it has no test example. spec: dotted keys to values.
+    source: of a transfer, the data set that the features were trained on, else empty. Then A, costs and spec are those
+    of the run that they come from, and accuracies and epoch those of the head on `data`.
     """
 
     arm: str
@@ -66,6 +68,7 @@ class Row:
     cost: float
     seconds: float
     data: str
+    source: str
     threat: str
     attacks: str
     spec: dict[str, Any]
@@ -137,7 +140,8 @@ def collect(results: Iterable[dict[str, Any]]) -> list[Row]:
 
 
 def _row(result: dict[str, Any]) -> Row:
-    spec, split, data, cost = flatten(result["spec"]), result["split"], result["data"], result["cost"]
+    origin = result.get("source") or result
+    spec, split, data, cost = flatten(origin["spec"]), origin["split"], result["data"], origin["cost"]
     clean, robust, attacks = result["clean_accuracy"], result["robust_accuracy"], result["attacks"]
     names = tuple(attack["name"] for attack in attacks["breakdown"])
     suites = [f"AutoAttack {suite}" for suite, members in ATTACK_SETS.items() if members == names]
@@ -149,7 +153,7 @@ def _row(result: dict[str, Any]) -> Row:
         strategy=split["strategy"],
         size=split["size"],
         units=split["units"],
-        total=data["train"],
+        total=origin["data"]["train"],
         share=split["share"],
         classes=tuple(split["classes"]),
         class_names=tuple(data["classes"]),
@@ -165,8 +169,9 @@ def _row(result: dict[str, Any]) -> Row:
         ranking_gradients=cost["ranking_gradients"],
         full_at_gradients=cost["full_at_gradients"],
         cost=(cost["attack_gradients"] + cost["training_gradients"]) / cost["full_at_gradients"],
-        seconds=sum(s for s in cost["seconds"].values() if s is not None),
+        seconds=sum(s for s in result["cost"]["seconds"].values() if s is not None),
         data=data["name"],
+        source="" if origin is result else origin["data"]["name"],
         threat=f"{attacks['norm']}, ε = {epsilon(attacks['eps'])}",
         attacks=(suites[0] if suites else " + ".join(names)) + engine,
         spec=spec,
@@ -309,7 +314,7 @@ def title(rows: Sequence[Row]) -> str:
     counts = sorted({row.n for row in rows})
     return " · ".join(
         [
-            joined(row.data for row in rows),
+            joined(f"{row.source} → {row.data}" if row.source else row.data for row in rows),
             joined(row.spec["model.name"] for row in rows),
             joined(row.threat for row in rows),
             joined(row.attacks for row in rows),

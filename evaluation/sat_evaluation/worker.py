@@ -9,6 +9,7 @@ import threading
 import time
 import traceback
 from pathlib import Path
+from typing import Any
 
 from sat_core import files
 from sat_core.arm import run_arm
@@ -19,17 +20,11 @@ from sat_core.job import Job
 from sat_core.ranking import Ranking, needs_ranking, run_ranking
 from sat_core.rundir import read
 from sat_core.study import Study
+from sat_evaluation.layout import PROGRESS, RANKING, TRANSFERS, unit_directory
 from sat_evaluation.progress import ProgressFile
+from sat_evaluation.transfer import Transfer
 
-RANKING = "ranking"
-ARMS = "arms"
-PROGRESS = "progress.json"
 _STOPS = (signal.SIGTERM, signal.SIGUSR1)
-
-
-def unit_directory(out: Path, unit: str) -> Path:
-    """Where the ranking, or the arm called `unit`, lies in the study directory `out`."""
-    return out / RANKING if unit == RANKING else out / ARMS / unit
 
 
 def work(out: Path, unit: str, save_every: float) -> None:
@@ -39,15 +34,11 @@ def work(out: Path, unit: str, save_every: float) -> None:
         signal.signal(number, lambda *_: asked.set())
     _end_with_parent()
     directory = unit_directory(out, unit)
-    tables, run = read(out)
-    study = Study.from_tables(tables)
-    spec = study.base if unit == RANKING else {arm.name: arm.spec for arm in study.arms}[unit]
     with files.locked(directory, wait=10):
         files.sweep(directory)
-        job = Job(
-            spec=spec,
-            data=get_dataset(spec.data.name),
-            backend=get_backend(run["backend"], run["device"]),
+        job = _job(
+            out,
+            unit,
             directory=directory,
             progress=ProgressFile(directory / PROGRESS),
             stop=asked.is_set,
@@ -56,7 +47,18 @@ def work(out: Path, unit: str, save_every: float) -> None:
         if unit == RANKING:
             run_ranking(job)
         else:
-            run_arm(job, Ranking.read(out / RANKING) if needs_ranking(spec) else None)
+            run_arm(job, Ranking.read(out / RANKING) if needs_ranking(job.spec) else None)
+
+
+def _job(out: Path, unit: str, **options: Any) -> Job:
+    tables, run = read(out)
+    backend = get_backend(run["backend"], run["device"])
+    if TRANSFERS in tables:
+        transfer = Transfer.read(out)
+        return transfer.job(unit, transfer.data(), backend=backend, **options)
+    study = Study.from_tables(tables)
+    spec = study.base if unit == RANKING else {arm.name: arm.spec for arm in study.arms}[unit]
+    return Job(spec=spec, data=get_dataset(spec.data.name), backend=backend, **options)
 
 
 def _end_with_parent() -> None:

@@ -16,7 +16,7 @@ from sat_core.backend import Backend, Classifier, Trainer
 from sat_core.data import Examples
 from sat_core.errors import SpecError
 from sat_core.reference.classifier import NumpyClassifier
-from sat_core.reference.networks import SHAPES
+from sat_core.reference.networks import SHAPES, head_shapes
 from sat_core.reference.trainer import NumpyTrainer
 from sat_core.spec import AttackSpec, TrainingSpec
 
@@ -35,6 +35,8 @@ class NumpyBackend(Backend):
 
     def new(self, description: Mapping[str, Any]) -> NumpyClassifier:
         shapes = SHAPES[description["model"]](description["classes"], tuple(description["image_shape"]))
+        if description.get("head"):
+            shapes = head_shapes(shapes)
         return NumpyClassifier(description, {name: np.zeros(shape, np.float32) for name, shape in shapes.items()})
 
     def seeded(self, seed: int) -> AbstractContextManager[None]:
@@ -44,10 +46,17 @@ class NumpyBackend(Backend):
         """The linear model with the weights `model`."""
         return NumpyClassifier({"model": "linear", "mean": (), "std": (), **about}, model)
 
-    def trainer(self, classifier: Classifier, data: Examples, training: TrainingSpec, attack: AttackSpec) -> Trainer:
+    def trainer(
+        self,
+        classifier: Classifier,
+        data: Examples,
+        training: TrainingSpec,
+        attack: AttackSpec,
+        features: np.ndarray | None = None,
+    ) -> Trainer:
         if not isinstance(classifier, NumpyClassifier):
             raise SpecError(f"trainer: expected a classifier of the numpy reference, got {type(classifier).__name__}")
-        return NumpyTrainer(classifier, data, training, attack)
+        return NumpyTrainer(classifier, data, training, attack, features)
 
     def versions(self) -> dict[str, str]:
         return {"numpy": np.__version__}

@@ -11,10 +11,11 @@ from sat_core.backend import Classifier, State
 from sat_core.checkpoint import check_state
 from sat_core.data import as_float
 from sat_core.errors import NotInstalledError
+from sat_core.initialisation import initial_state
 from sat_core.reference.attacks import pgd, takes_start
-from sat_core.reference.layers import Back, Layer, Pass, chain
+from sat_core.reference.layers import Back, Layer, Pass, chain, linear, relu
 from sat_core.reference.losses import loss_and_gradient
-from sat_core.reference.networks import HEAD, ORACLES
+from sat_core.reference.networks import HEAD, NEW_HEAD, ORACLES, head_shapes
 from sat_core.spec import AttackSpec
 
 
@@ -34,16 +35,21 @@ class NumpyClassifier(Classifier):
         self._mean = np.array(description["mean"] or (0.0,) * channels)
         self._std = np.array(description["std"] or (1.0,) * channels)
         self._body = ORACLES[description["model"]]
+        self.head = NEW_HEAD if description.get("head") else None
 
     @property
     def dtype(self) -> np.dtype:
         """Type of the weights."""
-        return self.native["fc.weight"].dtype
+        return next(iter(self.native.values())).dtype
+
+    def run(self, state: Pass, images: np.ndarray) -> tuple[np.ndarray, Back]:
+        """The whole network as a layer; see `forward`."""
+        return self.forward(images, state)
 
     def forward(self, images: np.ndarray, state: Pass, network: Layer | None = None) -> tuple[np.ndarray, Back]:
         """Output for float images `(n, h, w, c)`, and the way back to them; all float64. network: logits if None."""
         normal = ((images - self._mean) / self._std).transpose(0, 3, 1, 2)
-        output, back = (network or chain(self._body, HEAD))(state, normal)
+        output, back = (network or chain(self._body, self.head or HEAD))(state, normal)
         return output, lambda g: back(g).transpose(0, 2, 3, 1) / self._std
 
     def gradient(
@@ -58,7 +64,16 @@ class NumpyClassifier(Classifier):
         return self.forward(as_float(images), Pass(self.native))[0].astype(np.float32)
 
     def features(self, images: np.ndarray) -> np.ndarray:
-        return self.forward(as_float(images), Pass(self.native), self._body)[0].astype(np.float32)
+        inner = chain(linear("fc.hidden"), relu) if self.head else chain()
+        network = chain(self._body, inner)
+        return self.forward(as_float(images), Pass(self.native), network)[0].astype(np.float32)
+
+    def with_head(self, classes: int, seed: int = 0) -> NumpyClassifier:
+        width = self.native["fc.weight"].shape[1]
+        shapes = head_shapes({"fc.weight": (classes, width)})
+        head = initial_state({name: np.zeros(shape, self.dtype) for name, shape in shapes.items()}, seed)
+        body = {name: value for name, value in self.state().items() if not name.startswith("fc.")}
+        return NumpyClassifier({**self.description, "classes": classes, "head": True}, body | head)
 
     def perturb(
         self, images: np.ndarray, labels: np.ndarray, attack: AttackSpec, rng: np.random.Generator | None = None

@@ -36,6 +36,8 @@ WIDE_PREACT_BLOCKS = (
 
 HEAD = linear("fc")
 """The last layer of every network."""
+NEW_HEAD = chain(linear("fc.hidden"), relu, linear("fc.out"))
+"""What a transfer puts in its place."""
 
 
 def small_cnn() -> Layer:
@@ -108,3 +110,11 @@ SHAPES: dict[str, Callable[[int, tuple[int, int, int]], dict[str, Shape]]] = {
     "small-cnn": _small_cnn_shapes,
 }
 """Names and shapes of the weights of the models that the numpy reference itself can build."""
+
+
+def head_shapes(shapes: dict[str, Shape]) -> dict[str, Shape]:
+    """`shapes` with `NEW_HEAD` in place of `HEAD`."""
+    classes, width = shapes["fc.weight"]
+    hidden = {"fc.hidden.weight": (width, width), "fc.hidden.bias": (width,)}
+    out = {"fc.out.weight": (classes, width), "fc.out.bias": (classes,)}
+    return {name: shape for name, shape in shapes.items() if not name.startswith("fc.")} | hidden | out

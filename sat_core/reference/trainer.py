@@ -23,13 +23,23 @@ from sat_core.spec import AttackSpec, TrainingSpec
 class NumpyTrainer(Trainer):
     """See `sat_core.backend.Trainer`."""
 
-    def __init__(self, classifier: NumpyClassifier, data: Examples, training: TrainingSpec, attack: AttackSpec) -> None:
+    def __init__(
+        self,
+        classifier: NumpyClassifier,
+        data: Examples,
+        training: TrainingSpec,
+        attack: AttackSpec,
+        features: np.ndarray | None = None,
+    ) -> None:
         if training.precision == "float64":
             for name, value in classifier.native.items():
                 classifier.native[name] = value.astype(np.float64)
         self._classifier, self._data, self._training, self._attack = classifier, data, training, attack
         self._update = {"sgd": sgd, "adamw": adamw}[training.optimizer]
-        self._kept: dict[str, State] = {name: {} for name in classifier.native if "running_" not in name}
+        self._features = features
+        prefix = "fc." if classifier.head else ""
+        learning = [name for name in classifier.native if "running_" not in name and name.startswith(prefix)]
+        self._kept: dict[str, State] = {name: {} for name in learning}
 
     def run(self, batches: Iterable[BatchPlan], on_batch: OnBatch) -> None:
         for plan in batches:
@@ -39,11 +49,14 @@ class NumpyTrainer(Trainer):
     def _step(self, plan: BatchPlan) -> tuple[float, np.ndarray]:
         model, t = self._classifier, self._training
         labels, own = self._data.labels[plan.index], plan.members
-        x = augment(self._images(plan), AUGMENTATIONS.get(t.augmentation), plan.draws)
+        if self._features is not None:
+            x, run = self._features[plan.index].astype(model.dtype), model.head
+        else:
+            x, run = augment(self._images(plan), AUGMENTATIONS.get(t.augmentation), plan.draws), model.run
         if own.any():
             x[own] = pgd(model.gradient, x[own], labels[own], self._attack, plan.start)
-        step = Pass(model.native, training=True)
-        logits, back = model.forward(x, step)
+        step = Pass(model.native, training=model.head is None)
+        logits, back = run(step, x)
         losses, over_logits = loss_and_gradient(logits, labels)
         back(over_logits * (plan.weights / plan.weights.sum(dtype=np.float64))[:, None])
         for name, kept in self._kept.items():

@@ -57,6 +57,27 @@ def features_are_what_the_last_layer_takes(backend: Backend) -> None:
     close("features", expected, classifier.logits(data.images), 1e-4)
 
 
+@check("small-cnn")
+def a_new_head_takes_the_same_features(backend: Backend) -> None:
+    """One hidden layer, ReLU, linear layer, drawn by the core; the source is as it was; checkpoints bring it back."""
+    source, data = samples.build(backend, "small-cnn"), samples.examples()
+    before = source.state()
+    made = source.with_head(5, seed=4)
+    state = made.state()
+    body = {name: value for name, value in before.items() if not name.startswith("fc.")}
+    head = {name: value for name, value in state.items() if name.startswith("fc.")}
+    same_state("with_head", {name: state.get(name, np.zeros(0)) for name in body}, body)
+    same_state("the new head", head, initial_state(head, 4))
+    inner = np.maximum(source.features(data.images) @ state["fc.hidden.weight"].T + state["fc.hidden.bias"], 0)
+    expected = inner @ state["fc.out.weight"].T + state["fc.out.bias"]
+    close("logits of the new head", made.logits(data.images), expected, 1e-4)
+    same_state("with_head: the source", source.state(), before)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.safetensors"
+        checkpoint.save(path, {"model": state}, {"model": dict(made.description)})
+        close("a loaded head", backend.load(path).logits(data.images), made.logits(data.images), 0)
+
+
 @check("linear")
 def state_is_a_copy_and_is_checked(backend: Backend) -> None:
     """States do not share memory; one that does not fit is refused whole."""

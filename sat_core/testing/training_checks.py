@@ -39,6 +39,26 @@ def steps_follow_the_oracle(backend: Backend) -> None:
 
 
 @check("small-cnn")
+def only_the_head_learns(backend: Backend) -> None:
+    """On frozen features the steps are the oracle's, whether these were computed before or with every batch."""
+    data, training, attack = samples.examples(whole=True), samples.training(), samples.attack()
+    plans = samples.plans(len(data), 0.0, training, attack)
+    ends: list[dict[str, np.ndarray]] = []
+    for made_by, before in ((backend, True), (backend, False), (NumpyBackend(), False)):
+        source = samples.build(made_by, "small-cnn")
+        classifier = source.with_head(samples.CLASSES, seed=1)
+        frozen = {name: value for name, value in classifier.state().items() if not name.startswith("fc.")}
+        features = source.features(data.images) if before else None
+        made_by.trainer(classifier, data, training, attack, features).run(iter(plans), lambda *_: None)
+        state = classifier.state()
+        same_state("training a head", {name: state[name] for name in frozen}, frozen)
+        ends.append({name: value for name, value in state.items() if name not in frozen})
+    for name, expected in ends[2].items():
+        close(f"{name}, features computed before", ends[0][name], expected, 1e-4)
+        close(f"{name}, features computed with every batch", ends[1][name], expected, 1e-4)
+
+
+@check("small-cnn")
 def training_goes_on_from_a_saved_state(backend: Backend) -> None:
     """A training broken off between two steps ends with the same weights, byte for byte."""
     data = samples.examples(whole=True)

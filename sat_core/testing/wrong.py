@@ -24,6 +24,7 @@ FAULTS = (
     "loss not normalised by Σ w",
     "BatchNorm epsilon off",
     "weights touched by the attack",
+    "features move under a head",
 )
 """What can be wrong, by the names that `wrong_backend` takes."""
 
@@ -35,13 +36,16 @@ class _WrongClassifier(Classifier):
     def __init__(self, right: Classifier, fault: str, backend: Backend) -> None:
         self._right, self._fault, self._backend = right, fault, backend
         self.classes, self.image_shape = right.classes, right.image_shape
-        self.native, self.description = right.native, right.description
+        self.native, self.description, self.head = right.native, right.description, right.head
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         return self._right.logits(images)
 
     def features(self, images: np.ndarray) -> np.ndarray:
         return self._right.features(images)
+
+    def with_head(self, classes: int, seed: int = 0) -> Classifier:
+        return _WrongClassifier(self._right.with_head(classes, seed), self._fault, self._backend)
 
     def loss_gradient(
         self, images: np.ndarray, labels: np.ndarray, loss: str = "ce", targets: np.ndarray | None = None
@@ -123,6 +127,26 @@ class _WrongTrainer(Trainer):
 
 
 @final
+class _Moving(Trainer):
+    """Trains what a head should leave alone, by a little and nothing that the head's own losses would show."""
+
+    def __init__(self, right: Trainer, classifier: Classifier) -> None:
+        self._right, self._classifier = right, classifier
+
+    def state(self) -> State:
+        return self._right.state()
+
+    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
+        self._right.load_state(state)
+
+    def run(self, batches: Iterable[BatchPlan], on_batch: OnBatch) -> None:
+        self._right.run(batches, on_batch)
+        state = self._classifier.state()
+        moved = {k: v * np.asarray(1.001, v.dtype) for k, v in state.items() if k.endswith("running_mean")}
+        self._classifier.load_state(state | moved)
+
+
+@final
 class _WrongBackend(Backend):
     def __init__(self, right: Backend, fault: str) -> None:
         self._right, self._fault = right, fault
@@ -143,9 +167,18 @@ class _WrongBackend(Backend):
     def wrap(self, model: Any, **options: Any) -> Classifier:
         return _WrongClassifier(self._right.wrap(model, **options), self._fault, self._right)
 
-    def trainer(self, classifier: Classifier, data: Examples, training: TrainingSpec, attack: AttackSpec) -> Trainer:
+    def trainer(
+        self,
+        classifier: Classifier,
+        data: Examples,
+        training: TrainingSpec,
+        attack: AttackSpec,
+        features: np.ndarray | None = None,
+    ) -> Trainer:
         inner = classifier._right if isinstance(classifier, _WrongClassifier) else classifier
-        right = self._right.trainer(inner, data, training, attack)
+        right = self._right.trainer(inner, data, training, attack, features)
+        if self._fault == "features move under a head" and inner.head is not None:
+            return _Moving(right, inner)
         return _WrongTrainer(right) if self._fault == "loss not normalised by Σ w" else right
 
 

@@ -5,10 +5,12 @@ Layers are called as in PyTorch's twins, so that `layer.kernel` is the canonical
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import keras
 
+from sat_tensorflow.models.head import put_head
 from sat_tensorflow.models.linear import linear
 from sat_tensorflow.models.preact_resnet18 import wide_preact_resnet18
 from sat_tensorflow.models.resnet import resnet18, resnet50
@@ -22,3 +24,14 @@ MODELS: dict[str, Callable[[int, tuple[int, int, int]], keras.Model]] = {
     "linear": linear,
 }
 """Name to a function of the number of classes and the shape `(h, w, c)` of an image."""
+
+
+def build(description: Mapping[str, Any], dtype: str) -> tuple[keras.Model, keras.Model | None]:
+    """The model that `description` names, with weights of type `dtype`, and its head if that is a new one."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(dtype)
+    try:
+        model = MODELS[description["model"]](description["classes"], tuple(description["image_shape"]))
+        return put_head(model, description["classes"]) if description.get("head") else (model, None)
+    finally:
+        keras.config.set_dtype_policy(before)

@@ -1,0 +1,46 @@
+"""A head for another task: one hidden layer and a linear one in place of the last layer (recipe, section 1.4)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import layers
+from tensorflow import Tensor
+
+from sat_tensorflow.modes import inputs_of
+
+
+def put_head(model: keras.Model, classes: int) -> tuple[keras.Model, keras.Model]:
+    """One of our models with a new head in place of its last layer, all else frozen; and that head.
+
+    The hidden layer is as wide as the features `(n, d)` that the head takes.
+    """
+    features = model.layers[-1].input
+    for layer in model.layers:
+        layer.trainable = False
+    head = _head(features.shape[-1], classes, "fc.", features.dtype)
+    return keras.Model(model.inputs, head.layers[1](head.layers[0](features))), head
+
+
+def _head(width: int, classes: int, prefix: str, dtype: str) -> keras.Sequential:
+    hidden = layers.Dense(width, activation="relu", name=f"{prefix}hidden", dtype=dtype)
+    out = layers.Dense(classes, name=f"{prefix}out", dtype=dtype)
+    head = keras.Sequential([hidden, out])
+    head.build((None, width))
+    return head
+
+
+class WithHead(keras.Model):
+    """Any model, used as it is, whose last dense layer's input goes to a new head."""
+
+    def __init__(self, model: keras.Model, width: int, classes: int) -> None:
+        super().__init__()
+        self.model = model
+        self.head = _head(width, classes, "", model.compute_dtype)
+
+    def call(self, images: Tensor, training: bool | None = None) -> Any:
+        """Logits of normalised `images` `(n, h, w, c)`; the model itself is always in evaluation mode."""
+        with inputs_of(self.model, layers.Dense) as caught:
+            self.model(images, training=False)
+        return self.head(caught[-1])

@@ -1,0 +1,145 @@
+"""Transfer to another task (S-CSAT, S-ESAT): a new head on the frozen features of a run (recipe, section 1.4)."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+import attrs
+import numpy as np
+
+from sat_core import checkpoint, files
+from sat_core.errors import RunDirectoryError, SpecError
+from sat_core.protocols import PROTOCOLS
+from sat_core.registry import nearest
+from sat_core.spec import Spec
+
+if TYPE_CHECKING:
+    from sat_core.backend import Backend, Classifier
+    from sat_core.job import Job
+
+SETTINGS = {
+    **dict.fromkeys(("epochs", "batch_size", "lr", "momentum", "weight_decay", "schedule", "augmentation"), "training"),
+    **dict.fromkeys(
+        ("examples", "attacks", "selection_attacks", "selection_epochs", "selection_share"),
+        "evaluation",
+    ),
+}
+"""What can be asked of a transfer, and the section of its spec where it goes."""
+FEATURES = "features"
+"""Folder of the features of a transfer that is under way, and the name of that stage."""
+_PART = 1024
+"""Images whose features are computed between two saves."""
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Source:
+    """A finished run whose features are used. results: the content of its `results.json`."""
+
+    directory: Path
+    results: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, directory: Path) -> Source:
+        """The run in `directory`; RunDirectoryError unless it is finished and whole."""
+        path = directory / "results.json"
+        if not path.exists():
+            raise RunDirectoryError(f"{directory}: expected a finished run, found no results.json; finish it first")
+        results = files.read_json(path)
+        if not isinstance(results, dict) or "image_shape" not in results.get("data", {}):
+            raise RunDirectoryError(f"{path}: does not say what images its run took; delete the file and run it again")
+        if "source" in results:
+            raise RunDirectoryError(f"{directory}: is a transfer itself; take {results['source']['run']!r}, its source")
+        return cls(directory=directory, results=results)
+
+    @property
+    def checkpoint(self) -> Path:
+        """The weights of the epoch that was picked; CheckpointError if they are gone."""
+        return checkpoint.find(self.directory)
+
+    @property
+    def spec(self) -> Spec:
+        """What was asked of the run."""
+        return Spec.from_tables(self.results["spec"])
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """`(h, w, c)` of the images that it takes."""
+        h, w, c = self.results["data"]["image_shape"]
+        return h, w, c
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the checkpoint in hexadecimal."""
+        return hashlib.sha256(self.checkpoint.read_bytes()).hexdigest()
+
+    def load(self, backend: Backend) -> Classifier:
+        """Its classifier; a user's own model is made by the factory that its spec names."""
+        name, data = self.spec.model.name, self.results["data"]
+        if ":" not in name:
+            return backend.load(self.checkpoint)
+        mean, std = tuple(data["mean"]), tuple(data["std"])
+        made = backend.build(name, classes=len(data["classes"]), image_shape=self.image_shape, mean=mean, std=std)
+        return backend.load(self.checkpoint, into=made)
+
+    def summary(self, directory: Path) -> dict[str, Any]:
+        """What the `results.json` of a transfer in `directory` says of its source."""
+        kept = ("spec", "split", "cost", "clean_accuracy", "robust_accuracy", "backend")
+        about = {"run": os.path.relpath(self.directory, directory), "fingerprint": self.fingerprint()}
+        return {**about, **{key: self.results[key] for key in kept}, "data": self.results["data"]}
+
+
+def check_settings(asked: Mapping[str, Any]) -> None:
+    """SpecError for the first of `asked` that is not in `SETTINGS`, with the nearest one that is."""
+    for key in asked:
+        if key not in SETTINGS:
+            raise SpecError(
+                f"unknown key 'transfer.{key}'{nearest(key, SETTINGS)}\nexpected one of: {', '.join(SETTINGS)}"
+            )
+
+
+def transfer_spec(source: Spec, target: str, asked: Mapping[str, Any]) -> Spec:
+    """The spec of a head for the data set `target` on the features of a run with the spec `source`.
+
+    asked: some of `SETTINGS`. The others: epochs and batch size of the recipe's table, learning rate 0.1, drops after
+    1/2 and 3/4; threat model, evaluation and the rest of training are the source's. Raises SpecError.
+    """
+    check_settings(asked)
+    protocol, tables = PROTOCOLS.get(source.protocol), source.to_tables()
+    head = {"optimizer": "sgd", "lr": 0.1, "schedule": "piecewise", **protocol.head(target)}
+    merged = {"training": {**tables["training"], **head}, "evaluation": protocol.of_target(tables["evaluation"])}
+    for key, value in asked.items():
+        merged[SETTINGS[key]][key] = value
+    try:
+        return Spec.from_tables(
+            {
+                "protocol": source.protocol,
+                "data": {"name": target},
+                "model": tables["model"],
+                "subset": {"size": 0.0},
+                "attack": {"norm": source.attack.norm, "eps": source.attack.eps},
+                **merged,
+            }
+        )
+    except SpecError as error:
+        raise SpecError(f"transfer to {target!r}: {error}") from error
+
+
+def frozen_features(job: Job) -> np.ndarray:
+    """Features of all training images of a transfer, float32 `(n, d)`: computed once, saved in parts, resumable."""
+    if job.source is None:
+        raise SpecError("frozen_features: expected a job with a source")
+    images, parts = job.data.train.images, []
+    numbers = np.array_split(np.arange(len(images)), -(-len(images) // _PART))
+    paths = [job.directory / FEATURES / f"{place:05d}.npz" for place in range(len(numbers))]
+    classifier = None if all(path.exists() for path in paths) else job.source.load(job.backend)
+    for place, (index, path) in enumerate(zip(numbers, paths, strict=True)):
+        if classifier is not None and not path.exists():
+            with job.timed(FEATURES):
+                files.write_npz(path, {FEATURES: classifier.features(images[index])})
+            job.tell(FEATURES, (place + 1) / len(numbers), f"{index[-1] + 1} of {len(images)} images")
+        parts.append(files.read_npz(path, FEATURES)[FEATURES])
+    return np.concatenate(parts)
