@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from sat_core.data import DataSet, Examples
-from sat_core.errors import DataError, NotInstalledError
+from sat_datasets.catalogue import about
+from sat_datasets.named import dataset, needs, nothing_after
 
 VALIDATION = 360
 """Images for validation; the other 1,437 are for training."""
 SEED = 0
-MEAN, STD = (0.3053,), (0.3759,)
+MEAN, STD = about("digits").mean, about("digits").std
 """Of the training images, in units of [0, 1] pixels."""
 
 
@@ -19,29 +20,16 @@ def load(argument: str = "") -> DataSet:
 
     `argument` has to be empty. Raises NotInstalledError without scikit-learn.
     """
-    if argument:
-        raise DataError(f"data set 'digits': expected nothing after its name, got {argument!r}")
-    try:
+    nothing_after("digits", argument)
+    with needs("digits", "scikit-learn"):
         from sklearn.datasets import load_digits
-    except ImportError as error:
-        raise NotInstalledError("data set 'digits' needs scikit-learn: pip install 'sat-core[data]'") from error
     digits = load_digits()
     images = (digits.images[..., None] / 16).astype(np.float32)
     labels = digits.target.astype(np.int64)
     validation = validation_mask(labels, VALIDATION)
-    return DataSet(
-        name="digits",
-        train=Examples(images[~validation], labels[~validation], 10, "digits: train"),
-        test=Examples(images[validation], labels[validation], 10, "digits: test"),
-        class_names=tuple("0123456789"),
-        mean=MEAN,
-        std=STD,
-        licence="CC BY 4.0",
-        citation=(
-            "E. Alpaydin and C. Kaynak (1998). Optical Recognition of Handwritten Digits [data set]. "
-            "UCI Machine Learning Repository. https://doi.org/10.24432/C50P49"
-        ),
-    )
+    train = Examples(images[~validation], labels[~validation], 10, "digits: train")
+    test = Examples(images[validation], labels[validation], 10, "digits: test")
+    return dataset("digits", (train, test), "0123456789")
 
 
 def validation_mask(labels: np.ndarray, size: int) -> np.ndarray:

@@ -53,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
     run.set_defaults(run=_run)
     evaluate = commands.add_parser("evaluate", help="AutoAttack on a checkpoint", description=_EVALUATE)
     evaluate.add_argument("checkpoint", help="checkpoint-best of an arm, with or without .safetensors")
-    evaluate.add_argument("--data", required=True, help="digits, cifar10, npz:PATH, ...; its test part is attacked")
+    evaluate.add_argument("--data", required=True, help="a data set (`sat data list`); its test part is attacked")
     evaluate.add_argument("--attacks", default="standard", help="standard, plus, or names with commas")
     evaluate.add_argument("--norm", help="L2 or Linf (default: as in training)")
     evaluate.add_argument("--eps", nargs="+", default=[], metavar="E", help="one or more, as 0.5 or 8/255")
@@ -70,6 +70,7 @@ def parser() -> argparse.ArgumentParser:
         "--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="as epochs=20"
     )
     transfer.set_defaults(run=_transfer)
+    _add_data(commands)
     for command in (run, transfer):
         command.add_argument("--out", required=True, help="folder for the results; the same command goes on with them")
         command.add_argument("--jobs", type=int, help="arms at a time (default: as many as cores; 1 on a GPU)")
@@ -81,6 +82,25 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def _add_data(commands: Any) -> None:
+    data = commands.add_parser("data", help="data sets: list, info, download, verify", description=_DATA)
+    verbs = data.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    verbs.add_parser("list", help="all data sets, and which are here")
+    info = verbs.add_parser("info", help="what is known about one")
+    info.add_argument("name", help="a name of the list, with a path or options where it takes them")
+    download = verbs.add_parser("download", help="get one, whole and checked, or leave everything as it was")
+    download.add_argument("name", help="a name of the list")
+    download.add_argument(
+        "--root", metavar="DIR", help="where to (default: NAME in $SAT_DATA, or in ~/.cache/sat-core)"
+    )
+    verify = verbs.add_parser("verify", help="check sums and counts, and decode every image")
+    verify.add_argument("name", help="a name of the list, with a path or options where it takes them")
+    for verb, command in verbs.choices.items():
+        command.set_defaults(run=_data, verb=verb)
+        command.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks")
+
+
+_DATA = "The data sets that --set data.name and --data take."
 _RUN = "Run every arm of a study; results, plots and checkpoints go to --out."
 _TRANSFER = "Train a head for another data set on the frozen features of finished runs, and attack it (S-CSAT, S-ESAT)."
 _EVALUATE = "AutoAttack on a checkpoint, for one or more ε; per-example results go to --out."
@@ -125,6 +145,20 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from sat_evaluation.evaluate import evaluate_checkpoint
 
     evaluate_checkpoint(arguments)
+    return 0
+
+
+def _data(arguments: argparse.Namespace) -> int:
+    from sat_evaluation import data
+
+    if arguments.verb == "list":
+        data.print_list()
+    elif arguments.verb == "info":
+        data.print_info(arguments.name)
+    elif arguments.verb == "download":
+        print(data.fetch(arguments.name, arguments.root))
+    else:
+        print(data.check(arguments.name))
     return 0
 
 

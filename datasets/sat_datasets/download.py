@@ -1,0 +1,176 @@
+"""Published files into the folder of a data set: whole and checked, or not at all."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import os
+import posixpath
+import shutil
+import socket
+import ssl
+import tarfile
+import tempfile
+import urllib.error
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, redirect_stderr
+from pathlib import Path
+
+from sat_core import files
+from sat_core.data import DATASETS
+from sat_core.errors import DataError, RunDirectoryError
+from sat_datasets.catalogue import about
+from sat_datasets.named import needs
+from sat_datasets.releases import Published, md5_sum, published
+
+PATIENCE = 60.0
+"""Seconds without a byte after which a download has failed."""
+NETWORK = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
+
+
+def download(name: str, folder: Path, *, progress: bool = True) -> bool:
+    """Get the data set called `name` into `folder`; False if it was there, whole, and nothing was done.
+
+    Everything is made in a temporary folder inside `folder`: downloaded by torchvision, held against its MD5 sum,
+    unpacked, loaded once, and then renamed. Whatever fails, `folder` is as it was before. progress: torchvision's bar
+    on stderr. Raises DataError if the data set has no published files, for a file that cannot be had or is another, for
+    an archive with a member that leads out of it, and if `folder` cannot be written.
+    """
+    archives = published(name)
+    if not archives:
+        raise DataError(_by_hand(name, folder))
+    missing = [archive for archive in archives if not os.path.lexists(folder / archive.part)]
+    if not missing:
+        DATASETS.get(name)(str(folder))
+        return False
+    try:
+        with _temporary(folder) as temporary:
+            for archive in missing:
+                _fetch(name, archive, temporary, progress)
+            if missing == archives:
+                _load(name, temporary)
+            for part in dict.fromkeys(archive.part for archive in missing):
+                (temporary / part).rename(folder / part)
+    except OSError as error:
+        raise DataError(
+            f"{folder}: cannot be written ({error.strerror or error}); it is as it was before\n"
+            "free some space or choose another folder"
+        ) from error
+    return True
+
+
+def _by_hand(name: str, folder: Path) -> str:
+    known = about(name)
+    if known.package:
+        return f"data set {name!r}: expected one to download, got one that comes {known.obtain}"
+    return (
+        f"data set {name!r}: expected one to download, got one whose terms have to be accepted at https://image-net.org\n"
+        f"place ILSVRC2012 in {folder}, as train/nXXXXXXXX/*.JPEG and val/nXXXXXXXX/*.JPEG"
+    )
+
+
+@contextmanager
+def _temporary(folder: Path) -> Iterator[Path]:
+    """A folder inside `folder` that goes with all that is left in it, and so do folders that were made for it."""
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    temporary = None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _sweep(folder)
+        temporary = Path(tempfile.mkdtemp(prefix=files.TEMPORARY, dir=folder))
+        with files.locked(temporary):
+            yield temporary
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+        for path in made:
+            if path.is_dir() and not any(path.iterdir()):
+                path.rmdir()
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a download left that was killed; one that still runs holds its lock."""
+    for leftover in folder.glob(f"{files.TEMPORARY}*"):
+        try:
+            with files.locked(leftover):
+                shutil.rmtree(leftover, ignore_errors=True)
+        except RunDirectoryError:
+            continue
+
+
+def _fetch(name: str, archive: Published, temporary: Path, progress: bool) -> None:
+    """Download one file and put it, or what is in it, where it belongs below `temporary`."""
+    with needs(name, "torchvision"):
+        from torchvision.datasets.utils import download_url
+    file = temporary / "download" / archive.url.rsplit("/", 1)[-1]
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(PATIENCE)
+    try:
+        with nullcontext() if progress else redirect_stderr(io.StringIO()):
+            download_url(archive.url, file.parent, file.name, archive.md5)
+    except NETWORK as error:
+        reason = getattr(error, "reason", None) or error
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()
+        raise DataError(
+            f"{archive.url}: cannot be downloaded ({reason})\n"
+            f"try again later, or place {archive.target} in the folder by hand"
+        ) from error
+    except RuntimeError as error:
+        found = f"a file of {file.stat().st_size:,} bytes with MD5 {md5_sum(name, file)}" if file.exists() else "none"
+        raise DataError(
+            f"{archive.url}: expected a file with MD5 {archive.md5}, got {found}\n"
+            "the download was cut off or the file is another one: try again later"
+        ) from error
+    finally:
+        socket.setdefaulttimeout(before)
+    target = temporary / archive.target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not archive.unpack:
+        file.rename(target)
+        return
+    unpack(file, temporary / "unpacked")
+    if not (temporary / "unpacked" / target.name).is_dir():
+        raise DataError(f"{archive.url}: expected a folder {target.name} in it, got none")
+    (temporary / "unpacked" / target.name).rename(target)
+    file.unlink()
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """The files and folders of a tar archive, compressed or not, into `folder`, which is made.
+
+    Raises DataError for a member that is absolute, leads out of `folder` itself or as a link, or is no file, folder or
+    link, and for an archive that is cut off.
+    """
+    folder.mkdir()
+    try:
+        with tarfile.open(archive) as tar:
+            for member in tar:
+                _refuse(archive.name, member)
+                tar.extract(member, folder, filter="data")
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        raise DataError(f"{archive.name}: expected a whole tar archive, got a broken one ({error})") from error
+
+
+def _refuse(archive: str, member: tarfile.TarInfo) -> None:
+    """DataError for a member that could write, or show, what lies outside the folder it is unpacked to."""
+    if not (member.isfile() or member.isdir() or member.issym() or member.islnk()):
+        raise DataError(f"{archive}: expected files, folders and links, got {member.name!r}, which is none")
+    target = member.linkname
+    if member.issym():
+        target = posixpath.join(posixpath.dirname(member.name), target)
+    if posixpath.isabs(member.name) or ".." in member.name.split("/"):
+        out = repr(member.name)
+    elif posixpath.isabs(target) or posixpath.normpath(target).split("/")[0] == "..":
+        out = f"{member.name!r}, a link to {member.linkname!r}"
+    else:
+        return
+    raise DataError(f"{archive}: expected members that stay in its folder, got {out}\nnothing of it is kept")
+
+
+def _load(name: str, folder: Path) -> None:
+    try:
+        DATASETS.get(name)(str(folder))
+    except DataError as error:
+        raise DataError(f"data set {name!r}: what was downloaded is not whole: {str(error).splitlines()[0]}") from error

@@ -1,0 +1,67 @@
+"""Oxford Flowers, 102 classes: photographs that are decoded when they are asked for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from sat_core.data import DataSet
+from sat_datasets.catalogue import root
+from sat_datasets.named import absent, changed, choice, dataset, needs, streamed
+from sat_datasets.releases import check_sums
+from sat_datasets.stream import checked_size
+
+JPG = "flowers-102/jpg"
+CLASSES = 102
+
+
+def load(argument: str = "", *, protocol: str = "paper", size: str = "224") -> DataSet:
+    """1,020 training, 1,020 validation and 6,149 test images of `size` x `size` pixels, ids in the order of setid.mat.
+
+    protocol ``authors`` is for comparison with the published table only: their code evaluates on the validation images,
+    so both other parts are these, and it takes an image's number, which counts from 1, for a position, which counts
+    from 0, so every image has the label of the next one. ``paper`` does neither.
+    Raises DataError for missing or other files; NotInstalledError without torchvision, scipy or Pillow.
+    """
+    choice("flowers102", "protocol", protocol, ("paper", "authors"))
+    pixels = checked_size(size, "flowers102")
+    folder = root("flowers102", argument)
+    check_sums("flowers102", folder)
+    with needs("flowers102", "torchvision and scipy"):
+        import scipy.io  # noqa: F401
+        from torchvision.datasets import Flowers102
+    if not (folder / JPG).is_dir():
+        raise absent("flowers102", folder, JPG)
+    train, validation, test = (_labels(Flowers102(folder, split=split)) for split in ("train", "val", "test"))
+    labels = train | validation | test
+    _check_images(folder, labels)
+    if protocol == "authors":
+        test = validation
+        labels = _of_the_next(labels)
+    parts = [
+        streamed("flowers102", folder, part, [(file, labels[file]) for file in files], CLASSES, pixels)
+        for part, files in (("train", train), ("test", test), ("validation", validation))
+    ]
+    names = getattr(Flowers102, "classes", [str(number) for number in range(1, CLASSES + 1)])
+    options = changed({"protocol": (protocol, "paper"), "size": (size, "224")})
+    return dataset("flowers102", parts, names, options)
+
+
+def _labels(release: Any) -> dict[str, int]:
+    """Files of a part of torchvision's data set, in its order, to labels."""
+    files = [f"{JPG}/{Path(path).name}" for path in release._image_files]
+    return dict(zip(files, map(int, release._labels), strict=True))
+
+
+def _of_the_next(labels: dict[str, int]) -> dict[str, int]:
+    """Files to the labels of those whose number is one higher; the last keeps its own."""
+    files = sorted(labels)
+    return {file: labels[after] for file, after in zip(files, [*files[1:], files[-1]], strict=True)}
+
+
+def _check_images(folder: Path, files: dict[str, int]) -> None:
+    present = {f"{JPG}/{name}" for name in os.listdir(folder / JPG)}
+    for file in files:
+        if file not in present:
+            raise absent("flowers102", folder, file)
