@@ -159,6 +159,10 @@ def as_float(images: np.ndarray) -> np.ndarray:
 
 def check_images(images: object, name: str = "images") -> np.ndarray:
     """`images` as an array `(n, h, w, c)`, uint8 or float32 in [0, 1]; DataError says what is wrong with others."""
+    if isinstance(images, ImageSource):
+        raise DataError(
+            f"{name}: expected an array, got a source of {len(images)} images; decode some with images[index]"
+        )
     array = np.asarray(images)
     if array.dtype != np.uint8 and array.dtype.kind != "f":
         raise DataError(f"{name}: expected uint8 or float images, got {array.dtype}")

@@ -76,7 +76,10 @@ class Evaluator(Protocol):
         path: Path | None = None,
         progress: Callable[[float, str], None] | None = None,
     ) -> Evaluation:
-        """Attack `images` `(n, h, w, c)`; saves to and resumes from `path` (.npz); progress(share done, attack)."""
+        """Attack `images` `(n, h, w, c)`, an array or a source that `images[index]` decodes.
+
+        Saves to and resumes from `path` (.npz); progress(share done, attack).
+        """
 
 
 EVALUATORS: Registry[Evaluator] = Registry("evaluator", "sat_core.evaluators")

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import os
-import signal
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 import numpy as np
 
 from sat_core.augmentation import crop_box
-from sat_core.errors import DataError, NotInstalledError, SpecError
+from sat_core.errors import DataError, SpecError
 from sat_core.images import ImageSource, Request
 from sat_datasets.decode import read_image, scaled
+from sat_datasets.workers import decoded
 
-AHEAD = 2
-"""Batches that each worker process may be ahead."""
 CHUNK = 32
 """Images in a task of `__getitem__`; fewer are decoded in this process."""
 
@@ -28,8 +25,7 @@ CHUNK = 32
 class FileImages(ImageSource):
     """The images `files` (posix paths below `root`) as squares of `size` pixels; see `sat_core.images.ImageSource`.
 
-    Memory does not depend on how many there are. Worker processes: as many as SAT_WORKERS says, by default one for
-    each core, at most 8.
+    Memory does not depend on how many there are. How many processes decode says `sat_datasets.workers`.
     """
 
     def __init__(self, root: Path, files: Sequence[str], size: int = 224, channels: int = 3) -> None:
@@ -58,32 +54,7 @@ class FileImages(ImageSource):
         return images
 
     def stream(self, requests: Iterable[Request]) -> Iterator[np.ndarray]:
-        try:
-            import torch
-            from torch.utils.data import DataLoader
-        except ImportError as error:
-            raise NotInstalledError(
-                "images that do not fit in memory are decoded by PyTorch's DataLoader: pip install 'sat-core[data]'"
-            ) from error
-        count = workers()
-        context = multiprocessing.get_context("forkserver") if count else None
-        if context is not None:
-            context.set_forkserver_preload(["torch", "sat_datasets.stream"])
-        loader: DataLoader[Any] = DataLoader(
-            _Tasks(self),  # type: ignore[arg-type]
-            batch_size=None,
-            sampler=requests,
-            num_workers=count,
-            prefetch_factor=AHEAD if count else None,
-            collate_fn=_as_it_is,
-            worker_init_fn=_ignore_signals,
-            multiprocessing_context=context,
-            generator=torch.Generator(),  # its own: the user's is left alone
-        )
-        for batch in loader:
-            if isinstance(batch, str):
-                raise DataError(batch)
-            yield batch.numpy()
+        return decoded(self.read, requests)
 
     def take(self, index: np.ndarray) -> FileImages:
         files = [self.files[i] for i in index]
@@ -104,40 +75,6 @@ class FileImages(ImageSource):
 
     def fingerprint(self) -> str:
         return self._fingerprint
-
-
-@final
-class _Tasks:
-    """What a worker process does with a request. An error comes back as its text, without the worker's traceback."""
-
-    def __init__(self, images: FileImages) -> None:
-        self.images = images
-
-    def __getitem__(self, request: Request) -> Any:
-        import torch
-
-        try:
-            return torch.from_numpy(self.images.read(*request))
-        except DataError as error:
-            return str(error)
-
-
-def workers() -> int:
-    """How many processes decode; 0 is this one. SpecError if SAT_WORKERS is no count."""
-    asked = os.environ.get("SAT_WORKERS") or str(min(8, os.cpu_count() or 1))
-    if not asked.isdecimal():
-        raise SpecError(f"SAT_WORKERS: expected a count of processes that decode images, got {asked!r}")
-    return int(asked)
-
-
-def _as_it_is(batch: Any) -> Any:
-    return batch
-
-
-def _ignore_signals(_worker: int) -> None:
-    """A stop is the business of the process that trains: it saves, and the workers end with it."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)
 
 
 def checked_size(text: str, name: str) -> int:
