@@ -74,6 +74,8 @@ def _train_and_report(job: Job, ranking: Ranking, split: Split) -> dict[str, Any
         if results.best_epoch(checks) == epoch:
             threat = {"norm": spec.attack.norm, "eps": spec.attack.eps}
             about = {"model": dict(classifier.description), "epoch": epoch, "data": job.data.name, "attack": threat}
+            if job.source is not None:
+                about["source"] = job.source.about()
             checkpoint.save(job.directory / BEST, {"model": classifier.state()}, about)
 
     fit = job.fit(classifier, split, checks=check_epochs(spec, head=job.source is not None), on_check=on_check)

@@ -76,20 +76,28 @@ class Source:
         """SHA-256 of the checkpoint in hexadecimal."""
         return hashlib.sha256(self.checkpoint.read_bytes()).hexdigest()
 
+    def about(self) -> dict[str, Any]:
+        """What `Backend.build` needs besides the model's name; goes into the checkpoints of transfers."""
+        data = self.results["data"]
+        return {"classes": len(data["classes"]), **{key: data[key] for key in ("image_shape", "mean", "std")}}
+
     def load(self, backend: Backend) -> Classifier:
         """Its classifier; a user's own model is made by the factory that its spec names."""
-        name, data = self.spec.model.name, self.results["data"]
-        if ":" not in name:
-            return backend.load(self.checkpoint)
-        mean, std = tuple(data["mean"]), tuple(data["std"])
-        made = backend.build(name, classes=len(data["classes"]), image_shape=self.image_shape, mean=mean, std=std)
-        return backend.load(self.checkpoint, into=made)
+        name = self.spec.model.name
+        into = build_source(backend, name, self.about()) if ":" in name else None
+        return backend.load(self.checkpoint, into=into)
 
     def summary(self, directory: Path) -> dict[str, Any]:
         """What the `results.json` of a transfer in `directory` says of its source."""
         kept = ("spec", "split", "cost", "clean_accuracy", "robust_accuracy", "backend")
         about = {"run": os.path.relpath(self.directory, directory), "fingerprint": self.fingerprint()}
         return {**about, **{key: self.results[key] for key in kept}, "data": self.results["data"]}
+
+
+def build_source(backend: Backend, model: str, about: Mapping[str, Any]) -> Classifier:
+    """The source of a transfer as a new classifier, from what `Source.about` says."""
+    made: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in about.items()}
+    return backend.build(model, **made)
 
 
 def check_settings(asked: Mapping[str, Any]) -> None:

@@ -21,7 +21,8 @@ pytestmark = pytest.mark.backend
 EXAMPLES = Path(__file__).parents[1] / "examples"
 OF = {"torch": "", "tensorflow": "_tensorflow"}
 """How the files for a framework end."""
-ARMS = {"digits.toml": 5, "digits-classes.toml": 10, "digits-strategies.toml": 33}  # 3 · 3 · 3 and 2 baselines of 3
+ARMS = {"digits.toml": 5, "digits-classes.toml": 10, "digits-strategies.toml": 33, "digits-transfer.toml": 9}
+"""Of the strategies 3 · 3 · 3 and 2 baselines of 3."""
 
 
 def load(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:

@@ -9,87 +9,19 @@ from typing import Any
 import attrs
 import numpy as np
 import pytest
+from toys import job, same_bytes, toy
 
 from sat_core import files
 from sat_core.arm import run_arm
-from sat_core.backend import Classifier
-from sat_core.data import DataSet, Examples
 from sat_core.errors import DataError, Interrupted, RunDirectoryError, SpecError, TrainingError
-from sat_core.evaluation import MISCLASSIFIED, ROBUST, Evaluation
-from sat_core.job import Job
 from sat_core.ranking import Ranking, needs_ranking, run_ranking
 from sat_core.reference import NumpyBackend
 from sat_core.results import best_epoch
-from sat_core.spec import Spec
-from sat_core.study import nest
-
-
-def pgd_evaluator(
-    classifier: Classifier, images: np.ndarray, labels: np.ndarray, *, norm: str, eps: float, **options: Any
-) -> Evaluation:
-    """A real, if weak, attack in AutoAttack's place, which needs torch."""
-    from sat_core.spec import AttackSpec
-
-    options["progress"](0.5, "pgd")
-    attack = AttackSpec(norm=norm, eps=eps, steps=10)
-    correct = classifier.logits(images).argmax(1) == labels
-    robust = classifier.logits(classifier.perturb(images, labels, attack)).argmax(1) == labels
-    broken_by = np.where(correct, np.where(robust, ROBUST, 0), MISCLASSIFIED)
-    table = ({"name": "pgd", "iterations": 10},)
-    return Evaluation(
-        label=labels, broken_by=broken_by, attacks=table, norm=norm, eps=eps, package="numpy 2", engine="pgd"
-    )
-
-
-def toy(n: int = 90, seed: int = 0) -> DataSet:
-    """Three classes that differ in which third of the image is bright."""
-    rng = np.random.default_rng(seed)
-
-    def part(count: int, name: str) -> Examples:
-        labels = np.arange(count) % 3
-        images = rng.random((count, 6, 6, 1)).astype(np.float32) * 0.6
-        for c in range(3):
-            images[labels == c, 2 * c : 2 * c + 2] += 0.35
-        return Examples(images, labels, 3, name)
-
-    return DataSet(
-        name="toy", train=part(n, "train"), test=part(60, "test"), class_names=("a", "b", "c"), mean=(0.4,), std=(0.3,)
-    )
-
-
-def job(directory: Path, **changes: Any) -> Job:
-    keys = {
-        "data.name": "toy",
-        "model.name": "linear",
-        "training.epochs": 4,
-        "training.batch_size": 16,
-        "training.lr": 0.05,
-        "subset.size": 0.5,
-        "evaluation.selection_share": 0.3,
-        **changes.pop("keys", {}),
-    }
-    options = {"data": toy(), "backend": NumpyBackend(), "evaluator": pgd_evaluator, **changes}
-    return Job(spec=Spec.from_tables(nest(keys)), directory=directory, **options)
 
 
 def finish(directory: Path, **changes: Any) -> dict[str, Any]:
     ranking = run_ranking(job(directory / "ranking", **changes))
     return run_arm(job(directory / "arm", **changes), ranking)
-
-
-def same_bytes(one: Path, other: Path) -> None:
-    """Everything but times is the same, byte for byte."""
-    names = sorted(p.relative_to(one) for p in one.rglob("*") if p.is_file() and not p.name.startswith("."))
-    assert names == sorted(p.relative_to(other) for p in other.rglob("*") if p.is_file() and not p.name.startswith("."))
-    for name in names:
-        first, second = (one / name).read_bytes(), (other / name).read_bytes()
-        if name.name == "results.json":
-            contents = [json.loads(text) for text in (first, second)]
-            for content in contents:
-                del content["cost"]["seconds"]
-            assert contents[0] == contents[1]
-        elif name.name != "seconds.json":
-            assert first == second, name
 
 
 def test_an_arm_from_ranking_to_results(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from sat_core.errors import SpecError
 from sat_core.evaluation import Evaluation, accuracies
 from sat_core.protocols import ATTACK_SETS
 from sat_core.spec import AttackSpec, EvaluationSpec, TrainingSpec
+from sat_core.transfer import build_source
 
 
 def evaluate_checkpoint(arguments: argparse.Namespace) -> list[dict[str, Any]]:
@@ -39,7 +40,7 @@ def evaluate_checkpoint(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     results = []
     with ExitStack() as stack:
         stack.enter_context(backend.session(TrainingSpec(epochs=1, threads=arguments.threads)))
-        classifier = _load(backend, path, data, arguments.model)
+        classifier, data = _load(backend, path, about, data, arguments.model)
         if norm is None or None in radii:
             raise SpecError(f"{path}: does not say its threat model; give --norm and --eps")
         threats = [AttackSpec(norm=norm, eps=eps) for eps in radii]
@@ -55,19 +56,25 @@ def evaluate_checkpoint(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     return results
 
 
-def _load(backend: Backend, path: Path, data: DataSet, model: str | None) -> Classifier:
-    if model is None:
-        classifier = backend.load(path)
-    else:
+def _load(
+    backend: Backend, path: Path, about: dict[str, Any], data: DataSet, model: str | None
+) -> tuple[Classifier, DataSet]:
+    """The classifier, and the data with images as it takes them: for a transfer, scaled to its source's."""
+    into = None
+    if model is not None and "source" in about:
+        into = build_source(backend, model, about["source"]).with_head(data.classes)
+    elif model is not None:
         shape, mean, std = data.image_shape, data.mean, data.std
         into = backend.build(model, classes=data.classes, image_shape=shape, mean=mean, std=std)
-        classifier = backend.load(path, into=into)
+    classifier = backend.load(path, into=into)
+    if "source" in about:
+        data = data.resized(classifier.image_shape)
     if classifier.classes != data.classes or tuple(classifier.image_shape) != data.image_shape:
         raise SpecError(
             f"{path}: expected {classifier.classes} classes and images {tuple(classifier.image_shape)}, "
             f"got {data.classes} and {data.image_shape} from {data.name}"
         )
-    return classifier
+    return classifier, data
 
 
 def _examples(asked: int | None, n: int) -> np.ndarray:
@@ -88,12 +95,13 @@ def _attack(
 ) -> Evaluation:
     from rich.progress import Progress
 
+    examples = data.test.take(index)
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(f"{threat.norm} ε = {threat.eps:g}", total=1.0)
         return backend.evaluate(
             classifier,
-            data.test.images[index],
-            data.test.labels[index],
+            examples.images,
+            examples.labels,
             norm=threat.norm,
             eps=threat.eps,
             attacks=attacks,
