@@ -432,6 +432,9 @@ def test_caltech_is_refused_where_something_is_missing(get: Get) -> None:
     assert "expected 30 images, got 29" in refusal(lambda: get_dataset("caltech256"))
     (folder / "002.american-flag").rename(folder / "no-class")
     assert "expected 256_ObjectCategories/002.* in" in refusal(lambda: get_dataset("caltech256"))
+    (folder / "no-class").rename(folder / "002.american-flag")
+    (folder / "002.again").mkdir()
+    assert "expected 4 folders NNN.name, got 5" in refusal(lambda: get_dataset("caltech256"))
 
 
 @pytest.fixture

@@ -1,1 +1,1 @@
-"""Data sets as arrays: digits (comes with scikit-learn), npz (an archive of arrays), folder (a tree of images)."""
+"""Data sets as arrays, or as images that are decoded when asked for; `catalogue` says which there are."""

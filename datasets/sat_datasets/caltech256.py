@@ -24,9 +24,9 @@ def load(argument: str = "", *, clutter: str = "keep", size: str = "224") -> Dat
     """24,485 training and 6,122 test images of `size` x `size` pixels, sorted by class and name.
 
     Training has ⌊4/5⌋ of all images; the others are the test images, from each class in proportion, drawn as
-    `sat_datasets.digits.validation_mask` says, with its seed. clutter ``drop`` leaves the last class out (23,824 and
-    5,956 images in 256 classes) and changes nothing in the others. Grey photographs become RGB. What is in the release
-    without being an image of it, such as 198.spider/RENAME2, is passed over.
+    `sat_datasets.digits.validation_mask` says, with its seed. clutter ``drop`` leaves the last class out and
+    changes nothing in the other 256. Grey photographs become RGB. What is in the release without being an image of it,
+    such as 198.spider/RENAME2, is passed over.
     Raises DataError unless all 30,607 images are there: the split depends on each; NotInstalledError without Pillow.
     """
     choice("caltech256", "clutter", clutter, ("keep", "drop"))
@@ -61,6 +61,11 @@ def _classes(folder: Path) -> list[str]:
     for number in range(1, CLASSES + 1):
         if number not in numbers:
             raise absent("caltech256", folder, f"{FOLDER}/{number:03d}.*")
+    if len(names) != CLASSES:
+        raise DataError(
+            f"{folder / FOLDER}: expected {CLASSES} folders NNN.name, got {len(names)}\n"
+            f"{remedy('caltech256', folder, FOLDER)}"
+        )
     return names
 
 
