@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Goal:
-    """One row of the report. goal: G1 … G6, empty for information. unit: what the ratio counts.
+    """One row of the report. goal: G1 … G8, empty for information. unit: what the ratio counts.
 
     sense: ``at most`` or ``at least`` the limit; a row without either is only recorded.
     """
@@ -40,5 +40,10 @@ GOALS = {
     "tensorflow-fab-t-resnet18": Goal("TensorFlow, FAB-T, ResNet-18, 8 images", _TORCH, "G6", "at most", 1.5),
     "tensorflow-apgd-ce-small-cnn": Goal("TensorFlow, APGD-CE, small-cnn, 64 digits", _TORCH),
     "tensorflow-fab-t-small-cnn": Goal("TensorFlow, FAB-T, small-cnn, 64 digits", _TORCH),
+    "stream-rate": Goal(
+        "decoding JPEG files of 256 px, 2 workers", "x ImageFolder + DataLoader", "G7", "at least", 0.8
+    ),
+    "stream-memory": Goal("peak memory of that, 20,000 files, all processes", "GiB", "G8", "at most", 2.0),
+    "stream-growth": Goal("peak memory, 20,000 files against 2,500", "x", "G8", "at most", 1.1),
     "dry-run": Goal("`sat run --dry-run` of the example study", _NUMPY, "", "at most", 4.0),
 }

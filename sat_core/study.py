@@ -14,12 +14,14 @@ import attrs
 from sat_core.errors import SpecError
 from sat_core.registry import nearest
 from sat_core.spec import KEYS, AttackSpec, Spec, check_keys, flatten
-from sat_core.transfer import transfer_spec
+from sat_core.transfer import SETTINGS, transfer_spec
 
 LIST_KEYS = ("subset.classes", "evaluation.attacks", "evaluation.selection_attacks", "evaluation.selection_epochs")
 """Keys whose value may be a list itself; in a grid each takes a list of lists."""
 SHARED = ("data.name", "ranking.epochs", "ranking.record", "ranking.file")
 """Keys that make the ranking, which all arms of a study share."""
+TRANSFER_KEYS = ("transfer.targets", *(f"transfer.{key}" for key in SETTINGS))
+"""Keys of the table [transfer]."""
 
 
 @final
@@ -48,6 +50,8 @@ class Study:
     def __attrs_post_init__(self) -> None:
         check_keys(self.asked)
         for key, values in self.grid.items():
+            if key in TRANSFER_KEYS:
+                raise SpecError(f"grid: {key!r} is for all arms alike; set it in [transfer], or run two transfers")
             _check_key(key)
             if key in SHARED:
                 raise SpecError(f"grid: {key!r} makes the ranking, which the arms of a study share; run two studies")
@@ -123,10 +127,10 @@ class Study:
         asked, grid, transfer = flatten(self.asked), dict(self.grid), dict(self.transfer)
         for key, value in settings.items():
             section, _, name = key.partition(".")
+            _check_key(key)
             if section == "transfer":
                 transfer[name] = value
                 continue
-            _check_key(key)
             asked.pop(key, None)
             grid.pop(key, None)
             listed = isinstance(value, list | tuple)
@@ -202,8 +206,9 @@ def _canonical(spec: Spec) -> tuple[Spec, tuple[str, ...]]:
 
 
 def _check_key(key: str) -> None:
-    if key not in KEYS:
-        raise SpecError(f"unknown key {key!r}{nearest(key, KEYS)}")
+    known = (*KEYS, *TRANSFER_KEYS)
+    if key not in known:
+        raise SpecError(f"unknown key {key!r}{nearest(key, known)}")
 
 
 def _name(chosen: Mapping[str, Any]) -> str:

@@ -20,7 +20,7 @@ settings.register_profile("search", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeat"))
 
 FRAMEWORKS = {"torch": "PyTorch", "tensorflow": "TensorFlow"}
-BEYOND = {**FRAMEWORKS, "cross": "both", "data": "scikit-learn and Pillow", "report": "matplotlib", "backend": "either"}
+BEYOND = {**FRAMEWORKS, "cross": "both", "data": "the extra data", "report": "matplotlib", "backend": "either"}
 """Markers of tests that need more than the core, and what."""
 
 

@@ -22,7 +22,7 @@ from sat_core.protocols import ATTACK_SETS, AUTOATTACK, PROTOCOLS
 from sat_core.schedules import SCHEDULES
 from sat_core.selection import SELECTION_RULES
 from sat_core.spec import KEYS, Spec, TrainingSpec, flatten
-from sat_core.study import LIST_KEYS, SHARED, Study
+from sat_core.study import LIST_KEYS, SHARED, TRANSFER_KEYS, Study
 from sat_core.threat import THREAT_MODELS
 from sat_core.weighting import WEIGHTING_RULES
 
@@ -64,7 +64,7 @@ def keys_of_the_page() -> dict[str, tuple[str, str]]:
 
 
 def test_every_key_of_a_study_is_on_its_page() -> None:
-    assert sorted(keys_of_the_page()) == sorted(KEYS)
+    assert sorted(keys_of_the_page()) == sorted((*KEYS, *TRANSFER_KEYS))
 
 
 def test_the_page_gives_the_defaults_of_the_code() -> None:
@@ -106,14 +106,14 @@ def keys_named(text: str) -> set[str]:
 
 
 def test_the_protocols_name_keys_that_exist() -> None:
-    named = {key for key in keys_named(text_of_the_protocols()) if not key.startswith("transfer.")}
+    named = keys_named(text_of_the_protocols())
     assert len(named) > 20
-    assert named <= set(KEYS)
+    assert named <= {*KEYS, *TRANSFER_KEYS}
     assert keys_named("`training.epoch` `subset.size = 1` `order.npy` `a/b.c`") == {"training.epoch", "subset.size"}
 
 
 def test_studies_in_the_protocols_are_studies_under_both() -> None:
-    studies = re.findall(r"```toml\n(.*?)```", text_of_the_protocols(), re.DOTALL)  # not those marked "toml transfer"
+    studies = re.findall(r"```toml\n(.*?)```", text_of_the_protocols(), re.DOTALL)
     assert len(studies) > 5
     for text in studies:
         for protocol in PROTOCOLS:

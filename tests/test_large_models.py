@@ -140,4 +140,30 @@ def test_a_training_step_attacks_its_member_and_moves_weights_and_statistics(bac
     assert any("running_mean" in name for name in after)
 
 
-# Transfers: a new head on the frozen features of these networks.
+def test_a_head_for_another_task_learns_and_nothing_else(backend: Backend, large: Large) -> None:
+    """257 classes on frozen features: 267,786 weights for CIFAR-10 (recipe, section 1.4), by the same count."""
+    size, classes = large.size, 10 if large.size is CIFAR else 257
+    made = large.classifier.with_head(classes, seed=1)
+    before = made.state()
+    before["fc.out.weight"] /= np.abs(made.logits(large.data.images)).max()
+    head = {name for name in before if name.startswith("fc.")}
+    weights = sum(before[name].size for name in head)
+    assert weights == size.width * (size.width + 1) + (size.width + 1) * classes
+    assert weights == 267_786 or size is not CIFAR
+    data = Examples(large.data.images, np.array([1, classes - 1]), classes, "two images of another task")
+    ends = []
+    for features in (large.classifier.features(data.images), None):
+        made.load_state(before)
+        trainer = backend.trainer(made, data, TRAINING, AttackSpec(), features)
+        trainer.run([plan([False, False])], lambda *_: None)
+        ends.append(made.state())
+        changed = {name for name, value in ends[-1].items() if not np.array_equal(value, before[name])}
+        assert changed == head
+    for name in head:
+        np.testing.assert_allclose(ends[0][name], ends[1][name], atol=1e-5)
+    made.load_state(before)
+    attack = AttackSpec(norm="L2", eps=size.eps, steps=1, step_size=size.eps / 2)
+    found = made.perturb(data.images, data.labels, attack)
+    moved = THREAT_MODELS.get("L2").size(found - data.float_images())
+    assert (moved > 0).all()
+    assert (moved <= size.eps + 1e-5).all()

@@ -264,6 +264,13 @@ def test_wrong_transfers_of_a_study_are_refused_at_once(line: str, says: str) ->
         Study.loads(f'data.name = "digits"\ntraining.epochs = 2\n[transfer]\n{line}\n')
 
 
+def test_keys_of_transfers_are_checked_wherever_they_are_given() -> None:
+    with pytest.raises(SpecError, match=r"unknown key 'transfer.epoch' \(did you mean 'transfer.epochs'\?\)"):
+        Study.loads(STUDY).set({"transfer.epoch": 3})
+    with pytest.raises(SpecError, match="run two transfers"):
+        Study.loads('data.name = "digits"\ntraining.epochs = 1\n[grid]\ntransfer.lr = [0.1, 0.2]\n')
+
+
 def test_a_source_of_a_users_model_has_to_be_made_by_its_factory(source: Path, tmp_path: Path) -> None:
     (tmp_path / "own").mkdir()
     results = json.loads((source / "results.json").read_text())
