@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sat_core.spec import AttackSpec, Spec, SubsetSpec, TrainingSpec
     from sat_core.splits import Split, make_split, validation_split
     from sat_core.study import Study
+    from sat_core.transfer import Source, transfer_spec
 
 __version__ = "0.1.0"
 
@@ -30,6 +31,7 @@ _HOME = {
     "ranking": ("Ranking", "run_ranking"),
     "spec": ("AttackSpec", "Spec", "SubsetSpec", "TrainingSpec"),
     "splits": ("Split", "make_split", "validation_split"),
+    "transfer": ("Source", "transfer_spec"),
     "study": ("Study",),
 }
 __all__ = [
@@ -40,6 +42,7 @@ __all__ = [
     "Ranking",
     "Recorder",
     "SatError",
+    "Source",
     "Spec",
     "Split",
     "Study",
@@ -51,6 +54,7 @@ __all__ = [
     "read_order",
     "run_arm",
     "run_ranking",
+    "transfer_spec",
     "validation_split",
 ]
 

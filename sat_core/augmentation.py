@@ -68,12 +68,12 @@ class JitterPlan:
 
 
 def move_map(augmentation: Augmentation, draws: np.ndarray, h: int, w: int) -> np.ndarray:
-    """Crop and flip as a gather: source pixel row·w + column of each pixel, int64 `(n, h, w)`; h·w stands for zero."""
+    """Crop and flip as a gather: source pixel row·w + column of each pixel, int32 `(n, h, w)`; h·w stands for zero."""
     pad = augmentation.crop
-    top = np.floor(draws[:, 0] * (2 * pad + 1)).astype(np.int64)
-    left = np.floor(draws[:, 1] * (2 * pad + 1)).astype(np.int64)
-    rows = np.arange(h) + (top - pad)[:, None]
-    columns = np.broadcast_to(np.arange(w), (len(draws), w))
+    top = np.floor(draws[:, 0] * (2 * pad + 1)).astype(np.int32)
+    left = np.floor(draws[:, 1] * (2 * pad + 1)).astype(np.int32)
+    rows = np.arange(h, dtype=np.int32) + (top - pad)[:, None]
+    columns = np.broadcast_to(np.arange(w, dtype=np.int32), (len(draws), w))
     if augmentation.flip:
         columns = np.where(draws[:, 2:3] < 0.5, columns[:, ::-1], columns)
     columns = columns + (left - pad)[:, None]
@@ -103,11 +103,10 @@ def rotation_map(augmentation: Augmentation, draws: np.ndarray, h: int, w: int) 
     if not augmentation.rotation:
         return None
     angle = np.deg2rad((draws[:, 3] * 2 - 1) * augmentation.rotation)[:, None, None]
-    y, x = np.mgrid[:h, :w] + 0.5
-    y, x = y - h / 2, x - w / 2
+    y, x = (np.arange(h) + 0.5 - h / 2)[:, None], np.arange(w) + 0.5 - w / 2
     cos, sin = np.cos(angle), np.sin(angle)
-    columns = np.floor(cos * x - sin * y + w / 2).astype(np.int64)
-    rows = np.floor(sin * x + cos * y + h / 2).astype(np.int64)
+    columns = np.floor(cos * x - sin * y + w / 2).astype(np.int32)
+    rows = np.floor(sin * x + cos * y + h / 2).astype(np.int32)
     return _gather(rows, columns, h, w)
 
 
@@ -120,8 +119,9 @@ def jitter_plan(augmentation: Augmentation, draws: np.ndarray) -> JitterPlan | N
 
 
 def _gather(rows: np.ndarray, columns: np.ndarray, h: int, w: int) -> np.ndarray:
-    inside = (rows >= 0) & (rows < h) & (columns >= 0) & (columns < w)
-    return np.where(inside, rows * w + columns, h * w)
+    source = rows * np.int32(w) + columns
+    source[~((rows >= 0) & (rows < h) & (columns >= 0) & (columns < w))] = h * w
+    return source
 
 
 AUGMENTATIONS: Registry[Augmentation] = Registry("augmentation")

@@ -537,6 +537,33 @@ def test_folder_refuses_other_trees(tree: Path) -> None:
     assert f"{tree / 'test'}: expected a folder for each class, got none" in refusal(folder.load, tree)
 
 
+def test_folder_refuses_classes_that_differ_in_case_only(tree: Path) -> None:
+    paint(tree / "train/CAT/a.png", (1, 2, 3))
+    said = refusal(folder.load, tree)
+    assert str(tree / "train/CAT") in said
+    assert "'cat'" in said
+    assert "differ in more than case" in said
+
+
+def test_folder_takes_names_in_any_script(tree: Path) -> None:
+    for part in ("train", "test"):
+        (tree / part / "cat").rename(tree / part / "кошка 猫 é")
+        paint(tree / part / "кошка 猫 é" / "ß – ø.png", (1, 2, 3))
+    data = folder.load(str(tree))
+    assert data.class_names == ("dog", "кошка 猫 é")
+    streamed = folder.load(str(tree), size="8")
+    assert streamed.class_names == data.class_names
+    assert streamed.fingerprint() == folder.load(str(tree), size="8").fingerprint()
+    assert streamed.train.images[:].shape == (len(data.train), 8, 8, 3)
+
+
+@pytest.mark.parametrize("name", [b"\xff\xfe", b"a\nb", b"a\x1b[31m"])
+def test_folder_refuses_names_that_are_no_text(name: bytes, tree: Path) -> None:
+    os.makedirs(os.path.join(os.fsencode(tree / "train"), name))
+    said = refusal(folder.load, tree)
+    assert repr(name) in said
+
+
 def test_folder_refuses_one_class(tmp_path: Path) -> None:
     for part in ("train", "test"):
         paint(tmp_path / part / "cat/a.png", (1, 2, 3))

@@ -28,7 +28,7 @@ def augment(images: Tensor, augmentation: Augmentation, draws: np.ndarray | None
 def _gather(images: Tensor, source: np.ndarray) -> Tensor:
     n, c, h, w = images.shape
     padded = torch.nn.functional.pad(images.reshape(n, c, h * w), (0, 1))
-    index = torch.from_numpy(source).to(images.device).reshape(n, 1, h * w).expand(n, c, h * w)
+    index = torch.from_numpy(source).to(images.device).long().reshape(n, 1, h * w).expand(n, c, h * w)
     return padded.gather(2, index).reshape(n, c, h, w)
 
 

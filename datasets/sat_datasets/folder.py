@@ -104,6 +104,10 @@ def _visible(folder: Path, root: Path) -> list[Path]:
     except OSError as error:
         raise DataError(f"{folder}: expected a folder that can be read, got an error ({error.strerror})") from error
     for path in entries:
+        if not path.name.isprintable():
+            raise DataError(
+                f"{folder}: expected names of printable text in UTF-8, got {os.fsencode(path.name)!r}; rename it"
+            )
         if path.is_symlink():
             target = Path(os.path.realpath(path))
             if not target.is_relative_to(root) or not target.is_file():
