@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from typing import final
 
 import attrs
 import numpy as np
 
-from sat_core.augmentation import AUGMENTATIONS
+from sat_core.augmentation import AUGMENTATIONS, Augmentation
 from sat_core.errors import SpecError
+from sat_core.images import ImageSource, Request
 from sat_core.schedules import parse_schedule
 from sat_core.spec import AttackSpec, TrainingSpec
 from sat_core.splits import Split
@@ -104,3 +106,19 @@ class Planner:
             draws=AUGMENTATIONS.get(t.augmentation).draw(stream(t.seed, "augmentation", epoch, step), len(index)),
             start=start,
         )
+
+
+def with_images(plans: Iterable[BatchPlan], images: np.ndarray, augmentation: Augmentation) -> Iterator[BatchPlan]:
+    """The plans, with their images where these are decoded when asked for; `plans` is then read ahead."""
+    if not isinstance(images, ImageSource):
+        yield from plans
+        return
+    waiting: deque[BatchPlan] = deque()
+
+    def requests() -> Iterator[Request]:
+        for plan in plans:
+            waiting.append(plan)
+            yield plan.index, plan.draws if augmentation.resized_crop else None
+
+    for batch in images.stream(requests()):
+        yield attrs.evolve(waiting.popleft(), images=batch)

@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
 
-import attrs
 import numpy as np
 
 from sat_core.augmentation import GREY
-
-if TYPE_CHECKING:
-    from sat_core.augmentation import Augmentation
-    from sat_core.batches import BatchPlan
 
 Request = tuple[np.ndarray, np.ndarray | None]
 """Example numbers `(n,)`, and the draws `(n, d)` of an augmentation that crops, or None for the test-time transform."""
@@ -54,22 +47,6 @@ class ImageSource(ABC):
     @abstractmethod
     def fingerprint(self) -> str:
         """SHA-256 in hexadecimal over what makes the images what they are: names and sizes of files, and transform."""
-
-
-def with_images(plans: Iterable[BatchPlan], images: np.ndarray, augmentation: Augmentation) -> Iterator[BatchPlan]:
-    """The plans, with their images where these are decoded when asked for; `plans` is then read ahead."""
-    if not isinstance(images, ImageSource):
-        yield from plans
-        return
-    waiting: deque[BatchPlan] = deque()
-
-    def requests() -> Iterator[Request]:
-        for plan in plans:
-            waiting.append(plan)
-            yield plan.index, plan.draws if augmentation.resized_crop else None
-
-    for batch in images.stream(requests()):
-        yield attrs.evolve(waiting.popleft(), images=batch)
 
 
 def resize(images: np.ndarray, image_shape: tuple[int, int, int]) -> np.ndarray:

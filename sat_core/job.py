@@ -23,8 +23,10 @@ from sat_core.published import read_order
 from sat_core.spec import Spec, SubsetSpec
 from sat_core.splits import Split, make_split, validation_split
 from sat_core.training import STOPPED, Fit, Report
-from sat_core.transfer import Source, frozen_features
+from sat_core.transfer import FEATURES, Source
 
+PART = 1024
+"""Images whose features are computed between two saves."""
 EVALUATION_SEED = 0
 """AutoAttack's seed, the same for all arms and checks."""
 
@@ -138,7 +140,7 @@ class Job:
     def fit(self, classifier: Classifier, split: Split, **options: Any) -> Fit:
         """The training of `classifier` on this data; `options` as in `Fit`."""
         augmented = AUGMENTATIONS.get(self.spec.training.augmentation).active
-        features = None if self.source is None or augmented else frozen_features(self)
+        features = None if self.source is None or augmented else self._features(self.source)
         return Fit(
             classifier=classifier,
             trainer=self.backend.trainer(classifier, self.data.train, self.spec.training, self.spec.attack, features),
@@ -151,6 +153,20 @@ class Job:
             save_every=self.save_every,
             **options,
         )
+
+    def _features(self, source: Source) -> np.ndarray:
+        """Of all training images, float32 `(n, d)`: computed once, saved in parts."""
+        images, parts = self.data.train.images, []
+        numbers = np.array_split(np.arange(len(images)), -(-len(images) // PART))
+        paths = [self.directory / FEATURES / f"{place:05d}.npz" for place in range(len(numbers))]
+        classifier = None if all(path.exists() for path in paths) else source.load(self.backend)
+        for place, (index, path) in enumerate(zip(numbers, paths, strict=True)):
+            if classifier is not None and not path.exists():
+                with self.timed(FEATURES):
+                    files.write_npz(path, {FEATURES: classifier.features(images[index])})
+                self.tell(FEATURES, (place + 1) / len(numbers), f"{index[-1] + 1} of {len(images)} images")
+            parts.append(files.read_npz(path, FEATURES)[FEATURES])
+        return np.concatenate(parts)
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:

@@ -14,12 +14,11 @@ import numpy as np
 from sat_core import checkpoint
 from sat_core.augmentation import AUGMENTATIONS
 from sat_core.backend import Classifier, StepResult, Trainer
-from sat_core.batches import BatchPlan, Planner
+from sat_core.batches import BatchPlan, Planner, with_images
 from sat_core.data import Examples
 from sat_core.difficulty import Recorder
 from sat_core.errors import Interrupted, TrainingError
 from sat_core.files import add_seconds
-from sat_core.images import with_images
 from sat_core.spec import AttackSpec
 
 LAST = "checkpoint-last" + checkpoint.SUFFIX

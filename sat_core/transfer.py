@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 import attrs
-import numpy as np
 
 from sat_core import checkpoint, files
 from sat_core.errors import RunDirectoryError, SpecError
@@ -19,7 +18,6 @@ from sat_core.spec import Spec
 
 if TYPE_CHECKING:
     from sat_core.backend import Backend, Classifier
-    from sat_core.job import Job
 
 SETTINGS = {
     **dict.fromkeys(("epochs", "batch_size", "lr", "momentum", "weight_decay", "schedule", "augmentation"), "training"),
@@ -31,8 +29,6 @@ SETTINGS = {
 """What can be asked of a transfer, and the section of its spec where it goes."""
 FEATURES = "features"
 """Folder of the features of a transfer that is under way, and the name of that stage."""
-_PART = 1024
-"""Images whose features are computed between two saves."""
 
 
 @final
@@ -134,20 +130,3 @@ def transfer_spec(source: Spec, target: str, asked: Mapping[str, Any]) -> Spec:
         )
     except SpecError as error:
         raise SpecError(f"transfer to {target!r}: {error}") from error
-
-
-def frozen_features(job: Job) -> np.ndarray:
-    """Features of all training images of a transfer, float32 `(n, d)`: computed once, saved in parts, resumable."""
-    if job.source is None:
-        raise SpecError("frozen_features: expected a job with a source")
-    images, parts = job.data.train.images, []
-    numbers = np.array_split(np.arange(len(images)), -(-len(images) // _PART))
-    paths = [job.directory / FEATURES / f"{place:05d}.npz" for place in range(len(numbers))]
-    classifier = None if all(path.exists() for path in paths) else job.source.load(job.backend)
-    for place, (index, path) in enumerate(zip(numbers, paths, strict=True)):
-        if classifier is not None and not path.exists():
-            with job.timed(FEATURES):
-                files.write_npz(path, {FEATURES: classifier.features(images[index])})
-            job.tell(FEATURES, (place + 1) / len(numbers), f"{index[-1] + 1} of {len(images)} images")
-        parts.append(files.read_npz(path, FEATURES)[FEATURES])
-    return np.concatenate(parts)

@@ -16,10 +16,10 @@ from toys import pgd_evaluator, same_bytes
 from sat_core.arm import run_arm
 from sat_core.augmentation import AUGMENTATIONS, crop_box
 from sat_core.backend import Backend
-from sat_core.batches import Planner
+from sat_core.batches import Planner, with_images
 from sat_core.data import DataSet, Examples, get_dataset
 from sat_core.errors import DataError, Interrupted, SpecError
-from sat_core.images import resize, with_images
+from sat_core.images import resize
 from sat_core.job import Job
 from sat_core.ranking import run_ranking
 from sat_core.reference import NumpyBackend
