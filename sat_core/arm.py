@@ -27,8 +27,7 @@ def run_arm(job: Job, ranking: Ranking | None = None) -> dict[str, Any]:
 
     ranking: needed if `needs_ranking(job.spec)`. A finished arm is read, not run again.
     """
-    source = {"source": {"fingerprint": job.source.fingerprint()}} if job.source else {}
-    claim(job.directory, {**job.spec.to_tables(), **source}, job.backend, job.data)
+    claim_arm(job)
     done = job.directory / RESULTS
     if done.exists():
         return files.read_json(done)
@@ -44,6 +43,12 @@ def run_arm(job: Job, ranking: Ranking | None = None) -> dict[str, Any]:
     files.write_json(done, content)
     shutil.rmtree(job.directory / FEATURES, ignore_errors=True)
     return content
+
+
+def claim_arm(job: Job) -> None:
+    """Make the job's directory its own, or check that it is: of the same spec, data and source."""
+    source = {"source": {"fingerprint": job.source.fingerprint()}} if job.source else {}
+    claim(job.directory, {**job.spec.to_tables(), **source}, job.backend, job.data)
 
 
 def check_epochs(spec: Spec, *, head: bool = False) -> tuple[int, ...]:

@@ -204,16 +204,7 @@ def get_dataset(name: str) -> DataSet:
     NAME: ``digits``, ``npz``, ``folder``, ``cifar10``, ..., or what an installed package adds. Raises SpecError for a
     name or an option that does not exist, DataError for data that cannot be used.
     """
-    head, path, options = split_name(name)
-    loader = DATASETS.get(head)
-    known = [p.name for p in inspect.signature(loader).parameters.values() if p.kind is p.KEYWORD_ONLY]
-    for option in options:
-        if option not in known:
-            expected = f"one of {', '.join(known)}" if known else "none"
-            raise SpecError(
-                f"data set {head!r}: unknown option {option!r}{nearest(option, known)}\nexpected {expected}"
-            )
-    loaded = loader(path, **options)
+    loaded = get_loader(name)()
     if not isinstance(loaded, DataSet):
         raise DataError(f"data set {name!r}: expected a DataSet from its loader, got {type(loaded).__name__}")
     return loaded
@@ -227,8 +218,24 @@ def split_name(name: str) -> tuple[str, str, dict[str, str]]:
     """
     place, _, query = name.partition("?")
     head, _, path = place.partition(":")
-    pairs = [pair.partition("=") for pair in query.split("&") if pair]
-    for key, equals, _ in pairs:
-        if not equals:
-            raise SpecError(f"data set {name!r}: expected OPTION=VALUE after '?', got {key!r}")
-    return head, path, {key: value for key, _, value in pairs}
+    options: dict[str, str] = {}
+    for pair in query.split("&") if query else ():
+        key, _, value = pair.partition("=")
+        if not value or key in options:
+            raise SpecError(f"data set {name!r}: expected OPTION=VALUE after '?', each once, got {pair!r}")
+        options[key] = value
+    return head, path, options
+
+
+def get_loader(name: str) -> Callable[[], Any]:
+    """What loads the data set called `name`; SpecError for a name or an option that does not exist."""
+    head, path, options = split_name(name)
+    loader = DATASETS.get(head)
+    known = [p.name for p in inspect.signature(loader).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    for option in options:
+        if option not in known:
+            expected = f"one of {', '.join(known)}" if known else "none"
+            raise SpecError(
+                f"data set {head!r}: unknown option {option!r}{nearest(option, known)}\nexpected {expected}"
+            )
+    return lambda: loader(path, **options)

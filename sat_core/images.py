@@ -46,7 +46,7 @@ class ImageSource(ABC):
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """SHA-256 in hexadecimal over what makes the images what they are: names and sizes of files, and transform."""
+        """SHA-256 in hexadecimal over what makes the images what they are: files and transform."""
 
 
 def resize(images: np.ndarray, image_shape: tuple[int, int, int]) -> np.ndarray:

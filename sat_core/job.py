@@ -59,9 +59,10 @@ class Job:
         self.evaluated()
         augmentation = AUGMENTATIONS.get(self.spec.training.augmentation)
         if augmentation.resized_crop and not isinstance(self.data.train.images, ImageSource):
+            key = "transfer.augmentation (of the source, unless set)" if self.source else "training.augmentation"
             raise SpecError(
-                f"training.augmentation: {augmentation.name!r} crops images while they are decoded, and those of "
-                f"{self.data.name!r} are in memory\ntake 'cifar' or 'crop-flip', or folder:PATH?size=N"
+                f"{key}: {augmentation.name!r} crops images while they are decoded, and those of "
+                f"{self.data.name!r} are in memory\ntake 'none', 'cifar' or 'crop-flip', or folder:PATH?size=N"
             )
         self.planner(split)
         return split.size

@@ -38,10 +38,15 @@ def claim(directory: Path, spec: Mapping[str, Any], backend: Backend, data: Data
         files.write_text(path, tomli_w.dumps(tables))
     there = flatten(_read(path))
     here = flatten(tomllib.loads(tomli_w.dumps(tables)))
+    keys = [*here, *(key for key in there if key not in here)]
+    differing = [key for key in keys if repr(there.get(key)) != repr(here.get(key))]  # a share of 1.0 is no count of 1
+    if differing == ["run.data_fingerprint"]:
+        raise RunDirectoryError(
+            f"{directory}: images or labels of {data.name} are others than when the run began\n"
+            "choose another folder, or put the data back as they were"
+        )
     differences = [
-        f"{key} is {there.get(key, 'not set')!r} there and {here.get(key, 'not set')!r} here"
-        for key in [*here, *(k for k in there if k not in here)]
-        if repr(there.get(key)) != repr(here.get(key))  # a share of 1.0 is not a count of 1
+        f"{key} is {there.get(key, 'not set')!r} there and {here.get(key, 'not set')!r} here" for key in differing
     ]
     if differences:
         more = f" (and {len(differences) - 2} more)" if len(differences) > 2 else ""

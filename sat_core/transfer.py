@@ -129,4 +129,7 @@ def transfer_spec(source: Spec, target: str, asked: Mapping[str, Any]) -> Spec:
             }
         )
     except SpecError as error:
-        raise SpecError(f"transfer to {target!r}: {error}") from error
+        said = str(error)
+        for key in asked:
+            said = said.replace(f"{SETTINGS[key]}.{key}", f"transfer.{key}")
+        raise SpecError(f"transfer to {target!r}: {said}") from error

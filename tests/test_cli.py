@@ -178,6 +178,17 @@ def test_a_transfer_that_is_killed_goes_on(transferred: Path, finished: Path, ta
     same(transferred / "arms", tmp_path / "heads" / "arms")
 
 
+def test_a_finished_head_is_none_of_a_source_that_has_changed(
+    finished: Path, target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, best = tmp_path / "size-0.5", "checkpoint-best.safetensors"
+    shutil.copytree(finished / "arms" / "size-0.5", source)
+    arguments = ["transfer", source, "--data", target, "--out", tmp_path / "heads", *HEAD]
+    assert sat(*arguments).returncode == 0
+    (source / best).write_bytes((finished / "arms" / "size-1.0" / best).read_bytes())
+    refused(capsys, arguments, "source.fingerprint")
+
+
 def test_the_checkpoint_of_a_transfer_is_evaluated_on_scaled_images(transferred: Path, target: str) -> None:
     arm = transferred / "arms" / "size-1.0"
     done = sat("evaluate", arm, "--data", target, "--attacks", "apgd-ce", "--out", transferred / "evaluated")
@@ -192,11 +203,15 @@ def test_transfers_that_cannot_be_are_refused(
     finished: Path, transferred: Path, target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = ["--out", tmp_path / "out"]
-    refused(capsys, ["transfer", tmp_path, "--data", target, *out], "expected the folder of a study or of an arm")
+    refused(
+        capsys, ["transfer", tmp_path / "none", "--data", target, *out], "expected the folder of a study or of an arm"
+    )
     refused(capsys, ["transfer", finished, "--data", target, *out, "--set", "epoch=3"], "did you mean 'epochs'")
     refused(capsys, ["transfer", finished, "--data", "npz:/nowhere", *out], "no such file")
     refused(capsys, ["transfer", finished, "--data", target, *out, "--set", "batch_size=999"], "training.batch_size")
     refused(capsys, ["transfer", finished, "--data", target, "--out", transferred], "holds another experiment")
+    inside = ["--out", finished / "arms" / "heads"]
+    refused(capsys, ["transfer", finished, "--data", target, *inside], "expected a folder outside of the source")
     unfinished = tmp_path / "study"
     shutil.copytree(finished, unfinished)
     (unfinished / "arms" / "size-0.5" / "results.json").unlink()

@@ -512,7 +512,7 @@ def test_imagenet_names_missing_classes(imagenet: Path) -> None:
         ("flowers102?protocol=author", "protocol: expected paper or authors, got 'author'"),
         ("flowers102?size=big", "size=N"),
         ("caltech256?size=-1", "size=N"),
-        ("imagenet200?size=", "size=N"),
+        ("imagenet200?size=", "expected OPTION=VALUE"),
         ("imagenet200?partial=1", "partial: expected refuse or allow, got '1'"),
         ("cifar10?size=224", "data set 'cifar10': unknown option 'size'"),
     ],

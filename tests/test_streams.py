@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -218,15 +221,21 @@ def test_autoattack_takes_streamed_images_as_if_they_were_in_memory(
     assert np.array_equal(found[0].label, data.test.labels[index])
 
 
-def test_a_fingerprint_is_of_names_sizes_and_transform(tree: Path, data: DataSet, tmp_path: Path) -> None:
+def test_a_fingerprint_is_of_names_contents_and_transform(
+    tree: Path, data: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutil.copytree(tree, tmp_path / "copy")
     prints = [data.fingerprint(), get_dataset(f"folder:{tmp_path / 'copy'}?size={SIZE}").fingerprint()]
     assert prints[0] == prints[1]
     prints.append(get_dataset(f"folder:{tree}?size=20").fingerprint())
     victim = sorted((tmp_path / "copy").rglob("*.jpg"))[0]
-    os.truncate(victim, victim.stat().st_size - 1)
-    prints.append(get_dataset(f"folder:{tmp_path / 'copy'}?size={SIZE}").fingerprint())
-    assert len(set(prints)) == 3
+    content = victim.read_bytes()
+    for changed in (content[:-1], content[:-1] + bytes([content[-1] ^ 1])):
+        victim.write_bytes(changed)
+        prints.append(get_dataset(f"folder:{tmp_path / 'copy'}?size={SIZE}").fingerprint())
+    assert len(set(prints)) == 4
+    monkeypatch.setattr("sat_datasets.stream.HASHED", 0)  # of more than that, names and sizes have to do
+    assert get_dataset(f"folder:{tmp_path / 'copy'}?size={SIZE}").fingerprint() not in prints
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])
@@ -245,16 +254,59 @@ def test_a_broken_file_is_named_in_two_lines(
     assert len(str(error.value).splitlines()) <= 2
 
 
+def test_a_program_ends_whatever_it_left_unread(tree: Path, tmp_path: Path) -> None:
+    """Workers that wait to be read from are no reason to wait for them."""
+    program = (
+        "import numpy as np\n"
+        "from sat_core.data import get_dataset\n"
+        "if __name__ == '__main__':\n"
+        f"    images = get_dataset('folder:{tree}?size=16').train.images\n"
+        "    kept = images.stream((np.arange(i, i + 2), None) for i in range(38))\n"
+        "    print(next(kept).shape)\n"
+    )
+    (tmp_path / "program.py").write_text(program)
+    environment = {**os.environ, "SAT_WORKERS": "2"}
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "program.py")], env=environment, timeout=120, capture_output=True, text=True
+    )
+    assert done.stdout == "(2, 16, 16, 3)\n"
+    assert done.stderr == ""
+    assert done.returncode == 0
+
+
+def test_a_decoder_that_is_killed_is_told_of(data: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAT_WORKERS", "1")
+    before = {*multiprocessing.active_children()}
+    stream = data.train.images.stream((np.arange(4), None) for _ in range(200))
+    next(stream)
+    (worker,) = {*multiprocessing.active_children()} - before
+    worker.kill()
+    with pytest.raises(DataError, match="set SAT_WORKERS to fewer"):
+        list(stream)
+
+
+def test_an_image_too_long_to_be_scaled_is_named(tree: Path, tmp_path: Path, here: None) -> None:
+    from PIL import Image
+
+    shutil.copytree(tree, tmp_path / "tree")
+    path = tmp_path / "tree" / "test" / "along" / "long.png"
+    Image.new("RGB", (5000, 1)).save(path)
+    images = get_dataset(f"folder:{tmp_path / 'tree'}?size={SIZE}").test.images
+    with pytest.raises(DataError, match=f"{path}: expected sides that differ by at most 50 times, got 5000 x 1 pixels"):
+        images[np.arange(len(images))]
+
+
 def test_sizes_and_counts_that_make_no_sense_are_refused(
     tree: Path, data: DataSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for size in ("x", "0", "-3", "4096", "16.0"):
+    for size in ("x", "0", "-3", "4096", "16.0", "0016", "１６"):
         with pytest.raises(SpecError, match="expected size=N"):
             get_dataset(f"folder:{tree}?size={size}")
     with pytest.raises(SpecError, match=r"unknown option 'sizes' \(did you mean 'size'\?\)"):
         get_dataset(f"folder:{tree}?sizes=16")
-    with pytest.raises(SpecError, match="expected OPTION=VALUE"):
-        get_dataset(f"folder:{tree}?size")
+    for wrong in ("size", "size=", "size=16&size=8"):
+        with pytest.raises(SpecError, match=r"expected OPTION=VALUE after '\?', each once"):
+            get_dataset(f"folder:{tree}?{wrong}")
     with pytest.raises(DataError, match="expected a square"):
         data.test.resized((8, 9, 3))
     monkeypatch.setenv("SAT_WORKERS", "many")

@@ -188,8 +188,8 @@ def test_a_source_that_has_changed_is_another_experiment(source: Path, tmp_path:
     ("asked", "says"),
     [
         ({"epoch": 3}, r"unknown key 'transfer.epoch' \(did you mean 'epochs'\?\)"),
-        ({"epochs": 0}, r"transfer to 'x': training.epochs: expected an integer >= 1"),
-        ({"attacks": ["pgd"]}, "evaluation.attacks"),
+        ({"epochs": 0}, r"transfer to 'x': transfer.epochs: expected an integer >= 1"),
+        ({"attacks": ["pgd"]}, "transfer.attacks: expected"),
     ],
 )
 def test_wrong_settings_are_named(source: Path, asked: dict[str, Any], says: str) -> None:
@@ -256,7 +256,7 @@ def test_a_study_has_transfers_and_keeps_them() -> None:
         ('targets = "svhn"', "expected a list of data sets"),
         ('targets = ["svhn", "svhn"]', "expected different data sets"),
         ('targets = ["svhn"]\nsteps = 3', r"unknown key 'transfer\.steps'"),
-        ('targets = ["svhn"]\nlr = -1', r"training\.lr: expected"),
+        ('targets = ["svhn"]\nlr = -1', r"transfer\.lr: expected"),
     ],
 )
 def test_wrong_transfers_of_a_study_are_refused_at_once(line: str, says: str) -> None:

@@ -46,8 +46,10 @@ def read_image(path: Path) -> np.ndarray:
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     except Exception as error:  # each format has errors of its own for a broken file
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{path}: expected an image that Pillow can read, got another file ({reason})") from error
+        reason = (str(error).splitlines() or [type(error).__name__])[0].replace(repr(str(path)), "it")
+        raise DataError(
+            f"{path}: expected an image that Pillow can read, got another or a broken file ({reason})"
+        ) from error
 
 
 def _pixels(image: Image.Image) -> np.ndarray:

@@ -124,7 +124,7 @@ def _read(paths: list[Path]) -> np.ndarray:
             (h, w), (first_h, first_w) = pixels[-1].shape[:2], pixels[0].shape[:2]
             raise DataError(
                 f"{path}: expected images of one size, got {w} x {h}\n"
-                f"and {first_w} x {first_h} (width x height) in {paths[0]}"
+                f"and {first_w} x {first_h} (width x height) in {paths[0]}\nor folder:PATH?size=N, which scales them"
             )
     channels = max(array.shape[2] for array in pixels)
     images = np.empty((len(pixels), *pixels[0].shape[:2], channels), dtype=np.uint8)

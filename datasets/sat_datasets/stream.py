@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,10 @@ from sat_datasets.workers import decoded
 
 CHUNK = 32
 """Images in a task of `__getitem__`; fewer are decoded in this process."""
+LONGEST = 50
+"""Times that an image may be longer than it is wide: scaled to some width, a longer one would fill the memory."""
+HASHED = 2**31
+"""Bytes of files up to which a fingerprint is one of their contents; that takes seconds."""
 
 
 @final
@@ -48,8 +53,12 @@ class FileImages(ImageSource):
         """The images numbered `index`, decoded here; with `draws` `(n, d)`, random parts of them."""
         images = np.empty((len(index), *self.shape[1:]), np.uint8)
         for place, number in enumerate(index):
-            pixels = read_image(self.root / self.files[number])
-            box = None if draws is None else crop_box(draws[place], *pixels.shape[:2])
+            path = self.root / self.files[number]
+            pixels = read_image(path)
+            h, w = pixels.shape[:2]
+            if max(h, w) > LONGEST * min(h, w):
+                raise DataError(f"{path}: expected sides that differ by at most {LONGEST} times, got {w} x {h} pixels")
+            box = None if draws is None else crop_box(draws[place], h, w)
             images[place] = scaled(pixels, self.shape[1], self.shape[3], box)
         return images
 
@@ -69,8 +78,11 @@ class FileImages(ImageSource):
     @cached_property
     def _fingerprint(self) -> str:
         digest = hashlib.sha256(repr(self.shape).encode())
-        for name in self.files:
-            digest.update(f"{name}\0{os.stat(self.root / name).st_size}\0".encode())
+        sizes = [os.stat(self.root / name).st_size for name in self.files]
+        for name, size in zip(self.files, sizes, strict=True):
+            digest.update(f"{name}\0{size}\0".encode())
+            if sum(sizes) <= HASHED:
+                digest.update((self.root / name).read_bytes())
         return digest.hexdigest()
 
     def fingerprint(self) -> str:
@@ -79,6 +91,6 @@ class FileImages(ImageSource):
 
 def checked_size(text: str, name: str) -> int:
     """The option ``size`` of the data set called `name` as a number of pixels; SpecError for what is none."""
-    if not text.isdecimal() or not 8 <= int(text) <= 1024:
+    if not re.fullmatch("[1-9][0-9]{0,3}", text) or not 8 <= int(text) <= 1024:
         raise SpecError(f"data set {name!r}: expected size=N with N from 8 to 1024 pixels, got {text!r}")
     return int(text)

@@ -6,7 +6,9 @@ import multiprocessing
 import os
 import signal
 import warnings
+import weakref
 from collections.abc import Callable, Iterable, Iterator
+from multiprocessing.process import BaseProcess
 from typing import Any, final
 
 import numpy as np
@@ -48,11 +50,22 @@ def decoded(read: Read, requests: Iterable[Request]) -> Iterator[np.ndarray]:
             generator=torch.Generator(),  # its own: the user's is left alone
             **options,
         )
+        others = {*multiprocessing.active_children()}
         batches = iter(loader)
-    for batch in batches:
-        if isinstance(batch, str):
-            raise DataError(batch)
-        yield batch.numpy()
+    ours = {*multiprocessing.active_children()} - others
+    weakref.finalize(batches, _end, ours)  # or the program would wait for them at its end
+    try:
+        for batch in batches:
+            if isinstance(batch, str):
+                raise DataError(batch)
+            yield batch.numpy()
+    except (RuntimeError, OSError, EOFError) as error:
+        if all(process.is_alive() for process in ours):
+            raise
+        raise DataError(
+            "a process that decodes images was killed, most likely for want of memory\n"
+            "set SAT_WORKERS to fewer; the same command goes on where it stopped"
+        ) from error
 
 
 def count() -> int:
@@ -88,3 +101,10 @@ def _ignore_signals(_worker: int) -> None:
     """A stop is the business of the process that trains: it saves, and the workers end with it."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
+
+
+def _end(processes: set[BaseProcess]) -> None:
+    """Of workers that no one reads from any more; they listen to no other signal."""
+    for process in processes:
+        if process.is_alive():
+            process.kill()

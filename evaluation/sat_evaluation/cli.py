@@ -57,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--attacks", default="standard", help="standard, plus, or names with commas")
     evaluate.add_argument("--norm", help="L2 or Linf (default: as in training)")
     evaluate.add_argument("--eps", nargs="+", default=[], metavar="E", help="one or more, as 0.5 or 8/255")
-    evaluate.add_argument("--examples", type=int, help="how many, from the start (default: all)")
+    evaluate.add_argument("--examples", type=int, help="how many, in a fixed random order (default: all)")
     evaluate.add_argument("--batch-size", type=int, default=250, help="of the attack; part of the result (default 250)")
     evaluate.add_argument("--model", help="package.module:factory, for a checkpoint of your own model")
     evaluate.add_argument("--threads", type=int, default=1, help="of the CPU (default 1)")

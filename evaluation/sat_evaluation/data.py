@@ -11,7 +11,7 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
-from sat_core.data import DATASETS, DataSet, get_dataset, split_name
+from sat_core.data import DATASETS, DataSet, get_dataset, get_loader, split_name
 from sat_core.errors import SpecError
 from sat_core.images import ImageSource
 from sat_datasets.catalogue import CATALOGUE, FORMS, About, root
@@ -48,7 +48,7 @@ def print_info(name: str) -> None:
     if known is None or is_here(known, argument):
         _print_facts(_of_loaded(get_dataset(name), known, argument))
     else:
-        DATASETS.get(head)
+        get_loader(name)  # refuses options that do not exist
         _print_facts(_of_catalogue(known, argument))
 
 

@@ -19,6 +19,7 @@ from sat_core.errors import SpecError
 from sat_core.evaluation import Evaluation, accuracies
 from sat_core.protocols import ATTACK_SETS
 from sat_core.spec import AttackSpec, EvaluationSpec, TrainingSpec
+from sat_core.splits import validation_permutation
 from sat_core.transfer import build_source
 
 
@@ -80,7 +81,7 @@ def _load(
 def _examples(asked: int | None, n: int) -> np.ndarray:
     if asked is not None and not 1 <= asked <= n:
         raise SpecError(f"--examples: expected 1 to {n}, got {asked}")
-    return np.arange(n if asked is None else asked)
+    return np.arange(n) if asked is None else validation_permutation(n)[:asked]
 
 
 def _attack(

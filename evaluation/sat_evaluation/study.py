@@ -11,7 +11,7 @@ import attrs
 from rich.console import Console
 
 from sat_core import files
-from sat_core.arm import RESULTS
+from sat_core.arm import RESULTS, claim_arm
 from sat_core.backend import get_backend
 from sat_core.data import get_dataset
 from sat_core.errors import SatError
@@ -108,14 +108,19 @@ def prepare(study: Study, out: Path, backend: str | None, device: str) -> list[U
 
 def prepare_transfer(transfer: Transfer, out: Path, backend: str | None, device: str) -> list[Unit]:
     """`prepare` for the heads on finished runs."""
+    transfer.check_folder(out)
     data, computing = transfer.data(), get_backend(backend, device)
     find_package()
     names = transfer.sources()
-    jobs = {name: transfer.job(name, data, backend=computing, directory=out) for name in names}
+    folders = {name: unit_directory(out, name) for name in names}
+    jobs = {name: transfer.job(name, data, backend=computing, directory=folders[name]) for name in names}
     _checked({Arm(name, job.spec): job for name, job in jobs.items()})
     jobs[next(iter(names))].probe()
     claim(out, transfer.tables(out), computing, data)
-    left = [name for name in names if not (unit_directory(out, name) / RESULTS).exists()]
+    for name in names:
+        if folders[name].exists():
+            claim_arm(jobs[name])  # a source that has changed is none of a finished head
+    left = [name for name in names if not (folders[name] / RESULTS).exists()]
     return [Unit(name, jobs[name].spec.training.threads) for name in left]
 
 

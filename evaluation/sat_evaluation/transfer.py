@@ -48,6 +48,12 @@ class Transfer:
             )
         return found
 
+    def check_folder(self, out: Path) -> None:
+        """RunDirectoryError for an `out` in the folder of the source, but where a study has its own transfers."""
+        inside, source = out.resolve(), self.source.resolve()
+        if inside.is_relative_to(source) and not inside.is_relative_to(source / TRANSFERS):
+            raise RunDirectoryError(f"{out}: expected a folder outside of the source {self.source}; choose another")
+
     def job(self, name: str, data: DataSet, **options: Any) -> Job:
         """The training of a head on the features of the run called `name`; `options` as in `Job`."""
         source = Source.read(self.sources()[name])
