@@ -79,9 +79,10 @@ class FileImages(ImageSource):
     def _fingerprint(self) -> str:
         digest = hashlib.sha256(repr(self.shape).encode())
         sizes = [os.stat(self.root / name).st_size for name in self.files]
+        hashed = sum(sizes) <= HASHED
         for name, size in zip(self.files, sizes, strict=True):
             digest.update(f"{name}\0{size}\0".encode())
-            if sum(sizes) <= HASHED:
+            if hashed:
                 digest.update((self.root / name).read_bytes())
         return digest.hexdigest()
 
