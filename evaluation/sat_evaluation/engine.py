@@ -55,7 +55,7 @@ def run_units(out: Path, units: Sequence[Unit], jobs: int, save_every: float, ti
             for unit in _ready(waiting, outcome, units):
                 if len(running) < jobs:
                     waiting.remove(unit)
-                    running[unit.name] = _start(out, unit, save_every)
+                    running[unit.name] = _start(out, unit, save_every, jobs)
             time.sleep(0.1)
             if outcome.stopped:
                 for process in running.values():
@@ -77,15 +77,21 @@ def _ready(waiting: list[Unit], outcome: Outcome, units: Sequence[Unit]) -> list
     return [unit for unit in waiting if ranked or not unit.after_ranking]
 
 
-def _start(out: Path, unit: Unit, save_every: float) -> subprocess.Popen[bytes]:
+def _start(out: Path, unit: Unit, save_every: float, jobs: int) -> subprocess.Popen[bytes]:
     directory = unit_directory(out, unit.name)
     directory.mkdir(parents=True, exist_ok=True)
     threads = {f"{library}_NUM_THREADS": str(unit.threads) for library in ("OMP", "MKL", "OPENBLAS")}
+    decoders = os.environ.get("SAT_WORKERS") or str(max(1, min(8, (os.cpu_count() or 1) // jobs)))
     command = [sys.executable, "-m", "sat_evaluation.worker", str(out), unit.name, str(save_every)]
     with (directory / LOG).open("ab") as log:
         # a group of its own: Ctrl-C reaches the workers as the stop that the study forwards, not as an interrupt
         return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **threads}, process_group=0
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, **threads, "SAT_WORKERS": decoders},
+            process_group=0,
         )
 
 
