@@ -8,6 +8,7 @@ import signal
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator
+from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from typing import Any, final
 
@@ -60,7 +61,7 @@ def decoded(read: Read, requests: Iterable[Request]) -> Iterator[np.ndarray]:
                 raise DataError(batch)
             yield batch.numpy()
     except (RuntimeError, OSError, EOFError) as error:
-        if all(process.is_alive() for process in ours):
+        if not wait([process.sentinel for process in ours], timeout=5):  # none of them has ended
             raise
         raise DataError(
             "a process that decodes images was killed, most likely for want of memory\n"
