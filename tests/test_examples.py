@@ -7,13 +7,15 @@ import json
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 from sat_core.arm import BEST, run_arm
 from sat_core.backend import Backend
-from sat_core.data import get_dataset
+from sat_core.batches import BatchPlan
+from sat_core.data import Examples, get_dataset
 from sat_core.job import Job
-from sat_core.spec import Spec, TrainingSpec
+from sat_core.spec import AttackSpec, Spec, TrainingSpec
 from sat_core.study import Study, nest
 
 pytestmark = pytest.mark.backend
@@ -90,3 +92,28 @@ def test_own_model_is_trained_and_its_checkpoint_evaluated(
     assert main(["evaluate", str(tmp_path / BEST), *options, "--model", keys["model.name"]]) == 0
     (scores,) = (tmp_path / "evaluate").glob("*.json")
     assert json.loads(scores.read_text())["clean_accuracy"]["all"]["value"] > 0.6
+
+
+def test_own_model_gives_its_features_to_a_new_head(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(EXAMPLES)
+    data = get_dataset("digits").train.take(np.arange(32))
+    about = {"classes": 10, "image_shape": (8, 8, 1)}
+    source = backend.build(f"own_model{OF[backend.name]}:make", **about)  # type: ignore[arg-type]
+    before, features = source.state(), source.features(data.images)
+    made = source.with_head(3, seed=1)
+    task = Examples(data.images, data.labels % 3, 3, "digits modulo 3")
+    training = TrainingSpec(epochs=1, batch_size=32, lr=0.1)
+    weights = np.ones(32, np.float32)
+    plan = BatchPlan(epoch=0, step=0, index=np.arange(32), members=weights < 0, weights=weights, lr=0.1)
+    start, losses = made.state(), []
+    for given in (features, None):
+        made.load_state(start)
+        trainer = backend.trainer(made, task, training, AttackSpec(), given)
+        trainer.run([plan] * 20, lambda _plan, step: losses.append(step.loss()))
+        changed = [name for name, value in made.state().items() if not np.array_equal(value, start[name])]
+        assert len(changed) == 4  # weights and biases of two layers
+    assert losses[19] < 0.8 * losses[0]
+    np.testing.assert_allclose(losses[:20], losses[20:], rtol=1e-3)
+    assert made.logits(data.images).shape == (32, 3)
+    np.testing.assert_allclose(source.features(data.images), features, rtol=1e-4, atol=1e-5)
+    assert all(np.array_equal(value, before[name]) for name, value in source.state().items())
