@@ -112,7 +112,7 @@ def test_own_model_gives_its_features_to_a_new_head(backend: Backend, monkeypatc
         trainer.run([plan] * 20, lambda _plan, step: losses.append(step.loss()))
         changed = [name for name, value in made.state().items() if not np.array_equal(value, start[name])]
         assert len(changed) == 4  # weights and biases of two layers
-    assert losses[19] < 0.8 * losses[0]
+    assert losses[19] < 0.9 * losses[0]
     np.testing.assert_allclose(losses[:20], losses[20:], rtol=1e-3)
     assert made.logits(data.images).shape == (32, 3)
     np.testing.assert_allclose(source.features(data.images), features, rtol=1e-4, atol=1e-5)
