@@ -53,7 +53,7 @@ def decoded(read: Read, requests: Iterable[Request]) -> Iterator[np.ndarray]:
         )
         others = {*multiprocessing.active_children()}
         batches = iter(loader)
-    ours = {*multiprocessing.active_children()} - others
+    ours = {*multiprocessing.active_children()} - others if options["num_workers"] else set()
     weakref.finalize(batches, _end, ours)  # or the program would wait for them at its end
     try:
         for batch in batches:

@@ -55,14 +55,18 @@ class Transfer:
             raise RunDirectoryError(f"{out}: expected a folder outside of the source {self.source}; choose another")
 
     def job(self, name: str, data: DataSet, **options: Any) -> Job:
-        """The training of a head on the features of the run called `name`; `options` as in `Job`."""
+        """The training of a head on the features of the run called `name`, with what `data` returns.
+
+        options: as in `Job`.
+        """
         source = Source.read(self.sources()[name])
         spec = transfer_spec(source.spec, self.target, self.asked)
-        return Job(spec=spec, data=data.resized(source.image_shape), source=source, **options)
+        return Job(spec=spec, data=data, source=source, **options)
 
     def data(self) -> DataSet:
-        """The target, as the protocol of the source has it."""
-        return target_data(Source.read(next(iter(self.sources().values()))).spec, self.target)
+        """The target, as the protocol of the source has it and with images as it takes them."""
+        source = Source.read(next(iter(self.sources().values())))
+        return target_data(source.spec, self.target).resized(source.image_shape)
 
     def tables(self, out: Path) -> dict[str, Any]:
         """As `spec.toml` in `out` says it; the source relative to `out`, so that both can be moved together."""
