@@ -16,6 +16,7 @@ from typing import final
 import attrs
 
 from sat_core.errors import EXIT_CONTINUE
+from sat_datasets.workers import count
 from sat_evaluation.layout import RANKING, unit_directory
 
 LOG = "log.txt"
@@ -81,7 +82,7 @@ def _start(out: Path, unit: Unit, save_every: float, jobs: int) -> subprocess.Po
     directory = unit_directory(out, unit.name)
     directory.mkdir(parents=True, exist_ok=True)
     threads = {f"{library}_NUM_THREADS": str(unit.threads) for library in ("OMP", "MKL", "OPENBLAS")}
-    decoders = os.environ.get("SAT_WORKERS") or str(max(1, min(8, (os.cpu_count() or 1) // jobs)))
+    decoders = os.environ.get("SAT_WORKERS") or str(max(1, count() // jobs))
     command = [sys.executable, "-m", "sat_evaluation.worker", str(out), unit.name, str(save_every)]
     with (directory / LOG).open("ab") as log:
         # a group of its own: Ctrl-C reaches the workers as the stop that the study forwards, not as an interrupt
