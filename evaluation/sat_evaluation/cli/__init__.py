@@ -1,0 +1,58 @@
+"""The `sat` command. It reads arguments and prints; everything else is in modules that load on first use."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from sat_core.errors import EXIT_CONTINUE, Interrupted, SatError
+from sat_evaluation.cli import data, evaluate, run
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit status 0: done; 2: refused or failed, one to three lines say why; 75: saved and stopped, run again."""
+    arguments = parser().parse_args(argv)
+    try:
+        return int(arguments.run(arguments))
+    except Interrupted as error:
+        _complain(error)
+        return EXIT_CONTINUE
+    except SatError as error:
+        if arguments.debug:
+            raise
+        _complain(error)
+        return 2
+    except KeyboardInterrupt:
+        _complain("interrupted; what is finished is saved, the same command goes on")
+        return EXIT_CONTINUE
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if arguments.debug:
+            raise
+        _complain(f"unexpected {type(error).__name__}: {str(error)[:300]}\nthis is a defect; --debug shows where")
+        return 1
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of every command."""
+    top = argparse.ArgumentParser(prog="sat", description="Subset Adversarial Training: robustness for less.")
+    top.add_argument("--version", action="version", version=_version())
+    top.add_argument("--debug", action="store_true", help="show tracebacks")
+    commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for module in (run, evaluate, data):
+        module.add(commands)
+    return top
+
+
+def _version() -> str:
+    import sat_core
+
+    return f"sat-core {sat_core.__version__}"
+
+
+def _complain(error: object) -> None:
+    print(f"sat: {error}", file=sys.stderr)

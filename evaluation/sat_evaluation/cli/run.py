@@ -1,0 +1,61 @@
+"""`sat run` and `sat transfer`."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from sat_evaluation.cli.options import add_running, add_settings, running
+
+if TYPE_CHECKING:
+    from sat_core.study import Study
+
+_RUN = "Run every arm of a study; results, plots and checkpoints go to --out."
+_TRANSFER = "Train a head for another data set on the frozen features of finished runs, and attack it (S-CSAT, S-ESAT)."
+
+
+def add(commands: Any) -> None:
+    """Their arguments."""
+    run = commands.add_parser("run", help="run a study: rank, split, train, evaluate, summarise", description=_RUN)
+    run.add_argument("study", help="study file (TOML)")
+    add_settings(run, "override a key")
+    run.add_argument("--dry-run", action="store_true", help="print the arms and stop")
+    run.set_defaults(run=_run)
+    transfer = commands.add_parser("transfer", help="a head for another task on frozen features", description=_TRANSFER)
+    transfer.add_argument("source", help="folder of a finished arm, or of a study, all of whose arms are taken")
+    transfer.add_argument("--data", required=True, help="the target, any data set; its images are scaled to fit")
+    add_settings(transfer, "as epochs=20")
+    transfer.set_defaults(run=_transfer)
+    for command in (run, transfer):
+        add_running(command)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from sat_core.study import Study, parse_setting
+
+    study = Study.load(arguments.study).set(dict(map(parse_setting, arguments.settings)))
+    if arguments.dry_run:
+        print_arms(study)
+        return 0
+    from sat_evaluation.study import report, report_transfers, run_study
+
+    results = run_study(study, arguments.out, **running(arguments))
+    report(results, arguments.out)
+    report_transfers(study, arguments.out)
+    return 0
+
+
+def _transfer(arguments: argparse.Namespace) -> int:
+    from sat_core.study import parse_setting
+    from sat_evaluation.study import report, run_transfer
+
+    asked = {key.removeprefix("transfer."): value for key, value in map(parse_setting, arguments.settings)}
+    results = run_transfer(arguments.source, arguments.data, arguments.out, asked=asked, **running(arguments))
+    report(results, arguments.out)
+    return 0
+
+
+def print_arms(study: Study) -> None:
+    """All settings of a study, and its arms."""
+    print(study.dumps())
+    print("\n".join([f"# arms: {len(study.arms)}", *(f"# {arm.name}" for arm in study.arms)]))
