@@ -1,16 +1,36 @@
-"""Where things lie in the folder of a study, or of a transfer."""
+"""Where things lie in the folder of a study, of a transfer, or of a reproduction, which has several studies."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from sat_core.errors import RunDirectoryError
+from sat_core.rundir import SPEC
+
 RANKING = "ranking"
 ARMS = "arms"
 TRANSFERS = "transfer"
 """Folder of a study with a folder per target; and the table in the spec of such a folder."""
+STUDIES = "studies"
+"""Folder of a reproduction with a folder per study."""
 PROGRESS = "progress.json"
 
 
 def unit_directory(out: Path, unit: str) -> Path:
     """Where the ranking, or the arm called `unit`, lies in `out`."""
     return out / RANKING if unit == RANKING else out / ARMS / unit
+
+
+def run_folders(path: Path) -> list[Path]:
+    """The folder of a study or transfer and those of its transfers; of a reproduction, all of its studies'.
+
+    RunDirectoryError if `path` is none of these.
+    """
+    if (path / SPEC).exists():
+        return [path, *(spec.parent for spec in sorted(path.glob(f"{TRANSFERS}/*/{SPEC}")))]
+    found = [folder for spec in sorted(path.glob(f"{STUDIES}/*/{SPEC}")) for folder in run_folders(spec.parent)]
+    if not found:
+        raise RunDirectoryError(
+            f"{path}: expected the folder of a study (with {SPEC}), of a transfer or of `sat reproduce`"
+        )
+    return found
