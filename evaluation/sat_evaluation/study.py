@@ -40,19 +40,22 @@ def run_study(
     jobs: int | None = None,
     save_every: float = 20.0,
     reuse: Sequence[Path] = (),
+    only_ranking: bool = False,
 ) -> list[dict[str, Any]]:
     """Run every arm of `study` in the folder `out`; returns their results, in the order of the arms.
 
     Then the heads for each target of its transfers, in ``transfer/TARGET``. jobs: arms at a time, by default as many as
-    the processor has cores for. reuse: folders whose finished arms are taken over where they are the same. The same
-    call goes on after a crash, and returns at once when all is done. Raises SatError before any training if something
-    is wrong, Interrupted after a requested stop, and RunDirectoryError with the reasons if arms failed (the others are
-    finished first).
+    the processor has cores for. reuse: folders whose finished arms are taken over where they are the same.
+    only_ranking: no arms. The same call goes on after a crash, and returns at once when all is done. Raises SatError
+    before any training if something is wrong, Interrupted after a requested stop, and RunDirectoryError with the
+    reasons if arms failed (the others are finished first).
     """
     out = Path(out)
     units = prepare(study, out, backend, device, reuse)
+    if only_ranking:
+        units = [unit for unit in units if unit.name == RANKING]
     outcome = work_through(out, units, jobs, device, save_every)
-    results = finish(out, [arm.name for arm in study.arms], outcome)
+    results = finish(out, [] if only_ranking else [arm.name for arm in study.arms], outcome)
     for target, folder in transfer_folders(study, out).items():
         options = {"backend": backend, "device": device, "jobs": jobs, "save_every": save_every, "reuse": reuse}
         run_transfer(out, target, folder, asked=study.head_settings, **options)  # type: ignore[arg-type]

@@ -13,8 +13,9 @@ from sat_core.arm import RESULTS
 from sat_core.errors import Interrupted, NotInstalledError, RunDirectoryError
 from sat_core.training import STOPPED
 from sat_evaluation.engine import Outcome, Unit, run_units
-from sat_evaluation.figures import accuracy_plot, matrix_plot
+from sat_evaluation.figures import accuracy_plot
 from sat_evaluation.layout import PROGRESS, unit_directory
+from sat_evaluation.matrix import matrix_plot
 from sat_evaluation.progress import LiveView
 from sat_evaluation.summary import collect, write_csv
 

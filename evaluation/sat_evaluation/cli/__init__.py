@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from sat_core.errors import EXIT_CONTINUE, Interrupted, SatError
-from sat_evaluation.cli import data, evaluate, run
+from sat_evaluation.cli import data, evaluate, reproduce, run
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=_version())
     top.add_argument("--debug", action="store_true", help="show tracebacks")
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for module in (run, evaluate, data):
+    for module in (run, evaluate, reproduce, data):
         module.add(commands)
     return top
 

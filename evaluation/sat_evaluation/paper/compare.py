@@ -1,0 +1,141 @@
+"""`sat compare`: our numbers of a reproduction beside those that have been published."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import final
+
+import attrs
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from sat_core.errors import DataError
+from sat_core.evaluation import wilson
+from sat_evaluation.paper import published
+from sat_evaluation.paper.figures import Figure, Panel
+from sat_evaluation.paper.reproduce import Reproduction, reproductions, rows_of
+from sat_evaluation.summary import Accuracy, Group, Row, group, percent, shown
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Pair:
+    """One number of ours and the published one, both shares in [0, 1] with their intervals."""
+
+    panel: str
+    arm: str
+    measure: str
+    ours: Accuracy
+    theirs: Accuracy
+
+    @property
+    def agree(self) -> bool:
+        """Whether the intervals overlap."""
+        return self.ours.low <= self.theirs.high and self.theirs.low <= self.ours.high
+
+
+def compare(out: Path) -> list[tuple[Reproduction, list[Pair]]]:
+    """The pairs of each figure in `out`. RunDirectoryError if none is there, DataError if nothing can be compared."""
+    found = [(asked, list(_pairs(asked.make(), out))) for asked in reproductions(out)]
+    if not any(pairs for _, pairs in found):
+        panels = {p.title for asked, _ in found for p in asked.make().panels if not _has_numbers(asked.figure, p)}
+        reason = (
+            f"no numbers have been published on {', '.join(sorted(panels))} for {found[0][0].figure}"
+            if panels
+            else "no arm is finished that has a published number"
+        )
+        raise DataError(f"{out}: {reason}\n`--scale short` and `--scale paper` have the data sets of the paper")
+    return found
+
+
+def _has_numbers(figure: str, panel: Panel) -> bool:
+    numbers = published.curves(figure, panel.data, panel.target) or published.classes(figure, panel.data)
+    return bool(numbers)
+
+
+def _pairs(figure: Figure, out: Path) -> Iterator[Pair]:
+    for panel in figure.panels:
+        groups = group(rows_of(panel, out))
+        n = published.examples(panel.target or panel.data)
+        theirs = published.classes(figure.name, panel.data)
+        if theirs:
+            for g in groups:
+                c = g.rows[0].classes[0] if g.rows[0].strategy == "listed" else None
+                for measure in ("clean", "robust_a", "robust_b") if c is not None else ():
+                    ours = g.part(measure)
+                    if ours and c is not None:
+                        arm = f"A = {shown(g.rows[0].class_names[c], 16)}"
+                        yield _pair(panel, arm, measure, ours, getattr(theirs, measure)[c], n)
+        for curve in published.curves(figure.name, panel.data, panel.target):
+            for g in groups if not curve.variant else ():
+                value = _theirs(curve, g)
+                if value is not None:
+                    yield _pair(panel, _arm(g), curve.measure, g.accuracy(curve.measure), value, n)
+
+
+def _theirs(curve: published.Curve, g: Group) -> float | None:
+    row = g.rows[0]
+    if row.baseline:
+        return curve.full if row.baseline == "all" else None
+    values = curve.values.get(row.strategy) or curve.values.get(row.spec["weighting.rule"], {})
+    return next((value for share, value in values.items() if abs(share - _asked(row)) < 0.005), None)
+
+
+def _asked(row: Row) -> float:
+    """|A| as a share, of classes or of examples, whichever A is made of."""
+    return row.units / len(row.class_names) if row.kind == "classes" and not row.source else row.share
+
+
+def _arm(g: Group) -> str:
+    row = g.rows[0]
+    if row.baseline:
+        return "full AT"
+    seeds = f", {len(g.rows)} seeds" if len(g.rows) > 1 else ""
+    rule = row.spec["weighting.rule"]
+    return f"{row.strategy} {percent(row.share)}{'' if rule == 'uniform' else f', {rule}'}{seeds}"
+
+
+def _pair(panel: Panel, arm: str, measure: str, ours: Accuracy, value: float, n: int) -> Pair:
+    interval = wilson(round(value * n), n) or {"low": value, "high": value}
+    theirs = Accuracy(value, float(interval["low"]), float(interval["high"]))
+    return Pair(panel=panel.title, arm=arm, measure=measure, ours=ours, theirs=theirs)
+
+
+def print_comparison(out: Path, console: Console | None = None) -> None:
+    """A table for each figure, and below it where the two disagree."""
+    console = console or Console()
+    for asked, pairs in compare(out):
+        if not pairs:
+            continue
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+        for head in ("data", "A", "accuracy"):
+            table.add_column(head)
+        for head in ("ours % [ ]", "published %", "difference"):
+            table.add_column(head, justify="right", no_wrap=True)
+        table.add_column("")
+        for pair in pairs:
+            ours = f"{100 * pair.ours.value:.1f} [{100 * pair.ours.low:.1f}, {100 * pair.ours.high:.1f}]"
+            difference = f"{100 * (pair.ours.value - pair.theirs.value):+.1f}"
+            cells = (pair.panel, pair.arm, pair.measure.replace("_a", " on A").replace("_b", " on B"), ours)
+            table.add_row(*map(Text, (*cells, f"{100 * pair.theirs.value:.1f}", difference)), "" if pair.agree else "≠")
+        console.print(Text(f"{asked.figure} · scale {asked.scale} · protocol {asked.protocol}", style="bold"))
+        console.print(table)
+        for line in _summary(asked, pairs):
+            console.print(Text(line), soft_wrap=True)
+
+
+def _summary(asked: Reproduction, pairs: list[Pair]) -> Iterator[str]:
+    apart = [pair for pair in pairs if not pair.agree]
+    counts = f"{len(pairs) - len(apart)} of {len(pairs)} agree"
+    yield f"{counts}: the intervals overlap (95 %; of several seeds, lowest to highest)"
+    if apart:
+        worst = max(apart, key=lambda pair: abs(pair.ours.value - pair.theirs.value))
+        far = 100 * (worst.ours.value - worst.theirs.value)
+        yield f"{len(apart)} disagree (≠), {worst.panel}, {worst.arm}, {worst.measure} most: by {far:+.1f} points"
+    if asked.scale != "paper":
+        yield f"ours are of scale {asked.scale}: trainings are shorter than the published ones"
+    if asked.protocol != "authors":
+        yield "the published numbers come from the authors' code: --protocol authors measures as it does"

@@ -1,0 +1,134 @@
+"""`sat reproduce`: the studies of a figure, run one after the other, then drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, final
+
+import attrs
+from rich.console import Console
+from rich.text import Text
+
+from sat_core import files
+from sat_core.arm import RESULTS
+from sat_core.errors import NotInstalledError, RunDirectoryError, SatError
+from sat_core.ranking import FILE, Ranking
+from sat_evaluation.layout import RANKING, STUDIES, unit_directory
+from sat_evaluation.paper.figures import FIGURES, Figure, Panel, get_figure
+from sat_evaluation.paper.scales import Flat
+from sat_evaluation.study import run_study
+from sat_evaluation.summary import Row, collect, headline
+from sat_evaluation.transfer import transfer_folders
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Reproduction:
+    """A figure that was asked for in a folder. data: roles to data sets, empty for those of the scale."""
+
+    figure: str
+    scale: str
+    protocol: str
+    data: Mapping[str, str] = attrs.field(factory=dict)
+    settings: Flat = attrs.field(factory=dict)
+
+    def make(self) -> Figure:
+        """The figure with its studies; SpecError."""
+        return get_figure(self.figure, self.scale, self.protocol, self.data, self.settings)
+
+    def write(self, out: Path) -> None:
+        """Leave in `out` what was asked; RunDirectoryError if it has the figure with other settings."""
+        path = out / f"{self.figure}.json"
+        asked = attrs.asdict(self)
+        if path.exists() and (there := files.read_json(path)) != asked:
+            differing = [key for key in asked if not isinstance(there, dict) or there.get(key) != asked[key]]
+            raise RunDirectoryError(
+                f"{path}: the figure is there with another {' and '.join(differing)}\nchoose another folder"
+            )
+        files.write_json(path, asked)
+
+
+def reproductions(out: Path) -> list[Reproduction]:
+    """The figures that were asked for in `out`; RunDirectoryError if there are none."""
+    paths = [path for name in FIGURES if (path := out / f"{name}.json").exists()]
+    try:
+        found = [Reproduction(**files.read_json(path)) for path in paths]
+    except TypeError as error:
+        raise RunDirectoryError(f"{out}: {error}; made by another version, start the figure in a new folder") from error
+    if not found:
+        raise RunDirectoryError(f"{out}: expected the folder of `sat reproduce`, found no figure in it")
+    return found
+
+
+def reproduce_all(asked: Sequence[Reproduction], out: Path, *, reuse: Sequence[Path] = (), **running: Any) -> None:
+    """Run the studies of figures in ``out/studies`` and draw them; arms that another study has finished are reused.
+
+    running: as in `run_study`. Arms that fail take no others down: RunDirectoryError comes after all else is run and
+    drawn. Raises SpecError before anything is run if something is wrong, Interrupted after a requested stop.
+    """
+    figures = [one.make() for one in asked]
+    for one in asked:
+        one.write(out)
+    failed = [error for figure in figures for error in _run(figure, out, reuse, running)]
+    if failed:
+        more = f"\n({len(failed)} studies are not finished)" if len(failed) > 1 else ""
+        raise RunDirectoryError(f"{failed[0]}{more}") from failed[0]
+
+
+def _run(figure: Figure, out: Path, reuse: Sequence[Path], running: Mapping[str, Any]) -> list[SatError]:
+    """Returns why studies are not finished."""
+    console = Console()
+    failed: list[SatError] = []
+    console.print(Text(f"{figure.name}: {figure.title}", style="bold"))
+    for number, panel in enumerate(figure.panels, 1):
+        console.print(f"study {number} of {len(figure.panels)}: {panel.name}", markup=False, highlight=False)
+        folder = study_folder(out, panel)
+        others = [path for path in (out / STUDIES).glob("*") if path != folder]
+        try:
+            run_study(panel.study, folder, only_ranking=panel.ranking, reuse=[*reuse, *others], **running)
+        except RunDirectoryError as error:
+            failed.append(error)
+    for line in _told(figure, out):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    return failed
+
+
+def _told(figure: Figure, out: Path) -> Iterator[str]:
+    for panel in figure.panels if figure.kind != "difficulty" else ():
+        sentence = headline(rows_of(panel, out))
+        if sentence:
+            yield f"{panel.title}: {sentence}"
+    try:
+        paths = draw(figure, out)
+        yield f"{out}: {', '.join(path.name for path in paths) or 'nothing to draw yet'}"
+    except NotInstalledError as error:
+        yield f"no figure: {error}"
+
+
+def draw(figure: Figure, out: Path) -> list[Path]:
+    """PNG and SVG of a figure from what is finished in `out`; none if nothing is. NotInstalledError."""
+    from sat_evaluation.paper import draw
+
+    if figure.kind == "difficulty":
+        rankings = {panel.data: unit_directory(study_folder(out, panel), RANKING) for panel in figure.panels}
+        found = {p.data: Ranking.read(rankings[p.data]) for p in figure.panels if (rankings[p.data] / FILE).exists()}
+        names = {p.data: p.study.base.data.name for p in figure.panels}
+        return draw.difficulty(figure, {role: (names[role], ranking) for role, ranking in found.items()}, out)
+    rows = {panel.name: (rows_of(panel, out), rows_of(panel, out, source=True)) for panel in figure.panels}
+    rows = {name: found for name, found in rows.items() if all(found)}
+    return draw.PLOTS[figure.kind](figure, rows, out) if rows else []
+
+
+def study_folder(out: Path, panel: Panel) -> Path:
+    """Where a panel's study is."""
+    return out / STUDIES / panel.name
+
+
+def rows_of(panel: Panel, out: Path, *, source: bool = False) -> list[Row]:
+    """The finished arms of a panel: heads on its target, if it has one; those of the study itself with `source`."""
+    folder = study_folder(out, panel)
+    if panel.target and not source:
+        (folder,) = transfer_folders(panel.study, folder).values()
+    paths = [unit_directory(folder, arm.name) / RESULTS for arm in panel.study.arms]
+    return collect(files.read_json(path) for path in paths if path.exists())

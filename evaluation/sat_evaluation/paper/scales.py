@@ -1,0 +1,143 @@
+"""Settings of the paper's experiments at three scales, by data set (recipe, section 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, final
+
+import attrs
+
+from sat_core.protocols import PROTOCOLS
+from sat_core.study import nest
+
+Flat = Mapping[str, Any]
+"""Dotted keys of a study file to values."""
+
+TENTHS = tuple(round(0.1 * tenth, 1) for tenth in range(1, 10))
+
+_CIFAR = {"model.name": "wide-preact-resnet18", "training.augmentation": "cifar"}
+_IMAGENET = {
+    "model.name": "resnet50",
+    "attack.eps": 3.0,
+    "attack.step_size": 0.5,
+    "training.batch_size": 256,
+    "training.weight_decay": 1e-4,
+    "training.augmentation": "imagenet",
+}
+_SMALL = {"model.name": "small-cnn", "training.batch_size": 64}
+_FEW = {
+    "evaluation.attacks": ["apgd-ce", "apgd-t"],
+    "evaluation.selection_attacks": ["apgd-ce"],
+    "evaluation.selection_share": 90,
+    "evaluation.examples": 100,
+}
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Scale:
+    """How much of an experiment is run.
+
+    data: roles to full names of data sets. settings: by role, "" for a data set of the user's own. sizes, class_sizes:
+    |A| as shares, of examples and of classes. four: sizes of Fig. 4. repeats: of random subsets, by role. heads:
+    settings of transfers. moved: settings of their sources, by role. pairs: (source, target) of Fig. 8. weighed: that
+    of Fig. 7. sweep: sizes of the further studies. ranked_by: the other network that ranks. linf: the threat model.
+    """
+
+    name: str
+    data: Mapping[str, str]
+    settings: Mapping[str, Flat]
+    sizes: tuple[float, ...]
+    class_sizes: tuple[float, ...]
+    four: tuple[float, ...]
+    repeats: Mapping[str, int]
+    heads: Flat
+    moved: Mapping[str, Flat] = attrs.field(factory=dict)
+    pairs: tuple[tuple[str, str], ...]
+    weighed: tuple[str, str]
+    sweep: tuple[float, ...]
+    ranked_by: str
+    linf: Flat
+
+    def base(self, role: str, name: str, protocol: str) -> dict[str, Any]:
+        """The settings of a study on the data set `name` in the role `role`; the protocol goes by the role."""
+        settings = {"protocol": protocol, "data.name": name, **self.settings.get(role, self.settings[""])}
+        if name.split(":")[0].split("?")[0] != role:
+            defaults = PROTOCOLS.get(protocol).defaults({**nest(settings), "data": {"name": role}})
+            settings = {**{key: value for key, value in defaults.items() if key in _BY_DATA}, **settings}
+        return settings
+
+
+_BY_DATA = ("weighting.rule", "evaluation.attacks", "evaluation.selection_attacks", "evaluation.examples")
+
+_DIGITS = {**_SMALL, **_FEW, "training.epochs": 20, "ranking.epochs": 12}
+_MNIST = {**_SMALL, **_FEW, "training.epochs": 8, "ranking.epochs": 6, "attack.eps": 0.75}
+
+DEMO = Scale(
+    name="demo",
+    data={
+        "digits": "digits",
+        "mnist5k": "mnist5k?size=14",
+        "digits 0-4": "digits?classes=0-4",
+        "digits 5-9": "digits?classes=5-9",
+    },
+    settings={
+        "": {**_SMALL, **_FEW, "training.epochs": 10},
+        "digits": _DIGITS,
+        "mnist5k": _MNIST,
+        "digits 0-4": _DIGITS,
+    },
+    sizes=(0.1, 0.3, 0.5),
+    class_sizes=(0.2, 0.5, 0.8),
+    four=(0.2, 0.5, 0.8),
+    repeats={"": 2},
+    heads={"epochs": 20},
+    moved={"digits": {"attack.eps": 0.25}, "mnist5k": {"attack.eps": 0.5}},
+    pairs=(("digits", "mnist5k"), ("mnist5k", "digits"), ("digits 0-4", "digits 5-9")),
+    weighed=("digits", "mnist5k"),
+    sweep=(0.1, 0.3, 0.5),
+    ranked_by="linear",
+    linf={"attack.norm": "Linf", "attack.eps": 0.1},
+)
+_ONE_CYCLE = {"training.epochs": 30, "training.schedule": "one-cycle"}
+SHORT = Scale(
+    name="short",
+    data={"cifar10": "cifar10", "cifar100": "cifar100", "svhn": "svhn"},
+    settings={"": {**_CIFAR, **_ONE_CYCLE}},
+    sizes=TENTHS,
+    class_sizes=TENTHS,
+    four=(0.2, 0.4, 0.6, 0.8),
+    repeats={"": 3},
+    heads={"epochs": 15, "schedule": "one-cycle"},
+    pairs=(("cifar100", "cifar10"),),
+    weighed=("cifar100", "cifar10"),
+    sweep=(0.1, 0.3, 0.5),
+    ranked_by="resnet18",
+    linf={"attack.norm": "Linf", "attack.eps": "8/255", "attack.step_size": "2/255"},
+)
+PAPER = Scale(
+    name="paper",
+    data={
+        "cifar10": "cifar10",
+        "cifar100": "cifar100",
+        "imagenet200": "imagenet200",
+        "flowers102": "flowers102",
+        "caltech256": "caltech256",
+        "svhn": "svhn",
+    },
+    settings={
+        "": {**_CIFAR, "training.epochs": 201, "training.schedule": "piecewise:100,150"},
+        "imagenet200": {**_IMAGENET, "training.epochs": 151, "training.schedule": "piecewise:50,100"},
+    },
+    sizes=TENTHS,
+    class_sizes=TENTHS,
+    four=(0.2, 0.4, 0.6, 0.8),
+    repeats={"": 3, "cifar10": 10, "cifar100": 5},
+    heads={},
+    pairs=(("cifar100", "cifar10"), ("imagenet200", "caltech256"), ("imagenet200", "flowers102")),
+    weighed=("cifar100", "cifar10"),
+    sweep=TENTHS,
+    ranked_by="resnet50",
+    linf={"attack.norm": "Linf", "attack.eps": "8/255", "attack.step_size": "2/255"},
+)
+SCALES = {scale.name: scale for scale in (DEMO, SHORT, PAPER)}
