@@ -125,6 +125,35 @@ def test_arms_that_a_finished_study_has_are_taken_over(finished: Path, study: Pa
     assert not list((tmp_path / "new").rglob("log.txt"))
 
 
+@pytest.mark.torch
+def test_figures_from_studies_to_plots(study: Path, tmp_path: Path) -> None:
+    settings = [
+        "training.epochs=2",
+        "training.batch_size=16",
+        'evaluation.attacks=["apgd-ce"]',
+        "evaluation.examples=10",
+    ]
+    settings += ["evaluation.selection_share=0.2", "evaluation.selection_epochs=[2]"]
+    common = ["--out", tmp_path / "out", "--data", f"five=npz:{study.parent / 'five.npz'}"]
+    common += [text for setting in settings for text in ("--set", setting)]
+    done = sat("reproduce", "rs-fgsm", *common)
+    assert done.returncode == 0, done.stderr
+    assert "five: 50 % of the examples" in done.stdout
+    done = sat("reproduce", "fig3", *common)
+    assert done.returncode == 0, done.stderr
+    ranking = tmp_path / "out/studies/fig3-five/ranking"
+    assert (ranking / "ranking.npz").exists()
+    assert not (ranking / "log.txt").exists()  # it was taken from the other figure
+    for name in ("rs-fgsm.png", "rs-fgsm.svg", "fig3.png", "fig3.svg", "rs-fgsm.json"):
+        assert (tmp_path / "out" / name).stat().st_size > 0
+    compared = sat("compare", tmp_path / "out")
+    assert (compared.returncode, compared.stdout) == (2, "")
+    assert "no numbers have been published on five" in compared.stderr
+    dry = sat("reproduce", "fig2", "--out", tmp_path / "none", "--dry-run")
+    assert "# fig2-digits: 12 arms" in dry.stdout
+    assert not (tmp_path / "none").exists()
+
+
 @pytest.fixture(scope="module")
 def target(study: Path) -> str:
     """Another task on larger images: the other digits, at 16 x 16 pixels."""

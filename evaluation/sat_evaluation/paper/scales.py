@@ -28,7 +28,7 @@ _SMALL = {"model.name": "small-cnn", "training.batch_size": 64}
 _FEW = {
     "evaluation.attacks": ["apgd-ce", "apgd-t"],
     "evaluation.selection_attacks": ["apgd-ce"],
-    "evaluation.selection_share": 90,
+    "evaluation.selection_share": 40,
     "evaluation.examples": 100,
 }
 
@@ -70,14 +70,14 @@ class Scale:
 
 _BY_DATA = ("weighting.rule", "evaluation.attacks", "evaluation.selection_attacks", "evaluation.examples")
 
-_DIGITS = {**_SMALL, **_FEW, "training.epochs": 20, "ranking.epochs": 12}
-_MNIST = {**_SMALL, **_FEW, "training.epochs": 8, "ranking.epochs": 6, "attack.eps": 0.75}
+_DIGITS = {**_SMALL, **_FEW, "training.epochs": 12, "evaluation.selection_epochs": [9, 12]}
+_MNIST = {**_SMALL, **_FEW, "training.epochs": 5, "evaluation.selection_epochs": [4, 5], "attack.eps": 0.75}
 
 DEMO = Scale(
     name="demo",
     data={
         "digits": "digits",
-        "mnist5k": "mnist5k?size=14",
+        "mnist5k": "mnist5k?size=12",
         "digits 0-4": "digits?classes=0-4",
         "digits 5-9": "digits?classes=5-9",
     },
@@ -91,7 +91,7 @@ DEMO = Scale(
     class_sizes=(0.2, 0.5, 0.8),
     four=(0.2, 0.5, 0.8),
     repeats={"": 2},
-    heads={"epochs": 20},
+    heads={"epochs": 10, "selection_epochs": [6, 10]},
     moved={"digits": {"attack.eps": 0.25}, "mnist5k": {"attack.eps": 0.5}},
     pairs=(("digits", "mnist5k"), ("mnist5k", "digits"), ("digits 0-4", "digits 5-9")),
     weighed=("digits", "mnist5k"),
