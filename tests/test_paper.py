@@ -254,7 +254,7 @@ def test_every_figure_is_drawn(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.report
 def test_published_numbers_are_drawn_under_the_authors_protocol_alone(tmp_path: Path) -> None:
-    for name, words in (("rs-fgsm", "published (pale)"), ("fig2", "(53)")):
+    for name, words in (("rs-fgsm", "pale: published,"), ("fig2", "(53)")):
         for protocol in ("authors", "paper"):
             out = tmp_path / f"{name}-{protocol}"
             _, svg = draw(made(out, name, protocol=protocol), out)

@@ -15,7 +15,7 @@ from sat_core.ranking import Ranking
 from sat_evaluation.canvas import BAR, COLOURS, GREY, canvas, heading
 from sat_evaluation.matrix import matrix_plot
 from sat_evaluation.paper import published
-from sat_evaluation.paper.figures import Figure, Panel
+from sat_evaluation.paper.figures import Figure
 from sat_evaluation.summary import Accuracy, Group, Row, Series, group, series, shown, title
 
 Rows = Mapping[str, tuple[list[Row], list[Row]]]
@@ -29,7 +29,6 @@ _MEASURES = {
 }
 _LINES = {"none": ":", "full": "--"}
 _MARKERS = "osD^vP"
-_SEEDS = "standard deviation of {} seeds"
 
 
 def curves(figure: Figure, rows: Rows, out: Path) -> list[Path]:
@@ -45,18 +44,21 @@ def curves(figure: Figure, rows: Rows, out: Path) -> list[Path]:
     down = -(-len(places) // across)
     with canvas(1 + 3.2 * across, 1.7 + 2.5 * down) as (page, save):
         handles: dict[str, Any] = {}
+        sources: dict[str, None] = {}
         for axes, (found, measure, of_source) in zip(page.subplots(down, across).flat, places, strict=True):
             arms = [arm for panel in found for arm in rows[panel.name][of_source]]
             _plot(axes, arms, measure, handles)
             if arms[0].spec["protocol"] == "authors" and not of_source:
-                _behind(axes, figure.name, found[0], measure, series(arms), handles)
+                sources |= _behind(axes, published.curves(figure.name, found[0].data, found[0].target), measure, arms)
+            _frame(axes)
             if len(columns) > 1:
                 axes.set_title(f"{found[0].title}\n{_measured(arms)}", fontsize=8)
             data = found[0].data if of_source else found[0].target
             axes.set_ylabel(f"{_MEASURES[measure]} (%)" + (f"\non {data}" if data else ""))
         arms = [arm for ours, _ in rows.values() for arm in ours]
         one = f"{panels[0].title} · {_measured(arms)}" if len(columns) == 1 else ""
-        heading(page, _heading(figure), one, _details(arms))
+        pale = f"pale: published, {' and '.join(sources)}" if sources else ""
+        heading(page, _heading(figure), one, _details(arms), pale)
         page.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, fontsize=8)
         return save(out / figure.name)
 
@@ -78,6 +80,10 @@ def _plot(axes: Any, rows: Sequence[Row], measure: str, handles: dict[str, Any])
             value = 100 * (g.part(measure) or g.accuracy(measure.split("_")[0])).value
             drawn = axes.axhline(value, color=GREY, linestyle=_LINES[name], linewidth=1, zorder=0)
             handles.setdefault(label, drawn)
+
+
+def _frame(axes: Any) -> None:
+    """At least 20 points from top to bottom, so that small differences look small."""
     low, high = axes.get_ylim()
     middle, half = (low + high) / 2, max(high - low, 20) / 2
     axes.set_ylim(max(-2, min(middle - half, 101 - 2 * half)), min(101, middle + half))
@@ -96,29 +102,29 @@ def _spread(a: Accuracy, g: Group, measure: str) -> tuple[float, float, float]:
 
 def _label(curve: Series, among: Sequence[Series]) -> str:
     several = len({other.strategy for other in among}) > 1 or not curve.settings
-    repeats = max(len(g.rows) for g in curve.groups)
-    strategy = f"{curve.strategy} (mean of {repeats})" if repeats > 1 else curve.strategy
+    strategy = f"{curve.strategy} (mean)" if len(curve.groups[0].rows) > 1 else curve.strategy
     return ", ".join(filter(None, [strategy if several else "", curve.settings]))
 
 
-def _behind(
-    axes: Any, figure: str, panel: Panel, measure: str, found: Sequence[Series], handles: dict[str, Any]
-) -> None:
-    """Published curves as broad pale lines in the colour of ours."""
-    for theirs in published.curves(figure, panel.data, panel.target):
-        if theirs.measure != measure or theirs.variant:
+def _behind(axes: Any, theirs: Sequence[published.Curve], measure: str, arms: Sequence[Row]) -> dict[str, None]:
+    """Published curves as broad pale lines in the colour of ours; returns their sources."""
+    sources: dict[str, None] = {}
+    for curve in theirs:
+        if curve.measure != measure or curve.variant:
             continue
-        for number, ours in enumerate(found):
-            name = ours.strategy if ours.strategy in theirs.values else ours.groups[0].rows[0].spec["weighting.rule"]
-            values = theirs.values.get(name, {})
+        sources[curve.source] = None
+        for number, ours in enumerate(series(arms)):
+            values = curve.values.get(ours.strategy) or curve.values.get(_rule(ours), {})
+            style = {"marker": "s", "markersize": 6} if len(values) == 1 else {"linewidth": 5}
             x, y = [100 * share for share in values], [100 * value for value in values.values()]
-            if values:
-                style = {"marker": "s", "markersize": 6} if len(values) == 1 else {"linewidth": 5}
-                colour = COLOURS[number % len(COLOURS)]
-                (drawn,) = axes.plot(x, y, color=colour, alpha=0.3, zorder=0.5, solid_capstyle="round", **style)
-                handles.setdefault("published (pale)", drawn)
-        if theirs.full is not None:
-            axes.axhline(100 * theirs.full, color=GREY, alpha=0.3, linewidth=5, zorder=0)
+            axes.plot(x, y, color=COLOURS[number % len(COLOURS)], alpha=0.3, zorder=0.5, **style)
+        if curve.full is not None:
+            axes.axhline(100 * curve.full, color=GREY, alpha=0.3, linewidth=5, zorder=0)
+    return sources
+
+
+def _rule(curve: Series) -> str:
+    return str(curve.groups[0].rows[0].spec["weighting.rule"])
 
 
 def classes(figure: Figure, rows: Rows, out: Path) -> list[Path]:
@@ -178,8 +184,10 @@ def _details(rows: Sequence[Row]) -> str:
     repeats = sorted({len(g.rows) for g in group(rows) if not g.rows[0].baseline})
     attacks = " / ".join(dict.fromkeys(row.attacks for row in rows))
     counts = " to ".join(f"{n:,}" for n in sorted({min(row.n for row in rows), max(row.n for row in rows)}))
-    bars = [what for what, there in (("95 % interval", repeats[0] == 1), (_SEEDS, repeats[-1] > 1)) if there]
-    return f"{attacks} on {counts} test images · bars: {', '.join(bars).format(repeats[-1])}"
+    bars = ["95 % interval"] if repeats[0] == 1 else []
+    if repeats[-1] > 1:
+        bars.append(f"standard deviation of {' / '.join(str(n) for n in repeats if n > 1)} seeds")
+    return f"{attacks} on {counts} test images · bars: {', '.join(bars)}"
 
 
 PLOTS: dict[str, Callable[[Figure, Rows, Path], list[Path]]] = {"curves": curves, "classes": classes}
