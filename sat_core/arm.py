@@ -47,8 +47,13 @@ def run_arm(job: Job, ranking: Ranking | None = None) -> dict[str, Any]:
 
 def claim_arm(job: Job) -> None:
     """Make the job's directory its own, or check that it is: of the same spec, data and source."""
+    claim(job.directory, arm_tables(job), job.backend, job.data)
+
+
+def arm_tables(job: Job) -> dict[str, Any]:
+    """What `spec.toml` of an arm says, but for [run]."""
     source = {"source": {"fingerprint": job.source.fingerprint()}} if job.source else {}
-    claim(job.directory, {**job.spec.to_tables(), **source}, job.backend, job.data)
+    return {**job.spec.to_tables(), **source}
 
 
 def check_epochs(spec: Spec, *, head: bool = False) -> tuple[int, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import attrs
 import numpy as np
@@ -14,7 +14,7 @@ from sat_core.errors import SpecError
 from sat_core.job import Job
 from sat_core.rundir import claim
 from sat_core.selection import SELECTION_RULES
-from sat_core.spec import Spec
+from sat_core.spec import ModelSpec, Spec
 from sat_core.splits import Split, make_split
 
 FILE = "ranking.npz"
@@ -59,12 +59,15 @@ def needs_ranking(spec: Spec) -> bool:
 
 
 def ranking_job(job: Job) -> Job:
-    """The job that makes the ranking of `job`'s arm: `ranking.epochs` of its training.
+    """The job that makes the ranking of `job`'s arm: `ranking.epochs` of its training, of `ranking.model`.
 
     Raises SpecError if they are too few to see every example: the last incomplete batch of an epoch is dropped.
     """
-    training = attrs.evolve(job.spec.training, epochs=job.spec.ranking.epochs)
-    job = attrs.evolve(job, spec=attrs.evolve(job.spec, training=training))
+    spec = job.spec
+    training = attrs.evolve(spec.training, epochs=spec.ranking.epochs)
+    model = ModelSpec(name=spec.ranking.model or spec.model.name)
+    ranking = attrs.evolve(spec.ranking, model="")
+    job = attrs.evolve(job, spec=attrs.evolve(spec, training=training, model=model, ranking=ranking))
     unseen = 0 if job.spec.ranking.record == "snapshot" else job.planner(job.no_members()).unseen()
     if unseen:
         raise SpecError(
@@ -74,12 +77,17 @@ def ranking_job(job: Job) -> Job:
     return job
 
 
+def ranking_tables(job: Job) -> dict[str, Any]:
+    """What `spec.toml` of a ranking says, but for [run]. job: as `ranking_job` gives it."""
+    tables = job.spec.to_tables()
+    return {key: tables[key] for key in ("data", "model", "ranking", "training")}
+
+
 def run_ranking(job: Job) -> Ranking:
     """Train a non-robust classifier for `ranking.epochs` and record how difficult each example is (paper, Eq. 3)."""
     job = ranking_job(job)
     training = job.spec.training
-    tables = job.spec.to_tables()
-    claim(job.directory, {key: tables[key] for key in ("data", "model", "ranking", "training")}, job.backend, job.data)
+    claim(job.directory, ranking_tables(job), job.backend, job.data)
     if not (job.directory / FILE).exists():
         recorder = Recorder(len(job.data.train))
         snapshot = job.spec.ranking.record == "snapshot"

@@ -11,7 +11,7 @@ from sat_core import files
 from sat_core.backend import Backend
 from sat_core.data import DataSet
 from sat_core.errors import RunDirectoryError
-from sat_core.spec import flatten
+from sat_core.spec import DEFAULTS, flatten
 
 SPEC = "spec.toml"
 _HARMLESS = ("log.txt", "progress.json")
@@ -21,12 +21,10 @@ def claim(directory: Path, spec: Mapping[str, Any], backend: Backend, data: Data
     """Make `directory` the one of this experiment, or check that it is.
 
     `spec.toml` says which: the tables of `spec`, and a table [run] with backend, device and the data's fingerprint.
-    Raises RunDirectoryError, and changes nothing, if the directory belongs to another experiment or to none.
+    A key that an older version did not know had its default there. Raises RunDirectoryError, and changes nothing, if
+    the directory belongs to another experiment or to none.
     """
-    import tomli_w
-
-    run = {"backend": backend.name, "device": backend.device, "data_fingerprint": data.fingerprint()}
-    tables = {**spec, "run": run}
+    text = claim_text(spec, backend, data)
     path = directory / SPEC
     if not path.exists():
         foreign = [p.name for p in directory.glob("[!.]*") if p.name not in _HARMLESS] if directory.is_dir() else []
@@ -35,9 +33,9 @@ def claim(directory: Path, spec: Mapping[str, Any], backend: Backend, data: Data
                 f"{directory}: expected a new folder or one of an earlier run, found {sorted(foreign)[0]!r} in it\n"
                 "choose another folder"
             )
-        files.write_text(path, tomli_w.dumps(tables))
-    there = flatten(_read(path))
-    here = flatten(tomllib.loads(tomli_w.dumps(tables)))
+        files.write_text(path, text)
+    there, here = flatten(_read(path)), flatten(tomllib.loads(text))
+    there = {**{key: DEFAULTS[key] for key in here if key in DEFAULTS}, **there}
     keys = [*here, *(key for key in there if key not in here)]
     differing = [key for key in keys if repr(there.get(key)) != repr(here.get(key))]  # a share of 1.0 is no count of 1
     if differing == ["run.data_fingerprint"]:
@@ -54,6 +52,14 @@ def claim(directory: Path, spec: Mapping[str, Any], backend: Backend, data: Data
             f"{directory}: holds another experiment: {'; '.join(differences[:2])}{more}\n"
             "choose another folder, or the settings of that run to go on with it"
         )
+
+
+def claim_text(spec: Mapping[str, Any], backend: Backend, data: DataSet) -> str:
+    """What `claim` writes."""
+    import tomli_w
+
+    run = {"backend": backend.name, "device": backend.device, "data_fingerprint": data.fingerprint()}
+    return tomli_w.dumps({**spec, "run": run})
 
 
 def read(directory: Path) -> tuple[dict[str, Any], dict[str, Any]]:

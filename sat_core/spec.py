@@ -42,12 +42,14 @@ class ModelSpec:
 class RankingSpec:
     """How difficulty is measured: a non-robust classifier trained for `epochs` (paper, Eq. 3), or a `file`.
 
-    record: ``online`` keeps the training forwards (augmented, as the published rankings were made), ``snapshot``
-    runs over all examples in evaluation mode after each epoch. file: a published order, hardest first; empty for none.
+    model: that classifier, as in `ModelSpec`; empty for the arms' own. record: ``online`` keeps the training forwards
+    (augmented, as the published rankings were made), ``snapshot`` runs over all examples in evaluation mode after each
+    epoch. file: a published order, hardest first; empty for none.
     """
 
     SECTION: ClassVar[str] = "ranking"
     epochs: int = fields.integer(1)
+    model: str = fields.text("")
     metric: str = fields.choice(lambda: DIFFICULTIES, "entropy")
     record: str = fields.choice(("online", "snapshot"), "online")
     file: str = fields.text("")
@@ -266,6 +268,13 @@ KEYS: tuple[str, ...] = (
     *(f"{section}.{a.name}" for section, kind in SECTIONS.items() for a in attrs.fields(kind)),
 )
 """Every dotted key of a study file."""
+DEFAULTS: dict[str, Any] = {
+    f"{section}.{a.name}": a.default
+    for section, kind in SECTIONS.items()
+    for a in attrs.fields(kind)
+    if a.default is not attrs.NOTHING and not isinstance(a.default, attrs.Factory)  # type: ignore[arg-type]
+}
+"""Values of keys that depend on no other key."""
 
 
 def check_keys(tables: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Studies: a base and a grid, from TOML; the arms are the product of the grid."""
+"""Studies: a base and grids, from TOML; the arms are the product of each grid, one grid after the other."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sat_core.transfer import SETTINGS, transfer_spec
 
 LIST_KEYS = ("subset.classes", "evaluation.attacks", "evaluation.selection_attacks", "evaluation.selection_epochs")
 """Keys whose value may be a list itself; in a grid each takes a list of lists."""
-SHARED = ("data.name", "ranking.epochs", "ranking.record", "ranking.file")
+SHARED = ("data.name", "ranking.epochs", "ranking.model", "ranking.record", "ranking.file")
 """Keys that make the ranking, which all arms of a study share."""
 TRANSFER_KEYS = ("transfer.targets", *(f"transfer.{key}" for key in SETTINGS))
 """Keys of the table [transfer]."""
@@ -33,23 +33,28 @@ class Arm:
     spec: Spec
 
 
+def _as_grids(given: Any) -> Any:
+    return (given,) if isinstance(given, Mapping) else given
+
+
 @final
 @attrs.frozen(kw_only=True)
 class Study:
-    """What was asked: tables as in the file, the grid as dotted keys to lists of values, and transfers of every arm.
+    """What was asked: tables as in the file, grids as dotted keys to lists of values, and transfers of every arm.
 
-    transfer: targets, a list of data sets, and what is asked of the heads (`sat_core.transfer.SETTINGS`). Every arm and
-    transfer is checked when the study is made. Raises SpecError.
+    grids: each adds the product of its lists; one may be given without the list around it. transfer: targets, a list of
+    data sets, and what is asked of the heads (`sat_core.transfer.SETTINGS`). Every arm and transfer is checked when the
+    study is made. Raises SpecError.
     """
 
     asked: Mapping[str, Any]
-    grid: Mapping[str, Sequence[Any]] = attrs.field(factory=dict)
+    grids: Sequence[Mapping[str, Sequence[Any]]] = attrs.field(factory=lambda: ({},), converter=_as_grids)
     transfer: Mapping[str, Any] = attrs.field(factory=dict)
     arms: tuple[Arm, ...] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         check_keys(self.asked)
-        for key, values in self.grid.items():
+        for key, values in (pair for grid in self.grids for pair in grid.items()):
             if key in TRANSFER_KEYS:
                 raise SpecError(f"grid: {key!r} is for all arms alike; set it in [transfer], or run two transfers")
             _check_key(key)
@@ -99,22 +104,27 @@ class Study:
 
     @classmethod
     def from_tables(cls, tables: Mapping[str, Any]) -> Study:
-        """The study in tables as TOML gives them, [grid] among them."""
+        """The study in tables as TOML gives them, [grid] or several [[grid]] among them."""
         asked = dict(tables)
-        grid, transfer = asked.pop("grid", {}), asked.pop("transfer", {})
-        if not isinstance(grid, Mapping):
-            raise SpecError(f"grid: expected a table [grid] of lists, got {grid!r}")
+        grids, transfer = _as_grids(asked.pop("grid", {})), asked.pop("transfer", {})
+        if not grids or not all(isinstance(grid, Mapping) for grid in grids):
+            raise SpecError(f"grid: expected a table [grid] of lists, or several [[grid]], got {grids!r}")
         if not isinstance(transfer, Mapping):
             raise SpecError(f"transfer: expected a table [transfer] of settings, got {transfer!r}")
-        return cls(asked=asked, grid=flatten(grid), transfer=transfer)
+        return cls(asked=asked, grids=[flatten(grid) for grid in grids], transfer=transfer)
 
     def to_tables(self) -> dict[str, Any]:
-        """Tables, complete but for values that follow from the grid; `from_tables` gives the same arms."""
+        """Tables, complete but for values that follow from the grids; `from_tables` gives the same arms."""
         specs = [flatten(spec.to_tables()) for _, spec in self._points()]
-        constant = {k: v for k, v in specs[0].items() if k not in self.grid and all(s[k] == v for s in specs)}
-        tables = nest({**constant, **{k: v for k, v in flatten(self.asked).items() if k not in self.grid}})
-        extra = {"grid": self.grid, "transfer": self.transfer}
-        return {**tables, **{name: {k: _plain(v) for k, v in table.items()} for name, table in extra.items() if table}}
+        constant = {k: v for k, v in specs[0].items() if k not in self._varied and all(s[k] == v for s in specs)}
+        everywhere = {k for k in self._varied if all(k in grid for grid in self.grids)}
+        tables = nest({**constant, **{k: v for k, v in flatten(self.asked).items() if k not in everywhere}})
+        grids = [{k: _plain(v) for k, v in grid.items()} for grid in self.grids]
+        if any(grids):
+            tables["grid"] = grids if len(grids) > 1 else grids[0]
+        if self.transfer:
+            tables["transfer"] = {k: _plain(v) for k, v in self.transfer.items()}
+        return tables
 
     def dumps(self) -> str:
         """`to_tables` as TOML text."""
@@ -123,34 +133,41 @@ class Study:
         return tomli_w.dumps(self.to_tables())
 
     def set(self, settings: Mapping[str, Any]) -> Study:
-        """The study with dotted keys set to values; a list puts its key into the grid, anything else takes it out."""
-        asked, grid, transfer = flatten(self.asked), dict(self.grid), dict(self.transfer)
+        """The study with dotted keys set to values; a list puts its key into every grid, all else takes it out."""
+        asked, grids, transfer = flatten(self.asked), [dict(grid) for grid in self.grids], dict(self.transfer)
         for key, value in settings.items():
             section, _, name = key.partition(".")
             _check_key(key)
             if section == "transfer":
                 transfer[name] = value
                 continue
-            asked.pop(key, None)
-            grid.pop(key, None)
             listed = isinstance(value, list | tuple)
             in_grid = listed and (key not in LIST_KEYS or any(isinstance(v, list | tuple) for v in value))
-            (grid if in_grid else asked)[key] = value
-        return Study(asked=nest(asked), grid=grid, transfer=transfer)
+            for table in (asked, *grids):
+                table.pop(key, None)
+            for table in grids if in_grid else [asked]:
+                table[key] = value
+        return Study(asked=nest(asked), grids=grids, transfer=transfer)
+
+    @property
+    def _varied(self) -> list[str]:
+        """Keys that are in a grid."""
+        return list(dict.fromkeys(key for grid in self.grids for key in grid))
 
     @property
     def base(self) -> Spec:
-        """The spec that makes the ranking: the first arm's, with defaults where the grid varies model or training."""
+        """The spec that makes the ranking: the first arm's, with defaults where a grid varies model or training."""
         first = flatten(next(self._points())[1].to_tables())
-        for key in self.grid:
+        for key in self._varied:
             if key.split(".")[0] in ("training", "model") and key != "training.epochs":  # which has no default
                 first.pop(key)
         return Spec.from_tables(nest({**first, **flatten(self.asked)}))
 
     def _points(self) -> Iterator[tuple[dict[str, Any], Spec]]:
-        for point in itertools.product(*self.grid.values()):
-            chosen = dict(zip(self.grid, point, strict=True))
-            yield chosen, Spec.from_tables(nest({**flatten(self.asked), **chosen}))
+        for grid in self.grids:
+            for point in itertools.product(*grid.values()):
+                chosen = dict(zip(grid, point, strict=True))
+                yield chosen, Spec.from_tables(nest({**flatten(self.asked), **chosen}))
 
     def _arms(self) -> tuple[Arm, ...]:
         arms: dict[Spec, str] = {}

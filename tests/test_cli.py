@@ -115,6 +115,16 @@ def test_a_second_start_does_nothing_again(finished: Path, study: Path) -> None:
     assert before == {path: path.stat().st_mtime_ns for path in finished.rglob("results.json")}
 
 
+def test_arms_that_a_finished_study_has_are_taken_over(finished: Path, study: Path, tmp_path: Path) -> None:
+    done = sat("run", study, "--out", tmp_path / "new", "--reuse", finished)
+    assert done.returncode == 0, done.stderr
+    for arm in (finished / "arms").iterdir():
+        results = json.loads((tmp_path / "new" / "arms" / arm.name / "results.json").read_text())
+        assert (tmp_path / "new" / "arms" / arm.name / results.pop("reused")).resolve() == arm.resolve()
+        assert results == json.loads((arm / "results.json").read_text())
+    assert not list((tmp_path / "new").rglob("log.txt"))
+
+
 @pytest.fixture(scope="module")
 def target(study: Path) -> str:
     """Another task on larger images: the other digits, at 16 x 16 pixels."""

@@ -86,8 +86,10 @@ def test_the_page_knows_the_keys_that_a_grid_treats_in_its_own_way() -> None:
 
 
 def test_studies_on_the_page_are_studies() -> None:
-    whole, part = re.findall(r"```toml\n(.*?)```", (DOCUMENTS / "study.md").read_text(encoding="utf-8"), re.DOTALL)
+    page = (DOCUMENTS / "study.md").read_text(encoding="utf-8")
+    whole, part, several = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
     assert len(Study.loads(whole).arms) == 9
+    assert len(Study.loads(several).arms) == 24
     base = 'data.name = "digits"\ntraining.epochs = 1\nsubset = {kind = "classes", strategy = "listed"}\n'
     assert len(Study.loads(base + part).arms) == 3
 

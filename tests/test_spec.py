@@ -177,6 +177,33 @@ def test_the_grid_is_a_product_and_baselines_run_once() -> None:
     assert [arm.name for arm in Study.from_tables(PLAIN).arms] == ["arm"]
 
 
+def test_several_grids_add_their_arms() -> None:
+    grids = [
+        {"subset.strategy": ["hardest", "easiest"], "subset.size": [0.0, 0.3, 1.0]},
+        {"subset.strategy": ["random"], "subset.size": [0.3], "training.seed": [0, 1]},
+        {"subset.size": [0.3]},
+    ]
+    study = Study.from_tables({**PLAIN, "grid": grids})
+    found = [(arm.spec.subset.strategy, arm.spec.subset.size, arm.spec.training.seed) for arm in study.arms]
+    assert found == [
+        ("hardest", 0.0, 0),
+        ("hardest", 0.3, 0),
+        ("hardest", 1.0, 0),
+        ("easiest", 0.3, 0),
+        ("random", 0.3, 0),
+        ("random", 0.3, 1),
+    ]
+    assert len({arm.name for arm in study.arms}) == 6
+    assert study.base.training.seed == 0
+    again = Study.loads(study.dumps())
+    assert (again.arms, again.to_tables()) == (study.arms, study.to_tables())
+    assert len(study.set({"attack.eps": [0.1, 0.2]}).arms) == 12
+    assert {arm.spec.subset.size for arm in study.set({"subset.size": 0.5}).arms} == {0.5}
+    for wrong in ([], [3], "subset.size"):
+        with pytest.raises(SpecError, match=r"grid: expected a table \[grid\] of lists, or several \[\[grid\]\]"):
+            Study.from_tables({**PLAIN, "grid": wrong})
+
+
 def test_derived_defaults_follow_the_grid() -> None:
     study = Study.from_tables({**PLAIN, "grid": {"attack.eps": [0.25, 0.5, 1.0]}})
     assert [arm.spec.attack.step_size for arm in study.arms] == pytest.approx([0.05, 0.1, 0.2])

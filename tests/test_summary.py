@@ -133,7 +133,7 @@ def test_seeds_form_one_group_with_mean_and_range() -> None:
     robust = seeds.accuracy("robust")
     assert (robust.value, robust.low, robust.high) == (pytest.approx(0.82), 0.80, 0.86)
     assert none.accuracy("robust") == rows[-1].robust
-    assert seeds.mean("robust_a") is None
+    assert seeds.part("robust_a") is None
 
 
 def test_baselines_are_shared_whatever_their_strategy_weights_or_attack() -> None:

@@ -115,6 +115,24 @@ def test_another_spec_is_refused_with_the_difference(tmp_path: Path, keys: dict[
     assert (tmp_path / "arm" / "results.json").read_bytes() == before
 
 
+def test_a_folder_of_an_older_version_goes_on_where_only_keys_with_defaults_are_new(tmp_path: Path) -> None:
+    content = finish(tmp_path)
+    path = tmp_path / "arm" / "spec.toml"
+    path.write_text(path.read_text().replace('model = ""\n', ""))
+    assert run_arm(job(tmp_path / "arm")) == content
+    with pytest.raises(RunDirectoryError, match=r"ranking\.model is '' there and 'linear' here"):
+        run_arm(job(tmp_path / "arm", keys={"ranking.model": "linear"}))
+
+
+def test_another_network_may_rank(tmp_path: Path) -> None:
+    own = run_ranking(job(tmp_path / "own", keys={"model.name": "small-cnn"}))
+    other = run_ranking(job(tmp_path / "other", keys={"model.name": "small-cnn", "ranking.model": "linear"}))
+    same = run_ranking(job(tmp_path / "same", keys={"model.name": "linear"}))
+    np.testing.assert_array_equal(other.scores["entropy"], same.scores["entropy"])
+    assert (tmp_path / "other" / "spec.toml").read_bytes() == (tmp_path / "same" / "spec.toml").read_bytes()
+    assert (other.scores["entropy"] != own.scores["entropy"]).any()
+
+
 def test_one_example_and_all_examples_are_told_apart(tmp_path: Path) -> None:
     run_arm(job(tmp_path, keys={"subset.size": 1.0}))
     with pytest.raises(RunDirectoryError, match=r"subset\.size is 1\.0 there and 1 here"):

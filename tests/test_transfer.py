@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from sat_core.arm import check_epochs, run_arm
 from sat_core.data import DataSet, Examples
 from sat_core.errors import CheckpointError, Interrupted, RunDirectoryError, SpecError
 from sat_core.job import Job
+from sat_core.ranking import Ranking
 from sat_core.reference import NumpyBackend
+from sat_core.reuse import Finished
 from sat_core.spec import Spec
 from sat_core.splits import validation_permutation
 from sat_core.study import Study
@@ -104,6 +107,22 @@ def test_a_target_with_validation_images_selects_on_these(source: Path, tmp_path
     assert sorted(split["report"]) == list(range(40))
     assert found["selection"]["checks"][0]["robust_accuracy"]["all"]["n"] == 12
     assert found["robust_accuracy"]["all"]["n"] == 40
+
+
+def test_a_finished_head_is_taken_over_if_its_source_is_the_same(source: Path, tmp_path: Path) -> None:
+    found = run_arm(moved(source, tmp_path / "done" / "a"))
+    finished, new = Finished([tmp_path / "done"], besides=tmp_path / "new"), tmp_path / "new" / "deeper" / "a"
+    assert finished.take_arm(moved(source, new), Ranking())
+    results = json.loads((new / "results.json").read_text())
+    assert (new / results["source"]["run"]).resolve() == source.resolve()
+    assert results["robust_accuracy"] == found["robust_accuracy"]
+    assert not finished.take_arm(moved(source, tmp_path / "b", {"epochs": 1}), Ranking())
+    changed = tmp_path / "source"
+    shutil.copytree(source, changed)
+    weights = next(changed.glob("checkpoint-best*"))
+    values = checkpoint.read(weights)
+    checkpoint.save(weights, values.groups, {**values.about, "epoch": 99})
+    assert not finished.take_arm(moved(changed, tmp_path / "c"), Ranking())
 
 
 def test_stopped_anywhere_it_ends_with_the_same_bytes(source: Path, tmp_path: Path) -> None:

@@ -243,7 +243,8 @@ def _bars(axes: Any, places: np.ndarray, lines: Sequence[Group], *, numbers: boo
 
 
 def _robust(g: Group, field: str) -> float | None:
-    return g.accuracy("robust").value if field == "all" else g.mean(field)
+    found = g.part("robust" if field == "all" else field)
+    return None if found is None else found.value
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ from sat_core.backend import get_backend
 from sat_core.data import get_dataset
 from sat_core.errors import SatError
 from sat_core.job import Job
-from sat_core.ranking import FILE, needs_ranking, ranking_job
+from sat_core.ranking import FILE, Ranking, needs_ranking, ranking_job
+from sat_core.reuse import Finished
 from sat_core.rundir import claim
 from sat_core.spec import ModelSpec
 from sat_core.study import Arm, Study
@@ -38,20 +39,22 @@ def run_study(
     device: str = "cpu",
     jobs: int | None = None,
     save_every: float = 20.0,
+    reuse: Sequence[Path] = (),
 ) -> list[dict[str, Any]]:
     """Run every arm of `study` in the folder `out`; returns their results, in the order of the arms.
 
     Then the heads for each target of its transfers, in ``transfer/TARGET``. jobs: arms at a time, by default as many as
-    the processor has cores for. The same call goes on after a crash, and returns at once when all is done. Raises
-    SatError before any training if something is wrong, Interrupted after a requested stop, and RunDirectoryError with
-    the reasons if arms failed (the others are finished first).
+    the processor has cores for. reuse: folders whose finished arms are taken over where they are the same. The same
+    call goes on after a crash, and returns at once when all is done. Raises SatError before any training if something
+    is wrong, Interrupted after a requested stop, and RunDirectoryError with the reasons if arms failed (the others are
+    finished first).
     """
     out = Path(out)
-    units = prepare(study, out, backend, device)
+    units = prepare(study, out, backend, device, reuse)
     outcome = work_through(out, units, jobs, device, save_every)
     results = finish(out, [arm.name for arm in study.arms], outcome)
     for target, folder in transfer_folders(study, out).items():
-        options = {"backend": backend, "device": device, "jobs": jobs, "save_every": save_every}
+        options = {"backend": backend, "device": device, "jobs": jobs, "save_every": save_every, "reuse": reuse}
         run_transfer(out, target, folder, asked=study.head_settings, **options)  # type: ignore[arg-type]
     return results
 
@@ -66,6 +69,7 @@ def run_transfer(
     device: str = "cpu",
     jobs: int | None = None,
     save_every: float = 20.0,
+    reuse: Sequence[Path] = (),
 ) -> list[dict[str, Any]]:
     """Train and evaluate a head for the data set `target` on the features of a run; returns the results.
 
@@ -74,12 +78,12 @@ def run_transfer(
     """
     out = Path(out)
     transfer = Transfer(source=Path(source), target=target, asked=dict(asked or {}))
-    units = prepare_transfer(transfer, out, backend, device)
+    units = prepare_transfer(transfer, out, backend, device, reuse)
     outcome = work_through(out, units, jobs, device, save_every)
     return finish(out, list(transfer.sources()), outcome)
 
 
-def prepare(study: Study, out: Path, backend: str | None, device: str) -> list[Unit]:
+def prepare(study: Study, out: Path, backend: str | None, device: str, reuse: Sequence[Path] = ()) -> list[Unit]:
     """Refuse here what can be refused; then `out` belongs to the study. Returns the work that is left."""
     data = get_dataset(study.base.data.name)
     computing = get_backend(backend, device)
@@ -87,10 +91,11 @@ def prepare(study: Study, out: Path, backend: str | None, device: str) -> list[U
     jobs = {arm: Job(spec=arm.spec, data=data, backend=computing, directory=out) for arm in study.arms}
     sizes = _checked(jobs)
     job = next(iter(jobs.values()))
-    for name in {arm.spec.model.name for arm in study.arms}:
-        attrs.evolve(job, spec=attrs.evolve(job.spec, model=ModelSpec(name=name))).probe()
+    models = {arm.spec.model.name for arm in study.arms}
     if any(needs_ranking(arm.spec) for arm in study.arms):
-        ranking_job(attrs.evolve(job, spec=study.base))
+        models.add(ranking_job(attrs.evolve(job, spec=study.base)).spec.model.name)
+    for name in sorted(models):
+        attrs.evolve(job, spec=attrs.evolve(job.spec, model=ModelSpec(name=name))).probe()
     for target in transfer_folders(study, out):
         heads = {arm: transfer_spec(arm.spec, target, study.head_settings) for arm in study.arms}
         target_images = target_data(job.spec, target).resized(data.image_shape)
@@ -100,13 +105,34 @@ def prepare(study: Study, out: Path, backend: str | None, device: str) -> list[U
     claim(out, tables, computing, data)
     arms = sorted(study.arms, key=lambda arm: -sizes[arm.name])  # the longest first, so that none is left for the end
     left = [arm for arm in arms if not (unit_directory(out, arm.name) / RESULTS).exists()]
+    if left and reuse:
+        left = _not_taken(left, jobs, attrs.evolve(job, spec=study.base), Finished(reuse, besides=out))
     units = [Unit(arm.name, arm.spec.training.threads, needs_ranking(arm.spec)) for arm in left]
     if any(unit.after_ranking for unit in units) and not (unit_directory(out, RANKING) / FILE).exists():
         units.insert(0, Unit(RANKING, study.base.training.threads))
     return units
 
 
-def prepare_transfer(transfer: Transfer, out: Path, backend: str | None, device: str) -> list[Unit]:
+def _not_taken(arms: Sequence[Arm], jobs: Mapping[Arm, Job], base: Job, finished: Finished) -> list[Arm]:
+    """Take over the ranking and those of `arms` that are finished elsewhere; returns the others."""
+    out = base.directory
+    ranking = None
+    if any(needs_ranking(arm.spec) for arm in arms):
+        folder = unit_directory(out, RANKING)
+        if (folder / FILE).exists() or finished.take_ranking(attrs.evolve(base, directory=folder)):
+            ranking = Ranking.read(folder)
+    left = []
+    for arm in arms:
+        job = attrs.evolve(jobs[arm], directory=unit_directory(out, arm.name))
+        known = ranking if needs_ranking(arm.spec) else Ranking(order=job.published_order())
+        if known is None or not finished.take_arm(job, known):
+            left.append(arm)
+    return left
+
+
+def prepare_transfer(
+    transfer: Transfer, out: Path, backend: str | None, device: str, reuse: Sequence[Path] = ()
+) -> list[Unit]:
     """`prepare` for the heads on finished runs."""
     transfer.check_folder(out)
     data, computing = transfer.data(), get_backend(backend, device)
@@ -121,6 +147,9 @@ def prepare_transfer(transfer: Transfer, out: Path, backend: str | None, device:
         if folders[name].exists():
             claim_arm(jobs[name])  # a source that has changed is none of a finished head
     left = [name for name in names if not (folders[name] / RESULTS).exists()]
+    if left and reuse:
+        finished = Finished(reuse, besides=out)
+        left = [name for name in left if not finished.take_arm(jobs[name], Ranking())]
     return [Unit(name, jobs[name].spec.training.threads) for name in left]
 
 

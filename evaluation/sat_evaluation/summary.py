@@ -15,7 +15,7 @@ import attrs
 from sat_core.errors import DataError
 from sat_core.files import write_text
 from sat_core.protocols import ATTACK_SETS
-from sat_core.spec import flatten
+from sat_core.spec import DEFAULTS, flatten
 
 _NOT_COMPARED = ("training.seed", "subset.size", "subset.classes")
 _NOT_IN_ALL = ("subset.", "weighting.", "ranking.")
@@ -58,8 +58,10 @@ class Row:
     n: int
     clean: Accuracy
     robust: Accuracy
-    robust_a: float | None
-    robust_b: float | None
+    robust_a: Accuracy | None
+    robust_b: Accuracy | None
+    clean_a: Accuracy | None
+    clean_b: Accuracy | None
     per_class: tuple[float | None, ...]
     attack_gradients: int
     training_gradients: int
@@ -92,16 +94,24 @@ class Group:
 
     rows: tuple[Row, ...]
 
-    def mean(self, name: str) -> float | None:
-        """Mean of a field of `Row` over the seeds; None if a seed has none."""
-        values = [getattr(row, name) for row in self.rows]
-        return None if None in values else fmean(values)
+    def mean(self, name: str) -> float:
+        """Mean of a field of `Row` over the seeds."""
+        return fmean(getattr(row, name) for row in self.rows)
 
     def accuracy(self, name: str) -> Accuracy:
         """`clean` or `robust`: of the one seed with its interval, or the mean with the range over seeds."""
-        found = [getattr(row, name) for row in self.rows]
-        values = [a.value for a in found]
-        return found[0] if len(found) == 1 else Accuracy(fmean(values), min(values), max(values))
+        found = self.part(name)
+        if found is None:
+            raise KeyError(name)
+        return found
+
+    def part(self, name: str) -> Accuracy | None:
+        """The same of any accuracy, such as `robust_a`; None if a seed has none."""
+        found: list[Accuracy | None] = [getattr(row, name) for row in self.rows]
+        if len(found) == 1:
+            return found[0]
+        values = [a.value for a in found if a is not None]
+        return Accuracy(fmean(values), min(values), max(values)) if len(values) == len(found) else None
 
 
 @final
@@ -141,7 +151,8 @@ def collect(results: Iterable[dict[str, Any]]) -> list[Row]:
 
 def _row(result: dict[str, Any]) -> Row:
     origin = result.get("source") or result
-    spec, split, data, cost = flatten(origin["spec"]), origin["split"], result["data"], origin["cost"]
+    spec = DEFAULTS | flatten(origin["spec"])  # an older version may not know every key
+    split, data, cost = origin["split"], result["data"], origin["cost"]
     clean, robust, attacks = result["clean_accuracy"], result["robust_accuracy"], result["attacks"]
     names = tuple(attack["name"] for attack in attacks["breakdown"])
     suites = [f"AutoAttack {suite}" for suite, members in ATTACK_SETS.items() if members == names]
@@ -161,8 +172,10 @@ def _row(result: dict[str, Any]) -> Row:
         n=robust["all"]["n"],
         clean=_accuracy(clean["all"]),
         robust=_accuracy(robust["all"]),
-        robust_a=_value(robust["A"]),
-        robust_b=_value(robust["B"]),
+        robust_a=_part(robust["A"]),
+        robust_b=_part(robust["B"]),
+        clean_a=_part(clean["A"]),
+        clean_b=_part(clean["B"]),
         per_class=tuple(_value(entry) for entry in robust["per_class"]),
         attack_gradients=cost["attack_gradients"],
         training_gradients=cost["training_gradients"],
@@ -180,6 +193,10 @@ def _row(result: dict[str, Any]) -> Row:
 
 def _accuracy(entry: dict[str, float]) -> Accuracy:
     return Accuracy(entry["value"], entry["low"], entry["high"])
+
+
+def _part(entry: dict[str, float] | None) -> Accuracy | None:
+    return None if entry is None else _accuracy(entry)
 
 
 def _value(entry: dict[str, float] | None) -> float | None:
@@ -252,8 +269,8 @@ def write_csv(path: Path, rows: Sequence[Row]) -> None:
             "epoch": row.epoch,
             **_columns("clean_all", row.clean),
             **_columns("robust_all", row.robust),
-            "robust_A": row.robust_a,
-            "robust_B": row.robust_b,
+            "robust_A": row.robust_a and row.robust_a.value,
+            "robust_B": row.robust_b and row.robust_b.value,
             "n": row.n,
             "attack_gradients": row.attack_gradients,
             "training_gradients": row.training_gradients,

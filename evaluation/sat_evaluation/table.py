@@ -68,11 +68,11 @@ def _columns(rows: Sequence[Row], groups: Sequence[Group]) -> dict[str, list[str
         **{key: [shown(row.settings.get(key, ""), 24) for row in firsts] for key in varied(rows)},
         "robust %": [_interval(g) for g in groups],
         "clean %": [f"{100 * g.accuracy('clean').value:.1f}" for g in groups],
-        "on A": [_mean(g, "robust_a") for g in groups],
-        "on B": [_mean(g, "robust_b") for g in groups],
+        "on A": [_part(g, "robust_a") for g in groups],
+        "on B": [_part(g, "robust_b") for g in groups],
         "epoch": [_span([row.epoch for row in g.rows]) for g in groups],
-        "cost": [percent(g.mean("cost") or 0.0) for g in groups],
-        "time": [duration(g.mean("seconds") or 0.0) for g in groups],
+        "cost": [percent(g.mean("cost")) for g in groups],
+        "time": [duration(g.mean("seconds")) for g in groups],
     }
     return {head: cells for head, cells in columns.items() if any(cells)}
 
@@ -82,9 +82,9 @@ def _interval(g: Group) -> str:
     return f"{100 * robust.value:.1f} [{100 * robust.low:.1f}, {100 * robust.high:.1f}]"
 
 
-def _mean(g: Group, name: str) -> str:
-    value = g.mean(name)
-    return "" if value is None else f"{100 * value:.1f}"
+def _part(g: Group, name: str) -> str:
+    found = g.part(name)
+    return "" if found is None else f"{100 * found.value:.1f}"
 
 
 def _span(values: list[int]) -> str:

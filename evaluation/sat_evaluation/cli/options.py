@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 
@@ -23,6 +24,14 @@ def add_running(command: argparse.ArgumentParser) -> None:
     command.add_argument("--out", required=True, help="folder for the results; the same command goes on with them")
     command.add_argument("--jobs", type=int, help="arms at a time (default: as many as cores; 1 on a GPU)")
     command.add_argument("--save-every", type=float, default=20.0, metavar="S", help="seconds between saves (20)")
+    command.add_argument(
+        "--reuse",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="DIR",
+        help="take finished arms that are the same from here",
+    )
     add_computing(command)
 
 
@@ -39,4 +48,4 @@ def running(arguments: argparse.Namespace) -> dict[str, Any]:
         raise SpecError(f"--jobs: expected an integer >= 1, got {arguments.jobs}")
     if not arguments.save_every >= 0:
         raise SpecError(f"--save-every: expected seconds >= 0, got {arguments.save_every}")
-    return {key: getattr(arguments, key) for key in ("backend", "device", "jobs", "save_every")}
+    return {key: getattr(arguments, key) for key in ("backend", "device", "jobs", "save_every", "reuse")}
