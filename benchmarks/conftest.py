@@ -8,9 +8,22 @@ os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THR
 
 import time
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
+import pytest
+
 _START = time.perf_counter(), sum(os.times()[:4])
+
+
+@pytest.fixture(scope="session")
+def thousand(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a study with a thousand finished arms; with ten in a smoke round."""
+    from thousand import PER_SEED, write_study
+
+    folder = tmp_path_factory.mktemp("thousand") / "study"
+    write_study(folder, PER_SEED if request.config.getoption("benchmark_disable") else 1000)
+    return folder
 
 
 def pytest_benchmark_update_machine_info(config: Any, machine_info: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""What is measured and the goals, in one place. Every measure is a ratio, so that it outlives the machine."""
+"""What is measured and the goals, in one place. Most are ratios, which outlive the machine."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Goal:
-    """One row of the report. goal: G1 … G8, empty for information. unit: what the ratio counts.
+    """One row of the report. goal: G1 … G9, empty for information. unit: what the ratio counts.
 
     sense: ``at most`` or ``at least`` the limit; a row without either is only recorded.
     """
@@ -45,5 +45,7 @@ GOALS = {
     ),
     "stream-memory": Goal("peak memory of that, 20,000 files, all processes", "GiB", "G8", "at most", 2.0),
     "stream-growth": Goal("peak memory, 20,000 files against 2,500", "x", "G8", "at most", 1.1),
+    "status-seconds": Goal("`sat status` of 1,000 finished arms", "s", "G9", "at most", 5.0),
+    "status-memory": Goal("peak memory of that", "GiB", "G9", "at most", 1.0),
     "dry-run": Goal("`sat run --dry-run` of the example study", _NUMPY, "", "at most", 4.0),
 }

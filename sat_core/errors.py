@@ -39,5 +39,9 @@ class Interrupted(SatError):
     """Stopped on request after saving; the same command continues. Exit status: `EXIT_CONTINUE`."""
 
 
+class Detached(Interrupted):
+    """Jobs are in a queue and no one waits for them; the same command does. Exit status: 0."""
+
+
 EXIT_CONTINUE = 75
 """Exit status of a run that saved and stopped on SIGTERM or SIGUSR1 (sysexits' EX_TEMPFAIL: try again)."""

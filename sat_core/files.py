@@ -100,9 +100,9 @@ def read_seconds(directory: Path) -> dict[str, float]:
     return read_json(path) if path.exists() else {}
 
 
-def sweep(directory: Path) -> None:
-    """Remove what an interrupted write left in `directory` and below."""
-    for leftover in directory.rglob(f"{TEMPORARY}*"):
+def sweep(directory: Path, below: bool = True) -> None:
+    """Remove what an interrupted write left in `directory` and, unless told otherwise, below."""
+    for leftover in directory.glob(f"{'**/' * below}{TEMPORARY}*"):
         leftover.unlink(missing_ok=True)
 
 

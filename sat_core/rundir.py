@@ -14,7 +14,7 @@ from sat_core.errors import RunDirectoryError
 from sat_core.spec import DEFAULTS, flatten
 
 SPEC = "spec.toml"
-_HARMLESS = ("log.txt", "progress.json")
+_HARMLESS = ("log.txt", "progress.json", "failed.json")
 
 
 def claim(directory: Path, spec: Mapping[str, Any], backend: Backend, data: DataSet) -> None:

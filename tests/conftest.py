@@ -20,6 +20,8 @@ settings.register_profile("search", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeat"))
 
 FRAMEWORKS = {"torch": "PyTorch", "tensorflow": "TensorFlow"}
+DAEMONS = {"slurm": "SAT_TEST_SLURM"}
+"""Markers of tests that install and start something on this machine, and the variable that allows it."""
 BEYOND = {**FRAMEWORKS, "cross": "both", "data": "the extra data", "report": "matplotlib", "backend": "either"}
 """Markers of tests that need more than the core, and what."""
 
@@ -32,7 +34,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    for marker, needs in BEYOND.items():
+    for marker, needs in {**BEYOND, **DAEMONS}.items():
         config.addinivalue_line("markers", f"{marker}: needs {needs}")
     names = chosen(config)
     if len(names) == 1:
@@ -47,9 +49,10 @@ def chosen(config: pytest.Config) -> list[str]:
 def left_out(config: pytest.Config) -> set[str]:
     """Markers of the tests that are not for this environment."""
     names = chosen(config)
+    forbidden = {marker for marker, variable in DAEMONS.items() if os.environ.get(variable) != "1" or not names}
     if not names:
-        return set(BEYOND)
-    return {*FRAMEWORKS, "cross"} - {*names} if len(names) == 1 else {*BEYOND} - {"cross"}
+        return {*BEYOND, *forbidden}
+    return forbidden | ({*FRAMEWORKS, "cross"} - {*names} if len(names) == 1 else {*BEYOND} - {"cross"})
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sat_core.arm import RESULTS
 from sat_core.errors import RunDirectoryError
+from sat_core.ranking import FILE
 from sat_core.rundir import SPEC
 
 RANKING = "ranking"
@@ -13,12 +15,18 @@ TRANSFERS = "transfer"
 """Folder of a study with a folder per target; and the table in the spec of such a folder."""
 STUDIES = "studies"
 """Folder of a reproduction with a folder per study."""
-PROGRESS = "progress.json"
+PROGRESS, LOG, FAILED = "progress.json", "log.txt", "failed.json"
+"""In the folder of a unit: how far it is, what its processes printed, and why the last one failed."""
 
 
 def unit_directory(out: Path, unit: str) -> Path:
     """Where the ranking, or the arm called `unit`, lies in `out`."""
     return out / RANKING if unit == RANKING else out / ARMS / unit
+
+
+def finished(out: Path, unit: str) -> Path:
+    """The file that is there when the ranking, or the arm called `unit`, is finished."""
+    return unit_directory(out, unit) / (FILE if unit == RANKING else RESULTS)
 
 
 def run_folders(path: Path) -> list[Path]:

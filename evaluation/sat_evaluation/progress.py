@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +27,8 @@ _WRITE_EVERY = 0.5
 _LINE_EVERY = 30.0
 """Seconds: at most one write of a process, and at most one line per stage where the output is no terminal."""
 _BAR = 12
+STATES = ("failed", "unreadable", "running", "queued", "unknown", "stopped", "waiting")
+"""Of units that are not finished, in the order in which they are counted."""
 
 
 @final
@@ -115,6 +117,9 @@ class LiveView:
         self._now: dict[str, Progress] = {}
         self._told: dict[str, tuple[tuple[str, float] | None, float]] = {}
         self._ended: dict[str, tuple[str, str]] = {}
+        self._logs: dict[str, list[str]] = {}
+        self._queued: Mapping[str, str] = {}
+        self._notice = ""
 
     def __enter__(self) -> Self:
         if self._live:
@@ -131,11 +136,19 @@ class LiveView:
         else:
             self._say(self._overall())
 
-    def refresh(self) -> None:
-        """Read the files and draw, or say what is new."""
+    def refresh(self, queued: Mapping[str, str] | None = None, notice: str = "") -> None:
+        """Read the files and draw, or say what is new.
+
+        queued: units that wait in a queue, with what is known of that. notice: what holds everything up.
+        """
+        self._queued = queued or {}
+        if notice != self._notice:
+            self._notice = notice
+            if notice and not self._live:
+                self._say(notice)
         for label, path in self._units.items():
             progress = None if label in self._ended else read(path)
-            if progress and progress.updated >= self._began:
+            if progress and progress.updated >= self._began and label not in self._queued:
                 self._now[label] = progress
                 if not self._live:
                     self._tell(label, progress)
@@ -146,8 +159,9 @@ class LiveView:
         """The unit is done, with this result in a few words."""
         self._end(label, "finished", text)
 
-    def fail(self, label: str, text: str) -> None:
-        """The unit failed; the first line of `text` is shown as the reason."""
+    def fail(self, label: str, text: str, log: Sequence[str] = ()) -> None:
+        """The unit failed; the first line of `text` is shown as the reason, and below it the last lines of its log."""
+        self._logs[label] = [line for line in log if line.strip() not in text]
         self._end(label, "failed", text)
 
     def _end(self, label: str, state: str, text: str) -> None:
@@ -156,7 +170,8 @@ class LiveView:
         if self._live:
             self.refresh()
         else:
-            self._say(f"{label}: {state}{', ' if reason else ''}{reason}")
+            for line in (f"{label}: {state}{', ' if reason else ''}{reason}", *self._logs.get(label, ())):
+                self._say(line)
 
     def _tell(self, label: str, progress: Progress) -> None:
         """A line when a stage begins, and every half minute while it lasts."""
@@ -178,31 +193,59 @@ class LiveView:
         labels, room = list(self._units), self._console.height - 2
         if len(labels) > room:
             labels = [label for label in labels if self._state(label) in ("running", "failed")][:room]
-        width = min(22, max((cell_len(shown(label)) for label in labels), default=0))
-        lines = [self._row(label, width) for label in labels]
+        width = row_width(labels)
+        rows = {label: self._row(label, width) for label in labels}
+        spare = room - len(rows)
+        lines = []
+        for label, row in rows.items():
+            logs = self._logs.get(label, [])[: max(0, spare)]
+            spare -= len(logs)
+            lines += [row, *map(log_line, logs)]
         return Text("\n", no_wrap=True, overflow="ellipsis").join([*lines, Text(self._overall(), style="bold")])
 
     def _row(self, label: str, width: int) -> Text:
-        state = self._state(label)
-        row = Text(f"{set_cell_size(shown(label, width), width)}  ")
-        if state == "running":
-            progress = self._now[label]
-            filled = round(progress.share * _BAR)
-            row.append(f"{set_cell_size(shown(progress.stage), 10)} ")
-            row.append("━" * filled, style="cyan").append("─" * (_BAR - filled), style="dim")
-            row.append(f" {percent(progress.share):>5} {_left(progress):>11}")
-            return row.append(f"  {shown(progress.note, 80)}", style="dim")
-        row.append(f"{state:<10} ", style={"finished": "green", "failed": "red"}.get(state, "dim"))
-        return row.append(self._ended.get(label, ("", ""))[1])
+        text = self._ended.get(label, ("", self._queued.get(label, "")))[1]
+        return table_row(label, width, self._state(label), self._now.get(label), text)
 
     def _state(self, label: str) -> str:
-        return self._ended[label][0] if label in self._ended else "running" if label in self._now else "waiting"
+        if label in self._ended:
+            return self._ended[label][0]
+        if label in self._queued:
+            return "queued"
+        return "running" if label in self._now else "waiting"
 
     def _overall(self) -> str:
         count = Counter(self._state(label) for label in self._units)
-        others = [f"{count[state]} {state}" for state in ("failed", "running", "waiting") if count[state]]
-        done = f"{count['finished']} of {len(self._units)} finished"
-        return " · ".join([done, *others, duration(time.time() - self._began)])
+        return " · ".join(filter(None, [counts(count), duration(time.time() - self._began), self._notice]))
+
+
+def table_row(label: str, width: int, state: str, progress: Progress | None, text: str) -> Text:
+    """One unit: its name in `width` cells, then how far it is if it runs, else its state and `text`."""
+    row = Text(f"{set_cell_size(shown(label, width), width)}  ")
+    if state == "running" and progress is not None:
+        filled = round(progress.share * _BAR)
+        row.append(f"{set_cell_size(shown(progress.stage), 10)} ")
+        row.append("━" * filled, style="cyan").append("─" * (_BAR - filled), style="dim")
+        row.append(f" {percent(progress.share):>5} {_left(progress):>11}")
+        return row.append(f"  {shown(text or progress.note, 80)}", style="dim")
+    row.append(f"{state:<10} ", style={"finished": "green", "failed": "red"}.get(state, "dim"))
+    return row.append(text)
+
+
+def row_width(labels: Sequence[str]) -> int:
+    """Cells for the names of units in a table."""
+    return min(22, max((cell_len(shown(label)) for label in labels), default=0))
+
+
+def log_line(line: str) -> Text:
+    """A line of a log, below the row of the unit that failed."""
+    return Text(f"    {shown(line, 200)}", style="dim")
+
+
+def counts(count: Mapping[str, int]) -> str:
+    """``3 of 10 finished · 1 failed``: how many units are in which state."""
+    others = [f"{count[state]} {state}" for state in STATES if count.get(state)]
+    return " · ".join([f"{count.get('finished', 0)} of {sum(count.values())} finished", *others])
 
 
 def _left(progress: Progress, before: str = "") -> str:

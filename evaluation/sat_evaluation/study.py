@@ -12,7 +12,7 @@ from rich.console import Console
 
 from sat_core import files
 from sat_core.arm import RESULTS, claim_arm
-from sat_core.backend import get_backend
+from sat_core.backend import Backend, device_number, get_backend
 from sat_core.data import get_dataset
 from sat_core.errors import SatError
 from sat_core.job import Job
@@ -22,7 +22,8 @@ from sat_core.rundir import claim
 from sat_core.spec import ModelSpec
 from sat_core.study import Arm, Study
 from sat_core.transfer import transfer_spec
-from sat_evaluation.engine import Unit
+from sat_evaluation.engines.base import Engine, Unit
+from sat_evaluation.engines.local import Local
 from sat_evaluation.layout import RANKING, TRANSFERS, unit_directory
 from sat_evaluation.packages import find_package
 from sat_evaluation.summary import collect, headline
@@ -37,28 +38,28 @@ def run_study(
     *,
     backend: str | None = None,
     device: str = "cpu",
-    jobs: int | None = None,
-    save_every: float = 20.0,
+    engine: Engine | None = None,
     reuse: Sequence[Path] = (),
     only_ranking: bool = False,
 ) -> list[dict[str, Any]]:
     """Run every arm of `study` in the folder `out`; returns their results, in the order of the arms.
 
-    Then the heads for each target of its transfers, in ``transfer/TARGET``. jobs: arms at a time, by default as many as
-    the processor has cores for. reuse: folders whose finished arms are taken over where they are the same.
+    Then the heads for each target of its transfers, in ``transfer/TARGET``. engine: where arms run, by default
+    `sat_evaluation.engines.local.Local()`. reuse: folders whose finished arms are taken over where they are the same.
     only_ranking: no arms. The same call goes on after a crash, and returns at once when all is done. Raises SatError
-    before any training if something is wrong, Interrupted after a requested stop, and RunDirectoryError with the
-    reasons if arms failed (the others are finished first).
+    before any training if something is wrong, Interrupted after a requested stop (Detached if jobs were only
+    submitted), and RunDirectoryError with the reasons if arms failed (the others are finished first).
     """
     out = Path(out)
-    units = prepare(study, out, backend, device, reuse)
+    engine = engine or Local()
+    units = prepare(study, out, _computing(backend, device, engine), reuse)
     if only_ranking:
         units = [unit for unit in units if unit.name == RANKING]
-    outcome = work_through(out, units, jobs, device, save_every)
+    outcome = work_through(out, units, engine, device)
     results = finish(out, [] if only_ranking else [arm.name for arm in study.arms], outcome)
     for target, folder in transfer_folders(study, out).items():
-        options = {"backend": backend, "device": device, "jobs": jobs, "save_every": save_every, "reuse": reuse}
-        run_transfer(out, target, folder, asked=study.head_settings, **options)  # type: ignore[arg-type]
+        settings = study.head_settings
+        run_transfer(out, target, folder, asked=settings, backend=backend, device=device, engine=engine, reuse=reuse)
     return results
 
 
@@ -70,8 +71,7 @@ def run_transfer(
     asked: Mapping[str, Any] | None = None,
     backend: str | None = None,
     device: str = "cpu",
-    jobs: int | None = None,
-    save_every: float = 20.0,
+    engine: Engine | None = None,
     reuse: Sequence[Path] = (),
 ) -> list[dict[str, Any]]:
     """Train and evaluate a head for the data set `target` on the features of a run; returns the results.
@@ -81,15 +81,23 @@ def run_transfer(
     """
     out = Path(out)
     transfer = Transfer(source=Path(source), target=target, asked=dict(asked or {}))
-    units = prepare_transfer(transfer, out, backend, device, reuse)
-    outcome = work_through(out, units, jobs, device, save_every)
+    engine = engine or Local()
+    units = prepare_transfer(transfer, out, _computing(backend, device, engine), reuse)
+    outcome = work_through(out, units, engine, device)
     return finish(out, list(transfer.sources()), outcome)
 
 
-def prepare(study: Study, out: Path, backend: str | None, device: str, reuse: Sequence[Path] = ()) -> list[Unit]:
+def _computing(backend: str | None, device: str, engine: Engine) -> Backend:
+    """What computes. For machines that are not this one, it checks on the CPU what they will do on their `device`."""
+    device_number(device)
+    computing = get_backend(backend, "cpu" if engine.elsewhere else device)
+    computing.device = device
+    return computing
+
+
+def prepare(study: Study, out: Path, computing: Backend, reuse: Sequence[Path] = ()) -> list[Unit]:
     """Refuse here what can be refused; then `out` belongs to the study. Returns the work that is left."""
     data = get_dataset(study.base.data.name)
-    computing = get_backend(backend, device)
     find_package()
     jobs = {arm: Job(spec=arm.spec, data=data, backend=computing, directory=out) for arm in study.arms}
     sizes = _checked(jobs)
@@ -133,12 +141,10 @@ def _not_taken(arms: Sequence[Arm], jobs: Mapping[Arm, Job], base: Job, finished
     return left
 
 
-def prepare_transfer(
-    transfer: Transfer, out: Path, backend: str | None, device: str, reuse: Sequence[Path] = ()
-) -> list[Unit]:
+def prepare_transfer(transfer: Transfer, out: Path, computing: Backend, reuse: Sequence[Path] = ()) -> list[Unit]:
     """`prepare` for the heads on finished runs."""
     transfer.check_folder(out)
-    data, computing = transfer.data(), get_backend(backend, device)
+    data = transfer.data()
     find_package()
     names = transfer.sources()
     folders = {name: unit_directory(out, name) for name in names}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,8 @@ from typing import Any
 from sat_core import files
 from sat_core.arm import RESULTS
 from sat_core.errors import Interrupted, NotInstalledError, RunDirectoryError
-from sat_core.training import STOPPED
-from sat_evaluation.engine import Outcome, Unit, run_units
+from sat_evaluation.engines.base import Engine, Outcome, Place, Unit
+from sat_evaluation.engines.processes import log_end
 from sat_evaluation.figures import accuracy_plot
 from sat_evaluation.layout import PROGRESS, unit_directory
 from sat_evaluation.matrix import matrix_plot
@@ -20,25 +19,24 @@ from sat_evaluation.progress import LiveView
 from sat_evaluation.summary import collect, write_csv
 
 
-def work_through(out: Path, units: Sequence[Unit], jobs: int | None, device: str, save_every: float) -> Outcome:
-    """Run `units` in the folder `out`, `jobs` at a time, by default as many as the processor has cores for."""
+def work_through(out: Path, units: Sequence[Unit], engine: Engine, device: str) -> Outcome:
+    """Run `units` in the folder `out` by `engine`, with a live view."""
     if not units:
         return Outcome()
-    jobs = jobs or (max(1, (os.cpu_count() or 1) // units[0].threads) if device == "cpu" else 1)
     with files.locked(out), LiveView({u.name: unit_directory(out, u.name) / PROGRESS for u in units}) as view:
-        files.sweep(out)
+        files.sweep(out, below=False)  # each unit sweeps its own: it may run already, elsewhere
         seen: set[str] = set()
 
-        def tick(outcome: Outcome, _running: Any) -> None:
+        def tick(outcome: Outcome, places: Mapping[str, Place]) -> None:
             for name in [n for n in (*outcome.done, *outcome.failed) if n not in seen]:
                 seen.add(name)
                 if name in outcome.failed:
-                    view.fail(name, outcome.failed[name])
+                    view.fail(name, outcome.failed[name], log_end(out, name))
                 else:
                     view.finish(name, "")
-            view.refresh()
+            view.refresh({name: place.where for name, place in places.items() if not place.running}, outcome.notice)
 
-        return run_units(out, units, jobs, save_every, tick)
+        return engine.run(out, units, device, tick)
 
 
 def finish(out: Path, names: Sequence[str], outcome: Outcome) -> list[dict[str, Any]]:
@@ -56,5 +54,5 @@ def finish(out: Path, names: Sequence[str], outcome: Outcome) -> list[dict[str, 
         more = f"\nand {len(first) - 2} more; " if len(first) > 2 else "\n"
         raise RunDirectoryError("\n".join(first[:2]) + more + "the same command runs what is missing again")
     if outcome.stopped:
-        raise Interrupted(STOPPED)
+        raise Interrupted(outcome.stopped)
     return results

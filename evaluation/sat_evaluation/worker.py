@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -20,17 +21,18 @@ from sat_core.job import Job
 from sat_core.ranking import Ranking, needs_ranking, run_ranking
 from sat_core.rundir import read
 from sat_core.study import Study
+from sat_evaluation.engines.processes import EXIT_FULL, WORKER_STOPS
 from sat_evaluation.layout import PROGRESS, RANKING, TRANSFERS, unit_directory
 from sat_evaluation.progress import ProgressFile
 from sat_evaluation.transfer import Transfer
 
-_STOPS = (signal.SIGTERM, signal.SIGUSR1)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def work(out: Path, unit: str, save_every: float) -> None:
-    """Run one unit of the study in `out` to its end, or until SIGTERM or SIGUSR1 asks to save and stop."""
+    """Run one unit of the study in `out` to its end, or until a signal of WORKER_STOPS asks to save and stop."""
     asked = threading.Event()
-    for number in _STOPS:
+    for number in WORKER_STOPS:
         signal.signal(number, lambda *_: asked.set())
     _end_with_parent()
     directory = unit_directory(out, unit)
@@ -74,20 +76,30 @@ def _end_with_parent() -> None:
 
 
 def main() -> int:
-    """Exit status 0: done; 1 or 2: failed, the last line of stderr says why; EXIT_CONTINUE: saved and stopped."""
+    """Exit status 0: done; 1 or 2: failed, the last line of stderr says why; else as the names of the statuses say."""
     out, unit, save_every = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
     try:
         work(out, unit, save_every)
     except Interrupted:
         return EXIT_CONTINUE
-    except SatError as error:
-        sys.stderr.write("; ".join(str(error).splitlines()) + "\n")
-        return 2
     except Exception as error:
+        if _disk_is_full(error):
+            return EXIT_FULL
+        if isinstance(error, SatError):
+            sys.stderr.write("; ".join(str(error).splitlines()) + "\n")
+            return 2
         traceback.print_exc()
         sys.stderr.write(f"{brief(error)}\n")  # the last line is what the study shows
         return 1
     return 0
+
+
+def _disk_is_full(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from sat_core.errors import EXIT_CONTINUE, Interrupted, SatError
-from sat_evaluation.cli import data, evaluate, reproduce, run
+from sat_core.errors import EXIT_CONTINUE, Detached, Interrupted, SatError
+from sat_evaluation.cli import data, evaluate, reproduce, run, status
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -16,6 +16,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     try:
         return int(arguments.run(arguments))
+    except Detached as error:
+        print(error)
+        return 0
     except Interrupted as error:
         _complain(error)
         return EXIT_CONTINUE
@@ -43,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=_version())
     top.add_argument("--debug", action="store_true", help="show tracebacks")
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for module in (run, evaluate, reproduce, data):
+    for module in (run, reproduce, status, evaluate, data):
         module.add(commands)
     return top
 

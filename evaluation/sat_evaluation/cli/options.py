@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sat_evaluation.engines.base import Engine
+
+_SLURM = ("partition", "account", "time", "gpus", "memory", "slurm", "detach")
 
 
 def add_debug(command: argparse.ArgumentParser) -> None:
@@ -22,7 +27,7 @@ def add_computing(command: argparse.ArgumentParser) -> None:
 def add_running(command: argparse.ArgumentParser) -> None:
     """Where results go and how arms run; `running` reads it."""
     command.add_argument("--out", required=True, help="folder for the results; the same command goes on with them")
-    command.add_argument("--jobs", type=int, help="arms at a time (default: as many as cores; 1 on a GPU)")
+    command.add_argument("--jobs", type=int, help="arms at a time (default: one per GPU, else as many as cores)")
     command.add_argument("--save-every", type=float, default=20.0, metavar="S", help="seconds between saves (20)")
     command.add_argument(
         "--reuse",
@@ -33,6 +38,15 @@ def add_running(command: argparse.ArgumentParser) -> None:
         help="take finished arms that are the same from here",
     )
     add_computing(command)
+    command.add_argument("--engine", choices=("local", "slurm"), default="local", help="this machine, or Slurm's")
+    group = command.add_argument_group("with --engine slurm", "The folder must be on a disk that its machines share.")
+    group.add_argument("--partition", help="as for sbatch")
+    group.add_argument("--account", help="as for sbatch")
+    group.add_argument("--time", help="limit of a job, where it saves and is requeued: minutes or D-HH:MM:SS (240)")
+    group.add_argument("--gpus", type=int, help="of each job (default: 1 with --device cuda)")
+    group.add_argument("--memory", help="of each job, as 16G")
+    group.add_argument("--slurm", action="append", metavar="KEY=VALUE", help="any other option of sbatch")
+    group.add_argument("--detach", action="store_true", default=None, help="submit and return")
 
 
 def add_settings(command: argparse.ArgumentParser, help: str) -> None:
@@ -42,10 +56,21 @@ def add_settings(command: argparse.ArgumentParser, help: str) -> None:
 
 def running(arguments: argparse.Namespace) -> dict[str, Any]:
     """Keyword arguments of `sat_evaluation.study.run_study`; SpecError."""
-    from sat_core.errors import SpecError
+    return {**{key: getattr(arguments, key) for key in ("backend", "device", "reuse")}, "engine": _engine(arguments)}
 
-    if arguments.jobs is not None and arguments.jobs < 1:
-        raise SpecError(f"--jobs: expected an integer >= 1, got {arguments.jobs}")
-    if not arguments.save_every >= 0:
-        raise SpecError(f"--save-every: expected seconds >= 0, got {arguments.save_every}")
-    return {key: getattr(arguments, key) for key in ("backend", "device", "jobs", "save_every", "reuse")}
+
+def _engine(arguments: argparse.Namespace) -> Engine:
+    from sat_core.errors import SpecError
+    from sat_evaluation.engines.local import Local
+    from sat_evaluation.engines.slurm import Slurm, minutes
+
+    common = {"jobs": arguments.jobs, "save_every": arguments.save_every}
+    asked = {key: getattr(arguments, key) for key in _SLURM if getattr(arguments, key) is not None}
+    if arguments.engine == "local":
+        if asked:
+            raise SpecError(f"--{next(iter(asked))}: for --engine slurm only")
+        return Local(**common)
+    if "time" in asked:
+        asked["minutes"] = minutes(asked.pop("time"))
+    pairs = [text.partition("=") for text in asked.pop("slurm", ())]
+    return Slurm(**common, **asked, more={key: value if equals else True for key, equals, value in pairs})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, final
 
@@ -12,8 +13,9 @@ from rich.text import Text
 
 from sat_core import files
 from sat_core.arm import RESULTS
-from sat_core.errors import NotInstalledError, RunDirectoryError, SatError
+from sat_core.errors import Detached, NotInstalledError, RunDirectoryError, SatError
 from sat_core.ranking import FILE, Ranking
+from sat_evaluation.engines.base import Engine
 from sat_evaluation.layout import RANKING, STUDIES, unit_directory
 from sat_evaluation.paper.figures import FIGURES, Figure, Panel, get_figure
 from sat_evaluation.paper.scales import Flat
@@ -61,32 +63,59 @@ def reproductions(out: Path) -> list[Reproduction]:
     return found
 
 
-def reproduce_all(asked: Sequence[Reproduction], out: Path, *, reuse: Sequence[Path] = (), **running: Any) -> None:
+def reproduce_all(
+    asked: Sequence[Reproduction],
+    out: Path,
+    *,
+    backend: str | None = None,
+    device: str = "cpu",
+    engine: Engine | None = None,
+    reuse: Sequence[Path] = (),
+) -> None:
     """Run the studies of figures in ``out/studies`` and draw them; arms that another study has finished are reused.
 
-    running: as in `run_study`. Arms that fail take no others down: RunDirectoryError comes after all else is run and
+    Arguments as in `run_study`. Arms that fail take no others down: RunDirectoryError comes after all else is run and
     drawn. Raises SpecError before anything is run if something is wrong, Interrupted after a requested stop.
     """
     figures = [one.make() for one in asked]
     for one in asked:
         one.write(out)
-    failed = [error for figure in figures for error in _run(figure, out, reuse, running)]
+    options = {"backend": backend, "device": device}
+    if engine is not None and engine.submitting:
+        _submit(figures, out, reuse, engine.submitting, options)
+        if engine == engine.submitting:
+            raise Detached(
+                f"{out}: jobs are in the queue; the same command waits for them, submits the others and draws"
+            )
+    failed = [error for figure in figures for error in _run(figure, out, reuse, {**options, "engine": engine})]
     if failed:
         more = f"\n({len(failed)} studies are not finished)" if len(failed) > 1 else ""
         raise RunDirectoryError(f"{failed[0]}{more}") from failed[0]
 
 
-def _run(figure: Figure, out: Path, reuse: Sequence[Path], running: Mapping[str, Any]) -> list[SatError]:
+def _submit(figures: Sequence[Figure], out: Path, reuse: Sequence[Path], engine: Engine, options: Any) -> None:
+    """Put studies into the queue before one is waited for: of each data set the first, the others may share its arms."""
+    first = {panel.data: panel for panel in reversed([panel for figure in figures for panel in figure.panels])}
+    for panel in first.values():
+        with suppress(Detached, RunDirectoryError):  # why one is refused is told when it is run
+            _run_study(panel, out, reuse, {**options, "engine": engine})
+
+
+def _run_study(panel: Panel, out: Path, reuse: Sequence[Path], options: Mapping[str, Any]) -> None:
+    folder = study_folder(out, panel)
+    others = [path for path in (out / STUDIES).glob("*") if path != folder]
+    run_study(panel.study, folder, only_ranking=panel.ranking, reuse=[*reuse, *others], **options)
+
+
+def _run(figure: Figure, out: Path, reuse: Sequence[Path], options: Mapping[str, Any]) -> list[SatError]:
     """Returns why studies are not finished."""
     console = Console()
     failed: list[SatError] = []
     console.print(Text(f"{figure.name}: {figure.title}", style="bold"))
     for number, panel in enumerate(figure.panels, 1):
         console.print(f"study {number} of {len(figure.panels)}: {panel.name}", markup=False, highlight=False)
-        folder = study_folder(out, panel)
-        others = [path for path in (out / STUDIES).glob("*") if path != folder]
         try:
-            run_study(panel.study, folder, only_ranking=panel.ranking, reuse=[*reuse, *others], **running)
+            _run_study(panel, out, reuse, options)
         except RunDirectoryError as error:
             failed.append(error)
     for line in _told(figure, out):

@@ -1,0 +1,94 @@
+"""A study with a thousand finished arms that no one trained: settings and formats are real, scores are drawn."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sat_core import files, rundir
+from sat_core.arm import CHECKS, RESULTS, check_epochs, claim_arm
+from sat_core.data import get_dataset
+from sat_core.difficulty import DIFFICULTIES
+from sat_core.evaluation import MISCLASSIFIED, ROBUST, Evaluation
+from sat_core.job import Job
+from sat_core.protocols import AUTOATTACK
+from sat_core.ranking import FILE, Ranking
+from sat_core.reference import NumpyBackend
+from sat_core.results import content, scores
+from sat_core.splits import Split
+from sat_core.study import Study
+from sat_core.training import Position
+from sat_evaluation.layout import RANKING, unit_directory
+
+PER_SEED = 10
+"""Arms: two strategies with four sizes each, and the two baselines."""
+TABLES: dict[str, Any] = {
+    "data": {"name": "digits"},
+    "model": {"name": "small-cnn"},
+    "attack": {"eps": 0.5},
+    "training": {"epochs": 30, "batch_size": 64, "lr": 0.02},
+    "grid": {"subset.size": [0.0, 0.1, 0.3, 0.5, 0.7, 1.0], "subset.strategy": ["hardest", "random"]},
+}
+
+
+def write_study(folder: Path, arms: int = 1000) -> Study:
+    """Write a finished study with `arms` arms, a multiple of ten, into `folder`; a minute for a thousand."""
+    grid = {**TABLES["grid"], "training.seed": list(range(arms // PER_SEED))}
+    study, data, backend = Study.from_tables({**TABLES, "grid": grid}), get_dataset("digits"), NumpyBackend()
+    rng = np.random.default_rng(0)
+    ranking = Ranking(
+        scores={name: rng.random(len(data.train)) for name in DIFFICULTIES}, seed=0, gradients=43110, seconds=17.5
+    )
+    rundir.claim(folder, study.to_tables(), backend, data)
+    about = {"seed": np.array(ranking.seed), "gradients": np.array(ranking.gradients)}
+    files.write_npz(folder / RANKING / FILE, {**ranking.scores, **about})
+    for arm in study.arms:
+        directory = unit_directory(folder, arm.name)
+        _write_arm(Job(spec=arm.spec, data=data, backend=backend, directory=directory), ranking, rng)
+    return study
+
+
+def _write_arm(job: Job, ranking: Ranking, rng: np.random.Generator) -> None:
+    claim_arm(job)
+    split = ranking.split(job)
+    candidates, picking, reporting = job.evaluated()
+    chosen = {"members": np.flatnonzero(split.members), "selection": picking, "report": reporting}
+    lists = {name: index.tolist() for name, index in chosen.items()}
+    files.write_json(job.directory / "split.json", {**split.summary(), **lists})
+    checks = []
+    for epoch in check_epochs(job.spec):
+        found = _evaluation(job, candidates.labels[picking], ("apgd-ce", "apgd-t"), split, rng)
+        checks.append({"epoch": epoch, **scores(found, split, job.data.classes)})
+    files.write_json(job.directory / CHECKS, checks)
+    for stage, seconds in (("training", 61.2), ("selection", 12.4), ("evaluation", 9.8)):
+        files.add_seconds(job.directory, stage, seconds)
+    report = _evaluation(job, job.data.test.labels[reporting], AUTOATTACK, split, rng)
+    flags = {"label": report.label, "broken_by": report.broken_by, "queries": np.full(len(AUTOATTACK), 1000)}
+    files.write_npz(job.directory / "evaluation" / "report.npz", flags)
+    losses = (2.3 * np.exp(-np.arange(job.spec.training.epochs) / 6) + 0.1 * rng.random(30)).tolist()
+    position = Position(epoch=30, losses=losses, attack_gradients=7 * 30 * split.size, training_gradients=43110)
+    files.write_json(job.directory / RESULTS, content(job, ranking, split, checks, report, position, []))
+
+
+def _evaluation(
+    job: Job, labels: np.ndarray, attacks: tuple[str, ...], split: Split, rng: np.random.Generator
+) -> Evaluation:
+    """The more of the examples are in A, the more images are robust."""
+    robust = 0.3 + 0.4 * split.size / len(split.members)
+    fates = [ROBUST, MISCLASSIFIED, *range(len(attacks))]
+    shares = [robust, 0.1, *[(0.9 - robust) / len(attacks)] * len(attacks)]
+    return Evaluation(
+        label=labels,
+        broken_by=rng.choice(fates, size=len(labels), p=shares),
+        attacks=tuple({"name": name, "iterations": 100, "queries": 1000 * len(labels)} for name in attacks),
+        norm=job.spec.attack.norm,
+        eps=job.spec.attack.eps,
+        package="pyautoattack 0.2",
+    )
+
+
+if __name__ == "__main__":
+    write_study(Path(sys.argv[1]))

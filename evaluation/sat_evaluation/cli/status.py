@@ -1,0 +1,28 @@
+"""`sat status`."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from sat_evaluation.cli.options import add_debug
+
+_STATUS = "How far every arm is, from another terminal or the next day: what is finished, runs, is queued, or failed."
+
+
+def add(commands: Any) -> None:
+    """Its arguments."""
+    command = commands.add_parser("status", help="how far the arms of a study are", description=_STATUS)
+    command.add_argument("folder", help="of a study, of a transfer, or of a reproduction")
+    command.add_argument("--all", action="store_true", help="every arm, however many there are")
+    add_debug(command)
+    command.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from sat_evaluation.status import print_status
+
+    print_status(Path(arguments.folder), all_units=arguments.all)
+    return 0

@@ -1,0 +1,151 @@
+"""How far the arms of a study are, told from its folder and from Slurm's queue. It reads, and writes nothing."""
+
+from __future__ import annotations
+
+import fcntl
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import final
+
+import attrs
+from rich.console import Console
+from rich.text import Text
+
+from sat_core import files
+from sat_core.errors import DataError, NotInstalledError, SatError
+from sat_core.ranking import needs_ranking
+from sat_core.rundir import read
+from sat_core.study import Study
+from sat_evaluation.engines import queue
+from sat_evaluation.engines.base import Place
+from sat_evaluation.engines.processes import log_end, recorded_failure
+from sat_evaluation.layout import ARMS, PROGRESS, RANKING, TRANSFERS, finished, run_folders, unit_directory
+from sat_evaluation.progress import Progress, counts, log_line, row_width, table_row
+from sat_evaluation.progress import read as read_progress
+from sat_evaluation.summary import shown
+from sat_evaluation.transfer import Transfer
+
+
+@final
+@attrs.frozen(kw_only=True)
+class UnitStatus:
+    """One unit. state: ``finished``, or one of `sat_evaluation.progress.STATES`. text: its result, or what is known.
+
+    progress: of a running unit. log: the last lines of a failed one.
+    """
+
+    name: str
+    state: str
+    text: str = ""
+    progress: Progress | None = None
+    log: tuple[str, ...] = ()
+
+
+def print_status(path: Path, *, all_units: bool = False, console: Console | None = None) -> None:
+    """Print the state of every unit in `path`: a study with its transfers, a transfer, or a reproduction.
+
+    Where there are more units than lines, those that run or failed, unless `all_units`. RunDirectoryError or DataError
+    if the folder cannot be read.
+    """
+    console = console or Console()
+    folders = run_folders(path)
+    for folder in folders:
+        units = list(statuses(folder))
+        if len(folders) > 1:
+            console.print(Text(str(folder), style="bold"))
+        chosen = units
+        if not all_units and len(units) > console.height - 2:
+            chosen = [unit for unit in units if unit.state in ("failed", "unreadable", "running")]
+        width = row_width([unit.name for unit in chosen])
+        lines = [line for unit in chosen for line in _lines(unit, width)]
+        hidden = len(units) - len(chosen)
+        more = f" · {hidden} not shown, --all shows them" if hidden else ""
+        lines.append(Text(counts(Counter(unit.state for unit in units)) + more, style="bold"))
+        for line in lines:
+            if console.is_terminal:
+                console.print(line, no_wrap=True, overflow="ellipsis")
+            else:
+                console.print(line, soft_wrap=True)
+
+
+def statuses(folder: Path) -> Iterator[UnitStatus]:
+    """The units of a study or a transfer, the ranking first."""
+    names = _names(folder)
+    known = queue.submissions(folder)
+    try:
+        there = queue.places(known)
+    except NotInstalledError:
+        there = None
+    submitted = {unit for each in known for unit in each.units} if there is None else set()
+    for name in names:
+        yield _status(folder, name, (there or {}).get(name), name in submitted)
+
+
+def _names(folder: Path) -> list[str]:
+    tables, _ = read(folder)
+    if TRANSFERS in tables:
+        source = Transfer.read(folder).source
+        here = [path.name for path in sorted((folder / ARMS).glob("*/"))]
+        try:
+            return [arm.name for arm in Study.from_tables(read(source)[0]).arms]
+        except SatError:  # the head on a single arm, or a source that is not there any more
+            return here
+    study = Study.from_tables(tables)
+    ranked = any(needs_ranking(arm.spec) for arm in study.arms)
+    return [*([RANKING] if ranked else []), *(arm.name for arm in study.arms)]
+
+
+def _status(folder: Path, name: str, place: Place | None, unknown: bool) -> UnitStatus:
+    """`unknown`: it was submitted, and Slurm does not answer."""
+    directory, result = unit_directory(folder, name), finished(folder, name)
+    runs = not result.exists() and (held(directory) or (place is not None and place.running))
+    if result.exists():  # looked at last: it may have been finished just now
+        return _finished(result, name)
+    progress = read_progress(directory / PROGRESS)
+    where = place.where if place else ""
+    if runs:
+        return UnitStatus(name=name, state="running", text=where or "starting", progress=progress)
+    if place is not None:
+        return UnitStatus(name=name, state="queued", text=where)
+    if unknown:
+        return UnitStatus(name=name, state="unknown", text="Slurm does not answer")
+    reason = recorded_failure(folder, name)
+    if reason:
+        log = tuple(line for line in log_end(folder, name) if line.strip() not in reason)
+        return UnitStatus(name=name, state="failed", text=reason, log=log)
+    if progress is not None:
+        return UnitStatus(name=name, state="stopped", text=f"{progress.stage}; the same command goes on")
+    return UnitStatus(name=name, state="waiting")
+
+
+def _finished(path: Path, name: str) -> UnitStatus:
+    if name == RANKING:
+        return UnitStatus(name=name, state="finished")
+    try:
+        content = files.read_json(path)
+        clean, robust = (content[f"{kind}_accuracy"]["all"] for kind in ("clean", "robust"))
+        value, low, high = (100 * float(robust[key]) for key in ("value", "low", "high"))
+        text = f"robust {value:.1f} % [{low:.1f}, {high:.1f}], clean {100 * float(clean['value']):.1f} %"
+    except (DataError, LookupError, TypeError, ValueError):
+        text = f"{path.name}: not the results of a finished arm; delete it and run the study again"
+        return UnitStatus(name=name, state="unreadable", text=text)
+    return UnitStatus(name=name, state="finished", text=text)
+
+
+def held(directory: Path) -> bool:
+    """Whether a process works in `directory` (`sat_core.files.locked`). A shared lock asks, and goes at once."""
+    try:
+        with (directory / ".lock").open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _lines(unit: UnitStatus, width: int) -> Iterator[Text]:
+    yield table_row(unit.name, width, unit.state, unit.progress, shown(unit.text, 200))
+    for line in unit.log:
+        yield log_line(line)

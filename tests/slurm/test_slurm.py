@@ -1,0 +1,248 @@
+"""Studies on a real Slurm: jobs that are killed, requeued and left behind, and a controller that restarts."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cluster import NODES, Cluster, command
+
+from sat_core.files import read_json
+from sat_evaluation.progress import read
+
+pytestmark = pytest.mark.slurm
+
+STUDY = """
+data.name = "npz:{data}"
+model.name = "small-cnn"
+[attack]
+eps = 0.5
+[training]
+epochs = {epochs}
+batch_size = 16
+lr = 0.02
+[ranking]
+epochs = 2
+[evaluation]
+selection_epochs = [{epochs}]
+selection_share = 0.3
+selection_attacks = ["apgd-ce"]
+attacks = ["apgd-ce"]
+examples = 10
+"""
+TEN = """
+[grid]
+subset.size = [0.0, 0.5]
+training.seed = [0, 1, 2, 3, 4]
+"""
+LONG = 400
+"""Epochs that no test waits for: what is stopped in them is stopped in training."""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with Cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A few real digits."""
+    from sklearn.datasets import load_digits
+
+    path = tmp_path_factory.mktemp("data") / "five.npz"
+    images, labels = load_digits(return_X_y=True)
+    x = (images[labels < 5] / 16).reshape(-1, 8, 8, 1).astype(np.float32)
+    y = labels[labels < 5]
+    np.savez(path, x_train=x[:160], y_train=y[:160], x_test=x[160:200], y_test=y[160:200])
+    return path
+
+
+def write(path: Path, data: Path, grid: str, epochs: int) -> Path:
+    path.write_text(STUDY.format(data=data, epochs=epochs) + grid)
+    return path
+
+
+def start(study: Path, out: Path, *arguments: str) -> subprocess.Popen[str]:
+    call = [sys.executable, "-m", "sat_evaluation.cli", "run", str(study), "--out", str(out), "--save-every", "0"]
+    return subprocess.Popen([*call, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def on_slurm(study: Path, out: Path, *arguments: str) -> subprocess.Popen[str]:
+    return start(study, out, "--engine", "slurm", "--time", "10", *arguments)
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
+    printed, _ = process.communicate(timeout=200)
+    return process.returncode, printed
+
+
+def status(out: Path) -> dict[str, str]:
+    """What `sat status` says of each unit."""
+    call = [sys.executable, "-m", "sat_evaluation.cli", "status", str(out), "--all"]
+    lines = subprocess.run(call, capture_output=True, text=True, check=True, timeout=60).stdout.splitlines()
+    return dict(re.split(r"  +", line, maxsplit=1) for line in lines[:-1] if not line.startswith(" "))  # type: ignore[misc]
+
+
+def jobs_of(out: Path, cluster: Cluster) -> dict[str, str]:
+    """Units in the queue to the numbers of their jobs."""
+    names: dict[str, list[str]] = json.loads((out / "slurm" / "jobs.json").read_text())
+    lines = command("squeue", "--noheader", "--array", "--format", "%j %i").splitlines()
+    found = [(names[name], job) for name, job in map(str.split, lines) if name in names]
+    return {units[int(job.partition("_")[2] or 0)]: job for units, job in found}
+
+
+def training(out: Path) -> str:
+    """An arm that is in the first half of its training; empty if there is none."""
+    for path in out.glob("arms/*/progress.json"):
+        found = read(path)
+        if found and found.stage == "training" and 0 < found.share < 0.5:
+            return path.parent.name
+    return ""
+
+
+def starts(out: Path) -> Counter[str]:
+    """How many processes each arm had."""
+    logs = out.glob("arms/*/log.txt")
+    return Counter({log.parent.name: log.read_text().count("# started ") for log in logs})
+
+
+def same(one: Path, other: Path) -> None:
+    """Scores, rankings, splits, weights and flags are the same byte for byte."""
+    for pattern in ("*.npz", "*.safetensors", "split.json", "selection.json", "spec.toml"):
+        names = sorted(path.relative_to(one) for path in one.rglob(pattern))
+        assert names
+        assert names == sorted(path.relative_to(other) for path in other.rglob(pattern))
+        assert [name for name in names if (one / name).read_bytes() != (other / name).read_bytes()] == []
+    for path in one.glob("arms/*/results.json"):
+        contents = [read_json(root / path.relative_to(one)) for root in (one, other)]
+        for content in contents:
+            del content["cost"]["seconds"]
+        assert contents[0] == contents[1]
+
+
+def test_ten_arms_survive_scancel_a_drained_node_and_a_restart(cluster: Cluster, data: Path, tmp_path: Path) -> None:
+    study, out = write(tmp_path / "study.toml", data, TEN, epochs=20), tmp_path / "out"
+    first = on_slurm(study, out)
+    cluster.wait(lambda: len(cluster.jobs()) == 11, "the ranking and ten arms to be queued")
+    assert "Dependency" in command("squeue", "--noheader", "--array", "--format", "%r")
+    second = ended(on_slurm(study, out))
+    assert second[0] == 2
+    assert "another process runs in it" in second[1]  # one command waits for them
+
+    cluster.wait(lambda: training(out), "an arm to train")
+    victim = training(out)
+    assert command("scontrol", "update", f"NodeName={NODES[1]}", "State=DRAIN", "Reason=test") == ""
+    subprocess.run(["scancel", jobs_of(out, cluster)[victim]], check=True)
+    cluster.stop("slurmctld")
+    assert "unknown" in " ".join(status(out).values())
+    time.sleep(6)
+    assert first.poll() is None
+    cluster.start_controller()
+    command("scontrol", "update", f"NodeName={NODES[1]}", "State=RESUME")
+
+    code, printed = ended(first)
+    assert code == 2, printed
+    assert "does not answer" in printed
+    assert f"sat: {victim}: " in printed
+    assert "left the queue" in printed
+    assert status(out)[victim].startswith("failed")
+    finished = {path: path.stat().st_mtime_ns for path in out.glob("arms/*/results.json")}
+    assert len(finished) == 9
+
+    code, printed = ended(on_slurm(study, out))
+    assert code == 0, printed
+    assert len(list(out.glob("arms/*/results.json"))) == 10
+    assert {path: path.stat().st_mtime_ns for path in finished} == finished
+    assert starts(out) == Counter({path.parent.name: 1 for path in finished}) + Counter({victim: 2})
+    assert {text.split()[0] for text in status(out).values()} == {"finished"}
+
+    here = tmp_path / "here"
+    code, printed = ended(start(study, here))
+    assert code == 0, printed
+    same(here, out)
+
+
+def test_jobs_that_must_go_come_back_and_go_on(cluster: Cluster, data: Path, tmp_path: Path) -> None:
+    """One at its time limit, as submitit hears of it; one pre-empted; one by someone else. The submitter is gone."""
+    study = write(tmp_path / "study.toml", data, "[grid]\ntraining.seed = [0, 1, 2]\nsubset.size = [0.0]\n", LONG)
+    out = tmp_path / "out"
+    code, printed = ended(on_slurm(study, out, "--detach"))
+    assert code == 0, printed
+    assert "3 jobs in the queue" in printed
+    saved = "arms/*/checkpoint-last.safetensors"
+    cluster.wait(lambda: len(list(out.glob(saved))) == 3, "three arms to train")
+    jobs = jobs_of(out, cluster)
+    one, two, three = jobs
+    subprocess.run(["scancel", "--signal=USR2", jobs[one]], check=True)
+    subprocess.run(["scancel", "--signal=TERM", jobs[two]], check=True)
+    subprocess.run(["scontrol", "requeue", jobs[three]], check=True)
+    cluster.wait(lambda: starts(out).total() == 6, "all three to start again")
+    assert jobs_of(out, cluster) == jobs
+    assert starts(out) == Counter(dict.fromkeys(jobs, 2))
+    cluster.wait(lambda: all(text.startswith("training") for text in status(out).values()), "training to go on")
+    for name in jobs:
+        progress = read_json(out / "arms" / name / "progress.json")
+        assert progress["first"] > 0  # what the process before had done
+
+    again = on_slurm(study, out)  # attaches
+    time.sleep(8)
+    assert jobs_of(out, cluster) == jobs
+    again.send_signal(signal.SIGINT)
+    code, printed = ended(again)
+    assert code == 75
+    assert "the jobs stay in the queue" in printed
+    assert jobs_of(out, cluster) == jobs
+    subprocess.run(["scancel", *jobs.values()], check=True)
+    cluster.wait(lambda: not cluster.jobs(), "the jobs to end")
+    assert {text.split()[0] for text in status(out).values()} == {"stopped"}
+
+
+def test_failures_take_no_other_arm_down(cluster: Cluster, data: Path, tmp_path: Path) -> None:
+    """The ranking is killed, as when memory is short; one arm diverges; one has nothing to do with either."""
+    grid = "[grid]\ntraining.lr = [0.02, 1e30]\nsubset.size = [0.0, 0.5]\n"
+    study, out = write(tmp_path / "study.toml", data, grid, epochs=4), tmp_path / "out"
+    process = on_slurm(study, out, "--set", f"ranking.epochs={LONG}")
+    cluster.wait((out / "ranking/checkpoint-last.safetensors").exists, "the ranking to train")
+    os.kill(worker_of(out, "ranking"), signal.SIGKILL)
+    code, printed = ended(process)
+    assert code == 2, printed
+    assert "2 more" in printed
+    assert not cluster.jobs()  # none waits for what will never be
+    found = status(out)
+    assert found.pop("lr-0.02_size-0.0").startswith("finished   robust")
+    assert found.pop("ranking").startswith("failed     ended by SIGKILL")
+    assert found.pop("lr-1e+30_size-0.0").startswith("failed     the loss became")
+    assert set(found.values()) == {"failed     not run: the ranking failed"}
+
+
+def test_a_request_that_slurm_refuses_is_one_line(cluster: Cluster, data: Path, tmp_path: Path) -> None:
+    study = write(tmp_path / "study.toml", data, "", epochs=1)
+    code, printed = ended(on_slurm(study, tmp_path / "out", "--partition", "none", "--set", "subset.size=0"))
+    assert code == 2
+    assert "sat: Slurm refused the jobs: sbatch: error: " in printed
+    assert "invalid partition" in printed
+    assert not cluster.jobs()
+
+
+def worker_of(out: Path, unit: str) -> int:
+    """The number of the process that runs a unit."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if (folder / "cmdline").read_bytes().split(b"\0")[2:5] == [
+                b"sat_evaluation.worker",
+                *map(os.fsencode, (out, unit)),
+            ]:
+                return int(folder.name)
+    raise ProcessLookupError(unit)
