@@ -94,7 +94,7 @@ def reproduce_all(
 
 
 def _submit(figures: Sequence[Figure], out: Path, reuse: Sequence[Path], engine: Engine, options: Any) -> None:
-    """Put studies into the queue before one is waited for: of each data set the first, the others may share its arms."""
+    """Put studies into the queue before one is waited for: of each data set the first, whose arms others may share."""
     first = {panel.data: panel for panel in reversed([panel for figure in figures for panel in figure.panels])}
     for panel in first.values():
         with suppress(Detached, RunDirectoryError):  # why one is refused is told when it is run
