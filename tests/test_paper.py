@@ -14,6 +14,7 @@ from sat_core.errors import DataError, RunDirectoryError, SpecError
 from sat_core.evaluation import wilson
 from sat_core.files import write_json
 from sat_core.study import Arm
+from sat_core.transfer import transfer_spec
 from sat_evaluation.layout import unit_directory
 from sat_evaluation.paper import published
 from sat_evaluation.paper.compare import compare, print_comparison
@@ -22,6 +23,7 @@ from sat_evaluation.paper.reproduce import Reproduction, draw, reproductions, st
 from sat_evaluation.paper.scales import SCALES
 from sat_evaluation.transfer import transfer_folders
 
+_FEW = ("apgd-ce", "apgd-t")
 CIFAR = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
@@ -97,8 +99,10 @@ def test_every_figure_has_studies_at_every_scale(name: str, protocol: str) -> No
             assert {spec.protocol for spec in specs} == {protocol}
             assert bool(panel.study.transfer) == bool(panel.target)
             if scale == "demo":
-                assert {spec.evaluation.attacks for spec in specs} == {("apgd-ce", "apgd-t")}
+                assert {spec.evaluation.attacks for spec in specs} == {_FEW}
                 assert {spec.evaluation.examples for spec in specs} == {100}
+                heads = [transfer_spec(specs[0], "digits", panel.study.head_settings)] if panel.target else []
+                assert {(head.evaluation.attacks, head.evaluation.examples) for head in heads} <= {(_FEW, 100)}
             else:
                 assert {spec.training.epochs for spec in specs} <= {30, 201, 151}
 
