@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from sat_core import checkpoint, files, results
+from sat_core.backend import Classifier
+from sat_core.data import Examples
 from sat_core.job import Job
 from sat_core.protocols import PROTOCOLS, dataset_name
 from sat_core.ranking import Ranking
@@ -20,6 +22,9 @@ from sat_core.transfer import FEATURES
 BEST = "checkpoint-best" + checkpoint.SUFFIX
 RESULTS = "results.json"
 CHECKS = "selection.json"
+EXAMPLES = "examples.npz"
+SHOWN = 6
+"""Test images that are kept with adversarial examples, for people to look at."""
 
 
 def run_arm(job: Job, ranking: Ranking | None = None) -> dict[str, Any]:
@@ -91,5 +96,22 @@ def _train_and_report(job: Job, ranking: Ranking, split: Split) -> dict[str, Any
     fit = job.fit(classifier, split, checks=check_epochs(spec, head=job.source is not None), on_check=on_check)
     position = fit.run()
     job.backend.load(job.directory / BEST, into=classifier)
-    report = job.attack(classifier, job.data.test.take(reporting), spec.evaluation.attacks, "report", "evaluation")
+    reported = job.data.test.take(reporting)
+    report = job.attack(classifier, reported, spec.evaluation.attacks, "report", "evaluation")
+    files.write_npz(
+        job.directory / EXAMPLES, _examples(classifier, reported.take(np.arange(len(reported))[:SHOWN]), spec)
+    )
     return results.content(job, ranking, split, checks, report, position, fit.warnings())
+
+
+def _examples(classifier: Classifier, shown: Examples, spec: Spec) -> dict[str, np.ndarray]:
+    """Images `(n, h, w, c)` with PGD-10's adversarial examples of them, and what both are taken for."""
+    images = shown.float_images(np.arange(len(shown)))
+    adversarial = classifier.perturb(images, shown.labels, spec.attack.probe)
+    return {
+        "label": shown.labels,
+        "image": images,
+        "adversarial": adversarial,
+        "predicted": classifier.logits(images).argmax(1),
+        "predicted_adversarial": classifier.logits(adversarial).argmax(1),
+    }

@@ -10,7 +10,7 @@ from typing import Any, final
 import numpy as np
 
 from sat_core import files
-from sat_core.arm import BEST, CHECKS, RESULTS, arm_tables
+from sat_core.arm import BEST, CHECKS, EXAMPLES, RESULTS, arm_tables
 from sat_core.errors import DataError, RunDirectoryError
 from sat_core.job import Job
 from sat_core.ranking import FILE, Ranking, ranking_job, ranking_tables
@@ -58,7 +58,7 @@ class Finished:
         else:
             return False
         evaluations = sorted(path.relative_to(folder) for path in folder.glob("evaluation/*.npz"))
-        for name in (_SPLIT, CHECKS, files.SECONDS, "examples.npz", BEST, SPEC, *map(str, evaluations)):
+        for name in (_SPLIT, CHECKS, files.SECONDS, EXAMPLES, BEST, SPEC, *map(str, evaluations)):
             _take(folder / name, job.directory / name)
         results = files.read_json(folder / RESULTS)
         results |= {"arm": job.directory.name, "reused": os.path.relpath(folder, job.directory)}

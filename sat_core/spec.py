@@ -143,6 +143,11 @@ class AttackSpec:
                 f'attack.steps: expected 1 for {self.kind!r}, got {self.steps}; set it to 1, or kind to "pgd"'
             )
 
+    @property
+    def probe(self) -> AttackSpec:
+        """PGD-10 in the same threat model, whatever is trained with."""
+        return AttackSpec(kind="pgd", norm=self.norm, eps=self.eps, steps=10, step_size=self.eps / 4)
+
 
 @final
 @attrs.frozen(kw_only=True)

@@ -19,7 +19,6 @@ from sat_core.data import Examples
 from sat_core.difficulty import Recorder
 from sat_core.errors import Interrupted, TrainingError
 from sat_core.files import add_seconds
-from sat_core.spec import AttackSpec
 
 LAST = "checkpoint-last" + checkpoint.SUFFIX
 STOPPED = "stopped on request; everything is saved, the same command goes on"
@@ -165,10 +164,8 @@ class Fit:
             at.pgd_accuracy.append(self._pgd_accuracy(probe))
 
     def _pgd_accuracy(self, probe: np.ndarray) -> float:
-        eps, norm = self.planner.attack.eps, self.planner.attack.norm
-        attack = AttackSpec(kind="pgd", norm=norm, eps=eps, steps=10, step_size=eps / 4)
         labels = self.data.labels[probe]
-        adversarial = self.classifier.perturb(self.data.images[probe], labels, attack)
+        adversarial = self.classifier.perturb(self.data.images[probe], labels, self.planner.attack.probe)
         return float((self.classifier.logits(adversarial).argmax(axis=1) == labels).mean())
 
     def _resume(self) -> None:

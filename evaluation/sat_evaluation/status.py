@@ -69,9 +69,9 @@ def print_status(path: Path, *, all_units: bool = False, console: Console | None
                 console.print(line, soft_wrap=True)
 
 
-def statuses(folder: Path) -> Iterator[UnitStatus]:
-    """The units of a study or a transfer, the ranking first."""
-    names = _names(folder)
+def statuses(folder: Path, *, all_units: bool = True) -> Iterator[UnitStatus]:
+    """The units of a study or a transfer, the ranking first; without `all_units` those that are not finished."""
+    names = unit_names(folder) if all_units else [u for u in unit_names(folder) if not finished(folder, u).exists()]
     known = queue.submissions(folder)
     try:
         there = queue.places(known)
@@ -82,7 +82,8 @@ def statuses(folder: Path) -> Iterator[UnitStatus]:
         yield _status(folder, name, (there or {}).get(name), name in submitted)
 
 
-def _names(folder: Path) -> list[str]:
+def unit_names(folder: Path) -> list[str]:
+    """The ranking, if one is trained, and the arms of the study or transfer in `folder`, in their order."""
     tables, _ = read(folder)
     if TRANSFERS in tables:
         source = Transfer.read(folder).source

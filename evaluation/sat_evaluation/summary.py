@@ -251,8 +251,8 @@ def varied(rows: Sequence[Row]) -> list[str]:
     return kept
 
 
-def write_csv(path: Path, rows: Sequence[Row]) -> None:
-    """One line per arm; the dotted keys in which the arms differ have columns of their own."""
+def csv_text(rows: Sequence[Row]) -> str:
+    """One line per arm as CSV; the dotted keys in which the arms differ have columns of their own."""
     keys = dict.fromkeys(key for row in rows for key in row.spec if key not in _OWN_COLUMN)
     differ = [key for key in keys if len({repr(row.spec.get(key)) for row in rows}) > 1]
     table = [
@@ -285,7 +285,12 @@ def write_csv(path: Path, rows: Sequence[Row]) -> None:
     writer = csv.DictWriter(text, list(table[0]) if table else ["arm"], lineterminator="\n")
     writer.writeheader()
     writer.writerows(table)
-    write_text(path, text.getvalue())
+    return text.getvalue()
+
+
+def write_csv(path: Path, rows: Sequence[Row]) -> None:
+    """Write `csv_text`."""
+    write_text(path, csv_text(rows))
 
 
 def _columns(name: str, accuracy: Accuracy) -> dict[str, float]:

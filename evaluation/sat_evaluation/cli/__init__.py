@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from sat_core.errors import EXIT_CONTINUE, Detached, Interrupted, SatError
-from sat_evaluation.cli import data, evaluate, reproduce, run, status
+from sat_evaluation.cli import data, evaluate, report, reproduce, run, status
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=_version())
     top.add_argument("--debug", action="store_true", help="show tracebacks")
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for module in (run, reproduce, status, evaluate, data):
+    for module in (run, reproduce, status, report, evaluate, data):
         module.add(commands)
     return top
 

@@ -1,0 +1,1 @@
+"""`sat report`: one HTML file that shows what studies asked, and what came out."""

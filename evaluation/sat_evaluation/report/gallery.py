@@ -1,0 +1,127 @@
+"""Images of a report: the hardest and the easiest examples, and adversarial ones with what was added to them."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, final
+
+import attrs
+import numpy as np
+
+from sat_core import files
+from sat_core.arm import EXAMPLES
+from sat_core.data import DataSet, as_float
+from sat_core.errors import DataError, NotInstalledError
+from sat_core.ranking import Ranking
+from sat_evaluation.layout import unit_directory
+from sat_evaluation.report.plots import arm_names
+from sat_evaluation.summary import Row, group, series, shown
+
+_EACH = 12
+"""Examples of each end of a ranking."""
+_LARGEST = 224
+"""Pixels; larger images are shown at every second one, or every third."""
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Picture:
+    """One image as a data URI, with what is said below it and to whom cannot see it."""
+
+    source: str
+    alt: str
+    caption: str = ""
+    good: bool | None = None
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Adversarial:
+    """Lines of pictures, one for each test image: as it is, then of each arm the attacked one and the perturbation."""
+
+    heads: tuple[str, ...]
+    lines: tuple[tuple[Picture, ...], ...]
+    factor: float
+    threat: str
+
+
+def extremes(ranking: Ranking, data: DataSet) -> list[tuple[str, list[Picture]]]:
+    """The hardest and the easiest training examples by entropy, with their classes and entropies."""
+    entropy = ranking.scores["entropy"]
+    order = np.argsort(-entropy, kind="stable")
+    found = []
+    for name, index in (("hardest", order[:_EACH]), ("easiest", order[::-1][:_EACH])):
+        images = as_float(data.train.images[index])
+        pictures = []
+        for image, i in zip(images, index, strict=True):
+            label = shown(data.class_names[data.train.labels[i]], 24)
+            alt = f"training example {i}, {label}, entropy {entropy[i]:.3g} nats"
+            pictures.append(Picture(source=encode(image), alt=alt, caption=f"{label} · {entropy[i]:.2g} nats · #{i}"))
+        found.append((name, pictures))
+    return found
+
+
+def adversarial(folder: Path, rows: Sequence[Row]) -> Adversarial | None:
+    """The images kept by up to three arms: plain training, half of |A|, full AT. None if none kept any."""
+    shown_rows = _three(rows)
+    kept = {name: found for name, row in shown_rows if (found := _read(folder, row)) is not None}
+    if not kept:
+        return None
+    names, arms = list(kept), list(kept.values())
+    classes = [shown(name, 20) for name in rows[0].class_names]
+    changes = [arrays["adversarial"] - arrays["image"] for arrays in arms]
+    factor = 0.5 / max(*(float(np.abs(change).max()) for change in changes), 1e-6)
+    lines = []
+    for i, label in enumerate(arms[0]["label"]):
+        line = [
+            Picture(source=encode(arms[0]["image"][i]), alt=f"test image of {classes[label]}", caption=classes[label])
+        ]
+        for name, arrays, change in zip(names, arms, changes, strict=True):
+            taken = int(arrays["predicted_adversarial"][i])
+            caption, good = f"taken for {classes[taken]}", taken == label
+            line.append(
+                Picture(source=encode(arrays["adversarial"][i]), alt=f"{name}: {caption}", caption=caption, good=good)
+            )
+            line.append(Picture(source=encode(0.5 + factor * change[i]), alt=f"{name}: what was added"))
+        lines.append(tuple(line))
+    return Adversarial(heads=tuple(names), lines=tuple(lines), factor=factor, threat=shown_rows[0][1].threat)
+
+
+def _three(rows: Sequence[Row]) -> list[tuple[str, Row]]:
+    groups = group(rows)
+    names = {id(g.rows[0]): name for name, g in zip(arm_names(groups), groups, strict=True)}
+    curves = series(rows)
+    if not curves:
+        return [(names[id(g.rows[0])], g.rows[0]) for g in groups[:3]]
+    curve = next((c for c in curves if c.strategy == "hardest"), curves[0])
+    half = min(curve.groups, key=lambda g: abs(g.rows[0].share - 0.5))
+    return [(names[id(g.rows[0])], g.rows[0]) for g in (curve.none, half, curve.full) if g is not None]
+
+
+def _read(folder: Path, row: Row) -> dict[str, Any] | None:
+    """What the arm kept; None for one of an earlier version, or if it cannot be read."""
+    names = ("label", "image", "adversarial", "predicted_adversarial")
+    try:
+        arrays = files.read_npz(unit_directory(folder, row.arm) / EXAMPLES, *names)
+    except DataError:
+        return None
+    fits = arrays["image"].ndim == 4 and arrays["image"].shape == arrays["adversarial"].shape
+    taken = (arrays["label"], arrays["predicted_adversarial"])
+    known = all(len(a) == len(arrays["image"]) and (a >= 0).all() and (a < len(row.class_names)).all() for a in taken)
+    return arrays if fits and known else None
+
+
+def encode(image: np.ndarray) -> str:
+    """An image `(h, w, c)` in [0, 1] as a PNG in a data URI; NotInstalledError without Pillow."""
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise NotInstalledError("reports with images need Pillow: pip install 'sat-core[report]'") from error
+    step = -(-max(image.shape[:2]) // _LARGEST)
+    pixels = np.clip(np.rint(255 * image[::step, ::step]), 0, 255).astype(np.uint8)
+    content = io.BytesIO()
+    Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels[:, :, :3]).save(content, "PNG")
+    return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()

@@ -1,0 +1,132 @@
+"""What is known of one run: a study, or the heads on one. Read from its folder, whole or not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, final
+
+import attrs
+
+from sat_core import files
+from sat_core.arm import RESULTS
+from sat_core.data import DataSet, get_dataset
+from sat_core.errors import DataError, SatError
+from sat_core.ranking import FILE, Ranking
+from sat_core.rundir import SPEC, read
+from sat_core.spec import DEFAULTS, flatten
+from sat_core.study import Study
+from sat_evaluation.layout import RANKING, TRANSFERS, unit_directory
+from sat_evaluation.status import UnitStatus, statuses, unit_names
+from sat_evaluation.summary import Row, collect, headline, percent, shown, title
+
+_NEEDED = ("losses", "warnings", "versions", "seeds", "device")
+"""Fields of a result that `sat_evaluation.summary.Row` has not."""
+
+
+@final
+@attrs.frozen(kw_only=True, eq=False)
+class Run:
+    """name: of the folder, as the reader knows it. asked: keys without their default and their values, then the grids.
+
+    spec: the text of spec.toml. unfinished: units without a result.
+
+    results, rows: of the finished arms, in their order. ranking, data: None where they are not there. problems: what
+    could not be read, and why.
+    """
+
+    folder: Path
+    name: str
+    asked: list[tuple[str, str]]
+    spec: str
+    rows: list[Row]
+    results: list[dict[str, Any]]
+    unfinished: list[UnitStatus]
+    ranking: Ranking | None
+    data: DataSet | None
+    problems: list[str]
+
+    @property
+    def title(self) -> str:
+        """Data set, model, threat model and attacks; the name of the folder where nothing is finished."""
+        return title(self.rows) if self.rows else self.name
+
+    @property
+    def headline(self) -> str:
+        """The result in a sentence."""
+        if not self.rows:
+            return "No arm is finished."
+        best = max(self.rows, key=lambda row: row.robust.value)
+        return headline(self.rows) or (
+            f"The highest robust accuracy is {percent(best.robust.value, 1)} "
+            f"[{100 * best.robust.low:.1f}, {100 * best.robust.high:.1f}], of {best.arm}, "
+            f"at {percent(best.clean.value, 1)} clean accuracy."
+        )
+
+    @property
+    def warnings(self) -> list[str]:
+        """Of trainings and attacks, with the arm they are of."""
+        return [f"{r['arm']}: {text}" for r in self.results for text in (*r["warnings"], *r["attacks"]["warnings"])]
+
+
+def gather(folder: Path, name: str) -> Run:
+    """Read the study or transfer in `folder`; what is broken in it is a problem. RunDirectoryError if it is none."""
+    problems: list[str] = []
+    found = list(_read(folder, problems))
+    unfinished = list(statuses(folder, all_units=False))
+    ranking, data = _ranking(folder, problems)
+    return Run(
+        folder=folder,
+        name=name,
+        asked=list(_asked(read(folder)[0])),
+        spec=(folder / SPEC).read_text(encoding="utf-8"),
+        rows=[row for _, row in found],
+        results=[result for result, _ in found],
+        unfinished=unfinished,
+        ranking=ranking,
+        data=data,
+        problems=problems,
+    )
+
+
+def _read(folder: Path, problems: list[str]) -> Iterator[tuple[dict[str, Any], Row]]:
+    """The results that can be read, in the order of the study."""
+    for name in unit_names(folder):
+        path = unit_directory(folder, name) / RESULTS
+        if path.exists():
+            try:
+                result = files.read_json(path)
+                (row,) = collect([result])
+                missing = [field for field in _NEEDED if field not in result]
+                if missing:
+                    raise DataError(f"{path}: expected the field {missing[0]!r}; another version wrote it")
+                yield result, row
+            except DataError as error:
+                problems.append(f"{name}: {'; '.join(str(error).splitlines())}")
+
+
+def _ranking(folder: Path, problems: list[str]) -> tuple[Ranking | None, DataSet | None]:
+    """The ranking of a study and the images it is of; these only if they are still the same."""
+    tables, about = read(folder)
+    if TRANSFERS in tables or not (unit_directory(folder, RANKING) / FILE).exists():
+        return None, None
+    try:
+        ranking = Ranking.read(unit_directory(folder, RANKING))
+        data = get_dataset(Study.from_tables(tables).base.data.name)
+    except SatError as error:
+        problems.append(f"no images of the ranking: {'; '.join(str(error).splitlines())}")
+        return None, None
+    if data.fingerprint() != about.get("data_fingerprint") or len(data.train) != len(ranking.scores["entropy"]):
+        problems.append(f"no images of the ranking: those of {data.name} are others than when the study began")
+        return None, None
+    return ranking, data
+
+
+def _asked(tables: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    grids = tables.get("grid", [])
+    for key, value in flatten({name: table for name, table in tables.items() if name != "grid"}).items():
+        if DEFAULTS.get(key) != value and value not in ("", []):
+            yield key, shown(value, 120)
+    for grid in grids if isinstance(grids, list) else [grids]:
+        points = "; ".join(f"{key}: {', '.join(shown(v) for v in values)}" for key, values in grid.items())
+        yield "grid", shown(points, 400)

@@ -1,0 +1,92 @@
+"""The figures of the paper in a report, from the folder of `sat reproduce`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import Any, final
+
+import attrs
+
+from sat_core.data import get_dataset
+from sat_core.errors import DataError, SatError
+from sat_core.ranking import FILE, Ranking
+from sat_evaluation.layout import RANKING, unit_directory
+from sat_evaluation.paper import published
+from sat_evaluation.paper.compare import Pair, compare
+from sat_evaluation.paper.figures import Figure, Panel
+from sat_evaluation.paper.reproduce import Reproduction, reproductions, rows_of, study_folder
+from sat_evaluation.report.bars import class_charts, class_difficulty
+from sat_evaluation.report.plots import MEASURES, over_share
+from sat_evaluation.summary import title
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Drawn:
+    """A figure. panels: (data set or pair, what was measured, charts). pairs: ours beside theirs. problem: if any."""
+
+    asked: Reproduction
+    title: str
+    panels: tuple[tuple[str, str, tuple[Any, ...]], ...]
+    pairs: tuple[Pair, ...] = ()
+    sources: tuple[str, ...] = ()
+    problem: str = ""
+
+
+def drawn(out: Path) -> Iterator[Drawn]:
+    """The figures that were asked for in `out`, as far as they are finished."""
+    try:
+        pairs = {asked.figure: tuple(found) for asked, found in compare(out)}
+    except DataError:  # nothing has been published on them
+        pairs = {}
+    for asked in reproductions(out):
+        figure = asked.make()
+        theirs = asked.protocol == "authors"
+        try:
+            panels = tuple(panel for panel in _panels(figure, out, theirs) if panel[2])
+            sources = tuple(dict.fromkeys(_sources(figure))) if theirs else ()
+            yield Drawn(
+                asked=asked, title=figure.title, panels=panels, pairs=pairs.get(asked.figure, ()), sources=sources
+            )
+        except SatError as error:
+            yield Drawn(asked=asked, title=figure.title, panels=(), problem="; ".join(str(error).splitlines()))
+
+
+def _panels(figure: Figure, out: Path, theirs: bool) -> Iterator[tuple[str, str, tuple[Any, ...]]]:
+    for (data, target), found in groupby(figure.panels, key=lambda panel: (panel.data, panel.target)):
+        panels = list(found)
+        if figure.kind == "difficulty":
+            yield panels[0].title, "", tuple(_difficulty(panels[0], out))
+            continue
+        rows = [row for panel in panels for row in rows_of(panel, out)]
+        if figure.kind == "classes":
+            charts = tuple(class_charts(rows, published.classes(figure.name, data) if theirs else None))
+        else:
+            curves = published.curves(figure.name, data, target) if theirs else []
+            charts = tuple(chart for chart in _curves(panels, out, curves) if chart is not None)
+        yield panels[0].title, title(rows) if rows else "", charts
+
+
+def _curves(panels: list[Panel], out: Path, theirs: list[published.Curve]) -> Iterator[Any]:
+    for measures, of_source in ((panels[0].of_source, True), (panels[0].measures, False)):
+        rows = [row for panel in panels for row in rows_of(panel, out, source=of_source)]
+        for measure in measures:
+            words = MEASURES[measure][0].upper() + MEASURES[measure][1:]
+            on = panels[0].data if of_source else panels[0].target
+            yield over_share(rows, (measure,), f"{words}, on {on}" if on else words, [] if of_source else theirs)
+
+
+def _difficulty(panel: Panel, out: Path) -> Iterator[Any]:
+    folder = unit_directory(study_folder(out, panel), RANKING)
+    if (folder / FILE).exists():
+        data = get_dataset(panel.study.base.data.name)
+        yield from class_difficulty(Ranking.read(folder), data.train.labels, data.class_names)
+
+
+def _sources(figure: Figure) -> Iterator[str]:
+    for panel in figure.panels:
+        yield from (curve.source for curve in published.curves(figure.name, panel.data, panel.target))
+        classes = published.classes(figure.name, panel.data)
+        yield from [classes.source] if classes else []

@@ -1,0 +1,47 @@
+"use strict";
+// Values of marks near the pointer, or under a tap.
+const tip = document.getElementById("tip");
+function show(event) {
+  const mark = event.target.closest("[data-tip]");
+  tip.hidden = !mark;
+  if (!mark) return;
+  tip.textContent = mark.dataset.tip;
+  const box = tip.getBoundingClientRect();
+  tip.style.left = `${Math.max(4, Math.min(event.clientX + 14, innerWidth - box.width - 8))}px`;
+  tip.style.top = `${event.clientY + box.height + 24 > innerHeight ? event.clientY - box.height - 10 : event.clientY + 16}px`;
+}
+document.addEventListener("pointermove", show);
+document.addEventListener("click", show);
+document.addEventListener("scroll", () => { tip.hidden = true; }, true);
+document.addEventListener("keydown", (event) => { if (event.key === "Escape") tip.hidden = true; });
+
+// A name in the legend hides its curves, and brings them back.
+for (const button of document.querySelectorAll("[data-toggle]")) {
+  button.addEventListener("click", () => {
+    const on = button.getAttribute("aria-pressed") !== "true";
+    button.setAttribute("aria-pressed", on);
+    for (const curve of button.closest("figure").querySelectorAll("[data-curve]")) {
+      if (curve.dataset.curve === button.dataset.toggle) curve.classList.toggle("off", !on);
+    }
+  });
+}
+
+// The head of a column sorts the table by it.
+function key(row, column) {
+  const cell = row.cells[column];
+  return "sort" in cell.dataset ? Number(cell.dataset.sort) : cell.textContent;
+}
+for (const table of document.querySelectorAll(".sortable")) {
+  const body = table.tBodies[0];
+  const heads = [...table.tHead.rows[0].cells];
+  if (body.rows.length > 30) table.parentElement.classList.add("long");
+  heads.forEach((head, column) => head.firstElementChild.addEventListener("click", () => {
+    const down = head.getAttribute("aria-sort") === "ascending";
+    for (const other of heads) other.removeAttribute("aria-sort");
+    head.setAttribute("aria-sort", down ? "descending" : "ascending");
+    const rows = [...body.rows].map((row) => [key(row, column), row]);
+    rows.sort(([a], [b]) => typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b), "en", { numeric: true }));
+    if (down) rows.reverse();
+    body.append(...rows.map(([, row]) => row));
+  }));
+}

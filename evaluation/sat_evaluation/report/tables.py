@@ -1,0 +1,130 @@
+"""Tables of a report, with the CSV that stands behind each."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any, final
+
+import attrs
+
+from sat_evaluation.report.charts import Bars, Matrix, Plot
+from sat_evaluation.report.gather import Run
+from sat_evaluation.report.plots import accuracy
+from sat_evaluation.summary import Accuracy, Row, csv_text, duration, members, percent, shown, varied
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Table:
+    """rows: cells as (text, what they are sorted by). csv: the same, or more, for other programs; file: its name."""
+
+    heads: tuple[str, ...]
+    rows: tuple[tuple[tuple[str, str | float], ...], ...]
+    csv: str
+    file: str
+
+
+def arms_table(run: Run) -> Table:
+    """A line for each finished arm; the CSV is summary.csv."""
+    keys = varied(run.rows)
+    several = len({row.strategy for row in run.rows if not row.baseline}) > 1
+    heads = ("arm", "|A|", "share %", *(["strategy"] * several), *keys)
+    heads += ("seed", "robust %", "clean %", "on A", "on B", "epoch", "cost %", "time")
+    rows = [_arm(row, keys, several) for row in run.rows]
+    kept = [n for n, head in enumerate(heads) if any(row[n][0] not in ("", "–") for row in rows)]
+    return Table(
+        heads=tuple(heads[n] for n in kept),
+        rows=tuple(tuple(row[n] for n in kept) for row in rows),
+        csv=csv_text(run.rows),
+        file=f"{run.name.replace('/', '-')}.csv",
+    )
+
+
+def _arm(row: Row, keys: Sequence[str], several: bool) -> tuple[tuple[str, str | float], ...]:
+    strategy = "" if row.baseline else members(row) or row.strategy
+    settings = [shown(row.settings.get(key, ""), 40) for key in keys]
+    return (
+        (row.arm, row.arm),
+        (f"{row.size:,}", row.size),
+        (f"{100 * row.share:.3g}", row.share),
+        *([(strategy, strategy)] if several else []),
+        *((text, text) for text in settings),
+        (str(row.spec["training.seed"]), row.spec["training.seed"]),
+        (accuracy(row.robust).replace(" %", ""), row.robust.value),
+        (f"{100 * row.clean.value:.1f}", row.clean.value),
+        _part(row.robust_a),
+        _part(row.robust_b),
+        (str(row.epoch), row.epoch),
+        (percent(row.cost).removesuffix(" %"), row.cost),
+        (duration(row.seconds), row.seconds),
+    )
+
+
+def _part(found: Accuracy | None) -> tuple[str, float]:
+    return ("–", -1.0) if found is None else (f"{100 * found.value:.1f}", found.value)
+
+
+def numbers(chart: Plot | Matrix | Bars) -> Table:
+    """What a chart shows, in numbers."""
+    heads: tuple[str, ...]
+    lines: list[tuple[Any, ...]]
+    if isinstance(chart, Plot):
+        heads = ("curve", chart.x.label, chart.y.label, "low", "high")
+        lines = [(_told(c.name, c.hollow, chart), m.x, m.y, m.low, m.high) for c in chart.curves for m in c.marks]
+        lines += [(level.name, "", level.y, "", "") for level in chart.levels]
+    elif isinstance(chart, Matrix):
+        heads = ("A", *chart.columns)
+        percents = [[None if c.value is None else 100 * c.value for c in cells] for cells in chart.cells]
+        lines = [(name, *values) for name, values in zip(chart.lines, percents, strict=True)]
+    else:
+        heads = ("", "part", chart.unit)
+        lines = [(name, part.tip, part.value) for name, parts, _ in chart.lines for part in parts]
+    cells = tuple(tuple(_cell(value) for value in line) for line in lines)
+    return Table(heads=heads, rows=cells, csv=_csv(heads, lines), file=f"{chart.title}.csv".replace("/", " "))
+
+
+def _told(name: str, hollow: bool, chart: Plot) -> str:
+    return f"{name}{', clean' if hollow else ', robust'}" if chart.styles else name
+
+
+def _cell(value: Any) -> tuple[str, str | float]:
+    if isinstance(value, int | float):
+        return f"{value:.4g}", float(value)
+    return ("–", -1.0) if value is None else (str(value), str(value))
+
+
+def provenance(run: Run) -> Table:
+    """Where the numbers come from; where arms differ, all that they have."""
+    found: dict[str, dict[str, None]] = {}
+
+    def add(name: str, value: object) -> None:
+        found.setdefault(name, {})[value if isinstance(value, str) else json.dumps(value)] = None
+
+    for result in run.results:
+        for name, version in result["versions"].items():
+            add(name, version)
+        add("backend", result["backend"])
+        add("device", result["device"])
+        add("attacks", f"{result['attacks']['package']}, engine {result['attacks']['engine']}")
+        for name, seed in result["seeds"].items():
+            add(f"seed, {name.replace('_', ' ')}", seed)
+        add("data", f"{result['data']['name']}, {result['data']['train']:,} + {result['data']['test']:,} examples")
+        add("data, SHA-256", result["data"]["fingerprint"])
+        if "source" in result:
+            add("features from", f"{result['source']['data']['name']}, {result['source']['run'].rsplit('/arms/')[0]}")
+        if "reused" in result:
+            add("taken over from", result["reused"].rsplit("/arms/")[0])
+    rows = [(name, shown(" / ".join(values), 160)) for name, values in found.items()]
+    lines = tuple(((name, name), (value, value)) for name, value in rows)
+    return Table(heads=("what", "value"), rows=lines, csv=_csv(("what", "value"), rows), file="provenance.csv")
+
+
+def _csv(heads: Iterable[str], lines: Iterable[Sequence[Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(heads)
+    writer.writerows(lines)
+    return text.getvalue()
