@@ -47,5 +47,7 @@ GOALS = {
     "stream-growth": Goal("peak memory, 20,000 files against 2,500", "x", "G8", "at most", 1.1),
     "status-seconds": Goal("`sat status` of 1,000 finished arms", "s", "G9", "at most", 5.0),
     "status-memory": Goal("peak memory of that", "GiB", "G9", "at most", 1.0),
+    "report-seconds": Goal("`sat report` of 1,000 finished arms", "s", "G9", "at most", 5.0),
+    "report-memory": Goal("peak memory of that", "GiB", "G9", "at most", 1.0),
     "dry-run": Goal("`sat run --dry-run` of the example study", _NUMPY, "", "at most", 4.0),
 }

@@ -1,4 +1,4 @@
-"""G9: `sat status` of a thousand arms. Whole processes: seconds of the clock, and the most memory that one held."""
+"""G9: `sat status` and `sat report` of a thousand arms. Whole processes: seconds of the clock, and peak memory."""
 
 from __future__ import annotations
 
@@ -12,26 +12,30 @@ from typing import Any
 import pytest
 from measure import record
 
+COMMANDS = {"status": ["--all"], "report": []}
 
+
+@pytest.mark.parametrize("name", COMMANDS)
 @pytest.mark.benchmark(timer=time.perf_counter)
-def test_status(benchmark: Any, thousand: Path) -> None:
+def test_seconds(benchmark: Any, thousand: Path, name: str) -> None:
     """Told of every arm, which are all finished: the most that there is to read."""
     seconds: list[float] = []
-    benchmark.pedantic(lambda: seconds.append(_cost(thousand)[0]), rounds=5, warmup_rounds=1)
-    record(benchmark, "status-seconds", seconds[1:])
+    benchmark.pedantic(lambda: seconds.append(_cost(name, thousand)[0]), rounds=5, warmup_rounds=1)
+    record(benchmark, f"{name}-seconds", seconds[1:])
 
 
+@pytest.mark.parametrize("name", COMMANDS)
 @pytest.mark.benchmark(timer=time.perf_counter)
-def test_memory_of_status(benchmark: Any, thousand: Path) -> None:
+def test_memory(benchmark: Any, thousand: Path, name: str) -> None:
     """The same, for its memory."""
     peaks: list[float] = []
-    benchmark.pedantic(lambda: peaks.append(_cost(thousand)[1]), rounds=3)
-    record(benchmark, "status-memory", peaks)
+    benchmark.pedantic(lambda: peaks.append(_cost(name, thousand)[1]), rounds=3)
+    record(benchmark, f"{name}-memory", peaks)
 
 
-def _cost(folder: Path) -> tuple[float, float]:
+def _cost(name: str, folder: Path) -> tuple[float, float]:
     """Seconds, and GiB at the peak."""
-    command = [sys.executable, "-m", "sat_evaluation.cli", "status", str(folder), "--all"]
+    command = [sys.executable, "-m", "sat_evaluation.cli", name, str(folder), *COMMANDS[name]]
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, code, used = os.wait4(process.pid, 0)

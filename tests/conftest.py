@@ -20,7 +20,7 @@ settings.register_profile("search", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeat"))
 
 FRAMEWORKS = {"torch": "PyTorch", "tensorflow": "TensorFlow"}
-DAEMONS = {"slurm": "SAT_TEST_SLURM"}
+DAEMONS = {"slurm": "SAT_TEST_SLURM", "browser": "SAT_TEST_BROWSER"}
 """Markers of tests that install and start something on this machine, and the variable that allows it."""
 BEYOND = {**FRAMEWORKS, "cross": "both", "data": "the extra data", "report": "matplotlib", "backend": "either"}
 """Markers of tests that need more than the core, and what."""

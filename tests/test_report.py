@@ -145,8 +145,6 @@ def test_it_says_what_the_results_say(page: Page, study: Path) -> None:
     assert "broken by apgd-t" in page.text
     assert results(study)[0]["data"]["fingerprint"] in page.text
     assert "subset.size: 0.0, 0.5, 1.0; training.seed: 0, 1" in page.words()
-        "  ", " "
-    )
 
 
 def test_charts_are_drawn_to_scale(page: Page, study: Path) -> None:
