@@ -157,7 +157,9 @@ def _transfers(name: str, asked: Flat, *, hardest_only: bool = False) -> Callabl
             grids = make.strategies(source, sizes, ["hardest", "easiest"])
             if hardest_only:
                 grids = [{"subset.size": [0.0, *sizes, 1.0]}]
-            yield make.study(source, name, {"weighting.rule": "emphasised", **asked}, grids, target)
+            yield make.study(
+                source, name, {"weighting.rule": "emphasised", **make.scale.unseen, **asked}, grids, target
+            )
 
     return make_panels
 

@@ -40,8 +40,9 @@ class Scale:
 
     data: roles to full names of data sets. settings: by role, "" for a data set of the user's own. sizes, class_sizes:
     |A| as shares, of examples and of classes. four: sizes of Fig. 4. repeats: of random subsets, by role. heads:
-    settings of transfers. moved: settings of their sources, by role. pairs: (source, target) of Fig. 8. weighed: that
-    of Fig. 7. sweep: sizes of the further studies. ranked_by: the other network that ranks. linf: the threat model.
+    settings of transfers. moved: settings of their sources, by role. unseen: of sources whose own accuracies are not
+    drawn. pairs: (source, target) of Fig. 8. weighed: that of Fig. 7. sweep: sizes of the further studies. ranked_by:
+    the other network that ranks. linf: the threat model.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Scale:
     repeats: Mapping[str, int]
     heads: Flat
     moved: Mapping[str, Flat] = attrs.field(factory=dict)
+    unseen: Flat = attrs.field(factory=dict)
     pairs: tuple[tuple[str, str], ...]
     weighed: tuple[str, str]
     sweep: tuple[float, ...]
@@ -71,7 +73,7 @@ class Scale:
 _BY_DATA = ("weighting.rule", "evaluation.attacks", "evaluation.selection_attacks", "evaluation.examples")
 
 _DIGITS = {**_SMALL, **_FEW, "training.epochs": 12, "evaluation.selection_epochs": [9, 12]}
-_MNIST = {**_SMALL, **_FEW, "training.epochs": 5, "evaluation.selection_epochs": [4, 5], "attack.eps": 0.75}
+_MNIST = {**_SMALL, **_FEW, "training.epochs": 4, "evaluation.selection_epochs": [3, 4], "attack.eps": 0.75}
 
 DEMO = Scale(
     name="demo",
@@ -91,8 +93,9 @@ DEMO = Scale(
     class_sizes=(0.2, 0.5, 0.8),
     four=(0.2, 0.5, 0.8),
     repeats={"": 2},
-    heads={"epochs": 10, "selection_epochs": [6, 10], **{key.split(".")[1]: value for key, value in _FEW.items()}},
+    heads={"epochs": 10, "selection_epochs": [10], **{key.split(".")[1]: value for key, value in _FEW.items()}},
     moved={"digits": {"attack.eps": 0.25}, "mnist5k": {"attack.eps": 0.5}},
+    unseen={"evaluation.examples": 40, "evaluation.selection_epochs": [12]},
     pairs=(("digits", "mnist5k"), ("mnist5k", "digits"), ("digits 0-4", "digits 5-9")),
     weighed=("digits", "mnist5k"),
     sweep=(0.1, 0.3, 0.5),

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from statistics import fmean
 from typing import Any
 
+import attrs
+
 from sat_evaluation.paper.published import Curve as Published
 from sat_evaluation.report.charts import Axis, Curve, Level, Mark, Plot, spread
 from sat_evaluation.summary import Accuracy, Group, Row, Series, group, members, percent, series, shown
@@ -212,10 +214,11 @@ def _epochs(
     title: str, label: str, curves: Sequence[Curve], within: tuple[float, float], notes: tuple[str, ...]
 ) -> Plot:
     marks = [mark for curve in curves for mark in curve.marks]
+    x = Axis.over("epoch", [mark.x for mark in marks], within=(0.0, float("inf")))
     return Plot(
         title=title,
         text=f"{label} over the epochs of the training",
-        x=Axis.over("epoch", [mark.x for mark in marks], within=(0.0, float("inf"))),
+        x=attrs.evolve(x, ticks=tuple(tick for tick in x.ticks if tick == int(tick))),
         y=Axis.over(label, spread(marks), within=within),
         curves=tuple(curve for curve in curves if curve.marks),
         notes=notes,
