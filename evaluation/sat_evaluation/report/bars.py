@@ -42,6 +42,7 @@ def class_charts(rows: Sequence[Row], theirs: Classes | None = None) -> Iterator
         unit="robust accuracy (%)",
         highest=100,
         stacked=False,
+        level=(100 * curve.none.accuracy("robust").value, "no adversarial examples") if curve.none else None,
         legend=(("on A, attacked", 1), ("on B, not attacked", 0), ("on all classes", GREY)),
         lines=tuple((label, tuple(_on_parts(g, theirs)), "") for g, label in zip(lines, labels, strict=True)),
     )
@@ -71,9 +72,9 @@ def _on_parts(g: Group, theirs: Classes | None) -> Iterator[Part]:
     for field, words, number in (("robust_a", "on A", 1), ("robust_b", "on B", 0)):
         found = g.part(field)
         if found is not None:
-            published = getattr(theirs, field)[single] if theirs and single is not None else None
-            more = "" if published is None else f", published {100 * published:.1f} %"
-            yield Part(value=100 * found.value, number=number, tip=f"{words} {accuracy(found)}{more}")
+            published = 100 * getattr(theirs, field)[single] if theirs and single is not None else None
+            more = "" if published is None else f", published {published:.1f} %"
+            yield Part(value=100 * found.value, number=number, tip=f"{words} {accuracy(found)}{more}", theirs=published)
 
 
 def breakdown(results: Sequence[Mapping[str, Any]], rows: Sequence[Row]) -> Bars:

@@ -141,17 +141,18 @@ class Matrix:
 @final
 @attrs.frozen(kw_only=True)
 class Part:
-    """A piece of a bar. number: of its colour, negative for grey."""
+    """A piece of a bar. number: of its colour, negative for grey. theirs: what others published."""
 
     value: float
     number: int
     tip: str
+    theirs: float | None = None
 
 
 @final
 @attrs.frozen(kw_only=True)
 class Bars:
-    """Bars from the left, each of one piece or several. highest: the end of the axis. ticks: of others, by line."""
+    """Bars from the left, each of one piece or several. highest: the end of the axis. level: a line down at a value."""
 
     title: str
     text: str
@@ -159,6 +160,7 @@ class Bars:
     highest: float
     lines: tuple[tuple[str, tuple[Part, ...], str], ...]
     legend: tuple[tuple[str, int], ...] = ()
+    level: tuple[float, str] | None = None
     stacked: bool = True
     notes: tuple[str, ...] = ()
 

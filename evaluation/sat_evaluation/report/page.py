@@ -21,7 +21,7 @@ from sat_evaluation.report.bars import breakdown, class_charts, class_difficulty
 from sat_evaluation.report.gallery import adversarial, extremes
 from sat_evaluation.report.gather import Run, gather
 from sat_evaluation.report.plots import over_cost, over_epochs, over_share
-from sat_evaluation.report.reproduction import Drawn, drawn
+from sat_evaluation.report.reproduction import Drawn, drawn, only_rankings
 from sat_evaluation.report.tables import Table, arms_table, numbers, provenance
 from sat_evaluation.summary import shown
 
@@ -80,7 +80,8 @@ def write_report(paths: Sequence[Path], out: Path | None = None) -> Path:
 def _folders(path: Path) -> Iterator[tuple[Path, str]]:
     """The folders of runs in `path` with what a reader calls them."""
     base = path.resolve()
-    for folder in run_folders(path):
+    left_out = set() if (path / SPEC).exists() else only_rankings(path)
+    for folder in (folder for folder in run_folders(path) if folder not in left_out):
         inside = folder.resolve().relative_to(base).as_posix()
         yield folder, shown(base.name if inside == "." else f"{base.name}/{inside}", 80)
 

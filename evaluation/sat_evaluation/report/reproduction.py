@@ -35,6 +35,12 @@ class Drawn:
     problem: str = ""
 
 
+def only_rankings(out: Path) -> set[Path]:
+    """Folders of studies in `out` of which nothing but the ranking was asked for."""
+    panels = [panel for asked in reproductions(out) for panel in asked.make().panels]
+    return {study_folder(out, panel) for panel in panels if panel.ranking}
+
+
 def drawn(out: Path) -> Iterator[Drawn]:
     """The figures that were asked for in `out`, as far as they are finished."""
     try:
