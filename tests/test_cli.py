@@ -16,10 +16,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from sat_core.backend import BACKENDS
 from sat_core.errors import EXIT_CONTINUE
 from sat_evaluation.cli import main
+from sat_evaluation.events import EVENTS
 from sat_evaluation.packages import PACKAGES
 
 pytestmark = pytest.mark.backend
@@ -275,7 +277,7 @@ def test_a_study_with_a_target_more_trains_only_the_heads(
 
 def start(study: Path, out: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "sat_evaluation.cli", "run", str(study), "--out", str(out), "--save-every", "0"]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen([*command, "--tensorboard"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def wait_for(out: Path, pattern: str, process: subprocess.Popen[str]) -> None:
@@ -312,9 +314,25 @@ def test_broken_off_in_every_stage_it_ends_with_the_same_bytes(finished: Path, s
         else:
             assert process.returncode == EXIT_CONTINUE
             assert "the same command goes on" in complaint
-    assert sat("run", study, "--out", out).returncode == 0
+    assert sat("run", study, "--out", out, "--tensorboard").returncode == 0
     same(finished, out)
     assert not list(out.rglob(".partial-*"))
+    assert not list(finished.rglob(f"*{EVENTS}"))
+    assert points(out / "ranking")["loss"].keys() == {1, 2, 3, 4}
+    for arm in (out / "arms").iterdir():
+        found, results = points(arm), json.loads((arm / "results.json").read_text())
+        assert found["loss"] == pytest.approx(dict(enumerate(results["losses"], 1)))
+        checks = {c["epoch"]: c["robust_accuracy"]["all"]["value"] for c in results["selection"]["checks"]}
+        assert found["selection/robust_accuracy"] == pytest.approx(checks)
+        assert found["report/robust_accuracy"].keys() == {results["selection"]["epoch"]}
+
+
+def points(directory: Path) -> dict[str, dict[int, float]]:
+    """What TensorBoard reads: tags to epochs to values, each of which is there once."""
+    accumulator = EventAccumulator(str(directory)).Reload()
+    found = {tag: accumulator.Scalars(tag) for tag in accumulator.Tags()["scalars"]}
+    assert all(len(events) == len({event.step for event in events}) for events in found.values())
+    return {tag: {event.step: event.value for event in events} for tag, events in found.items()}
 
 
 def workers(out: Path) -> list[str]:

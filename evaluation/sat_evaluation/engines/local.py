@@ -43,7 +43,7 @@ class Local(Engine):
                         waiting.remove(unit)
                         slot = free.pop(0)
                         try:
-                            worker = start_worker(out, unit, self.save_every, {"SAT_WORKERS": decoders, **slot})
+                            worker = start_worker(out, unit, self.arguments, {"SAT_WORKERS": decoders, **slot})
                         except OSError as error:
                             outcome.failed[unit.name] = f"{error.filename}: {error.strerror}"
                             free.append(slot)

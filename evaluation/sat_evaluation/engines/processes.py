@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -29,13 +29,18 @@ _START = "# started "
 _TAIL = 8192
 
 
-def start_worker(out: Path, unit: Unit, save_every: float, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """Start `unit` with its threads; `environment` is added to this process's. OSError if its log cannot be written."""
+def start_worker(
+    out: Path, unit: Unit, arguments: Sequence[str], environment: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
+    """Start `unit` with its threads. arguments: the engine's. environment: is added to this process's.
+
+    OSError if its log cannot be written.
+    """
     directory = unit_directory(out, unit.name)
     directory.mkdir(parents=True, exist_ok=True)
     (directory / FAILED).unlink(missing_ok=True)
     threads = {f"{library}_NUM_THREADS": str(unit.threads) for library in ("OMP", "MKL", "OPENBLAS")}
-    command = [sys.executable, "-m", "sat_evaluation.worker", str(out), unit.name, str(save_every)]
+    command = [sys.executable, "-m", "sat_evaluation.worker", str(out), unit.name, *arguments]
     with (directory / LOG).open("ab") as log:
         log.write(f"{_START}{time.strftime('%Y-%m-%d %H:%M:%S')} on {socket.gethostname()}\n".encode())
         log.flush()

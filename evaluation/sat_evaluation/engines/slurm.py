@@ -149,7 +149,7 @@ class Slurm(Engine):
             executor = SlurmExecutor(out / FOLDER, max_num_timeout=_RESTARTS)
             executor.update_parameters(**options)
             with _outside_of_jobs():
-                jobs = executor.submit_array([Task(out.resolve(), unit, self.save_every) for unit in units])
+                jobs = executor.submit_array([Task(out.resolve(), unit, self.arguments) for unit in units])
         except (
             FailedJobError,
             RuntimeError,

@@ -20,11 +20,14 @@ from sat_evaluation.engines.processes import STOPPED, WORKER_STOPS, failure, sta
 @final
 @attrs.frozen
 class Task:
-    """The unit of the study in `out`, in a process of its own, so that whatever ends that process does not end this."""
+    """The unit of the study in `out`, in a process of its own, so that whatever ends that process does not end this.
+
+    arguments: see `sat_evaluation.engines.base.Engine`.
+    """
 
     out: Path
     unit: Unit
-    save_every: float
+    arguments: tuple[str, ...]
 
     def __call__(self) -> None:
         """Run the unit; RunDirectoryError with the reason if it fails, so that Slurm counts the job as failed."""
@@ -36,7 +39,7 @@ class Task:
         for stop in WORKER_STOPS:
             signal.signal(stop, lambda *_: asked.append(True))
         decoders = os.environ.get("SAT_WORKERS") or str(self.unit.threads)
-        worker = start_worker(self.out, self.unit, self.save_every, {"SAT_WORKERS": decoders})
+        worker = start_worker(self.out, self.unit, self.arguments, {"SAT_WORKERS": decoders})
         while worker.poll() is None:
             if asked:
                 worker.terminate()
