@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import sys
@@ -22,13 +21,11 @@ from sat_core.ranking import Ranking, needs_ranking, run_ranking
 from sat_core.rundir import read
 from sat_core.study import Study
 from sat_evaluation.engines.base import TENSORBOARD
-from sat_evaluation.engines.processes import EXIT_FULL, WORKER_STOPS
+from sat_evaluation.engines.processes import DISK_FULL, EXIT_FULL, WORKER_STOPS
 from sat_evaluation.events import EventFile
 from sat_evaluation.layout import PROGRESS, RANKING, TRANSFERS, unit_directory
 from sat_evaluation.progress import ProgressFile
 from sat_evaluation.transfer import Transfer
-
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def work(out: Path, unit: str, save_every: float, tensorboard: bool = False) -> None:
@@ -99,7 +96,7 @@ def main() -> int:
 
 def _disk_is_full(error: BaseException | None) -> bool:
     while error is not None:
-        if isinstance(error, OSError) and error.errno in _FULL:
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
             return True
         error = error.__cause__ or error.__context__
     return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -24,6 +25,8 @@ STOPPED = (EXIT_CONTINUE, *(-number for number in WORKER_STOPS))
 """Exit statuses of a worker that was asked to stop; the negative ones from before it could listen."""
 EXIT_FULL = 74
 """Exit status of a worker for which there was no space on the disk, its log included (sysexits' EX_IOERR)."""
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+NO_ROOM = "no space left on the disk; make room"
 RANKING_FAILED = "not run: the ranking failed"
 _START = "# started "
 _TAIL = 8192
@@ -58,7 +61,7 @@ def start_worker(
 def failure(out: Path, name: str, status: int) -> str:
     """Why a worker that ended with `status` failed, in a line; kept in the unit's folder."""
     if status == EXIT_FULL:
-        reason = "no space left on the disk; make room"
+        reason = NO_ROOM
     elif status == -signal.SIGKILL:
         reason = "ended by SIGKILL, as the system does it when memory is short"
     elif status < 0:
@@ -66,6 +69,12 @@ def failure(out: Path, name: str, status: int) -> str:
     else:
         reason = next(iter(log_end(out, name, 1)), "no message")
     return record_failure(out, name, reason)
+
+
+def not_started(out: Path, name: str, error: OSError) -> str:
+    """Why a worker could not be started, in a line."""
+    folder = unit_directory(out, name)
+    return f"{folder}: {NO_ROOM if error.errno in DISK_FULL else f'cannot be written ({error.strerror})'}"
 
 
 def record_failure(out: Path, name: str, reason: str) -> str:

@@ -45,7 +45,7 @@ class Task:
                 worker.terminate()
             time.sleep(0.2)
         if worker.returncode in STOPPED:
-            if _is_wanted():
+            if _is_wanted(JobEnvironment().job_id):
                 requeue(number, None)
             sys.exit(EXIT_CONTINUE)
         if worker.returncode:
@@ -58,8 +58,11 @@ class Task:
         return DelayedSubmission(self)
 
 
-def _is_wanted() -> bool:
-    """Not if Slurm is ending the job by itself: it was cancelled, or is requeued already."""
-    command = ["squeue", "--noheader", "--job", os.environ["SLURM_JOB_ID"], "--format", "%T"]
+def _is_wanted(job: str) -> bool:
+    """Not if Slurm is ending the job by itself: it was cancelled, or is requeued already.
+
+    job: as ``7_2`` in an array; SLURM_JOB_ID of its last job is that of the whole array.
+    """
+    command = ["squeue", "--noheader", "--job", job, "--format", "%T"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.returncode != 0 or done.stdout.strip() == "RUNNING"
