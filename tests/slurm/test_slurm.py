@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cluster import NODES, Cluster, command
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from sat_core.files import read_json
 from sat_evaluation.progress import Progress, read
@@ -159,7 +160,7 @@ def same(one: Path, other: Path) -> None:
 
 def test_ten_arms_survive_scancel_a_drained_node_and_a_restart(cluster: Cluster, data: Path, tmp_path: Path) -> None:
     study, out = write(tmp_path / "study.toml", data, TEN, epochs=20), tmp_path / "out"
-    first = on_slurm(study, out)
+    first = on_slurm(study, out, "--tensorboard")
     cluster.wait(lambda: len(cluster.jobs()) == 11, "the ranking and ten arms to be queued")
     cluster.wait(
         lambda: "Dependency" in command("squeue", "--noheader", "--format", "%r"), "arms to wait for the ranking"
@@ -187,12 +188,16 @@ def test_ten_arms_survive_scancel_a_drained_node_and_a_restart(cluster: Cluster,
     finished = {path: path.stat().st_mtime_ns for path in out.glob("arms/*/results.json")}
     assert len(finished) == 9
 
-    code, printed = on_slurm(study, out).ended()
+    code, printed = on_slurm(study, out, "--tensorboard").ended()
     assert code == 0, printed
     assert len(list(out.glob("arms/*/results.json"))) == 10
     assert {path: path.stat().st_mtime_ns for path in finished} == finished
     assert starts(out) == Counter({path.parent.name: 1 for path in finished}) + Counter({victim: 2})
     assert {text.split()[0] for text in status(out).values()} == {"finished"}
+
+    for arm in out.glob("arms/*"):
+        losses = EventAccumulator(str(arm)).Reload().Scalars("loss")
+        assert [event.step for event in losses] == list(range(1, 21))
 
     here = tmp_path / "here"
     code, printed = Run(study, here).ended()
