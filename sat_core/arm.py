@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -80,12 +81,16 @@ def _train_and_report(job: Job, ranking: Ranking, split: Split) -> dict[str, Any
     path = job.directory / CHECKS
     checks: list[dict[str, Any]] = files.read_json(path) if path.exists() else []
 
+    def tell(kind: str, epoch: int, scores: Mapping[str, Any]) -> None:
+        job.scalars(epoch, {f"{kind}/{name}": scores[name]["all"]["value"] for name in results.ACCURACIES})
+
     def on_check(epoch: int) -> None:
         if epoch not in [check["epoch"] for check in checks]:
             attacks = spec.evaluation.selection_attacks
             found = job.attack(classifier, candidates.take(picking), attacks, f"selection-{epoch:04d}", "selection")
             checks.append({"epoch": epoch, **results.scores(found, split, job.data.classes)})
             files.write_json(path, checks)
+            tell("selection", epoch, checks[-1])
         if results.best_epoch(checks) == epoch:
             threat = {"norm": spec.attack.norm, "eps": spec.attack.eps}
             about = {"model": dict(classifier.description), "epoch": epoch, "data": job.data.name, "attack": threat}
@@ -93,6 +98,8 @@ def _train_and_report(job: Job, ranking: Ranking, split: Split) -> dict[str, Any
                 about["source"] = job.source.about()
             checkpoint.save(job.directory / BEST, {"model": classifier.state()}, about)
 
+    for check in checks:
+        tell("selection", check["epoch"], check)
     fit = job.fit(classifier, split, checks=check_epochs(spec, head=job.source is not None), on_check=on_check)
     position = fit.run()
     job.backend.load(job.directory / BEST, into=classifier)
@@ -101,7 +108,9 @@ def _train_and_report(job: Job, ranking: Ranking, split: Split) -> dict[str, Any
     files.write_npz(
         job.directory / EXAMPLES, _examples(classifier, reported.take(np.arange(len(reported))[:SHOWN]), spec)
     )
-    return results.content(job, ranking, split, checks, report, position, fit.warnings())
+    content = results.content(job, ranking, split, checks, report, position, fit.warnings())
+    tell("report", content["selection"]["epoch"], content)
+    return content
 
 
 def _examples(classifier: Classifier, shown: Examples, spec: Spec) -> dict[str, np.ndarray]:

@@ -74,10 +74,23 @@ class Planner:
         """How many examples are in no batch of any epoch."""
         unseen = np.ones(self.examples, bool)
         for epoch in range(self.training.epochs):
-            unseen[self._order(epoch)[: self.steps_per_epoch * self.training.batch_size]] = False
+            unseen[self._seen(epoch)] = False
             if not unseen.any():
                 break
         return int(unseen.sum())
+
+    def gradients(self, epoch: int) -> int:
+        """Gradient evaluations of one epoch (from 0), of steps and attacks together, counted in examples."""
+        seen = self._seen(epoch)
+        return len(seen) + int(self.split.members[seen].sum()) * self.attack.steps
+
+    def lr(self, epoch: int, step: int) -> float:
+        """The learning rate of a step of an epoch, both from 0."""
+        t, done = self.training, epoch * self.steps_per_epoch + step
+        return parse_schedule(t.schedule).lr(t.lr, done, self.steps_per_epoch, t.epochs)
+
+    def _seen(self, epoch: int) -> np.ndarray:
+        return self._order(epoch)[: self.steps_per_epoch * self.training.batch_size]
 
     def _order(self, epoch: int) -> np.ndarray:
         return stream(self.training.seed, "order", epoch).permutation(self.examples)
@@ -102,7 +115,7 @@ class Planner:
             index=index,
             members=members,
             weights=self.split.example_weights(index),
-            lr=parse_schedule(t.schedule).lr(t.lr, epoch * self.steps_per_epoch + step, self.steps_per_epoch, t.epochs),
+            lr=self.lr(epoch, step),
             draws=AUGMENTATIONS.get(t.augmentation).draw(stream(t.seed, "augmentation", epoch, step), len(index)),
             start=start,
         )

@@ -22,7 +22,7 @@ from sat_core.images import ImageSource
 from sat_core.published import read_order
 from sat_core.spec import Spec, SubsetSpec
 from sat_core.splits import Split, make_split, validation_split
-from sat_core.training import STOPPED, Fit, Report
+from sat_core.training import STOPPED, Fit, Report, Scalars
 from sat_core.transfer import FEATURES, Source
 
 PART = 1024
@@ -36,9 +36,9 @@ EVALUATION_SEED = 0
 class Job:
     """A spec, and everything that it is run with.
 
-    progress: see `sat_core.training.Report`. stop: asked between steps; True saves and raises Interrupted.
-    save_every: seconds between saves within an epoch. evaluator: AutoAttack if None. source: of a transfer, the run
-    whose features are used; `data` then has images of the shape that it takes.
+    progress, scalars: see `Report` and `Scalars` in `sat_core.training`. stop: asked between steps; True saves and
+    raises Interrupted. save_every: seconds between saves within an epoch. evaluator: AutoAttack if None. source: of a
+    transfer, the run whose features are used; `data` then has images of the shape that it takes.
     """
 
     spec: Spec
@@ -46,6 +46,7 @@ class Job:
     backend: Backend
     directory: Path
     progress: Report = lambda *_: None
+    scalars: Scalars = lambda *_: None
     stop: Callable[[], bool] = lambda: False
     save_every: float = 20.0
     evaluator: Evaluator | None = None
@@ -150,6 +151,7 @@ class Job:
             data=self.data.train,
             directory=self.directory,
             progress=self.progress,
+            scalars=self.scalars,
             stop=self.stop,
             save_every=self.save_every,
             **options,

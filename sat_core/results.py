@@ -18,6 +18,8 @@ from sat_core.splits import SELECTION_SEED, Split
 from sat_core.training import Position
 from sat_core.transfer import FEATURES
 
+ACCURACIES = ("clean_accuracy", "robust_accuracy")
+
 
 def scores(found: Evaluation, split: Split, classes: int) -> dict[str, Any]:
     """Clean and robust accuracy over all, A, B and per class."""

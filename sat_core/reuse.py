@@ -53,14 +53,14 @@ class Finished:
         Files are hard links where the disk allows it: a file of a run is replaced, never changed.
         """
         for folder in self._same(arm_tables(job), job):
-            if (folder / RESULTS).exists() and _members(folder) == np.flatnonzero(ranking.split(job).members).tolist():
+            results, members = _table(folder / RESULTS), _table(folder / _SPLIT).get("members")
+            if "robust_accuracy" in results and members == np.flatnonzero(ranking.split(job).members).tolist():
                 break
         else:
             return False
         evaluations = sorted(path.relative_to(folder) for path in folder.glob("evaluation/*.npz"))
         for name in (_SPLIT, CHECKS, files.SECONDS, EXAMPLES, BEST, SPEC, *map(str, evaluations)):
             _take(folder / name, job.directory / name)
-        results = files.read_json(folder / RESULTS)
         results |= {"arm": job.directory.name, "reused": os.path.relpath(folder, job.directory)}
         if job.source is not None:
             results["source"] = job.source.summary(job.directory)
@@ -71,11 +71,13 @@ class Finished:
         return self._found.get(claim_text(tables, job.backend, job.data), []) if self._found else []
 
 
-def _members(folder: Path) -> Any:
+def _table(path: Path) -> dict[str, Any]:
+    """What a JSON file says; nothing if it is not there, cut off, or no table."""
     try:
-        return files.read_json(folder / _SPLIT)["members"]
-    except (DataError, KeyError, TypeError):
-        return None
+        found = files.read_json(path)
+    except DataError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _take(source: Path, target: Path) -> None:

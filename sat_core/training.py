@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, final
 
@@ -27,6 +27,8 @@ PROBE = 64
 
 Report = Callable[[str, float, float, str], None]
 """progress(stage, done, total, note)."""
+Scalars = Callable[[int, Mapping[str, float]], None]
+"""scalars(epoch, values): what is known of an epoch (from 1), by name; after a resume that of earlier ones again."""
 
 
 @attrs.define
@@ -56,6 +58,7 @@ class Fit:
     epoch. checks: epochs (from 1) after which `on_check(epoch)` is called; it may be called again after a crash.
     save_every: seconds between saves within an epoch. stop: asked between steps; True saves and raises Interrupted.
     with_images: whether images that are decoded when asked for are; not where the trainer has features instead.
+    scalars: told of every epoch before a checkpoint is past it, so that none is left out however often a run stops.
     """
 
     classifier: Classifier
@@ -72,6 +75,7 @@ class Fit:
     stop: Callable[[], bool] = lambda: False
     save_every: float = 20.0
     with_images: bool = True
+    scalars: Scalars = lambda *_: None
     position: Position = attrs.field(factory=Position, init=False)
     _pending: StepResult | None = attrs.field(default=None, init=False)
     _saved: float = attrs.field(factory=time.monotonic, init=False)
@@ -79,6 +83,7 @@ class Fit:
     def run(self) -> Position:
         """Train to the end. Raises TrainingError for a loss that is not finite, Interrupted after a requested stop."""
         self._resume()
+        self._tell_again()
         epochs = self.planner.training.epochs
         if self.position.step == 0:
             self._check()
@@ -90,6 +95,7 @@ class Fit:
                 raise Interrupted(STOPPED)
             self._end_epoch()
             done = self.position.epoch
+            self._tell(done, self.position.training_gradients + self.position.attack_gradients)
             if done in self.checks or done == epochs or time.monotonic() - self._saved >= self.save_every:
                 self._save()
             self._check()
@@ -105,6 +111,19 @@ class Fit:
                     f"{accuracy:.0%} in epoch {epoch}; the single-step attack no longer trains against PGD"
                 ]
         return []
+
+    def _tell_again(self) -> None:
+        gradients = 0
+        for epoch in range(self.position.epoch):
+            gradients += self.planner.gradients(epoch)
+            self._tell(epoch + 1, gradients)
+
+    def _tell(self, epoch: int, gradients: int) -> None:
+        at, lr = self.position, self.planner.lr(epoch - 1, self.planner.steps_per_epoch - 1)
+        values = {"loss": at.losses[epoch - 1], "learning_rate": lr, "gradient_evaluations": float(gradients)}
+        if at.pgd_accuracy:
+            values["pgd_accuracy"] = at.pgd_accuracy[epoch - 1]
+        self.scalars(epoch, values)
 
     def _check(self) -> None:
         if self.position.epoch in self.checks:

@@ -22,7 +22,14 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeat"))
 FRAMEWORKS = {"torch": "PyTorch", "tensorflow": "TensorFlow"}
 DAEMONS = {"slurm": "SAT_TEST_SLURM", "browser": "SAT_TEST_BROWSER"}
 """Markers of tests that install and start something on this machine, and the variable that allows it."""
-BEYOND = {**FRAMEWORKS, "cross": "both", "data": "the extra data", "report": "matplotlib", "backend": "either"}
+BEYOND = {
+    **FRAMEWORKS,
+    "cross": "both",
+    "data": "the extra data",
+    "report": "matplotlib",
+    "tensorboard": "tensorboard",
+    "backend": "either",
+}
 """Markers of tests that need more than the core, and what."""
 
 

@@ -16,10 +16,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from sat_core.backend import BACKENDS
 from sat_core.errors import EXIT_CONTINUE
 from sat_evaluation.cli import main
+from sat_evaluation.events import EVENTS
 from sat_evaluation.packages import PACKAGES
 
 pytestmark = pytest.mark.backend
@@ -275,7 +277,7 @@ def test_a_study_with_a_target_more_trains_only_the_heads(
 
 def start(study: Path, out: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "sat_evaluation.cli", "run", str(study), "--out", str(out), "--save-every", "0"]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen([*command, "--tensorboard"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def wait_for(out: Path, pattern: str, process: subprocess.Popen[str]) -> None:
@@ -312,9 +314,25 @@ def test_broken_off_in_every_stage_it_ends_with_the_same_bytes(finished: Path, s
         else:
             assert process.returncode == EXIT_CONTINUE
             assert "the same command goes on" in complaint
-    assert sat("run", study, "--out", out).returncode == 0
+    assert sat("run", study, "--out", out, "--tensorboard").returncode == 0
     same(finished, out)
     assert not list(out.rglob(".partial-*"))
+    assert not list(finished.rglob(f"*{EVENTS}"))
+    assert points(out / "ranking")["loss"].keys() == {1, 2, 3, 4}
+    for arm in (out / "arms").iterdir():
+        found, results = points(arm), json.loads((arm / "results.json").read_text())
+        assert found["loss"] == pytest.approx(dict(enumerate(results["losses"], 1)))
+        checks = {c["epoch"]: c["robust_accuracy"]["all"]["value"] for c in results["selection"]["checks"]}
+        assert found["selection/robust_accuracy"] == pytest.approx(checks)
+        assert found["report/robust_accuracy"].keys() == {results["selection"]["epoch"]}
+
+
+def points(directory: Path) -> dict[str, dict[int, float]]:
+    """What TensorBoard reads: tags to epochs to values, each of which is there once."""
+    accumulator = EventAccumulator(str(directory)).Reload()
+    found = {tag: accumulator.Scalars(tag) for tag in accumulator.Tags()["scalars"]}
+    assert all(len(events) == len({event.step for event in events}) for events in found.values())
+    return {tag: {event.step: event.value for event in events} for tag, events in found.items()}
 
 
 def workers(out: Path) -> list[str]:
@@ -491,6 +509,63 @@ def test_folders_that_cannot_be_written_are_named(study: Path, tmp_path: Path) -
     done = sat("run", study, "--out", tmp_path / "file" / "out")
     assert done.returncode == 2
     assert "cannot be written" in done.stderr
+
+
+def older(results: dict[str, Any]) -> dict[str, Any]:
+    """As a version might have written it that knew less."""
+    less = {key: value for key, value in results.items() if key not in ("losses", "warnings", "versions", "seeds")}
+    spec = {**results["spec"], "training": {**results["spec"]["training"]}}
+    del spec["training"]["deterministic"]
+    return less | {"spec": spec}
+
+
+def newer(results: dict[str, Any]) -> dict[str, Any]:
+    """As a version might write it that knows more."""
+    more = {key: {**results[key], "novel": {"x": 1}} for key in ("cost", "attacks", "split", "robust_accuracy")}
+    spec = {**results["spec"], "training": {**results["spec"]["training"], "novel": 3}}
+    return results | more | {"spec": spec, "novel": []}
+
+
+@pytest.mark.parametrize("change", [older, newer])
+def test_results_of_another_version_are_read(
+    finished: Path, study: Path, tmp_path: Path, change: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = shutil.copytree(finished, tmp_path / "out")
+    path = out / "arms/size-0.5/results.json"
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    assert main(["status", str(out)]) == 0
+    assert "4 of 4 finished" in capsys.readouterr().out
+    assert main(["run", str(study), "--out", str(out)]) == 0
+    assert (out / "summary.csv").read_text().splitlines()[2].startswith("size-0.5,")
+
+
+@pytest.mark.parametrize("content", ["", '{"arm": "size-0.5", "spec": {', "[]", "3", "{}", '{"arm": "size-0.5"}'])
+def test_results_that_are_none_are_refused_before_anything_is_trained(
+    finished: Path, study: Path, tmp_path: Path, content: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = shutil.copytree(finished, tmp_path / "out")
+    (out / "arms/size-1.0/results.json").unlink()
+    path = out / "arms/size-0.5/results.json"
+    path.write_text(content)
+    refused(capsys, ["run", study, "--out", out], f"{path}: expected ")
+    refused(capsys, ["run", study, "--out", out], "delete the file and start the study again")
+    assert not (out / "arms/size-1.0/results.json").exists()
+    assert main(["status", str(out)]) == 0
+    assert "size-0.5  unreadable results.json: not the results of a finished arm" in capsys.readouterr().out
+
+
+def test_what_else_another_version_may_have_written_is_refused_in_a_clear_line(
+    finished: Path, study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = shutil.copytree(finished, tmp_path / "out")
+    spec = out / "spec.toml"
+    spec.write_text(spec.read_text().replace("[training]", "[training]\nnovel = 3"))
+    refused(capsys, ["run", study, "--out", out], "training.novel is 3 there and 'not set' here")
+    refused(capsys, ["status", out], f"{spec}: unknown key 'training.novel'")
+    shutil.copy(finished / "spec.toml", spec)
+    ranking = out / "ranking/ranking.npz"
+    ranking.write_bytes(ranking.read_bytes()[:300])
+    refused(capsys, ["run", study, "--out", out], f"{ranking}: expected an .npz file")
 
 
 def test_another_study_in_the_same_folder_is_refused(finished: Path, study: Path) -> None:

@@ -156,9 +156,18 @@ def test_a_unit_whose_folder_cannot_be_written_takes_no_other_down(out: Path, wo
 
 def test_a_worker_that_was_asked_to_stop_has_not_failed(out: Path, workers: Path) -> None:
     put(workers / "size-0.0", f"exit {EXIT_CONTINUE}")
-    outcome, _ = run(out, [Unit("size-0.0", 1)], Local())
+    put(workers / "size-0.5", "true")
+    outcome, _ = run(out, [Unit("size-0.0", 1), Unit("size-0.5", 1)], Local(jobs=1))
     assert "the same command goes on" in outcome.stopped
     assert outcome.failed == {}
+    assert outcome.done == ["size-0.5"]  # which no one asked to stop
+
+
+def test_arms_do_not_wait_for_a_ranking_that_was_stopped(out: Path, workers: Path) -> None:
+    put(workers / "ranking", "kill -TERM $$")
+    outcome, _ = run(out, [Unit("ranking", 1), Unit("size-0.5", 1, after_ranking=True)], Local(jobs=1))
+    assert "the same command goes on" in outcome.stopped
+    assert (outcome.done, outcome.failed) == ([], {})
 
 
 def test_a_full_disk_has_an_exit_status_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

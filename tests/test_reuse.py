@@ -69,7 +69,11 @@ def test_the_same_settings_with_another_a_are_not_the_same(tmp_path: Path) -> No
 def test_unfinished_arms_and_the_own_folder_are_not_taken(tmp_path: Path) -> None:
     ranking = finish(tmp_path / "a")
     assert not Finished([tmp_path], besides=tmp_path / "a").take_arm(job(tmp_path / "b"), ranking)
-    (tmp_path / "a/arms/arm/results.json").unlink()
+    results = tmp_path / "a/arms/arm/results.json"
+    for content in (results.read_text()[:400], "", "[]", "{}"):
+        results.write_text(content)
+        assert not Finished([tmp_path], besides=tmp_path / "b").take_arm(job(tmp_path / "b"), ranking)
+    results.unlink()
     assert not Finished([tmp_path], besides=tmp_path / "b").take_arm(job(tmp_path / "b"), ranking)
     with pytest.raises(RunDirectoryError, match="expected a folder with finished studies, found none"):
         Finished([tmp_path / "nowhere"], besides=tmp_path / "b")

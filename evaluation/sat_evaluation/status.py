@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.text import Text
 
 from sat_core import files
-from sat_core.errors import DataError, NotInstalledError, SatError
+from sat_core.errors import DataError, NotInstalledError, SatError, SpecError
 from sat_core.ranking import needs_ranking
-from sat_core.rundir import read
+from sat_core.rundir import SPEC, read
 from sat_core.study import Study
 from sat_evaluation.engines import queue
 from sat_evaluation.engines.base import Place
@@ -92,7 +92,11 @@ def unit_names(folder: Path) -> list[str]:
             return [arm.name for arm in Study.from_tables(read(source)[0]).arms]
         except SatError:  # the head on a single arm, or a source that is not there any more
             return here
-    study = Study.from_tables(tables)
+    try:
+        study = Study.from_tables(tables)
+    except SpecError as error:
+        said = f"{folder / SPEC}: {str(error).splitlines()[0]}"
+        raise DataError(f"{said}\nif a newer version of sat-core wrote it, use that one") from error
     ranked = any(needs_ranking(arm.spec) for arm in study.arms)
     return [*([RANKING] if ranked else []), *(arm.name for arm in study.arms)]
 

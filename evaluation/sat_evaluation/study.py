@@ -14,7 +14,7 @@ from sat_core import files
 from sat_core.arm import RESULTS, claim_arm
 from sat_core.backend import Backend, device_number, get_backend
 from sat_core.data import get_dataset
-from sat_core.errors import SatError
+from sat_core.errors import DataError, SatError
 from sat_core.job import Job
 from sat_core.ranking import FILE, Ranking, needs_ranking, ranking_job
 from sat_core.reuse import Finished
@@ -29,7 +29,7 @@ from sat_evaluation.packages import find_package
 from sat_evaluation.summary import collect, headline
 from sat_evaluation.table import print_table
 from sat_evaluation.transfer import Transfer, target_data, told, transfer_folders
-from sat_evaluation.work import finish, work_through
+from sat_evaluation.work import again, finish, read_results, work_through
 
 
 def run_study(
@@ -114,6 +114,8 @@ def prepare(study: Study, out: Path, computing: Backend, reuse: Sequence[Path] =
     tables = study.to_tables()
     tables.pop(TRANSFERS, None)  # with one target more it is still the same study
     claim(out, tables, computing, data)
+    read_results(out, [arm.name for arm in study.arms])
+    _check_ranking(unit_directory(out, RANKING))
     arms = sorted(study.arms, key=lambda arm: -sizes[arm.name])  # the longest first, so that none is left for the end
     left = [arm for arm in arms if not (unit_directory(out, arm.name) / RESULTS).exists()]
     if left and reuse:
@@ -122,6 +124,14 @@ def prepare(study: Study, out: Path, computing: Backend, reuse: Sequence[Path] =
     if any(unit.after_ranking for unit in units) and not (unit_directory(out, RANKING) / FILE).exists():
         units.insert(0, Unit(RANKING, study.base.training.threads))
     return units
+
+
+def _check_ranking(folder: Path) -> None:
+    try:
+        if (folder / FILE).exists():
+            Ranking.read(folder)
+    except DataError as error:
+        raise again(folder / FILE, error) from error
 
 
 def _not_taken(arms: Sequence[Arm], jobs: Mapping[Arm, Job], base: Job, finished: Finished) -> list[Arm]:
@@ -152,6 +162,7 @@ def prepare_transfer(transfer: Transfer, out: Path, computing: Backend, reuse: S
     _checked({Arm(name, job.spec): job for name, job in jobs.items()})
     jobs[next(iter(names))].probe()
     claim(out, transfer.tables(out), computing, data)
+    read_results(out, list(names))
     for name in names:
         if folders[name].exists():
             claim_arm(jobs[name])  # a source that has changed is none of a finished head
@@ -193,4 +204,5 @@ def report_transfers(study: Study, out: str | Path) -> None:
 
 
 def _warnings(results: list[dict[str, Any]]) -> list[str]:
-    return [f"warning: {r['arm']}: {text}" for r in results for text in (*r["warnings"], *r["attacks"]["warnings"])]
+    told = {r["arm"]: (*r.get("warnings", ()), *r["attacks"].get("warnings", ())) for r in results}
+    return [f"warning: {arm}: {text}" for arm, warnings in told.items() for text in warnings]

@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from sat_core import files
-from sat_core.arm import RESULTS
-from sat_core.errors import Interrupted, NotInstalledError, RunDirectoryError
+from sat_core.errors import DataError, Interrupted, NotInstalledError, RunDirectoryError
 from sat_evaluation.engines.base import Engine, Outcome, Place, Unit
 from sat_evaluation.engines.processes import log_end
 from sat_evaluation.figures import accuracy_plot
-from sat_evaluation.layout import PROGRESS, unit_directory
+from sat_evaluation.layout import PROGRESS, finished, unit_directory
 from sat_evaluation.matrix import matrix_plot
 from sat_evaluation.progress import LiveView
-from sat_evaluation.summary import collect, write_csv
+from sat_evaluation.summary import Row, collect, write_csv
 
 
 def work_through(out: Path, units: Sequence[Unit], engine: Engine, device: str) -> Outcome:
@@ -41,14 +40,13 @@ def work_through(out: Path, units: Sequence[Unit], engine: Engine, device: str) 
 
 def finish(out: Path, names: Sequence[str], outcome: Outcome) -> list[dict[str, Any]]:
     """Sum up the arms that are done, as CSV and plots; then say which are not. Returns their results."""
-    paths = [unit_directory(out, name) / RESULTS for name in names]
-    results = [files.read_json(path) for path in paths if path.exists()]
-    if results:
-        rows = collect(results)
-        write_csv(out / "summary.csv", rows)
-        with suppress(NotInstalledError):  # what reports to the user says so
-            accuracy_plot(rows, out / "accuracy")
-            matrix_plot(rows, out / "matrix")
+    results, rows = read_results(out, names)
+    try:
+        if rows:
+            _draw(out, rows)
+    except RunDirectoryError:
+        if not outcome.failed:  # as on a disk that is full, which is why arms failed
+            raise
     if outcome.failed:
         first = [f"{name}: {reason}" for name, reason in outcome.failed.items()]
         more = f"\nand {len(first) - 2} more; " if len(first) > 2 else "\n"
@@ -56,3 +54,28 @@ def finish(out: Path, names: Sequence[str], outcome: Outcome) -> list[dict[str, 
     if outcome.stopped:
         raise Interrupted(outcome.stopped)
     return results
+
+
+def read_results(out: Path, names: Sequence[str]) -> tuple[list[dict[str, Any]], list[Row]]:
+    """The results of those arms in `out` that are finished; DataError names a file that has none."""
+    found, rows = [], []
+    for path in [path for name in names if (path := finished(out, name)).exists()]:
+        try:
+            found.append(files.read_json(path))
+            rows += collect(found[-1:])
+        except DataError as error:
+            raise again(path, error) from error
+    return found, rows
+
+
+def again(path: Path, error: DataError) -> DataError:
+    """`error`, with the file that it is about and what to do."""
+    said = str(error).splitlines()[0].partition("expected ")[2]
+    return DataError(f"{path}: expected {said}\ndelete the file and start the study again")
+
+
+def _draw(out: Path, rows: Sequence[Row]) -> None:
+    write_csv(out / "summary.csv", rows)
+    with suppress(NotInstalledError):  # what reports to the user says so
+        accuracy_plot(rows, out / "accuracy")
+        matrix_plot(rows, out / "matrix")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import sys
@@ -21,15 +20,15 @@ from sat_core.job import Job
 from sat_core.ranking import Ranking, needs_ranking, run_ranking
 from sat_core.rundir import read
 from sat_core.study import Study
-from sat_evaluation.engines.processes import EXIT_FULL, WORKER_STOPS
+from sat_evaluation.engines.base import TENSORBOARD
+from sat_evaluation.engines.processes import DISK_FULL, EXIT_FULL, WORKER_STOPS
+from sat_evaluation.events import EventFile
 from sat_evaluation.layout import PROGRESS, RANKING, TRANSFERS, unit_directory
 from sat_evaluation.progress import ProgressFile
 from sat_evaluation.transfer import Transfer
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
-
-def work(out: Path, unit: str, save_every: float) -> None:
+def work(out: Path, unit: str, save_every: float, tensorboard: bool = False) -> None:
     """Run one unit of the study in `out` to its end, or until a signal of WORKER_STOPS asks to save and stop."""
     asked = threading.Event()
     for number in WORKER_STOPS:
@@ -45,6 +44,7 @@ def work(out: Path, unit: str, save_every: float) -> None:
             progress=ProgressFile(directory / PROGRESS),
             stop=asked.is_set,
             save_every=save_every,
+            **({"scalars": EventFile(directory)} if tensorboard else {}),
         )
         if unit == RANKING:
             run_ranking(job)
@@ -77,9 +77,9 @@ def _end_with_parent() -> None:
 
 def main() -> int:
     """Exit status 0: done; 1 or 2: failed, the last line of stderr says why; else as the names of the statuses say."""
-    out, unit, save_every = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
+    out, unit, save_every, *more = sys.argv[1:]
     try:
-        work(out, unit, save_every)
+        work(Path(out), unit, float(save_every), TENSORBOARD in more)
     except Interrupted:
         return EXIT_CONTINUE
     except Exception as error:
@@ -96,7 +96,7 @@ def main() -> int:
 
 def _disk_is_full(error: BaseException | None) -> bool:
     while error is not None:
-        if isinstance(error, OSError) and error.errno in _FULL:
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
             return True
         error = error.__cause__ or error.__context__
     return False

@@ -1,4 +1,4 @@
-"""A real Slurm on this machine, for as long as a ``with`` lasts: ``python tests/slurm/cluster.py`` opens a shell in it.
+"""A real Slurm on this machine, for as long as a ``with`` lasts: ``PYTHONPATH=tests python tests/slurm/cluster.py`` is a shell in it.
 
 Controller, two nodes and munge are Debian's packages, installed if they are not there. Everything they write lies in a
 temporary folder, they listen on free ports, and they are ended with the ``with``, whatever happens in it.
@@ -14,9 +14,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
+
+from debian import found, install
 
 PACKAGES = {"slurmctld": "slurmctld", "slurmd": "slurmd", "squeue": "slurm-client", "munged": "munge"}
 NODES = ("one", "two")
@@ -48,7 +51,10 @@ MessageTimeout=30
 MinJobAge=60
 SlurmdParameters=config_overrides
 {nodes}
-PartitionName=main Nodes={names} Default=YES MaxTime=60 State=UP
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+PartitionName=main Nodes={names} Default=YES MaxTime=60 State=UP PriorityTier=1 GraceTime=60
+PartitionName=urgent Nodes={names} MaxTime=60 State=UP PriorityTier=2
 """
 
 
@@ -59,6 +65,8 @@ class Cluster:
         self.folder = Path(tempfile.mkdtemp(prefix="slurm-"))
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._before = os.environ.get("SLURM_CONF")
+        # a test run that is told to end runs its last blocks, as with Ctrl-C, and this one's with them
+        self._on_term = signal.signal(signal.SIGTERM, signal.default_int_handler)
 
     def __enter__(self) -> Self:
         try:
@@ -71,20 +79,20 @@ class Cluster:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if "slurmctld" in self._processes:
-            subprocess.run(["scancel", "--full", *self.jobs()], check=False, timeout=60)
-            self.wait(lambda: not self.jobs(), "every job to end", strict=False)
-        for name in reversed(list(self._processes)):
-            self.stop(name)
-        if self._before is None:
+        try:
+            if "slurmctld" in self._processes:
+                self.clear()
+        finally:
+            for name in reversed(list(self._processes)):
+                self.stop(name)
+            signal.signal(signal.SIGTERM, self._on_term)
             os.environ.pop("SLURM_CONF", None)
-        else:
-            os.environ["SLURM_CONF"] = self._before
-        if kind is None:
-            shutil.rmtree(self.folder)
+            if self._before is not None:
+                os.environ["SLURM_CONF"] = self._before
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def _start(self) -> None:
-        install()
+        install(PACKAGES)
         (self.folder / "state").mkdir()
         key = self.folder / "munge.key"
         key.write_bytes(os.urandom(128))
@@ -106,6 +114,15 @@ class Cluster:
         for name in NODES:
             self.start("slurmd", "-D", "-N", name, label=name)
         self.wait(lambda: self.nodes() == dict.fromkeys(NODES, "idle"), "both nodes to be idle")
+
+    def clear(self) -> None:
+        """End every job, and make every node ready for the next."""
+        for name in NODES:
+            command("scontrol", "update", f"NodeName={name}", "State=RESUME")
+        jobs = self.jobs()
+        if jobs:
+            command("scancel", "--full", *jobs)
+        self.wait(lambda: not self.jobs(), "every job to end", strict=False)
 
     def start(self, program: str, *arguments: str, label: str = "") -> None:
         """Start a daemon in the foreground of a process group of its own."""
@@ -140,12 +157,13 @@ class Cluster:
         lines = command("squeue", "--noheader", "--array", "--format", "%i %T").splitlines()
         return dict(line.split() for line in lines)  # type: ignore[misc]
 
-    def wait(self, condition: object, what: str, seconds: float = 60, strict: bool = True) -> None:
-        """Until `condition()` is true; TimeoutError, with the end of the daemons' logs, if it is not in time."""
+    def wait(self, condition: Callable[[], Any], what: str, seconds: float = 180, strict: bool = True) -> Any:
+        """What `condition()` is once it is true; TimeoutError, with the daemons' logs, if it is not in time."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
-            if condition():  # type: ignore[operator]
-                return
+            found = condition()
+            if found:
+                return found
             time.sleep(0.2)
         if strict:
             logs = [f"{path.name}:\n{path.read_text()[-1500:]}" for path in sorted(self.folder.glob("*.log"))]
@@ -154,28 +172,11 @@ class Cluster:
 
 def command(*arguments: str) -> str:
     """What a command of Slurm's prints; nothing if it fails."""
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=False)
+    try:
+        done = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=False)
+    except subprocess.TimeoutExpired:
+        return ""
     return done.stdout if done.returncode == 0 else ""
-
-
-def install() -> None:
-    """Install the packages that are missing; RuntimeError says which cannot be."""
-    missing = [package for program, package in PACKAGES.items() if not found(program, strict=False)]
-    if not missing:
-        return
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-    for arguments in (["update"], ["install", "--yes", "--no-install-recommends", *missing]):
-        done = subprocess.run(["apt-get", *arguments], capture_output=True, text=True, check=False, env=environment)
-        if done.returncode:
-            raise RuntimeError(f"{', '.join(missing)} cannot be installed: {done.stderr.strip()[-500:]}")
-
-
-def found(program: str, strict: bool = True) -> str:
-    """Where a program lies; daemons are not on everyone's PATH."""
-    path = shutil.which(program, path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"]))
-    if path is None and strict:
-        raise RuntimeError(f"{program} is not installed")
-    return path or ""
 
 
 def free_ports(count: int) -> list[int]:

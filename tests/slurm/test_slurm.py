@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
@@ -17,9 +16,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cluster import NODES, Cluster, command
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from sat_core.files import read_json
-from sat_evaluation.progress import read
+from sat_evaluation.progress import Progress, read
 
 pytestmark = pytest.mark.slurm
 
@@ -46,14 +46,26 @@ TEN = """
 subset.size = [0.0, 0.5]
 training.seed = [0, 1, 2, 3, 4]
 """
-LONG = 400
+STARTED: list[Run] = []
+"""Commands of this test."""
+LONG = 4000
 """Epochs that no test waits for: what is stopped in them is stopped in training."""
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
+def daemons() -> Iterator[Cluster]:
     with Cluster() as cluster:
         yield cluster
+
+
+@pytest.fixture
+def cluster(daemons: Cluster) -> Iterator[Cluster]:
+    """The cluster, which a test leaves as it found it even if it fails: no job, nodes ready, no command that waits."""
+    yield daemons
+    while STARTED:
+        with STARTED.pop().process as process:
+            process.kill()
+    daemons.clear()
 
 
 @pytest.fixture(scope="module")
@@ -74,18 +86,25 @@ def write(path: Path, data: Path, grid: str, epochs: int) -> Path:
     return path
 
 
-def start(study: Path, out: Path, *arguments: str) -> subprocess.Popen[str]:
-    call = [sys.executable, "-m", "sat_evaluation.cli", "run", str(study), "--out", str(out), "--save-every", "0"]
-    return subprocess.Popen([*call, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+class Run:
+    """`sat run` in a process of its own."""
+
+    def __init__(self, study: Path, out: Path, *arguments: str) -> None:
+        call = [sys.executable, "-m", "sat_evaluation.cli", "run", str(study), "--out", str(out), "--save-every", "0"]
+        self._log = out.with_name(f"{out.name}-{len(STARTED)}.txt")
+        with self._log.open("w") as log:
+            self.process = subprocess.Popen([*call, *arguments], stdout=log, stderr=log)
+        STARTED.append(self)
+
+    def printed(self) -> str:
+        return self._log.read_text()
+
+    def ended(self) -> tuple[int, str]:
+        return self.process.wait(timeout=500), self.printed()
 
 
-def on_slurm(study: Path, out: Path, *arguments: str) -> subprocess.Popen[str]:
-    return start(study, out, "--engine", "slurm", "--time", "10", *arguments)
-
-
-def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
-    printed, _ = process.communicate(timeout=200)
-    return process.returncode, printed
+def on_slurm(study: Path, out: Path, *arguments: str) -> Run:
+    return Run(study, out, "--engine", "slurm", "--time", "10", *arguments)
 
 
 def status(out: Path) -> dict[str, str]:
@@ -105,11 +124,18 @@ def jobs_of(out: Path, cluster: Cluster) -> dict[str, str]:
 
 def training(out: Path) -> str:
     """An arm that is in the first half of its training; empty if there is none."""
-    for path in out.glob("arms/*/progress.json"):
-        found = read(path)
-        if found and found.stage == "training" and 0 < found.share < 0.5:
-            return path.parent.name
-    return ""
+    return next((name for name, each in progress(out).items() if each.share < 0.5), "")
+
+
+def progress(out: Path) -> dict[str, Progress]:
+    """How far the training of each arm is, of those that are in it."""
+    found = {path.parent.name: read(path) for path in out.glob("arms/*/progress.json")}
+    return {name: each for name, each in found.items() if each and each.stage == "training" and each.done > 0}
+
+
+def gone_on(out: Path, before: dict[str, Progress]) -> bool:
+    """Whether each arm was started again, and went on from where it was at `before` or later."""
+    return all(name in progress(out) and progress(out)[name].first > each.done for name, each in before.items())
 
 
 def starts(out: Path) -> Counter[str]:
@@ -134,79 +160,95 @@ def same(one: Path, other: Path) -> None:
 
 def test_ten_arms_survive_scancel_a_drained_node_and_a_restart(cluster: Cluster, data: Path, tmp_path: Path) -> None:
     study, out = write(tmp_path / "study.toml", data, TEN, epochs=20), tmp_path / "out"
-    first = on_slurm(study, out)
+    first = on_slurm(study, out, "--tensorboard")
     cluster.wait(lambda: len(cluster.jobs()) == 11, "the ranking and ten arms to be queued")
-    assert "Dependency" in command("squeue", "--noheader", "--array", "--format", "%r")
-    second = ended(on_slurm(study, out))
+    cluster.wait(
+        lambda: "Dependency" in command("squeue", "--noheader", "--format", "%r"), "arms to wait for the ranking"
+    )
+    second = on_slurm(study, out).ended()
     assert second[0] == 2
     assert "another process runs in it" in second[1]  # one command waits for them
 
-    cluster.wait(lambda: training(out), "an arm to train")
-    victim = training(out)
-    assert command("scontrol", "update", f"NodeName={NODES[1]}", "State=DRAIN", "Reason=test") == ""
+    victim = cluster.wait(lambda: training(out), "an arm to train")
+    command("scontrol", "update", f"NodeName={NODES[1]}", "State=DRAIN", "Reason=test")
     subprocess.run(["scancel", jobs_of(out, cluster)[victim]], check=True)
+    assert cluster.nodes()[NODES[1]] in ("drng", "drain")
     cluster.stop("slurmctld")
     assert "unknown" in " ".join(status(out).values())
-    time.sleep(6)
-    assert first.poll() is None
+    cluster.wait(lambda: "does not answer" in first.printed(), "the command to miss the controller")
     cluster.start_controller()
+    assert cluster.nodes()[NODES[1]] in ("drng", "drain")
     command("scontrol", "update", f"NodeName={NODES[1]}", "State=RESUME")
 
-    code, printed = ended(first)
+    code, printed = first.ended()
     assert code == 2, printed
-    assert "does not answer" in printed
     assert f"sat: {victim}: " in printed
     assert "left the queue" in printed
     assert status(out)[victim].startswith("failed")
     finished = {path: path.stat().st_mtime_ns for path in out.glob("arms/*/results.json")}
     assert len(finished) == 9
 
-    code, printed = ended(on_slurm(study, out))
+    code, printed = on_slurm(study, out, "--tensorboard").ended()
     assert code == 0, printed
     assert len(list(out.glob("arms/*/results.json"))) == 10
     assert {path: path.stat().st_mtime_ns for path in finished} == finished
     assert starts(out) == Counter({path.parent.name: 1 for path in finished}) + Counter({victim: 2})
     assert {text.split()[0] for text in status(out).values()} == {"finished"}
 
+    for arm in out.glob("arms/*"):
+        losses = EventAccumulator(str(arm)).Reload().Scalars("loss")
+        assert [event.step for event in losses] == list(range(1, 21))
+
     here = tmp_path / "here"
-    code, printed = ended(start(study, here))
+    code, printed = Run(study, here).ended()
     assert code == 0, printed
     same(here, out)
 
 
 def test_jobs_that_must_go_come_back_and_go_on(cluster: Cluster, data: Path, tmp_path: Path) -> None:
-    """One at its time limit, as submitit hears of it; one pre-empted; one by someone else. The submitter is gone."""
+    """All are pre-empted, then one is told of its time limit, and one requeued. None saves unless it is told to go."""
     study = write(tmp_path / "study.toml", data, "[grid]\ntraining.seed = [0, 1, 2]\nsubset.size = [0.0]\n", LONG)
     out = tmp_path / "out"
-    code, printed = ended(on_slurm(study, out, "--detach"))
+    code, printed = on_slurm(study, out, "--detach", "--save-every", "1000").ended()
     assert code == 0, printed
     assert "3 jobs in the queue" in printed
-    saved = "arms/*/checkpoint-last.safetensors"
-    cluster.wait(lambda: len(list(out.glob(saved))) == 3, "three arms to train")
-    jobs = jobs_of(out, cluster)
-    one, two, three = jobs
-    subprocess.run(["scancel", "--signal=USR2", jobs[one]], check=True)
-    subprocess.run(["scancel", "--signal=TERM", jobs[two]], check=True)
-    subprocess.run(["scontrol", "requeue", jobs[three]], check=True)
-    cluster.wait(lambda: starts(out).total() == 6, "all three to start again")
-    assert jobs_of(out, cluster) == jobs
+    cluster.wait(lambda: len(progress(out)) == 3, "three arms to train")
+    jobs, before = jobs_of(out, cluster), progress(out)
+    urgent = ["sbatch", "--partition", "urgent", "--nodes", "2", "--exclusive", "--output", "/dev/null"]
+    subprocess.run([*urgent, "--wrap", "sleep 1"], check=True)
+    cluster.wait(lambda: gone_on(out, before), "all three to go on where they were")
     assert starts(out) == Counter(dict.fromkeys(jobs, 2))
-    cluster.wait(lambda: all(text.startswith("training") for text in status(out).values()), "training to go on")
-    for name in jobs:
-        progress = read_json(out / "arms" / name / "progress.json")
-        assert progress["first"] > 0  # what the process before had done
+
+    one, _, three = jobs
+    before = {name: progress(out)[name] for name in (one, three)}
+    subprocess.run(["scancel", "--signal=USR2", jobs[one]], check=True)
+    subprocess.run(["scontrol", "requeue", jobs[three]], check=True)
+    cluster.wait(lambda: gone_on(out, before), "both to go on where they were")
+    assert starts(out).total() == 8
+    assert jobs_of(out, cluster) == jobs
 
     again = on_slurm(study, out)  # attaches
-    time.sleep(8)
+    cluster.wait(lambda: "training" in again.printed(), "the command to find the jobs")
     assert jobs_of(out, cluster) == jobs
-    again.send_signal(signal.SIGINT)
-    code, printed = ended(again)
+    again.process.send_signal(signal.SIGINT)
+    code, printed = again.ended()
     assert code == 75
     assert "the jobs stay in the queue" in printed
     assert jobs_of(out, cluster) == jobs
     subprocess.run(["scancel", *jobs.values()], check=True)
     cluster.wait(lambda: not cluster.jobs(), "the jobs to end")
     assert {text.split()[0] for text in status(out).values()} == {"stopped"}
+
+
+def test_a_time_limit_is_not_the_end(cluster: Cluster, data: Path, tmp_path: Path) -> None:
+    study = write(tmp_path / "study.toml", data, "", LONG)
+    out, options = tmp_path / "out", ("--set", "subset.size=0", "--time", "2", "--save-every", "1000")
+    code, printed = on_slurm(study, out, "--detach", *options).ended()
+    assert code == 0, printed
+    (job,) = cluster.wait(cluster.jobs, "the job to be queued")
+    before = cluster.wait(lambda: progress(out), "the arm to train")
+    cluster.wait(lambda: gone_on(out, before), "the job to reach its limit and go on", seconds=500)
+    assert list(cluster.jobs()) == [job]
 
 
 def test_failures_take_no_other_arm_down(cluster: Cluster, data: Path, tmp_path: Path) -> None:
@@ -216,7 +258,7 @@ def test_failures_take_no_other_arm_down(cluster: Cluster, data: Path, tmp_path:
     process = on_slurm(study, out, "--set", f"ranking.epochs={LONG}")
     cluster.wait((out / "ranking/checkpoint-last.safetensors").exists, "the ranking to train")
     os.kill(worker_of(out, "ranking"), signal.SIGKILL)
-    code, printed = ended(process)
+    code, printed = process.ended()
     assert code == 2, printed
     assert "2 more" in printed
     assert not cluster.jobs()  # none waits for what will never be
@@ -229,7 +271,7 @@ def test_failures_take_no_other_arm_down(cluster: Cluster, data: Path, tmp_path:
 
 def test_a_request_that_slurm_refuses_is_one_line(cluster: Cluster, data: Path, tmp_path: Path) -> None:
     study = write(tmp_path / "study.toml", data, "", epochs=1)
-    code, printed = ended(on_slurm(study, tmp_path / "out", "--partition", "none", "--set", "subset.size=0"))
+    code, printed = on_slurm(study, tmp_path / "out", "--partition", "none", "--set", "subset.size=0").ended()
     assert code == 2
     assert "sat: Slurm refused the jobs: sbatch: error: " in printed
     assert "invalid partition" in printed

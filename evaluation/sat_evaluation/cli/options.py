@@ -29,6 +29,7 @@ def add_running(command: argparse.ArgumentParser) -> None:
     command.add_argument("--out", required=True, help="folder for the results; the same command goes on with them")
     command.add_argument("--jobs", type=int, help="arms at a time (default: one per GPU, else as many as cores)")
     command.add_argument("--save-every", type=float, default=20.0, metavar="S", help="seconds between saves (20)")
+    command.add_argument("--tensorboard", action="store_true", help="each arm writes what TensorBoard shows")
     command.add_argument(
         "--reuse",
         nargs="+",
@@ -64,7 +65,7 @@ def _engine(arguments: argparse.Namespace) -> Engine:
     from sat_evaluation.engines.local import Local
     from sat_evaluation.engines.slurm import Slurm, minutes
 
-    common = {"jobs": arguments.jobs, "save_every": arguments.save_every}
+    common = {key: getattr(arguments, key) for key in ("jobs", "save_every", "tensorboard")}
     asked = {key: getattr(arguments, key) for key in _SLURM if getattr(arguments, key) is not None}
     if arguments.engine == "local":
         if asked:

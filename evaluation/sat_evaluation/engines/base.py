@@ -13,8 +13,10 @@ from typing import final
 import attrs
 
 from sat_core.errors import SpecError
+from sat_evaluation.events import require_tensorboard
 
 STOPS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+TENSORBOARD = "--tensorboard"
 
 
 @final
@@ -62,10 +64,14 @@ Tick = Callable[[Outcome, Mapping[str, Place]], None]
 
 @attrs.frozen(kw_only=True)
 class Engine(ABC):
-    """Runs units. jobs: at a time, None is the engine's choice. save_every: seconds between saves. Raises SpecError."""
+    """Runs units. jobs: at a time, None is the engine's choice. save_every: seconds between saves.
+
+    tensorboard: whether each writes an event file. Raises SpecError, and NotInstalledError without tensorboard.
+    """
 
     jobs: int | None = None
     save_every: float = 20.0
+    tensorboard: bool = False
 
     elsewhere = False
     """Whether units run on other machines, whose devices this one need not have."""
@@ -75,6 +81,13 @@ class Engine(ABC):
             raise SpecError(f"--jobs: expected an integer >= 1, got {self.jobs}")
         if not self.save_every >= 0:
             raise SpecError(f"--save-every: expected seconds >= 0, got {self.save_every}")
+        if self.tensorboard:
+            require_tensorboard()
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """What each worker is told besides its unit."""
+        return str(self.save_every), *([TENSORBOARD] if self.tensorboard else [])
 
     @property
     def submitting(self) -> Engine | None:

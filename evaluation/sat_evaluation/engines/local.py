@@ -19,6 +19,7 @@ from sat_evaluation.engines.processes import (
     RANKING_FAILED,
     STOPPED,
     failure,
+    not_started,
     record_failure,
     start_worker,
 )
@@ -32,7 +33,7 @@ class Local(Engine):
 
     def run(self, out: Path, units: Sequence[Unit], device: str, tick: Tick) -> Outcome:
         """See `Engine`. A stop is handed to the processes, which save and end; they end with this one in any case."""
-        outcome, waiting = Outcome(), list(units)
+        outcome, waiting, saved = Outcome(), list(units), False
         free = self.slots(device, units[0].threads)
         decoders = os.environ.get("SAT_WORKERS") or str(max(1, count() // len(free)))
         running: dict[str, tuple[subprocess.Popen[bytes], dict[str, str]]] = {}
@@ -43,9 +44,9 @@ class Local(Engine):
                         waiting.remove(unit)
                         slot = free.pop(0)
                         try:
-                            worker = start_worker(out, unit, self.save_every, {"SAT_WORKERS": decoders, **slot})
+                            worker = start_worker(out, unit, self.arguments, {"SAT_WORKERS": decoders, **slot})
                         except OSError as error:
-                            outcome.failed[unit.name] = f"{error.filename}: {error.strerror}"
+                            outcome.failed[unit.name] = not_started(out, unit.name, error)
                             free.append(slot)
                         else:
                             running[unit.name] = worker, slot
@@ -56,8 +57,13 @@ class Local(Engine):
                 for name in [name for name, (worker, _) in running.items() if worker.poll() is not None]:
                     worker, slot = running.pop(name)
                     free.append(slot)
-                    _settle(out, name, worker.returncode, outcome)
+                    if worker.returncode in STOPPED:  # if this process was not told to stop, the others go on
+                        saved = True
+                        outcome.stopped = SAVED if name == RANKING else outcome.stopped
+                    else:
+                        _settle(out, name, worker.returncode, outcome)
                 tick(outcome, dict.fromkeys(running, Place(running=True)))
+        outcome.stopped = SAVED if saved else outcome.stopped
         return outcome
 
     def slots(self, device: str, threads: int) -> list[dict[str, str]]:
@@ -94,7 +100,5 @@ def _ready(out: Path, waiting: list[Unit], outcome: Outcome, units: Sequence[Uni
 def _settle(out: Path, name: str, status: int, outcome: Outcome) -> None:
     if status == 0:
         outcome.done.append(name)
-    elif status in STOPPED:
-        outcome.stopped = SAVED
     else:
         outcome.failed[name] = f"{failure(out, name, status)} (see {unit_directory(out, name) / LOG})"

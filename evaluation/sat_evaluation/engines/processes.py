@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -9,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,18 +25,25 @@ STOPPED = (EXIT_CONTINUE, *(-number for number in WORKER_STOPS))
 """Exit statuses of a worker that was asked to stop; the negative ones from before it could listen."""
 EXIT_FULL = 74
 """Exit status of a worker for which there was no space on the disk, its log included (sysexits' EX_IOERR)."""
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+NO_ROOM = "no space left on the disk; make room"
 RANKING_FAILED = "not run: the ranking failed"
 _START = "# started "
 _TAIL = 8192
 
 
-def start_worker(out: Path, unit: Unit, save_every: float, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """Start `unit` with its threads; `environment` is added to this process's. OSError if its log cannot be written."""
+def start_worker(
+    out: Path, unit: Unit, arguments: Sequence[str], environment: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
+    """Start `unit` with its threads. arguments: the engine's. environment: is added to this process's.
+
+    OSError if its log cannot be written.
+    """
     directory = unit_directory(out, unit.name)
     directory.mkdir(parents=True, exist_ok=True)
     (directory / FAILED).unlink(missing_ok=True)
     threads = {f"{library}_NUM_THREADS": str(unit.threads) for library in ("OMP", "MKL", "OPENBLAS")}
-    command = [sys.executable, "-m", "sat_evaluation.worker", str(out), unit.name, str(save_every)]
+    command = [sys.executable, "-m", "sat_evaluation.worker", str(out), unit.name, *arguments]
     with (directory / LOG).open("ab") as log:
         log.write(f"{_START}{time.strftime('%Y-%m-%d %H:%M:%S')} on {socket.gethostname()}\n".encode())
         log.flush()
@@ -53,7 +61,7 @@ def start_worker(out: Path, unit: Unit, save_every: float, environment: Mapping[
 def failure(out: Path, name: str, status: int) -> str:
     """Why a worker that ended with `status` failed, in a line; kept in the unit's folder."""
     if status == EXIT_FULL:
-        reason = "no space left on the disk; make room"
+        reason = NO_ROOM
     elif status == -signal.SIGKILL:
         reason = "ended by SIGKILL, as the system does it when memory is short"
     elif status < 0:
@@ -61,6 +69,12 @@ def failure(out: Path, name: str, status: int) -> str:
     else:
         reason = next(iter(log_end(out, name, 1)), "no message")
     return record_failure(out, name, reason)
+
+
+def not_started(out: Path, name: str, error: OSError) -> str:
+    """Why a worker could not be started, in a line."""
+    folder = unit_directory(out, name)
+    return f"{folder}: {NO_ROOM if error.errno in DISK_FULL else f'cannot be written ({error.strerror})'}"
 
 
 def record_failure(out: Path, name: str, reason: str) -> str:

@@ -25,7 +25,7 @@ from sat_evaluation.layout import FAILED, LOG, RANKING, finished, unit_directory
 
 _STAYS = "the jobs stay in the queue: the same command waits for them again, scancel ends them"
 _SILENT = "Slurm's controller does not answer; waiting for it"
-_GONE = "cancelled, over its memory or its time, or its node failed"
+_GONE = "cancelled, over its memory or its time, its node failed, or the disk is full"
 _POLL = 5.0
 """Seconds between two questions to the controller."""
 _LOOKS = 3
@@ -149,7 +149,7 @@ class Slurm(Engine):
             executor = SlurmExecutor(out / FOLDER, max_num_timeout=_RESTARTS)
             executor.update_parameters(**options)
             with _outside_of_jobs():
-                jobs = executor.submit_array([Task(out.resolve(), unit, self.save_every) for unit in units])
+                jobs = executor.submit_array([Task(out.resolve(), unit, self.arguments) for unit in units])
         except (
             FailedJobError,
             RuntimeError,

@@ -20,11 +20,14 @@ from sat_evaluation.engines.processes import STOPPED, WORKER_STOPS, failure, sta
 @final
 @attrs.frozen
 class Task:
-    """The unit of the study in `out`, in a process of its own, so that whatever ends that process does not end this."""
+    """The unit of the study in `out`, in a process of its own, so that whatever ends that process does not end this.
+
+    arguments: see `sat_evaluation.engines.base.Engine`.
+    """
 
     out: Path
     unit: Unit
-    save_every: float
+    arguments: tuple[str, ...]
 
     def __call__(self) -> None:
         """Run the unit; RunDirectoryError with the reason if it fails, so that Slurm counts the job as failed."""
@@ -36,13 +39,13 @@ class Task:
         for stop in WORKER_STOPS:
             signal.signal(stop, lambda *_: asked.append(True))
         decoders = os.environ.get("SAT_WORKERS") or str(self.unit.threads)
-        worker = start_worker(self.out, self.unit, self.save_every, {"SAT_WORKERS": decoders})
+        worker = start_worker(self.out, self.unit, self.arguments, {"SAT_WORKERS": decoders})
         while worker.poll() is None:
             if asked:
                 worker.terminate()
             time.sleep(0.2)
         if worker.returncode in STOPPED:
-            if _is_wanted():
+            if _is_wanted(JobEnvironment().job_id):
                 requeue(number, None)
             sys.exit(EXIT_CONTINUE)
         if worker.returncode:
@@ -55,8 +58,11 @@ class Task:
         return DelayedSubmission(self)
 
 
-def _is_wanted() -> bool:
-    """Not if Slurm is ending the job by itself: it was cancelled, or is requeued already."""
-    command = ["squeue", "--noheader", "--job", os.environ["SLURM_JOB_ID"], "--format", "%T"]
+def _is_wanted(job: str) -> bool:
+    """Not if Slurm is ending the job by itself: it was cancelled, or is requeued already.
+
+    job: as ``7_2`` in an array; SLURM_JOB_ID of its last job is that of the whole array.
+    """
+    command = ["squeue", "--noheader", "--job", job, "--format", "%T"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.returncode != 0 or done.stdout.strip() == "RUNNING"

@@ -1,0 +1,91 @@
+"""What is known of a training, epoch by epoch, for TensorBoard: an event file in the folder of the arm."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, final
+
+from sat_core.errors import NotInstalledError, RunDirectoryError
+
+EVENTS = "events.out.tfevents.sat"
+_FRAME = 16
+"""Bytes around each record: its length and two check sums."""
+
+
+def require_tensorboard() -> None:
+    """NotInstalledError if the package is missing."""
+    if find_spec("tensorboard") is None:
+        raise NotInstalledError("--tensorboard needs tensorboard: pip install 'sat-core[tensorboard]'")
+
+
+@final
+class EventFile:
+    """The `scalars` of a job (`sat_core.training.Scalars`), appended to the event file in `directory`.
+
+    What the file has already is not written again, and what was cut off at its end goes, so that it has each value
+    once, however often the job was stopped. Of the package only what knows the format is used: none of it imports a
+    framework. Raises RunDirectoryError if the file cannot be read or written.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        require_tensorboard()
+        self._path = directory / EVENTS
+        self._known: set[tuple[str, int]] = set()
+        try:
+            if self._path.exists():
+                self._read()
+        except OSError as error:
+            raise RunDirectoryError(f"{self._path}: cannot be read or written ({error.strerror})") from error
+
+    def __call__(self, epoch: int, values: Mapping[str, float]) -> None:
+        """Write the values of an epoch."""
+        new = {tag: value for tag, value in values.items() if (tag, epoch) not in self._known}
+        if not new:
+            return
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        summary = Summary(value=[Summary.Value(tag=tag, simple_value=value) for tag, value in new.items()])
+        try:
+            self._append(epoch, summary)
+        except OSError as error:
+            raise RunDirectoryError(f"{self._path}: cannot be written ({error.strerror})") from error
+        self._known |= {(tag, epoch) for tag in new}
+
+    def _append(self, epoch: int, summary: Any) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        now = time.time()
+        with self._path.open("ab") as file:
+            writer = RecordWriter(file)
+            if not file.tell():
+                writer.write(Event(wall_time=now, file_version="brain.Event:2").SerializeToString())
+            writer.write(Event(wall_time=now, step=epoch, summary=summary).SerializeToString())
+
+    def _read(self) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+
+        whole = 0
+        for record in _records(self._path):
+            whole += len(record) + _FRAME
+            event = Event.FromString(record)
+            self._known |= {(value.tag, event.step) for value in event.summary.value}
+        os.truncate(self._path, whole)
+
+
+def _records(path: Path) -> Iterator[bytes]:
+    """The whole records at the start of an event file."""
+    from tensorboard.compat.tensorflow_stub.errors import DataLossError, OutOfRangeError
+    from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import PyRecordReader_New
+
+    reader = PyRecordReader_New(str(path))
+    try:
+        while True:
+            reader.GetNext()
+            yield reader.record()
+    except (DataLossError, OutOfRangeError):
+        return
