@@ -1,4 +1,6 @@
-"""A real Slurm on this machine, for as long as a ``with`` lasts: ``PYTHONPATH=tests python tests/slurm/cluster.py`` is a shell in it.
+"""A real Slurm on this machine, for as long as a ``with`` lasts.
+
+``PYTHONPATH=tests python tests/slurm/cluster.py`` opens a shell in it.
 
 Controller, two nodes and munge are Debian's packages, installed if they are not there. Everything they write lies in a
 temporary folder, they listen on free ports, and they are ended with the ``with``, whatever happens in it.

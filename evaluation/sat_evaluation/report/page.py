@@ -80,8 +80,9 @@ def write_report(paths: Sequence[Path], out: Path | None = None) -> Path:
 def _folders(path: Path) -> Iterator[tuple[Path, str]]:
     """The folders of runs in `path` with what a reader calls them."""
     base = path.resolve()
+    folders = run_folders(path)
     left_out = set() if (path / SPEC).exists() else only_rankings(path)
-    for folder in (folder for folder in run_folders(path) if folder not in left_out):
+    for folder in (folder for folder in folders if folder not in left_out):
         inside = folder.resolve().relative_to(base).as_posix()
         yield folder, shown(base.name if inside == "." else f"{base.name}/{inside}", 80)
 
