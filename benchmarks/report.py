@@ -21,7 +21,7 @@ Versions: {versions}.
 Every number is a ratio of two things that ran in turn on the same machine: the median over the repeats, and the middle
 half of them. A result is called narrow if its limit lies within that half. *Time* is the median of one call of what is
 measured, for scale only. Training steps and the recorder are timed in CPU seconds, which leave out the turns that other
-programs take; start-up in seconds of the clock.
+programs take; start-up and G10 in seconds of the clock.
 
 A SAT step is held against what it would cost if the attack cost in proportion to |A|: clean step + share of A x full
 attack. The smaller the batch, the further above that it lies, because at every step of PGD PyTorch rearranges the
