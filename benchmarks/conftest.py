@@ -13,6 +13,18 @@ from typing import Any
 
 import pytest
 
+PACKAGES = (
+    "sat-core",
+    "numpy",
+    "torch",
+    "tensorflow",
+    "scipy",
+    "torchattacks",
+    "foolbox",
+    "adversarial-robustness-toolbox",
+    "pyautoattack",
+)
+
 _START = time.perf_counter(), sum(os.times()[:4])
 
 
@@ -32,4 +44,4 @@ def pytest_benchmark_update_machine_info(config: Any, machine_info: dict[str, An
     elapsed, computed = time.perf_counter() - _START[0], sum(os.times()[:4]) - _START[1]
     machine_info["minutes"] = elapsed / 60
     machine_info["core_share"] = computed / elapsed
-    machine_info["versions"] = {name: version(name) for name in ("sat-core", "numpy", "torch", "tensorflow", "scipy")}
+    machine_info["versions"] = {name: version(name) for name in PACKAGES}

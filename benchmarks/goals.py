@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Goal:
-    """One row of the report. goal: G1 … G9, empty for information. unit: what the ratio counts.
+    """One row of the report. goal: G1 … G13, empty for information. unit: what the ratio counts.
 
     sense: ``at most`` or ``at least`` the limit; a row without either is only recorded.
     """
@@ -22,6 +22,9 @@ class Goal:
 _STEP = "x (clean step + share x full attack)"
 _NUMPY = "x `import numpy`"
 _TORCH = "x PyTorch"
+_OURS = "x our PyTorch"
+_RESNET, _DIGITS = "PGD-7 step, ResNet-18, batch 64", "PGD-7 step, small-cnn on 8x8 digits, batch 64"
+_BARE = "x bare loop"
 
 GOALS = {
     "resnet18-48-10": Goal("SAT step, A = 10 %, ResNet-18, batch 48", _STEP, "G1", "at most", 1.15),
@@ -49,5 +52,22 @@ GOALS = {
     "status-memory": Goal("peak memory of that", "GiB", "G9", "at most", 1.0),
     "report-seconds": Goal("`sat report` of 1,000 finished arms", "s", "G9", "at most", 5.0),
     "report-memory": Goal("peak memory of that", "GiB", "G9", "at most", 1.0),
-    "dry-run": Goal("`sat run --dry-run` of the example study", _NUMPY, "", "at most", 4.0),
+    "dry-run": Goal("`sat run --dry-run` of the example study", _NUMPY, "G4", "at most", 4.0),
+    "peers-resnet18": Goal(f"{_RESNET}: fastest peer", _OURS, "G10", "at least", 1.3),
+    "peers-resnet18-TensorFlow": Goal(f"{_RESNET}: fastest peer", "x our TensorFlow", "G10", "at least", 1.0),
+    "peers-small-cnn": Goal(f"{_DIGITS}: fastest peer", _OURS, "G10", "at least", 2.0),
+    "peers-small-cnn-TensorFlow": Goal(f"{_DIGITS}: fastest peer", "x our TensorFlow"),
+    "peers-resnet18-Linf": Goal("Linf PGD-7 step, ResNet-18, batch 16: fastest peer", _OURS),
+    "peers-small-cnn-Linf": Goal("Linf PGD-7 step, small-cnn on 8x8 digits, batch 64: fastest peer", _OURS),
+    **{
+        f"peers-{row}-{name}": Goal(f"{step}: {name}", _OURS)
+        for row, step in (("resnet18", _RESNET), ("small-cnn", _DIGITS))
+        for name in ("torchattacks", "foolbox", "ART", "ART AdversarialTrainer", "ours, channels_last")
+    },
+    "peers-resnet18-ART TensorFlow": Goal(f"{_RESNET}: ART AdversarialTrainer, TensorFlow", "x our TensorFlow"),
+    "imagenet": Goal("recorder, rankings, splits, 1.28 M x 1000 logits", "x summing the logits", "G11", "at most", 8.0),
+    "training-memory": Goal("peak memory of training, ResNet-18", _BARE, "G12", "at most", 1.1),
+    "evaluation-memory": Goal("peak memory of evaluation, ResNet-18", _BARE, "G12", "at most", 1.1),
+    "training-memory-beyond": Goal("that of training, without what network, images and PyTorch take", _BARE),
+    "evaluation-memory-beyond": Goal("that of evaluation, without what network, images and PyTorch take", _BARE),
 }

@@ -35,12 +35,19 @@ def compare(
     return np.array([]) if benchmark.disabled else np.array(benchmark.stats.stats.data) / before[1:]
 
 
-def record(benchmark: Any, key: str, ratios: Sequence[float] | np.ndarray) -> None:
-    """Put the goal called `key` and the measured ratios, their median and middle half into the record."""
+def record(
+    benchmark: Any, key: str, ratios: Sequence[float] | np.ndarray, note: str = "", seconds: float | None = None
+) -> None:
+    """Add a row to the record: the goal called `key`, the measured ratios, their median and middle half.
+
+    note: what the goal's name cannot say beforehand. seconds: of one call, if not those of the subject of `benchmark`.
+    """
     if benchmark.disabled:
         return
     low, median, high = np.quantile(ratios, (0.25, 0.5, 0.75)).tolist()
-    benchmark.extra_info |= {**asdict(GOALS[key]), "ratio": median, "low": low, "high": high, "repeats": len(ratios)}
+    row = {**asdict(GOALS[key]), "ratio": median, "low": low, "high": high, "repeats": len(ratios), "note": note}
+    row["seconds"] = benchmark.stats.stats.median if seconds is None else seconds
+    benchmark.extra_info.setdefault("rows", []).append(row)
 
 
 def keep_memory() -> None:

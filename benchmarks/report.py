@@ -1,4 +1,4 @@
-"""Benchmark results as a page: python benchmarks/report.py results.json docs/benchmarks.md"""
+"""Benchmark results as a page: python benchmarks/report.py docs/benchmarks.md RESULTS.json ..."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ PAGE = """\
 {table}
 
 Measured on {date} with `make bench-report`, in {minutes:.0f} minutes.
-Machine: {cpu}, {cores} cores, {system}; one thread. {sharing}
+Machine: {cpu}, {cores} cores, {system}; one thread, and two for G10. {sharing}
 Versions: {versions}.
 
 Every number is a ratio of two things that ran in turn on the same machine: the median over the repeats, and the middle
 half of them. A result is called narrow if its limit lies within that half. *Time* is the median of one call of what is
 measured, for scale only. Training steps and the recorder are timed in CPU seconds, which leave out the turns that other
-programs take; start-up in seconds of the clock.
+programs take; start-up and G10 in seconds of the clock.
 
 A SAT step is held against what it would cost if the attack cost in proportion to |A|: clean step + share of A x full
 attack. The smaller the batch, the further above that it lies, because at every step of PGD PyTorch rearranges the
@@ -31,6 +31,10 @@ that a report of ten minutes allows; the recipe's are 128. Batches of 16 are hel
 G2 is judged with memory handled as it is by default. A good part of scipy's time then goes into fetching memory for its
 large temporary arrays, which the recorder does not make. In a process that keeps freed memory scipy is faster, and the
 recorder's lead smaller.
+
+G10 gives every package the same network, batch, radius, number and length of steps and two threads, BatchNorm in
+evaluation mode during the attack, no random start, and the same SGD step after it. All attacks have to reach the same
+loss within 1 %, or the benchmark fails. The fastest peer is the one whose median is lowest; its name is in the row.
 
 What each measure is, and how to run it: [benchmarks/README.md](../benchmarks/README.md).
 """
@@ -50,7 +54,7 @@ def cells(row: dict[str, Any]) -> tuple[str, ...]:
     """One line of the table."""
     return (
         row["goal"] or "–",
-        row["measure"],
+        row["measure"] + (f" ({row['note']})" if row["note"] else ""),
         "–" if row["limit"] is None else f"{row['sense']} {row['limit']:.2f}",
         f"{row['ratio']:.2f} {row['unit']}",
         f"{row['low']:.2f} to {row['high']:.2f}",
@@ -60,13 +64,18 @@ def cells(row: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
-def page(results: dict[str, Any]) -> str:
-    """The page, in Markdown."""
-    rows = [b["extra_info"] | {"seconds": b["stats"]["median"]} for b in results["benchmarks"]]
-    rows.sort(key=lambda row: row["goal"] or "–")
+def order(row: dict[str, Any]) -> float:
+    """By the number of the goal; what has none comes last."""
+    return float(row["goal"][1:] or "inf")
+
+
+def page(*runs: dict[str, Any]) -> str:
+    """The page, in Markdown, of one run or of several, which were made one after another."""
+    rows = [row for run in runs for benchmark in run["benchmarks"] for row in benchmark["extra_info"]["rows"]]
+    rows.sort(key=order)
     judged = [row for row in rows if row["goal"]]
     missed = [f"{row['goal']}, {row['measure']}" for row in judged if verdict(row).startswith("missed")]
-    machine = results["machine_info"]
+    machine = runs[0]["machine_info"]
     share = machine["core_share"]
     shared = f"Other programs computed beside it: the benchmarks had {share:.0%} of a core."
     return PAGE.format(
@@ -74,8 +83,8 @@ def page(results: dict[str, Any]) -> str:
         if missed
         else f"All {len(judged)} goals met.",
         table="\n".join(f"| {' | '.join(line)} |" for line in (HEAD, ("---",) * len(HEAD), *map(cells, rows))),
-        date=results["datetime"][:10],
-        minutes=machine["minutes"],
+        date=runs[-1]["datetime"][:10],
+        minutes=sum(run["machine_info"]["minutes"] for run in runs),
         cpu=machine["cpu"].get("brand_raw", machine["machine"]),
         cores=machine["cpu"]["count"],
         system=f"{machine['system']} {machine['machine']}",
@@ -88,8 +97,8 @@ def page(results: dict[str, Any]) -> str:
 
 def main() -> None:
     """Write the page and print it. A missed goal is said, not failed on: machines differ."""
-    source, target = map(Path, sys.argv[1:])
-    text = page(json.loads(source.read_text()))
+    target, *sources = map(Path, sys.argv[1:])
+    text = page(*(json.loads(source.read_text()) for source in sources))
     target.write_text(text)
     print(text)
 

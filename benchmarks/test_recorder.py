@@ -1,4 +1,4 @@
-"""G2: recording difficulty costs little beside a training step."""
+"""G2 and G11: recording difficulty costs little beside a training step, and a ranking little beside its training."""
 
 from __future__ import annotations
 
@@ -11,9 +11,13 @@ from measure import compare, keep_memory, record
 from scipy.special import softmax
 from scipy.stats import entropy
 
+from sat_core.data import DataSet, Examples
 from sat_core.difficulty import Recorder
+from sat_core.spec import SubsetSpec
+from sat_core.splits import Split, make_split
 
 CLOCK = time.process_time
+ASKED = (("examples", "hardest"), ("examples", "easiest"), ("examples", "random"), ("classes", "hardest"))
 
 
 @pytest.mark.benchmark(timer=CLOCK)
@@ -39,3 +43,40 @@ def test_recorder(benchmark: Any, key: str) -> None:
     )
     np.testing.assert_allclose(recorder.scores()["entropy"][index], expected, rtol=1e-4)
     record(benchmark, key, 1 / ratios)
+
+
+@pytest.mark.benchmark(timer=CLOCK)
+def test_imagenet(benchmark: Any) -> None:
+    """G11: all that comes before the arms of a study of ImageNet's size, but for the training itself.
+
+    1.28 million rows of logits are recorded in batches of 1024; then come the scores by all metrics, and splits: the
+    hardest and the easiest examples, random ones, and the hardest classes. The logits are a block of 65,536 rows over
+    and over again, and so is the sum that it is held against: all of them would be 5 GB.
+    """
+    n, k, block, batch = (1000, 100, 256, 64) if benchmark.disabled else (1_280_000, 1000, 65_536, 1024)
+    rng = np.random.default_rng(0)
+    logits = 3 * rng.standard_normal((block, k), np.float32)
+    labels = np.where(rng.random(block) < 0.5, logits.argmax(axis=1), rng.integers(0, k, block))
+    order = rng.permutation(n)
+    train = Examples(np.zeros((n, 1, 1, 1), np.uint8), np.arange(n) % k, classes=k)
+    data = DataSet(name="n", train=train, test=train.take(np.arange(k)), class_names=("",) * k, mean=(0.0,), std=(1.0,))
+    splits: list[Split] = []
+
+    def ranked() -> None:
+        recorder = Recorder(n)
+        for start in range(0, n, batch):
+            index, first = order[start : start + batch], start % block
+            rows = slice(first, first + len(index))
+            recorder.update(index, logits[rows], labels[rows])
+        scores = recorder.scores()["entropy"]
+        for kind, strategy in ASKED:
+            subset = SubsetSpec(kind=kind, strategy=strategy, size=0.3)
+            splits.append(make_split(subset, "balanced", data, scores=scores))
+
+    def summed() -> None:
+        for start in range(0, n, block):
+            logits[: n - start].sum()
+
+    ratios = compare(benchmark, ranked, summed, rounds=5, clock=CLOCK)
+    assert {split.size for split in splits if split.kind == "examples"} == {round(0.3 * n)}
+    record(benchmark, "imagenet", ratios)

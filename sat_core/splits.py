@@ -117,7 +117,9 @@ def make_split(
                 f"subset.size: expected at most the {len(ranking)} examples that the ranking has, got {subset.size!r}"
             )
     chosen = np.sort(selection.order(ranking, listed, stream(seed, "subset"))[:number])
-    members = np.isin(labels, chosen) if by_class else np.isin(np.arange(total), chosen)
+    taken = np.zeros(units, bool)
+    taken[chosen] = True
+    members = taken[labels] if by_class else taken
     return Split(
         kind=subset.kind,
         strategy=subset.strategy,

@@ -74,6 +74,33 @@ def test_specs_and_studies_load_no_framework() -> None:
     assert not loaded & set(HEAVY)
 
 
+def modules_of_command(*arguments: str) -> set[str]:
+    """All modules that are loaded when `sat` has ended, submodules with their full names."""
+    code = "import sys; from sat_evaluation.cli import main\n"
+    code += "try:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+    return set(done.stdout.splitlines()[-1].split())
+
+
+def study_of_images(folder: Path, data: str) -> str:
+    """A study file on images, of which none can be decoded."""
+    for part in ("train", "test"):
+        (folder / "images" / part / "cat").mkdir(parents=True)
+        (folder / "images" / part / "cat" / "1.jpg").write_bytes(b"not an image")
+    study = folder / "study.toml"
+    study.write_text(f'data.name = "{data}"\ntraining.epochs = 1\n')
+    return str(study)
+
+
+def test_the_command_starts_without_a_framework_and_decodes_nothing(tmp_path: Path) -> None:
+    study = study_of_images(tmp_path, f"folder:{tmp_path}/images?size=8")
+    for arguments in (["--help"], ["run", study, "--dry-run"], ["run", study, "--dry-run", "--out", str(tmp_path)]):
+        loaded = modules_of_command(*arguments)
+        assert {name.split(".")[0] for name in loaded} & {*FRAMEWORKS, "PIL", "scipy", "sklearn"} == set(), arguments
+    assert "sat_core.study" in loaded
+    assert not list(tmp_path.glob("*.npz"))
+
+
 def test_the_check_of_imports_can_fail() -> None:
     assert "json" in loaded_after("import json")
 

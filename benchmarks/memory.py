@@ -1,0 +1,96 @@
+"""Trains or evaluates and ends: python benchmarks/memory.py training|evaluation ours|bare|idle MODEL BATCH
+
+Both do the same work on the same network and images: two steps of PGD-7 training on a batch, or the logits of 2,048
+images, 512 at a time. "bare" is the shortest loop that does it, in plain PyTorch; "idle"
+has network and images and does nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+import torch
+
+from sat_core.backend import get_backend
+from sat_core.data import Examples
+
+STEPS, STEP_SIZE, EPS = 7, 0.1, 0.5
+EVALUATED, AT_ONCE = 2048, 512
+
+
+def images(n: int) -> Examples:
+    """Random images of CIFAR's size."""
+    rng = np.random.default_rng(0)
+    return Examples(rng.integers(0, 256, (n, 32, 32, 3), np.uint8), rng.integers(0, 10, n), classes=10)
+
+
+def train(classifier: Any, data: Examples, batch: int) -> None:
+    """By the trainer, with everything in A."""
+    from sat_core.batches import Planner
+    from sat_core.spec import AttackSpec, TrainingSpec
+    from sat_core.splits import Split
+
+    training = TrainingSpec(epochs=1, batch_size=batch, lr=0.01, schedule="constant")
+    attack = AttackSpec(norm="L2", eps=EPS, steps=STEPS, step_size=STEP_SIZE)
+    members = np.ones(len(data), bool)
+    split = Split(kind="examples", strategy="random", members=members, classes=None, weights=(1.0, 1.0))
+    plans = Planner(split, training, attack, (32, 32, 3)).epoch(0)
+    get_backend("torch").trainer(classifier, data, training, attack).run(plans, lambda _plan, result: result.loss())
+
+
+def sizes(delta: torch.Tensor) -> torch.Tensor:
+    """Euclidean norm of each."""
+    return torch.linalg.vector_norm(delta, dim=(1, 2, 3), keepdim=True)
+
+
+def train_bare(module: torch.nn.Module, data: Examples, batch: int) -> None:
+    """The loop that everyone writes."""
+    pixels, labels = torch.from_numpy(data.images.transpose(0, 3, 1, 2).copy()), torch.from_numpy(data.labels)
+    optimizer = torch.optim.SGD(module.parameters(), 0.01, momentum=0.9, weight_decay=5e-4)
+    loss_of = torch.nn.CrossEntropyLoss()
+    for first in range(0, len(data), batch):
+        x, y = pixels[first : first + batch].float() / 255, labels[first : first + batch]
+        module.eval()
+        adversarial = x
+        for _ in range(STEPS):
+            adversarial = adversarial.detach().requires_grad_()
+            (gradient,) = torch.autograd.grad(loss_of(module(adversarial), y), adversarial)
+            moved = adversarial.detach() + STEP_SIZE * gradient / sizes(gradient)
+            delta = moved - x
+            delta = delta * (EPS / sizes(delta)).clamp(max=1)
+            adversarial = (x + delta).clamp(0, 1)
+        module.train()
+        optimizer.zero_grad()
+        loss_of(module(adversarial), y).backward()
+        optimizer.step()
+
+
+def evaluate_bare(module: torch.nn.Module, data: Examples) -> np.ndarray:
+    """Logits, batch by batch."""
+    module.eval()
+    found = []
+    with torch.no_grad():
+        for first in range(0, len(data), AT_ONCE):
+            x = torch.from_numpy(data.images[first : first + AT_ONCE].transpose(0, 3, 1, 2).copy()).float() / 255
+            found.append(module(x).numpy())
+    return np.concatenate(found)
+
+
+def main() -> None:
+    """One of them."""
+    work, who, model, batch = sys.argv[1:]
+    torch.set_num_threads(1)
+    classifier: Any = get_backend("torch").build(model, classes=10, image_shape=(32, 32, 3))
+    data = images(2 * int(batch) if work == "training" else EVALUATED)
+    if who == "idle":
+        return
+    if work == "training":
+        train_bare(classifier.module, data, int(batch)) if who == "bare" else train(classifier, data, int(batch))
+    else:
+        evaluate_bare(classifier.module, data) if who == "bare" else classifier.logits(data.images)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""Adversarial training with the packages that people would take instead, each used as its documentation says.
+
+A peer is given a model in evaluation mode, makes its attack once, and then serves batch after batch. None starts at
+random, and each returns its last iterate, as ours does.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ["TQDM_DISABLE"] = "1"  # adversarial-robustness-toolbox draws a bar for every call
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from sat_core.spec import AttackSpec, TrainingSpec
+
+Perturb = Callable[[Any, Any], Any]
+"""Images in [0, 1] and int64 labels to adversarial examples, in the peer's own kind of array."""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """perturb: the attack alone. step: attack and training step on one batch; returns the training loss."""
+
+    perturb: Perturb
+    step: Callable[[Any, Any], float]
+
+
+def sgd(module: nn.Module, t: TrainingSpec) -> torch.optim.Optimizer:
+    """The optimiser of our step."""
+    return torch.optim.SGD(module.parameters(), t.lr, momentum=t.momentum, weight_decay=t.weight_decay)
+
+
+def with_perturb(module: nn.Module, training: TrainingSpec, perturb: Perturb) -> Peer:
+    """The loop that everyone writes around an attack."""
+    optimizer = sgd(module, training)
+
+    def step(images: Tensor, labels: Tensor) -> float:
+        module.eval()
+        adversarial = perturb(images, labels)
+        module.train()
+        optimizer.zero_grad()
+        loss = cross_entropy(module(adversarial), labels)
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return Peer(perturb, step)
+
+
+def torchattacks(module: nn.Module, attack: AttackSpec, training: TrainingSpec) -> Peer:
+    """PGDL2 and PGD."""
+    from torchattacks import PGD, PGDL2
+
+    kind = {"L2": PGDL2, "Linf": PGD}[attack.norm]
+    made = kind(module, eps=attack.eps, alpha=attack.step_size, steps=attack.steps, random_start=False)
+    return with_perturb(module, training, made)
+
+
+def foolbox(module: nn.Module, attack: AttackSpec, training: TrainingSpec) -> Peer:
+    """L2PGD and LinfPGD; the clipped examples, the second of three results."""
+    from foolbox import PyTorchModel
+    from foolbox.attacks import L2PGD, LinfPGD
+
+    kind = {"L2": L2PGD, "Linf": LinfPGD}[attack.norm]
+    made = kind(abs_stepsize=attack.step_size, steps=attack.steps, random_start=False)
+    model = PyTorchModel(module.eval(), bounds=(0, 1))
+    return with_perturb(module, training, lambda x, y: made(model, x, y, epsilons=attack.eps)[1])
+
+
+class _Kept(nn.CrossEntropyLoss):
+    """Remembers the last loss, which adversarial-robustness-toolbox does not return."""
+
+    last = torch.zeros(())
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        self.last = super().forward(input, target)
+        return self.last
+
+
+def _art_pgd(estimator: Any, attack: AttackSpec, training: TrainingSpec) -> Any:
+    from art.attacks.evasion import ProjectedGradientDescent
+
+    norm = {"L2": 2, "Linf": np.inf}[attack.norm]
+    about = {"eps": attack.eps, "eps_step": attack.step_size, "max_iter": attack.steps, "num_random_init": 0}
+    return ProjectedGradientDescent(estimator, norm, **about, batch_size=training.batch_size, verbose=False)
+
+
+def _art_torch(module: nn.Module, training: TrainingSpec) -> tuple[Any, _Kept]:
+    from art.estimators.classification import PyTorchClassifier
+
+    loss, shape = _Kept(), tuple(module.image_shape)
+    about = {"input_shape": shape, "nb_classes": 10, "clip_values": (0.0, 1.0), "device_type": "cpu"}
+    return PyTorchClassifier(module, loss, optimizer=sgd(module, training), **about), loss
+
+
+def art(module: nn.Module, attack: AttackSpec, training: TrainingSpec) -> Peer:
+    """adversarial-robustness-toolbox: ProjectedGradientDescent, which takes arrays and returns arrays."""
+    pgd = _art_pgd(_art_torch(module, training)[0], attack, training)
+    return with_perturb(module, training, lambda x, y: torch.from_numpy(pgd.generate(x.numpy(), y.numpy())))
+
+
+def art_trainer(module: nn.Module, attack: AttackSpec, training: TrainingSpec) -> Peer:
+    """adversarial-robustness-toolbox: AdversarialTrainer, which does the whole step."""
+    from art.defences.trainer import AdversarialTrainer
+
+    estimator, loss = _art_torch(module, training)
+    pgd = _art_pgd(estimator, attack, training)
+    trainer = AdversarialTrainer(estimator, pgd, ratio=1.0)
+
+    def step(images: Tensor, labels: Tensor) -> float:
+        trainer.fit(images.numpy(), labels.numpy(), batch_size=len(images), nb_epochs=1)
+        return loss.last.item()
+
+    return Peer(lambda x, y: torch.from_numpy(pgd.generate(x.numpy(), y.numpy())), step)
+
+
+def art_tensorflow(model: Any, attack: AttackSpec, training: TrainingSpec) -> Peer:
+    """adversarial-robustness-toolbox: AdversarialTrainer of a Keras model, on arrays `(n, h, w, c)`."""
+    import keras
+    from art.defences.trainer import AdversarialTrainer
+    from art.estimators.classification import TensorFlowV2Classifier
+
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    optimizer = keras.optimizers.SGD(training.lr, momentum=training.momentum, weight_decay=training.weight_decay)
+    about = {"input_shape": tuple(model.input_shape[1:]), "nb_classes": 10, "clip_values": (0.0, 1.0)}
+    estimator = TensorFlowV2Classifier(model, loss_object=loss, optimizer=optimizer, **about)
+    pgd = _art_pgd(estimator, attack, training)
+    trainer = AdversarialTrainer(estimator, pgd, ratio=1.0)
+
+    def step(images: np.ndarray, labels: np.ndarray) -> float:
+        trainer.fit(images, labels, batch_size=len(images), nb_epochs=1)
+        return float("nan")  # it neither returns nor keeps the loss
+
+    return Peer(pgd.generate, step)
+
+
+PEERS: dict[str, Callable[[nn.Module, AttackSpec, TrainingSpec], Peer]] = {
+    "torchattacks": torchattacks,
+    "foolbox": foolbox,
+    "ART": art,
+    "ART AdversarialTrainer": art_trainer,
+}
+"""Those on PyTorch. ART: adversarial-robustness-toolbox."""

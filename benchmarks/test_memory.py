@@ -1,0 +1,43 @@
+"""G12: our training and evaluation hold about as much memory as a bare loop around the same network."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from measure import record
+
+PROGRAM = str(Path(__file__).with_name("memory.py"))
+
+
+def peak(work: str, who: str, *size: str) -> float:
+    """GiB that a process held at most which does nothing else."""
+    process = subprocess.Popen([sys.executable, PROGRAM, work, who, *size])
+    _, code, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(code)
+    assert process.returncode == 0
+    return used.ru_maxrss / 2**20
+
+
+@pytest.mark.parametrize("work", ["training", "evaluation"])
+def test_memory(benchmark: Any, work: str) -> None:
+    """A process each, in turn. For information also without what a process holds that only has network and images."""
+    size = ("small-cnn", "8") if benchmark.disabled else ("resnet18", "64")
+    idle = peak(work, "idle", *size)
+    bare: list[float] = []
+    ours: list[float] = []
+    benchmark.pedantic(
+        lambda: ours.append(peak(work, "ours", *size)),
+        setup=lambda: bare.append(peak(work, "bare", *size)),
+        rounds=1 if benchmark.disabled else 3,
+        iterations=1,
+    )
+    assert min(bare) >= 0.9 * idle > 0
+    if not benchmark.disabled:
+        record(benchmark, f"{work}-memory", np.array(ours) / bare)
+        record(benchmark, f"{work}-memory-beyond", (np.array(ours) - idle) / (np.array(bare) - idle))

@@ -1,0 +1,187 @@
+"""G10: a step of PGD-7 training, beside the packages that people would take instead, in one process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import numpy as np
+import peers
+import pytest
+import torch
+from measure import keep_memory, record, timed
+
+from sat_core.backend import Backend, Classifier, get_backend
+from sat_core.batches import Planner
+from sat_core.data import Examples, as_float, get_dataset
+from sat_core.reference.losses import loss_and_gradient
+from sat_core.spec import AttackSpec, TrainingSpec
+from sat_core.splits import Split
+
+CLOCK = time.perf_counter
+ATTACKS = {
+    "L2": AttackSpec(kind="pgd", norm="L2", eps=0.5, steps=7, step_size=0.1),
+    "Linf": AttackSpec(kind="pgd", norm="Linf", eps=8 / 255, steps=7, step_size=2 / 255),
+}
+OURS, CHANNELS_LAST, TENSORFLOW, ART_TENSORFLOW = "ours", "ours, channels_last", "TensorFlow", "ART TensorFlow"
+SAME, SAME_RISE = 0.01, 0.05
+"""How far apart, relatively, the losses may be that two attacks reach, and their rises above the clean loss."""
+
+pytestmark = [
+    pytest.mark.benchmark(timer=CLOCK),
+    pytest.mark.filterwarnings("default"),  # the peers use what NumPy and SciPy are giving up
+]
+
+
+def examples(model: str, batch: int) -> Examples:
+    """One batch: digits for the small CNN, noise for a ResNet-18."""
+    if model == "small-cnn":
+        return get_dataset("digits").train.take(np.arange(batch))
+    rng = np.random.default_rng(0)
+    return Examples(rng.integers(0, 256, (batch, 32, 32, 3), np.uint8), rng.integers(0, 10, batch), classes=10)
+
+
+class Runners:
+    """Everyone's training step on one batch, each with a network of its own that starts with the same weights."""
+
+    def __init__(self, model: str, batch: int, norm: str, threads: int) -> None:
+        self._model, self._attack, self._data = model, ATTACKS[norm], examples(model, batch)
+        self._training = TrainingSpec(epochs=1, batch_size=batch, lr=0.01, schedule="constant", threads=threads)
+        self._images, self._labels = as_float(self._data.images), self._data.labels
+        self.steps: dict[str, Callable[[], float]] = {}
+        self.reached: dict[str, float] = {}
+        """Loss in evaluation mode of the adversarial examples for the weights that all start with."""
+
+    def add_ours(self, name: str, backend: Backend, **switches: Any) -> None:
+        """Our trainer, by real plans, with everything in A."""
+        classifier, training = self._build(backend), attrs.evolve(self._training, **switches)
+        split = Split(
+            kind="examples",
+            strategy="random",
+            members=np.ones(len(self._labels), bool),
+            classes=None,
+            weights=(1.0, 1.0),
+        )
+        plans = list(Planner(split, training, self._attack, classifier.image_shape).epoch(0))
+        trainer = backend.trainer(classifier, self._data, training, self._attack)
+
+        def step() -> float:
+            losses: list[float] = []
+            trainer.run(plans, lambda _plan, result: losses.append(result.loss()))
+            return losses[0]
+
+        adversarial = classifier.perturb(self._images, self._labels, self._attack)
+        self._add(name, classifier, adversarial, step)
+
+    def add_peers(self) -> None:
+        """All that are on PyTorch."""
+        x, y = torch.from_numpy(self._images.transpose(0, 3, 1, 2).copy()), torch.from_numpy(self._labels)
+        for name, make in peers.PEERS.items():
+            classifier = self._build(get_backend("torch"))
+            classifier.module.image_shape = x.shape[1:]  # type: ignore[attr-defined]
+            peer = make(classifier.module, self._attack, self._training)  # type: ignore[attr-defined]
+            adversarial = peer.perturb(x, y).detach().numpy().transpose(0, 2, 3, 1)
+            self._add(name, classifier, adversarial, lambda peer=peer: peer.step(x, y))
+
+    def add_art_tensorflow(self, backend: Backend) -> None:
+        """The one peer that trains Keras models."""
+        classifier = self._build(backend)
+        peer = peers.art_tensorflow(classifier.native, self._attack, self._training)
+        adversarial = peer.perturb(self._images, self._labels)
+        self._add(ART_TENSORFLOW, classifier, adversarial, lambda: peer.step(self._images, self._labels))
+
+    def _build(self, backend: Backend) -> Classifier:
+        return backend.build(self._model, classes=10, image_shape=self._images.shape[1:])
+
+    def _add(self, name: str, classifier: Classifier, adversarial: np.ndarray, step: Callable[[], float]) -> None:
+        self.reached[name] = self._loss(classifier, adversarial)
+        self.steps[name] = step
+
+    def clean_loss(self) -> float:
+        """What an attack that does nothing would reach."""
+        return self._loss(self._build(get_backend("torch")), self._images)
+
+    def _loss(self, classifier: Classifier, images: np.ndarray) -> float:
+        return float(loss_and_gradient(classifier.logits(images), self._labels)[0].mean())
+
+
+def check_same_work(runners: Runners, first_losses: dict[str, float]) -> None:
+    """Nobody is fast by attacking less: all attacks reach the same loss, and so do the steps that are timed."""
+    wanted, clean = runners.reached[OURS], runners.clean_loss()
+    assert wanted > clean
+    for name, reached in runners.reached.items():
+        assert reached == pytest.approx(wanted, rel=SAME), name
+        assert reached - clean == pytest.approx(wanted - clean, rel=SAME_RISE), name
+    for name, loss in first_losses.items():
+        if np.isfinite(loss):
+            assert loss == pytest.approx(first_losses[OURS], rel=SAME), name
+
+
+def measure(benchmark: Any, runners: Runners, rounds: int) -> dict[str, np.ndarray]:
+    """Seconds of everyone's step in each round, in which all take their turn; the first, uncounted one is checked."""
+    first = {name: step() for name, step in runners.steps.items()}
+    check_same_work(runners, first)
+    seconds: dict[str, list[float]] = {name: [] for name in runners.steps if name != OURS}
+
+    def others() -> None:
+        for name, kept in seconds.items():
+            kept.append(timed(runners.steps[name], CLOCK))
+
+    benchmark.pedantic(runners.steps[OURS], setup=others, rounds=rounds, iterations=1)
+    if benchmark.disabled:
+        return {}
+    return {name: np.array(kept) for name, kept in seconds.items()} | {OURS: np.array(benchmark.stats.stats.data)}
+
+
+def report(benchmark: Any, case: str, seconds: dict[str, np.ndarray]) -> None:
+    """The fastest peer against both of our backends; in the norm of the goals, a row for each."""
+    if not seconds:
+        return
+    fastest = min(peers.PEERS, key=lambda name: np.median(seconds[name]))
+
+    def row(name: str, subject: str, reference: str, note: str = "") -> None:
+        record(benchmark, name, seconds[subject] / seconds[reference], note, float(np.median(seconds[subject])))
+
+    row(f"peers-{case}", fastest, OURS, fastest)
+    if TENSORFLOW not in seconds:
+        return
+    row(f"peers-{case}-{TENSORFLOW}", fastest, TENSORFLOW, fastest)
+    if ART_TENSORFLOW in seconds:
+        row(f"peers-{case}-{ART_TENSORFLOW}", ART_TENSORFLOW, TENSORFLOW)
+    for name in (*peers.PEERS, CHANNELS_LAST):
+        row(f"peers-{case}-{name}", name, OURS)
+
+
+@pytest.mark.parametrize(("model", "batch", "rounds"), [("resnet18", 64, 5), ("small-cnn", 64, 50)])
+def test_l2(benchmark: Any, model: str, batch: int, rounds: int) -> None:
+    """Both backends and everyone."""
+    smoke = benchmark.disabled
+    threads = 1 if smoke else 2  # TensorFlow's are for good, and a smoke round shares its process with the others
+    keep_memory()
+    tensorflow, ours = get_backend("tensorflow"), get_backend("torch")
+    spec = TrainingSpec(epochs=1, threads=threads)
+    with tensorflow.session(spec), ours.session(spec):
+        runners = Runners("small-cnn" if smoke else model, 8 if smoke else batch, "L2", threads)
+        runners.add_ours(TENSORFLOW, tensorflow)
+        runners.add_ours(OURS, ours)
+        runners.add_ours(CHANNELS_LAST, ours, channels_last=True)
+        runners.add_peers()
+        if model == "resnet18":
+            runners.add_art_tensorflow(tensorflow)  # runs eagerly: a second for a step of the small CNN
+        report(benchmark, model, measure(benchmark, runners, rounds))
+
+
+@pytest.mark.parametrize(("model", "batch", "rounds"), [("resnet18", 16, 5), ("small-cnn", 64, 30)])
+def test_linf(benchmark: Any, model: str, batch: int, rounds: int) -> None:
+    """The same in the other norm, for information, on PyTorch."""
+    smoke = benchmark.disabled
+    threads = 1 if smoke else 2
+    keep_memory()
+    ours = get_backend("torch")
+    with ours.session(TrainingSpec(epochs=1, threads=threads)):
+        runners = Runners("small-cnn" if smoke else model, 8 if smoke else batch, "Linf", threads)
+        runners.add_ours(OURS, ours)
+        runners.add_peers()
+        report(benchmark, f"{model}-Linf", measure(benchmark, runners, rounds))
