@@ -6,6 +6,8 @@ import errno
 import json
 import os
 import stat
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -324,3 +326,12 @@ def test_options_reach_the_engine() -> None:
     arguments = ["run", "a.toml", "--out", "b", "--engine", "slurm", "--time", "1-0", "--memory", "8G", "--jobs", "3"]
     options = running(parser().parse_args([*arguments, "--slurm", "qos=low", "--slurm", "exclusive"]))
     assert options["engine"] == Slurm(minutes=1440, memory="8G", jobs=3, more={"qos": "low", "exclusive": True})
+
+
+def test_a_worker_whose_parent_has_gone_before_it_began_ends(tmp_path: Path) -> None:
+    """It learns its parent's number from that one: of an orphan the system names another."""
+    code = "import os, time; from sat_evaluation.worker import _end_with_parent; _end_with_parent(); time.sleep(60)"
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "SAT_PARENT": str(gone.pid)}, timeout=50)
+    assert done.returncode == EXIT_CONTINUE

@@ -21,7 +21,7 @@ from sat_core.ranking import Ranking, needs_ranking, run_ranking
 from sat_core.rundir import read
 from sat_core.study import Study
 from sat_evaluation.engines.base import TENSORBOARD
-from sat_evaluation.engines.processes import DISK_FULL, EXIT_FULL, WORKER_STOPS
+from sat_evaluation.engines.processes import DISK_FULL, EXIT_FULL, PARENT, WORKER_STOPS
 from sat_evaluation.events import EventFile
 from sat_evaluation.layout import PROGRESS, RANKING, TRANSFERS, unit_directory
 from sat_evaluation.progress import ProgressFile
@@ -65,7 +65,7 @@ def _job(out: Path, unit: str, **options: Any) -> Job:
 
 def _end_with_parent() -> None:
     """A study that is killed takes its workers along; whatever they have saved is whole."""
-    parent = os.getppid()
+    parent = int(os.environ.get(PARENT) or os.getppid())
 
     def watch() -> None:
         while os.getppid() == parent:

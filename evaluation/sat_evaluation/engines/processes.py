@@ -26,6 +26,8 @@ STOPPED = (EXIT_CONTINUE, *(-number for number in WORKER_STOPS))
 EXIT_FULL = 74
 """Exit status of a worker for which there was no space on the disk, its log included (sysexits' EX_IOERR)."""
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+PARENT = "SAT_PARENT"
+"""Variable with the process that a worker ends with; who asks the system may hear of the next one already."""
 NO_ROOM = "no space left on the disk; make room"
 RANKING_FAILED = "not run: the ranking failed"
 _START = "# started "
@@ -53,7 +55,7 @@ def start_worker(
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env={**os.environ, **threads, **environment},
+            env={**os.environ, **threads, **environment, PARENT: str(os.getpid())},
             process_group=0,
         )
 
