@@ -42,9 +42,13 @@ class Normalised(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of images `(n, c, h, w)` in [0, 1]."""
+        return self.inner(self.normalised(images))
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """What the network takes."""
         if self.has_statistics:
             images = (images - self.mean.to(images.dtype)) / self.std.to(images.dtype)
-        return self.inner(images)
+        return images
 
 
 @final
