@@ -73,15 +73,17 @@ def test_only_members_are_attacked_and_cost_follows_them(backend: Backend) -> No
         assert seen == [members] * (3 if members else 0) + [16]
 
 
-@pytest.mark.parametrize("model", IMAGE_SHAPES)
+@pytest.mark.parametrize(("model", "head"), [*((model, False) for model in IMAGE_SHAPES), ("small-cnn", True)])
 @pytest.mark.parametrize("precision", ["float32", "float64"])
-def test_folded_networks_are_the_same_function(backend: Backend, model: str, precision: str) -> None:
+def test_folded_networks_are_the_same_function(backend: Backend, model: str, head: bool, precision: str) -> None:
     import torch
 
     from sat_torch.folded import Folded
 
-    classifier = samples.build(backend, model, shape=IMAGE_SHAPES[model])
+    classifier: Any = samples.build(backend, model, shape=IMAGE_SHAPES[model])
+    classifier = classifier.with_head(7) if head else classifier
     network = classifier.native.to(getattr(torch, precision))
+    learning = [parameter.requires_grad for parameter in network.parameters()]
     images = samples.examples(3, shape=IMAGE_SHAPES[model]).images.transpose(0, 3, 1, 2).copy()
     x, folded = torch.from_numpy(images).to(getattr(torch, precision)).requires_grad_(), Folded(network)
     before, found = classifier.state(), []
@@ -89,9 +91,8 @@ def test_folded_networks_are_the_same_function(backend: Backend, model: str, pre
         with folded.current():
             logits = folded(x)
             found.append((logits.detach(), *torch.autograd.grad(logits.square().sum(), x)))
-        for parameter in network.parameters():
-            assert parameter.requires_grad
-            assert parameter.grad is None
+        assert [parameter.requires_grad for parameter in network.parameters()] == learning
+        assert all(parameter.grad is None for parameter in network.parameters())
         expected = network(x)
         (slope,) = torch.autograd.grad(expected.square().sum(), x)
         assert (found[-1][0] - expected).norm() <= {"float32": 1e-5, "float64": 1e-12}[precision] * expected.norm()
