@@ -43,8 +43,9 @@ class Bare:
 
     def perturb(self) -> None:
         """The attack on every image."""
+        normalised = self._module.normaliser(torch.float32)
         with self._folded.current():
-            pgd(lambda x: self._folded(self._module.normalised(x)), self._x, self._y, self._attack)
+            pgd(lambda x: self._folded(normalised(x)), self._x, self._y, self._attack)
 
     def step(self) -> None:
         """The training step."""

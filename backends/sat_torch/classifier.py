@@ -42,13 +42,14 @@ class Normalised(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of images `(n, c, h, w)` in [0, 1]."""
-        return self.inner(self.normalised(images))
+        return self.inner(self.normaliser(images.dtype)(images))
 
-    def normalised(self, images: Tensor) -> Tensor:
-        """What the network takes."""
-        if self.has_statistics:
-            images = (images - self.mean.to(images.dtype)) / self.std.to(images.dtype)
-        return images
+    def normaliser(self, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+        """Images of that type to what the network takes."""
+        if not self.has_statistics:
+            return lambda images: images
+        mean, std = self.mean.to(dtype), self.std.to(dtype)
+        return lambda images: (images - mean) / std
 
 
 @final

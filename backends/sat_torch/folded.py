@@ -45,12 +45,13 @@ class Convolution(nn.Module):
     def pack(self, shape: torch.Size) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         """Arguments of oneDNN's convolution of images of that shape, and of the transposed one."""
         conv, ops = self.layers[0], torch.ops.mkldnn
+        padding: Any = conv.padding  # numbers, in our networks
         how = (conv.stride, conv.dilation, conv.groups)
-        sides = zip(shape[2:], conv.kernel_size, conv.padding, conv.stride, conv.dilation, strict=True)
+        sides = zip(shape[2:], conv.kernel_size, padding, conv.stride, conv.dilation, strict=True)
         spare = [(side + 2 * p - d * (k - 1) - 1) % s for side, k, p, s, d in sides]
-        there = ops._reorder_convolution_weight(self.weight, conv.padding, *how, shape)
-        back = ops._reorder_convolution_transpose_weight(self.weight, conv.padding, spare, *how)
-        found = (there, self.bias, conv.padding, *how), (back, None, conv.padding, spare, *how)
+        there = ops._reorder_convolution_weight(self.weight, padding, *how, shape)
+        back = ops._reorder_convolution_transpose_weight(self.weight, padding, spare, *how)
+        found = (there, self.bias, padding, *how), (back, None, padding, spare, *how)
         self.packed[shape] = found
         return found
 
@@ -62,7 +63,7 @@ class Convolution(nn.Module):
     def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
         """What comes of `x` `(n, c, h, w)`; gradients go to `x` and `other`."""
         if _packs(x):
-            return _Packed.apply(x, other, self)  # type: ignore[no-any-return, no-untyped-call]
+            return _Packed.apply(x, other, self)
         conv = self.layers[0]
         y = functional.conv2d(x, self.weight, self.bias, conv.stride, conv.padding, conv.dilation, conv.groups)
         y = y if other is None else y + other
@@ -84,12 +85,12 @@ class _Packed(torch.autograd.Function):
             )
         ctx.back, ctx.layer, ctx.sides = back, layer, x.shape[2:]
         ctx.save_for_backward(*([y] if layer.relu else []))
-        return y  # type: ignore[no-any-return]
+        return y
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, None]:  # type: ignore[override]
-        for y in ctx.saved_tensors:
-            gradient = torch.ops.aten.threshold_backward(gradient, y, 0)
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, None]:
+        for y in ctx.saved_tensors:  # in its place: all that took y are done with it
+            gradient = torch.ops.aten.threshold_backward.grad_input(gradient, y, 0, grad_input=y)
         conv, weight = ctx.layer.layers[0], ctx.layer.weight
         if conv.in_channels < _FEW:
             columns = weight.flatten(1).t() @ gradient.flatten(2)
@@ -130,7 +131,7 @@ def _affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
 
 def _packs(x: Tensor) -> bool:
     """Whether oneDNN has the operators; they are PyTorch's own, for its compiler."""
-    return x.dtype == torch.float32 and x.device.type == "cpu" and torch.backends.mkldnn.is_available()
+    return x.dtype == torch.float32 and x.device.type == "cpu" and torch._C._has_mkldnn
 
 
 @final
@@ -165,7 +166,7 @@ class Folded:
 
     def __call__(self, images: Tensor) -> Tensor:
         """Logits of normalised `images` `(n, c, h, w)`; gradients go to these only."""
-        return self._graph.forward(images)  # type: ignore[no-any-return]
+        return self._graph.forward(images)
 
 
 def _fold(network: nn.Module) -> fx.GraphModule:

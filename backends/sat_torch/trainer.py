@@ -125,8 +125,9 @@ class TorchTrainer(Trainer):
             with frozen(module):
                 yield self._forward
             return
+        normalised = module.normaliser(self._classifier.dtype)
         with folded.current():
-            yield lambda images: folded(module.normalised(images))
+            yield lambda images: folded(normalised(images))
 
     def _batch(self, plan: BatchPlan) -> tuple[Tensor, Tensor]:
         index = torch.from_numpy(plan.index).to(self._classifier.device)
