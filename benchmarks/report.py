@@ -15,18 +15,18 @@ PAGE = """\
 {table}
 
 Measured on {date} with `make bench-report`, in {minutes:.0f} minutes.
-Machine: {cpu}, {cores} cores, {system}; one thread, and two for G10. {sharing}
+Machine: {cpu}, {cores} cores, {system}; one thread, and two for G1 and G10. {sharing}
 Versions: {versions}.
 
 Every number is a ratio of two things that ran in turn on the same machine: the median over the repeats, and the middle
 half of them. A result is called narrow if its limit lies within that half. *Time* is the median of one call of what is
-measured, for scale only. Training steps and the recorder are timed in CPU seconds, which leave out the turns that other
-programs take; start-up and G10 in seconds of the clock.
+measured, for scale only. The recorder, and TensorFlow beside PyTorch, are timed in CPU seconds, which leave out the
+turns that other programs take; all else in seconds of the clock.
 
 A SAT step is held against what it would cost if the attack cost in proportion to |A|: clean step + share of A x full
-attack. The smaller the batch, the further above that it lies, because at every step of PGD PyTorch rearranges the
-weights of each convolution for the processor, for one image as for many. G1 is judged with batches of 48, the largest
-that a report of ten minutes allows; the recipe's are 128. Batches of 16 are held against the same limit, to compare.
+attack. The fewer images are attacked, the further above that it lies: before each attack the weights of layers are
+put in order for the processor, and at every step of PGD all of them are read, for one image as for many. G1 is judged
+with batches of 64; the recipe's are 128. Batches of 16 have a limit to compare with.
 
 G2 is judged with memory handled as it is by default. A good part of scipy's time then goes into fetching memory for its
 large temporary arrays, which the recorder does not make. In a process that keeps freed memory scipy is faster, and the

@@ -18,6 +18,7 @@ from sat_core.errors import DataError, SpecError
 from sat_core.reference import augment as oracle_augment
 from sat_core.spec import AttackSpec
 from sat_core.testing import samples
+from sat_core.testing.parity import IMAGE_SHAPES
 
 pytestmark = pytest.mark.tensorflow
 
@@ -83,6 +84,36 @@ def test_compiled_attacks_are_padded_to_sixteenths_of_the_batch(backend: Backend
         np.testing.assert_allclose(plain, padded, atol=1e-5)
         np.testing.assert_array_equal(padded[members:], x[members:])
     assert shapes == [1, 8, 5, 8, 16, 16]
+
+
+@pytest.mark.parametrize(("model", "head"), [*((model, False) for model in IMAGE_SHAPES), ("small-cnn", True)])
+def test_folded_networks_are_the_same_function(backend: Backend, model: str, head: bool) -> None:
+    import tensorflow as tf
+
+    classifier: Any = samples.build(backend, model, shape=IMAGE_SHAPES[model])
+    classifier = classifier.with_head(7) if head else classifier
+    x, found, before = tf.constant(samples.examples(3, shape=IMAGE_SHAPES[model]).images), [], classifier.state()
+
+    @tf.function
+    def both(x: Any) -> Any:
+        made = []
+        for forward in (classifier.taken(), classifier.forward):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                logits = forward(x)
+                made += [logits, tape.gradient(tf.reduce_sum(logits * logits), x)]
+        return made
+
+    for _ in range(2):
+        logits, slope, expected, expected_slope = both(x)
+        found.append(logits)
+        assert tf.norm(logits - expected) <= 1e-5 * tf.norm(expected)
+        # a value that is rounded to the other side of a ReLU's corner has another gradient
+        assert tf.norm(slope - expected_slope) <= 2e-2 * tf.norm(expected_slope)
+        if not found[1:]:
+            assert all(np.array_equal(value, before[name]) for name, value in classifier.state().items())
+            classifier.load_state({name: value * np.float32(1.1) for name, value in before.items()})
+    assert not np.array_equal(found[0], found[1])  # the weights of then, not those of the first time
 
 
 class Counts:

@@ -13,6 +13,7 @@ from sat_core.errors import DataError, SpecError
 from sat_core.reference import augment as oracle_augment
 from sat_core.spec import AttackSpec
 from sat_core.testing import samples
+from sat_core.testing.parity import IMAGE_SHAPES
 
 pytestmark = pytest.mark.torch
 
@@ -70,6 +71,53 @@ def test_only_members_are_attacked_and_cost_follows_them(backend: Backend) -> No
         plans = samples.plans(16, share, training, attack)
         backend.trainer(classifier, data, training, attack).run(plans, lambda *_: None)
         assert seen == [members] * (3 if members else 0) + [16]
+
+
+@pytest.mark.parametrize(("model", "head"), [*((model, False) for model in IMAGE_SHAPES), ("small-cnn", True)])
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_folded_networks_are_the_same_function(backend: Backend, model: str, head: bool, precision: str) -> None:
+    import torch
+
+    from sat_torch.folded import Folded
+
+    classifier: Any = samples.build(backend, model, shape=IMAGE_SHAPES[model])
+    classifier = classifier.with_head(7) if head else classifier
+    network = classifier.native.to(getattr(torch, precision))
+    learning = [parameter.requires_grad for parameter in network.parameters()]
+    images = samples.examples(3, shape=IMAGE_SHAPES[model]).images.transpose(0, 3, 1, 2).copy()
+    x, folded = torch.from_numpy(images).to(getattr(torch, precision)).requires_grad_(), Folded(network)
+    before, found = classifier.state(), []
+    for _ in range(2):
+        with folded.current():
+            logits = folded(x)
+            found.append((logits.detach(), *torch.autograd.grad(logits.square().sum(), x)))
+        assert [parameter.requires_grad for parameter in network.parameters()] == learning
+        assert all(parameter.grad is None for parameter in network.parameters())
+        expected = network(x)
+        (slope,) = torch.autograd.grad(expected.square().sum(), x)
+        assert (found[-1][0] - expected).norm() <= {"float32": 1e-5, "float64": 1e-12}[precision] * expected.norm()
+        # a value that is rounded to the other side of a ReLU's corner has another gradient
+        assert (found[-1][1] - slope).norm() <= {"float32": 2e-2, "float64": 1e-10}[precision] * slope.norm()
+        if not found[1:]:
+            assert all(np.array_equal(value, before[name]) for name, value in classifier.state().items())
+            classifier.load_state({name: value * np.float32(1.1) for name, value in before.items()})
+    assert not torch.equal(found[0][0], found[1][0])  # the weights of then, not those of the first time
+
+
+def test_who_listens_to_a_layer_finds_it_called(backend: Backend) -> None:
+    data, training, attack, seen = samples.examples(whole=True), samples.training(), samples.attack(steps=3), []
+    plans, losses = samples.plans(24, 0.4, training, attack), {}
+    for listens in (False, True):
+        classifier = samples.build(backend, "small-cnn")
+        if listens:
+            classifier.native.conv2.register_forward_hook(lambda *_: seen.append(1))
+        losses[listens] = []
+        backend.trainer(classifier, data, training, attack).run(
+            plans,
+            lambda _plan, step, to=losses[listens]: to.append(step.loss()),  # type: ignore[misc]
+        )
+    assert len(seen) == sum(1 + 3 * bool(plan.members.any()) for plan in plans)
+    np.testing.assert_allclose(losses[True], losses[False], rtol=1e-4)
 
 
 def own_network() -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any, final
 
@@ -18,13 +19,14 @@ from sat_tensorflow.modes import Forward
 class PGD:
     """Projected gradient ascent on the cross-entropy of one forward, as one graph for each norm and way to return.
 
-    ε, the size and the number of steps, and the number of images are arguments of that graph. xla compiles it by XLA,
-    once for each number of images and of steps; its convolutions are slow inside of loops, so that the steps are
-    unrolled. gradient_scale keeps float16 gradients from vanishing; ascent directions do not depend on it.
+    taken: makes that forward, and before it what is the same in all steps. ε, the size and the number of steps, and
+    the number of images are arguments of the graph. xla compiles it by XLA, once for each number of images and of
+    steps; its convolutions are slow inside of loops, so that the steps are unrolled. gradient_scale keeps float16
+    gradients from vanishing; ascent directions do not depend on it.
     """
 
-    def __init__(self, forward: Forward, *, xla: bool = False, gradient_scale: float = 1.0) -> None:
-        self._forward, self._xla, self._scale = forward, xla, gradient_scale
+    def __init__(self, taken: Callable[[], Forward], *, xla: bool = False, gradient_scale: float = 1.0) -> None:
+        self._taken, self._xla, self._scale = taken, xla, gradient_scale
         self._graph = cache(self._make)
         self.traces = 0
         """How many graphs were made."""
@@ -46,7 +48,7 @@ class PGD:
 
         def ascend(*tensors: Tensor) -> Tensor:
             self.traces += 1
-            return _ascend(self._forward, norm, keep_best, self._scale, *tensors, unrolled=unrolled)
+            return _ascend(self._taken(), norm, keep_best, self._scale, *tensors, unrolled=unrolled)
 
         graph = tf.function(ascend, signature, autograph=False, jit_compile=self._xla or None)
         return graph.get_concrete_function()

@@ -20,6 +20,7 @@ from sat_core.reference.attacks import takes_start
 from sat_core.spec import AttackSpec
 from sat_tensorflow import attacks
 from sat_tensorflow.bridge import torch_module
+from sat_tensorflow.folded import folded
 from sat_tensorflow.models import build
 from sat_tensorflow.models.head import WithHead
 from sat_tensorflow.modes import Forward, frozen, inputs_of
@@ -65,7 +66,8 @@ class TensorFlowClassifier(Classifier):
         self.native, self.head = native, head
         own = frozen(native)
         self.forward: Forward = lambda images: own(self._normalised(images))
-        self._pgd = attacks.PGD(self.forward)
+        self._pgd = attacks.PGD(lambda: self.forward)
+        self._folded = folded(native) if self.description else lambda: own
         self._graph: Callable[..., Any] = cache(self._make)
 
     def train(self, images: Tensor) -> Tensor:
@@ -74,6 +76,11 @@ class TensorFlowClassifier(Classifier):
         Of a classifier with a head of its own, in evaluation mode.
         """
         return self.native(self._normalised(images), training=self.head is None)
+
+    def taken(self) -> Forward:
+        """`forward` with weights as they are now, folded: of our networks only, and not in half precision."""
+        own = self._folded()
+        return lambda images: own(self._normalised(images))
 
     def _normalised(self, images: Tensor) -> Tensor:
         if not self.mean:

@@ -41,7 +41,7 @@ class SubsetAdversarialStep:
         self.model, self.split, self.attack, self.rng = model, split, attack, rng
         self._members = tf.constant(split.members)
         self._weights = tf.constant(split.example_weights(np.arange(len(split.members))))
-        self._pgd = PGD(frozen(model))
+        self._pgd = PGD(lambda: frozen(model))
         self._checked = False
 
     def __call__(self, images: Tensor, labels: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:

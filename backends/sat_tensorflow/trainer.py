@@ -40,8 +40,9 @@ class TensorFlowTrainer(Trainer):
     ) -> None:
         self._classifier, self._training, self._attack = classifier, training, attack
         self._traces = 0
+        half = self._in_precision(classifier.forward)
         self._pgd = PGD(
-            self._in_precision(classifier.forward),
+            (lambda: half) if training.precision in POLICIES else classifier.taken,
             xla=training.compile,
             gradient_scale=_FP16_SCALE if training.precision == "fp16" else 1.0,
         )

@@ -36,7 +36,7 @@ def pgd(
         x = x.detach().requires_grad_()
         with torch.enable_grad():
             losses = attack_loss(forward(x).to(images.dtype), labels)
-            (gradient,) = torch.autograd.grad(losses.sum() * gradient_scale, x)
+            (gradient,) = torch.autograd.grad(losses, x, torch.full_like(losses, gradient_scale))
         x, losses = x.detach(), losses.detach()
         if attack.keep_best:
             if best_loss is None:

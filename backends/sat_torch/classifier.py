@@ -42,9 +42,14 @@ class Normalised(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of images `(n, c, h, w)` in [0, 1]."""
-        if self.has_statistics:
-            images = (images - self.mean.to(images.dtype)) / self.std.to(images.dtype)
-        return self.inner(images)
+        return self.inner(self.normaliser(images.dtype)(images))
+
+    def normaliser(self, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+        """Images of that type to what the network takes."""
+        if not self.has_statistics:
+            return lambda images: images
+        mean, std = self.mean.to(dtype), self.std.to(dtype)
+        return lambda images: (images - mean) / std
 
 
 @final

@@ -21,6 +21,7 @@ from sat_core.streams import stream
 from sat_torch.attacks import Forward, attack_members
 from sat_torch.augmentation import augment
 from sat_torch.classifier import TorchClassifier, to_numpy
+from sat_torch.folded import Folded
 from sat_torch.losses import weighted_loss
 from sat_torch.modes import frozen
 
@@ -48,15 +49,20 @@ class TorchTrainer(Trainer):
         self._learning = classifier.head or module
         if features is not None:
             module = self._learning
-        if training.channels_last:
-            module.to(memory_format=torch.channels_last)
+        ours = bool(classifier.description)
+        self._layout = torch.contiguous_format
+        if training.channels_last or (ours and device.type == "cpu"):  # always faster there; a user's may need its own
+            self._layout = torch.channels_last
+            module.to(memory_format=self._layout)
+        foldable = ours and features is None and not training.compile and training.precision not in HALF
+        self._folded = Folded(classifier.native) if foldable else None
         self._classifier, self._training, self._attack = classifier, training, attack
         self._forward = _in_precision(torch.compile(module) if training.compile else module, training, device)
         self._images = torch.empty(0)  # the plans have them
         if features is not None:
             self._images = torch.from_numpy(features).to(device)
         elif not isinstance(data.images, ImageSource):
-            self._images = torch.from_numpy(_channels_first(data.images)).to(device)
+            self._images = _channels_first(data.images).to(device)
         self._labels = torch.from_numpy(data.labels).to(device)
         self._names = [name for name, p in classifier.native.named_parameters() if p.requires_grad]
         self._optimizer = _optimizer([p for p in classifier.native.parameters() if p.requires_grad], training)
@@ -80,45 +86,56 @@ class TorchTrainer(Trainer):
             yield
 
     def _step(self, plan: BatchPlan) -> tuple[Tensor, Tensor]:
-        device, module = self._classifier.device, self._classifier.module
         images, labels = self._batch(plan)
-        members = torch.from_numpy(np.flatnonzero(plan.members)).to(device)
-        start = None
-        if plan.start is not None:
-            start = torch.from_numpy(plan.start.transpose(0, 3, 1, 2).copy()).to(images)
-        with frozen(module):
-            images = attack_members(
-                self._forward,
-                images,
-                labels,
-                members,
-                self._attack,
-                start,
-                pad_to=max(1, len(plan.index) // 16) if self._training.compile else 1,
-                gradient_scale=_FP16_SCALE if self._training.precision == "fp16" else 1.0,
-            )
+        self._optimizer.zero_grad(set_to_none=True)
+        if plan.members.any():
+            images = self._attacked(images, labels, plan)
         for group in self._optimizer.param_groups:
             group["lr"] = plan.lr
-        self._optimizer.zero_grad(set_to_none=True)
         self._learning.train()
         logits = self._forward(images).to(images.dtype)
         loss = weighted_loss(logits, labels, torch.from_numpy(plan.weights).to(images))
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self._scaler.step(self._optimizer)
         self._scaler.update()
-        module.eval()
+        self._classifier.module.eval()
         return loss.detach(), logits.detach()
+
+    def _attacked(self, images: Tensor, labels: Tensor, plan: BatchPlan) -> Tensor:
+        start = None
+        if plan.start is not None:
+            start = torch.from_numpy(plan.start.transpose(0, 3, 1, 2).copy()).to(images)
+        with self._frozen() as forward:
+            return attack_members(
+                forward,
+                images,
+                labels,
+                torch.from_numpy(np.flatnonzero(plan.members)).to(images.device),
+                self._attack,
+                start,
+                pad_to=max(1, len(plan.index) // 16) if self._training.compile else 1,
+                gradient_scale=_FP16_SCALE if self._training.precision == "fp16" else 1.0,
+            )
+
+    @contextmanager
+    def _frozen(self) -> Iterator[Forward]:
+        """The network in evaluation mode, without gradients for weights; folded where nobody could tell."""
+        module, folded = self._classifier.module, self._folded
+        if folded is None or folded.hooked:
+            with frozen(module):
+                yield self._forward
+            return
+        normalised = module.normaliser(self._classifier.dtype)
+        with folded.current():
+            yield lambda images: folded(normalised(images))
 
     def _batch(self, plan: BatchPlan) -> tuple[Tensor, Tensor]:
         index = torch.from_numpy(plan.index).to(self._classifier.device)
-        if plan.images is not None:
-            images = torch.from_numpy(_channels_first(plan.images)).to(index.device)
-        else:
-            images = self._images[index]
+        images = self._images[index] if plan.images is None else _channels_first(plan.images).to(index.device)
         images = images.to(self._classifier.dtype) / 255 if images.dtype == torch.uint8 else images
         images = augment(images.to(self._classifier.dtype), AUGMENTATIONS.get(self._training.augmentation), plan.draws)
-        if self._training.channels_last and images.ndim == 4:
-            images = images.contiguous(memory_format=torch.channels_last)
+        if images.ndim == 4:
+            images = images.contiguous(memory_format=self._layout)
         return images, self._labels[index]
 
     def state(self) -> State:
@@ -141,15 +158,19 @@ class TorchTrainer(Trainer):
                 continue
             if name not in parameters or value.shape not in ((), tuple(parameters[name].shape)):
                 check_state({n: to_numpy(p) for n, p in parameters.items()}, {name: value}, "optimiser")
-            kept.setdefault(self._names.index(name), {})[leaf] = torch.from_numpy(np.array(value))
+            tensor = torch.from_numpy(np.array(value))
+            if tensor.ndim:  # the fused optimisers take numbers as they lie in memory
+                tensor = torch.empty_like(parameters[name], device="cpu").copy_(tensor)
+            kept.setdefault(self._names.index(name), {})[leaf] = tensor
         self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": kept})
         scaler = self._scaler.state_dict()
         if scaler:
             self._scaler.load_state_dict({**scaler, **{own: state[name].item() for name, own in _SCALER.items()}})
 
 
-def _channels_first(images: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+def _channels_first(images: np.ndarray) -> Tensor:
+    """A view of `images` `(n, h, w, c)`."""
+    return torch.from_numpy(images if images.flags.writeable else images.copy()).permute(0, 3, 1, 2)
 
 
 def _in_precision(module: Forward, training: TrainingSpec, device: torch.device) -> Forward:
@@ -166,5 +187,6 @@ def _in_precision(module: Forward, training: TrainingSpec, device: torch.device)
 
 def _optimizer(parameters: list[torch.nn.Parameter], t: TrainingSpec) -> torch.optim.Optimizer:
     if t.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, t.lr, weight_decay=t.weight_decay)
-    return torch.optim.SGD(parameters, t.lr, momentum=t.momentum, nesterov=t.nesterov, weight_decay=t.weight_decay)
+        return torch.optim.AdamW(parameters, t.lr, weight_decay=t.weight_decay, fused=True)
+    momentum, decay = t.momentum, t.weight_decay
+    return torch.optim.SGD(parameters, t.lr, momentum=momentum, nesterov=t.nesterov, weight_decay=decay, fused=True)

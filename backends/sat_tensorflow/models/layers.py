@@ -52,5 +52,10 @@ class BatchNorm(layers.BatchNormalization):
                 (self.moving_variance, variance * (count / tf.maximum(count - 1, 1))),
             ):
                 running.assign(running.value * self.momentum + batch * BATCHNORM_MOMENTUM)
+        scale, shift = self.affine(mean, variance)
+        return tf.cast(x * scale + shift, inputs.dtype)
+
+    def affine(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+        """What channels are multiplied with, and what is added then, given their `mean` and `variance`."""
         scale = self.gamma.value / tf.sqrt(variance + self.epsilon)
-        return tf.cast(x * scale + (self.beta.value - mean * scale), inputs.dtype)
+        return scale, self.beta.value - mean * scale
