@@ -1,6 +1,6 @@
 """Trains or evaluates and ends: python benchmarks/memory.py training|evaluation ours|bare|idle MODEL BATCH
 
-Both do the same work on the same network and images: two steps of PGD-7 training on a batch, or the logits of 2,048
+Both do the same work on the same network and images: two steps of PGD-2 training on a batch, or the logits of 1,024
 images, 512 at a time. "bare" is the shortest loop that does it, in plain PyTorch; "idle"
 has network and images and does nothing.
 """
@@ -16,8 +16,8 @@ import torch
 from sat_core.backend import get_backend
 from sat_core.data import Examples
 
-STEPS, STEP_SIZE, EPS = 7, 0.1, 0.5
-EVALUATED, AT_ONCE = 2048, 512
+STEPS, STEP_SIZE, EPS = 2, 0.1, 0.5
+EVALUATED, AT_ONCE = 1024, 512
 
 
 def images(n: int) -> Examples:

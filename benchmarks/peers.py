@@ -33,14 +33,23 @@ class Peer:
     step: Callable[[Any, Any], float]
 
 
+@dataclass(frozen=True)
+class Task:
+    """What all have to do. shape: of an image, as the framework has it."""
+
+    attack: AttackSpec
+    training: TrainingSpec
+    shape: tuple[int, ...]
+
+
 def sgd(module: nn.Module, t: TrainingSpec) -> torch.optim.Optimizer:
     """The optimiser of our step."""
     return torch.optim.SGD(module.parameters(), t.lr, momentum=t.momentum, weight_decay=t.weight_decay)
 
 
-def with_perturb(module: nn.Module, training: TrainingSpec, perturb: Perturb) -> Peer:
+def with_perturb(module: nn.Module, task: Task, perturb: Perturb) -> Peer:
     """The loop that everyone writes around an attack."""
-    optimizer = sgd(module, training)
+    optimizer = sgd(module, task.training)
 
     def step(images: Tensor, labels: Tensor) -> float:
         module.eval()
@@ -55,24 +64,26 @@ def with_perturb(module: nn.Module, training: TrainingSpec, perturb: Perturb) ->
     return Peer(perturb, step)
 
 
-def torchattacks(module: nn.Module, attack: AttackSpec, training: TrainingSpec) -> Peer:
+def torchattacks(module: nn.Module, task: Task) -> Peer:
     """PGDL2 and PGD."""
     from torchattacks import PGD, PGDL2
 
+    attack = task.attack
     kind = {"L2": PGDL2, "Linf": PGD}[attack.norm]
     made = kind(module, eps=attack.eps, alpha=attack.step_size, steps=attack.steps, random_start=False)
-    return with_perturb(module, training, made)
+    return with_perturb(module, task, made)
 
 
-def foolbox(module: nn.Module, attack: AttackSpec, training: TrainingSpec) -> Peer:
+def foolbox(module: nn.Module, task: Task) -> Peer:
     """L2PGD and LinfPGD; the clipped examples, the second of three results."""
     from foolbox import PyTorchModel
     from foolbox.attacks import L2PGD, LinfPGD
 
+    attack = task.attack
     kind = {"L2": L2PGD, "Linf": LinfPGD}[attack.norm]
     made = kind(abs_stepsize=attack.step_size, steps=attack.steps, random_start=False)
     model = PyTorchModel(module.eval(), bounds=(0, 1))
-    return with_perturb(module, training, lambda x, y: made(model, x, y, epsilons=attack.eps)[1])
+    return with_perturb(module, task, lambda x, y: made(model, x, y, epsilons=attack.eps)[1])
 
 
 class _Kept(nn.CrossEntropyLoss):
@@ -85,34 +96,35 @@ class _Kept(nn.CrossEntropyLoss):
         return self.last
 
 
-def _art_pgd(estimator: Any, attack: AttackSpec, training: TrainingSpec) -> Any:
+def _art_pgd(estimator: Any, task: Task) -> Any:
     from art.attacks.evasion import ProjectedGradientDescent
 
+    attack = task.attack
     norm = {"L2": 2, "Linf": np.inf}[attack.norm]
     about = {"eps": attack.eps, "eps_step": attack.step_size, "max_iter": attack.steps, "num_random_init": 0}
-    return ProjectedGradientDescent(estimator, norm, **about, batch_size=training.batch_size, verbose=False)
+    return ProjectedGradientDescent(estimator, norm, **about, batch_size=task.training.batch_size, verbose=False)
 
 
-def _art_torch(module: nn.Module, training: TrainingSpec) -> tuple[Any, _Kept]:
+def _art_torch(module: nn.Module, task: Task) -> tuple[Any, _Kept]:
     from art.estimators.classification import PyTorchClassifier
 
-    loss, shape = _Kept(), tuple(module.image_shape)
-    about = {"input_shape": shape, "nb_classes": 10, "clip_values": (0.0, 1.0), "device_type": "cpu"}
-    return PyTorchClassifier(module, loss, optimizer=sgd(module, training), **about), loss
+    loss = _Kept()
+    about = {"input_shape": task.shape, "nb_classes": 10, "clip_values": (0.0, 1.0), "device_type": "cpu"}
+    return PyTorchClassifier(module, loss, optimizer=sgd(module, task.training), **about), loss
 
 
-def art(module: nn.Module, attack: AttackSpec, training: TrainingSpec) -> Peer:
+def art(module: nn.Module, task: Task) -> Peer:
     """adversarial-robustness-toolbox: ProjectedGradientDescent, which takes arrays and returns arrays."""
-    pgd = _art_pgd(_art_torch(module, training)[0], attack, training)
-    return with_perturb(module, training, lambda x, y: torch.from_numpy(pgd.generate(x.numpy(), y.numpy())))
+    pgd = _art_pgd(_art_torch(module, task)[0], task)
+    return with_perturb(module, task, lambda x, y: torch.from_numpy(pgd.generate(x.numpy(), y.numpy())))
 
 
-def art_trainer(module: nn.Module, attack: AttackSpec, training: TrainingSpec) -> Peer:
+def art_trainer(module: nn.Module, task: Task) -> Peer:
     """adversarial-robustness-toolbox: AdversarialTrainer, which does the whole step."""
     from art.defences.trainer import AdversarialTrainer
 
-    estimator, loss = _art_torch(module, training)
-    pgd = _art_pgd(estimator, attack, training)
+    estimator, loss = _art_torch(module, task)
+    pgd = _art_pgd(estimator, task)
     trainer = AdversarialTrainer(estimator, pgd, ratio=1.0)
 
     def step(images: Tensor, labels: Tensor) -> float:
@@ -122,17 +134,18 @@ def art_trainer(module: nn.Module, attack: AttackSpec, training: TrainingSpec) -
     return Peer(lambda x, y: torch.from_numpy(pgd.generate(x.numpy(), y.numpy())), step)
 
 
-def art_tensorflow(model: Any, attack: AttackSpec, training: TrainingSpec) -> Peer:
+def art_tensorflow(model: Any, task: Task) -> Peer:
     """adversarial-robustness-toolbox: AdversarialTrainer of a Keras model, on arrays `(n, h, w, c)`."""
     import keras
     from art.defences.trainer import AdversarialTrainer
     from art.estimators.classification import TensorFlowV2Classifier
 
+    training = task.training
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     optimizer = keras.optimizers.SGD(training.lr, momentum=training.momentum, weight_decay=training.weight_decay)
-    about = {"input_shape": tuple(model.input_shape[1:]), "nb_classes": 10, "clip_values": (0.0, 1.0)}
+    about = {"input_shape": task.shape, "nb_classes": 10, "clip_values": (0.0, 1.0)}
     estimator = TensorFlowV2Classifier(model, loss_object=loss, optimizer=optimizer, **about)
-    pgd = _art_pgd(estimator, attack, training)
+    pgd = _art_pgd(estimator, task)
     trainer = AdversarialTrainer(estimator, pgd, ratio=1.0)
 
     def step(images: np.ndarray, labels: np.ndarray) -> float:
@@ -142,7 +155,7 @@ def art_tensorflow(model: Any, attack: AttackSpec, training: TrainingSpec) -> Pe
     return Peer(pgd.generate, step)
 
 
-PEERS: dict[str, Callable[[nn.Module, AttackSpec, TrainingSpec], Peer]] = {
+PEERS: dict[str, Callable[[nn.Module, Task], Peer]] = {
     "torchattacks": torchattacks,
     "foolbox": foolbox,
     "ART": art,

@@ -34,7 +34,7 @@ def test_memory(benchmark: Any, work: str) -> None:
     benchmark.pedantic(
         lambda: ours.append(peak(work, "ours", *size)),
         setup=lambda: bare.append(peak(work, "bare", *size)),
-        rounds=1 if benchmark.disabled else 3,
+        rounds=1 if benchmark.disabled else 2,
         iterations=1,
     )
     assert min(bare) >= 0.9 * idle > 0

@@ -80,17 +80,19 @@ class Runners:
         x, y = torch.from_numpy(self._images.transpose(0, 3, 1, 2).copy()), torch.from_numpy(self._labels)
         for name, make in peers.PEERS.items():
             classifier = self._build(get_backend("torch"))
-            classifier.module.image_shape = x.shape[1:]  # type: ignore[attr-defined]
-            peer = make(classifier.module, self._attack, self._training)  # type: ignore[attr-defined]
+            peer = make(classifier.module, self._task(x.shape))  # type: ignore[attr-defined]
             adversarial = peer.perturb(x, y).detach().numpy().transpose(0, 2, 3, 1)
             self._add(name, classifier, adversarial, lambda peer=peer: peer.step(x, y))
 
     def add_art_tensorflow(self, backend: Backend) -> None:
         """The one peer that trains Keras models."""
         classifier = self._build(backend)
-        peer = peers.art_tensorflow(classifier.native, self._attack, self._training)
+        peer = peers.art_tensorflow(classifier.native, self._task(self._images.shape))
         adversarial = peer.perturb(self._images, self._labels)
         self._add(ART_TENSORFLOW, classifier, adversarial, lambda: peer.step(self._images, self._labels))
+
+    def _task(self, shape: tuple[int, ...]) -> peers.Task:
+        return peers.Task(self._attack, self._training, tuple(shape[1:]))
 
     def _build(self, backend: Backend) -> Classifier:
         return backend.build(self._model, classes=10, image_shape=self._images.shape[1:])
