@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Goal:
-    """One row of the report. goal: G1 … G9, empty for information. unit: what the ratio counts.
+    """One row of the report. goal: G1 … G13, empty for information. unit: what the ratio counts.
 
     sense: ``at most`` or ``at least`` the limit; a row without either is only recorded.
     """
@@ -22,6 +22,7 @@ class Goal:
 _STEP = "x (clean step + share x full attack)"
 _NUMPY = "x `import numpy`"
 _TORCH = "x PyTorch"
+_AA = "x as fast as the package's own run"
 
 GOALS = {
     "resnet18-48-10": Goal("SAT step, A = 10 %, ResNet-18, batch 48", _STEP, "G1", "at most", 1.15),
@@ -47,5 +48,21 @@ GOALS = {
     "stream-growth": Goal("peak memory, 20,000 files against 2,500", "x", "G8", "at most", 1.1),
     "status-seconds": Goal("`sat status` of 1,000 finished arms", "s", "G9", "at most", 5.0),
     "status-memory": Goal("peak memory of that", "GiB", "G9", "at most", 1.0),
+    "autoattack-package-resnet18": Goal(
+        "AutoAttack, engine package, ResNet-18, short budgets, 2 threads", _AA, "G10", "at least", 1.2
+    ),
+    "autoattack-fast-resnet18": Goal(
+        "AutoAttack, engine fast, ResNet-18, short budgets, 2 threads", _AA, "G11", "at least", 1.5
+    ),
+    "autoattack-package-small-cnn": Goal("AutoAttack, engine package, small-cnn, 32 digits, 2 threads", _AA),
+    "autoattack-fast-small-cnn": Goal(
+        "AutoAttack, engine fast, small-cnn, 32 digits, 2 threads", _AA, "G12", "at least", 3.0
+    ),
+    "autoattack-memory-package": Goal(
+        "peak memory of AutoAttack, engine package, 64 images, ResNet-18", "x the package", "G13", "at most", 1.1
+    ),
+    "autoattack-memory-fast": Goal(
+        "peak memory of AutoAttack, engine fast, 64 images, ResNet-18", "x the package", "G13", "at most", 1.1
+    ),
     "dry-run": Goal("`sat run --dry-run` of the example study", _NUMPY, "", "at most", 4.0),
 }

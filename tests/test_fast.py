@@ -81,7 +81,7 @@ def test_no_weaker_than_the_package(ten: tuple[Classifier, Examples], norm: str)
     ("name", "n", "by", "slack"),
     [
         ("apgd-ce", 200, 5, 1),
-        ("apgd-dlr", 100, 4, 1),
+        ("apgd-dlr", 100, 4, 2),
         ("apgd-t", 60, 10, 1),
         ("fab-t", 60, 5, 1),
         ("square", 60, 10, 3),
@@ -239,7 +239,7 @@ def test_a_square_that_changes_nothing_is_not_asked(ten: tuple[Classifier, Examp
         assert found.robust.sum() == found.correct.sum()
         queries[norm] = read_npz(path)["queries"].sum() / found.correct.sum()
     assert queries["L2"] == 501 + 1  # the first point, 500 squares, and the scores at the end
-    assert queries["Linf"] < 0.7 * queries["L2"]
+    assert queries["Linf"] < 0.9 * queries["L2"]
 
 
 @pytest.mark.torch

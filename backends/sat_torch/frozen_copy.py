@@ -17,7 +17,7 @@ class FrozenCopy(nn.Module):
 
     def __init__(self, module: nn.Module, dtype: torch.dtype, layout: torch.memory_format) -> None:
         super().__init__()
-        self.module = module.eval().requires_grad_(False).to(dtype=dtype, memory_format=layout)  # type: ignore[call-overload]
+        self.module = module.eval().requires_grad_(False).to(dtype).to(memory_format=layout)
         self.dtype, self.layout = dtype, layout
         self.training = False
 
@@ -41,59 +41,58 @@ def frozen_copy(module: nn.Module, dtype: torch.dtype, images: Tensor) -> Frozen
         return None
     with torch.no_grad():
         expected = twin(images.to(dtype)).float()
-        pairs = _pairs(twin, images[:1].to(dtype))
-        for convolution, name in pairs:
-            _fold(twin.get_submodule(convolution), twin.get_submodule(name))
+        folded = [name for convolution, norm, name in _pairs(twin, images[:1].to(dtype)) if _fold(convolution, norm)]
+        for name in folded:
             parent, _, last = name.rpartition(".")
             setattr(twin.get_submodule(parent), last, nn.Identity())
         layout = torch.channels_last if images.device.type == "cpu" else torch.contiguous_format
         made = FrozenCopy(twin, dtype, layout)
         off = (made(images) - expected).abs().max()
-    return made if pairs and bool(off <= _CLOSE * expected.abs().max()) else None
+    return made if folded and bool(off <= _CLOSE * expected.abs().max()) else None
 
 
-def _pairs(module: nn.Module, images: Tensor) -> list[tuple[str, str]]:
-    """Names of each convolution and the BatchNorm on its output, both called exactly once."""
-    calls: dict[str, int] = {}
-    sources: dict[int, tuple[str, Tensor]] = {}
-    found = []
+def _pairs(module: nn.Module, images: Tensor) -> list[tuple[nn.Conv2d, nn.BatchNorm2d, str]]:
+    """Each convolution and the BatchNorm on its output, both called exactly once, and the name of the BatchNorm."""
+    calls: list[nn.Module] = []
+    sources: dict[int, tuple[nn.Conv2d, Tensor]] = {}
+    found: list[tuple[nn.Conv2d, nn.BatchNorm2d, str]] = []
 
-    def after(name: str, layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        calls[name] = calls.get(name, 0) + 1
-        if type(layer) is nn.Conv2d:
-            sources[id(output)] = name, output
-        elif id(inputs[0]) in sources:
-            found.append((sources[id(inputs[0])][0], name))
+    def after(layer: nn.Module, inputs: tuple[Any, ...], output: Any, name: str) -> None:
+        calls.append(layer)
+        if isinstance(layer, nn.Conv2d):
+            sources[id(output)] = layer, output  # kept, so that no other tensor gets its number
+        elif isinstance(layer, nn.BatchNorm2d) and id(inputs[0]) in sources:
+            found.append((sources[id(inputs[0])][0], layer, name))
 
-    kinds = (nn.Conv2d, nn.BatchNorm2d)
     hooks = [
-        layer.register_forward_hook(lambda layer, inputs, output, name=name: after(name, layer, inputs, output))
-        for name, layer in module.named_modules(remove_duplicate=False)
-        if type(layer) in kinds
+        layer.register_forward_hook(lambda layer, inputs, output, name=name: after(layer, inputs, output, name))
+        for name, layer in module.named_modules()
+        if type(layer) in (nn.Conv2d, nn.BatchNorm2d)
     ]
     try:
         module(images)
     finally:
         for hook in hooks:
             hook.remove()
-    taken = [convolution for convolution, _ in found]
-    return [
-        (convolution, norm)
-        for convolution, norm in found
-        if calls[convolution] == calls[norm] == taken.count(convolution) == 1
-        and module.get_submodule(norm).running_var is not None
-    ]
+    taken = [convolution for convolution, _, _ in found]
+    return [pair for pair in found if calls.count(pair[0]) == calls.count(pair[1]) == taken.count(pair[0]) == 1]
 
 
-def _fold(convolution: nn.Module, norm: nn.Module) -> None:
-    """Put y = s·x + t of `norm` into weight and bias of `convolution`, computed in float64."""
-    weight, var = convolution.weight, norm.running_var.double()
-    ones = torch.ones_like(var)
-    scale = (ones if norm.weight is None else norm.weight.double()) / (var + norm.eps).sqrt()
-    before = 0.0 if convolution.bias is None else convolution.bias.double()
-    bias = (before - norm.running_mean.double()) * scale + (0.0 if norm.bias is None else norm.bias.double())
+def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> bool:
+    """Put y = s·x + t of `norm` into weight and bias of `convolution`, computed in float64; False if it has none."""
+    mean, var = norm.running_mean, norm.running_var
+    if mean is None or var is None:
+        return False
+    weight, bias = convolution.weight, convolution.bias
+    scale = (var.double() + norm.eps).rsqrt()
+    if norm.affine:
+        scale = scale * norm.weight.double()
+    shift = ((0.0 if bias is None else bias.double()) - mean.double()) * scale
+    if norm.affine:
+        shift = shift + norm.bias.double()
     convolution.weight = nn.Parameter((weight.double() * scale.reshape(-1, 1, 1, 1)).to(weight))
-    convolution.bias = nn.Parameter(bias.to(weight))
+    convolution.bias = nn.Parameter(shift.to(weight))
+    return True
 
 
 class _Laid(torch.autograd.Function):
@@ -105,5 +104,5 @@ class _Laid(torch.autograd.Function):
         return laid.view_as(laid) if laid is images else laid
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return gradient.contiguous(), None

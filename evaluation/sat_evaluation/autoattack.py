@@ -64,7 +64,7 @@ def evaluate(
     """
     if engine not in ENGINES:
         raise SpecError(f"engine: expected {' or '.join(map(repr, ENGINES))}, got {engine!r}{nearest(engine, ENGINES)}")
-    package = find_package() if engine == "package" else Fast()
+    package: Package | Fast = find_package() if engine == "package" else Fast()
     data = Examples(images, labels, classifier.classes, "images to attack")
     eps = _checked_eps(classifier, data, norm, eps, seed, batch_size)
     tables, notes = plan(attacks, norm=norm, classes=classifier.classes, image_shape=classifier.image_shape)

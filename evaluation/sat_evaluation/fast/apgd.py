@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -54,7 +56,7 @@ def apgd(search: Search, name: str, owner: Tensor, target: Tensor | None, start:
     rises, halved = torch.zeros_like(best_loss), torch.ones_like(best_loss, dtype=torch.bool)
     checks = dict(zip(torch.tensor(windows(iterations)).cumsum(0).tolist(), windows(iterations), strict=True))
     for i in range(iterations + 1):
-        logits, losses, gradient = search.gradient(x, lambda z, y=y, target=target: loss_of(name, z, y, target))
+        logits, losses, gradient = search.gradient(x, partial(loss_of, name, y=y, target=target))
         losses = losses[:, None, None, None]
         if search.broken(owner, x, logits.argmax(1) != y):
             keep = (~search.found[owner]).nonzero()[:, 0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -24,9 +26,7 @@ def fab(search: Search, owner: Tensor, target: Tensor, start: Tensor | None, ite
     x0 = image.flatten(1)
     x = x0 if start is None else (image + start).clamp(0, 1).flatten(1)
     for _ in range(iterations + 1):
-        logits, gap, gradient = search.gradient(
-            x.reshape(-1, *search.x.shape[1:]), lambda z, y=y, target=target: _gap(z, y, target)
-        )
+        logits, gap, gradient = search.gradient(x.reshape(-1, *search.x.shape[1:]), partial(_gap, y=y, target=target))
         w, crossed = gradient.flatten(1), logits.argmax(1) != y
         near_enough = _size(search.norm, x - x0)[:, 0] <= search.eps
         if search.broken(owner, x.reshape(gradient.shape), crossed & near_enough):
