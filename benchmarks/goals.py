@@ -25,6 +25,7 @@ _TORCH = "x PyTorch"
 _OURS = "x our PyTorch"
 _RESNET, _DIGITS = "PGD-7 step, ResNet-18, batch 64", "PGD-7 step, small-cnn on 8x8 digits, batch 64"
 _BARE = "x bare loop"
+_AA = "x as fast as the package's own run"
 
 GOALS = {
     "resnet18-64-10": Goal("SAT step, A = 10 %, ResNet-18, batch 64", _STEP, "G1", "at most", 1.12),
@@ -71,4 +72,20 @@ GOALS = {
     "evaluation-memory": Goal("peak memory of evaluation, ResNet-18", _BARE, "G12", "at most", 1.1),
     "training-memory-beyond": Goal("that of training, without what network, images and PyTorch take", _BARE),
     "evaluation-memory-beyond": Goal("that of evaluation, without what network, images and PyTorch take", _BARE),
+    "autoattack-package-resnet18": Goal(
+        "AutoAttack, engine package, ResNet-18, short budgets, 2 threads", _AA, "G13", "at least", 1.2
+    ),
+    "autoattack-fast-resnet18": Goal(
+        "AutoAttack, engine fast, ResNet-18, short budgets, 2 threads", _AA, "G13", "at least", 1.5
+    ),
+    "autoattack-package-small-cnn": Goal("AutoAttack, engine package, small-cnn, 32 digits, 2 threads", _AA),
+    "autoattack-fast-small-cnn": Goal(
+        "AutoAttack, engine fast, small-cnn, 32 digits, 2 threads", _AA, "G13", "at least", 3.0
+    ),
+    "autoattack-memory-package": Goal(
+        "peak memory of AutoAttack, engine package, 64 images, ResNet-18", "x the package", "G12", "at most", 1.1
+    ),
+    "autoattack-memory-fast": Goal(
+        "peak memory of AutoAttack, engine fast, 64 images, ResNet-18", "x the package", "G12", "at most", 1.1
+    ),
 }

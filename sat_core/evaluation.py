@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 ROBUST, MISCLASSIFIED = -1, -2
 """Values of `Evaluation.broken_by` besides the number of an attack."""
+ENGINES = ("package", "fast")
+"""Whose attacks: those of AutoAttack's package, which every reported number uses, or our own."""
 
 
 @final
@@ -73,12 +75,13 @@ class Evaluator(Protocol):
         attacks: str | tuple[str, ...] = "standard",
         seed: int = 0,
         batch_size: int = 250,
+        engine: str = "package",
         path: Path | None = None,
         progress: Callable[[float, str], None] | None = None,
     ) -> Evaluation:
         """Attack `images` `(n, h, w, c)`, an array or a source that `images[index]` decodes.
 
-        Saves to and resumes from `path` (.npz); progress(share done, attack).
+        engine: one of `ENGINES`. Saves to and resumes from `path` (.npz); progress(share done, attack).
         """
 
 

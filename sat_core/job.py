@@ -129,6 +129,7 @@ class Job:
                 eps=self.spec.attack.eps,
                 attacks=attacks,
                 seed=EVALUATION_SEED,
+                engine=self.spec.evaluation.engine,
                 path=self.directory / "evaluation" / f"{name}.npz",
                 progress=lambda share, note: self.tell(stage, share, note),
             )

@@ -115,8 +115,8 @@ class Authors(EvaluationProtocol):
         return f"{name}{'&' if options else '?'}protocol=authors"
 
     def of_target(self, evaluation: Mapping[str, Any]) -> dict[str, Any]:
-        """Nothing: what is fixed for the target holds."""
-        return {}
+        """The engine only: what is fixed for the target holds."""
+        return {key: value for key, value in evaluation.items() if key == "engine"}
 
     def checks(self, dataset: str, epochs: int, drops: tuple[int, ...], *, head: bool = False) -> tuple[int, ...]:
         """The recipe's epochs (15, 50, 101, 151, 200 of 201; 51, 101, 150 of 151), scaled to other lengths.

@@ -11,6 +11,7 @@ from sat_core import fields
 from sat_core.augmentation import AUGMENTATIONS
 from sat_core.difficulty import DIFFICULTIES
 from sat_core.errors import SpecError
+from sat_core.evaluation import ENGINES
 from sat_core.protocols import ATTACK_SETS, AUTOATTACK, PROTOCOLS
 from sat_core.registry import nearest
 from sat_core.schedules import check_schedule
@@ -213,6 +214,7 @@ class EvaluationSpec:
 
     selection_share: the part of the validation set that picks the epoch (share or count); a data set with validation
     examples of its own picks it on all of these. examples: how many of the others report (count, share, or "rest").
+    engine: ``package`` for the attacks of AutoAttack's package, ``fast`` for our own, in checks and report alike.
     Epochs count from 1: epoch e is over when e passes are.
     """
 
@@ -222,6 +224,7 @@ class EvaluationSpec:
     selection_attacks: str | tuple[str, ...] = fields.field(_check_attacks, "standard", fields.tuples)
     selection_epochs: str | tuple[int, ...] = fields.field(_check_epochs, "protocol", fields.tuples)
     selection_share: int | float = fields.field(_check_share, 0.1)
+    engine: str = fields.choice(ENGINES, "package")
 
 
 @final

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SETTINGS = {
     **dict.fromkeys(("epochs", "batch_size", "lr", "momentum", "weight_decay", "schedule", "augmentation"), "training"),
     **dict.fromkeys(
-        ("examples", "attacks", "selection_attacks", "selection_epochs", "selection_share"),
+        ("examples", "attacks", "selection_attacks", "selection_epochs", "selection_share", "engine"),
         "evaluation",
     ),
 }

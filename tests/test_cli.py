@@ -593,6 +593,11 @@ def test_evaluate_a_checkpoint_for_several_radii(finished: Path, study: Path, tm
     assert robust[0.25] >= robust[0.5] >= robust[1.0]
     assert len(list((tmp_path / "out").glob("*.npz"))) == 3
     assert sat("evaluate", *arguments).returncode == 0  # ε of the training: read from the file of 1/2
+    done = sat("evaluate", *arguments, "--attack-engine", "fast")  # beside the package's, and labelled
+    assert "fast engine" in " ".join(done.stdout.split())
+    (path,) = (tmp_path / "out").glob("*-fast.json")
+    assert json.loads(path.read_text())["engine"] == "fast"
+    assert len(list((tmp_path / "out").glob("*.npz"))) == 4
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """AutoAttack (Croce & Hein 2020), per example, saved after every batch: the package's attacks, our runner.
 
 The flags are those of the package's `run_standard_evaluation` for the same seed and batch size: each attack gets, in
-batches, the examples that no earlier one broke, and torch is seeded anew for each batch.
+batches, the examples that no earlier one broke, and torch is seeded anew for each batch. The attacks may see a copy of
+the model that is faster and differs in rounding (`Classifier.attacked_torch_module`); what is broken the model itself
+says. With the engine "fast" the attacks are those of `sat_evaluation.fast`.
 """
 
 from __future__ import annotations
@@ -18,11 +20,13 @@ import numpy as np
 from sat_core.backend import Classifier
 from sat_core.data import Examples
 from sat_core.errors import DataError, EvaluationError, SpecError
-from sat_core.evaluation import MISCLASSIFIED, ROBUST, Evaluation
+from sat_core.evaluation import ENGINES, MISCLASSIFIED, ROBUST, Evaluation
 from sat_core.fields import fraction, tuples
 from sat_core.files import read_npz, write_npz
 from sat_core.images import ImageSource
+from sat_core.registry import nearest
 from sat_core.threat import THREAT_MODELS
+from sat_evaluation.fast.engine import Fast
 from sat_evaluation.packages import NORMS, Model, Package, find_package, plan, seeded, work
 
 if TYPE_CHECKING:
@@ -41,6 +45,7 @@ def evaluate(
     attacks: str | tuple[str, ...] = "standard",
     seed: int = 0,
     batch_size: int = 250,
+    engine: str = "package",
     path: Path | None = None,
     progress: Report | None = None,
 ) -> Evaluation:
@@ -49,17 +54,21 @@ def evaluate(
     Of images that are decoded when asked for, only one batch is in memory.
 
     norm: L2 or Linf. eps: in units of [0, 1] pixels; with 0 nothing is attacked. attacks: "standard", "plus", or names,
-    which run as in the package's version "custom". path: saved to after each batch; an unfinished file is continued, a
-    finished one returned. progress: called at every query with the share of the work done, in [0, 1], and the attack.
+    which run as in the package's version "custom". engine: "package", or "fast" for our own attacks. path: saved to
+    after each batch; an unfinished file is continued, a finished one returned. progress: called at every query with the
+    share of the work done, in [0, 1], and the attack.
 
     Raises NotInstalledError without torch or a package, SpecError and DataError for settings and images that make no
     evaluation, and EvaluationError if the file is of another evaluation, a logit is not finite, or an adversarial image
     is outside the ball or [0, 1].
     """
-    package = find_package()
+    if engine not in ENGINES:
+        raise SpecError(f"engine: expected {' or '.join(map(repr, ENGINES))}, got {engine!r}{nearest(engine, ENGINES)}")
+    package: Package | Fast = find_package() if engine == "package" else Fast()
     data = Examples(images, labels, classifier.classes, "images to attack")
     eps = _checked_eps(classifier, data, norm, eps, seed, batch_size)
     tables, notes = plan(attacks, norm=norm, classes=classifier.classes, image_shape=classifier.image_shape)
+    package.check(tables)
     settings = _Settings(
         norm=norm,
         eps=eps,
@@ -67,12 +76,13 @@ def evaluate(
         seed=int(seed),
         batch_size=int(batch_size),
         package=package.title,
+        engine=engine,
         data=_sha256({"images": _pixels(data.images), "labels": data.labels}),
         model=_sha256(classifier.state(), json.dumps(dict(classifier.description), sort_keys=True, default=str)),
     )
     record = _Record.resume(path, settings)
     if record is None or not record.finished:
-        model = Model(classifier)
+        model = Model(classifier, data.images[: min(batch_size, len(data))])
         with model.frozen():
             if record is None:
                 broken_by, outputs = _clean(model, data, settings)
@@ -105,6 +115,7 @@ class _Settings:
     seed: int
     batch_size: int
     package: str
+    engine: str = "package"
     data: str
     model: str
 
@@ -186,12 +197,13 @@ class _Record:
             norm=s.norm,
             eps=s.eps,
             package=s.package,
+            engine=s.engine,
             warnings=tuple(map(str, self.warnings)),
         )
 
 
 def _attack(
-    model: Model, package: Package, data: Examples, record: _Record, path: Path | None, progress: Report | None
+    model: Model, package: Package | Fast, data: Examples, record: _Record, path: Path | None, progress: Report | None
 ) -> None:
     """Bring `record` to its end. The examples of an attack are those robust when it began, wherever it is now."""
     s = record.settings
@@ -206,7 +218,7 @@ def _attack(
             model.on_query = meter.begin(number, len(index), int((alive > index[-1]).sum()))
             with seeded(s.seed):
                 adversarial = perturb(x, y)
-                broken = model(adversarial).max(dim=1)[1] != y
+                broken = model.exact(adversarial).max(dim=1)[1] != y
             _check_adversarial(table["name"], s, x, adversarial)
             record.broken_by[index[broken.cpu().numpy()]] = number
             record.queries[number] += meter.used
@@ -225,7 +237,7 @@ def _clean(model: Model, data: Examples, settings: _Settings) -> tuple[np.ndarra
     with seeded(settings.seed):
         for index in _batches(np.arange(len(data)), settings.batch_size):
             x, y = model.tensors(data.float_images(index), data.labels[index])
-            output = model(x)
+            output = model.exact(x)
             logits, expected = output.cpu().numpy(), (len(index), data.classes)
             if logits.shape != expected or not np.isfinite(logits).all():
                 bad = len(logits) - np.isfinite(logits).all(axis=-1).sum()
@@ -235,7 +247,7 @@ def _clean(model: Model, data: Examples, settings: _Settings) -> tuple[np.ndarra
                 )
             broken_by[index[(output.max(dim=1)[1] != y).cpu().numpy()]] = MISCLASSIFIED
             if index[0] == 0:
-                apart = np.linalg.norm(_unit(logits) - _unit(model(x).cpu().numpy()), axis=1).max()
+                apart = np.linalg.norm(_unit(logits) - _unit(model.exact(x).cpu().numpy()), axis=1).max()
                 if apart > 1e-4:
                     warnings.append(
                         f"randomised model: the logits of {len(index)} images change by up to {apart:.2g} times their "
@@ -271,7 +283,8 @@ class _Meter:
 
     def __init__(self, record: _Record, *, classes: int, report: Report | None) -> None:
         self.record, self.report = record, report
-        queries, self.prices = np.array([work(table, classes) for table in record.settings.attacks]).T
+        s = record.settings
+        queries, self.prices = np.array([work(table, classes, s.engine) for table in s.attacks]).T
         self.costs = queries * self.prices
         self.number, self.used, self.batch, self.later = 0, 0, 0.0, 0.0
 

@@ -34,7 +34,7 @@ def evaluate_checkpoint(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     backend = get_backend(arguments.backend, arguments.device)
     norm = arguments.norm or about.get("attack", {}).get("norm")
     radii = arguments.eps or [about.get("attack", {}).get("eps")]
-    suite = arguments.attacks
+    suite, engine = arguments.attacks, arguments.attack_engine
     attacks = EvaluationSpec(attacks=suite if suite in ATTACK_SETS else tuple(suite.split(","))).attacks
     index = _examples(arguments.examples, len(data.test))
     out = Path(arguments.out) if arguments.out else path.parent / "evaluate"
@@ -48,9 +48,18 @@ def evaluate_checkpoint(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         stack.enter_context(files.locked(out))
         files.sweep(out)
         for threat in threats:
-            stem = re.sub("[^A-Za-z0-9.-]+", "-", f"{data.name}-{norm}-{threat.eps:g}-{suite}-{len(index)}")
+            parts = [
+                data.name,
+                norm,
+                f"{threat.eps:g}",
+                suite,
+                str(len(index)),
+                *([engine] if engine != "package" else []),
+            ]
+            stem = re.sub("[^A-Za-z0-9.-]+", "-", "-".join(parts))
             path_of_flags = out / f"{stem}.npz"
-            found = _attack(backend, classifier, data, index, threat, attacks, arguments.batch_size, path_of_flags)
+            options = {"attacks": attacks, "batch_size": arguments.batch_size, "engine": engine, "path": path_of_flags}
+            found = _attack(backend, classifier, data, index, threat, options)
             results.append(_content(path, about, data, found))
             files.write_json(out / f"{stem}.json", results[-1])
     _print(results, out)
@@ -90,9 +99,7 @@ def _attack(
     data: DataSet,
     index: np.ndarray,
     threat: AttackSpec,
-    attacks: str | tuple[str, ...],
-    batch_size: int,
-    path: Path,
+    options: dict[str, Any],
 ) -> Evaluation:
     from rich.progress import Progress
 
@@ -105,9 +112,7 @@ def _attack(
             examples.labels,
             norm=threat.norm,
             eps=threat.eps,
-            attacks=attacks,
-            batch_size=batch_size,
-            path=path,
+            **options,
             progress=lambda share, _attack: bar.update(task, completed=share),
         )
 
@@ -130,7 +135,10 @@ def _content(path: Path, about: dict[str, Any], data: DataSet, found: Evaluation
 
 def _print(results: list[dict[str, Any]], out: Path) -> None:
     console = Console()
-    table = Table(title=f"AutoAttack ({results[0]['package']}), n = {results[0]['robust_accuracy']['all']['n']}")
+    engine = "" if results[0]["engine"] == "package" else f", {results[0]['engine']} engine"
+    table = Table(
+        title=f"AutoAttack ({results[0]['package']}{engine}), n = {results[0]['robust_accuracy']['all']['n']}"
+    )
     attacks = [row["name"] for row in results[0]["breakdown"]]
     for heading in ("norm", "ε", "clean", *(f"after {name}" for name in attacks), "robust [95 %]"):
         table.add_column(heading, justify="right")

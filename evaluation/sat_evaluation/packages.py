@@ -39,6 +39,9 @@ class Package:
     fab: Callable[..., Any]
     square: Callable[..., Any]
 
+    def check(self, attacks: tuple[dict[str, Any], ...]) -> None:
+        """The package has all of them."""
+
     def attack(self, table: dict[str, Any], model: Callable[..., Any], **common: Any) -> Perturb:
         """The attack of `table` (see `plan`) on `model`, as a function of images `(n, c, h, w)` and labels.
 
@@ -115,30 +118,40 @@ def plan(
     return tuple(tables), notes
 
 
-def work(table: dict[str, Any], classes: int) -> tuple[int, int]:
+def work(table: dict[str, Any], classes: int, engine: str) -> tuple[int, int]:
     """Queries for an example that no attack breaks, and the mean price of one: forward 1, backward 2."""
     if table["name"] == "square":
         return table["queries"], 1
     runs = table["restarts"] * table.get("target_classes", 1)
-    if table["name"].startswith(
-        "fab"
-    ):  # two queries per iteration; FAB wants the gradient of every logit, FAB-T of one
+    if engine == "package" and table["name"].startswith("fab"):
+        # two queries per iteration; FAB wants the gradient of every logit, FAB-T of one
         return runs * 2 * table["iterations"], 1 + (classes if table["name"] == "fab" else 1)
     return runs * (table["iterations"] + 1), 3
 
 
 @final
 class Model:
-    """A classifier as the attacks call it: a function of tensors that tells `on_query` how many images it gets."""
+    """A classifier as the attacks call it: a function of tensors that tells `on_query` how many images it gets.
 
-    def __init__(self, classifier: Classifier) -> None:
+    They get `Classifier.attacked_torch_module`, perhaps a faster copy that was tried on `images` `(n, h, w, c)`.
+    `exact` is the classifier itself, which says what is misclassified.
+    """
+
+    def __init__(self, classifier: Classifier, images: np.ndarray) -> None:
         import torch
 
         self.module: torch.nn.Module = classifier.as_torch_module()
+        self.attacked: torch.nn.Module = classifier.attacked_torch_module(images)
         self.device = next((p.device for p in self.module.parameters()), torch.device("cpu"))
         self.on_query: Callable[[int], None] = lambda images: None
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        self.on_query(len(x))
+        logits: torch.Tensor = self.attacked(x)
+        return logits
+
+    def exact(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits of the classifier itself."""
         self.on_query(len(x))
         logits: torch.Tensor = self.module(x)
         return logits

@@ -20,6 +20,12 @@ def add(commands: Any) -> None:
     evaluate.add_argument("--eps", nargs="+", default=[], metavar="E", help="one or more, as 0.5 or 8/255")
     evaluate.add_argument("--examples", type=int, help="how many, in a fixed random order (default: all)")
     evaluate.add_argument("--batch-size", type=int, default=250, help="of the attack; part of the result (default 250)")
+    evaluate.add_argument(
+        "--attack-engine",
+        choices=("package", "fast"),
+        default="package",
+        help="AutoAttack's package, or our own attacks",
+    )
     evaluate.add_argument("--model", help="package.module:factory, for a checkpoint of your own model")
     evaluate.add_argument("--threads", type=int, default=1, help="of the CPU (default 1)")
     evaluate.add_argument("--out", help="folder for per-example results (default: evaluate, beside the checkpoint)")

@@ -1,0 +1,150 @@
+"""G10 to G13: AutoAttack through our runner against the package's own, same network, images, budgets and seed."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pytest
+import torch
+from measure import compare, record
+from pyautoattack import AutoAttack
+
+from sat_core.backend import Classifier, get_backend
+from sat_core.batches import Planner
+from sat_core.data import Examples, get_dataset
+from sat_core.spec import AttackSpec, TrainingSpec
+from sat_core.splits import Split
+from sat_evaluation import packages
+from sat_evaluation.autoattack import evaluate
+
+THREADS = 2
+CLOCK = time.perf_counter
+NORM = "L2"
+FULL = {"iterations": 100, "target_classes": 9, "queries": 5000}
+SHORT = {"iterations": 10, "target_classes": 2, "queries": 110}
+"""For ResNet-18, which takes minutes per image with the full ones: a 45th of each attack, but a tenth of APGD-CE."""
+SMOKE = {"iterations": 3, "target_classes": 2, "queries": 5}
+SETTINGS = {"resnet18": (SHORT, 12, 2, 0.03, 12, 16), "small-cnn": (FULL, 32, 2, 0.5, 90, 64)}
+"""Budgets, images that are attacked, repeats, ε, and for how many steps of which batch the network is trained."""
+
+pytestmark = pytest.mark.benchmark(timer=CLOCK)
+
+
+class Setting:
+    """A network after a short training (adversarial for the small CNN), and digits that it knows."""
+
+    def __init__(self, model: str, smoke: bool) -> None:
+        torch.set_num_threads(THREADS)
+        budgets, self.n, self.rounds, self.eps, steps, batch = SETTINGS[model]
+        self.budgets = SMOKE if smoke else budgets
+        data = get_dataset("digits")
+        train, test = (_enlarged(part) if model == "resnet18" else part for part in (data.train, data.test))
+        if smoke:
+            self.n, steps = 4, 12
+        shape, channels = train.images.shape[1:], train.images.shape[3]
+        about = {"classes": 10, "image_shape": shape, "mean": (0.3,) * channels, "std": (0.37,) * channels}
+        backend, self.training = get_backend("torch"), TrainingSpec(epochs=1, batch_size=batch, lr=0.05)
+        self.classifier: Classifier = backend.build(model, **about)
+        attack = AttackSpec(norm=NORM, eps=0.5, steps=3)
+        members = np.full(len(train), model == "small-cnn")
+        split = Split(kind="examples", strategy="random", members=members, classes=None, weights=(1.0, 1.0))
+        planner = Planner(split, self.training, attack, shape)
+        plans = itertools.islice((plan for epoch in itertools.count() for plan in planner.epoch(epoch)), steps)
+        backend.trainer(self.classifier, train, self.training, attack).run(plans, lambda *_: None)
+        known = np.flatnonzero(self.classifier.logits(test.images).argmax(1) == test.labels)[: self.n]
+        self.examples = test.take(known)
+
+    def package(self) -> np.ndarray:
+        """Which examples are robust, as the package says on the bare module; bool `(n,)`."""
+        module, data = self.classifier.module.eval(), self.examples  # type: ignore[attr-defined]
+        theirs = AutoAttack(module, norm=NORM, eps=self.eps, seed=0, device="cpu", version="standard")
+        for part in (theirs.apgd, theirs.apgd_targeted, theirs.fab):
+            part.n_iter = part.n_iter_orig = self.budgets["iterations"]
+            part.n_iter_2, part.n_iter_min, part.size_decr = (
+                max(int(share * part.n_iter), 1) for share in (0.22, 0.06, 0.03)
+            )
+            part.n_target_classes = self.budgets["target_classes"]
+        theirs.square.n_queries = self.budgets["queries"]
+        x = torch.from_numpy(data.float_images(np.arange(len(data))).transpose(0, 3, 1, 2).copy())
+        trace = sys.gettrace()
+        _, predicted = theirs.run_standard_evaluation(x, torch.from_numpy(data.labels), batch_size=250)
+        sys.settrace(trace)
+        return predicted.numpy() == data.labels
+
+    def ours(self, engine: str) -> np.ndarray:
+        """The same by our runner."""
+        table, budgets = packages._table, self.budgets
+
+        def limited(*settings: Any) -> dict[str, Any]:
+            return {k: budgets.get(k, v) for k, v in table(*settings).items()}
+
+        with mock.patch.object(packages, "_table", limited):
+            data = self.examples
+            return evaluate(self.classifier, data.images, data.labels, norm=NORM, eps=self.eps, engine=engine).robust
+
+
+def _enlarged(data: Examples) -> Examples:
+    """Digits of 8x8 grey pixels at 32x32 in three channels."""
+    images = data.images.repeat(4, axis=1).repeat(4, axis=2).repeat(3, axis=3)
+    return Examples(images, data.labels, data.classes, data.name)
+
+
+@pytest.mark.parametrize("engine", ["package", "fast"])
+@pytest.mark.parametrize("model", SETTINGS)
+def test_autoattack(benchmark: Any, model: str, engine: str) -> None:
+    """Flags are equal, or with the fast engine no more are robust but for one in 300."""
+    setting = Setting("small-cnn" if benchmark.disabled else model, benchmark.disabled)
+    robust: dict[str, np.ndarray] = {}
+
+    def keep(name: str, call: Callable[[], np.ndarray]) -> Callable[[], None]:
+        return lambda: robust.__setitem__(name, call())
+
+    ratios = compare(
+        benchmark,
+        keep("ours", lambda: setting.ours(engine)),
+        keep("package", setting.package),
+        rounds=setting.rounds,
+        clock=CLOCK,
+    )
+    if engine == "package":
+        np.testing.assert_array_equal(robust["ours"], robust["package"])
+    assert robust["ours"].mean() <= robust["package"].mean() + 1 / 300
+    record(benchmark, f"autoattack-{engine}-{model}", 1 / ratios)
+
+
+def _peak(who: str, smoke: bool) -> float:
+    """MiB at most in a process that attacks 64 images with ResNet-18."""
+    code = f"import test_autoattack_speed as t; t.print_peak({who!r}, {smoke})"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parent, check=True, capture_output=True, text=True
+    )
+    return float(done.stdout.split()[-1])
+
+
+def print_peak(who: str, smoke: bool) -> None:
+    """Run in that process."""
+    import resource
+
+    SETTINGS["resnet18"] = (SMOKE, 64, 1, 0.03, 6, 8)
+    setting = Setting("small-cnn" if smoke else "resnet18", smoke)
+    setting.package() if who == "bare" else setting.ours(who)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+@pytest.mark.parametrize("engine", ["package", "fast"])
+def test_memory(benchmark: Any, engine: str) -> None:
+    """Peak memory of the whole process against that of the package on the bare module."""
+    peaks: list[float] = []
+    smoke = benchmark.disabled
+    benchmark.pedantic(lambda: peaks.append(_peak(engine, smoke)), rounds=1)
+    assert peaks[0] > 0
+    if not smoke:
+        record(benchmark, f"autoattack-memory-{engine}", [peaks[0] / _peak("bare", smoke)])

@@ -1,0 +1,79 @@
+"""What the searches share: the examples of a batch, what is known of them, and the geometry of the two norms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import final
+
+import torch
+from torch import Tensor
+
+Forward = Callable[[Tensor], Tensor]
+Loss = Callable[[Tensor], Tensor]
+"""Logits `(r, k)` to losses `(r,)`."""
+_TINY = 1e-12
+
+
+@final
+class Search:
+    """A batch under attack. Searches move *rows*, images that start from an example, their owner: an example may have
+    several rows at a time, one per target class. All of them are dropped as soon as one is misclassified.
+
+    found: bool `(n,)`. adversarial: `(n, c, h, w)`, the point that was found, or the image itself.
+    """
+
+    def __init__(self, forward: Forward, x: Tensor, y: Tensor, norm: str, eps: float) -> None:
+        self.forward, self.x, self.y, self.norm, self.eps = forward, x, y, norm, eps
+        self.found = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+        self.adversarial = x.clone()
+
+    def alive(self) -> Tensor:
+        """Numbers of the examples that are not broken."""
+        return (~self.found).nonzero()[:, 0]
+
+    def gradient(self, x: Tensor, loss: Loss) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits, losses, and the gradient of each loss over its image: one way forward, one back."""
+        x = x.detach().requires_grad_()
+        with torch.enable_grad():
+            logits = self.forward(x)
+            losses = loss(logits)
+            (gradient,) = torch.autograd.grad(losses.sum(), x)
+        return logits.detach(), losses.detach(), gradient
+
+    def broken(self, owner: Tensor, x: Tensor, hit: Tensor) -> bool:
+        """Take over the rows `x` of `owner` that are a `hit`, the first of each example; whether there is any."""
+        rows = hit.nonzero()[:, 0]
+        if len(rows) == 0:
+            return False
+        first = torch.full_like(self.y, len(owner)).scatter_reduce(0, owner[rows], rows, "amin")
+        chosen = first[first < len(owner)]
+        self.found[owner[chosen]] = True
+        self.adversarial[owner[chosen]] = x[chosen]
+        return True
+
+    def size(self, delta: Tensor) -> Tensor:
+        """Norm of each δ, `(r, 1, 1, 1)`."""
+        if self.norm == "L2":
+            return torch.linalg.vector_norm(delta, dim=(1, 2, 3), keepdim=True)
+        return delta.abs().amax(dim=(1, 2, 3), keepdim=True)
+
+    def project(self, x: Tensor, point: Tensor) -> Tensor:
+        """`point` pulled into the ball around `x`, then into [0, 1]."""
+        delta = point - x
+        if self.norm == "L2":
+            delta = delta * (self.eps / (self.size(delta) + _TINY)).clamp(max=1.0)
+        else:
+            delta = delta.clamp(-self.eps, self.eps)
+        return (x + delta).clamp_(0, 1)
+
+    def steepest(self, gradient: Tensor) -> Tensor:
+        """The step of norm 1 along which a loss rises fastest."""
+        return gradient / (self.size(gradient) + _TINY) if self.norm == "L2" else gradient.sign()
+
+    def noise(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        """A random δ of norm eps, `(1, c, h, w)`: uniform on the sphere, or in the cube and then scaled."""
+        if self.norm == "L2":
+            draw = torch.randn((1, *shape), generator=generator)
+        else:
+            draw = 2 * torch.rand((1, *shape), generator=generator) - 1
+        return (self.eps * draw / self.size(draw)).to(self.x)

@@ -1,0 +1,324 @@
+"""The fast engine against the package on trained networks, and the copy of a network that both attack."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pytest
+
+from sat_core.backend import Backend, Classifier
+from sat_core.batches import Planner
+from sat_core.data import Examples, get_dataset
+from sat_core.errors import EvaluationError, RunDirectoryError, SpecError
+from sat_core.evaluation import MISCLASSIFIED, ROBUST, Evaluation
+from sat_core.files import read_npz
+from sat_core.rundir import claim
+from sat_core.spec import AttackSpec, Spec, TrainingSpec
+from sat_core.testing import samples
+from sat_evaluation import packages
+from sat_evaluation.autoattack import evaluate, load
+
+pytestmark = pytest.mark.backend
+EPS = {"L2": 0.75, "Linf": 0.15}
+
+
+def digits(classes: int) -> tuple[Examples, Examples]:
+    """Those of the first classes, to train on and to attack."""
+    data = get_dataset("digits")
+    return tuple(
+        Examples(part.images[part.labels < classes], part.labels[part.labels < classes], classes, "digits")
+        for part in (data.train, data.test)
+    )
+
+
+def trained(backend: Backend, classes: int) -> tuple[Classifier, Examples]:
+    """A small CNN after some adversarial epochs on digits, one thread, and examples that it has not seen."""
+    train, test = digits(classes)
+    training, attack = TrainingSpec(epochs=2, lr=0.1, batch_size=32), AttackSpec(norm="L2", eps=0.5, steps=3)
+    with backend.session(training):
+        classifier = backend.build("small-cnn", classes=classes, image_shape=(8, 8, 1), mean=(0.3,), std=(0.4,))
+        planner = Planner(samples.split(len(train), 0.5), training, attack, (8, 8, 1))
+        plans = (plan for epoch in range(2) for plan in planner.epoch(epoch))
+        backend.trainer(classifier, train, training, attack).run(plans, lambda *_: None)
+    return classifier, test
+
+
+@pytest.fixture(scope="module")
+def ten(backend: Backend) -> tuple[Classifier, Examples]:
+    return trained(backend, 10)
+
+
+def attacked(
+    ten: tuple[Classifier, Examples], n: int, engine: str = "fast", by: int = 10, **options: object
+) -> Evaluation:
+    """An evaluation of the first `n` examples with a part of the iterations and queries: 1 / `by`."""
+    classifier, data = ten
+
+    def shortened(*settings: object, table=packages._table) -> dict:
+        return {k: v // by if k in ("iterations", "queries") else v for k, v in table(*settings).items()}
+
+    options = {"norm": "L2", "eps": EPS[options.get("norm", "L2")], "engine": engine, **options}
+    with mock.patch.object(packages, "_table", shortened):
+        return evaluate(classifier, data.images[:n], data.labels[:n], **options)
+
+
+@pytest.mark.parametrize("norm", EPS)
+def test_no_weaker_than_the_package(ten: tuple[Classifier, Examples], norm: str) -> None:
+    """Robust accuracy is at most one example in 300 higher; the clean flags are equal."""
+    theirs, ours = (attacked(ten, 60, engine, norm=norm) for engine in ("package", "fast"))
+    np.testing.assert_array_equal(ours.correct, theirs.correct)
+    assert ours.robust.mean() <= theirs.robust.mean() + 1 / 300
+    assert 0 < ours.robust.sum() < ours.correct.sum()
+    assert (ours.engine, theirs.engine) == ("fast", "package")
+    assert ours.package.startswith("sat-core ")
+    assert ours.attacks == theirs.attacks
+
+
+@pytest.mark.parametrize("norm", EPS)
+@pytest.mark.parametrize(
+    ("name", "n", "by", "slack"),
+    [
+        ("apgd-ce", 200, 5, 1),
+        ("apgd-dlr", 100, 4, 2),
+        ("apgd-t", 60, 10, 1),
+        ("fab-t", 60, 5, 1),
+        ("square", 60, 10, 3),
+    ],
+)
+def test_each_attack_alone(ten: tuple[Classifier, Examples], norm: str, name: str, n: int, by: int, slack: int) -> None:
+    """Breaks as many examples as the package's, but for `slack`; random search needs more of that."""
+    theirs, ours = (attacked(ten, n, engine, by, norm=norm, attacks=(name,)) for engine in ("package", "fast"))
+    assert ours.robust.sum() <= theirs.robust.sum() + slack
+    assert ours.robust.sum() < ours.correct.sum()
+
+
+@pytest.mark.parametrize("classes", [2, 3, 4])
+def test_few_classes(backend: Backend, classes: int) -> None:
+    small = trained(backend, classes)
+    theirs, ours = (attacked(small, 30, engine, 20, eps=0.75) for engine in ("package", "fast"))
+    assert [table["name"] for table in ours.attacks] == [
+        name for name in ("apgd-ce", "apgd-t", "fab-t", "square") if classes > 3 or name != "apgd-t"
+    ]
+    assert ours.robust.sum() <= theirs.robust.sum()
+    assert set(ours.broken_by.tolist()) > {0}
+
+
+def test_the_batch_changes_nothing(ten: tuple[Classifier, Examples]) -> None:
+    whole = attacked(ten, 40)
+    parts = attacked(ten, 40, batch_size=7)
+    np.testing.assert_array_equal(whole.broken_by, parts.broken_by)
+    assert {ROBUST, MISCLASSIFIED, 0} <= set(whole.broken_by.tolist())
+    again = attacked(ten, 40, seed=1)
+    assert (again.robust != whole.robust).sum() <= 2
+
+
+class Stopped(Exception):
+    pass
+
+
+def test_broken_off_it_ends_the_same(ten: tuple[Classifier, Examples], tmp_path: Path) -> None:
+    shares: list[float] = []
+    options = {"batch_size": 8, "by": 20}
+    whole = attacked(ten, 20, path=tmp_path / "whole.npz", progress=lambda share, _: shares.append(share), **options)
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+    assert 0 < shares[0] < 0.05
+    for stop in (0.02, 0.3, 0.7, 0.99):
+        path = tmp_path / f"{stop}.npz"
+
+        def progress(share: float, _: str, stop: float = stop) -> None:
+            if share > stop:
+                raise Stopped
+
+        with pytest.raises(Stopped):
+            attacked(ten, 20, path=path, progress=progress, **options)
+        with pytest.raises(EvaluationError, match="broken off"):
+            load(path)
+        attacked(ten, 20, path=path, **options)
+        assert path.read_bytes() == (tmp_path / "whole.npz").read_bytes()
+    np.testing.assert_array_equal(load(tmp_path / "whole.npz").broken_by, whole.broken_by)
+    with pytest.raises(EvaluationError, match="engine: fast there, package here"):
+        attacked(ten, 20, "package", path=tmp_path / "whole.npz", **options)
+
+
+def test_settings_that_are_wrong(ten: tuple[Classifier, Examples]) -> None:
+    with pytest.raises(SpecError, match=r"engine: expected 'package' or 'fast', got 'fats' \(did you mean 'fast'"):
+        attacked(ten, 2, "fats")
+    with pytest.raises(SpecError, match=r"the engine 'fast' has .*, and no fab\nleave it out"):
+        attacked(ten, 2, attacks=("apgd-ce", "fab"))
+
+
+def test_in_a_folder_of_an_older_version_the_package_attacked(backend: Backend, tmp_path: Path) -> None:
+    data, asked = get_dataset("digits"), {"data": {"name": "digits"}, "training": {"epochs": 2}}
+    spec = Spec.from_tables(asked)
+    claim(tmp_path, spec.to_tables(), backend, data)
+    path = tmp_path / "spec.toml"
+    text = path.read_text()
+    path.write_text(text.replace('engine = "package"\n', ""))
+    assert path.read_text() != text
+    claim(tmp_path, spec.to_tables(), backend, data)
+    fast = Spec.from_tables({**asked, "evaluation": {"engine": "fast"}})
+    with pytest.raises(RunDirectoryError, match=r"evaluation\.engine is 'package' there and 'fast' here"):
+        claim(tmp_path, fast.to_tables(), backend, data)
+
+
+def test_restarts_draw_anew(ten: tuple[Classifier, Examples]) -> None:
+    """A list of attacks has five; what one leaves, the next attacks."""
+    one, five = attacked(ten, 40, attacks=("apgd-ce",)), attacked(ten, 40, attacks=("fab-t", "apgd-t"), by=20)
+    assert one.attacks[0]["restarts"] == 5
+    assert five.robust.sum() <= one.robust.sum()
+
+
+@pytest.mark.torch
+def test_the_searches_return_what_they_broke(ten: tuple[Classifier, Examples]) -> None:
+    """In the ball and in [0, 1], and misclassified by the network itself, not only by its copy."""
+    import torch
+
+    from sat_evaluation.fast.engine import Fast
+
+    classifier, data = ten
+    model = packages.Model(classifier, data.images[:32])
+    assert model.attacked is not model.module
+    tables, _ = packages.plan("standard", norm="L2", classes=10, image_shape=(8, 8, 1))
+    x, y = model.tensors(data.float_images(np.arange(32)), data.labels[:32])
+    for norm, eps in EPS.items():
+        for table in tables:
+            short = {k: min(v, 30) if k in ("iterations", "queries") else v for k, v in table.items()}
+            with torch.no_grad():
+                adversarial = Fast().attack(short, model, norm=norm, eps=eps, seed=0)(x, y)
+                wrong = model.exact(adversarial).argmax(1) != y
+            size = (adversarial - x).flatten(1).norm(2.0 if norm == "L2" else torch.inf, dim=1)
+            assert torch.equal(wrong, (size > 0) | (model.exact(x).argmax(1) != y)), table["name"]
+            assert size.max() <= eps * (1 + 1e-6)
+            assert adversarial.min() >= 0
+            assert adversarial.max() <= 1
+            assert wrong.any()
+
+
+@pytest.mark.torch
+def test_checks_of_apgd_come_ever_sooner() -> None:
+    from sat_evaluation.fast.apgd import windows
+
+    assert windows(100) == [22, 19, 16, 13, 10, 7, 6, 6, 1]  # the paper's 0, 0.22, 0.41, 0.57, 0.70, 0.80, 0.87, …
+    assert [sum(windows(n)) for n in (1, 5, 10, 33)] == [1, 5, 10, 33]
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("norm", EPS)
+def test_the_step_to_a_hyperplane_is_the_smallest(norm: str) -> None:
+    """On it where the box has such a point, else at its corner; no other point of the box on it is nearer."""
+    import torch
+
+    from sat_evaluation.fast.fab import to_hyperplane
+
+    draw = torch.Generator().manual_seed(0)
+    points = (torch.rand(40, 48, generator=draw) * 2 - 0.5).clamp(0, 1)
+    w, missing = torch.randn(points.shape, generator=draw), torch.randn(40, generator=draw) * 4
+    missing[0], missing[1] = 1e4, -1e4
+    d = to_hyperplane(norm, points, w, missing)
+    assert ((points + d).min(), (points + d).max()) == (0, 1)
+    torch.testing.assert_close((w * d).sum(dim=1)[2:], missing[2:], atol=1e-4, rtol=0)
+    torch.testing.assert_close((points + d)[0], (w[0] > 0).float())
+    torch.testing.assert_close((points + d)[1], (w[1] < 0).float())
+    order = 2.0 if norm == "L2" else torch.inf
+    size = d.norm(order, dim=1)[2:]
+    for _ in range(20):  # others on the plane: corrected from somewhere else
+        other = (points + 0.1 * torch.randn(points.shape, generator=draw)).clamp(0, 1)
+        there = other - points + to_hyperplane("L2", other, w, missing - (w * (other - points)).sum(dim=1))
+        assert (there.norm(order, dim=1)[2:] >= size - 1e-5).all()
+
+
+@pytest.mark.torch
+def test_a_square_that_changes_nothing_is_not_asked(ten: tuple[Classifier, Examples], tmp_path: Path) -> None:
+    queries = {}
+    for norm in EPS:
+        path = tmp_path / f"{norm}.npz"
+        found = attacked(ten, 20, attacks=("square",), norm=norm, eps=1e-6, path=path)
+        assert found.robust.sum() == found.correct.sum()
+        queries[norm] = read_npz(path)["queries"].sum() / found.correct.sum()
+    assert queries["L2"] == 501 + 1  # the first point, 500 squares, and the scores at the end
+    assert queries["Linf"] < 0.9 * queries["L2"]
+
+
+@pytest.mark.torch
+class TestFrozenCopy:
+    """`sat_torch.frozen_copy`."""
+
+    def net(self, **changes):
+        import torch
+        from torch import nn
+
+        class Net(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.conv1, self.bn1 = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8)
+                self.conv2, self.bn2 = nn.Conv2d(8, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8, affine=False)
+                self.bn3, self.fc = nn.BatchNorm2d(8), nn.Linear(8, 5)
+                self.twice = changes.get("twice", False)
+
+            def forward(self, x):
+                x = self.bn1(self.conv1(x)).relu()
+                inner = self.conv2(x)
+                x = self.bn2(inner) + x + (inner if self.twice else 0)
+                return self.fc(self.bn3(x).relu().mean(dim=(2, 3)))
+
+        torch.manual_seed(0)
+        net = Net()
+        for norm in (net.bn1, net.bn2, net.bn3):
+            norm.running_mean.normal_()
+            norm.running_var.uniform_(0.3, 3)
+        return net
+
+    def test_same_logits_and_gradients(self) -> None:
+        import torch
+
+        from sat_torch.frozen_copy import frozen_copy
+        from sat_torch.modes import Evaluated
+
+        net, images = self.net().train(), torch.rand(4, 3, 8, 8)
+        state = {name: value.clone() for name, value in net.state_dict().items()}
+        made = frozen_copy(net, torch.float32, images)
+        kinds = [type(layer).__name__ for layer in made.modules()]
+        assert kinds.count("BatchNorm2d") == 1  # the third has a sum in front of it
+        assert kinds.count("Identity") == 2
+        for module in (made, Evaluated(net, torch.float32)):
+            x = images.clone().requires_grad_()
+            logits = module(x)
+            (gradient,) = torch.autograd.grad(logits[:, 1].sum(), x)
+            assert gradient.is_contiguous()
+            if module is made:
+                expected = logits, gradient
+        torch.testing.assert_close(logits, expected[0], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(gradient, expected[1], atol=1e-6, rtol=1e-4)
+        assert not any(p.requires_grad for p in made.parameters())
+        assert net.training
+        assert all(p.requires_grad for p in net.parameters())
+        assert all(torch.equal(value, state[name]) for name, value in net.state_dict().items())
+
+    def test_what_cannot_be_folded_is_left(self) -> None:
+        import torch
+        from torch import nn
+
+        from sat_torch.frozen_copy import frozen_copy
+
+        images = torch.rand(4, 3, 8, 8)
+        assert frozen_copy(self.net(twice=True), torch.float32, images) is None  # the logits would be others
+        assert frozen_copy(nn.Conv2d(3, 8, 3), torch.float32, images) is None
+        shared = nn.BatchNorm2d(3)
+        assert frozen_copy(nn.Sequential(nn.Conv2d(3, 3, 1), shared, shared), torch.float32, images) is None
+        assert frozen_copy(nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 3, 1)), torch.float32, images) is None
+
+        class Unique(nn.BatchNorm2d):
+            def __deepcopy__(self, memo):
+                raise RuntimeError("there is only one")
+
+        assert frozen_copy(nn.Sequential(nn.Conv2d(3, 3, 1), Unique(3)), torch.float32, images) is None
+
+    def test_the_classifier_itself_is_attacked_without_batchnorm(self, backend: Backend) -> None:
+        from sat_torch.modes import Evaluated
+
+        classifier = samples.build(backend, "linear")
+        images = np.zeros((2, *classifier.image_shape), np.float32)
+        assert isinstance(classifier.attacked_torch_module(images), Evaluated)
