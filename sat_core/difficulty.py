@@ -56,7 +56,8 @@ def moments(logits: np.ndarray, labels: np.ndarray) -> Moments:
     with np.errstate(invalid="ignore", over="ignore"):
         for start in range(0, n, rows):
             part = slice(start, min(start + rows, n))
-            _chunk(logits[part], labels[part], *buffers[:, : part.stop - start], ones, sums[:, part])
+            shifted, weight = buffers[:, : part.stop - start]
+            _chunk(logits[part], labels[part], shifted, weight, ones, sums[:, part])
         total, product, other = sums.astype(np.float64)
         found = _statistics(total, product, np.zeros(n), other)
         far = np.flatnonzero(~(other <= _FAR) | np.isnan(product))
