@@ -9,6 +9,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, final
 
 import torch
@@ -17,6 +18,12 @@ from torch.nn import functional
 
 _FEW = 16
 """Channels: a vector of the processor's."""
+_OPERATORS = (
+    "_convolution_pointwise",
+    "_convolution_transpose_pointwise",
+    "_reorder_convolution_weight",
+    "_reorder_convolution_transpose_weight",
+)
 _ADD = (operator.add, operator.iadd, torch.add)
 _RELU = (torch.relu, functional.relu, "relu")
 
@@ -130,8 +137,14 @@ def _affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
 
 
 def _packs(x: Tensor) -> bool:
-    """Whether oneDNN has the operators; they are PyTorch's own, for its compiler."""
-    return x.dtype == torch.float32 and x.device.type == "cpu" and torch._C._has_mkldnn
+    """Whether oneDNN computes on images like `x`."""
+    return x.dtype == torch.float32 and x.device.type == "cpu" and _has_operators()
+
+
+@cache
+def _has_operators() -> bool:
+    """They are PyTorch's own, for its compiler: where one of them is missing, convolutions are plain ones."""
+    return torch._C._has_mkldnn and all(hasattr(torch.ops.mkldnn, name) for name in _OPERATORS)
 
 
 @final

@@ -1,9 +1,9 @@
 """AutoAttack (Croce & Hein 2020), per example, saved after every batch: the package's attacks, our runner.
 
 The flags are those of the package's `run_standard_evaluation` for the same seed and batch size: each attack gets, in
-batches, the examples that no earlier one broke, and torch is seeded anew for each batch. The attacks may see a copy of
-the model that is faster and differs in rounding (`Classifier.attacked_torch_module`); what is broken the model itself
-says. With the engine "fast" the attacks are those of `sat_evaluation.fast`.
+batches, the examples that no earlier one broke, and torch is seeded anew for each batch. With the engine "fast" the
+attacks are those of `sat_evaluation.fast`, and they may see a copy of the model that is faster and differs in rounding
+(`Classifier.attacked_torch_module`); what is broken the model itself says.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def evaluate(
     )
     record = _Record.resume(path, settings)
     if record is None or not record.finished:
-        model = Model(classifier, data.images[: min(batch_size, len(data))])
+        model = Model(classifier, data.images[: min(batch_size, len(data))] if engine == "fast" else None)
         with model.frozen():
             if record is None:
                 broken_by, outputs = _clean(model, data, settings)

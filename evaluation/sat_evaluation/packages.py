@@ -133,15 +133,15 @@ def work(table: dict[str, Any], classes: int, engine: str) -> tuple[int, int]:
 class Model:
     """A classifier as the attacks call it: a function of tensors that tells `on_query` how many images it gets.
 
-    They get `Classifier.attacked_torch_module`, perhaps a faster copy that was tried on `images` `(n, h, w, c)`.
-    `exact` is the classifier itself, which says what is misclassified.
+    tried: images `(n, h, w, c)` for `Classifier.attacked_torch_module`, perhaps a faster copy, which the attacks get
+    then; with None they get the classifier itself. `exact` is that in any case, and says what is misclassified.
     """
 
-    def __init__(self, classifier: Classifier, images: np.ndarray) -> None:
+    def __init__(self, classifier: Classifier, tried: np.ndarray | None = None) -> None:
         import torch
 
         self.module: torch.nn.Module = classifier.as_torch_module()
-        self.attacked: torch.nn.Module = classifier.attacked_torch_module(images)
+        self.attacked = self.module if tried is None else classifier.attacked_torch_module(tried)
         self.device = next((p.device for p in self.module.parameters()), torch.device("cpu"))
         self.on_query: Callable[[int], None] = lambda images: None
 
