@@ -14,7 +14,7 @@ from sat_core.data import DataSet, get_dataset
 from sat_core.errors import RunDirectoryError
 from sat_core.job import Job
 from sat_core.protocols import PROTOCOLS
-from sat_core.rundir import read
+from sat_core.rundir import SPEC, read
 from sat_core.spec import Spec
 from sat_core.study import Study, folder_name
 from sat_core.transfer import Source, transfer_spec
@@ -77,7 +77,12 @@ class Transfer:
     def read(cls, out: Path) -> Transfer:
         """What `tables` wrote in `out`."""
         asked = dict(read(out)[0][TRANSFERS])
-        return cls(source=out / asked.pop("source"), target=asked.pop("target"), asked=asked)
+        try:
+            return cls(source=out / asked.pop("source"), target=asked.pop("target"), asked=asked)
+        except (KeyError, TypeError) as error:
+            raise RunDirectoryError(
+                f"{out / SPEC}: [transfer]: expected the texts source and target; {error}"
+            ) from error
 
 
 def target_data(source: Spec, target: str) -> DataSet:
