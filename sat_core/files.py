@@ -83,9 +83,13 @@ def read_npz(path: Path, *names: str) -> dict[str, np.ndarray]:
 def read_json(path: Path) -> Any:
     """A JSON file; DataError names file and reason."""
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        return json.loads(path.read_text(), parse_constant=_refuse)
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: expected a JSON file ({_reason(error)})") from error
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"{constant} is no number of JSON")
 
 
 def add_seconds(directory: Path, stage: str, seconds: float) -> None:

@@ -232,12 +232,16 @@ def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
 def test_a_folder_has_a_figure_in_one_way(tmp_path: Path) -> None:
     asked = Reproduction(figure="fig6", scale="short", protocol="authors")
     asked.write(tmp_path)
+    other = Reproduction(figure="fig6", scale="short", protocol="paper")
+    other.write(tmp_path)  # no study has begun yet, so that it may still be asked for in another way
+    assert reproductions(tmp_path) == [other]
     asked.write(tmp_path)
     assert reproductions(tmp_path) == [asked]
+    study_folder(tmp_path, asked.make().panels[0]).mkdir(parents=True)
     with pytest.raises(RunDirectoryError, match="the figure is there with another protocol"):
-        Reproduction(figure="fig6", scale="short", protocol="paper").write(tmp_path)
+        other.write(tmp_path)
     (tmp_path / "fig6.json").write_text(json.dumps({"figure": "fig6", "new": 1}))
-    with pytest.raises(RunDirectoryError, match="made by another version"):
+    with pytest.raises(RunDirectoryError, match="another version wrote it"):
         reproductions(tmp_path)
 
 

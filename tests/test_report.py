@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import hashlib
 import json
 import shutil
@@ -15,7 +16,7 @@ import made
 import numpy as np
 import pytest
 
-from sat_core.errors import RunDirectoryError
+from sat_core.errors import RunDirectoryError, SatError
 from sat_core.files import read_json, write_json
 from sat_evaluation.cli import main
 from sat_evaluation.layout import FAILED, LOG
@@ -194,13 +195,91 @@ def test_an_arm_that_failed_is_told_of(copy: Path) -> None:
     assert "last words" in found.text
 
 
-@pytest.mark.parametrize("content", ["", '{"arm": ', "[]", '{"arm": "x"}'])
+@pytest.mark.parametrize("content", ["", '{"arm": ', "[]", '{"arm": "x"}', "[" * 100_000, '{"arm": NaN}'])
 def test_results_that_are_none_are_named_and_the_others_shown(copy: Path, content: str) -> None:
     (arm(copy) / "results.json").write_text(content)
     found = Page(write_report([copy]))
     assert f"{arm(copy).name}: " in found.words()
     assert "results.json" in found.text
     assert headline(collect(results_without(copy, arm(copy)))) in found.words()
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("arm", "another"),
+        ("robust_accuracy.all.value", 95.0),
+        ("robust_accuracy.all.low", None),
+        ("clean_accuracy.all.n", 0),
+        ("robust_accuracy.all.n", 0),
+        ("losses", None),
+        ("losses", ["a"]),
+        ("selection.checks", [{"epoch": 1}]),
+        ("attacks.warnings", None),
+        ("versions", []),
+        ("split.share", 7),
+        ("data.train", None),
+        ("spec", {}),
+    ],
+)
+def test_a_field_that_is_none_of_a_finished_arm(copy: Path, path: str, value: object) -> None:
+    result = read_json(arm(copy) / "results.json")
+    *tables, last = path.split(".")
+    table = result
+    for name in tables:
+        table = table[name]
+    if (path, value) == ("clean_accuracy.all.n", 0):  # nothing is shown of it
+        table[last] = value
+        write_json(arm(copy) / "results.json", result)
+        write_report([copy])
+        return
+    table[last] = value
+    write_json(arm(copy) / "results.json", result)
+    assert f"{arm(copy).name}: results.json: " in Page(write_report([copy])).words()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"label": np.array(["a"] * 6)},
+        {"label": np.arange(6) + 100},
+        {"image": np.zeros((0, 8, 8, 1), np.float32)},
+        {"image": np.zeros((6, 8), np.float32)},
+        {"adversarial": np.full((6, 8, 8, 1), np.nan, np.float32)},
+        {"predicted_adversarial": np.zeros((6, 2))},
+    ],
+    ids=str,
+)
+def test_examples_that_are_none_are_left_out(copy: Path, change: dict[str, np.ndarray]) -> None:
+    for path in copy.glob("arms/*/examples.npz"):
+        with np.load(path) as kept:
+            np.savez(path, **{**kept, **change})
+    assert "what was added" not in json.dumps(Page(write_report([copy])).elements)
+
+
+def test_a_ranking_with_holes_is_left_out(copy: Path) -> None:
+    path = copy / "ranking/ranking.npz"
+    with np.load(path) as kept:
+        np.savez(path, **{**kept, "error": np.full(3, np.nan)})
+    assert "expected a finite number per example and metric" in Page(write_report([copy])).words()
+
+
+def test_it_replaces_nothing_but_a_report(copy: Path) -> None:
+    before = (copy / "spec.toml").read_bytes()
+    with pytest.raises(RunDirectoryError, match="is there, and no report"):
+        write_report([copy], copy / "spec.toml")
+    assert (copy / "spec.toml").read_bytes() == before
+    assert write_report([copy]) == write_report([copy])
+
+
+def test_tables_have_the_sizes_that_were_run(study: Path, page: Page) -> None:
+    links = {
+        link["download"]: unquote((link["href"] or "").partition(",")[2])
+        for link in page.all("a")
+        if "download" in link
+    }
+    table = csv.DictReader(links["Accuracy when only a part A of the training examples is attacked.csv"].splitlines())
+    assert {float(line["|A|: part that is attacked (%)"]) for line in table} == {0.0, 50.0, 100.0}
 
 
 def results_without(folder: Path, broken: Path) -> list[dict[str, Any]]:
@@ -247,7 +326,8 @@ def test_studies_side_by_side(study: Path, copy: Path, tmp_path: Path) -> None:
     out = tmp_path / "both.html"
     found = Page(write_report([study, copy], out))
     assert "Side by side" in found.text
-    assert "backend = another" in found.text
+    named = {group.get("data-curve") for group in found.all("g")}
+    assert {study.as_posix(), copy.as_posix()} <= named  # of one name: by their places
     assert len([section for section in found.all("section") if section.get("class") == "run"]) == 2
 
 
@@ -262,10 +342,24 @@ def test_figures_of_a_reproduction(study: Path, tmp_path: Path) -> None:
     for source, wanted in zip(sorted(folder.glob("arms/*")), panel.study.arms, strict=False):
         source.rename(folder / "arms" / f"new-{wanted.name}")
     for path in sorted(folder.glob("arms/new-*")):
-        path.rename(path.with_name(path.name.removeprefix("new-")))
+        name = path.name.removeprefix("new-")
+        write_json(path / "results.json", {**read_json(path / "results.json"), "arm": name})
+        path.rename(path.with_name(name))
     found = Page(write_report([tmp_path]))
     assert "fig5: A part of the classes is attacked (CSAT)" in found.words()
     assert "Robust accuracy on B" in found.words()
+    (tmp_path / "studies" / "elsewhere").mkdir()
+    moved = tmp_path.parent / f"{tmp_path.name}-moved"
+    folder.rename(moved)
+    folder.symlink_to(moved)  # on another disk
+    assert "Robust accuracy on B" in Page(write_report([tmp_path])).words()
+    (moved / "spec.toml").write_text("")
+    with pytest.raises(SatError):  # nothing else is there
+        write_report([tmp_path])
+    asked_of = json.loads((tmp_path / "fig5.json").read_text())
+    (tmp_path / "fig5.json").write_text(json.dumps({**asked_of, "data": 3}))
+    with pytest.raises(SatError, match=r"fig5\.json: expected what"):
+        write_report([tmp_path])
 
 
 def test_command(study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -50,14 +50,22 @@ def print_status(path: Path, *, all_units: bool = False, console: Console | None
     """
     console = console or Console()
     folders = run_folders(path)
+    rankings = _only_rankings(path)
     for folder in folders:
-        units = list(statuses(folder))
         if len(folders) > 1:
             console.print(Text(str(folder), style="bold"))
+        try:
+            units = [unit for unit in statuses(folder) if folder not in rankings or unit.name == RANKING]
+        except SatError as error:
+            if len(folders) == 1:
+                raise
+            console.print(Text("; ".join(str(error).splitlines()), style="red"), soft_wrap=True)
+            continue
         chosen = units
         if not all_units and len(units) > console.height - 2:
             chosen = [unit for unit in units if unit.state in ("failed", "unreadable", "running")]
-        width = row_width([unit.name for unit in chosen])
+        names = [unit.name for unit in chosen]
+        width = row_width(names) if console.is_terminal else max(map(len, names), default=0)
         lines = [line for unit in chosen for line in _lines(unit, width)]
         hidden = len(units) - len(chosen)
         more = f" · {hidden} not shown, --all shows them" if hidden else ""
@@ -67,6 +75,18 @@ def print_status(path: Path, *, all_units: bool = False, console: Console | None
                 console.print(line, no_wrap=True, overflow="ellipsis")
             else:
                 console.print(line, soft_wrap=True)
+
+
+def _only_rankings(path: Path) -> set[Path]:
+    """Studies in `path` whose arms nobody asked for; none if what was asked cannot be read."""
+    if (path / SPEC).exists():
+        return set()
+    from sat_evaluation.paper.reproduce import only_rankings
+
+    try:
+        return only_rankings(path)
+    except SatError:
+        return set()
 
 
 def statuses(folder: Path, *, all_units: bool = True) -> Iterator[UnitStatus]:

@@ -311,7 +311,8 @@ def headline(rows: Sequence[Row]) -> str:
     row = half.rows[0]
     how = ", ".join(filter(None, [members(row) or curve.strategy, curve.settings]))
     seeds = f", means of {len(half.rows)} seeds" if len(half.rows) > 1 else ""
-    cost = f"{percent(fmean(row.cost for row in half.rows))} of the gradient evaluations"
+    whose = " of the source" if row.source else ""
+    cost = f"{percent(fmean(row.cost for row in half.rows))} of the gradient evaluations{whose}"
     if row.ranking_gradients:
         with_ranking = fmean(r.cost + r.ranking_gradients / r.full_at_gradients for r in half.rows)
         cost += f" ({percent(with_ranking)} with the ranking)"
@@ -331,7 +332,7 @@ def title(rows: Sequence[Row]) -> str:
     """Data set, model, threat model, attacks and number of test examples in one line."""
 
     def joined(values: Iterable[str]) -> str:
-        return " / ".join(shown(value) for value in dict.fromkeys(values))
+        return " / ".join(shown(value, 80) for value in dict.fromkeys(values))
 
     counts = sorted({row.n for row in rows})
     return " · ".join(

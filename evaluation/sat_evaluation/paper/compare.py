@@ -135,6 +135,11 @@ def _summary(asked: Reproduction, pairs: list[Pair]) -> Iterator[str]:
         worst = max(apart, key=lambda pair: abs(pair.ours.value - pair.theirs.value))
         far = 100 * (worst.ours.value - worst.theirs.value)
         yield f"{len(apart)} disagree (≠), {worst.panel}, {worst.arm}, {worst.measure} most: by {far:+.1f} points"
+    yield from caveats(asked)
+
+
+def caveats(asked: Reproduction) -> Iterator[str]:
+    """Why numbers of ours and of others may differ besides."""
     if asked.scale != "paper":
         yield f"ours are of scale {asked.scale}: trainings are shorter than the published ones"
     if asked.protocol != "authors":

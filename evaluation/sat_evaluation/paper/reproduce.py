@@ -43,7 +43,8 @@ class Reproduction:
         """Leave in `out` what was asked; RunDirectoryError if it has the figure with other settings."""
         path = out / f"{self.figure}.json"
         asked = attrs.asdict(self)
-        if path.exists() and (there := files.read_json(path)) != asked:
+        begun = any(study_folder(out, panel).exists() for panel in self.make().panels)
+        if begun and path.exists() and (there := files.read_json(path)) != asked:
             differing = [key for key in asked if not isinstance(there, dict) or there.get(key) != asked[key]]
             raise RunDirectoryError(
                 f"{path}: the figure is there with another {' and '.join(differing)}\nchoose another folder"
@@ -53,14 +54,29 @@ class Reproduction:
 
 def reproductions(out: Path) -> list[Reproduction]:
     """The figures that were asked for in `out`; RunDirectoryError if there are none."""
-    paths = [path for name in FIGURES if (path := out / f"{name}.json").exists()]
-    try:
-        found = [Reproduction(**files.read_json(path)) for path in paths]
-    except TypeError as error:
-        raise RunDirectoryError(f"{out}: {error}; made by another version, start the figure in a new folder") from error
+    found = [_read(path) for name in FIGURES if (path := out / f"{name}.json").exists()]
     if not found:
         raise RunDirectoryError(f"{out}: expected the folder of `sat reproduce`, found no figure in it")
     return found
+
+
+def _read(path: Path) -> Reproduction:
+    """What `Reproduction.write` left; RunDirectoryError names the file if it is something else."""
+    content = files.read_json(path)
+    kinds = {"figure": str, "scale": str, "protocol": str, "data": dict, "settings": dict}
+    fits = isinstance(content, dict) and {key: type(value) for key, value in content.items()} == kinds
+    if not fits or content["figure"] != path.stem:
+        raise RunDirectoryError(
+            f"{path}: expected what `sat reproduce` asked for; another version wrote it, or it was changed\n"
+            "start the figure in a new folder"
+        )
+    return Reproduction(**content)
+
+
+def only_rankings(out: Path) -> set[Path]:
+    """Folders of studies in `out` of which nothing but the ranking was asked for."""
+    panels = [panel for asked in reproductions(out) for panel in asked.make().panels]
+    return {study_folder(out, panel) for panel in panels if panel.ranking}
 
 
 def reproduce_all(
@@ -156,8 +172,14 @@ def study_folder(out: Path, panel: Panel) -> Path:
 
 def rows_of(panel: Panel, out: Path, *, source: bool = False) -> list[Row]:
     """The finished arms of a panel: heads on its target, if it has one; those of the study itself with `source`."""
+    folder = rows_folder(panel, out, source=source)
+    paths = [unit_directory(folder, arm.name) / RESULTS for arm in panel.study.arms]
+    return collect(files.read_json(path) for path in paths if path.exists())
+
+
+def rows_folder(panel: Panel, out: Path, *, source: bool = False) -> Path:
+    """Where these arms are."""
     folder = study_folder(out, panel)
     if panel.target and not source:
         (folder,) = transfer_folders(panel.study, folder).values()
-    paths = [unit_directory(folder, arm.name) / RESULTS for arm in panel.study.arms]
-    return collect(files.read_json(path) for path in paths if path.exists())
+    return folder

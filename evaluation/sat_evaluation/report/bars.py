@@ -11,21 +11,24 @@ import numpy as np
 from sat_core.ranking import Ranking
 from sat_evaluation.matrix import matrix_lines, members, single_class
 from sat_evaluation.paper.published import Classes
-from sat_evaluation.report.charts import Bars, Cell, Matrix, Part
+from sat_evaluation.report.charts import COLOURS, Bars, Cell, Matrix, Part
 from sat_evaluation.report.plots import accuracy, arm_names
 from sat_evaluation.summary import Group, Row, group, shown
 from sat_evaluation.table import BASELINES
 
 _MOST = 40
 """Lines of one chart."""
+_CLASSES = 200
+"""Columns of a matrix that can still be read."""
 GREY = -1
 
 
 def class_charts(rows: Sequence[Row], theirs: Classes | None = None) -> Iterator[Matrix | Bars]:
     """Robust accuracy on each class, on A and on B, where A is made of classes; nothing without such an arm."""
     curve, lines = matrix_lines(rows)
-    if curve is None:
+    if curve is None or len(rows[0].class_names) > _CLASSES:
         return
+    whole, lines = lines, lines[:_MOST]
     names = [shown(name, 24) for name in rows[0].class_names]
     labels = tuple(BASELINES.get(g.rows[0].baseline) or members(g, names) for g in lines)
     yield Matrix(
@@ -34,6 +37,7 @@ def class_charts(rows: Sequence[Row], theirs: Classes | None = None) -> Iterator
         "where it is in A" + ("; in brackets: published" if theirs else ""),
         lines=labels,
         columns=tuple(names),
+        notes=_first(whole),
         cells=tuple(tuple(_cells(g, label, names, theirs)) for g, label in zip(lines, labels, strict=True)),
     )
     yield Bars(
@@ -45,7 +49,12 @@ def class_charts(rows: Sequence[Row], theirs: Classes | None = None) -> Iterator
         level=(100 * curve.none.accuracy("robust").value, "no adversarial examples") if curve.none else None,
         legend=(("on A, attacked", 1), ("on B, not attacked", 0), ("on all classes", GREY)),
         lines=tuple((label, tuple(_on_parts(g, theirs)), "") for g, label in zip(lines, labels, strict=True)),
+        notes=_first(whole),
     )
+
+
+def _first(lines: Sequence[object]) -> tuple[str, ...]:
+    return (f"the first {_MOST} of {len(lines)} are drawn",) if len(lines) > _MOST else ()
 
 
 def _cells(g: Group, label: str, names: Sequence[str], theirs: Classes | None) -> Iterator[Cell]:
@@ -82,7 +91,7 @@ def breakdown(results: Sequence[Mapping[str, Any]], rows: Sequence[Row]) -> Bars
     groups = group(rows)
     by_arm = {result["arm"]: result for result in results}
     attacks = list(dict.fromkeys(a["name"] for result in results for a in result["attacks"]["breakdown"]))
-    numbers = {name: number for number, name in enumerate(attacks, 2)}
+    numbers = {name: 1 + number % (COLOURS - 1) for number, name in enumerate(attacks)}
     lines = []
     for name, g in list(zip(arm_names(groups), groups, strict=True))[:_MOST]:
         found = [by_arm[row.arm] for row in g.rows]
@@ -111,7 +120,7 @@ def breakdown(results: Sequence[Mapping[str, Any]], rows: Sequence[Row]) -> Bars
             *((f"broken by {name}", number) for name, number in numbers.items()),
             ("misclassified", GREY),
         ),
-        notes=(f"the first {_MOST} of {len(groups)} are drawn",) if len(groups) > _MOST else (),
+        notes=_first(groups),
     )
 
 
@@ -122,16 +131,16 @@ def _broken(result: Mapping[str, Any], attack: str) -> int:
 def class_difficulty(ranking: Ranking, labels: np.ndarray, names: Sequence[str]) -> Iterator[Bars]:
     """Mean entropy and error of each class, hardest by entropy first (paper, Fig. 3)."""
     means = {
-        metric: [float(scores[labels == c].mean()) if (labels == c).any() else 0.0 for c in range(len(names))]
+        metric: {c: float(scores[labels == c].mean()) for c in np.unique(labels).tolist()}
         for metric, scores in ranking.scores.items()
     }
-    order = sorted(range(len(names)), key=lambda c: -means["entropy"][c])
+    order = sorted(means["entropy"], key=lambda c: -means["entropy"][c])
     few = order if len(order) <= _MOST else [*order[: _MOST // 2], *order[-(_MOST // 2) :]]
     for metric, factor, what, unit in (
         ("entropy", 1, "Mean softmax entropy of the classes", "nats"),
         ("error", 100, "Errors in training by class", "%"),
     ):
-        values = [factor * value for value in means[metric]]
+        values = {c: factor * value for c, value in means[metric].items()}
         lines = [
             (
                 shown(names[c], 24),
@@ -144,7 +153,7 @@ def class_difficulty(ranking: Ranking, labels: np.ndarray, names: Sequence[str])
             title=what,
             text="means over the training examples of a class and over epochs, the hardest class by entropy first",
             unit=unit,
-            highest=max(*values, 1e-9),
+            highest=max(*values.values(), 1e-9),
             lines=tuple((name, parts, f"{parts[0].value:.3g}") for name, parts, _ in lines),
             notes=() if few == order else (f"{len(few)} of {len(order)}: the hardest and the easiest",),
         )

@@ -18,7 +18,10 @@ MARKERS = 5
 @final
 @attrs.frozen(kw_only=True)
 class Mark:
-    """One value with its interval, in the units of the axes. tip: what is said of it."""
+    """One value with its interval, in the units of the axes. tip: what is said of it.
+
+    aside: how far from its place it is drawn, so that bars do not hide each other.
+    """
 
     x: float
     y: float
@@ -26,6 +29,7 @@ class Mark:
     high: float
     tip: str
     large: bool = False
+    aside: float = 0.0
 
 
 @final
@@ -91,6 +95,10 @@ class Plot:
     levels: tuple[Level, ...] = ()
     notes: tuple[str, ...] = ()
 
+    def at(self, mark: Mark) -> float:
+        """Where a mark is drawn, from the left."""
+        return self.left(mark.x + mark.aside)
+
     def left(self, x: float) -> float:
         """Where `x` is, from the left."""
         return round(LEFT + (x - self.x.low) / (self.x.high - self.x.low) * (WIDTH - LEFT - RIGHT), 1)
@@ -102,7 +110,7 @@ class Plot:
 
     def path(self, curve: Curve) -> str:
         """The line of a curve, as SVG has it."""
-        return "M" + "L".join(f"{self.left(mark.x)} {self.down(mark.y)}" for mark in curve.marks)
+        return "M" + "L".join(f"{self.at(mark)} {self.down(mark.y)}" for mark in curve.marks)
 
     @property
     def legend(self) -> list[tuple[str, int, bool]]:
@@ -136,6 +144,7 @@ class Matrix:
     lines: tuple[str, ...]
     columns: tuple[str, ...]
     cells: tuple[tuple[Cell, ...], ...]
+    notes: tuple[str, ...] = ()
 
 
 @final

@@ -70,6 +70,8 @@ def adversarial(folder: Path, rows: Sequence[Row]) -> Adversarial | None:
     kept = {name: found for name, row in shown_rows if (found := _read(folder, row)) is not None}
     if not kept:
         return None
+    first = next(iter(kept.values()))
+    kept = {name: found for name, found in kept.items() if _same(found, first)}
     names, arms = list(kept), list(kept.values())
     classes = [shown(name, 20) for name in rows[0].class_names]
     changes = [arrays["adversarial"] - arrays["image"] for arrays in arms]
@@ -108,10 +110,16 @@ def _read(folder: Path, row: Row) -> dict[str, Any] | None:
         arrays = files.read_npz(unit_directory(folder, row.arm) / EXAMPLES, *names)
     except DataError:
         return None
-    fits = arrays["image"].ndim == 4 and arrays["image"].shape == arrays["adversarial"].shape
-    taken = (arrays["label"], arrays["predicted_adversarial"])
-    known = all(len(a) == len(arrays["image"]) and (a >= 0).all() and (a < len(row.class_names)).all() for a in taken)
-    return arrays if fits and known else None
+    images, classes = (arrays["image"], arrays["adversarial"]), (arrays["label"], arrays["predicted_adversarial"])
+    fits = all(a.ndim == 4 and a.dtype.kind == "f" and a.size and np.isfinite(a).all() for a in images)
+    known = all(a.ndim == 1 and a.dtype.kind in "iu" and len(a) == len(images[0]) for a in classes)
+    if not fits or not known or images[0].shape != images[1].shape:
+        return None
+    return arrays if all((a >= 0).all() and (a < len(row.class_names)).all() for a in classes) else None
+
+
+def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    return all(np.array_equal(one[name], other[name]) for name in ("label", "image"))
 
 
 def encode(image: np.ndarray) -> str:

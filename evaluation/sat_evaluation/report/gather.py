@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, final
 
 import attrs
+import numpy as np
 
 from sat_core import files
-from sat_core.arm import RESULTS
 from sat_core.data import DataSet, get_dataset
 from sat_core.errors import DataError, SatError
 from sat_core.ranking import FILE, Ranking
 from sat_core.rundir import SPEC, read
 from sat_core.spec import DEFAULTS, flatten
 from sat_core.study import Study
-from sat_evaluation.layout import RANKING, TRANSFERS, unit_directory
+from sat_evaluation.layout import RANKING, TRANSFERS, finished, unit_directory
+from sat_evaluation.report.valid import checked
 from sat_evaluation.status import UnitStatus, statuses, unit_names
-from sat_evaluation.summary import Row, collect, headline, percent, shown, title
-
-_NEEDED = ("losses", "warnings", "versions", "seeds", "device")
-"""Fields of a result that `sat_evaluation.summary.Row` has not."""
+from sat_evaluation.summary import Row, headline, percent, shown, title
 
 
 @final
@@ -66,14 +64,16 @@ class Run:
     @property
     def warnings(self) -> list[str]:
         """Of trainings and attacks, with the arm they are of."""
-        return [f"{r['arm']}: {text}" for r in self.results for text in (*r["warnings"], *r["attacks"]["warnings"])]
+        found = ((r["arm"], text) for r in self.results for text in (*r.get("warnings", ()), *r["attacks"]["warnings"]))
+        return [shown(f"{arm}: {text}", 400) for arm, text in found]
 
 
 def gather(folder: Path, name: str) -> Run:
     """Read the study or transfer in `folder`; what is broken in it is a problem. RunDirectoryError if it is none."""
     problems: list[str] = []
-    found = list(_read(folder, problems))
-    unfinished = list(statuses(folder, all_units=False))
+    unfinished = list(statuses(folder, all_units=False))  # first: what is finished meanwhile is among the results
+    found = list(readable(folder, unit_names(folder), problems))
+    unfinished = [unit for unit in unfinished if unit.name not in {row.arm for _, row in found}]
     ranking, data = _ranking(folder, problems)
     return Run(
         folder=folder,
@@ -89,20 +89,17 @@ def gather(folder: Path, name: str) -> Run:
     )
 
 
-def _read(folder: Path, problems: list[str]) -> Iterator[tuple[dict[str, Any], Row]]:
-    """The results that can be read, in the order of the study."""
-    for name in unit_names(folder):
-        path = unit_directory(folder, name) / RESULTS
-        if path.exists():
+def readable(folder: Path, names: Sequence[str], problems: list[str]) -> Iterator[tuple[dict[str, Any], Row]]:
+    """The results of those arms in `folder` that are finished and whole; of others the reason goes to `problems`."""
+    for name in names:
+        path = finished(folder, name)
+        if name != RANKING and path.exists():
             try:
                 result = files.read_json(path)
-                (row,) = collect([result])
-                missing = [field for field in _NEEDED if field not in result]
-                if missing:
-                    raise DataError(f"{path}: expected the field {missing[0]!r}; another version wrote it")
-                yield result, row
-            except DataError as error:
-                problems.append(f"{name}: {'; '.join(str(error).splitlines())}")
+                yield result, checked(result, name)
+            except (DataError, LookupError, TypeError, AttributeError) as error:
+                reason = error if isinstance(error, DataError) else f"expected another structure ({error!r})"
+                problems.append(shown(f"{name}: {path.name}: {'; '.join(str(reason).splitlines())}", 400))
 
 
 def _ranking(folder: Path, problems: list[str]) -> tuple[Ranking | None, DataSet | None]:
@@ -111,15 +108,27 @@ def _ranking(folder: Path, problems: list[str]) -> tuple[Ranking | None, DataSet
     if TRANSFERS in tables or not (unit_directory(folder, RANKING) / FILE).exists():
         return None, None
     try:
-        ranking = Ranking.read(unit_directory(folder, RANKING))
+        ranking = whole_ranking(unit_directory(folder, RANKING))
         data = get_dataset(Study.from_tables(tables).base.data.name)
     except SatError as error:
-        problems.append(f"no images of the ranking: {'; '.join(str(error).splitlines())}")
+        problems.append(shown(f"no images of the ranking: {'; '.join(str(error).splitlines())}", 400))
         return None, None
     if data.fingerprint() != about.get("data_fingerprint") or len(data.train) != len(ranking.scores["entropy"]):
         problems.append(f"no images of the ranking: those of {data.name} are others than when the study began")
         return None, None
     return ranking, data
+
+
+def whole_ranking(folder: Path) -> Ranking:
+    """The ranking in `folder`; DataError unless each metric has a finite number for every example."""
+    try:
+        ranking = Ranking.read(folder)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{folder / FILE}: expected a ranking of this version ({error})") from error
+    scores = list(ranking.scores.values())
+    if any(s.ndim != 1 or s.dtype.kind != "f" or len(s) != len(scores[0]) or not np.isfinite(s).all() for s in scores):
+        raise DataError(f"{folder / FILE}: expected a finite number per example and metric; remove it, and rank again")
+    return ranking
 
 
 def _asked(tables: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, final
@@ -12,20 +13,23 @@ from urllib.parse import quote
 import attrs
 
 from sat_core import __version__
-from sat_core.errors import NotInstalledError, RunDirectoryError
+from sat_core.errors import NotInstalledError, RunDirectoryError, SatError
 from sat_core.files import write_text
 from sat_core.rundir import SPEC
 from sat_evaluation.layout import run_folders
+from sat_evaluation.paper.reproduce import only_rankings
 from sat_evaluation.report import charts
 from sat_evaluation.report.bars import breakdown, class_charts, class_difficulty
+from sat_evaluation.report.charts import Plot
 from sat_evaluation.report.gallery import adversarial, extremes
 from sat_evaluation.report.gather import Run, gather
-from sat_evaluation.report.plots import over_cost, over_epochs, over_share
-from sat_evaluation.report.reproduction import Drawn, drawn, only_rankings
+from sat_evaluation.report.plots import beside, over_cost, over_epochs, over_share
+from sat_evaluation.report.reproduction import Drawn, drawn
 from sat_evaluation.report.tables import Table, arms_table, numbers, provenance
 from sat_evaluation.summary import shown
 
 NAME = "report.html"
+_BEGINNING = b"<!doctype html>"
 _FEW = 20
 """Warnings that are listed; of the others there is the number."""
 
@@ -67,24 +71,51 @@ def write_report(paths: Sequence[Path], out: Path | None = None) -> Path:
     """
     if out is None:
         out = paths[0] / NAME if len(paths) == 1 else Path(NAME)
-    if out.is_dir():
-        raise RunDirectoryError(f"--out: {out} is a folder; expected the name of a file, as {out / NAME}")
-    runs = [gather(folder, name) for path in paths for folder, name in _folders(path)]
-    figures = [figure for path in paths if not (path / SPEC).exists() for figure in drawn(path)]
-    rows = [row for run in runs for row in run.rows]
-    beside = over_share(rows, ("robust",), "Robust accuracy of all studies") if len(paths) > 1 else None
-    write_text(out, _rendered([_section(n, run) for n, run in enumerate(runs)], figures, beside, paths))
+    _check_target(out)
+    problems: list[str] = []
+    runs = list(_runs(paths, problems))
+    figures: list[Drawn] = []
+    for path in [path for path in paths if not (path / SPEC).exists()]:
+        try:
+            figures += drawn(path)
+        except SatError as error:
+            problems.append(shown("; ".join(str(error).splitlines()), 400))
+    several = beside([(run.name, run.rows) for run in runs]) if len(paths) > 1 else None
+    write_text(out, _rendered([_section(n, run) for n, run in enumerate(runs)], figures, several, paths, problems))
     return out
 
 
-def _folders(path: Path) -> Iterator[tuple[Path, str]]:
-    """The folders of runs in `path` with what a reader calls them."""
-    base = path.resolve()
-    folders = run_folders(path)
-    left_out = set() if (path / SPEC).exists() else only_rankings(path)
-    for folder in (folder for folder in folders if folder not in left_out):
-        inside = folder.resolve().relative_to(base).as_posix()
-        yield folder, shown(base.name if inside == "." else f"{base.name}/{inside}", 80)
+def _check_target(out: Path) -> None:
+    """RunDirectoryError for an `out` that is there and no earlier report."""
+    if out.is_dir():
+        raise RunDirectoryError(f"--out: {out} is a folder; expected the name of a file, as {out / NAME}")
+    if out.exists():
+        with out.open("rb") as file:
+            if not out.is_file() or file.read(len(_BEGINNING)) != _BEGINNING:
+                raise RunDirectoryError(f"--out: {out} is there, and no report; choose another name, or remove it")
+
+
+def _runs(paths: Sequence[Path], problems: list[str]) -> Iterator[Run]:
+    """Those in `paths`; what cannot be read goes to `problems`, or is raised if there is nothing else."""
+    errors: list[SatError] = []
+    found = 0
+    names = Counter(path.resolve().name for path in paths)
+    for path in paths:
+        base = path.name or path.resolve().name
+        base = base if names[path.resolve().name] == 1 else path.as_posix()
+        folders = run_folders(path)
+        for folder in folders:
+            inside = folder.relative_to(path).as_posix()
+            try:
+                if not (path / SPEC).exists() and folder in only_rankings(path):
+                    continue
+                yield gather(folder, shown(base if inside == "." else f"{base}/{inside}", 80))
+                found += 1
+            except SatError as error:
+                errors.append(error)
+    if errors and not found:
+        raise errors[0]
+    problems += [shown("; ".join(str(error).splitlines()), 400) for error in errors]
 
 
 def _section(number: int, run: Run) -> Section:
@@ -105,7 +136,9 @@ def _section(number: int, run: Run) -> Section:
     )
 
 
-def _rendered(sections: list[Section], figures: list[Drawn], beside: Any, paths: Sequence[Path]) -> str:
+def _rendered(
+    sections: list[Section], figures: list[Drawn], several: Plot | None, paths: Sequence[Path], problems: list[str]
+) -> str:
     try:
         from jinja2 import Environment, PackageLoader, StrictUndefined
     except ImportError as error:
@@ -124,7 +157,8 @@ def _rendered(sections: list[Section], figures: list[Drawn], beside: Any, paths:
         title=", ".join(shown(path.resolve().name, 40) for path in paths),
         sections=sections,
         figures=figures,
-        beside=beside,
+        beside=several,
+        problems=problems,
         version=__version__,
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),

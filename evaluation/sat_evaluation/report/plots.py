@@ -23,7 +23,7 @@ MEASURES = {
     "clean_b": "clean accuracy on B",
 }
 MOST = 12
-"""Curves of one plot over epochs."""
+"""Curves of one plot."""
 _WITHIN = (0.0, 100.0)
 
 
@@ -35,7 +35,8 @@ def over_share(
     A curve begins and ends in its baselines; where they have no such part, as on B, a line across is what they have on
     all. theirs: published curves, drawn pale.
     """
-    found = [c for c in series(rows) if c.strategy != "listed" or any(g.rows[0].units > 1 for g in c.groups)]
+    everyone = [c for c in series(rows) if c.strategy != "listed" or any(g.rows[0].units > 1 for g in c.groups)]
+    found = everyone[:MOST]
     curves: list[Curve] = []
     pale: list[Curve] = []
     levels: list[Level] = []
@@ -66,13 +67,38 @@ def over_share(
         y=_accuracy_axis(everything, levels, "accuracy on test images (%)"),
         curves=everything,
         levels=tuple(dict.fromkeys(levels)),
-        notes=(f"bars: {intervals(g for c in found for g in c.points)}",),
+        notes=(f"bars: {intervals(g for c in found for g in c.points)}", *_cut(everyone)),
     )
+
+
+def beside(studies: Sequence[tuple[str, Sequence[Row]]]) -> Plot | None:
+    """Robust accuracy over |A| of several studies, each curve by the name of its study."""
+    plots = [(name, plot) for name, rows in studies if (plot := over_share(rows, ("robust",), "")) is not None]
+    found = [
+        attrs.evolve(c, name=name if len(plot.curves) == 1 else f"{name}: {c.name}", marks=_straight(c.marks))
+        for name, plot in plots
+        for c in plot.curves
+    ]
+    if not found:
+        return None
+    curves = tuple(attrs.evolve(curve, number=number) for number, curve in enumerate(found[:MOST]))
+    first, title = plots[0][1], "Robust accuracy of all studies"
+    axis = _accuracy_axis(curves, (), first.y.label)
+    return attrs.evolve(first, title=title, curves=curves, y=axis, levels=(), notes=_cut(found))
+
+
+def _straight(marks: Sequence[Mark]) -> tuple[Mark, ...]:
+    return tuple(attrs.evolve(mark, aside=0.0) for mark in marks)
+
+
+def _cut(curves: Sequence[object]) -> tuple[str, ...]:
+    return (f"the first {MOST} of {len(curves)} curves are drawn",) if len(curves) > MOST else ()
 
 
 def over_cost(rows: Sequence[Row]) -> Plot | None:
     """Robust accuracy over the gradient evaluations of training and ranking; None without curves."""
-    found = [c for c in series(rows) if c.strategy != "listed"]
+    everyone = [c for c in series(rows) if c.strategy != "listed"]
+    found = everyone[:MOST]
     if not found:
         return None
     curves = [
@@ -83,10 +109,14 @@ def over_cost(rows: Sequence[Row]) -> Plot | None:
     return Plot(
         title="Robust accuracy over cost",
         text="robust accuracy in percent over gradient evaluations, those of the ranking among them",
-        x=Axis.over("gradient evaluations, full AT = 100 %", [0, *costs], within=(-3.0, max(103.0, max(costs) + 3))),
+        x=Axis.over(
+            f"gradient evaluations{' of the source' * bool(rows[0].source)}, full AT = 100 %",
+            [0, *costs],
+            within=(-3.0, max(103.0, max(costs) + 3)),
+        ),
         y=_accuracy_axis(curves, (), "robust accuracy (%)"),
         curves=tuple(curves),
-        notes=(f"bars: {intervals(g for c in found for g in c.points)}",),
+        notes=(f"bars: {intervals(g for c in found for g in c.points)}", *_cut(everyone)),
     )
 
 
@@ -95,7 +125,11 @@ def over_epochs(results: Sequence[dict[str, Any]], rows: Sequence[Row]) -> list[
     groups = group(rows)
     by_arm = {result["arm"]: result for result in results}
     names = arm_names(groups)
-    notes = (f"the first {MOST} of {len(groups)} are drawn",) if len(groups) > MOST else ()
+    several = any(len(g.rows) > 1 for g in groups)
+    chosen = (
+        "lines down: lowest to highest seed; large: a seed chose this epoch" if several else "large: the chosen epoch"
+    )
+    notes = (chosen, *_cut(groups))
     losses, checks = [], []
     for number, (name, g) in enumerate(list(zip(names, groups, strict=True))[:MOST]):
         found = [by_arm[row.arm] for row in g.rows]
@@ -107,7 +141,7 @@ def over_epochs(results: Sequence[dict[str, Any]], rows: Sequence[Row]) -> list[
             marks = tuple(_checked(found, measure, name, {row.epoch for row in g.rows}))
             checks.append(Curve(name=name, number=number, marks=marks, hollow=hollow))
     return [
-        _epochs("Training loss", "mean loss of an epoch (nats)", losses, (0.0, float("inf")), notes),
+        _epochs("Training loss", "mean loss of an epoch (nats)", losses, (0.0, float("inf")), _cut(groups)),
         _epochs("Checks that choose the epoch", "accuracy on the selection images (%)", checks, _WITHIN, notes),
     ]
 
@@ -147,11 +181,8 @@ def _marks(
     for g in groups:
         a = g.part(measure)
         if a is not None:
-            yield _mark(
-                place(g) + aside * (not g.rows[0].baseline),
-                a,
-                f"{_size(g)}: {MEASURES[measure]} {accuracy(a)}{_seeds(g)}",
-            )
+            tip = f"{_size(g)}: {MEASURES[measure]} {accuracy(a)}{_seeds(g)}"
+            yield _mark(place(g), a, tip, 0.0 if g.rows[0].baseline else aside)
 
 
 def _size(g: Group) -> str:
@@ -168,8 +199,9 @@ def accuracy(a: Accuracy) -> str:
     return f"{100 * a.value:.1f} % [{100 * a.low:.1f}, {100 * a.high:.1f}]"
 
 
-def _mark(x: float, a: Accuracy, tip: str) -> Mark:
-    return Mark(x=x, y=100 * a.value, low=100 * min(a.low, a.value), high=100 * max(a.high, a.value), tip=tip)
+def _mark(x: float, a: Accuracy, tip: str, aside: float) -> Mark:
+    low, high = 100 * min(a.low, a.value), 100 * max(a.high, a.value)
+    return Mark(x=x, y=100 * a.value, low=low, high=high, tip=tip, aside=aside)
 
 
 def _levels(curve: Series, measure: str) -> Iterator[Level]:

@@ -11,15 +11,16 @@ import attrs
 
 from sat_core.data import get_dataset
 from sat_core.errors import DataError, SatError
-from sat_core.ranking import FILE, Ranking
+from sat_core.ranking import FILE
 from sat_evaluation.layout import RANKING, unit_directory
 from sat_evaluation.paper import published
-from sat_evaluation.paper.compare import Pair, compare
-from sat_evaluation.paper.figures import Figure, Panel
-from sat_evaluation.paper.reproduce import Reproduction, reproductions, rows_of, study_folder
+from sat_evaluation.paper.compare import Pair, caveats, compare
+from sat_evaluation.paper.figures import FIGURES, Figure, Panel
+from sat_evaluation.paper.reproduce import Reproduction, reproductions, rows_folder, study_folder
 from sat_evaluation.report.bars import class_charts, class_difficulty
+from sat_evaluation.report.gather import readable, whole_ranking
 from sat_evaluation.report.plots import MEASURES, over_share
-from sat_evaluation.summary import title
+from sat_evaluation.summary import Row, shown, title
 
 
 @final
@@ -34,11 +35,10 @@ class Drawn:
     sources: tuple[str, ...] = ()
     problem: str = ""
 
-
-def only_rankings(out: Path) -> set[Path]:
-    """Folders of studies in `out` of which nothing but the ranking was asked for."""
-    panels = [panel for asked in reproductions(out) for panel in asked.make().panels]
-    return {study_folder(out, panel) for panel in panels if panel.ranking}
+    @property
+    def caveats(self) -> list[str]:
+        """Why ours and theirs may differ besides."""
+        return list(caveats(self.asked))
 
 
 def drawn(out: Path) -> Iterator[Drawn]:
@@ -48,16 +48,16 @@ def drawn(out: Path) -> Iterator[Drawn]:
     except DataError:  # nothing has been published on them
         pairs = {}
     for asked in reproductions(out):
-        figure = asked.make()
         theirs = asked.protocol == "authors"
         try:
-            panels = tuple(panel for panel in _panels(figure, out, theirs) if panel[2])
+            figure = asked.make()
+            panels = tuple(_panels(figure, out, theirs))
             sources = tuple(dict.fromkeys(_sources(figure))) if theirs else ()
-            yield Drawn(
-                asked=asked, title=figure.title, panels=panels, pairs=pairs.get(asked.figure, ()), sources=sources
-            )
+            ours = pairs.get(asked.figure, ())
+            yield Drawn(asked=asked, title=figure.title, panels=panels, pairs=ours, sources=sources)
         except SatError as error:
-            yield Drawn(asked=asked, title=figure.title, panels=(), problem="; ".join(str(error).splitlines()))
+            reason = shown("; ".join(str(error).splitlines()), 400)
+            yield Drawn(asked=asked, title=FIGURES[asked.figure], panels=(), problem=reason)
 
 
 def _panels(figure: Figure, out: Path, theirs: bool) -> Iterator[tuple[str, str, tuple[Any, ...]]]:
@@ -66,7 +66,7 @@ def _panels(figure: Figure, out: Path, theirs: bool) -> Iterator[tuple[str, str,
         if figure.kind == "difficulty":
             yield panels[0].title, "", tuple(_difficulty(panels[0], out))
             continue
-        rows = [row for panel in panels for row in rows_of(panel, out)]
+        rows = [row for panel in panels for row in _rows(panel, out)]
         if figure.kind == "classes":
             charts = tuple(class_charts(rows, published.classes(figure.name, data) if theirs else None))
         else:
@@ -77,18 +77,24 @@ def _panels(figure: Figure, out: Path, theirs: bool) -> Iterator[tuple[str, str,
 
 def _curves(panels: list[Panel], out: Path, theirs: list[published.Curve]) -> Iterator[Any]:
     for measures, of_source in ((panels[0].of_source, True), (panels[0].measures, False)):
-        rows = [row for panel in panels for row in rows_of(panel, out, source=of_source)]
+        rows = [row for panel in panels for row in _rows(panel, out, source=of_source)]
         for measure in measures:
             words = MEASURES[measure][0].upper() + MEASURES[measure][1:]
             on = panels[0].data if of_source else panels[0].target
             yield over_share(rows, (measure,), f"{words}, on {on}" if on else words, [] if of_source else theirs)
 
 
+def _rows(panel: Panel, out: Path, *, source: bool = False) -> list[Row]:
+    """As `rows_of`, without those that cannot be read, of which the section of their study tells."""
+    folder = rows_folder(panel, out, source=source)
+    return [row for _, row in readable(folder, [arm.name for arm in panel.study.arms], [])]
+
+
 def _difficulty(panel: Panel, out: Path) -> Iterator[Any]:
     folder = unit_directory(study_folder(out, panel), RANKING)
     if (folder / FILE).exists():
         data = get_dataset(panel.study.base.data.name)
-        yield from class_difficulty(Ranking.read(folder), data.train.labels, data.class_names)
+        yield from class_difficulty(whole_ranking(folder), data.train.labels, data.class_names)
 
 
 def _sources(figure: Figure) -> Iterator[str]:
