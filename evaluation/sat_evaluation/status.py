@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import final
 
@@ -89,9 +89,9 @@ def _only_rankings(path: Path) -> set[Path]:
         return set()
 
 
-def statuses(folder: Path, *, all_units: bool = True) -> Iterator[UnitStatus]:
-    """The units of a study or a transfer, the ranking first; without `all_units` those that are not finished."""
-    names = unit_names(folder) if all_units else [u for u in unit_names(folder) if not finished(folder, u).exists()]
+def statuses(folder: Path, units: Sequence[str] | None = None) -> Iterator[UnitStatus]:
+    """Of these units of a study or a transfer, by default of all, the ranking first."""
+    names = unit_names(folder) if units is None else units
     known = queue.submissions(folder)
     try:
         there = queue.places(known)

@@ -15,7 +15,6 @@ from sat_core.errors import DataError, SatError
 from sat_core.ranking import FILE, Ranking
 from sat_core.rundir import SPEC, read
 from sat_core.spec import DEFAULTS, flatten
-from sat_core.study import Study
 from sat_evaluation.layout import RANKING, TRANSFERS, finished, unit_directory
 from sat_evaluation.report.valid import checked
 from sat_evaluation.status import UnitStatus, statuses, unit_names
@@ -71,8 +70,9 @@ class Run:
 def gather(folder: Path, name: str) -> Run:
     """Read the study or transfer in `folder`; what is broken in it is a problem. RunDirectoryError if it is none."""
     problems: list[str] = []
-    unfinished = list(statuses(folder, all_units=False))  # first: what is finished meanwhile is among the results
-    found = list(readable(folder, unit_names(folder), problems))
+    names = unit_names(folder)
+    unfinished = list(statuses(folder, [name for name in names if not finished(folder, name).exists()]))
+    found = list(readable(folder, names, problems))  # those too that were finished meanwhile
     unfinished = [unit for unit in unfinished if unit.name not in {row.arm for _, row in found}]
     ranking, data = _ranking(folder, problems)
     return Run(
@@ -109,7 +109,7 @@ def _ranking(folder: Path, problems: list[str]) -> tuple[Ranking | None, DataSet
         return None, None
     try:
         ranking = whole_ranking(unit_directory(folder, RANKING))
-        data = get_dataset(Study.from_tables(tables).base.data.name)
+        data = get_dataset(str(tables["data"]["name"]))
     except SatError as error:
         problems.append(shown(f"no images of the ranking: {'; '.join(str(error).splitlines())}", 400))
         return None, None
