@@ -15,7 +15,9 @@ def checked(result: Any, name: str) -> Row:
     (row,) = collect([result])
     for field, fine in _fields(result, row, name):
         if not fine:
-            raise DataError(f"expected another {field}; another version or arm wrote it, or it was changed")
+            raise DataError(
+                f"{field}: not as a finished arm has it; another version or arm wrote it, or it was changed"
+            )
     return row
 
 
