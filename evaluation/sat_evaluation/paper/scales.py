@@ -73,7 +73,7 @@ class Scale:
 _BY_DATA = ("weighting.rule", "evaluation.attacks", "evaluation.selection_attacks", "evaluation.examples")
 
 _DIGITS = {**_SMALL, **_FEW, "training.epochs": 12, "evaluation.selection_epochs": [9, 12]}
-_MNIST = {**_SMALL, **_FEW, "training.epochs": 4, "evaluation.selection_epochs": [3, 4], "attack.eps": 0.75}
+_MNIST = {**_SMALL, **_FEW, "training.epochs": 3, "evaluation.selection_epochs": [2, 3], "attack.eps": 0.75}
 
 DEMO = Scale(
     name="demo",
@@ -95,7 +95,7 @@ DEMO = Scale(
     repeats={"": 2},
     heads={"epochs": 10, "selection_epochs": [10], **{key.split(".")[1]: value for key, value in _FEW.items()}},
     moved={"digits": {"attack.eps": 0.25}, "mnist5k": {"attack.eps": 0.5}},
-    unseen={"evaluation.examples": 40, "evaluation.selection_epochs": [12]},
+    unseen={"evaluation.attacks": ["apgd-ce"], "evaluation.examples": 40, "evaluation.selection_epochs": [12]},
     pairs=(("digits", "mnist5k"), ("mnist5k", "digits"), ("digits 0-4", "digits 5-9")),
     weighed=("digits", "mnist5k"),
     sweep=(0.1, 0.3, 0.5),
