@@ -73,14 +73,14 @@ GOALS = {
     "training-memory-beyond": Goal("that of training, without what network, images and PyTorch take", _BARE),
     "evaluation-memory-beyond": Goal("that of evaluation, without what network, images and PyTorch take", _BARE),
     "autoattack-package-resnet18": Goal(
-        "AutoAttack, engine package, ResNet-18, short budgets, 2 threads", _AA, "G13", "at least", 1.2
+        "AutoAttack, engine package, ResNet-18, 2 threads", _AA, "G13", "at least", 1.2
     ),
-    "autoattack-fast-resnet18": Goal(
-        "AutoAttack, engine fast, ResNet-18, short budgets, 2 threads", _AA, "G13", "at least", 1.5
-    ),
-    "autoattack-package-small-cnn": Goal("AutoAttack, engine package, small-cnn, 32 digits, 2 threads", _AA),
+    "autoattack-fast-resnet18": Goal("AutoAttack, engine fast, ResNet-18, 2 threads", _AA, "G13", "at least", 1.5),
+    "autoattack-folded-resnet18": Goal("AutoAttack, engine folded, ResNet-18, 2 threads", _AA),
+    "autoattack-package-small-cnn": Goal("AutoAttack, engine package, small-cnn, digits, 2 threads", _AA),
+    "autoattack-folded-small-cnn": Goal("AutoAttack, engine folded, small-cnn, digits, 2 threads", _AA),
     "autoattack-fast-small-cnn": Goal(
-        "AutoAttack, engine fast, small-cnn, 32 digits, 2 threads", _AA, "G13", "at least", 3.0
+        "AutoAttack, engine fast, small-cnn, digits, 2 threads", _AA, "G13", "at least", 3.0
     ),
     "autoattack-memory-package": Goal(
         "peak memory of AutoAttack, engine package, 64 images, ResNet-18", "x the package", "G12", "at most", 1.1

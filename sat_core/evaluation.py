@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 ROBUST, MISCLASSIFIED = -1, -2
 """Values of `Evaluation.broken_by` besides the number of an attack."""
-ENGINES = ("package", "fast")
-"""Whose attacks: those of AutoAttack's package, which every reported number uses, or our own."""
+ENGINES = ("package", "folded", "fast")
+"""Whose attacks: those of AutoAttack's package, which every reported number uses; the same on a copy of the model with
+BatchNorm inside the convolutions, which is faster and differs in rounding; or our own, on that copy."""
 
 
 @final

@@ -153,6 +153,9 @@ def test_figures_from_studies_to_plots(study: Path, tmp_path: Path) -> None:
     assert "no numbers have been published on five" in compared.stderr
     dry = sat("reproduce", "fig2", "--out", tmp_path / "none", "--dry-run")
     assert "# fig2-digits: 12 arms" in dry.stdout
+    refused = sat("reproduce", "fig2", "--out", tmp_path / "none", "--dry-run", "--partition", "gpu")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "--partition: for --engine slurm only" in refused.stderr
     assert not (tmp_path / "none").exists()
 
 

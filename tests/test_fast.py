@@ -144,7 +144,9 @@ def test_broken_off_it_ends_the_same(ten: tuple[Classifier, Examples], tmp_path:
 
 
 def test_settings_that_are_wrong(ten: tuple[Classifier, Examples]) -> None:
-    with pytest.raises(SpecError, match=r"engine: expected 'package' or 'fast', got 'fats' \(did you mean 'fast'"):
+    with pytest.raises(
+        SpecError, match=r"engine: expected 'package' or 'folded' or 'fast', got 'fats' \(did you mean 'fast'"
+    ):
         attacked(ten, 2, "fats")
     with pytest.raises(SpecError, match=r"the engine 'fast' has .*, and no fab\nleave it out"):
         attacked(ten, 2, attacks=("apgd-ce", "fab"))
@@ -197,6 +199,25 @@ def test_the_searches_return_what_they_broke(ten: tuple[Classifier, Examples]) -
             assert wrong.any()
 
 
+@pytest.mark.parametrize("norm", EPS)
+def test_searches_that_get_nowhere_stop(
+    ten: tuple[Classifier, Examples], norm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is broken is the same without patience and with all of it, which costs several times as much."""
+    from sat_evaluation.fast import search
+
+    found, asked = {}, {}
+    for patience in (search.PATIENCE, np.inf):
+        monkeypatch.setattr(search, "PATIENCE", patience)
+        path = tmp_path / f"{patience}.npz"
+        found[patience] = attacked(ten, 30, norm=norm, by=2, path=path)
+        asked[patience] = read_npz(path)["queries"][1:]
+    hasty, patient = found
+    np.testing.assert_array_equal(found[hasty].robust, found[patient].robust)
+    assert 5 < found[hasty].robust.sum() < found[hasty].correct.sum()
+    assert (asked[hasty] < 0.9 * asked[patient]).all(), asked
+
+
 @pytest.mark.torch
 def test_checks_of_apgd_come_ever_sooner() -> None:
     from sat_evaluation.fast.apgd import windows
@@ -243,8 +264,8 @@ def test_a_square_that_changes_nothing_is_not_asked(ten: tuple[Classifier, Examp
 
 
 @pytest.mark.torch
-class TestFrozenCopy:
-    """`sat_torch.frozen_copy`."""
+class TestAttackedModule:
+    """`Classifier.attacked_torch_module` of PyTorch."""
 
     def net(self, **changes):
         import torch
@@ -254,14 +275,21 @@ class TestFrozenCopy:
             def __init__(self) -> None:
                 super().__init__()
                 self.conv1, self.bn1 = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8)
-                self.conv2, self.bn2 = nn.Conv2d(8, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8, affine=False)
-                self.bn3, self.fc = nn.BatchNorm2d(8), nn.Linear(8, 5)
+                self.conv2, self.bn2 = nn.Conv2d(8, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8)
+                self.bn3, self.fc = nn.BatchNorm2d(8, affine=False), nn.Linear(8, 5)
+                self.relu = nn.LeakyReLU(0.5)
+                self.shift = nn.Parameter(torch.randn(8, 1, 1))
                 self.twice = changes.get("twice", False)
+                self.branches = changes.get("branches", False)
+                self.noise = changes.get("noise", 0.0)
 
             def forward(self, x):
-                x = self.bn1(self.conv1(x)).relu()
+                x = self.relu(self.bn1(self.conv1(x)))
+                if self.branches and x.sum() > 0:
+                    x = -x
                 inner = self.conv2(x)
-                x = self.bn2(inner) + x + (inner if self.twice else 0)
+                x = self.bn2(inner) + self.bn1(x).relu() + (inner if self.twice else self.shift)
+                x = x + self.noise * torch.randn_like(x)
                 return self.fc(self.bn3(x).relu().mean(dim=(2, 3)))
 
         torch.manual_seed(0)
@@ -271,54 +299,52 @@ class TestFrozenCopy:
             norm.running_var.uniform_(0.3, 3)
         return net
 
-    def test_same_logits_and_gradients(self) -> None:
+    def modules(self, backend, net, shape=(8, 8, 3)):
+        classifier = backend.wrap(net, classes=5, image_shape=shape, mean=(0.4,) * 3, std=(0.3,) * 3)
+        images = np.random.default_rng(0).random((4, *shape), np.float32)
+        return classifier.attacked_torch_module(images), classifier.as_torch_module()
+
+    @pytest.mark.parametrize("twice", [False, True])
+    def test_same_logits_and_gradients(self, backend: Backend, twice: bool) -> None:
         import torch
 
-        from sat_torch.frozen_copy import frozen_copy
-        from sat_torch.modes import Evaluated
-
-        net, images = self.net().train(), torch.rand(4, 3, 8, 8)
+        net = self.net(twice=twice).train()
         state = {name: value.clone() for name, value in net.state_dict().items()}
-        made = frozen_copy(net, torch.float32, images)
-        kinds = [type(layer).__name__ for layer in made.modules()]
-        assert kinds.count("BatchNorm2d") == 1  # the third has a sum in front of it
-        assert kinds.count("Identity") == 2
-        for module in (made, Evaluated(net, torch.float32)):
-            x = images.clone().requires_grad_()
-            logits = module(x)
-            (gradient,) = torch.autograd.grad(logits[:, 1].sum(), x)
-            assert gradient.is_contiguous()
-            if module is made:
-                expected = logits, gradient
-        torch.testing.assert_close(logits, expected[0], atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(gradient, expected[1], atol=1e-6, rtol=1e-4)
-        assert not any(p.requires_grad for p in made.parameters())
+        made, exact = self.modules(backend, net)
+        assert made._run is not None
+        for n in (4, 4, 3, 1):
+            x, found = torch.rand(n, 3, 8, 8), []
+            for module in (made, exact):
+                x = x.clone().requires_grad_()
+                logits = module(x)
+                one, two = (torch.autograd.grad(logits[:, k].sum(), x, retain_graph=True)[0] for k in (1, 2))
+                assert one.is_contiguous()
+                found.append((logits.detach(), one, two))
+            torch.testing.assert_close(found[0], found[1], atol=1e-5, rtol=1e-4)
         assert net.training
         assert all(p.requires_grad for p in net.parameters())
         assert all(torch.equal(value, state[name]) for name, value in net.state_dict().items())
 
-    def test_what_cannot_be_folded_is_left(self) -> None:
-        import torch
+    @pytest.mark.parametrize("why", ["branches", "noise", "hook", "fails", "nothing"])
+    def test_what_a_trace_does_not_know_is_attacked_as_it_is(self, backend: Backend, why: str) -> None:
         from torch import nn
 
-        from sat_torch.frozen_copy import frozen_copy
+        net = self.net(branches=why == "branches", noise=float(why == "noise"))
+        if why == "hook":
+            net.conv1.register_forward_hook(lambda *_: None)
+        if why == "fails":
+            net.conv2 = nn.Conv2d(7, 8, 3)
+        if why == "nothing":
+            net = nn.Sequential(nn.Conv2d(3, 5, 8), nn.Flatten())
+        made, exact = self.modules(backend, net)
+        assert made._run is None
+        assert type(made) is type(exact)
 
-        images = torch.rand(4, 3, 8, 8)
-        assert frozen_copy(self.net(twice=True), torch.float32, images) is None  # the logits would be others
-        assert frozen_copy(nn.Conv2d(3, 8, 3), torch.float32, images) is None
-        shared = nn.BatchNorm2d(3)
-        assert frozen_copy(nn.Sequential(nn.Conv2d(3, 3, 1), shared, shared), torch.float32, images) is None
-        assert frozen_copy(nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 3, 1)), torch.float32, images) is None
+    def test_single_and_double(self, backend: Backend) -> None:
+        import torch
 
-        class Unique(nn.BatchNorm2d):
-            def __deepcopy__(self, memo):
-                raise RuntimeError("there is only one")
-
-        assert frozen_copy(nn.Sequential(nn.Conv2d(3, 3, 1), Unique(3)), torch.float32, images) is None
-
-    def test_the_classifier_itself_is_attacked_without_batchnorm(self, backend: Backend) -> None:
-        from sat_torch.modes import Evaluated
-
-        classifier = samples.build(backend, "linear")
-        images = np.zeros((2, *classifier.image_shape), np.float32)
-        assert isinstance(classifier.attacked_torch_module(images), Evaluated)
+        for dtype, close in ((torch.float64, 1e-6), (torch.float32, 1e-5)):
+            made, exact = self.modules(backend, self.net().to(dtype))
+            x = torch.rand(4, 3, 8, 8)
+            assert made(x).dtype == torch.float32
+            torch.testing.assert_close(made(x), exact(x), atol=close, rtol=close)

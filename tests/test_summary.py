@@ -223,6 +223,15 @@ def test_headline_of_seeds_and_of_other_settings() -> None:
     assert "(63.0 % against 83.0 %, 43.0 % without, means of 2 seeds)" in text
 
 
+def test_headline_takes_the_best_of_single_classes() -> None:
+    classes = [
+        result(size, robust, strategy="listed", kind="classes", units=1, chosen=(number,))
+        for number, (size, robust) in enumerate([(100, 0.5), (105, 0.63), (98, 0.55)])
+    ]
+    text = headline(collect([*classes, NONE, ALL]))
+    assert text.startswith("10 % of the examples (c1, the best of 3 subsets) recover 50 % of"), text
+
+
 @pytest.mark.parametrize(
     "missing", [[NONE, HALF], [HALF, ALL], [NONE, ALL], [result(0, 0.4, attack__eps=9.0), HALF, ALL]]
 )

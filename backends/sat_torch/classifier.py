@@ -18,7 +18,7 @@ from sat_core.initialisation import initial_state
 from sat_core.reference.attacks import takes_start
 from sat_core.spec import AttackSpec
 from sat_torch import attacks
-from sat_torch.frozen_copy import frozen_copy
+from sat_torch.attacked import attacked
 from sat_torch.models.head import put_head
 from sat_torch.modes import Evaluated, frozen
 
@@ -159,8 +159,7 @@ class TorchClassifier(Classifier):
         return Evaluated(self.module, self.dtype)
 
     def attacked_torch_module(self, images: np.ndarray) -> nn.Module:
-        copied = frozen_copy(self.module, self.dtype, self._image_tensor(as_float(check_images(images))))
-        return self.as_torch_module() if copied is None else copied
+        return attacked(self.module, self.dtype, self._image_tensor(as_float(check_images(images))))
 
     def state(self) -> State:
         return {name: to_numpy(value).copy() for name, value in self._tensors_by_name().items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -31,15 +31,18 @@ def frozen(module: nn.Module) -> Iterator[None]:
 
 
 class Evaluated(nn.Module):
-    """A module that runs frozen, whatever the mode of the one inside; float32 in and out, whatever its own type."""
+    """A module that runs frozen, whatever the mode of the one inside; float32 in and out, whatever its own type.
 
-    def __init__(self, module: nn.Module, dtype: torch.dtype) -> None:
+    run: what is called in its place, with the layers of `module`.
+    """
+
+    def __init__(self, module: nn.Module, dtype: torch.dtype, run: Callable[[Tensor], Tensor] | None = None) -> None:
         super().__init__()
-        self.module = module
+        self.module, self._run = module, run
         self.dtype = dtype
         self.training = False
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits `(n, k)` of `images` `(n, c, h, w)`."""
         with frozen(self.module):
-            return self.module(images.to(self.dtype)).float()
+            return (self._run or self.module)(images.to(self.dtype)).float()

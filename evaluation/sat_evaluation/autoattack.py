@@ -1,9 +1,9 @@
 """AutoAttack (Croce & Hein 2020), per example, saved after every batch: the package's attacks, our runner.
 
 The flags are those of the package's `run_standard_evaluation` for the same seed and batch size: each attack gets, in
-batches, the examples that no earlier one broke, and torch is seeded anew for each batch. With the engine "fast" the
-attacks are those of `sat_evaluation.fast`, and they may see a copy of the model that is faster and differs in rounding
-(`Classifier.attacked_torch_module`); what is broken the model itself says.
+batches, the examples that no earlier one broke, and torch is seeded anew for each batch. With the engine "folded" they
+see a copy of the model that may be faster and differ in rounding (`Classifier.attacked_torch_module`), and so do the
+attacks of `sat_evaluation.fast`, the engine "fast"; what is broken the model itself says.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ def evaluate(
     Of images that are decoded when asked for, only one batch is in memory.
 
     norm: L2 or Linf. eps: in units of [0, 1] pixels; with 0 nothing is attacked. attacks: "standard", "plus", or names,
-    which run as in the package's version "custom". engine: "package", or "fast" for our own attacks. path: saved to
-    after each batch; an unfinished file is continued, a finished one returned. progress: called at every query with the
-    share of the work done, in [0, 1], and the attack.
+    which run as in the package's version "custom". engine: one of `ENGINES`. path: saved to after each batch; an
+    unfinished file is continued, a finished one returned. progress: called at every query with the share of the work
+    done, in [0, 1], and the attack.
 
     Raises NotInstalledError without torch or a package, SpecError and DataError for settings and images that make no
     evaluation, and EvaluationError if the file is of another evaluation, a logit is not finite, or an adversarial image
@@ -64,7 +64,7 @@ def evaluate(
     """
     if engine not in ENGINES:
         raise SpecError(f"engine: expected {' or '.join(map(repr, ENGINES))}, got {engine!r}{nearest(engine, ENGINES)}")
-    package: Package | Fast = find_package() if engine == "package" else Fast()
+    package: Package | Fast = Fast() if engine == "fast" else find_package()
     data = Examples(images, labels, classifier.classes, "images to attack")
     eps = _checked_eps(classifier, data, norm, eps, seed, batch_size)
     tables, notes = plan(attacks, norm=norm, classes=classifier.classes, image_shape=classifier.image_shape)
@@ -82,7 +82,7 @@ def evaluate(
     )
     record = _Record.resume(path, settings)
     if record is None or not record.finished:
-        model = Model(classifier, data.images[: min(batch_size, len(data))] if engine == "fast" else None)
+        model = Model(classifier, data.images[: min(batch_size, len(data))] if engine != "package" else None)
         with model.frozen():
             if record is None:
                 broken_by, outputs = _clean(model, data, settings)

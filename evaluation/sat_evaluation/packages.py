@@ -123,7 +123,7 @@ def work(table: dict[str, Any], classes: int, engine: str) -> tuple[int, int]:
     if table["name"] == "square":
         return table["queries"], 1
     runs = table["restarts"] * table.get("target_classes", 1)
-    if engine == "package" and table["name"].startswith("fab"):
+    if engine != "fast" and table["name"].startswith("fab"):
         # two queries per iteration; FAB wants the gradient of every logit, FAB-T of one
         return runs * 2 * table["iterations"], 1 + (classes if table["name"] == "fab" else 1)
     return runs * (table["iterations"] + 1), 3

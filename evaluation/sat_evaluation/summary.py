@@ -20,6 +20,8 @@ from sat_core.spec import DEFAULTS, flatten
 _NOT_COMPARED = ("training.seed", "subset.size", "subset.classes")
 _NOT_IN_ALL = ("subset.", "weighting.", "ranking.")
 _NOT_IN_NONE = (*_NOT_IN_ALL, "attack.kind", "attack.step", "attack.random_start", "attack.keep_best")
+_ALIKE = 0.02
+"""Shares that differ by less count as the same: classes are not all equally large."""
 _OWN_COLUMN = ("subset.kind", "subset.strategy", "subset.size", "weighting.rule", "training.seed")
 
 
@@ -300,16 +302,20 @@ def _columns(name: str, accuracy: Accuracy) -> dict[str, float]:
 def headline(rows: Sequence[Row]) -> str:
     """What attacking about half of the examples brings, in one sentence; empty without both baselines.
 
-    Of `hardest` if it is there, else of the first strategy, at the share nearest to 0.5.
+    Of `hardest` if it is there, else of the first strategy, at the share nearest to 0.5; of several subsets of that
+    share, such as single classes, the one that brings most.
     """
     curves = [(c, c.none, c.full) for c in series(rows) if c.none and c.full]
     if not curves:
         return ""
     curve, without, whole = next((c for c in curves if c[0].strategy == "hardest"), curves[0])
-    half = min(curve.groups, key=lambda g: abs(g.rows[0].share - 0.5))
+    nearest = min((group.rows[0].share for group in curve.groups), key=lambda share: abs(share - 0.5))
+    alike = [group for group in curve.groups if abs(group.rows[0].share - nearest) < _ALIKE]
+    half = max(alike, key=lambda group: group.accuracy("robust").value)
     none, some, full = (g.accuracy("robust").value for g in (without, half, whole))
     row = half.rows[0]
-    how = ", ".join(filter(None, [members(row) or curve.strategy, curve.settings]))
+    best = f"the best of {len(alike)} subsets" if len(alike) > 1 else ""
+    how = ", ".join(filter(None, [members(row) or curve.strategy, best, curve.settings]))
     seeds = f", means of {len(half.rows)} seeds" if len(half.rows) > 1 else ""
     whose = " of the source" if row.source else ""
     cost = f"{percent(fmean(row.cost for row in half.rows))} of the gradient evaluations{whose}"

@@ -22,9 +22,9 @@ def add(commands: Any) -> None:
     evaluate.add_argument("--batch-size", type=int, default=250, help="of the attack; part of the result (default 250)")
     evaluate.add_argument(
         "--attack-engine",
-        choices=("package", "fast"),
+        choices=("package", "folded", "fast"),
         default="package",
-        help="AutoAttack's package, or our own attacks",
+        help="AutoAttack's package, the package on a folded copy of the model, or our own attacks",
     )
     evaluate.add_argument("--model", help="package.module:factory, for a checkpoint of your own model")
     evaluate.add_argument("--threads", type=int, default=1, help="of the CPU (default 1)")

@@ -57,13 +57,14 @@ def _reproduce(arguments: argparse.Namespace) -> int:
         Reproduction(figure=name, scale=arguments.scale, protocol=arguments.protocol, data=data, settings=settings)
         for name in dict.fromkeys(arguments.figures)
     ]
+    options = running(arguments)
     if arguments.dry_run:
         for one in asked:
             _print(one)
         return 0
     from sat_evaluation.paper.reproduce import reproduce_all
 
-    reproduce_all(asked, Path(arguments.out), **running(arguments))
+    reproduce_all(asked, Path(arguments.out), **options)
     return 0
 
 

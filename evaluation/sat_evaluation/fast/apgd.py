@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sat_evaluation.fast.search import Search
+from sat_evaluation.fast.search import Search, margin
 
 MOMENTUM = 0.75
 RISING = 0.75
@@ -54,20 +54,24 @@ def apgd(search: Search, name: str, owner: Tensor, target: Tensor | None, start:
     last_loss, checked_loss = best_loss, best_loss
     step = torch.full_like(best_loss, 2 * search.eps)
     rises, halved = torch.zeros_like(best_loss), torch.ones_like(best_loss, dtype=torch.bool)
+    first, least = None, torch.full((len(x),), torch.inf, device=x.device)
     checks = dict(zip(torch.tensor(windows(iterations)).cumsum(0).tolist(), windows(iterations), strict=True))
     for i in range(iterations + 1):
         logits, losses, gradient = search.gradient(x, partial(loss_of, name, y=y, target=target))
-        losses = losses[:, None, None, None]
-        if search.broken(owner, x, logits.argmax(1) != y):
-            keep = (~search.found[owner]).nonzero()[:, 0]
-            if len(keep) == 0:
+        losses, gap = losses[:, None, None, None], margin(logits, y, target)
+        first, least = gap if first is None else first, torch.minimum(least, gap)
+        lost = search.hopeless(least, first - least) if i in checks and i < iterations else None
+        keep = search.remaining(owner, x, logits.argmax(1) != y, lost)
+        if keep is not None:
+            if not keep.any():
                 return
             target = None if target is None else target[keep]
             owner, x0, y, x, previous, best, best_gradient = (
                 t[keep] for t in (owner, x0, y, x, previous, best, best_gradient)
             )
-            losses, gradient, best_loss, last_loss, checked_loss, step, rises, halved = (
-                t[keep] for t in (losses, gradient, best_loss, last_loss, checked_loss, step, rises, halved)
+            losses, gradient, best_loss, last_loss, checked_loss, step, rises, halved, first, least = (
+                t[keep]
+                for t in (losses, gradient, best_loss, last_loss, checked_loss, step, rises, halved, first, least)
             )
         better = losses > best_loss
         best, best_gradient = torch.where(better, x, best), torch.where(better, gradient, best_gradient)

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from sat_evaluation.fast.search import Forward, Search
     from sat_evaluation.packages import Perturb
 
-FULL = 64
-"""Images that fill the processor: so many rows are attacked at a time, by several targets if there are few examples."""
+FULL = 64 * 3 * 32 * 32
+"""Pixel values that fill the processor: so many are attacked at a time, towards several targets if examples are few."""
 _OF_ATTACK = {"apgd-ce": 1, "apgd-dlr": 2, "apgd-t": 3, "fab-t": 4, "square": 5}
 """Part of the seed of each attack, so that no two draw alike."""
 
@@ -88,13 +88,14 @@ def _groups(search: Search, targets: int) -> Iterator[tuple[torch.Tensor, torch.
     import torch
 
     logits = search.forward(search.x).scatter(1, search.y[:, None], -torch.inf)
+    rows = FULL // search.x[0].numel()
     ranked = logits.argsort(dim=1, descending=True, stable=True)[:, :targets]
     done = 0
     while done < targets:
         owner = search.alive()
         if len(owner) == 0:
             return
-        ranks = torch.arange(done, min(done + max(FULL // len(owner), 1), targets), device=owner.device)
+        ranks = torch.arange(done, min(done + max(rows // len(owner), 1), targets), device=owner.device)
         done = int(ranks[-1]) + 1
         owner, rank = owner.repeat(len(ranks)), ranks.repeat_interleave(len(owner))
         yield owner, ranked[owner, rank], rank

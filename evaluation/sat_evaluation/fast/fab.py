@@ -13,6 +13,8 @@ OVERSHOOT, TOWARDS_IMAGE, BACK = 1.05, 0.1, 0.9
 """η, the largest α, and β of the paper: how far beyond the boundary a step goes, the most that the projection of the
 image itself counts, and what is left of a perturbation after it crossed the boundary."""
 _NEWTON = 8
+CHECKED = 10
+"""Iterations from one look at the progress to the next."""
 _TINY = 1e-12
 
 
@@ -25,15 +27,22 @@ def fab(search: Search, owner: Tensor, target: Tensor, start: Tensor | None, ite
     image, y = search.x[owner], search.y[owner]
     x0 = image.flatten(1)
     x = x0 if start is None else (image + start).clamp(0, 1).flatten(1)
-    for _ in range(iterations + 1):
+    nearest = torch.full_like(y, torch.inf, dtype=x.dtype)
+    for i in range(iterations + 1):
         logits, gap, gradient = search.gradient(x.reshape(-1, *search.x.shape[1:]), partial(_gap, y=y, target=target))
         w, crossed = gradient.flatten(1), logits.argmax(1) != y
-        near_enough = _size(search.norm, x - x0)[:, 0] <= search.eps
-        if search.broken(owner, x.reshape(gradient.shape), crossed & near_enough):
-            keep = (~search.found[owner]).nonzero()[:, 0]
-            if len(keep) == 0:
+        far = _size(search.norm, x - x0)[:, 0]
+        nearest = torch.where(crossed, torch.minimum(far, nearest), nearest)
+        lost = None
+        if 0 < i < iterations and i % CHECKED == 0:
+            lost = nearest.isfinite() & search.hopeless(nearest - search.eps, far.new_tensor(search.eps))
+        keep = search.remaining(owner, x.reshape(gradient.shape), crossed & (far <= search.eps), lost)
+        if keep is not None:
+            if not keep.any():
                 return
-            owner, x0, y, target, x, gap, w, crossed = (t[keep] for t in (owner, x0, y, target, x, gap, w, crossed))
+            owner, x0, y, target, x, gap, w, crossed, nearest = (
+                t[keep] for t in (owner, x0, y, target, x, gap, w, crossed, nearest)
+            )
         points = torch.stack([torch.where(crossed[:, None], x0 + BACK * (x - x0), x), x0])
         missing = -gap - ((points - x) * w).sum(dim=-1)
         steps = to_hyperplane(search.norm, points, w, missing)

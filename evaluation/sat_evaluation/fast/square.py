@@ -8,12 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sat_evaluation.fast.search import Search
+from sat_evaluation.fast.search import Search, margin
 
 FIRST_SHARE = 0.8
 """Of the image that the first squares cover; AutoAttack's."""
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """Queries after which that share is halved."""
+CHECKED = 1000
+"""Queries from one look at the progress to the next."""
 
 
 def square(search: Search, queries: int, rng: np.random.Generator) -> None:
@@ -25,7 +27,7 @@ def square(search: Search, queries: int, rng: np.random.Generator) -> None:
     owner = search.alive()
     x0, y = search.x[owner], search.y[owner]
     x = move.first(x0)
-    margin = torch.full((len(x),), torch.inf, device=x.device)
+    first, least = None, torch.full((len(x),), torch.inf, device=x.device)
     tried, rows = x, torch.arange(len(x), device=x.device)
     for query in range(queries + 1):
         if query > 0:
@@ -35,24 +37,20 @@ def square(search: Search, queries: int, rng: np.random.Generator) -> None:
                 continue
         whole = len(rows) == len(x)
         part = tried if whole else tried[rows]
-        found = _margin(search.forward(part), y if whole else y[rows])
-        better = found < (margin if whole else margin[rows])
+        found = margin(search.forward(part), y if whole else y[rows])
+        first = found if first is None else first
+        better = found < (least if whole else least[rows])
         if whole:
-            x, margin = torch.where(better[:, None, None, None], part, x), torch.minimum(found, margin)
+            x, least = torch.where(better[:, None, None, None], part, x), torch.minimum(found, least)
         else:
             x = x.index_copy(0, rows, torch.where(better[:, None, None, None], part, x[rows]))
-            margin = margin.index_copy(0, rows, torch.minimum(found, margin[rows]))
-        if search.broken(owner, x, margin < 0):
-            keep = (margin >= 0).nonzero()[:, 0]
-            if len(keep) == 0:
+            least = least.index_copy(0, rows, torch.minimum(found, least[rows]))
+        lost = search.hopeless(least, first - least) if 0 < query < queries and query % CHECKED == 0 else None
+        keep = search.remaining(owner, x, least < 0, lost)
+        if keep is not None:
+            if not keep.any():
                 return
-            owner, x0, y, x, margin = (t[keep] for t in (owner, x0, y, x, margin))
-
-
-def _margin(logits: Tensor, y: Tensor) -> Tensor:
-    """The label's logit minus the highest other one."""
-    own = logits.gather(1, y[:, None])
-    return (own - logits.scatter(1, y[:, None], -torch.inf).amax(1, keepdim=True))[:, 0]
+            owner, x0, y, x, first, least = (t[keep] for t in (owner, x0, y, x, first, least))
 
 
 def _side(query: int, shape: torch.Size) -> int:

@@ -1,0 +1,113 @@
+"""A convolution and what follows it, in evaluation mode: its weights folded, and on a CPU packed for oneDNN."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+_FEW = 16
+"""Channels: a vector of the processor's."""
+_OPERATORS = (
+    "_convolution_pointwise",
+    "_convolution_transpose_pointwise",
+    "_reorder_convolution_weight",
+    "_reorder_convolution_transpose_weight",
+)
+
+Packed = tuple[torch.Size, tuple[Any, ...], tuple[Any, ...]]
+"""A shape of images, and the arguments of oneDNN's convolution of these and of the transposed one."""
+
+
+@final
+class Convolution(nn.Module):
+    """relu(norm(conv(x)) + other) for images of any type; all but the convolution may be missing."""
+
+    def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d | None, relu: bool) -> None:
+        super().__init__()
+        self.layers = (conv, norm)  # a tuple: they stay where they are
+        self.relu = relu
+        self.weight: Any = None
+        self.bias: Tensor | None = None
+        self._packed: Packed | None = None
+
+    def take(self) -> None:
+        """Fold the weights as they are now."""
+        conv, norm = self.layers
+        self.weight, self.bias = conv.weight.detach(), None if conv.bias is None else conv.bias.detach()
+        if norm is not None:
+            scale, shift = affine(norm)
+            self.weight = self.weight * scale[:, None, None, None]
+            self.bias = shift if self.bias is None else shift + self.bias * scale
+
+    def drop(self) -> None:
+        """Free what `take` made."""
+        self.weight = self.bias = self._packed = None
+
+    def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
+        """What comes of `x` `(n, c, h, w)`; where `packs(x)`, without a graph for gradients: see `back`."""
+        if packs(x):
+            return self._fused(x, other)
+        conv = self.layers[0]
+        y = functional.conv2d(x, self.weight, self.bias, conv.stride, conv.padding, conv.dilation, conv.groups)
+        y = y if other is None else y + other
+        return y.relu() if self.relu else y
+
+    def _fused(self, x: Tensor, other: Tensor | None) -> Tensor:
+        _, there, _ = self.pack(x.shape)
+        convolved: Any = torch.ops.mkldnn._convolution_pointwise
+        if other is None:
+            return convolved(x, *there, "relu" if self.relu else "none", [], "")
+        return convolved(x, other, *there, "add", None, "relu" if self.relu else None, [], "")
+
+    def pack(self, shape: torch.Size) -> Packed:
+        """For images of that shape; kept until there is another."""
+        if self._packed is not None and self._packed[0] == shape:
+            return self._packed
+        conv, ops = self.layers[0], torch.ops.mkldnn
+        padding: Any = conv.padding  # numbers, or it would not be here
+        how = (conv.stride, conv.dilation, conv.groups)
+        sides = zip(shape[2:], conv.kernel_size, padding, conv.stride, conv.dilation, strict=True)
+        spare = [(side + 2 * p - d * (k - 1) - 1) % s for side, k, p, s, d in sides]
+        there = ops._reorder_convolution_weight(self.weight, padding, *how, shape)
+        back = ops._reorder_convolution_transpose_weight(self.weight, padding, spare, *how)
+        self._packed = shape, (there, self.bias, padding, *how), (back, None, padding, spare, *how)
+        return self._packed
+
+    def back(self, gradient: Tensor, y: Tensor, packed: Packed, again: bool) -> tuple[Tensor, Tensor]:
+        """From the gradient over `y`, what `forward` gave, those over its two arguments. With `again` y is kept.
+
+        The gradient over images is a transposed convolution, or for few channels, with which oneDNN is slow, a product
+        of matrices.
+        """
+        if self.relu:  # all that took y are done with it
+            gradient = gradient if gradient.stride() == y.stride() else torch.empty_like(y).copy_(gradient)
+            into = torch.empty_like(y) if again else y
+            gradient = torch.ops.aten.threshold_backward.grad_input(gradient, y, 0, grad_input=into)
+        conv, (shape, _, back) = self.layers[0], packed
+        if conv.in_channels >= _FEW or conv.groups > 1:
+            return torch.ops.mkldnn._convolution_transpose_pointwise(gradient, *back, "none", [], ""), gradient
+        columns = self.weight.flatten(1).t() @ gradient.flatten(2)
+        sides = shape[2:], conv.kernel_size, conv.dilation, conv.padding, conv.stride
+        return functional.fold(columns, *sides), gradient  # type: ignore[arg-type]
+
+
+def affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Scale and shift of a BatchNorm in evaluation mode, each `(c,)`."""
+    mean, variance = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
+    scale = norm.weight.detach() / (variance + norm.eps).sqrt()
+    return scale, norm.bias.detach() - mean * scale
+
+
+def packs(x: Tensor) -> bool:
+    """Whether oneDNN computes on images like `x`."""
+    return x.dtype == torch.float32 and x.device.type == "cpu" and _has_operators()
+
+
+@cache
+def _has_operators() -> bool:
+    """They are PyTorch's own, for its compiler: where one of them is missing, convolutions are plain ones."""
+    return torch._C._has_mkldnn and all(hasattr(torch.ops.mkldnn, name) for name in _OPERATORS)
