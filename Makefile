@@ -10,7 +10,7 @@ demo: .venv/demo
 	.venv/bin/sat run examples/digits.toml --out $(OUT)
 
 test: .venv/dev
-	.venv/bin/tox run
+	.venv/bin/tox run-parallel --parallel auto --parallel-live --parallel-no-spinner
 
 bench-report: .venv/dev
 	.venv/bin/tox run -e bench-report

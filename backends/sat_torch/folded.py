@@ -34,7 +34,7 @@ class Folded:
     """
 
     def __init__(self, network: nn.Module, again: bool = False) -> None:
-        self._network, self._again = network, again
+        self._network, self.again = network, again
         self._graph = _fold(network)
         self._calls = {node: _call(node, self._graph) for node in self._graph.graph.nodes}
         self._layers = [layer for layer in self._graph.modules() if isinstance(layer, Convolution | Affine)]
@@ -67,8 +67,8 @@ class Folded:
             return _Taped.apply(images, self)
         return self._graph.forward(images)
 
-    def record(self, images: Tensor) -> tuple[Tensor, Tape]:
-        """Logits and how to get back. Convolutions know how; the rest, a few small layers, autograd does one by one."""
+    def record(self, images: Tensor) -> tuple[Tensor, fx.Node, Tape]:
+        """Logits, whose they are, and how to get back: convolutions know, the few other layers autograd does alone."""
         values: dict[fx.Node, Any] = {}
         tape: Tape = []
         for node in self._graph.graph.nodes:
@@ -76,11 +76,11 @@ class Folded:
                 values[node] = images
                 continue
             if node.op == "output":
-                return values[node.args[0]], tape
+                return values[node.args[0]], node.args[0], tape
             call = self._calls[node]
             if isinstance(call, Convolution):
                 y = call(*(values[argument] for argument in node.args))
-                back = partial(call.back, y=y, packed=call.pack(values[node.args[0]].shape), again=self._again)
+                back = partial(call.back, y=y, packed=call.pack(values[node.args[0]].shape), again=self.again)
                 tape.append((node, node.args, back))
             else:
                 y = self._apart(node, values, tape)
@@ -94,7 +94,7 @@ class Folded:
         with torch.enable_grad():
             y = self._calls[node](*arguments[0], **arguments[1])
         if taken and isinstance(y, Tensor) and y.requires_grad:
-            back = partial(torch.autograd.grad, y, [*leaves.values()], retain_graph=self._again, allow_unused=True)
+            back = partial(torch.autograd.grad, y, [*leaves.values()], retain_graph=self.again, allow_unused=True)
             tape.append((node, taken, back))
         return y.detach() if isinstance(y, Tensor) else y
 
@@ -104,13 +104,16 @@ class _Taped(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, images: Tensor, folded: Folded) -> Tensor:
-        logits, ctx.tape = folded.record(images)
+        logits, ctx.last, ctx.tape = folded.record(images)
+        ctx.again = folded.again
         return logits
 
     @staticmethod
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, None]:
-        slopes = {ctx.tape[-1][0]: gradient}
-        for node, taken, back in reversed(ctx.tape):
+        tape, slopes = [*ctx.tape] if ctx.again else ctx.tape, {ctx.last: gradient}
+        while tape:
+            node, taken, back = tape.pop()
             slope = slopes.pop(node, None)
             for other, part in zip(taken, () if slope is None else back(slope), strict=False):
                 if part is not None:
