@@ -156,7 +156,7 @@ def report(benchmark: Any, case: str, seconds: dict[str, np.ndarray]) -> None:
         row(f"peers-{case}-{name}", name, OURS)
 
 
-@pytest.mark.parametrize(("model", "batch", "rounds"), [("resnet18", 64, 5), ("small-cnn", 64, 50)])
+@pytest.mark.parametrize(("model", "batch", "rounds"), [("resnet18", 64, 3), ("small-cnn", 64, 50)])
 def test_l2(benchmark: Any, model: str, batch: int, rounds: int) -> None:
     """Both backends and everyone."""
     smoke = benchmark.disabled

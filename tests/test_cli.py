@@ -23,6 +23,7 @@ from sat_core.errors import EXIT_CONTINUE
 from sat_evaluation.cli import main
 from sat_evaluation.events import EVENTS
 from sat_evaluation.packages import PACKAGES
+from sat_evaluation.paper.reproduce import Reproduction
 
 pytestmark = pytest.mark.backend
 
@@ -153,6 +154,9 @@ def test_figures_from_studies_to_plots(study: Path, tmp_path: Path) -> None:
     assert "no numbers have been published on five" in compared.stderr
     dry = sat("reproduce", "fig2", "--out", tmp_path / "none", "--dry-run")
     assert "# fig2-digits: 12 arms" in dry.stdout
+    Reproduction(figure="fig2", scale="demo", protocol="authors").write(tmp_path / "out")
+    told = sat("status", tmp_path / "out").stdout
+    assert "studies/fig2-digits: 12 arms not begun" in told
     refused = sat("reproduce", "fig2", "--out", tmp_path / "none", "--dry-run", "--partition", "gpu")
     assert (refused.returncode, refused.stdout) == (2, "")
     assert "--partition: for --engine slurm only" in refused.stderr

@@ -691,6 +691,13 @@ def test_archives_that_lead_out_of_their_folder(
     assert says in message
 
 
+def test_links_that_lead_out_only_together(untouched: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each target is inside as it is written; the second is reached through the first, which leads up to the folder."""
+    pair = {"a/b/up": link(tarfile.SYMTYPE, "../.."), "out": link(tarfile.SYMTYPE, "a/b/up/../b")}
+    server.publish("caltech256", monkeypatch, archive=tar({"a/b/x": b"x", **pair}, "w"))
+    assert "got 'out', a link to 'a/b/up/../b'" in fails("caltech256", untouched)
+
+
 def test_links_inside_an_archive_are_kept(tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(tar({"a/x": b"content", "b/link": link(tarfile.SYMTYPE, "../a/x")}))
     unpack(tmp_path / "a.tar", tmp_path / "out")

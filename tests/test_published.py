@@ -531,7 +531,8 @@ def test_says_that_a_tensor_leaves_its_storage(tmp_path: Path) -> None:
 def test_refuses_members_that_claim_more_than_the_archive_holds(tmp_path: Path) -> None:
     honest = saved(np.save, np.arange(3))
     crafted = zipped({"order.npy": honest}).replace(struct.pack("<I", len(honest)), struct.pack("<I", 2**16))
-    assert "(EOFError)" in refusal(crafted, tmp_path)  # an error without a message is named
+    said = refusal(crafted, tmp_path)  # an error without a message is named; newer Pythons see it beforehand
+    assert "(EOFError)" in said or "(Overlapped entries: 'order.npy'" in said
 
 
 @pytest.mark.parametrize("name", ["../evil", "/evil", "a/../../evil", "a\\evil"])

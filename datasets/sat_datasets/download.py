@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stderr
 from pathlib import Path
+from typing import Any
 
 from sat_core import files
 from sat_core.data import DATASETS
@@ -26,6 +27,8 @@ from sat_datasets.releases import Published, md5_sum, published
 
 PATIENCE = 60.0
 """Seconds without a byte after which a download has failed."""
+_EXTRACTED: dict[str, Any] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {"set_attrs": False}
+"""How members are written; Python has filters since 3.11.4."""
 NETWORK = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
 
 
@@ -147,26 +150,31 @@ def unpack(archive: Path, folder: Path) -> None:
     try:
         with tarfile.open(archive) as tar:
             for member in tar:
-                _refuse(archive.name, member)
-                tar.extract(member, folder, filter="data")
+                _refuse(archive.name, member, os.path.realpath(folder))
+                tar.extract(member, folder, **_EXTRACTED)
     except (tarfile.TarError, EOFError, zlib.error) as error:
         raise DataError(f"{archive.name}: expected a whole tar archive, got a broken one ({error})") from error
 
 
-def _refuse(archive: str, member: tarfile.TarInfo) -> None:
-    """DataError for a member that could write, or show, what lies outside the folder it is unpacked to."""
+def _refuse(archive: str, member: tarfile.TarInfo, home: str) -> None:
+    """DataError for a member that could write, or show, what lies outside of `home`, which it is unpacked to."""
     if not (member.isfile() or member.isdir() or member.issym() or member.islnk()):
         raise DataError(f"{archive}: expected files, folders and links, got {member.name!r}, which is none")
     target = member.linkname
     if member.issym():
         target = posixpath.join(posixpath.dirname(member.name), target)
-    if posixpath.isabs(member.name) or ".." in member.name.split("/"):
+    reached = [os.path.realpath(os.path.join(home, path)) for path in (posixpath.dirname(member.name), target)]
+    if posixpath.isabs(member.name) or ".." in member.name.split("/") or not _inside(home, reached[0]):
         out = repr(member.name)
-    elif posixpath.isabs(target) or posixpath.normpath(target).split("/")[0] == "..":
+    elif posixpath.isabs(target) or not _inside(home, reached[1]):
         out = f"{member.name!r}, a link to {member.linkname!r}"
     else:
         return
     raise DataError(f"{archive}: expected members that stay in its folder, got {out}\nnothing of it is kept")
+
+
+def _inside(home: str, path: str) -> bool:
+    return os.path.commonpath([home, path]) == home
 
 
 def _load(name: str, folder: Path) -> None:

@@ -6,7 +6,7 @@ import fcntl
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import final
+from typing import TYPE_CHECKING, final
 
 import attrs
 from rich.console import Console
@@ -25,6 +25,9 @@ from sat_evaluation.progress import Progress, counts, log_line, row_width, table
 from sat_evaluation.progress import read as read_progress
 from sat_evaluation.summary import shown
 from sat_evaluation.transfer import Transfer
+
+if TYPE_CHECKING:
+    from sat_evaluation.paper.figures import Panel
 
 
 @final
@@ -50,7 +53,8 @@ def print_status(path: Path, *, all_units: bool = False, console: Console | None
     """
     console = console or Console()
     folders = run_folders(path)
-    rankings = _only_rankings(path)
+    asked = _asked(path)
+    rankings = {folder for folder, panel in asked.items() if panel.ranking}  # nobody asked for their arms
     for folder in folders:
         if len(folders) > 1:
             console.print(Text(str(folder), style="bold"))
@@ -75,18 +79,22 @@ def print_status(path: Path, *, all_units: bool = False, console: Console | None
                 console.print(line, no_wrap=True, overflow="ellipsis")
             else:
                 console.print(line, soft_wrap=True)
+    for folder, panel in asked.items():
+        if not folder.exists():
+            what = "the ranking" if panel.ranking else f"{len(panel.study.arms)} arms"
+            console.print(Text(f"{folder}: {what} not begun"), soft_wrap=True)
 
 
-def _only_rankings(path: Path) -> set[Path]:
-    """Studies in `path` whose arms nobody asked for; none if what was asked cannot be read."""
+def _asked(path: Path) -> dict[Path, Panel]:
+    """The studies of a reproduction, by folder; none if `path` is something else, or what was asked cannot be read."""
     if (path / SPEC).exists():
-        return set()
-    from sat_evaluation.paper.reproduce import only_rankings
+        return {}
+    from sat_evaluation.paper.reproduce import asked_studies
 
     try:
-        return only_rankings(path)
+        return asked_studies(path)
     except SatError:
-        return set()
+        return {}
 
 
 def statuses(folder: Path, units: Sequence[str] | None = None) -> Iterator[UnitStatus]:

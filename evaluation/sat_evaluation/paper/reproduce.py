@@ -73,10 +73,9 @@ def _read(path: Path) -> Reproduction:
     return Reproduction(**content)
 
 
-def only_rankings(out: Path) -> set[Path]:
-    """Folders of studies in `out` of which nothing but the ranking was asked for."""
-    panels = [panel for asked in reproductions(out) for panel in asked.make().panels]
-    return {study_folder(out, panel) for panel in panels if panel.ranking}
+def asked_studies(out: Path) -> dict[Path, Panel]:
+    """The studies of the figures that were asked for in `out`, by their folders, which may not be there yet."""
+    return {study_folder(out, panel): panel for asked in reproductions(out) for panel in asked.make().panels}
 
 
 def reproduce_all(

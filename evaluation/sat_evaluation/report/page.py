@@ -17,7 +17,7 @@ from sat_core.errors import NotInstalledError, RunDirectoryError, SatError
 from sat_core.files import write_text
 from sat_core.rundir import SPEC
 from sat_evaluation.layout import run_folders
-from sat_evaluation.paper.reproduce import only_rankings
+from sat_evaluation.paper.reproduce import asked_studies
 from sat_evaluation.report import charts
 from sat_evaluation.report.bars import breakdown, class_charts, class_difficulty
 from sat_evaluation.report.charts import Plot
@@ -107,7 +107,8 @@ def _runs(paths: Sequence[Path], problems: list[str]) -> Iterator[Run]:
         for folder in folders:
             inside = folder.relative_to(path).as_posix()
             try:
-                if not (path / SPEC).exists() and folder in only_rankings(path):
+                panel = None if (path / SPEC).exists() else asked_studies(path).get(folder)
+                if panel is not None and panel.ranking:
                     continue
                 yield gather(folder, shown(base if inside == "." else f"{base}/{inside}", 80))
                 found += 1
