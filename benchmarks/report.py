@@ -15,7 +15,7 @@ PAGE = """\
 {table}
 
 Measured on {date} with `make bench-report`, in {minutes:.0f} minutes.
-Machine: {cpu}, {cores} cores, {system}; one thread, and two for G1 and G10. {sharing}
+Machine: {cpu}, {cores} cores, {system}; one thread, and two for G1, G10 and G13. {sharing}
 Versions: {versions}.
 
 Every number is a ratio of two things that ran in turn on the same machine: the median over the repeats, and the middle
@@ -35,6 +35,15 @@ recorder's lead smaller.
 G10 gives every package the same network, batch, radius, number and length of steps and two threads, BatchNorm in
 evaluation mode during the attack, no random start, and the same SGD step after it. All attacks have to reach the same
 loss within 1 %, or the benchmark fails. The fastest peer is the one whose median is lowest; its name is in the row.
+Nearly all of a step is convolutions, which are PyTorch's own and the same for everyone; what folding BatchNorm and
+packing weights save are passes over memory. How much that is depends on the processor: two machines had 1.07 and 1.34.
+
+G13 counts the same attacks on the same examples. The engine `package` runs AutoAttack's code on the network itself, so
+that adversarial examples are the package's bit by bit; it can save little, and what it saves are gradients of weights.
+`folded` and `fast` attack the network with BatchNorm folded, and `fast` stops where a search gets nowhere; see
+[study.md](study.md).
+
+No GPU was at hand: `benchmarks/gpu.py` has been run on a CPU with `--smoke` only.
 
 What each measure is, and how to run it: [benchmarks/README.md](../benchmarks/README.md).
 """
