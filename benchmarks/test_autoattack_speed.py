@@ -32,7 +32,7 @@ CLOCK = time.perf_counter
 NORM = "L2"
 FULL = {"iterations": 100, "target_classes": 9, "queries": 5000}
 SHORT = {"iterations": 40, "target_classes": 4, "queries": 1200}
-"""For ResNet-18, which takes minutes per image with the full ones. Of these FAB-T gets a sixth, Square a quarter."""
+"""For ResNet-18, which takes minutes per image with the full ones: a sixth of these for FAB-T, a quarter for Square."""
 SMOKE = {"iterations": 3, "target_classes": 2, "queries": 5}
 SETTINGS = {"resnet18": (SHORT, 3, 2, 0.3, 60, 16), "small-cnn": (FULL, 48, 2, 0.5, 90, 64)}
 """Budgets, images that are attacked, repeats, ε, and for how many steps of which batch the network is trained."""

@@ -12,13 +12,14 @@ from sat_core.backend import Backend, Classifier
 from sat_core.batches import Planner
 from sat_core.data import Examples, get_dataset
 from sat_core.errors import EvaluationError, RunDirectoryError, SpecError
-from sat_core.evaluation import MISCLASSIFIED, ROBUST, Evaluation
+from sat_core.evaluation import ENGINES, MISCLASSIFIED, ROBUST, Evaluation
 from sat_core.files import read_npz
 from sat_core.rundir import claim
 from sat_core.spec import AttackSpec, Spec, TrainingSpec
 from sat_core.testing import samples
 from sat_evaluation import packages
 from sat_evaluation.autoattack import evaluate, load
+from sat_evaluation.cli import main
 
 pytestmark = pytest.mark.backend
 EPS = {"L2": 0.75, "Linf": 0.15}
@@ -150,6 +151,12 @@ def test_settings_that_are_wrong(ten: tuple[Classifier, Examples]) -> None:
         attacked(ten, 2, "fats")
     with pytest.raises(SpecError, match=r"the engine 'fast' has .*, and no fab\nleave it out"):
         attacked(ten, 2, attacks=("apgd-ce", "fab"))
+
+
+def test_the_command_line_offers_all_engines(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["evaluate", "--help"])
+    assert f"{{{','.join(ENGINES)}}}" in capsys.readouterr().out
 
 
 def test_in_a_folder_of_an_older_version_the_package_attacked(backend: Backend, tmp_path: Path) -> None:
@@ -288,7 +295,7 @@ class TestAttackedModule:
                 if self.branches and x.sum() > 0:
                     x = -x
                 inner = self.conv2(x)
-                x = self.bn2(inner) + self.bn1(x).relu() + (inner if self.twice else self.shift)
+                x = torch.relu(self.bn2(inner) + self.bn1(x).relu()) + (inner if self.twice else self.shift)
                 x = x + self.noise * torch.randn_like(x)
                 return self.fc(self.bn3(x).relu().mean(dim=(2, 3)))
 
