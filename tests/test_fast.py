@@ -289,9 +289,14 @@ class TestAttackedModule:
                 self.twice = changes.get("twice", False)
                 self.branches = changes.get("branches", False)
                 self.noise = changes.get("noise", 0.0)
+                self.stops = changes.get("stops", False)
 
             def forward(self, x):
                 x = self.relu(self.bn1(self.conv1(x)))
+                if self.stops:
+                    with torch.no_grad():
+                        gate = x.sigmoid()
+                    x = x * gate
                 if self.branches and x.sum() > 0:
                     x = -x
                 inner = self.conv2(x)
@@ -332,11 +337,34 @@ class TestAttackedModule:
         assert all(p.requires_grad for p in net.parameters())
         assert all(torch.equal(value, state[name]) for name, value in net.state_dict().items())
 
-    @pytest.mark.parametrize("why", ["branches", "noise", "hook", "fails", "nothing"])
+    @pytest.mark.parametrize(
+        "name", ["densenet121", "efficientnet_b0", "mobilenet_v2", "resnet18", "shufflenet_v2_x0_5", "vgg11_bn"]
+    )
+    def test_networks_of_others(self, backend: Backend, name: str) -> None:
+        import torch
+        import torchvision
+
+        torch.manual_seed(0)
+        net = getattr(torchvision.models, name)(num_classes=5)
+        for layer in net.modules():
+            if isinstance(layer, torch.nn.BatchNorm2d):
+                layer.running_mean.normal_(0, 0.1)
+                layer.running_var.uniform_(0.5, 2)
+        made, exact = self.modules(backend, net, (32, 32, 3))
+        assert made._run is not None
+        x, found = torch.rand(4, 3, 32, 32), []
+        for module in (made, exact):
+            x = x.clone().requires_grad_()
+            logits = module(x)
+            found.append([logits.detach(), *torch.autograd.grad(logits.square().sum(), x)])
+        for one, other, close in zip(*found, (1e-5, 1e-2), strict=True):  # see test_torch.py about corners
+            assert 0 < (one - other).norm() <= close * other.norm()
+
+    @pytest.mark.parametrize("why", ["branches", "noise", "stops", "hook", "fails", "nothing"])
     def test_what_a_trace_does_not_know_is_attacked_as_it_is(self, backend: Backend, why: str) -> None:
         from torch import nn
 
-        net = self.net(branches=why == "branches", noise=float(why == "noise"))
+        net = self.net(branches=why == "branches", noise=float(why == "noise"), stops=why == "stops")
         if why == "hook":
             net.conv1.register_forward_hook(lambda *_: None)
         if why == "fails":

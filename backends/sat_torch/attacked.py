@@ -13,15 +13,18 @@ from sat_torch.modes import Evaluated, frozen
 if TYPE_CHECKING:
     from sat_torch.classifier import Normalised
 
-_CLOSE = 1e-4
-"""How far logits may be from those of the module itself, as a share of the largest."""
+_CLOSE = (1e-4, 0.1)
+"""How far logits and gradients may be from those of the module itself, as a share of them.
+
+What is rounded to the other side of a ReLU's corner has another gradient.
+"""
 
 
 def attacked(module: Normalised, dtype: torch.dtype, images: Tensor) -> Evaluated:
     """`module` in evaluation mode, with BatchNorm inside the convolutions and the faster layout.
 
     `module` itself where there is nothing to fold, someone listens to its layers, or a trace of it is not the same
-    function: a user's may branch, or draw. That is found by running both on `images` `(n, c, h, w)`.
+    function: a user's may branch, or draw. That is found by running both on `images` `(n, c, h, w)`, and back.
     """
     exact = Evaluated(module, dtype)
     if not any(isinstance(layer, nn.BatchNorm2d) for layer in module.modules()):
@@ -33,12 +36,22 @@ def attacked(module: Normalised, dtype: torch.dtype, images: Tensor) -> Evaluate
             folded = Folded(module.inner, again=True)
         folded.take()
         made = Evaluated(module, dtype, lambda x: folded(normalised(_Laid.apply(x, layout))))
-        with torch.no_grad():
-            expected = exact(images)
-            off = (made(images) - expected).abs().max()
+        same = all(
+            bool((found - expected).norm() <= close * expected.norm())
+            for found, expected, close in zip(_seen(made, images), _seen(exact, images), _CLOSE, strict=True)
+        )
     except Exception:  # a user's module may fail in any way
         return exact
-    return made if not folded.hooked and bool(off <= _CLOSE * expected.abs().max()) else exact
+    return made if same and not folded.hooked else exact
+
+
+def _seen(module: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits, and the gradient over `images` of the sum of their squares."""
+    x = images.detach().requires_grad_()
+    with torch.enable_grad():
+        logits = module(x)
+        (gradient,) = torch.autograd.grad(logits.square().sum(), x)
+    return logits.detach(), gradient
 
 
 class _Laid(torch.autograd.Function):

@@ -1,4 +1,4 @@
-"""A convolution and what follows it, in evaluation mode: its weights folded, and on a CPU packed for oneDNN."""
+"""Convolutions and what follows each, in evaluation mode: weights folded, and on a CPU packed for oneDNN."""
 
 from __future__ import annotations
 
@@ -48,15 +48,16 @@ class Convolution(nn.Module):
         self.weight = self.bias = self._packed = None
 
     def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
-        """What comes of `x` `(n, c, h, w)`; where `packs(x)`, without a graph for gradients: see `back`."""
+        """What comes of `x` `(n, c, h, w)`; where `packs(x)`, without a graph for gradients: see `Convolutions`."""
         if packs(x):
-            return self._fused(x, other)
+            return self.fused(x, other)
         conv = self.layers[0]
         y = functional.conv2d(x, self.weight, self.bias, conv.stride, conv.padding, conv.dilation, conv.groups)
         y = y if other is None else y + other
         return y.relu() if self.relu else y
 
-    def _fused(self, x: Tensor, other: Tensor | None) -> Tensor:
+    def fused(self, x: Tensor, other: Tensor | None = None) -> Tensor:
+        """`forward` where `packs(x)`."""
         _, there, _ = self.pack(x.shape)
         convolved: Any = torch.ops.mkldnn._convolution_pointwise
         if other is None:
@@ -77,13 +78,13 @@ class Convolution(nn.Module):
         self._packed = shape, (there, self.bias, padding, *how), (back, None, padding, spare, *how)
         return self._packed
 
-    def back(self, gradient: Tensor, y: Tensor, packed: Packed, again: bool) -> tuple[Tensor, Tensor]:
-        """From the gradient over `y`, what `forward` gave, those over its two arguments. With `again` y is kept.
+    def back(self, gradient: Tensor, y: Tensor | None, packed: Packed, again: bool) -> tuple[Tensor, Tensor]:
+        """From the gradient over `y`, what `forward` gave, those over its two arguments.
 
-        The gradient over images is a transposed convolution, or for few channels, with which oneDNN is slow, a product
-        of matrices.
+        y: where there is a ReLU; its memory is used unless `again`. The gradient over images is a transposed
+        convolution, or for few channels, with which oneDNN is slow, a product of matrices.
         """
-        if self.relu:  # all that took y are done with it
+        if y is not None:  # all that took y are done with it
             gradient = gradient if gradient.stride() == y.stride() else torch.empty_like(y).copy_(gradient)
             into = torch.empty_like(y) if again else y
             gradient = torch.ops.aten.threshold_backward.grad_input(gradient, y, 0, grad_input=into)
@@ -93,6 +94,54 @@ class Convolution(nn.Module):
         columns = self.weight.flatten(1).t() @ gradient.flatten(2)
         sides = shape[2:], conv.kernel_size, conv.dilation, conv.padding, conv.stride
         return functional.fold(columns, *sides), gradient  # type: ignore[arg-type]
+
+
+@final
+class Convolutions(nn.Module):
+    """Convolutions in a row, one operation for autograd, whose calls are a good part of a small network's time.
+
+    steps: a convolution, and where its arguments are, in a list of those given first and those computed since.
+    results: where what is asked for is. again: gradients may be asked for more than once.
+    """
+
+    def __init__(
+        self, steps: list[tuple[Convolution, tuple[int, ...]]], results: tuple[int, ...], again: bool = False
+    ) -> None:
+        super().__init__()
+        self.steps, self.results, self.again = steps, results, again
+
+    def forward(self, *given: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """The result, or several, of `given`, where `packs` is true of them; gradients go to these only."""
+        return _Taped.apply(self, *given)
+
+
+class _Taped(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, owner: Convolutions, *given: Tensor) -> Tensor | tuple[Tensor, ...]:
+        values, ctx.owner, ctx.given, ctx.packed = [*given], owner, len(given), []
+        for layer, places in owner.steps:
+            values.append(layer.fused(*(values[place] for place in places)))
+            ctx.packed.append(layer.pack(values[places[0]].shape))
+        computed = zip(owner.steps, values[len(given) :], strict=True)
+        ctx.save_for_backward(*(y if layer.relu else None for (layer, _), y in computed))
+        ctx.set_materialize_grads(False)
+        results = tuple(values[place] for place in owner.results)
+        return results if len(results) > 1 else results[0]
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        owner = ctx.owner
+        slopes: list[Tensor | None] = [None] * (ctx.given + len(ctx.packed))
+        for place, gradient in zip(owner.results, gradients, strict=True):
+            slopes[place] = gradient
+        for (layer, places), y, packed in reversed([*zip(owner.steps, ctx.saved_tensors, ctx.packed, strict=True)]):
+            slope = slopes.pop()
+            parts = () if slope is None else layer.back(slope, y, packed, owner.again)
+            for place, part in zip(places, parts, strict=False):
+                before = slopes[place]
+                slopes[place] = part if before is None else before + part
+        return None, *slopes
 
 
 def affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:

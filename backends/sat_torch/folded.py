@@ -6,23 +6,21 @@ the order in which the processor takes them, for all steps of an attack, and add
 
 from __future__ import annotations
 
+import copy
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
+from itertools import groupby
 from typing import Any, final
 
 import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from sat_torch.convolution import Convolution, affine, packs
+from sat_torch.convolution import Convolution, Convolutions, affine, packs
 
 _ADD = (operator.add, operator.iadd, torch.add)
 _RELU = (torch.relu, functional.relu, "relu")
-
-Tape = list[tuple[fx.Node, Any, Callable[[Tensor], Any]]]
-"""What was computed, in order: a node, those that it took, and the way from the gradient over it to theirs."""
 
 
 @final
@@ -34,9 +32,9 @@ class Folded:
     """
 
     def __init__(self, network: nn.Module, again: bool = False) -> None:
-        self._network, self.again = network, again
+        self._network = network
         self._graph = _fold(network)
-        self._calls = {node: _call(node, self._graph) for node in self._graph.graph.nodes}
+        self._differentiable = _in_rows(self._graph, again)
         self._layers = [layer for layer in self._graph.modules() if isinstance(layer, Convolution | Affine)]
 
     @property
@@ -64,61 +62,8 @@ class Folded:
     def __call__(self, images: Tensor) -> Tensor:
         """Logits of normalised `images` `(n, c, h, w)`; gradients go to these only."""
         if packs(images) and images.requires_grad and torch.is_grad_enabled():
-            return _Taped.apply(images, self)
+            return self._differentiable.forward(images)
         return self._graph.forward(images)
-
-    def record(self, images: Tensor) -> tuple[Tensor, fx.Node, Tape]:
-        """Logits, whose they are, and how to get back: convolutions know, the few other layers autograd does alone."""
-        values: dict[fx.Node, Any] = {}
-        tape: Tape = []
-        for node in self._graph.graph.nodes:
-            if node.op == "placeholder":
-                values[node] = images
-                continue
-            if node.op == "output":
-                return values[node.args[0]], node.args[0], tape
-            call = self._calls[node]
-            if isinstance(call, Convolution):
-                y = call(*(values[argument] for argument in node.args))
-                back = partial(call.back, y=y, packed=call.pack(values[node.args[0]].shape), again=self.again)
-                tape.append((node, node.args, back))
-            else:
-                y = self._apart(node, values, tape)
-            values[node] = y
-        raise AssertionError("a graph has an output")
-
-    def _apart(self, node: fx.Node, values: dict[fx.Node, Any], tape: Tape) -> Any:
-        taken = [n for n in node.all_input_nodes if isinstance(values[n], Tensor) and values[n].is_floating_point()]
-        leaves = {n: values[n].detach().requires_grad_() for n in taken}
-        arguments = fx.node.map_arg((node.args, node.kwargs), lambda n: leaves[n] if n in leaves else values[n])
-        with torch.enable_grad():
-            y = self._calls[node](*arguments[0], **arguments[1])
-        if taken and isinstance(y, Tensor) and y.requires_grad:
-            back = partial(torch.autograd.grad, y, [*leaves.values()], retain_graph=self.again, allow_unused=True)
-            tape.append((node, taken, back))
-        return y.detach() if isinstance(y, Tensor) else y
-
-
-class _Taped(torch.autograd.Function):
-    """`Folded.record` for autograd, which then sees one operation."""
-
-    @staticmethod
-    def forward(ctx: Any, images: Tensor, folded: Folded) -> Tensor:
-        logits, ctx.last, ctx.tape = folded.record(images)
-        ctx.again = folded.again
-        return logits
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, None]:
-        tape, slopes = [*ctx.tape] if ctx.again else ctx.tape, {ctx.last: gradient}
-        while tape:
-            node, taken, back = tape.pop()
-            slope = slopes.pop(node, None)
-            for other, part in zip(taken, () if slope is None else back(slope), strict=False):
-                if part is not None:
-                    slopes[other] = slopes[other] + part if other in slopes else part
-        return next((slope for node, slope in slopes.items() if node.op == "placeholder"), None), None
 
 
 @final
@@ -142,18 +87,6 @@ class Affine(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Normalised `x` `(n, c, h, w)`."""
         return torch.addcmul(self.shift, x, self.scale)
-
-
-def _call(node: fx.Node, graph: fx.GraphModule) -> Any:
-    """What `node` calls with its arguments."""
-    name = str(node.target)
-    if node.op == "call_module":
-        return graph.get_submodule(name)
-    if node.op == "get_attr":
-        return lambda: operator.attrgetter(name)(graph)
-    if node.op == "call_method":
-        return lambda owner, *arguments, **named: getattr(owner, name)(*arguments, **named)
-    return node.target
 
 
 def _fold(network: nn.Module) -> fx.GraphModule:
@@ -188,7 +121,7 @@ def _fold(network: nn.Module) -> fx.GraphModule:
             if after is not None and (norm := batch_norm(after)) is not None:
                 chain.append(after)
             after = follower(chain[-1])
-            if after is not None and after.target in _ADD and len(after.all_input_nodes) == 2:
+            if after is not None and after.target in _ADD and len(after.all_input_nodes) == 2 and not after.kwargs:
                 others = [other for other in after.all_input_nodes if other is not chain[-1]]
                 chain.append(after)
             after = follower(chain[-1])
@@ -203,5 +136,35 @@ def _fold(network: nn.Module) -> fx.GraphModule:
         for folded in reversed(chain):
             graph.erase_node(folded)
         gone.update(chain)
-    named = {str(node.target) for node in graph.nodes if node.op in ("call_module", "get_attr")} - {*used}
-    return fx.GraphModule(used | {name: operator.attrgetter(name)(network) for name in named}, graph)
+    return _module(graph, used, network)
+
+
+def _in_rows(folded: fx.GraphModule, again: bool) -> fx.GraphModule:
+    """The same with all convolutions that follow each other in one layer."""
+    graph, layers = copy.deepcopy(folded.graph), dict(folded.named_modules(remove_duplicate=False))
+    used: dict[str, nn.Module] = {}
+    for folds, row in groupby([*graph.nodes], lambda node: isinstance(layers.get(str(node.target)), Convolution)):
+        if not folds:
+            continue
+        nodes = [*row]
+        given = [*dict.fromkeys(other for node in nodes for other in node.args if other not in nodes)]
+        values = [*given, *nodes]
+        results = [node for node in nodes if any(user not in nodes for user in node.users)]
+        name = f"row_{len(used)}"
+        steps = [(layers[str(node.target)], tuple(values.index(other) for other in node.args)) for node in nodes]
+        used[name] = Convolutions(steps, tuple(values.index(node) for node in results), again)
+        with graph.inserting_after(nodes[-1]):
+            made = graph.call_module(name, tuple(given))
+        for node in results:
+            with graph.inserting_after(made):
+                one = graph.call_function(operator.getitem, (made, results.index(node))) if results[1:] else made
+            node.replace_all_uses_with(one)
+        for node in reversed(nodes):
+            graph.erase_node(node)
+    return _module(graph, used, folded)
+
+
+def _module(graph: fx.Graph, own: dict[str, nn.Module], others: nn.Module) -> fx.GraphModule:
+    """What runs `graph`: layers of `own`, and for the other names those of `others`."""
+    named = {str(node.target) for node in graph.nodes if node.op in ("call_module", "get_attr")} - {*own}
+    return fx.GraphModule(own | {name: operator.attrgetter(name)(others) for name in named}, graph)
