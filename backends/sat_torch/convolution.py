@@ -116,14 +116,16 @@ class Convolutions(nn.Module):
 
 
 class _Taped(torch.autograd.Function):
+    """The tape: per step the result that its way back needs, how often that was written to, and packed weights."""
+
     @staticmethod
     def forward(ctx: Any, owner: Convolutions, *given: Tensor) -> Tensor | tuple[Tensor, ...]:
-        values, ctx.owner, ctx.given, ctx.packed = [*given], owner, len(given), []
+        values, ctx.owner, ctx.given, ctx.tape = [*given], owner, len(given), []
         for layer, places in owner.steps:
-            values.append(layer.fused(*(values[place] for place in places)))
-            ctx.packed.append(layer.pack(values[places[0]].shape))
-        computed = zip(owner.steps, values[len(given) :], strict=True)
-        ctx.save_for_backward(*(y if layer.relu else None for (layer, _), y in computed))
+            y = layer.fused(*(values[place] for place in places))
+            values.append(y)
+            packed = layer.pack(values[places[0]].shape)
+            ctx.tape.append((y.detach() if layer.relu else None, y._version, packed))
         ctx.set_materialize_grads(False)
         results = tuple(values[place] for place in owner.results)
         return results if len(results) > 1 else results[0]
@@ -132,11 +134,14 @@ class _Taped(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         owner = ctx.owner
-        slopes: list[Tensor | None] = [None] * (ctx.given + len(ctx.packed))
+        tape = [*ctx.tape] if owner.again else ctx.tape
+        slopes: list[Tensor | None] = [None] * (ctx.given + len(owner.steps))
         for place, gradient in zip(owner.results, gradients, strict=True):
             slopes[place] = gradient
-        for (layer, places), y, packed in reversed([*zip(owner.steps, ctx.saved_tensors, ctx.packed, strict=True)]):
-            slope = slopes.pop()
+        for layer, places in reversed(owner.steps):
+            slope, (y, version, packed) = slopes.pop(), tape.pop()  # memory is freed as it goes
+            if y is not None and y._version != version:
+                raise RuntimeError("a value that gradients need was written to in place")
             parts = () if slope is None else layer.back(slope, y, packed, owner.again)
             for place, part in zip(places, parts, strict=False):
                 before = slopes[place]
