@@ -102,10 +102,8 @@ class Classifier(ABC):
     def as_torch_module(self) -> Any:
         """A differentiable `torch.nn.Module` in evaluation mode: float32 `(n, c, h, w)` in [0, 1] to float32 logits."""
 
-    def attacked_torch_module(self, images: np.ndarray) -> Any:
-        """As `as_torch_module`, for many calls with the weights of now: it may be faster, and its logits differ in
-        rounding, as was seen on `images` `(n, h, w, c)`.
-        """
+    def attacked_torch_module(self) -> Any:
+        """As `as_torch_module`, for many calls with the weights of now: it may be faster, and differ in rounding."""
         return self.as_torch_module()
 
     @abstractmethod

@@ -18,10 +18,11 @@ import pytest
 import torch
 from pyautoattack import AutoAttack, autopgd_base, fab_pt, square
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from sat_core.backend import get_backend
 from sat_core.errors import DataError, EvaluationError, NotInstalledError, SpecError
-from sat_core.evaluation import MISCLASSIFIED, ROBUST, get_evaluator
+from sat_core.evaluation import ENGINES, MISCLASSIFIED, ROBUST, get_evaluator
 from sat_core.files import read_npz, write_npz
 from sat_evaluation import autoattack, packages
 from sat_evaluation.autoattack import evaluate, load
@@ -542,6 +543,29 @@ def test_warns_of_randomised_models_and_repeats_their_noise(tmp_path):
         quick(noisy, images, labels, path=tmp_path / "broken.npz", progress=stop_after(70))
     quick(noisy, images, labels, path=tmp_path / "broken.npz")
     assert (tmp_path / "whole.npz").read_bytes() == (tmp_path / "broken.npz").read_bytes()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_layers_that_are_computed_anew_on_the_way_back_are_in_evaluation_mode_there_too(engine):
+    class Checkpointed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm, self.net = nn.BatchNorm2d(1), Net(3)
+
+        def forward(self, x):
+            return self.net(checkpoint(self.norm, x, use_reentrant=False))
+
+    _, images, labels = setting()
+    images[:, 0, 0] = 0.1
+    found = []
+    for training in (False, True):
+        net = Checkpointed().train(training)
+        before = {name: value.clone() for name, value in net.state_dict().items()}
+        classifier = get_backend("torch").wrap(net, classes=3, image_shape=(8, 8, 1))
+        found.append(quick(classifier, images, labels, engine=engine).broken_by)
+        assert all(layer.training == training for layer in net.modules())
+        assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    np.testing.assert_array_equal(*found)
 
 
 def test_logits_that_cannot_be_are_refused():

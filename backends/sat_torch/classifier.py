@@ -158,8 +158,8 @@ class TorchClassifier(Classifier):
     def as_torch_module(self) -> nn.Module:
         return Evaluated(self.module, self.dtype)
 
-    def attacked_torch_module(self, images: np.ndarray) -> nn.Module:
-        return attacked(self.module, self.dtype, self._image_tensor(as_float(check_images(images))))
+    def attacked_torch_module(self) -> nn.Module:
+        return attacked(self)
 
     def state(self) -> State:
         return {name: to_numpy(value).copy() for name, value in self._tensors_by_name().items()}

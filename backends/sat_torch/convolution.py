@@ -50,24 +50,24 @@ class Convolution(nn.Module):
     def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
         """What comes of `x` `(n, c, h, w)`; where `packs(x)`, without a graph for gradients: see `Convolutions`."""
         if packs(x):
-            return self.fused(x, other)
+            return self.fused(self.pack(x.shape), x, other)
         conv = self.layers[0]
         y = functional.conv2d(x, self.weight, self.bias, conv.stride, conv.padding, conv.dilation, conv.groups)
         y = y if other is None else y + other
         return y.relu() if self.relu else y
 
-    def fused(self, x: Tensor, other: Tensor | None = None) -> Tensor:
+    def fused(self, packed: Packed, x: Tensor, other: Tensor | None = None) -> Tensor:
         """`forward` where `packs(x)`."""
-        _, there, _ = self.pack(x.shape)
         convolved: Any = torch.ops.mkldnn._convolution_pointwise
         if other is None:
-            return convolved(x, *there, "relu" if self.relu else "none", [], "")
-        return convolved(x, other, *there, "add", None, "relu" if self.relu else None, [], "")
+            return convolved(x, *packed[1], "relu" if self.relu else "none", [], "")
+        return convolved(x, other, *packed[1], "add", None, "relu" if self.relu else None, [], "")
 
     def pack(self, shape: torch.Size) -> Packed:
         """For images of that shape; kept until there is another."""
-        if self._packed is not None and self._packed[0] == shape:
-            return self._packed
+        packed = self._packed
+        if packed is not None and packed[0] == shape:
+            return packed
         conv, ops = self.layers[0], torch.ops.mkldnn
         padding: Any = conv.padding  # numbers, or it would not be here
         how = (conv.stride, conv.dilation, conv.groups)
@@ -75,8 +75,8 @@ class Convolution(nn.Module):
         spare = [(side + 2 * p - d * (k - 1) - 1) % s for side, k, p, s, d in sides]
         there = ops._reorder_convolution_weight(self.weight, padding, *how, shape)
         back = ops._reorder_convolution_transpose_weight(self.weight, padding, spare, *how)
-        self._packed = shape, (there, self.bias, padding, *how), (back, None, padding, spare, *how)
-        return self._packed
+        self._packed = packed = shape, (there, self.bias, padding, *how), (back, None, padding, spare, *how)
+        return packed
 
     def back(self, gradient: Tensor, y: Tensor | None, packed: Packed, again: bool) -> tuple[Tensor, Tensor]:
         """From the gradient over `y`, what `forward` gave, those over its two arguments.
@@ -100,48 +100,40 @@ class Convolution(nn.Module):
 class Convolutions(nn.Module):
     """Convolutions in a row, one operation for autograd, whose calls are a good part of a small network's time.
 
-    steps: a convolution, and where its arguments are, in a list of those given first and those computed since.
-    results: where what is asked for is. again: gradients may be asked for more than once.
+    steps: a convolution, and where its arguments are in a list of those that are given and those computed since. Only
+    the last result is asked for. again: gradients may be asked for more than once.
     """
 
-    def __init__(
-        self, steps: list[tuple[Convolution, tuple[int, ...]]], results: tuple[int, ...], again: bool = False
-    ) -> None:
+    def __init__(self, steps: list[tuple[Convolution, tuple[int, ...]]], again: bool) -> None:
         super().__init__()
-        self.steps, self.results, self.again = steps, results, again
+        self.steps, self.again = steps, again
 
-    def forward(self, *given: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """The result, or several, of `given`, where `packs` is true of them; gradients go to these only."""
+    def forward(self, *given: Tensor) -> Tensor:
+        """The result for `given`, where `packs` is true of them; gradients go to these only."""
         return _Taped.apply(self, *given)
 
 
 class _Taped(torch.autograd.Function):
-    """The tape: per step the result that its way back needs, how often that was written to, and packed weights."""
+    """The tape: per step what its way back needs, the result if it was clipped and packed weights."""
 
     @staticmethod
-    def forward(ctx: Any, owner: Convolutions, *given: Tensor) -> Tensor | tuple[Tensor, ...]:
+    def forward(ctx: Any, owner: Convolutions, *given: Tensor) -> Tensor:
         values, ctx.owner, ctx.given, ctx.tape = [*given], owner, len(given), []
         for layer, places in owner.steps:
-            y = layer.fused(*(values[place] for place in places))
-            values.append(y)
             packed = layer.pack(values[places[0]].shape)
-            ctx.tape.append((y.detach() if layer.relu else None, y._version, packed))
-        ctx.set_materialize_grads(False)
-        results = tuple(values[place] for place in owner.results)
-        return results if len(results) > 1 else results[0]
+            y = layer.fused(packed, *(values[place] for place in places))
+            values.append(y)
+            ctx.tape.append((y.detach() if layer.relu else None, packed))
+        return y
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        owner = ctx.owner
-        tape = [*ctx.tape] if owner.again else ctx.tape
-        slopes: list[Tensor | None] = [None] * (ctx.given + len(owner.steps))
-        for place, gradient in zip(owner.results, gradients, strict=True):
-            slopes[place] = gradient
-        for layer, places in reversed(owner.steps):
-            slope, (y, version, packed) = slopes.pop(), tape.pop()  # memory is freed as it goes
-            if y is not None and y._version != version:
-                raise RuntimeError("a value that gradients need was written to in place")
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        owner, tape = ctx.owner, ctx.tape
+        slopes: list[Tensor | None] = [*[None] * (ctx.given + len(owner.steps) - 1), gradient]
+        for number in reversed(range(len(owner.steps))):
+            (layer, places), slope = owner.steps[number], slopes.pop()
+            y, packed = tape[number] if owner.again else tape.pop()  # and its memory is free
             parts = () if slope is None else layer.back(slope, y, packed, owner.again)
             for place, part in zip(places, parts, strict=False):
                 before = slopes[place]

@@ -25,23 +25,16 @@ _RELU = (torch.relu, functional.relu, "relu")
 
 @final
 class Folded:
-    """A network, from normalised images to logits, folded; with the weights of when it took them.
+    """One of our networks that is `as_built`, from normalised images to logits; with the weights of when it took them.
 
-    Training takes our own networks only: a trace cannot know what else a user's may do. again: gradients may be asked
+    A trace cannot know what else a user's may do: gradients of its own, branches, draws. again: gradients may be asked
     for more than once of the same logits.
     """
 
     def __init__(self, network: nn.Module, again: bool = False) -> None:
-        self._network = network
         self._graph = _fold(network)
         self._differentiable = _in_rows(self._graph, again)
         self._layers = [layer for layer in self._graph.modules() if isinstance(layer, Convolution | Affine)]
-
-    @property
-    def hooked(self) -> bool:
-        """Whether someone listens to a layer, and should find it called."""
-        kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-        return any(getattr(layer, kind) for layer in self._network.modules() for kind in kinds)
 
     def take(self) -> None:
         """Fold the weights as they are now."""
@@ -64,6 +57,17 @@ class Folded:
         if packs(images) and images.requires_grad and torch.is_grad_enabled():
             return self._differentiable.forward(images)
         return self._graph.forward(images)
+
+
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_OF = ("torch.nn.modules.", "torchvision.models.resnet", "sat_torch.models.")
+
+
+def as_built(network: nn.Module) -> bool:
+    """Whether one of our networks has none but its own layers still, called as they were, and nobody listens to one."""
+    layers = [*network.modules()]
+    foreign = (not type(layer).__module__.startswith(_OF) or "forward" in vars(layer) for layer in layers)
+    return not any(foreign) and not any(getattr(layer, hooks) for layer in layers for hooks in _HOOKS)
 
 
 @final
@@ -147,20 +151,16 @@ def _in_rows(folded: fx.GraphModule, again: bool) -> fx.GraphModule:
         if not folds:
             continue
         nodes = [*row]
-        given = [*dict.fromkeys(other for node in nodes for other in node.args if other not in nodes)]
-        values = [*given, *nodes]
-        results = [node for node in nodes if any(user not in nodes for user in node.users)]
-        name = f"row_{len(used)}"
-        steps = [(layers[str(node.target)], tuple(values.index(other) for other in node.args)) for node in nodes]
-        used[name] = Convolutions(steps, tuple(values.index(node) for node in results), again)
-        with graph.inserting_after(nodes[-1]):
-            made = graph.call_module(name, tuple(given))
-        for node in results:
-            with graph.inserting_after(made):
-                one = graph.call_function(operator.getitem, (made, results.index(node))) if results[1:] else made
-            node.replace_all_uses_with(one)
-        for node in reversed(nodes):
-            graph.erase_node(node)
+        apart = any(user not in nodes for node in nodes[:-1] for user in node.users)
+        for part in [[node] for node in nodes] if apart else [nodes]:
+            given = [*dict.fromkeys(other for node in part for other in node.args if other not in part)]
+            values, name = [*given, *part], f"row_{len(used)}"
+            steps = [(layers[str(node.target)], tuple(values.index(other) for other in node.args)) for node in part]
+            used[name] = Convolutions(steps, again)
+            with graph.inserting_after(part[-1]):
+                part[-1].replace_all_uses_with(graph.call_module(name, tuple(given)))
+            for node in reversed(part):
+                graph.erase_node(node)
     return _module(graph, used, folded)
 
 

@@ -21,7 +21,7 @@ from sat_core.streams import stream
 from sat_torch.attacks import Forward, attack_members
 from sat_torch.augmentation import augment
 from sat_torch.classifier import TorchClassifier, to_numpy
-from sat_torch.folded import Folded
+from sat_torch.folded import Folded, as_built
 from sat_torch.losses import weighted_loss
 from sat_torch.modes import frozen
 
@@ -55,7 +55,7 @@ class TorchTrainer(Trainer):
             self._layout = torch.channels_last
             module.to(memory_format=self._layout)
         foldable = ours and features is None and not training.compile and training.precision not in HALF
-        self._folded = Folded(classifier.native) if foldable else None
+        self._folded = Folded(classifier.native) if foldable and as_built(classifier.native) else None
         self._classifier, self._training, self._attack = classifier, training, attack
         self._forward = _in_precision(torch.compile(module) if training.compile else module, training, device)
         self._images = torch.empty(0)  # the plans have them
@@ -121,7 +121,7 @@ class TorchTrainer(Trainer):
     def _frozen(self) -> Iterator[Forward]:
         """The network in evaluation mode, without gradients for weights; folded where nobody could tell."""
         module, folded = self._classifier.module, self._folded
-        if folded is None or folded.hooked:
+        if folded is None or not as_built(self._classifier.native):
             with frozen(module):
                 yield self._forward
             return

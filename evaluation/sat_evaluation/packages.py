@@ -133,15 +133,15 @@ def work(table: dict[str, Any], classes: int, engine: str) -> tuple[int, int]:
 class Model:
     """A classifier as the attacks call it: a function of tensors that tells `on_query` how many images it gets.
 
-    tried: images `(n, h, w, c)` for `Classifier.attacked_torch_module`, perhaps a faster copy, which the attacks get
-    then; with None they get the classifier itself. `exact` is that in any case, and says what is misclassified.
+    fast: the attacks get `Classifier.attacked_torch_module`, perhaps a faster copy, instead of the classifier itself.
+    `exact` is that in any case, and says what is misclassified.
     """
 
-    def __init__(self, classifier: Classifier, tried: np.ndarray | None = None) -> None:
+    def __init__(self, classifier: Classifier, fast: bool = False) -> None:
         import torch
 
         self.module: torch.nn.Module = classifier.as_torch_module()
-        self.attacked = self.module if tried is None else classifier.attacked_torch_module(tried)
+        self.attacked = classifier.attacked_torch_module() if fast else self.module
         self.device = next((p.device for p in self.module.parameters()), torch.device("cpu"))
         self.on_query: Callable[[int], None] = lambda images: None
 
@@ -165,13 +165,20 @@ class Model:
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """No gradients for weights (FAB would add to them); afterwards those that had them have them again."""
+        """Evaluation mode, for layers that a way back computes anew, too, and no gradients for weights, to which FAB
+        would add; afterwards everything is as it was.
+        """
+        training = [layer for layer in self.module.modules() if layer.training]
         learning = [p for p in self.module.parameters() if p.requires_grad]
         try:
+            for layer in training:
+                layer.training = False
             for p in learning:
                 p.requires_grad_(False)
             yield
         finally:
+            for layer in training:
+                layer.training = True
             for p in learning:
                 p.requires_grad_(True)
 
