@@ -229,6 +229,18 @@ def test_searches_that_get_nowhere_stop(
 
 
 @pytest.mark.torch
+def test_searches_that_are_slow_go_on(backend: Backend, ten: tuple[Classifier, Examples]) -> None:
+    """FAB-T creeps where outputs hardly change, as probabilities do."""
+    import torch
+
+    classifier: Any = ten[0]
+    network = torch.nn.Sequential(classifier.module, torch.nn.Softmax(dim=1))
+    slow = backend.wrap(network, classes=10, image_shape=(8, 8, 1)), ten[1]
+    ours, theirs = (attacked(slow, 40, engine, by=1, attacks=("fab-t",)) for engine in ("fast", "package"))
+    assert ours.robust.sum() <= theirs.robust.sum()
+
+
+@pytest.mark.torch
 def test_checks_of_apgd_come_ever_sooner() -> None:
     from sat_evaluation.fast.apgd import windows
 

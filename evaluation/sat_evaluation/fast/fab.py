@@ -22,12 +22,13 @@ def fab(search: Search, owner: Tensor, target: Tensor, start: Tensor | None, ite
     """Attack the examples `owner` `(r,)` towards the classes `target` `(r,)`, from δ = `start` if there is one.
 
     Every iteration takes one gradient, at the point itself. Where that is misclassified, but too far from the image,
-    the boundary linearised there also serves the point that is pulled back, which the paper linearises anew.
+    the boundary linearised there also serves the point that is pulled back, which the paper linearises anew. A row that
+    comes nearer too slowly to reach the ball is dropped, if it is hopeless: on flat outputs it may be slow for long.
     """
     image, y = search.x[owner], search.y[owner]
     x0 = image.flatten(1)
     x = x0 if start is None else (image + start).clamp(0, 1).flatten(1)
-    nearest = torch.full_like(y, torch.inf, dtype=x.dtype)
+    nearest = before = torch.full_like(y, torch.inf, dtype=x.dtype)
     for i in range(iterations + 1):
         logits, gap, gradient = search.gradient(x.reshape(-1, *search.x.shape[1:]), partial(_gap, y=y, target=target))
         w, crossed = gradient.flatten(1), logits.argmax(1) != y
@@ -35,13 +36,15 @@ def fab(search: Search, owner: Tensor, target: Tensor, start: Tensor | None, ite
         nearest = torch.where(crossed, torch.minimum(far, nearest), nearest)
         lost = None
         if 0 < i < iterations and i % CHECKED == 0:
-            lost = nearest.isfinite() & search.hopeless(nearest - search.eps, far.new_tensor(search.eps))
+            pace, left = (before - nearest) / CHECKED, nearest - search.eps
+            lost = search.hopeless(left, far.new_tensor(search.eps)) & (left > pace * (iterations - i))
+            before = nearest
         keep = search.remaining(owner, x.reshape(gradient.shape), crossed & (far <= search.eps), lost)
         if keep is not None:
             if not keep.any():
                 return
-            owner, x0, y, target, x, gap, w, crossed, nearest = (
-                t[keep] for t in (owner, x0, y, target, x, gap, w, crossed, nearest)
+            owner, x0, y, target, x, gap, w, crossed, nearest, before = (
+                t[keep] for t in (owner, x0, y, target, x, gap, w, crossed, nearest, before)
             )
         points = torch.stack([torch.where(crossed[:, None], x0 + BACK * (x - x0), x), x0])
         missing = -gap - ((points - x) * w).sum(dim=-1)
