@@ -109,7 +109,7 @@ class Convolutions(nn.Module):
         self.steps, self.again = steps, again
 
     def forward(self, *given: Tensor) -> Tensor:
-        """The result for `given`, where `packs` is true of them; gradients go to these only."""
+        """The result for `given`, where `packs` is true of them."""
         return _Taped.apply(self, *given)
 
 

@@ -53,7 +53,7 @@ class Folded:
                 layer.drop()
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Logits of normalised `images` `(n, c, h, w)`; gradients go to these only."""
+        """Logits of normalised `images` `(n, c, h, w)`; ask for gradients over these only."""
         if packs(images) and images.requires_grad and torch.is_grad_enabled():
             return self._differentiable.forward(images)
         return self._graph.forward(images)
