@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -48,6 +49,26 @@ def record(
     row = {**asdict(GOALS[key]), "ratio": median, "low": low, "high": high, "repeats": len(ratios), "note": note}
     row["seconds"] = benchmark.stats.stats.median if seconds is None else seconds
     benchmark.extra_info.setdefault("rows", []).append(row)
+
+
+_WAIT = """
+import os, subprocess, sys, time
+start = time.perf_counter()
+process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+_, code, used = os.wait4(process.pid, 0)
+print(code, time.perf_counter() - start, used.ru_maxrss / 2**20)
+"""
+
+
+def cost(command: Sequence[str]) -> tuple[float, float]:
+    """Seconds of the clock that a program takes, and GiB that it holds at most.
+
+    A small process starts it: to Linux, what the one that starts a program held by then was held by the program, too.
+    """
+    done = subprocess.run([sys.executable, "-c", _WAIT, *command], check=True, stdout=subprocess.PIPE, text=True)
+    code, seconds, peak = map(float, done.stdout.split())
+    assert code == 0, command
+    return seconds, peak
 
 
 def keep_memory() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
-from measure import record, timed
+from measure import cost, record, timed
 from pyautoattack import AutoAttack
 
 from sat_core.backend import Classifier, get_backend
@@ -123,22 +122,16 @@ def test_autoattack(benchmark: Any, model: str) -> None:
 
 
 def _peak(who: str, smoke: bool) -> float:
-    """MiB at most in a process that attacks 64 images with ResNet-18."""
-    code = f"import test_autoattack_speed as t; t.print_peak({who!r}, {smoke})"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=Path(__file__).parent, check=True, capture_output=True, text=True
-    )
-    return float(done.stdout.split()[-1])
+    """GiB at most in a process that attacks 64 images with ResNet-18."""
+    code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_autoattack_speed as t; "
+    return cost([sys.executable, "-c", f"{code}t.attack({who!r}, {smoke})"])[1]
 
 
-def print_peak(who: str, smoke: bool) -> None:
+def attack(who: str, smoke: bool) -> None:
     """Run in that process."""
-    import resource
-
     SETTINGS["resnet18"] = (SMOKE, 64, 1, 0.3, 60, 16)
     setting = Setting("small-cnn" if smoke else "resnet18", smoke)
     setting.package() if who == "bare" else setting.ours(who)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
 @pytest.mark.parametrize("engine", ["package", "fast"])

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from measure import record
+from measure import cost, record
 
 PROGRAM = str(Path(__file__).with_name("memory.py"))
 
 
 def peak(work: str, who: str, *size: str) -> float:
     """GiB that a process held at most which does nothing else."""
-    process = subprocess.Popen([sys.executable, PROGRAM, work, who, *size])
-    _, code, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(code)
-    assert process.returncode == 0
-    return used.ru_maxrss / 2**20
+    return cost([sys.executable, PROGRAM, work, who, *size])[1]
 
 
 @pytest.mark.parametrize("work", ["training", "evaluation"])

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from measure import record
+from measure import cost, record
 
 COMMANDS = {"status": ["--all"], "report": []}
 
@@ -35,10 +33,4 @@ def test_memory(benchmark: Any, thousand: Path, name: str) -> None:
 
 def _cost(name: str, folder: Path) -> tuple[float, float]:
     """Seconds, and GiB at the peak."""
-    command = [sys.executable, "-m", "sat_evaluation.cli", name, str(folder), *COMMANDS[name]]
-    start = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, code, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(code)
-    assert process.returncode == 0
-    return time.perf_counter() - start, used.ru_maxrss / 2**20
+    return cost([sys.executable, "-m", "sat_evaluation.cli", name, str(folder), *COMMANDS[name]])
