@@ -102,8 +102,11 @@ class Classifier(ABC):
     def as_torch_module(self) -> Any:
         """A differentiable `torch.nn.Module` in evaluation mode: float32 `(n, c, h, w)` in [0, 1] to float32 logits."""
 
-    def attacked_torch_module(self) -> Any:
-        """As `as_torch_module`, for many calls with the weights of now: it may be faster, and differ in rounding."""
+    def attacked_torch_module(self, again: bool = True) -> Any:
+        """As `as_torch_module`, for many calls with the weights of now: it may be faster, and differ in rounding.
+
+        again: gradients may be asked for more than once of the same logits, which takes more memory.
+        """
         return self.as_torch_module()
 
     @abstractmethod

@@ -191,7 +191,7 @@ def test_the_searches_return_what_they_broke(ten: tuple[Classifier, Examples]) -
     from sat_evaluation.fast.engine import Fast
 
     classifier, data = ten
-    model = packages.Model(classifier, fast=True)
+    model = packages.Model(classifier, "fast")
     assert model.attacked is not model.module
     tables, _ = packages.plan("standard", norm="L2", classes=10, image_shape=(8, 8, 1))
     x, y = model.tensors(data.float_images(np.arange(32)), data.labels[:32])
@@ -327,6 +327,14 @@ class TestAttackedModule:
             for ours, theirs, close in zip(*found, (1e-5, 2e-2, 2e-2), strict=True):  # see test_torch.py about corners
                 assert (ours - theirs).norm() <= close * theirs.norm()
                 assert torch.equal(ours, theirs) == (model == "linear")
+        x, once = torch.rand(2, shape[2], *shape[:2]).requires_grad_(), classifier.attacked_torch_module(again=False)
+        ours, theirs = (torch.autograd.grad(module(x)[:, 1].sum(), x)[0] for module in (once, made))
+        assert torch.equal(ours, theirs)
+        if model != "linear":
+            logits = once(x)
+            torch.autograd.grad(logits.sum(), x, retain_graph=True)
+            with pytest.raises(RuntimeError, match="gradients of these logits were asked for before"):
+                torch.autograd.grad(logits.sum(), x)
         assert network.training
         assert all(p.requires_grad for p in network.parameters())
         assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())

@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from sat_torch.classifier import TorchClassifier
 
 
-def attacked(classifier: TorchClassifier) -> Evaluated:
+def attacked(classifier: TorchClassifier, again: bool) -> Evaluated:
     """The module in evaluation mode, with BatchNorm inside the convolutions and on a CPU in the faster layout.
 
-    A user's module is attacked as it is.
+    A user's module is attacked as it is. again: see `Folded`.
     """
     module, dtype, network = classifier.module, classifier.dtype, classifier.native
     if not classifier.description or not as_built(network):
         return Evaluated(module, dtype)
-    folded, normalised = Folded(network, again=True), module.normaliser(dtype)
+    folded, normalised = Folded(network, again), module.normaliser(dtype)
     folded.take()
     layout = torch.channels_last if classifier.device.type == "cpu" else torch.contiguous_format
     return Evaluated(module, dtype, lambda images: folded(normalised(_Laid.apply(images, layout))))

@@ -158,8 +158,8 @@ class TorchClassifier(Classifier):
     def as_torch_module(self) -> nn.Module:
         return Evaluated(self.module, self.dtype)
 
-    def attacked_torch_module(self) -> nn.Module:
-        return attacked(self)
+    def attacked_torch_module(self, again: bool = True) -> nn.Module:
+        return attacked(self, again)
 
     def state(self) -> State:
         return {name: to_numpy(value).copy() for name, value in self._tensors_by_name().items()}

@@ -130,6 +130,8 @@ class _Taped(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         owner, tape = ctx.owner, ctx.tape
+        if not tape:
+            raise RuntimeError("gradients of these logits were asked for before, and memory is kept for one time")
         slopes: list[Tensor | None] = [*[None] * (ctx.given + len(owner.steps) - 1), gradient]
         for number in reversed(range(len(owner.steps))):
             (layer, places), slope = owner.steps[number], slopes.pop()

@@ -82,7 +82,7 @@ def evaluate(
     )
     record = _Record.resume(path, settings)
     if record is None or not record.finished:
-        model = Model(classifier, fast=engine != "package")
+        model = Model(classifier, engine)
         with model.frozen():
             if record is None:
                 broken_by, outputs = _clean(model, data, settings)

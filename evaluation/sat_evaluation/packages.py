@@ -133,15 +133,17 @@ def work(table: dict[str, Any], classes: int, engine: str) -> tuple[int, int]:
 class Model:
     """A classifier as the attacks call it: a function of tensors that tells `on_query` how many images it gets.
 
-    fast: the attacks get `Classifier.attacked_torch_module`, perhaps a faster copy, instead of the classifier itself.
-    `exact` is that in any case, and says what is misclassified.
+    engine: but for "package" the attacks get `Classifier.attacked_torch_module`, perhaps a faster copy, instead of the
+    classifier itself. `exact` is that in any case, and says what is misclassified.
     """
 
-    def __init__(self, classifier: Classifier, fast: bool = False) -> None:
+    def __init__(self, classifier: Classifier, engine: str) -> None:
         import torch
 
         self.module: torch.nn.Module = classifier.as_torch_module()
-        self.attacked = classifier.attacked_torch_module() if fast else self.module
+        self.attacked = self.module
+        if engine != "package":
+            self.attacked = classifier.attacked_torch_module(again=engine != "fast")  # our own ask once
         self.device = next((p.device for p in self.module.parameters()), torch.device("cpu"))
         self.on_query: Callable[[int], None] = lambda images: None
 
