@@ -137,7 +137,7 @@ class Model:
     classifier itself. `exact` is that in any case, and says what is misclassified.
     """
 
-    def __init__(self, classifier: Classifier, engine: str) -> None:
+    def __init__(self, classifier: Classifier, engine: str = "package") -> None:
         import torch
 
         self.module: torch.nn.Module = classifier.as_torch_module()
