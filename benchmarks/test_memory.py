@@ -18,6 +18,12 @@ def peak(work: str, who: str, *size: str) -> float:
     return cost([sys.executable, PROGRAM, work, who, *size])[1]
 
 
+def test_a_peak_is_that_of_the_program_alone() -> None:
+    """However much the process that asks has held."""
+    held = np.ones(2**26)
+    assert 0 < cost([sys.executable, "-c", "pass"])[1] < held.nbytes / 2**31
+
+
 @pytest.mark.parametrize("work", ["training", "evaluation"])
 def test_memory(benchmark: Any, work: str) -> None:
     """A process each, in turn. For information also without what a process holds that only has network and images."""

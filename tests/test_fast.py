@@ -349,8 +349,9 @@ class TestAttackedModule:
         x = torch.rand(3, 1, 8, 8)
         assert torch.equal(made(x), exact(x))
 
-    def test_a_users_module_is_attacked_as_it_is(self, backend: Backend) -> None:
-        """Straight-through gradients, which a trace would lose."""
+    @pytest.mark.parametrize("rounds", [False, True])
+    def test_a_users_module_is_attacked_as_it_is(self, backend: Backend, rounds: bool) -> None:
+        """Of PyTorch's layers only, or with straight-through gradients, which a trace would lose."""
         import torch
         from torch import nn
 
@@ -362,7 +363,9 @@ class TestAttackedModule:
             def forward(self, x):
                 return super().forward(Rounded.apply(x))
 
-        net = Net(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 5))
+        net = (Net if rounds else nn.Sequential)(
+            nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 5)
+        )
         classifier = backend.wrap(net, classes=5, image_shape=(8, 8, 3))
         x, found = torch.rand(4, 3, 8, 8), []
         for module in (classifier.attacked_torch_module(), classifier.as_torch_module()):

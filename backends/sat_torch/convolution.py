@@ -131,7 +131,9 @@ class _Taped(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         owner, tape = ctx.owner, ctx.tape
         if not tape:
-            raise RuntimeError("gradients of these logits were asked for before, and memory is kept for one time")
+            raise RuntimeError(
+                "gradients of these logits were asked for before; take attacked_torch_module(again=True)"
+            )
         slopes: list[Tensor | None] = [*[None] * (ctx.given + len(owner.steps) - 1), gradient]
         for number in reversed(range(len(owner.steps))):
             (layer, places), slope = owner.steps[number], slopes.pop()
