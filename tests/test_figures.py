@@ -13,9 +13,11 @@ import pytest
 from test_summary import ALL, HALF, NONE, result
 
 from sat_core.errors import NotInstalledError
-from sat_evaluation.canvas import COLOURS
+from sat_evaluation.canvas import COLOURS, canvas
 from sat_evaluation.figures import accuracy_plot
 from sat_evaluation.matrix import matrix_plot
+from sat_evaluation.paper import draw
+from sat_evaluation.report.plots import over_share
 from sat_evaluation.summary import Row, collect
 
 pytestmark = pytest.mark.report
@@ -228,3 +230,22 @@ def test_missing_matplotlib_names_the_extra(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(NotInstalledError, match=r"pip install 'sat-core\[report\]'"):
         accuracy_plot(collect([NONE, HALF]), tmp_path / "plot")
+
+
+def test_on_b_baselines_are_drawn_on_the_same_classes(tmp_path: Path) -> None:
+    """Plain training has 10, 20, 30 and 50 % on the classes: 40 % on the last two, 50 % on the last."""
+    common: dict[str, Any] = {"kind": "classes", "parts": (0.9, 0.6)}
+    arms = [result(s, 0.5, units=u, chosen=c, **common) for s, u, c in ((500, 2, (0, 1)), (750, 3, (0, 1, 2)))]
+    none = result(0, 0.275, kind="classes", units=0, per_class=[0.1, 0.2, 0.3, 0.5])
+    rows = collect([none, *arms])
+    with canvas(4, 3) as (figure, _save):
+        axes = figure.subplots()
+        draw._plot(axes, rows, "robust_b", {})
+        dotted = [line for line in axes.lines if line.get_linestyle() == ":" and len(line.get_xdata())]
+        assert [list(line.get_ydata()) for line in dotted] == [pytest.approx([40, 50])]
+        assert list(dotted[0].get_xdata()) == [50, 75]
+    plot = over_share(rows, ("robust_b",), "On B")
+    assert plot is not None
+    (found,) = [curve for curve in plot.curves if curve.reference]
+    assert [(mark.x, mark.y) for mark in found.marks] == [(50, pytest.approx(40)), (75, pytest.approx(50))]
+    assert plot.levels == ()

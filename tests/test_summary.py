@@ -99,6 +99,19 @@ def table(results: list[dict[str, Any]], width: int) -> str:
     return output.getvalue()
 
 
+def test_baselines_on_the_same_classes_as_an_arm() -> None:
+    """Plain training on B = {c2, c3}, and not on all classes; A of the second seed has other classes."""
+    shares = {"kind": "classes", "strategy": "random", "units": 2, "parts": (0.8, 0.3)}
+    arms = [result(500, 0.5, seed=seed, chosen=chosen, **shares) for seed, chosen in ((0, (0, 1)), (1, (0, 3)))]
+    plain = result(0, 0.1, kind="classes", units=0, per_class=[0.1, 0.2, 0.3, 0.5])
+    one, both, baseline = (group(collect(rows))[0] for rows in (arms[:1], arms, [plain]))
+    assert baseline.on_part_of(one, "robust_b") == pytest.approx(0.4)
+    assert baseline.on_part_of(one, "robust_a") == pytest.approx(0.15)
+    assert baseline.on_part_of(both, "robust_b") == pytest.approx((0.4 + 0.25) / 2)
+    empty = result(0, 0.1, kind="classes", units=0, per_class=[0.1, 0.2, None, None])
+    assert group(collect([empty]))[0].on_part_of(one, "robust_b") is None
+
+
 def test_rows_say_what_the_results_say() -> None:
     none, half, full = collect([NONE, HALF, ALL])
     assert (none.baseline, half.baseline, full.baseline) == ("none", "", "all")

@@ -103,7 +103,7 @@ def _cells(axes: Any, places: np.ndarray, lines: Sequence[Group], published: Cla
 def _bars(axes: Any, places: np.ndarray, lines: Sequence[Group], published: Classes | None, *, numbers: bool) -> None:
     """Robust accuracy on A and on B of each line; of the baselines, which have no such parts, on all classes.
 
-    A line down marks plain training.
+    Dots mark plain training on the same classes.
     """
     for field, label, colour, shift in (
         ("robust_a", "on A, attacked", COLOURS[1], -0.2),
@@ -129,8 +129,14 @@ def _bars(axes: Any, places: np.ndarray, lines: Sequence[Group], published: Clas
         ]
         axes.plot(*zip(*ticks, strict=True), linestyle="", marker="|", markersize=9, color="black", label="published")
     if lines[0].rows[0].baseline == "none":
-        plain = 100 * lines[0].accuracy("robust").value
-        axes.axvline(plain, color=GREY, linestyle=":", linewidth=1, label="no adversarial examples")
+        plain = [
+            (100 * value, y + shift)
+            for field, shift in (("robust_a", -0.2), ("robust_b", 0.2))
+            for y, g in zip(places, lines, strict=True)
+            if not g.rows[0].baseline and (value := lines[0].on_part_of(g, field)) is not None
+        ]
+        label = "no adversarial examples, same classes"
+        axes.plot(*zip(*plain, strict=True), linestyle="", marker=".", color="black", label=label, clip_on=False)
     axes.set_xlim(0, 105)
     axes.set_xticks([0, 50, 100])
     axes.spines["left"].set_visible(False)

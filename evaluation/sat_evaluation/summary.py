@@ -41,7 +41,8 @@ class Row:
     """One arm. size: |A| in examples of `total`; share = size / total. units: examples or classes chosen.
 
     cost: gradient evaluations of training and its attack as a share of what full adversarial training takes.
-    per_class: robust accuracy on each class, None where it has no test example. spec: dotted keys to values.
+    per_class: robust accuracy on each class, None where it has no test example. counts: for each class, test images and
+    those of them that are classified correctly and robustly. spec: dotted keys to values.
     source: of a transfer, the data set that the features were trained on, else empty. Then A, costs and spec are those
     of the run that they come from, and accuracies and epoch those of the head on `data`.
     """
@@ -65,6 +66,7 @@ class Row:
     clean_a: Accuracy | None
     clean_b: Accuracy | None
     per_class: tuple[float | None, ...]
+    counts: tuple[tuple[int, int, int], ...]
     attack_gradients: int
     training_gradients: int
     ranking_gradients: int
@@ -87,6 +89,12 @@ class Row:
         """What the arm depends on besides seed and members of A; a baseline knows no strategy, weights or ranking."""
         ignored = _NOT_COMPARED + {"none": _NOT_IN_NONE, "all": _NOT_IN_ALL, "": ()}[self.baseline]
         return {"backend": self.backend} | {k: v for k, v in self.spec.items() if not k.startswith(ignored)}
+
+    def over(self, name: str, classes: Iterable[int]) -> float | None:
+        """`clean` or `robust` accuracy on the test images of `classes`; None if there are none."""
+        counts = [self.counts[c] for c in classes]
+        n = sum(count[0] for count in counts)
+        return sum(count[("clean", "robust").index(name) + 1] for count in counts) / n if n else None
 
 
 @final
@@ -114,6 +122,18 @@ class Group:
             return found[0]
         values = [a.value for a in found if a is not None]
         return Accuracy(fmean(values), min(values), max(values)) if len(values) == len(found) else None
+
+    def on_part_of(self, other: Group, name: str) -> float | None:
+        """Accuracy of these arms on the A or the B of `other`, where A is made of classes: what a baseline reaches on
+        the same test images. name: as `robust_b`. Mean over the seeds of both; None where a part has no test image.
+        """
+        accuracy, _, part = name.partition("_")
+        values = []
+        for theirs in other.rows:
+            classes = [c for c in range(len(theirs.class_names)) if (c in theirs.classes) == (part == "a")]
+            values += [row.over(accuracy, classes) for row in self.rows]
+        known = [value for value in values if value is not None]
+        return fmean(known) if len(known) == len(values) else None
 
 
 @final
@@ -179,6 +199,7 @@ def _row(result: dict[str, Any]) -> Row:
         clean_a=_part(clean["A"]),
         clean_b=_part(clean["B"]),
         per_class=tuple(_value(entry) for entry in robust["per_class"]),
+        counts=tuple(_counts(c, r) for c, r in zip(clean["per_class"], robust["per_class"], strict=True)),
         attack_gradients=cost["attack_gradients"],
         training_gradients=cost["training_gradients"],
         ranking_gradients=cost["ranking_gradients"],
@@ -203,6 +224,12 @@ def _part(entry: dict[str, float] | None) -> Accuracy | None:
 
 def _value(entry: dict[str, float] | None) -> float | None:
     return None if entry is None else entry["value"]
+
+
+def _counts(clean: dict[str, float] | None, robust: dict[str, float] | None) -> tuple[int, int, int]:
+    n = int(robust["n"]) if robust else 0
+    correct, survived = (round(n * entry["value"]) if entry else 0 for entry in (clean, robust))
+    return n, correct, survived
 
 
 def group(rows: Iterable[Row]) -> list[Group]:

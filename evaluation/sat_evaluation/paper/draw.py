@@ -64,7 +64,10 @@ def curves(figure: Figure, rows: Rows, out: Path) -> list[Path]:
 
 
 def _plot(axes: Any, rows: Sequence[Row], measure: str, handles: dict[str, Any]) -> None:
-    """One accuracy of all curves in `rows`; handles: label to what the legend shows, added to."""
+    """One accuracy of all curves in `rows`; handles: label to what the legend shows, added to.
+
+    On A and on B, baselines are drawn on the same classes as the arms, which differ from point to point.
+    """
     found = series(rows)
     for number, curve in enumerate(found):
         aside = 0.8 * (number - (len(found) - 1) / 2)  # so that bars do not hide each other
@@ -76,10 +79,20 @@ def _plot(axes: Any, rows: Sequence[Row], measure: str, handles: dict[str, Any])
             style = {"color": COLOURS[number % len(COLOURS)], "marker": _MARKERS[number % len(_MARKERS)], **BAR}
             handles.setdefault(_label(curve, found), axes.errorbar(x, y, yerr=(low, high), **style))
     for name, label in (("none", "no adversarial examples"), ("full", "full AT")):
-        for g in {id(g): g for curve in found if (g := getattr(curve, name))}.values():
-            value = 100 * (g.part(measure) or g.accuracy(measure.split("_")[0])).value
-            drawn = axes.axhline(value, color=GREY, linestyle=_LINES[name], linewidth=1, zorder=0)
-            handles.setdefault(label, drawn)
+        style = {"color": GREY, "linestyle": _LINES[name], "linewidth": 1}
+        for number, curve in enumerate(found):
+            g: Group | None = getattr(curve, name)
+            if g is None:
+                continue
+            handles.setdefault(label, axes.plot([], [], **style)[0])
+            if "_" not in measure:
+                axes.axhline(100 * g.accuracy(measure).value, zorder=0, **style)
+                continue
+            same = [(100 * one.rows[0].share, g.on_part_of(one, measure)) for one in curve.groups]
+            known = [(share, 100 * value) for share, value in same if value is not None]
+            if known:
+                colour = COLOURS[number % len(COLOURS)] if len(found) > 1 else GREY
+                axes.plot(*zip(*known, strict=True), zorder=0, **{**style, "color": colour})
 
 
 def _frame(axes: Any) -> None:
@@ -114,17 +127,13 @@ def _behind(axes: Any, theirs: Sequence[published.Curve], measure: str, arms: Se
             continue
         sources[curve.source] = None
         for number, ours in enumerate(series(arms)):
-            values = curve.values.get(ours.strategy) or curve.values.get(_rule(ours), {})
+            values = curve.like(ours.strategy, ours.groups[0].rows[0].spec["weighting.rule"])
             style = {"marker": "s", "markersize": 6} if len(values) == 1 else {"linewidth": 5}
             x, y = [100 * share for share in values], [100 * value for value in values.values()]
             axes.plot(x, y, color=COLOURS[number % len(COLOURS)], alpha=0.3, zorder=0.5, **style)
         if curve.full is not None:
             axes.axhline(100 * curve.full, color=GREY, alpha=0.3, linewidth=5, zorder=0)
     return sources
-
-
-def _rule(curve: Series) -> str:
-    return str(curve.groups[0].rows[0].spec["weighting.rule"])
 
 
 def classes(figure: Figure, rows: Rows, out: Path) -> list[Path]:

@@ -21,22 +21,34 @@ RULES = ("uniform", "balanced", "emphasised")
 class Curve:
     """Accuracies over |A|. measure: ``robust`` or ``clean``. values: strategy, or weighting rule, to {share: accuracy}.
 
-    full: of full adversarial training, None where it is not known. variant: what is special about it, if anything.
+    weights: the weighting rule of all arms, empty where `values` goes by the rule. full: of full adversarial training,
+    None where it is not known. variant: what is special about it, if anything.
     """
 
     measure: str
     source: str
     values: dict[str, dict[float, float]]
+    weights: str
     full: float | None = None
     variant: str = ""
+
+    def like(self, strategy: str, rule: str) -> dict[float, float]:
+        """Share to accuracy of the published arms with this strategy and weighting rule; empty if there are none."""
+        if not self.weights:
+            return self.values.get(rule, {})
+        return self.values.get(strategy, {}) if rule == self.weights else {}
 
 
 @final
 @attrs.frozen(kw_only=True)
 class Classes:
-    """Of arms with one class in A each, in the order of classes; matrix: of each arm, robust accuracy on each class."""
+    """Of arms with one class in A each, in the order of classes; matrix: of each arm, robust accuracy on each class.
+
+    weights: the weighting rule of all arms.
+    """
 
     source: str
+    weights: str
     clean: tuple[float, ...]
     robust_a: tuple[float, ...]
     robust_b: tuple[float, ...]
@@ -48,6 +60,12 @@ class Classes:
 def tables() -> dict[str, Any]:
     """The file as it is."""
     return tomllib.loads(files("sat_evaluation.paper").joinpath("published.toml").read_text(encoding="utf-8"))
+
+
+def weights(figure: str) -> str:
+    """The weighting rule of a figure's arms; empty for Fig. 7, which compares all rules."""
+    found: dict[str, str] = tables()["weights"]
+    return "" if figure == "fig7" else found.get(figure, found["others"])
 
 
 def examples(data: str) -> int:
@@ -76,13 +94,20 @@ def classes(figure: str, data: str) -> Classes | None:
             whole = next(matrix)
             parts = {name: tuple(_shares(table[name])) for name in ("clean", "robust_a", "robust_b")}
             rows = tuple(tuple(_shares(row)) for row in whole["robust"])
-            return Classes(source=_source(table), matrix=rows, full=tuple(_shares(whole["full"])), **parts)
+            full = tuple(_shares(whole["full"]))
+            return Classes(source=_source(table), weights=weights(figure), matrix=rows, full=full, **parts)
     return None
 
 
 def _curve(table: dict[str, Any], values: dict[str, dict[float, float]], full: float | None) -> Curve:
-    variant = table.get("variant", "")
-    return Curve(measure=table["measure"], source=_source(table), values=values, full=full, variant=variant)
+    return Curve(
+        measure=table["measure"],
+        source=_source(table),
+        values=values,
+        weights=weights(table["figure"]),
+        full=full,
+        variant=table.get("variant", ""),
+    )
 
 
 def _of(kind: str, figure: str, data: str, target: str) -> Iterator[dict[str, Any]]:

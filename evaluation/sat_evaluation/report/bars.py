@@ -46,9 +46,10 @@ def class_charts(rows: Sequence[Row], theirs: Classes | None = None) -> Iterator
         unit="robust accuracy (%)",
         highest=100,
         stacked=False,
-        level=(100 * curve.none.accuracy("robust").value, "no adversarial examples") if curve.none else None,
         legend=(("on A, attacked", 1), ("on B, not attacked", 0), ("on all classes", GREY)),
-        lines=tuple((label, tuple(_on_parts(g, theirs)), "") for g, label in zip(lines, labels, strict=True)),
+        lines=tuple(
+            (label, tuple(_on_parts(g, theirs, curve.none)), "") for g, label in zip(lines, labels, strict=True)
+        ),
         notes=_first(whole),
     )
 
@@ -72,7 +73,7 @@ def _cells(g: Group, label: str, names: Sequence[str], theirs: Classes | None) -
         yield Cell(value=None if np.isnan(value) else float(value), tip=tip, theirs=other, framed=c in inside)
 
 
-def _on_parts(g: Group, theirs: Classes | None) -> Iterator[Part]:
+def _on_parts(g: Group, theirs: Classes | None, plain: Group | None) -> Iterator[Part]:
     if g.rows[0].baseline:
         a = g.accuracy("robust")
         yield Part(value=100 * a.value, number=GREY, tip=f"on all classes {accuracy(a)}")
@@ -83,6 +84,8 @@ def _on_parts(g: Group, theirs: Classes | None) -> Iterator[Part]:
         if found is not None:
             published = 100 * getattr(theirs, field)[single] if theirs and single is not None else None
             more = "" if published is None else f", published {published:.1f} %"
+            same = plain.on_part_of(g, field) if plain else None
+            more += "" if same is None else f", plain training {100 * same:.1f} % on the same classes"
             yield Part(value=100 * found.value, number=number, tip=f"{words} {accuracy(found)}{more}", theirs=published)
 
 

@@ -36,6 +36,7 @@ class Mark:
 @attrs.frozen(kw_only=True)
 class Curve:
     """Values of one kind. number: of its colour and marker. hollow: dashed, with empty markers. pale: of others.
+    reference: a thin dotted line that others are held against.
 
     name: in the legend; curves of one name go and come together. line: whether its values are connected.
     """
@@ -45,7 +46,13 @@ class Curve:
     marks: tuple[Mark, ...]
     hollow: bool = False
     pale: bool = False
+    reference: bool = False
     line: bool = True
+
+    @property
+    def style(self) -> str:
+        """How `style.css` draws it: ``pale``, ``reference``, or empty for a curve with markers."""
+        return "pale" if self.pale else "reference" if self.reference else ""
 
 
 @final
@@ -113,14 +120,14 @@ class Plot:
         return "M" + "L".join(f"{self.at(mark)} {self.down(mark.y)}" for mark in curve.marks)
 
     @property
-    def legend(self) -> list[tuple[str, int, bool]]:
-        """(name, number, whether it is of others), each once."""
-        return list(dict.fromkeys((curve.name, curve.number, curve.pale) for curve in self.curves))
+    def legend(self) -> list[tuple[str, int, str]]:
+        """(name, number, class of its style), each once."""
+        return list(dict.fromkeys((curve.name, curve.number, curve.style) for curve in self.curves))
 
     @property
     def styles(self) -> bool:
         """Whether some curves are hollow and others are not, so that this has to be told."""
-        return len({curve.hollow for curve in self.curves if not curve.pale}) > 1
+        return len({curve.hollow for curve in self.curves if not curve.pale and not curve.reference}) > 1
 
 
 @final
@@ -161,7 +168,7 @@ class Part:
 @final
 @attrs.frozen(kw_only=True)
 class Bars:
-    """Bars from the left, each of one piece or several. highest: the end of the axis. level: a line down at a value."""
+    """Bars from the left, each of one piece or several. highest: the end of the axis."""
 
     title: str
     text: str
@@ -169,7 +176,6 @@ class Bars:
     highest: float
     lines: tuple[tuple[str, tuple[Part, ...], str], ...]
     legend: tuple[tuple[str, int], ...] = ()
-    level: tuple[float, str] | None = None
     stacked: bool = True
     notes: tuple[str, ...] = ()
 

@@ -32,8 +32,8 @@ def over_share(
 ) -> Plot | None:
     """Accuracies over |A|, robust ones filled, clean ones hollow; None if no arm has a place on it.
 
-    A curve begins and ends in its baselines; where they have no such part, as on B, a line across is what they have on
-    all. theirs: published curves, drawn pale.
+    A curve begins and ends in its baselines. On A or on B, baselines are curves of their own: their accuracy on the
+    same classes as the arms'. theirs: published curves, drawn pale.
     """
     everyone = [c for c in series(rows) if c.strategy != "listed" or any(g.rows[0].units > 1 for g in c.groups)]
     found = everyone[:MOST]
@@ -44,13 +44,14 @@ def over_share(
         name = curve_name(ours, found)
         for measure in measures:
             aside = 0.8 * (number - (len(found) - 1) / 2) if len(found) <= 6 else 0.0  # so that bars are seen
-            marks = tuple(_marks(ours.points, measure, _share, aside))
+            on_part = "_" in measure
+            marks = tuple(_marks(ours.groups if on_part else ours.points, measure, _share, aside))
             hollow = measure.startswith("clean") and len({m.split("_")[0] for m in measures}) > 1
             if marks:
                 line = ours.strategy != "listed"
                 curves.append(Curve(name=name, number=number, marks=marks, hollow=hollow, line=line))
-            if "_" in measure:
-                levels += _levels(ours, measure)
+            if marks and on_part:
+                curves += _baselines(ours, measure, name, number)
         pale += [c for curve in theirs if curve.measure in measures for c in _published(curve, ours, name, number)]
     if not curves:
         return None
@@ -204,16 +205,22 @@ def _mark(x: float, a: Accuracy, tip: str, aside: float) -> Mark:
     return Mark(x=x, y=100 * a.value, low=low, high=high, tip=tip, aside=aside)
 
 
-def _levels(curve: Series, measure: str) -> Iterator[Level]:
-    for g, full in ((curve.none, False), (curve.full, True)):
-        if g is not None and g.part(measure) is None:
-            value = g.accuracy(measure.split("_")[0]).value
-            yield Level(y=100 * value, name=f"{BASELINES[g.rows[0].baseline]}, on all", full=full)
+def _baselines(curve: Series, measure: str, name: str, number: int) -> Iterator[Curve]:
+    """What the baselines reach on the classes in A, or in B, of each arm."""
+    for baseline in filter(None, (curve.none, curve.full)):
+        called = f"{BASELINES[baseline.rows[0].baseline]} on the same classes"
+        found = [(g, value) for g in curve.groups if (value := baseline.on_part_of(g, measure)) is not None]
+        marks = tuple(
+            _mark(_share(g), Accuracy(value, value, value), f"{_size(g)}: {called} {100 * value:.1f} %", 0.0)
+            for g, value in found
+        )
+        if marks:
+            yield Curve(name=f"{name}, {called}", number=number, marks=marks, reference=True)
 
 
 def _published(theirs: Published, ours: Series, name: str, number: int) -> Iterator[Curve]:
     rule = ours.groups[0].rows[0].spec["weighting.rule"]
-    values = {} if theirs.variant else theirs.values.get(ours.strategy) or theirs.values.get(rule, {})
+    values = {} if theirs.variant else theirs.like(ours.strategy, rule)
     marks = tuple(
         Mark(x=100 * s, y=100 * v, low=100 * v, high=100 * v, tip=f"published: {percent(s)}, {100 * v:.1f} %")
         for s, v in values.items()
