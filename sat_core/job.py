@@ -21,7 +21,7 @@ from sat_core.evaluation import Evaluation, Evaluator, get_evaluator
 from sat_core.images import ImageSource
 from sat_core.published import read_order
 from sat_core.spec import Spec, SubsetSpec
-from sat_core.splits import Split, make_split, validation_split
+from sat_core.splits import Split, make_split, rounds_to_none, validation_split
 from sat_core.training import STOPPED, Fit, Report, Scalars
 from sat_core.transfer import FEATURES, Source
 
@@ -38,7 +38,8 @@ class Job:
 
     progress, scalars: see `Report` and `Scalars` in `sat_core.training`. stop: asked between steps; True saves and
     raises Interrupted. save_every: seconds between saves within an epoch. evaluator: AutoAttack if None. source: of a
-    transfer, the run whose features are used; `data` then has images of the shape that it takes.
+    transfer, the run whose features are used; `data` then has images of the shape that it takes. streams: as in
+    `sat_core.batches.Planner`.
     """
 
     spec: Spec
@@ -51,6 +52,7 @@ class Job:
     save_every: float = 20.0
     evaluator: Evaluator | None = None
     source: Source | None = None
+    streams: str = ""
 
     def check(self) -> int:
         """Refuse, before any training, what this data cannot give; returns |A|. Raises SpecError or DataError."""
@@ -67,6 +69,23 @@ class Job:
             )
         self.planner(split)
         return split.size
+
+    def warnings(self) -> list[str]:
+        """Shares that make nothing of this data, although more than nothing was asked for."""
+        subset, evaluation, found = self.spec.subset, self.spec.evaluation, []
+        units = self.data.classes if subset.kind == "classes" else len(self.data.train)
+        if self.source is None and subset.strategy != "listed" and rounds_to_none(subset.size, units):
+            found.append(
+                f"subset.size: {subset.size:g} of {units} {subset.kind} rounds down to none, which is plain training; "
+                "take a larger share, or a count"
+            )
+        n = len(self.data.test)
+        if self.data.validation is None and rounds_to_none(evaluation.selection_share, n):
+            found.append(
+                f"evaluation.selection_share: {evaluation.selection_share:g} of {n} validation images rounds down to "
+                "none, and a single image picks the epoch; take a larger share, or a count"
+            )
+        return found
 
     def evaluated(self) -> tuple[Examples, np.ndarray, np.ndarray]:
         """The examples that pick the epoch, their positions, and the positions in `data.test` that are reported."""
@@ -113,7 +132,7 @@ class Job:
 
     def planner(self, split: Split) -> Planner:
         """The batch plans of this training with `split`."""
-        return Planner(split, self.spec.training, self.spec.attack, self.data.image_shape)
+        return Planner(split, self.spec.training, self.spec.attack, self.data.image_shape, self.streams)
 
     def attack(
         self, classifier: Classifier, examples: Examples, attacks: str | tuple[str, ...], name: str, stage: str

@@ -9,7 +9,7 @@ import attrs
 import numpy as np
 
 from sat_core import files
-from sat_core.difficulty import DIFFICULTIES, Recorder
+from sat_core.difficulty import DIFFICULTIES, Recorder, rank_correlation
 from sat_core.errors import SpecError
 from sat_core.job import Job
 from sat_core.rundir import claim
@@ -18,6 +18,10 @@ from sat_core.spec import ModelSpec, Spec
 from sat_core.splits import Split, make_split
 
 FILE = "ranking.npz"
+STREAMS = "ranking "
+"""Prefix of the random streams of a ranking: were they those of the arms, an arm would draw the same batches."""
+FOLLOWS = 0.1
+"""|ρ| between difficulty and the place in the first epoch above which a ranking measures the order, too."""
 
 
 @final
@@ -25,12 +29,14 @@ FILE = "ranking.npz"
 class Ranking:
     """Difficulty of all training examples, by metric, or a published order.
 
-    scores: metric to float64 `(N,)`, higher is harder. order: example numbers, hardest first, int64. seed: of the
-    training that made the scores. gradients, seconds: what that training took; gradients are counted in examples.
+    scores: metric to float64 `(N,)`, higher is harder. order: example numbers, hardest first, int64. places: of each
+    example in the first epoch of the training that made the scores, int64 `(N,)`, -1 where it was not in it. seed: of
+    that training. gradients, seconds: what it took; gradients are counted in examples.
     """
 
     scores: dict[str, np.ndarray] = attrs.Factory(dict)
     order: np.ndarray | None = None
+    places: np.ndarray | None = None
     seed: int | None = None
     gradients: int = 0
     seconds: float | None = None
@@ -38,10 +44,11 @@ class Ranking:
     @classmethod
     def read(cls, directory: Path) -> Ranking:
         """The finished ranking in `directory`."""
-        arrays = files.read_npz(directory / FILE, *DIFFICULTIES, "seed", "gradients")
+        arrays = files.read_npz(directory / FILE, *DIFFICULTIES, "places", "seed", "gradients")
+        places = arrays.pop("places")
         seed, gradients = int(arrays.pop("seed")), int(arrays.pop("gradients"))
         seconds = files.read_seconds(directory).get("ranking")
-        return cls(scores=arrays, seed=seed, gradients=gradients, seconds=seconds)
+        return cls(scores=arrays, places=places, seed=seed, gradients=gradients, seconds=seconds)
 
     def split(self, job: Job) -> Split:
         """A and B of the job's arm."""
@@ -49,6 +56,35 @@ class Ranking:
         scores = self.scores.get(spec.ranking.metric)
         seed = spec.training.seed
         return make_split(spec.subset, spec.weighting.rule, job.data, scores=scores, order=self.order, seed=seed)
+
+    def order_correlation(self, metric: str) -> float | None:
+        """Spearman's ρ between the difficulty of examples and their place in the first epoch; None without scores.
+
+        Near 0 in a ranking that measures difficulty. Recorded online over few epochs, examples seen early look hard.
+        """
+        if self.places is None or metric not in self.scores:
+            return None
+        seen = self.places >= 0
+        return rank_correlation(self.scores[metric][seen], self.places[seen])
+
+    def warnings(self, metric: str) -> list[str]:
+        """Lines on why the order by `metric` may not be one of difficulty."""
+        rho = self.order_correlation(metric)
+        if rho is None or self.places is None:
+            return []
+        found = []
+        chance = 3 / max(1, (self.places >= 0).sum() - 1) ** 0.5  # three standard errors of ρ of independent orders
+        if abs(rho) > max(FOLLOWS, chance):
+            found.append(
+                f"ranking: difficulty depends on the order of the first epoch (ρ = {rho:.2f}); "
+                'take ranking.record = "snapshot" or more ranking.epochs'
+            )
+        if metric == "variance" and (against := rank_correlation(self.scores[metric], self.scores["entropy"])) < 0:
+            found.append(
+                f"ranking: variance is anti-correlated with entropy (ρ = {against:.2f}): the training is too short for "
+                'it; take ranking.metric = "entropy" or more ranking.epochs'
+            )
+        return found
 
 
 def needs_ranking(spec: Spec) -> bool:
@@ -59,7 +95,8 @@ def needs_ranking(spec: Spec) -> bool:
 
 
 def ranking_job(job: Job) -> Job:
-    """The job that makes the ranking of `job`'s arm: `ranking.epochs` of its training, of `ranking.model`.
+    """The job that makes the ranking of `job`'s arm: `ranking.epochs` of its training, of `ranking.model`, in an order
+    of its own.
 
     Raises SpecError if they are too few to see every example: the last incomplete batch of an epoch is dropped.
     """
@@ -67,7 +104,7 @@ def ranking_job(job: Job) -> Job:
     training = attrs.evolve(spec.training, epochs=spec.ranking.epochs)
     model = ModelSpec(name=spec.ranking.model or spec.model.name)
     ranking = attrs.evolve(spec.ranking, model="")
-    job = attrs.evolve(job, spec=attrs.evolve(spec, training=training, model=model, ranking=ranking))
+    job = attrs.evolve(job, spec=attrs.evolve(spec, training=training, model=model, ranking=ranking), streams=STREAMS)
     unseen = 0 if job.spec.ranking.record == "snapshot" else job.planner(job.no_members()).unseen()
     if unseen:
         raise SpecError(
@@ -93,6 +130,7 @@ def run_ranking(job: Job) -> Ranking:
         snapshot = job.spec.ranking.record == "snapshot"
         with job.backend.session(training):
             fit = job.fit(job.build(), job.no_members(), stage="ranking", recorder=recorder, snapshot=snapshot)
-            about = {"gradients": np.array(fit.run().training_gradients), "seed": np.array(training.seed)}
+            gradients = fit.run().training_gradients
+        about = {"gradients": np.array(gradients), "seed": np.array(training.seed), "places": fit.planner.places(0)}
         files.write_npz(job.directory / FILE, {**recorder.scores(), **about})
     return Ranking.read(job.directory)

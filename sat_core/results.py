@@ -12,8 +12,8 @@ import sat_core
 from sat_core.evaluation import Evaluation, accuracies
 from sat_core.files import read_seconds
 from sat_core.job import EVALUATION_SEED, Job
-from sat_core.ranking import Ranking
-from sat_core.spec import EvaluationSpec
+from sat_core.ranking import Ranking, needs_ranking
+from sat_core.spec import EvaluationSpec, Spec
 from sat_core.splits import SELECTION_SEED, Split
 from sat_core.training import Position
 from sat_core.transfer import FEATURES
@@ -77,6 +77,7 @@ def content(
             "test": len(data.test),
         },
         **({"source": job.source.summary(job.directory)} if job.source else {}),
+        "ranking": _ranking(spec, ranking),
         "split": split.summary(),
         "selection": {"epoch": best_epoch(checks), "attacks": spec.evaluation.selection_attacks, "checks": checks},
         **scores(report, split, data.classes),
@@ -100,8 +101,19 @@ def content(
             },
         },
         "losses": position.losses,
-        "warnings": warnings,
+        "warnings": [
+            *job.warnings(),
+            *(ranking.warnings(spec.ranking.metric) if needs_ranking(spec) else ()),
+            *warnings,
+        ],
     }
+
+
+def _ranking(spec: Spec, ranking: Ranking) -> dict[str, Any] | None:
+    if not needs_ranking(spec):
+        return None
+    metric = spec.ranking.metric
+    return {"metric": metric, "record": spec.ranking.record, "order_correlation": ranking.order_correlation(metric)}
 
 
 def version(evaluation: EvaluationSpec) -> str:

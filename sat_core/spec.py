@@ -43,16 +43,17 @@ class ModelSpec:
 class RankingSpec:
     """How difficulty is measured: a non-robust classifier trained for `epochs` (paper, Eq. 3), or a `file`.
 
-    model: that classifier, as in `ModelSpec`; empty for the arms' own. record: ``online`` keeps the training forwards
-    (augmented, as the published rankings were made), ``snapshot`` runs over all examples in evaluation mode after each
-    epoch. file: a published order, hardest first; empty for none.
+    model: that classifier, as in `ModelSpec`; empty for the arms' own. record: ``snapshot`` runs over all examples in
+    evaluation mode after each epoch; ``online`` keeps the training forwards (augmented, as the published rankings were
+    made), which needs many epochs: in few, it measures when an example was first seen. file: a published order, hardest
+    first; empty for none.
     """
 
     SECTION: ClassVar[str] = "ranking"
     epochs: int = fields.integer(1)
     model: str = fields.text("")
     metric: str = fields.choice(lambda: DIFFICULTIES, "entropy")
-    record: str = fields.choice(("online", "snapshot"), "online")
+    record: str = fields.choice(("snapshot", "online"), "snapshot")
     file: str = fields.text("")
 
 

@@ -75,13 +75,18 @@ def count(size: int | float, total: int, key: str = "subset.size") -> int:
     return number
 
 
+def rounds_to_none(size: int | float, total: int) -> bool:
+    """Whether a share that is not 0 makes none of `total`."""
+    return isinstance(size, float) and size > 0 and count(size, total) == 0
+
+
 def hardest_first(scores: np.ndarray) -> np.ndarray:
     """Unit numbers by falling score, int64; equal scores in the order of their numbers."""
     return np.argsort(-scores, kind="stable")
 
 
 def class_scores(order_or_scores: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
-    """Mean score of the examples of each class, float64 `(classes,)` (paper, Eq. 4)."""
+    """Mean score of the examples of each class, float64 `(classes,)` (paper, Eq. 3)."""
     return np.bincount(labels, order_or_scores, classes) / np.bincount(labels, minlength=classes)
 
 

@@ -1,4 +1,7 @@
-"""Weights of A and B in the loss (paper, section 3.3; recipe, section 1.2). w_B = 1; if A or B is empty both are 1."""
+"""Weights of A and B in the loss (paper, sections 3.2 and 4.3; recipe, section 1.2).
+
+w_B = 1; if A or B is empty both are 1.
+"""
 
 from __future__ import annotations
 

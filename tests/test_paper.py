@@ -118,11 +118,33 @@ def test_the_paper_scale_is_the_recipe() -> None:
     assert spec.evaluation.examples == 0.8
     assert imagenet[1].spec.training.schedule == "piecewise:50,100"
     assert imagenet[1].spec.attack.step_size == 0.5
-    assert {arm.spec.weighting.rule for arm in cifar100 if 0 < arm.spec.subset.size < 1} == {"emphasised"}
     single = get_figure("fig2", "paper", "authors").panels[0].study.arms
     assert len(single) == 12
     assert {arm.spec.evaluation.attacks for arm in single} == {("apgd-ce", "apgd-t")}
     assert {arm.spec.weighting.rule for arm in single} == {"balanced", "uniform"}  # the latter of the baselines
+
+
+RULES = {"balanced": ("fig2",), "emphasised": ("fig8", "s-csat", "svhn", "rs-fgsm-transfer")}
+
+
+@pytest.mark.parametrize("protocol", ["authors", "paper"])
+@pytest.mark.parametrize("name", sorted({*FIGURES} - {"fig7"}))
+def test_every_figure_has_the_weights_of_the_published_one(name: str, protocol: str) -> None:
+    """Whatever the data set: only sources of transfers are emphasised, only Fig. 2 is balanced."""
+    expected = next((rule for rule, names in RULES.items() if name in names), "uniform")
+    if (name, protocol) == ("fig2", "paper"):
+        expected = "uniform"
+    for scale in ("short", "paper"):
+        for panel in get_figure(name, scale, protocol).panels:
+            rules = {a.spec.weighting.rule for a in panel.study.arms if a.spec.subset.size not in (0.0, 1.0)}
+            assert rules == {expected}, (panel.name, scale)
+
+
+def test_linf_on_imagenet200_is_the_released_configuration() -> None:
+    found = {p.data: p.study.arms[1].spec for p in get_figure("linf", "paper", "authors").panels}
+    attack = found["imagenet200"].attack
+    assert (attack.steps, attack.step_size, attack.eps) == (10, pytest.approx(0.8 / 255), pytest.approx(8 / 255))
+    assert (found["cifar10"].attack.steps, found["cifar10"].attack.step_size) == (7, pytest.approx(2 / 255))
 
 
 def test_figures_share_arms_and_the_ranking() -> None:
@@ -142,7 +164,7 @@ def test_data_of_ones_own() -> None:
     figure = get_figure("fig6", "short", "authors", {"cifar100": "npz:a.npz"})
     (panel,) = figure.panels
     spec = panel.study.arms[1].spec
-    assert (panel.title, spec.data.name, spec.weighting.rule) == ("cifar100", "npz:a.npz", "emphasised")
+    assert (panel.title, spec.data.name, spec.weighting.rule) == ("cifar100", "npz:a.npz", "uniform")
     assert spec.evaluation.attacks == ("apgd-ce", "apgd-t")
     (own,) = get_figure("fig8", "short", "paper", {"a": "npz:a.npz", "b": "npz:b.npz"}).panels
     assert (own.title, own.study.transfer["targets"]) == ("a → b", ["npz:b.npz"])
@@ -216,6 +238,19 @@ def test_classes_and_weights_beside_the_published_ones(tmp_path: Path) -> None:
     }
     assert "trainings are shorter" in printed(tmp_path / "7")
     assert "--protocol authors" in printed(tmp_path / "7")
+
+
+def test_arms_with_other_weights_are_not_held_against_published_ones(tmp_path: Path) -> None:
+    settings = {"weighting.rule": "balanced"}
+    asked = Reproduction(figure="fig6", scale="paper", protocol="authors", settings=settings)
+    asked.write(tmp_path)
+    fill(asked.make(), tmp_path)
+    ((_, pairs),) = compare(tmp_path)
+    assert {pair.arm for pair in pairs} == {"full AT"}
+    assert "other data or settings than the published ones: weighting.rule" in printed(tmp_path).replace("\n", " ")
+    made(tmp_path / "2", "fig2", protocol="paper")
+    with pytest.raises(DataError, match="no arm is finished that has a published number"):
+        compare(tmp_path / "2")
 
 
 def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:

@@ -125,15 +125,16 @@ def test_the_protocols_differ_as_the_page_says() -> None:
     paper, authors = (Spec.from_tables({**PLAIN, "protocol": name}) for name in ("paper", "authors"))
     assert (paper.attack.keep_best, authors.attack.keep_best) == (False, True)
     assert (paper.evaluation.examples, authors.evaluation.examples) == ("rest", 0.8)
+    assert (paper.ranking.record, authors.ranking.record) == ("snapshot", "online")
     single = {"kind": "classes", "strategy": "listed", "classes": [3]}
     for data, subset, rule, attacks in (
         ("cifar10", {}, "uniform", "standard"),
         ("cifar10", single, "balanced", ("apgd-ce", "apgd-t")),
         ("cifar10", {"kind": "classes", "size": 1}, "balanced", ("apgd-ce", "apgd-t")),
         ("cifar10", {"kind": "classes", "size": 1.0}, "uniform", "standard"),
-        ("cifar100", {}, "emphasised", ("apgd-ce", "apgd-t")),
-        ("imagenet200", {}, "emphasised", "standard"),
-        ("imagenet200", {"kind": "classes"}, "emphasised", ("apgd-ce", "apgd-t")),
+        ("cifar100", {}, "uniform", ("apgd-ce", "apgd-t")),
+        ("imagenet200", {}, "uniform", "standard"),
+        ("imagenet200", {"kind": "classes"}, "uniform", ("apgd-ce", "apgd-t")),
     ):
         tables = {"protocol": "authors", "data": {"name": data}, "subset": subset, "training": {"epochs": 3}}
         spec = Spec.from_tables(tables)

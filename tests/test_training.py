@@ -14,7 +14,7 @@ from toys import job, same_bytes, toy
 from sat_core import files
 from sat_core.arm import run_arm
 from sat_core.errors import DataError, Interrupted, RunDirectoryError, SpecError, TrainingError
-from sat_core.ranking import Ranking, needs_ranking, run_ranking
+from sat_core.ranking import Ranking, needs_ranking, ranking_job, run_ranking
 from sat_core.reference import NumpyBackend
 from sat_core.results import best_epoch
 
@@ -49,7 +49,7 @@ def test_classes_in_a_split_validation_too(tmp_path: Path) -> None:
     assert found["split"]["classes"] == [1]
 
 
-@pytest.mark.parametrize("keys", [{}, {"ranking.record": "snapshot", "training.nesterov": True}])
+@pytest.mark.parametrize("keys", [{}, {"ranking.record": "online", "training.nesterov": True}])
 def test_stopped_anywhere_it_ends_with_the_same_bytes(tmp_path: Path, keys: dict[str, Any]) -> None:
     finish(tmp_path / "whole", keys=keys)
     for stop_every in (1, 3, 7):
@@ -171,9 +171,9 @@ def test_what_the_data_cannot_give_is_refused_before_training(tmp_path: Path, ke
 
 def test_a_ranking_that_would_miss_examples_is_refused_before_it_is_trained(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"ranking\.epochs: 1 epochs in batches of 16 leave 10 of 90 examples unseen"):
-        run_ranking(job(tmp_path, keys={"ranking.epochs": 1}))
+        run_ranking(job(tmp_path, keys={"ranking.epochs": 1, "ranking.record": "online"}))
     assert not list(tmp_path.iterdir())
-    run_ranking(job(tmp_path, keys={"ranking.epochs": 1, "ranking.record": "snapshot"}))
+    run_ranking(job(tmp_path, keys={"ranking.epochs": 1}))
 
 
 def test_a_published_order_takes_the_place_of_the_ranking(tmp_path: Path) -> None:
@@ -218,6 +218,67 @@ def test_ties_go_to_clean_accuracy_and_then_to_the_earlier_epoch() -> None:
     assert best_epoch([check(1, 0.5, 0.9), check(2, 0.6, 0.1)]) == 2
     assert best_epoch([check(1, 0.5, 0.8), check(2, 0.5, 0.9)]) == 2
     assert best_epoch([check(1, 0.5, 0.9), check(2, 0.5, 0.9)]) == 1
+
+
+def test_a_ranking_and_its_arms_draw_orders_of_their_own(tmp_path: Path) -> None:
+    """With one order, an arm of the same seed meets the examples in the order that made them look hard."""
+    arm = job(tmp_path, keys={"training.augmentation": "crop-flip", "ranking.epochs": 4})
+    ranking = ranking_job(arm)
+    (one, other) = (j.planner(j.no_members()) for j in (arm, ranking))
+    assert one.training == other.training
+    first, second = (next(planner.epoch(0)) for planner in (one, other))
+    assert not np.array_equal(first.index, second.index)
+    assert not np.array_equal(first.draws, second.draws)
+    places = other.places(0)
+    np.testing.assert_array_equal(places[second.index], np.arange(16))
+    assert (places == -1).sum() == 90 - 5 * 16
+
+
+def test_a_ranking_that_depends_on_its_first_epoch_says_so(tmp_path: Path) -> None:
+    """Seen early, it looks hard: ρ = -0.5, as online rankings of few epochs have it."""
+    rng = np.random.default_rng(0)
+    places = rng.permutation(2000)
+    noise = rng.normal(size=2000) * 1000
+    by_order = Ranking(scores={"entropy": noise - places}, places=places)
+    assert by_order.order_correlation("entropy") == pytest.approx(-0.48, abs=0.03)
+    (line,) = by_order.warnings("entropy")
+    assert line.startswith("ranking: difficulty depends on the order of the first epoch (ρ = -0.")
+    assert Ranking(scores={"entropy": noise}, places=places).warnings("entropy") == []
+    few = Ranking(scores={"entropy": rng.normal(size=30)}, places=rng.permutation(30))
+    assert few.warnings("entropy") == []  # ρ of 30 examples is beyond 0.1 by chance
+    found = finish(tmp_path)
+    assert found["ranking"].keys() == {"metric", "record", "order_correlation"}
+    assert -1 <= found["ranking"]["order_correlation"] <= 1
+    assert run_arm(job(tmp_path / "none", keys={"subset.size": 0.0}))["ranking"] is None
+
+
+def test_a_variance_against_entropy_says_so() -> None:
+    rng = np.random.default_rng(0)
+    scores = {"entropy": rng.random(500), "places": rng.permutation(500)}
+    for sign, lines in ((1, 0), (-1, 1)):
+        ranking = Ranking(scores={"entropy": scores["entropy"], "variance": sign * scores["entropy"]})
+        ranking = attrs.evolve(ranking, places=scores["places"])
+        assert len(ranking.warnings("variance")) == lines
+        assert ranking.warnings("entropy") == []
+    assert "variance is anti-correlated with entropy (ρ = -1.00)" in ranking.warnings("variance")[0]
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"subset.size": 0.01}, r"subset.size: 0.01 of 90 examples rounds down to none, which is plain training"),
+        ({"subset.size": 0.3, "subset.kind": "classes"}, r"subset.size: 0.3 of 3 classes rounds down to none"),
+        (
+            {"subset.size": 0.0, "evaluation.selection_share": 0.01},
+            r"evaluation.selection_share: 0.01 of 60 validation images rounds down to none, and a single image picks",
+        ),
+    ],
+)
+def test_shares_that_round_down_to_nothing_say_so(tmp_path: Path, keys: dict[str, Any], said: str) -> None:
+    arm = job(tmp_path, keys=keys)
+    (line,) = arm.warnings()
+    assert line.startswith(said)
+    assert run_arm(arm, Ranking(scores={"entropy": np.zeros(90)}))["warnings"] == [line]
 
 
 def test_selection_epochs_can_be_named(tmp_path: Path) -> None:

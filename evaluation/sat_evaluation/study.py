@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -174,13 +174,16 @@ def prepare_transfer(transfer: Transfer, out: Path, computing: Backend, reuse: S
 
 
 def _checked(jobs: Mapping[Arm, Job]) -> dict[str, int]:
-    """|A| of each job by the name of its arm; an error names the arm if there are several."""
-    sizes = {}
+    """|A| of each job by the name of its arm, after printing warnings; an error names the arm if there are several."""
+    sizes, warnings = {}, []
     for arm, job in jobs.items():
         try:
             sizes[arm.name] = job.check()
+            warnings += [(arm.name, text) for text in job.warnings()]
         except SatError as error:
             raise type(error)(f"{arm.name}: {error}") if len(jobs) > 1 else error from None
+    for line in _grouped(warnings):
+        Console(stderr=True).print(line, markup=False, highlight=False, soft_wrap=True)
     return sizes
 
 
@@ -204,5 +207,16 @@ def report_transfers(study: Study, out: str | Path) -> None:
 
 
 def _warnings(results: list[dict[str, Any]]) -> list[str]:
-    told = {r["arm"]: (*r.get("warnings", ()), *r["attacks"].get("warnings", ())) for r in results}
-    return [f"warning: {arm}: {text}" for arm, warnings in told.items() for text in warnings]
+    told = [(r["arm"], (*r.get("warnings", ()), *r["attacks"].get("warnings", ()))) for r in results]
+    return _grouped((arm, text) for arm, texts in told for text in texts)
+
+
+def _grouped(warnings: Iterable[tuple[str, str]]) -> list[str]:
+    """One line for each text, with the arms that it is about."""
+    arms: dict[str, list[str]] = {}
+    for arm, text in warnings:
+        arms.setdefault(text, []).append(arm)
+    return [
+        f"warning: {names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}: {text}"
+        for text, names in arms.items()
+    ]

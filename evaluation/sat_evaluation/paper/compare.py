@@ -63,11 +63,13 @@ def _pairs(figure: Figure, out: Path) -> Iterator[Pair]:
         theirs = published.classes(figure.name, panel.data)
         if theirs:
             for g in groups:
-                c = g.rows[0].classes[0] if g.rows[0].strategy == "listed" else None
+                row = g.rows[0]
+                alike = row.strategy == "listed" and row.spec["weighting.rule"] == theirs.weights
+                c = row.classes[0] if alike else None
                 for measure in ("clean", "robust_a", "robust_b") if c is not None else ():
                     ours = g.part(measure)
                     if ours and c is not None:
-                        arm = f"A = {shown(g.rows[0].class_names[c], 16)}"
+                        arm = f"A = {shown(row.class_names[c], 16)}"
                         yield _pair(panel, arm, measure, ours, getattr(theirs, measure)[c], n)
         for curve in published.curves(figure.name, panel.data, panel.target):
             for g in groups if not curve.variant else ():
@@ -80,7 +82,7 @@ def _theirs(curve: published.Curve, g: Group) -> float | None:
     row = g.rows[0]
     if row.baseline:
         return curve.full if row.baseline == "all" else None
-    values = curve.values.get(row.strategy) or curve.values.get(row.spec["weighting.rule"], {})
+    values = curve.like(row.strategy, row.spec["weighting.rule"])
     return next((value for share, value in values.items() if abs(share - _asked(row)) < 0.005), None)
 
 
@@ -142,5 +144,8 @@ def caveats(asked: Reproduction) -> Iterator[str]:
     """Why numbers of ours and of others may differ besides."""
     if asked.scale != "paper":
         yield f"ours are of scale {asked.scale}: trainings are shorter than the published ones"
+    if asked.data or asked.settings:
+        changed = [*(f"{role}={name}" for role, name in asked.data.items()), *asked.settings]
+        yield f"ours have other data or settings than the published ones: {', '.join(changed)}"
     if asked.protocol != "authors":
         yield "the published numbers come from the authors' code: --protocol authors measures as it does"

@@ -11,6 +11,7 @@ from sat_core.data import get_dataset
 from sat_core.errors import SpecError
 from sat_core.registry import nearest
 from sat_core.study import Study, folder_name, nest
+from sat_evaluation.paper import published
 from sat_evaluation.paper.scales import SCALES, Flat, Scale
 
 ALL, ON_B = ("robust", "clean"), ("robust_b", "clean_b")
@@ -56,11 +57,13 @@ class Figure:
 class Recipe:
     """Makes panels at one scale under one protocol. data: roles to data sets in place of the scale's, or all of them.
 
-    settings: dotted keys that override what the figure asks, as ``--set`` gives them.
+    weights: the weighting rule of all arms; empty if the figure varies it. settings: dotted keys that override what the
+    figure asks, as ``--set`` gives them.
     """
 
-    def __init__(self, scale: Scale, protocol: str, data: Mapping[str, str], settings: Flat) -> None:
+    def __init__(self, scale: Scale, protocol: str, weights: str, data: Mapping[str, str], settings: Flat) -> None:
         self.scale, self.protocol, self._settings = scale, protocol, settings
+        self._weights = {"weighting.rule": weights} if weights else {}
         self._data, self._chosen = {**scale.data, **data}, data
 
     def roles(self, *standard: str) -> list[str]:
@@ -80,7 +83,8 @@ class Recipe:
     def study(self, role: str, name: str, asked: Flat, grids: Sequence[Flat], target: str = "") -> Panel:
         """The panel of one study, whose folder is `name` with its data sets."""
         moved = self.scale.moved.get(role, {}) if target else {}
-        settings = {**self.scale.base(role, self._data[role], self.protocol), **moved, **asked}
+        base = self.scale.base(role, self._data[role], self.protocol)
+        settings = {**base, **self._weights, **moved, **asked}
         transfer = {"targets": [self._data[target]], **self.scale.heads} if target else {}
         study = Study(asked=nest(settings), grids=[dict(grid) for grid in grids], transfer=transfer).set(self._settings)
         roles = "-".join(filter(None, (role, target)))
@@ -113,7 +117,7 @@ def _fig2(make: Recipe) -> Iterable[Panel]:
     for role in make.roles("digits", "cifar10"):
         asked: dict[str, Any] = {**_BY_CLASS}
         if make.protocol == "authors":  # what it asks for single classes holds for their baselines, too
-            asked |= {"weighting.rule": "balanced", **{key: ["apgd-ce", "apgd-t"] for key in _ATTACKS}}
+            asked |= {key: ["apgd-ce", "apgd-t"] for key in _ATTACKS}
         one = {"subset.strategy": ["listed"], "subset.classes": [[c] for c in range(make.classes(role))]}
         panel = make.study(role, "fig2", asked, [one, _BASELINES])
         yield attrs.evolve(panel, measures=("robust_a", "robust_b"))
@@ -157,9 +161,7 @@ def _transfers(name: str, asked: Flat, *, hardest_only: bool = False) -> Callabl
             grids = make.strategies(source, sizes, ["hardest", "easiest"])
             if hardest_only:
                 grids = [{"subset.size": [0.0, *sizes, 1.0]}]
-            yield make.study(
-                source, name, {"weighting.rule": "emphasised", **make.scale.unseen, **asked}, grids, target
-            )
+            yield make.study(source, name, {**make.scale.unseen, **asked}, grids, target)
 
     return make_panels
 
@@ -177,7 +179,8 @@ def _sweep(name: str, grid: Flat, asked: Flat | None = None, *roles: str) -> Cal
 
 def _linf(make: Recipe) -> Iterable[Panel]:
     for role in make.roles("digits", "cifar10", "imagenet200"):
-        yield make.study(role, "linf", make.scale.linf, [{"subset.size": [0.0, *make.scale.sweep, 1.0]}])
+        asked = make.scale.linf.get(role, make.scale.linf[""])
+        yield make.study(role, "linf", asked, [{"subset.size": [0.0, *make.scale.sweep, 1.0]}])
 
 
 def _other_ranking(make: Recipe) -> Iterable[Panel]:
@@ -194,7 +197,7 @@ def _svhn(make: Recipe) -> Iterable[Panel]:
             f"svhn: has no {make.scale.name} scale, its images are not embedded; take --scale short or paper"
         )
     grids = make.strategies("cifar100", make.scale.sizes, ["hardest", "easiest"])
-    yield make.study("cifar100", "svhn", {"weighting.rule": "emphasised"}, grids, "svhn")
+    yield make.study("cifar100", "svhn", {}, grids, "svhn")
 
 
 _FIGURES: dict[str, tuple[str, str, Callable[[Recipe], Iterable[Panel]]]] = {
@@ -247,7 +250,8 @@ def get_figure(
     if scale not in SCALES:
         raise SpecError(f"--scale: expected one of {', '.join(SCALES)}, got {scale!r}")
     title, kind, panels = _FIGURES[name]
-    found = tuple(panels(Recipe(SCALES[scale], protocol, data or {}, settings or {})))
+    weights = "uniform" if (name, protocol) == ("fig2", "paper") else published.weights(name)  # the text has 1 there
+    found = tuple(panels(Recipe(SCALES[scale], protocol, weights, data or {}, settings or {})))
     return Figure(name=name, title=title, kind=kind, panels=found)
 
 

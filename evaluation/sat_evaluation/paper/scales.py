@@ -42,7 +42,7 @@ class Scale:
     |A| as shares, of examples and of classes. four: sizes of Fig. 4. repeats: of random subsets, by role. heads:
     settings of transfers. moved: settings of their sources, by role. unseen: of sources whose own accuracies are not
     drawn. pairs: (source, target) of Fig. 8. weighed: that of Fig. 7. sweep: sizes of the further studies. ranked_by:
-    the other network that ranks. linf: the threat model.
+    the other network that ranks. linf: the threat model and attack of the Linf study, by role.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Scale:
     weighed: tuple[str, str]
     sweep: tuple[float, ...]
     ranked_by: str
-    linf: Flat
+    linf: Mapping[str, Flat]
 
     def base(self, role: str, name: str, protocol: str) -> dict[str, Any]:
         """The settings of a study on the data set `name` in the role `role`; the protocol goes by the role."""
@@ -70,7 +70,7 @@ class Scale:
         return settings
 
 
-_BY_DATA = ("weighting.rule", "evaluation.attacks", "evaluation.selection_attacks", "evaluation.examples")
+_BY_DATA = ("evaluation.attacks", "evaluation.selection_attacks", "evaluation.examples")
 
 _DIGITS = {**_SMALL, **_FEW, "training.epochs": 12, "evaluation.selection_epochs": [9, 12]}
 _MNIST = {**_SMALL, **_FEW, "training.epochs": 3, "evaluation.selection_epochs": [2, 3], "attack.eps": 0.75}
@@ -100,8 +100,9 @@ DEMO = Scale(
     weighed=("digits", "mnist5k"),
     sweep=(0.1, 0.3, 0.5),
     ranked_by="linear",
-    linf={"attack.norm": "Linf", "attack.eps": 0.1},
+    linf={"": {"attack.norm": "Linf", "attack.eps": 0.1}},
 )
+_LINF = {"attack.norm": "Linf", "attack.eps": "8/255", "attack.step_size": "2/255"}
 _ONE_CYCLE = {"training.epochs": 30, "training.schedule": "one-cycle"}
 SHORT = Scale(
     name="short",
@@ -116,7 +117,7 @@ SHORT = Scale(
     weighed=("cifar100", "cifar10"),
     sweep=(0.1, 0.3, 0.5),
     ranked_by="resnet18",
-    linf={"attack.norm": "Linf", "attack.eps": "8/255", "attack.step_size": "2/255"},
+    linf={"": _LINF},
 )
 PAPER = Scale(
     name="paper",
@@ -141,6 +142,6 @@ PAPER = Scale(
     weighed=("cifar100", "cifar10"),
     sweep=TENTHS,
     ranked_by="resnet50",
-    linf={"attack.norm": "Linf", "attack.eps": "8/255", "attack.step_size": "2/255"},
+    linf={"": _LINF, "imagenet200": {**_LINF, "attack.steps": 10, "attack.step_size": "4/1275"}},  # as released
 )
 SCALES = {scale.name: scale for scale in (DEMO, SHORT, PAPER)}
