@@ -7,7 +7,6 @@ float32 `(n, k)`. Inside, a backend keeps its own layout, and offers native-tens
 from __future__ import annotations
 
 import os
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -18,7 +17,7 @@ import attrs
 import numpy as np
 
 from sat_core import checkpoint
-from sat_core.errors import CheckpointError, SpecError
+from sat_core.errors import CheckpointError, SpecError, brief
 from sat_core.evaluation import Evaluation, get_evaluator
 from sat_core.initialisation import initial_state
 from sat_core.registry import Registry, nearest
@@ -262,19 +261,6 @@ class Backend(ABC):
     def evaluate(self, classifier: Classifier, images: np.ndarray, labels: np.ndarray, **options: Any) -> Evaluation:
         """AutoAttack, the same call with every backend; `options` as in `sat_core.evaluation.Evaluator`."""
         return get_evaluator()(classifier, images, labels, **options)
-
-
-def brief(error: BaseException) -> str:
-    """Type and first two lines of an error that is not ours, without headings and what is indented below them."""
-    lines = [line.rstrip() for line in re.sub(r"\x1b\[\d*m", "", str(error)).splitlines() if line.strip()]
-    telling = [line for line in lines if not line[0].isspace() and not line.endswith(":")] or lines
-    return f"{type(error).__name__}: {' '.join(telling[:2])[:200]}".removesuffix(": ")
-
-
-def type_name(value: object) -> str:
-    """Its type, with the module if it is not a built-in one."""
-    kind = type(value)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def user_factory(name: str) -> Callable[..., Any]:

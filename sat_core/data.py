@@ -10,7 +10,7 @@ from typing import Any, cast, final
 import attrs
 import numpy as np
 
-from sat_core.errors import DataError, SpecError
+from sat_core.errors import DataError, SpecError, brief, type_name
 from sat_core.images import ImageSource, resize
 from sat_core.registry import Registry, nearest
 
@@ -25,8 +25,9 @@ def _as_array(images: np.ndarray | ImageSource) -> np.ndarray:
 class Examples:
     """Images and labels, checked when the object is made.
 
-    images: `(n, h, w, c)`, uint8 in 0..255 or float32 in [0, 1], kept as they came; or a source of them, which decodes
-    them when they are asked for. labels: `(n,)` int64 in 0..classes-1. Raises DataError on anything else.
+    images: `(n, h, w, c)`, or `(n, h, w)` if grey, uint8 in 0..255 or float32 in [0, 1], kept as they came; or a source
+    of them, which decodes them when they are asked for. labels: `(n,)` int64 in 0..classes-1. Both may be tensors.
+    Raises DataError on anything else.
     """
 
     images: np.ndarray = attrs.field(converter=_as_array)
@@ -158,16 +159,26 @@ def as_float(images: np.ndarray) -> np.ndarray:
 
 
 def check_images(images: object, name: str = "images") -> np.ndarray:
-    """`images` as an array `(n, h, w, c)`, uint8 or float32 in [0, 1]; DataError says what is wrong with others."""
+    """`images` as a contiguous array `(n, h, w, c)`, uint8 or float32 in [0, 1]; DataError says what is wrong.
+
+    Tensors of any framework are taken as arrays, and grey images `(n, h, w)` get their channel. Only what is not
+    contiguous or of another float type is copied.
+    """
     if isinstance(images, ImageSource):
         raise DataError(
             f"{name}: expected an array, got a source of {len(images)} images; decode some with images[index]"
         )
-    array = np.asarray(images)
+    array = _array(images, name, "images")
     if array.dtype != np.uint8 and array.dtype.kind != "f":
         raise DataError(f"{name}: expected uint8 or float images, got {array.dtype}")
+    array = array[..., None] if array.ndim == 3 else array
     if array.ndim != 4:
         raise DataError(f"{name}: expected images of shape (n, height, width, channels), got {array.shape}")
+    if channels_first(array.shape[1:]):
+        raise DataError(
+            f"{name}: expected channels last, got shape {array.shape}\n"
+            "transpose with images.transpose(0, 2, 3, 1), a PyTorch tensor with images.permute(0, 2, 3, 1)"
+        )
     if array.dtype.kind == "f":
         array = array.astype(np.float32, copy=False)
         low, high = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
@@ -178,18 +189,36 @@ def check_images(images: object, name: str = "images") -> np.ndarray:
                 f"{name}: expected float pixels in [0, 1], got [{low:.4g}, {high:.4g}]\n"
                 "divide by 255 or undo the normalisation: models normalise inside"
             )
-    return array
+    return np.ascontiguousarray(array)
 
 
 def check_labels(labels: object, classes: int, name: str = "labels") -> np.ndarray:
-    """`labels` as int64 `(n,)` in 0..classes-1; DataError otherwise."""
-    array = np.asarray(labels)
+    """`labels` as contiguous int64 `(n,)` in 0..classes-1; DataError otherwise. Tensors are taken as arrays."""
+    array = _array(labels, name, "labels")
     if array.dtype.kind not in "iu" or array.ndim != 1:
         raise DataError(f"{name}: expected integer labels of shape (n,), got {array.dtype} of shape {array.shape}")
-    array = array.astype(np.int64, copy=False)
+    array = np.ascontiguousarray(array, np.int64)
     if array.size and (array.min() < 0 or array.max() >= classes):
         raise DataError(f"{name}: expected labels in 0..{classes - 1}, got {int(array.min())}..{int(array.max())}")
     return array
+
+
+def channels_first(shape: tuple[int, ...]) -> bool:
+    """Whether the shape of an image is `(c, h, w)`: no image has 1 or 3 rows and more than 4 channels."""
+    return shape[0] in (1, 3) and shape[2] > 4
+
+
+def _array(values: object, name: str, what: str) -> np.ndarray:
+    """An array, a tensor or a list as an array; numpy would read a data set of any length item by item."""
+    if not isinstance(values, list | tuple) and not hasattr(values, "__array__"):
+        raise DataError(
+            f"{name}: expected an array of {what}, got {type_name(values)}\n"
+            "pass images (n, height, width, channels) and labels (n,), two arrays; numpy.stack makes one of many"
+        )
+    try:
+        return np.asarray(values)
+    except Exception as error:  # a tensor on a GPU, one with gradients, images of several shapes
+        raise DataError(f"{name}: {type_name(values)} does not become an array of {what} ({brief(error)})") from error
 
 
 DATASETS: Registry[Callable[..., Any]] = Registry("data set", "sat_core.datasets", extra="data")

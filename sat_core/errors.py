@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 
 class SatError(Exception):
     """Base of all errors raised on purpose; the command line prints them without a traceback."""
@@ -45,3 +47,16 @@ class Detached(Interrupted):
 
 EXIT_CONTINUE = 75
 """Exit status of a run that saved and stopped on SIGTERM or SIGUSR1 (sysexits' EX_TEMPFAIL: try again)."""
+
+
+def brief(error: BaseException) -> str:
+    """Type and first two lines of an error that is not ours, without headings and what is indented below them."""
+    lines = [line.rstrip() for line in re.sub(r"\x1b\[\d*m", "", str(error)).splitlines() if line.strip()]
+    telling = [line for line in lines if not line[0].isspace() and not line.endswith(":")] or lines
+    return f"{type(error).__name__}: {' '.join(telling[:2])[:200]}".removesuffix(": ")
+
+
+def type_name(value: object) -> str:
+    """Its type, with the module if it is not a built-in one."""
+    kind = type(value)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

@@ -13,10 +13,10 @@ import numpy as np
 
 from sat_core import files
 from sat_core.augmentation import AUGMENTATIONS
-from sat_core.backend import Backend, Classifier, brief
+from sat_core.backend import Backend, Classifier
 from sat_core.batches import Planner
 from sat_core.data import DataSet, Examples
-from sat_core.errors import Interrupted, SpecError
+from sat_core.errors import Interrupted, SpecError, brief
 from sat_core.evaluation import Evaluation, Evaluator, get_evaluator
 from sat_core.images import ImageSource
 from sat_core.published import read_order

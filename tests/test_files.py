@@ -124,7 +124,11 @@ def test_a_lock_is_waited_for_and_ends_with_its_process(tmp_path: Path) -> None:
     ("images", "labels", "says"),
     [
         (np.zeros((2, 4, 4, 1), np.float32), np.array([0]), "2 images and 1 labels"),
-        (np.zeros((2, 4, 4), np.uint8), np.array([0, 1]), r"shape \(n, height, width, channels\)"),
+        (np.zeros((2, 16), np.uint8), np.array([0, 1]), r"shape \(n, height, width, channels\)"),
+        (np.zeros((2, 3, 16, 16), np.uint8), np.array([0, 1]), r"channels last.*\n.*transpose\(0, 2, 3, 1\)"),
+        ({"images": 1}, np.array([0, 1]), "expected an array of images, got dict"),
+        ([np.zeros((4, 4)), np.zeros((4, 5))], np.array([0, 1]), "list does not become an array of images"),
+        (np.zeros((2, 4, 4, 1), np.uint8), {0, 1}, "expected an array of labels, got set"),
         (np.full((2, 4, 4, 1), 1.5), np.array([0, 1]), r"pixels in \[0, 1\], got \[1.5, 1.5\]"),
         (np.full((2, 4, 4, 1), np.nan), np.array([0, 1]), "NaN"),
         (np.zeros((2, 4, 4, 1), object), np.array([0, 1]), "got object"),

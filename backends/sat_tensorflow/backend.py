@@ -12,9 +12,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from sat_core.backend import Backend, Classifier, Trainer, brief, device_number, type_name
+from sat_core.backend import Backend, Classifier, Trainer, device_number
 from sat_core.data import Examples
-from sat_core.errors import SpecError
+from sat_core.errors import SpecError, brief, type_name
 from sat_core.spec import AttackSpec, TrainingSpec
 from sat_tensorflow.classifier import TensorFlowClassifier
 from sat_tensorflow.models import MODELS, build

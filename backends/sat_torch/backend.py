@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from sat_core.backend import Backend, Classifier, Trainer, device_number, type_name
+from sat_core.backend import Backend, Classifier, Trainer, device_number
 from sat_core.data import Examples
-from sat_core.errors import SpecError
+from sat_core.errors import SpecError, type_name
 from sat_core.spec import AttackSpec, TrainingSpec
 from sat_torch.classifier import TorchClassifier
 from sat_torch.models import MODELS

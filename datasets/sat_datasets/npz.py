@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sat_core.data import DataSet, Examples
+from sat_core.data import DataSet, Examples, check_images
 from sat_core.errors import DataError
 from sat_core.files import read_npz
 from sat_datasets.statistics import mean_and_std
@@ -56,15 +56,9 @@ def _classes(labels: np.ndarray, name: str) -> int:
 
 def _examples(arrays: Mapping[str, np.ndarray], part: str, classes: int, path: Path) -> Examples:
     images = arrays[f"x_{part}"]
-    images = images[..., None] if images.ndim == 3 else images
     if 0 in images.shape:
         raise DataError(f"{path}: x_{part}: expected images with at least one pixel, got shape {images.shape}")
-    if images.ndim == 4 and images.shape[1] in (1, 3) and images.shape[3] > 4:
-        raise DataError(
-            f"{path}: x_{part}: expected channels last, got shape {images.shape}\n"
-            f"transpose with x_{part}.transpose(0, 2, 3, 1)"
-        )
-    return Examples(images, arrays[f"y_{part}"], classes, f"{path}: {part}")
+    return Examples(check_images(images, f"{path}: x_{part}"), arrays[f"y_{part}"], classes, f"{path}: {part}")
 
 
 def _class_names(arrays: Mapping[str, np.ndarray], classes: int, path: Path) -> tuple[str, ...]:
