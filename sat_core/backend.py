@@ -11,13 +11,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
 
 import attrs
 import numpy as np
 
 from sat_core import checkpoint
-from sat_core.errors import CheckpointError, SpecError, brief
+from sat_core.data import channels_first, check_images, check_labels
+from sat_core.errors import CheckpointError, DataError, EvaluationError, SpecError, brief
 from sat_core.evaluation import Evaluation, get_evaluator
 from sat_core.initialisation import initial_state
 from sat_core.registry import Registry, nearest
@@ -46,7 +47,11 @@ OnBatch = Callable[["BatchPlan", StepResult], None]
 
 
 class Classifier(ABC):
-    """A network from images in [0, 1] to logits. All calls but training run in evaluation mode and change nothing."""
+    """A network from images in [0, 1] to logits. All calls but training run in evaluation mode and change nothing.
+
+    Images `(n, h, w, c)` and labels may be tensors. Raises DataError for those that do not fit, and EvaluationError
+    where the network gives NaN or infinity.
+    """
 
     classes: int
     image_shape: tuple[int, int, int]
@@ -57,15 +62,17 @@ class Classifier(ABC):
     head: Any = None
     """Features to logits, in the framework's own way, where only these are learned: see `with_head`. Else None."""
 
-    @abstractmethod
+    @final
     def logits(self, images: np.ndarray) -> np.ndarray:
         """Logits, float32 `(n, k)`, of any number of images."""
+        return self._finite("logits", self._logits(self._images(images)))
 
-    @abstractmethod
+    @final
     def features(self, images: np.ndarray) -> np.ndarray:
         """The input of the last linear layer, float32 `(n, d)`."""
+        return self._finite("features", self._features(self._images(images)))
 
-    @abstractmethod
+    @final
     def with_head(self, classes: int, seed: int = 0) -> Classifier:
         """A classifier for a task of other `classes` on the same features (paper, S-CSAT and S-ESAT; recipe, 1.4).
 
@@ -73,8 +80,11 @@ class Classifier(ABC):
         weights the core draws for `seed`. All else is frozen, BatchNorm's statistics, too. Images and normalisation
         stay the same. This classifier is not changed. Raises SpecError for features that are not `(n, d)`.
         """
+        if not isinstance(classes, int | np.integer) or classes < 2:
+            raise SpecError(f"with_head: expected at least 2 classes, got {classes!r}")
+        return self._with_head(int(classes), seed)
 
-    @abstractmethod
+    @final
     def perturb(
         self, images: np.ndarray, labels: np.ndarray, attack: AttackSpec, rng: np.random.Generator | None = None
     ) -> np.ndarray:
@@ -83,8 +93,10 @@ class Classifier(ABC):
         `rng` draws the random start through the threat model (required if the attack has one). The caller's arrays,
         the weights, their gradients and the mode of every layer are as they were.
         """
+        images = self._images(images)
+        return self._finite("perturb", self._perturb(images, self._labels(labels, images), attack, rng))
 
-    @abstractmethod
+    @final
     def loss_gradient(
         self, images: np.ndarray, labels: np.ndarray, loss: str = "ce", targets: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -92,6 +104,58 @@ class Classifier(ABC):
 
         loss: one of `LOSSES`. targets: int64 `(n,)`, for the targeted losses.
         """
+        images = self._images(images)
+        labels = self._labels(labels, images)
+        targets = None if targets is None else self._labels(targets, images, "targets")
+        logits, losses, gradient = self._loss_gradient(images, labels, loss, targets)
+        self._finite("loss_gradient", losses)
+        return self._finite("loss_gradient", logits), losses, self._finite("loss_gradient", gradient)
+
+    @abstractmethod
+    def _logits(self, images: np.ndarray) -> np.ndarray:
+        """What `logits` is. Here and in the next four the core has checked the arguments, and checks the result."""
+
+    @abstractmethod
+    def _features(self, images: np.ndarray) -> np.ndarray: ...
+
+    @abstractmethod
+    def _with_head(self, classes: int, seed: int) -> Classifier: ...
+
+    @abstractmethod
+    def _perturb(
+        self, images: np.ndarray, labels: np.ndarray, attack: AttackSpec, rng: np.random.Generator | None
+    ) -> np.ndarray: ...
+
+    @abstractmethod
+    def _loss_gradient(
+        self, images: np.ndarray, labels: np.ndarray, loss: str, targets: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]: ...
+
+    def _images(self, images: np.ndarray) -> np.ndarray:
+        """`check_images`, of the shape that this network takes."""
+        images = check_images(images)
+        if images.shape[1:] != tuple(self.image_shape):
+            expected = ", ".join(map(str, self.image_shape))
+            raise DataError(
+                f"images: expected shape (n, {expected}), got {images.shape}\n"
+                "one image is images[None]; of another size, Examples.resized(image_shape)"
+            )
+        return images
+
+    def _labels(self, labels: np.ndarray, images: np.ndarray, name: str = "labels") -> np.ndarray:
+        labels = check_labels(labels, self.classes, name)
+        if len(labels) != len(images):
+            raise DataError(f"{name}: expected one for each of {len(images)} images, got {len(labels)}")
+        return labels
+
+    def _finite(self, call: str, found: np.ndarray) -> np.ndarray:
+        if not np.isfinite(found).all():
+            bad = int((~np.isfinite(found.reshape(len(found), -1)).all(axis=1)).sum())
+            raise EvaluationError(
+                f"{call}: expected finite numbers, got NaN or infinity for {bad} of {len(found)} images\n"
+                "the weights are not finite, or the network overflows in its precision"
+            )
+        return found
 
     @abstractmethod
     def input_vjp(self, images: np.ndarray, cotangent: np.ndarray) -> np.ndarray:
@@ -288,7 +352,9 @@ BACKENDS: Registry[Callable[..., Backend]] = Registry("backend", "sat_core.backe
 
 
 def check_statistics(mean: tuple[float, ...], std: tuple[float, ...], image_shape: tuple[int, ...]) -> None:
-    """SpecError unless there are as many means and deviations as channels, or none."""
+    """SpecError unless images are `(h, w, c)`, with as many means and deviations as channels, or none."""
+    if len(image_shape) != 3 or min(image_shape) < 1 or channels_first(image_shape):
+        raise SpecError(f"image_shape: expected (height, width, channels), got {tuple(image_shape)}")
     if len(mean) != len(std) or len(mean) not in (0, image_shape[2]):
         raise SpecError(f"mean, std: expected none or one per channel ({image_shape[2]}), got {mean} and {std}")
 

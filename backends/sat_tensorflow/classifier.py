@@ -13,7 +13,7 @@ from tensorflow import Tensor
 
 from sat_core.backend import Classifier, State, check_statistics
 from sat_core.checkpoint import check_state
-from sat_core.data import as_float, check_images, check_labels
+from sat_core.data import as_float, check_images
 from sat_core.errors import SpecError
 from sat_core.initialisation import initial_state
 from sat_core.reference.attacks import takes_start
@@ -92,13 +92,13 @@ class TensorFlowClassifier(Classifier):
         """Type of the weights: float32, or float64 in a float64 training."""
         return next((v.dtype for v in self.native.weights if v.dtype.startswith("float")), "float32")
 
-    def logits(self, images: np.ndarray) -> np.ndarray:
+    def _logits(self, images: np.ndarray) -> np.ndarray:
         return self._over(self._graph("logits"), images)
 
-    def features(self, images: np.ndarray) -> np.ndarray:
+    def _features(self, images: np.ndarray) -> np.ndarray:
         return self._over(self._graph("features"), images)
 
-    def with_head(self, classes: int, seed: int = 0) -> TensorFlowClassifier:
+    def _with_head(self, classes: int, seed: int) -> TensorFlowClassifier:
         """See `sat_core.backend.Classifier.with_head`. A user's own model is shared, not copied: do not train it on."""
         width = self.features(np.zeros((1, *self.image_shape), np.float32)).shape[1:]
         if len(width) != 1:
@@ -126,10 +126,10 @@ class TensorFlowClassifier(Classifier):
         made.load_state(state | kept | initial_state({name: state[name] for name in names}, seed))
         return made
 
-    def perturb(
-        self, images: np.ndarray, labels: np.ndarray, attack: AttackSpec, rng: np.random.Generator | None = None
+    def _perturb(
+        self, images: np.ndarray, labels: np.ndarray, attack: AttackSpec, rng: np.random.Generator | None
     ) -> np.ndarray:
-        images = as_float(check_images(images))
+        images = as_float(images)
         start = takes_start(attack, images, rng)
         parts = [np.empty((0, *images.shape[1:]), np.float32)]
         with tf.device(self.device):
@@ -139,17 +139,17 @@ class TensorFlowClassifier(Classifier):
                 parts.append(to_numpy(self._pgd(x, y, attack, noise)))
         return np.concatenate(parts)
 
-    def loss_gradient(
-        self, images: np.ndarray, labels: np.ndarray, loss: str = "ce", targets: np.ndarray | None = None
+    def _loss_gradient(
+        self, images: np.ndarray, labels: np.ndarray, loss: str, targets: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        if len(check_images(images)) == 0:  # convolutions of nothing are refused
+        if len(images) == 0:  # convolutions of nothing are refused
             one = np.zeros(1, np.int64)
             zeros = np.zeros((1, *self.image_shape), np.float32)
             found = self.loss_gradient(zeros, one, loss, None if targets is None else one)
             return found[0][:0], found[1][:0], found[2][:0]
         with tf.device(self.device):
             x, y = self._tensors(images, labels)
-            t = () if targets is None else (tf.constant(check_labels(targets, self.classes)),)
+            t = () if targets is None else (tf.constant(targets),)
             logits, losses, gradient = self._graph("targeted_" * len(t) + "loss_gradient", loss)(x, y, *t)
         return to_numpy(logits), to_numpy(losses), to_numpy(gradient)
 
@@ -186,22 +186,22 @@ class TensorFlowClassifier(Classifier):
         images, labels = tf.TensorSpec((None, h, w, c), self.dtype), tf.TensorSpec((None,), tf.int64)
         body, *signature = {
             "logits": (self.forward, images),
-            "features": (self._features, images),
-            "loss_gradient": (self._loss_gradient, images, labels),
-            "targeted_loss_gradient": (self._loss_gradient, images, labels, labels),
+            "features": (self._last_input, images),
+            "loss_gradient": (self._ascent, images, labels),
+            "targeted_loss_gradient": (self._ascent, images, labels, labels),
             "input_vjp": (self._input_vjp, images, tf.TensorSpec((None, None), self.dtype)),
         }[kind]
         graph = tf.function(lambda *tensors: body(*tensors, *options), signature, autograph=False)
         return graph.get_concrete_function()
 
-    def _features(self, images: Tensor) -> Tensor:
+    def _last_input(self, images: Tensor) -> Tensor:
         with inputs_of(self.native, keras.layers.Dense) as caught:
             self.forward(images)
         if not caught:
             raise SpecError("features: expected a model that ends in a keras.layers.Dense, found none")
         return caught[-1]
 
-    def _loss_gradient(self, images: Tensor, labels: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
+    def _ascent(self, images: Tensor, labels: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
         *targets, loss = rest
         return attacks.loss_gradient(self.forward, images, labels, loss, *targets)
 
@@ -212,7 +212,6 @@ class TensorFlowClassifier(Classifier):
         return tape.gradient(logits, images, output_gradients=cotangent)
 
     def _over(self, graph: Callable[[Tensor], Tensor], images: np.ndarray) -> np.ndarray:
-        images = check_images(images)
         if len(images) == 0:
             return self._over(graph, np.zeros((1, *self.image_shape), np.float32))[:0]
         chunks = (as_float(images[i : i + _CHUNK]) for i in range(0, len(images), _CHUNK))
@@ -220,7 +219,7 @@ class TensorFlowClassifier(Classifier):
             return np.concatenate([to_numpy(graph(tf.constant(chunk, self.dtype))) for chunk in chunks])
 
     def _tensors(self, images: np.ndarray, labels: np.ndarray) -> tuple[Tensor, Tensor]:
-        return tf.constant(as_float(images), self.dtype), tf.constant(check_labels(labels, self.classes))
+        return tf.constant(as_float(images), self.dtype), tf.constant(labels)
 
 
 def to_numpy(tensor: Tensor) -> np.ndarray:

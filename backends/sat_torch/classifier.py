@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sat_core.backend import Classifier, State, check_statistics
 from sat_core.checkpoint import check_state
-from sat_core.data import as_float, check_images, check_labels
+from sat_core.data import as_float, check_images
 from sat_core.errors import SpecError
 from sat_core.initialisation import initial_state
 from sat_core.reference.attacks import takes_start
@@ -84,10 +84,10 @@ class TorchClassifier(Classifier):
         """Type of the weights: float32, or float64 in a float64 training."""
         return next((p.dtype for p in self.module.parameters() if p.is_floating_point()), torch.float32)
 
-    def logits(self, images: np.ndarray) -> np.ndarray:
+    def _logits(self, images: np.ndarray) -> np.ndarray:
         return self._over(self.module, images)
 
-    def features(self, images: np.ndarray) -> np.ndarray:
+    def _features(self, images: np.ndarray) -> np.ndarray:
         return self._over(lambda x: self._last(x)[1], images)
 
     def _last(self, x: Tensor) -> tuple[str, Tensor]:
@@ -107,7 +107,7 @@ class TorchClassifier(Classifier):
             raise SpecError("features: expected a model that ends in a torch.nn.Linear, found none")
         return called[-1]
 
-    def with_head(self, classes: int, seed: int = 0) -> TorchClassifier:
+    def _with_head(self, classes: int, seed: int) -> TorchClassifier:
         with frozen(self.module), torch.no_grad():
             last, features = self._last(self._image_tensor(np.zeros((1, *self.image_shape), np.float32)))
         if features.ndim != 2:
@@ -127,10 +127,10 @@ class TorchClassifier(Classifier):
         made.load_state(state | initial_state({name: state[name] for name in learning}, seed))
         return made
 
-    def perturb(
-        self, images: np.ndarray, labels: np.ndarray, attack: AttackSpec, rng: np.random.Generator | None = None
+    def _perturb(
+        self, images: np.ndarray, labels: np.ndarray, attack: AttackSpec, rng: np.random.Generator | None
     ) -> np.ndarray:
-        images = as_float(check_images(images))
+        images = as_float(images)
         start = takes_start(attack, images, rng)
         parts = [np.empty((0, *images.shape[1:]), np.float32)]
         with frozen(self.module):
@@ -140,11 +140,11 @@ class TorchClassifier(Classifier):
                 parts.append(to_numpy_images(attacks.pgd(self.module, x, y, attack, noise)))
         return np.concatenate(parts)
 
-    def loss_gradient(
-        self, images: np.ndarray, labels: np.ndarray, loss: str = "ce", targets: np.ndarray | None = None
+    def _loss_gradient(
+        self, images: np.ndarray, labels: np.ndarray, loss: str, targets: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        x, y = self._tensors(check_images(images), labels)
-        t = None if targets is None else torch.from_numpy(check_labels(targets, self.classes)).to(self.device)
+        x, y = self._tensors(images, labels)
+        t = None if targets is None else torch.tensor(targets, device=self.device)
         with frozen(self.module):
             logits, losses, gradient = attacks.loss_gradient(self.module, x, y, loss, t)
         return to_numpy(logits), to_numpy(losses), to_numpy_images(gradient)
@@ -177,7 +177,6 @@ class TorchClassifier(Classifier):
         return {k: v for k, v in named.items() if not (self.description and k.endswith(_COUNTER))}
 
     def _over(self, forward: Callable[[Tensor], Tensor], images: np.ndarray) -> np.ndarray:
-        images = check_images(images)
         with frozen(self.module), torch.no_grad():
             chunks = (
                 self._image_tensor(as_float(images[i : i + _CHUNK])) for i in range(0, max(len(images), 1), _CHUNK)
@@ -185,8 +184,7 @@ class TorchClassifier(Classifier):
             return np.concatenate([to_numpy(forward(chunk).float()) for chunk in chunks])
 
     def _tensors(self, images: np.ndarray, labels: np.ndarray) -> tuple[Tensor, Tensor]:
-        y = torch.from_numpy(check_labels(labels, self.classes)).to(self.device)
-        return self._image_tensor(as_float(images)), y
+        return self._image_tensor(as_float(images)), torch.tensor(labels, device=self.device)
 
     def _image_tensor(self, images: np.ndarray) -> Tensor:
         return torch.from_numpy(images.transpose(0, 3, 1, 2).copy()).to(self.device, self.dtype)

@@ -63,7 +63,7 @@ class TorchTrainer(Trainer):
             self._images = torch.from_numpy(features).to(device)
         elif not isinstance(data.images, ImageSource):
             self._images = _channels_first(data.images).to(device)
-        self._labels = torch.from_numpy(data.labels).to(device)
+        self._labels = torch.tensor(data.labels, device=device)
         self._names = [name for name, p in classifier.native.named_parameters() if p.requires_grad]
         self._optimizer = _optimizer([p for p in classifier.native.parameters() if p.requires_grad], training)
         self._scaler = torch.amp.GradScaler(device.type, enabled=training.precision == "fp16")

@@ -7,7 +7,7 @@ from typing import Any, final
 
 import numpy as np
 
-from sat_core.backend import Classifier, State
+from sat_core.backend import Classifier, State, check_statistics
 from sat_core.checkpoint import check_state
 from sat_core.data import as_float
 from sat_core.errors import NotInstalledError
@@ -27,6 +27,7 @@ class NumpyClassifier(Classifier):
     """
 
     def __init__(self, description: Mapping[str, Any], state: State) -> None:
+        check_statistics(description["mean"], description["std"], description["image_shape"])
         self.description = description
         self.classes = description["classes"]
         self.image_shape = tuple(description["image_shape"])
@@ -60,29 +61,29 @@ class NumpyClassifier(Classifier):
         losses, over_logits = loss_and_gradient(logits, labels, loss, targets)
         return logits, losses, back(over_logits)
 
-    def logits(self, images: np.ndarray) -> np.ndarray:
+    def _logits(self, images: np.ndarray) -> np.ndarray:
         return self.forward(as_float(images), Pass(self.native))[0].astype(np.float32)
 
-    def features(self, images: np.ndarray) -> np.ndarray:
+    def _features(self, images: np.ndarray) -> np.ndarray:
         inner = chain(linear("fc.hidden"), relu) if self.head else chain()
         network = chain(self._body, inner)
         return self.forward(as_float(images), Pass(self.native), network)[0].astype(np.float32)
 
-    def with_head(self, classes: int, seed: int = 0) -> NumpyClassifier:
+    def _with_head(self, classes: int, seed: int) -> NumpyClassifier:
         width = self.native["fc.weight"].shape[1]
         shapes = head_shapes({"fc.weight": (classes, width)})
         head = initial_state({name: np.zeros(shape, self.dtype) for name, shape in shapes.items()}, seed)
         body = {name: value for name, value in self.state().items() if not name.startswith("fc.")}
         return NumpyClassifier({**self.description, "classes": classes, "head": True}, body | head)
 
-    def perturb(
-        self, images: np.ndarray, labels: np.ndarray, attack: AttackSpec, rng: np.random.Generator | None = None
+    def _perturb(
+        self, images: np.ndarray, labels: np.ndarray, attack: AttackSpec, rng: np.random.Generator | None
     ) -> np.ndarray:
         start = takes_start(attack, images, rng)
         return pgd(self.gradient, as_float(images).astype(self.dtype), labels, attack, start).astype(np.float32)
 
-    def loss_gradient(
-        self, images: np.ndarray, labels: np.ndarray, loss: str = "ce", targets: np.ndarray | None = None
+    def _loss_gradient(
+        self, images: np.ndarray, labels: np.ndarray, loss: str, targets: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         logits, losses, gradient = self.gradient(as_float(images), labels, loss, targets)
         return logits.astype(np.float32), losses.astype(np.float32), gradient.astype(np.float32)

@@ -38,17 +38,17 @@ class _WrongClassifier(Classifier):
         self.classes, self.image_shape = right.classes, right.image_shape
         self.native, self.description, self.head = right.native, right.description, right.head
 
-    def logits(self, images: np.ndarray) -> np.ndarray:
+    def _logits(self, images: np.ndarray) -> np.ndarray:
         return self._right.logits(images)
 
-    def features(self, images: np.ndarray) -> np.ndarray:
+    def _features(self, images: np.ndarray) -> np.ndarray:
         return self._right.features(images)
 
-    def with_head(self, classes: int, seed: int = 0) -> Classifier:
+    def _with_head(self, classes: int, seed: int) -> Classifier:
         return _WrongClassifier(self._right.with_head(classes, seed), self._fault, self._backend)
 
-    def loss_gradient(
-        self, images: np.ndarray, labels: np.ndarray, loss: str = "ce", targets: np.ndarray | None = None
+    def _loss_gradient(
+        self, images: np.ndarray, labels: np.ndarray, loss: str, targets: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return self._right.loss_gradient(images, labels, loss, targets)
 
@@ -58,8 +58,8 @@ class _WrongClassifier(Classifier):
     def as_torch_module(self) -> Any:
         return self._right.as_torch_module()
 
-    def perturb(
-        self, images: np.ndarray, labels: np.ndarray, attack: AttackSpec, rng: np.random.Generator | None = None
+    def _perturb(
+        self, images: np.ndarray, labels: np.ndarray, attack: AttackSpec, rng: np.random.Generator | None
     ) -> np.ndarray:
         if self._fault == "ε 1 % too large":
             attack = attrs.evolve(attack, eps=attack.eps * 1.01)
