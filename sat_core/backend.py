@@ -59,6 +59,10 @@ class Classifier(ABC):
     """The framework's own module."""
     description: Mapping[str, Any]
     """What `Backend.new` needs to make this architecture again; goes into checkpoints. Empty for wrapped models."""
+    precision: str = "float32"
+    """The least precise type in which it computes, as ``bfloat16``; attacks on it compute in `attack_type` of that."""
+    torch_device: str = "cpu"
+    """Device of PyTorch on which `as_torch_module` takes its tensors."""
     head: Any = None
     """Features to logits, in the framework's own way, where only these are learned: see `with_head`. Else None."""
 
@@ -158,12 +162,13 @@ class Classifier(ABC):
         return found
 
     @abstractmethod
-    def input_vjp(self, images: np.ndarray, cotangent: np.ndarray) -> np.ndarray:
-        """Gradient over the images of <logits, cotangent>, for any loss that `loss_gradient` does not have."""
-
-    @abstractmethod
     def as_torch_module(self) -> Any:
         """A differentiable `torch.nn.Module` in evaluation mode: float32 `(n, c, h, w)` in [0, 1] to float32 logits."""
+
+    @contextmanager
+    def exact(self) -> Iterator[None]:
+        """Inside, float32 is float32: no product is rounded to TF32, as GPUs may do; afterwards as it was."""
+        yield
 
     def attacked_torch_module(self, again: bool = True) -> Any:
         """As `as_torch_module`, for many calls with the weights of now: it may be faster, and differ in rounding.
@@ -215,7 +220,8 @@ class Backend(ABC):
     @abstractmethod
     def new(self, description: Mapping[str, Any]) -> Classifier:
         """One of the backend's own models with any weights. description: name as "model", the keywords of `build` but
-        for the seed, and "head": True for one `with_head`; the classifier keeps it as its own.
+        for the seed, and "head": True for one `with_head`; the classifier keeps it as its own. "dtype": the type of
+        its weights, as ``float16``; float32 if left out.
         """
 
     @abstractmethod
@@ -289,8 +295,8 @@ class Backend(ABC):
 
     @contextmanager
     def session(self, training: TrainingSpec) -> Iterator[None]:
-        """Settings that frameworks only have per process (threads, deterministic kernels), afterwards as they were, if
-        the framework can.
+        """Settings that frameworks only have per process (threads, deterministic kernels, TF32), afterwards as they
+        were, if the framework can.
         """
         yield
 

@@ -29,7 +29,8 @@ class Evaluation:
 
     label: int64 `(n,)`. broken_by: int64 `(n,)`, the number in `attacks` of the first attack that broke the example,
     `ROBUST` if none did, `MISCLASSIFIED` if the clean image was wrong already. attacks: one table per attack, in the
-    order run (name, and the settings it ran with). warnings: lines about gradient masking.
+    order run (name, and the settings it ran with). precision: type that the network computes in, float32 unless it
+    brings another. warnings: lines about gradient masking.
     """
 
     label: np.ndarray
@@ -39,6 +40,7 @@ class Evaluation:
     eps: float
     package: str
     engine: str = "package"
+    precision: str = "float32"
     warnings: tuple[str, ...] = ()
 
     @property

@@ -87,6 +87,7 @@ def content(
             "version": version(spec.evaluation),
             "package": report.package,
             "engine": report.engine,
+            "precision": report.precision,
             "breakdown": report.breakdown(),
             "warnings": list(report.warnings),
         },

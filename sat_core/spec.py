@@ -12,6 +12,7 @@ from sat_core.augmentation import AUGMENTATIONS
 from sat_core.difficulty import DIFFICULTIES
 from sat_core.errors import SpecError
 from sat_core.evaluation import ENGINES
+from sat_core.precision import OF_NETWORK
 from sat_core.protocols import ATTACK_SETS, AUTOATTACK, PROTOCOLS
 from sat_core.registry import nearest
 from sat_core.schedules import check_schedule
@@ -157,7 +158,8 @@ class TrainingSpec:
     """How one classifier is trained.
 
     lr: learning rate per batch of `batch_size`. schedule: ``piecewise[:drops]``, ``cosine``, ``one-cycle``,
-    ``constant``. precision: arithmetic of the network; attacks keep δ in float32. threads: of the CPU, per arm, never
+    ``constant``. precision: arithmetic of the network; ``tf32`` is float32 whose products a GPU may round to 10 bits,
+    which ``float32`` never does. Attacks keep δ in float32. threads: of the CPU, per arm, never
     changed by how many arms run at once.
     """
 
@@ -171,7 +173,7 @@ class TrainingSpec:
     weight_decay: float = fields.real(default=5e-4)
     schedule: str = fields.field(check_schedule, "piecewise")
     augmentation: str = fields.choice(lambda: AUGMENTATIONS, "none")
-    precision: str = fields.choice(("float32", "bf16", "fp16", "float64"), "float32")
+    precision: str = fields.choice(tuple(OF_NETWORK), "float32")
     compile: bool = fields.flag(False)
     channels_last: bool = fields.flag(False)
     threads: int = fields.integer(1, 1)

@@ -47,7 +47,7 @@ def with_key(key: str, value: Any) -> dict[str, Any]:
         ("training.schedule", "cosine:3", "training.schedule: expected one of piecewise, cosine"),
         ("training.schedule", "piecewise:1,x", "training.schedule: expected one of piecewise, cosine"),
         ("training.augmentation", "cifar10", "did you mean 'cifar'?"),
-        ("training.precision", "float16", "one of float32, bf16, fp16, float64"),
+        ("training.precision", "float16", "one of float32, tf32, bf16, fp16, float64"),
         ("training.compile", 1, "training.compile: expected true or false, got 1"),
         ("evaluation.attacks", "apgd-ce", "evaluation.attacks: expected one of standard, plus, or a list of apgd-ce"),
         ("evaluation.attacks", ["apgd-ce", "apgd-ce"], "evaluation.attacks"),

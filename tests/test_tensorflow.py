@@ -301,9 +301,6 @@ def test_torch_modules_of_unusual_models(backend: Backend) -> None:
         else:
             _, _, expected = classifier.loss_gradient(data.images, data.labels)
             np.testing.assert_allclose(gradient.numpy().transpose(0, 2, 3, 1), expected, atol=1e-3)
-        cotangent = np.ones((4, 5), np.float32)
-        if model is not flat:
-            assert classifier.input_vjp(data.images, cotangent).any()
 
 
 def test_no_images_have_no_gradients(backend: Backend) -> None:

@@ -96,14 +96,21 @@ def _gradient(forward: Forward, x: Tensor, labels: Tensor, scale: float) -> tupl
 
 
 def loss_gradient(
-    forward: Forward, images: Tensor, labels: Tensor, loss: str = "ce", targets: Tensor | None = None
+    forward: Forward,
+    images: Tensor,
+    labels: Tensor,
+    loss: str = "ce",
+    targets: Tensor | None = None,
+    *,
+    gradient_scale: float = 1.0,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits `(n, k)`, losses `(n,)` and the gradient of their sum over the images `(n, h, w, c)`."""
+    """Logits `(n, k)`, losses `(n,)` and the gradient of their sum over the images `(n, h, w, c)`, in their type."""
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(images)
         logits = forward(images)
         losses = attack_loss(logits, labels, loss, targets)
-    return logits, losses, tape.gradient(losses, images)
+        scaled = losses * gradient_scale
+    return logits, losses, tape.gradient(scaled, images) / gradient_scale
 
 
 def attack_members(

@@ -18,6 +18,7 @@ from sat_core.errors import SpecError, brief, type_name
 from sat_core.spec import AttackSpec, TrainingSpec
 from sat_tensorflow.classifier import TensorFlowClassifier
 from sat_tensorflow.models import MODELS, build
+from sat_tensorflow.modes import tf32
 from sat_tensorflow.trainer import TensorFlowTrainer
 
 
@@ -47,7 +48,7 @@ class TensorFlowBackend(Backend):
         about = {key: value for key, value in description.items() if key != "model"}
         about.pop("head", None)
         with tf.device(self._device):
-            native, head = build(description, "float32")
+            native, head = build(description, about.pop("dtype", "float32"))
         return TensorFlowClassifier(native, self._device, **about, description=description, head=head)
 
     @contextmanager
@@ -141,7 +142,8 @@ class TensorFlowBackend(Backend):
                 )
         if training.deterministic:
             tf.config.experimental.enable_op_determinism()
-        yield
+        with tf32(training.precision == "tf32"):
+            yield
 
 
 def _last_layer(model: Any) -> Any:

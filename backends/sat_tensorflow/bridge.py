@@ -51,9 +51,6 @@ def torch_module(forward: Forward, image_shape: tuple[int, int, int], device: st
     class Bridge(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            number = device.partition("GPU:")[2]
-            place = f"cuda:{number}" if number and torch.cuda.is_available() else "cpu"
-            self.register_buffer("place", torch.empty(0, device=place), persistent=False)
             self.training = False
             self.owner = forward  # graphs do not keep their variables alive
 
@@ -62,6 +59,14 @@ def torch_module(forward: Forward, image_shape: tuple[int, int, int], device: st
                 return Call.apply(images.float())
 
     return Bridge()
+
+
+def torch_device(device: str) -> str:
+    """PyTorch's name for a device of TensorFlow, where PyTorch sees it too; else ``cpu``."""
+    import torch
+
+    number = device.partition("GPU:")[2]
+    return f"cuda:{number}" if number and torch.cuda.is_available() else "cpu"
 
 
 def _ways(forward: Forward, image_shape: tuple[int, int, int]) -> tuple[Any, ...]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, final
 
@@ -13,17 +14,18 @@ from tensorflow import Tensor
 
 from sat_core.backend import Classifier, State, check_statistics
 from sat_core.checkpoint import check_state
-from sat_core.data import as_float, check_images
+from sat_core.data import as_float
 from sat_core.errors import SpecError
 from sat_core.initialisation import initial_state
+from sat_core.precision import FP16_SCALE, attack_type, least_precise
 from sat_core.reference.attacks import takes_start
 from sat_core.spec import AttackSpec
 from sat_tensorflow import attacks
-from sat_tensorflow.bridge import torch_module
+from sat_tensorflow.bridge import torch_device, torch_module
 from sat_tensorflow.folded import folded
 from sat_tensorflow.models import build
 from sat_tensorflow.models.head import WithHead
-from sat_tensorflow.modes import Forward, frozen, inputs_of
+from sat_tensorflow.modes import Forward, frozen, inputs_of, tf32
 
 _CHUNK = 512
 """Images per forward of calls that take any number of them."""
@@ -66,7 +68,8 @@ class TensorFlowClassifier(Classifier):
         self.native, self.head = native, head
         own = frozen(native)
         self.forward: Forward = lambda images: own(self._normalised(images))
-        self._pgd = attacks.PGD(lambda: self.forward)
+        self._scale = FP16_SCALE if self.precision == "float16" else 1.0
+        self._pgd = attacks.PGD(lambda: self.forward, gradient_scale=self._scale)
         self._folded = folded(native) if self.description else lambda: own
         self._graph: Callable[..., Any] = cache(self._make)
 
@@ -89,8 +92,20 @@ class TensorFlowClassifier(Classifier):
 
     @property
     def dtype(self) -> str:
-        """Type of the weights: float32, or float64 in a float64 training."""
-        return next((v.dtype for v in self.native.weights if v.dtype.startswith("float")), "float32")
+        """Type of images and δ: float32, or float64 in a float64 training."""
+        return attack_type(self.precision)
+
+    @property
+    def precision(self) -> str:  # type: ignore[override]
+        """See `sat_core.backend.Classifier.precision`."""
+        layers = self.native._flatten_layers()  # those that hold others have a policy that nothing is computed in
+        computing = [x for x in layers if not x._layers and not isinstance(x, keras.layers.InputLayer)]
+        return least_precise({*(v.dtype for v in self.native.weights), *(x.compute_dtype for x in computing)})
+
+    @property
+    def torch_device(self) -> str:  # type: ignore[override]
+        """See `sat_core.backend.Classifier.torch_device`."""
+        return torch_device(self.device)
 
     def _logits(self, images: np.ndarray) -> np.ndarray:
         return self._over(self._graph("logits"), images)
@@ -153,16 +168,20 @@ class TensorFlowClassifier(Classifier):
             logits, losses, gradient = self._graph("targeted_" * len(t) + "loss_gradient", loss)(x, y, *t)
         return to_numpy(logits), to_numpy(losses), to_numpy(gradient)
 
-    def input_vjp(self, images: np.ndarray, cotangent: np.ndarray) -> np.ndarray:
-        with tf.device(self.device):
-            x = tf.constant(as_float(check_images(images)), self.dtype)
-            return to_numpy(self._graph("input_vjp")(x, tf.constant(cotangent, self.dtype)))
+    @contextmanager
+    def exact(self) -> Iterator[None]:
+        with tf32(False):
+            yield
 
     def as_torch_module(self) -> Any:
         return torch_module(lambda images: self.forward(tf.cast(images, self.dtype)), self.image_shape, self.device)
 
     def state(self) -> State:
-        return {name: to_canonical(v.name, v.numpy()) for name, v in self.variables().items()}
+        values = {  # numpy has no bfloat16
+            name: (v.name, to_numpy(v.value) if v.dtype == "bfloat16" else v.numpy())
+            for name, v in self.variables().items()
+        }
+        return {name: to_canonical(*value) for name, value in values.items()}
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
         own = self.variables()
@@ -189,7 +208,6 @@ class TensorFlowClassifier(Classifier):
             "features": (self._last_input, images),
             "loss_gradient": (self._ascent, images, labels),
             "targeted_loss_gradient": (self._ascent, images, labels, labels),
-            "input_vjp": (self._input_vjp, images, tf.TensorSpec((None, None), self.dtype)),
         }[kind]
         graph = tf.function(lambda *tensors: body(*tensors, *options), signature, autograph=False)
         return graph.get_concrete_function()
@@ -203,13 +221,7 @@ class TensorFlowClassifier(Classifier):
 
     def _ascent(self, images: Tensor, labels: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
         *targets, loss = rest
-        return attacks.loss_gradient(self.forward, images, labels, loss, *targets)
-
-    def _input_vjp(self, images: Tensor, cotangent: Tensor) -> Tensor:
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(images)
-            logits = self.forward(images)
-        return tape.gradient(logits, images, output_gradients=cotangent)
+        return attacks.loss_gradient(self.forward, images, labels, loss, *targets, gradient_scale=self._scale)
 
     def _over(self, graph: Callable[[Tensor], Tensor], images: np.ndarray) -> np.ndarray:
         if len(images) == 0:

@@ -44,6 +44,18 @@ def precision(model: keras.Model, policy: str | None) -> Iterator[None]:
 
 
 @contextmanager
+def tf32(allowed: bool) -> Iterator[None]:
+    """Whether CUDA may round the products of float32 to TF32 inside, as it does by default; afterwards as it was."""
+    setting = tf.config.experimental
+    before = setting.tensor_float_32_execution_enabled()
+    setting.enable_tensor_float_32_execution(allowed)
+    try:
+        yield
+    finally:
+        setting.enable_tensor_float_32_execution(before)
+
+
+@contextmanager
 def inputs_of(model: keras.Model, kind: type[keras.Layer]) -> Iterator[list[Tensor]]:
     """What the layers of a kind in `model` are called with inside, in the order of the calls."""
     caught: list[Tensor] = []

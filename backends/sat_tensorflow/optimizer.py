@@ -12,13 +12,12 @@ from tensorflow import Tensor
 
 from sat_core.backend import State
 from sat_core.checkpoint import check_state
+from sat_core.precision import FP16_GROWTH_INTERVAL, FP16_SCALE
 from sat_core.spec import TrainingSpec
 from sat_tensorflow.classifier import from_canonical, to_canonical
 
 _BETAS = (0.9, 0.999)
 _EPSILON = 1e-8
-_SCALE, _INTERVAL = 65536.0, 2000
-"""Loss scale at the start, and after how many good steps it doubles; a step that overflows halves it."""
 
 
 @final
@@ -37,7 +36,7 @@ class Optimizer:
         }
         self._scalars: dict[str, tf.Variable] = {}
         if training.precision == "fp16":
-            self._scalars["scaler.scale"] = tf.Variable(_SCALE)
+            self._scalars["scaler.scale"] = tf.Variable(FP16_SCALE)
             self._scalars["scaler.growth_tracker"] = tf.Variable(0.0)
 
     @property
@@ -58,8 +57,8 @@ class Optimizer:
         tf.cond(finite, lambda: self._step(used, lr), lambda: None)
         good = self._scalars["scaler.growth_tracker"]
         count = tf.where(finite, good + 1, 0.0)
-        scale.assign(tf.where(finite, tf.where(count == _INTERVAL, scale * 2, scale), scale / 2))
-        good.assign(tf.where(count == _INTERVAL, 0.0, count))
+        scale.assign(tf.where(finite, tf.where(count == FP16_GROWTH_INTERVAL, scale * 2, scale), scale / 2))
+        good.assign(tf.where(count == FP16_GROWTH_INTERVAL, 0.0, count))
 
     def _step(self, used: list[tuple[str, keras.Variable, Tensor]], lr: Tensor) -> None:
         t = self._training

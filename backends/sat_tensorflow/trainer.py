@@ -14,6 +14,7 @@ from sat_core.backend import OnBatch, State, StepResult, Trainer
 from sat_core.batches import BatchPlan
 from sat_core.data import Examples
 from sat_core.images import ImageSource
+from sat_core.precision import FP16_SCALE, check_precision, least_precise
 from sat_core.spec import AttackSpec, TrainingSpec
 from sat_tensorflow.attacks import PGD, attack_members
 from sat_tensorflow.augmentation import augment
@@ -23,7 +24,6 @@ from sat_tensorflow.modes import Forward, precision
 from sat_tensorflow.optimizer import Optimizer
 
 POLICIES = {"bf16": "mixed_bfloat16", "fp16": "mixed_float16"}
-_FP16_SCALE = 1024.0
 
 
 @final
@@ -40,11 +40,13 @@ class TensorFlowTrainer(Trainer):
     ) -> None:
         self._classifier, self._training, self._attack = classifier, training, attack
         self._traces = 0
+        weights = least_precise(v.dtype for v in classifier.native.trainable_weights)
+        check_precision(training.precision, weights, classifier.precision)
         half = self._in_precision(classifier.forward)
         self._pgd = PGD(
             (lambda: half) if training.precision in POLICIES else classifier.taken,
             xla=training.compile,
-            gradient_scale=_FP16_SCALE if training.precision == "fp16" else 1.0,
+            gradient_scale=FP16_SCALE if training.precision == "fp16" else 1.0,
         )
         self._forward = self._in_precision(classifier.train if features is None else classifier.head)
         held = data.images if features is None else features

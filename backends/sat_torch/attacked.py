@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from sat_core.precision import HALF
 from sat_torch.folded import Folded, as_built
 from sat_torch.modes import Evaluated
 
@@ -20,7 +21,7 @@ def attacked(classifier: TorchClassifier, again: bool) -> Evaluated:
     A user's module is attacked as it is. again: see `Folded`.
     """
     module, dtype, network = classifier.module, classifier.dtype, classifier.native
-    if not classifier.description or not as_built(network):
+    if not classifier.description or classifier.precision in HALF or not as_built(network):
         return Evaluated(module, dtype)
     folded, normalised = Folded(network, again), module.normaliser(dtype)
     folded.take()

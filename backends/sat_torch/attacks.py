@@ -50,15 +50,21 @@ def pgd(
 
 
 def loss_gradient(
-    forward: Forward, images: Tensor, labels: Tensor, loss: str = "ce", targets: Tensor | None = None
+    forward: Forward,
+    images: Tensor,
+    labels: Tensor,
+    loss: str = "ce",
+    targets: Tensor | None = None,
+    *,
+    gradient_scale: float = 1.0,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits `(n, k)`, losses `(n,)` and the gradient of their sum over the images `(n, c, h, w)`."""
+    """Logits `(n, k)`, losses `(n,)` and the gradient of their sum over the images `(n, c, h, w)`, in their type."""
     x = images.detach().requires_grad_()
     with torch.enable_grad():
-        logits = forward(x)
+        logits = forward(x).to(images.dtype)
         losses = attack_loss(logits, labels, loss, targets)
-        (gradient,) = torch.autograd.grad(losses.sum(), x)
-    return logits.detach(), losses.detach(), gradient
+        (gradient,) = torch.autograd.grad(losses.sum() * gradient_scale, x)
+    return logits.detach(), losses.detach(), gradient / gradient_scale
 
 
 def attack_members(

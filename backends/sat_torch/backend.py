@@ -18,6 +18,7 @@ from sat_core.spec import AttackSpec, TrainingSpec
 from sat_torch.classifier import TorchClassifier
 from sat_torch.models import MODELS
 from sat_torch.models.head import put_head
+from sat_torch.modes import tf32
 from sat_torch.trainer import TorchTrainer
 
 
@@ -44,6 +45,7 @@ class TorchBackend(Backend):
             native, head = MODELS[about.pop("model")](about["classes"], about["image_shape"]), None
             if about.pop("head", False):
                 native, head = put_head(native, "fc", about["classes"])
+            native.to(getattr(torch, about.pop("dtype", "float32")))
         return TorchClassifier(native.eval(), self._device, **about, description=description, head=head)
 
     @contextmanager
@@ -91,7 +93,8 @@ class TorchBackend(Backend):
             torch.set_num_threads(training.threads)
             torch.use_deterministic_algorithms(strict or training.deterministic)
             torch.backends.cudnn.benchmark = not training.deterministic
-            yield
+            with tf32(training.precision == "tf32"):
+                yield
         finally:
             torch.set_num_threads(threads)
             torch.use_deterministic_algorithms(strict)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, final
 
 import numpy as np
@@ -12,15 +13,16 @@ from torch import Tensor, nn
 
 from sat_core.backend import Classifier, State, check_statistics
 from sat_core.checkpoint import check_state
-from sat_core.data import as_float, check_images
+from sat_core.data import as_float
 from sat_core.errors import SpecError
 from sat_core.initialisation import initial_state
+from sat_core.precision import FP16_SCALE, attack_type, least_precise
 from sat_core.reference.attacks import takes_start
 from sat_core.spec import AttackSpec
 from sat_torch import attacks
 from sat_torch.attacked import attacked
 from sat_torch.models.head import put_head
-from sat_torch.modes import Evaluated, frozen
+from sat_torch.modes import Evaluated, frozen, tf32
 
 _CHUNK = 512
 """Images per forward of calls that take any number of them."""
@@ -42,8 +44,10 @@ class Normalised(nn.Module):
             self.register_buffer(name, tensor, persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits of images `(n, c, h, w)` in [0, 1]."""
-        return self.inner(self.normaliser(images.dtype)(images))
+        """Logits of images `(n, c, h, w)` in [0, 1]; the network gets them in the type of its weights."""
+        normal = self.normaliser(images.dtype)(images)
+        weights = next((p.dtype for p in self.inner.parameters() if p.is_floating_point()), images.dtype)
+        return self.inner(normal.to(weights))
 
     def normaliser(self, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
         """Images of that type to what the network takes."""
@@ -81,8 +85,18 @@ class TorchClassifier(Classifier):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Type of the weights: float32, or float64 in a float64 training."""
-        return next((p.dtype for p in self.module.parameters() if p.is_floating_point()), torch.float32)
+        """Type of images and δ: float32, or float64 in a float64 training."""
+        return getattr(torch, attack_type(self.precision))
+
+    @property
+    def precision(self) -> str:  # type: ignore[override]
+        """See `sat_core.backend.Classifier.precision`."""
+        return least_precise({str(p.dtype).removeprefix("torch.") for p in self.module.parameters()})
+
+    @property
+    def torch_device(self) -> str:  # type: ignore[override]
+        """See `sat_core.backend.Classifier.torch_device`."""
+        return str(self.device)
 
     def _logits(self, images: np.ndarray) -> np.ndarray:
         return self._over(self.module, images)
@@ -137,7 +151,8 @@ class TorchClassifier(Classifier):
             for i in range(0, len(images), _CHUNK):
                 x, y = self._tensors(images[i : i + _CHUNK], labels[i : i + _CHUNK])
                 noise = None if start is None else self._image_tensor(start[i : i + _CHUNK])
-                parts.append(to_numpy_images(attacks.pgd(self.module, x, y, attack, noise)))
+                found = attacks.pgd(self.module, x, y, attack, noise, gradient_scale=self._gradient_scale)
+                parts.append(to_numpy_images(found))
         return np.concatenate(parts)
 
     def _loss_gradient(
@@ -146,14 +161,19 @@ class TorchClassifier(Classifier):
         x, y = self._tensors(images, labels)
         t = None if targets is None else torch.tensor(targets, device=self.device)
         with frozen(self.module):
-            logits, losses, gradient = attacks.loss_gradient(self.module, x, y, loss, t)
+            logits, losses, gradient = attacks.loss_gradient(
+                self.module, x, y, loss, t, gradient_scale=self._gradient_scale
+            )
         return to_numpy(logits), to_numpy(losses), to_numpy_images(gradient)
 
-    def input_vjp(self, images: np.ndarray, cotangent: np.ndarray) -> np.ndarray:
-        x = self._image_tensor(as_float(check_images(images))).requires_grad_()
-        with frozen(self.module), torch.enable_grad():
-            (gradient,) = torch.autograd.grad(self.module(x), x, torch.from_numpy(cotangent).to(x))
-        return to_numpy_images(gradient)
+    @property
+    def _gradient_scale(self) -> float:
+        return FP16_SCALE if self.precision == "float16" else 1.0
+
+    @contextmanager
+    def exact(self) -> Iterator[None]:
+        with tf32(False):
+            yield
 
     def as_torch_module(self) -> nn.Module:
         return Evaluated(self.module, self.dtype)
@@ -191,8 +211,9 @@ class TorchClassifier(Classifier):
 
 
 def to_numpy(tensor: Tensor) -> np.ndarray:
-    """A tensor's values on the CPU."""
-    return tensor.detach().cpu().numpy()
+    """A tensor's values on the CPU; bfloat16, which numpy has not, as float32."""
+    tensor = tensor.detach().cpu()
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
 
 
 def to_numpy_images(tensor: Tensor) -> np.ndarray:

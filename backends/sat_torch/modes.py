@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +30,32 @@ def frozen(module: nn.Module) -> Iterator[None]:
             layer.training = True
         for parameter in learning:
             parameter.requires_grad_(True)
+
+
+@contextmanager
+def tf32(allowed: bool) -> Iterator[None]:
+    """Whether CUDA may round the products of float32 to TF32 inside; afterwards as it was. By default cuDNN does.
+
+    PyTorch keeps each setting in an old and in a new form, and raises errors where the two disagree.
+    """
+    cudnn: Any = torch.backends.cudnn
+    matmul: Any = torch.backends.cuda.matmul
+    old, new = (cudnn, matmul), (cudnn.conv, cudnn.rnn, matmul)
+    before = [place.fp32_precision for place in new]
+
+    def put(names: list[str]) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the old form is deprecated
+            for place, name in zip(old, names[1:], strict=True):
+                place.allow_tf32 = name == "tf32"
+        for place, name in zip(new, names, strict=True):
+            place.fp32_precision = name
+
+    put(["tf32" if allowed else "ieee"] * 3)
+    try:
+        yield
+    finally:
+        put(before)
 
 
 class Evaluated(nn.Module):

@@ -16,6 +16,7 @@ from sat_core.batches import BatchPlan
 from sat_core.checkpoint import check_state
 from sat_core.data import Examples
 from sat_core.images import ImageSource
+from sat_core.precision import FP16_GROWTH_INTERVAL, FP16_SCALE, check_precision, least_precise
 from sat_core.spec import AttackSpec, TrainingSpec
 from sat_core.streams import stream
 from sat_torch.attacks import Forward, attack_members
@@ -25,8 +26,7 @@ from sat_torch.folded import Folded, as_built
 from sat_torch.losses import weighted_loss
 from sat_torch.modes import frozen
 
-HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
-_FP16_SCALE = 1024.0
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _SCALER = {"scaler.scale": "scale", "scaler.growth_tracker": "_growth_tracker"}
 """Canonical names of the loss scaler's state, and PyTorch's."""
 
@@ -44,6 +44,7 @@ class TorchTrainer(Trainer):
         features: np.ndarray | None = None,
     ) -> None:
         device, module = classifier.device, classifier.module
+        check_precision(training.precision, classifier.precision, _computes_in(classifier))
         if training.precision == "float64":
             module.double()
         self._learning = classifier.head or module
@@ -54,7 +55,7 @@ class TorchTrainer(Trainer):
         if training.channels_last or (ours and device.type == "cpu"):  # always faster there; a user's may need its own
             self._layout = torch.channels_last
             module.to(memory_format=self._layout)
-        foldable = ours and features is None and not training.compile and training.precision not in HALF
+        foldable = ours and features is None and not training.compile and training.precision not in AUTOCAST
         self._folded = Folded(classifier.native) if foldable and as_built(classifier.native) else None
         self._classifier, self._training, self._attack = classifier, training, attack
         self._forward = _in_precision(torch.compile(module) if training.compile else module, training, device)
@@ -66,7 +67,9 @@ class TorchTrainer(Trainer):
         self._labels = torch.tensor(data.labels, device=device)
         self._names = [name for name, p in classifier.native.named_parameters() if p.requires_grad]
         self._optimizer = _optimizer([p for p in classifier.native.parameters() if p.requires_grad], training)
-        self._scaler = torch.amp.GradScaler(device.type, enabled=training.precision == "fp16")
+        self._scaler = torch.amp.GradScaler(
+            device.type, FP16_SCALE, growth_interval=FP16_GROWTH_INTERVAL, enabled=training.precision == "fp16"
+        )
 
     def run(self, batches: Iterable[BatchPlan], on_batch: OnBatch) -> None:
         for plan in batches:
@@ -114,7 +117,7 @@ class TorchTrainer(Trainer):
                 self._attack,
                 start,
                 pad_to=max(1, len(plan.index) // 16) if self._training.compile else 1,
-                gradient_scale=_FP16_SCALE if self._training.precision == "fp16" else 1.0,
+                gradient_scale=FP16_SCALE if self._training.precision == "fp16" else 1.0,
             )
 
     @contextmanager
@@ -173,8 +176,18 @@ def _channels_first(images: np.ndarray) -> Tensor:
     return torch.from_numpy(images if images.flags.writeable else images.copy()).permute(0, 3, 1, 2)
 
 
+def _computes_in(classifier: TorchClassifier) -> str:
+    """Type of the weights, or of the logits where a user's module computes in less, as under an autocast of its own."""
+    if classifier.description:
+        return classifier.precision
+    with frozen(classifier.module), torch.no_grad():
+        h, w, c = classifier.image_shape
+        logits = classifier.module(torch.zeros(1, c, h, w, dtype=classifier.dtype, device=classifier.device))
+    return least_precise([classifier.precision, str(logits.dtype).removeprefix("torch.")])
+
+
 def _in_precision(module: Forward, training: TrainingSpec, device: torch.device) -> Forward:
-    half = HALF.get(training.precision)
+    half = AUTOCAST.get(training.precision)
     if half is None:
         return module
 

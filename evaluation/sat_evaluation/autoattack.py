@@ -58,6 +58,8 @@ def evaluate(
     unfinished file is continued, a finished one returned. progress: called at every query with the share of the work
     done, in [0, 1], and the attack.
 
+    All is computed in float32, or what the network brings, never in TF32; the result says which.
+
     Raises NotInstalledError without torch or a package, SpecError and DataError for settings and images that make no
     evaluation, and EvaluationError if the file is of another evaluation, a logit is not finite, or an adversarial image
     is outside the ball or [0, 1].
@@ -77,13 +79,14 @@ def evaluate(
         batch_size=int(batch_size),
         package=package.title,
         engine=engine,
+        precision=classifier.precision,
         data=_sha256({"images": _pixels(data.images), "labels": data.labels}),
         model=_sha256(classifier.state(), json.dumps(dict(classifier.description), sort_keys=True, default=str)),
     )
     record = _Record.resume(path, settings)
     if record is None or not record.finished:
         model = Model(classifier, engine)
-        with model.frozen():
+        with model.frozen(), classifier.exact():
             if record is None:
                 broken_by, outputs = _clean(model, data, settings)
                 flat = _flat(classifier, data, np.flatnonzero(broken_by == ROBUST), batch_size)
@@ -116,6 +119,7 @@ class _Settings:
     batch_size: int
     package: str
     engine: str = "package"
+    precision: str = "float32"
     data: str
     model: str
 
@@ -198,6 +202,7 @@ class _Record:
             eps=s.eps,
             package=s.package,
             engine=s.engine,
+            precision=s.precision,
             warnings=tuple(map(str, self.warnings)),
         )
 

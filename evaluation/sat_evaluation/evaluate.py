@@ -129,6 +129,7 @@ def _content(path: Path, about: dict[str, Any], data: DataSet, found: Evaluation
         "breakdown": found.breakdown(),
         "package": found.package,
         "engine": found.engine,
+        "precision": found.precision,
         "warnings": list(found.warnings),
     }
 
@@ -136,6 +137,7 @@ def _content(path: Path, about: dict[str, Any], data: DataSet, found: Evaluation
 def _print(results: list[dict[str, Any]], out: Path) -> None:
     console = Console()
     engine = "" if results[0]["engine"] == "package" else f", {results[0]['engine']} engine"
+    engine += "" if results[0]["precision"] == "float32" else f", in {results[0]['precision']}"
     table = Table(
         title=f"AutoAttack ({results[0]['package']}{engine}), n = {results[0]['robust_accuracy']['all']['n']}"
     )

@@ -144,7 +144,7 @@ class Model:
         self.attacked = self.module
         if engine != "package":
             self.attacked = classifier.attacked_torch_module(again=engine != "fast")  # our own ask once
-        self.device = next((p.device for p in self.module.parameters()), torch.device("cpu"))
+        self.device = torch.device(classifier.torch_device)
         self.on_query: Callable[[int], None] = lambda images: None
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:

@@ -179,6 +179,8 @@ def _row(result: dict[str, Any]) -> Row:
     names = tuple(attack["name"] for attack in attacks["breakdown"])
     suites = [f"AutoAttack {suite}" for suite, members in ATTACK_SETS.items() if members == names]
     engine = "" if attacks["engine"] == "package" else f" ({attacks['engine']} engine)"
+    precision = attacks.get("precision", "float32")
+    engine += "" if precision == "float32" else f" in {precision}"
     return Row(
         arm=result["arm"],
         backend=result["backend"],

@@ -37,7 +37,8 @@ class NumpyBackend(Backend):
         shapes = SHAPES[description["model"]](description["classes"], tuple(description["image_shape"]))
         if description.get("head"):
             shapes = head_shapes(shapes)
-        return NumpyClassifier(description, {name: np.zeros(shape, np.float32) for name, shape in shapes.items()})
+        dtype = np.dtype(description.get("dtype", "float32"))
+        return NumpyClassifier(description, {name: np.zeros(shape, dtype) for name, shape in shapes.items()})
 
     def seeded(self, seed: int) -> AbstractContextManager[None]:
         return nullcontext()

@@ -12,6 +12,7 @@ from sat_core.checkpoint import check_state
 from sat_core.data import as_float
 from sat_core.errors import NotInstalledError
 from sat_core.initialisation import initial_state
+from sat_core.precision import attack_type
 from sat_core.reference.attacks import pgd, takes_start
 from sat_core.reference.layers import Back, Layer, Pass, chain, linear, relu
 from sat_core.reference.losses import loss_and_gradient
@@ -23,7 +24,7 @@ from sat_core.spec import AttackSpec
 class NumpyClassifier(Classifier):
     """The network of `ORACLES` that `description` names, with the weights `state`, which it uses as they are.
 
-    Weights are float32, or float64 in a float64 training; attacks keep images in the same type. Arithmetic is float64.
+    Weights are float32, or float64 in a float64 training; attacks keep images in `attack_type`. Arithmetic is float64.
     """
 
     def __init__(self, description: Mapping[str, Any], state: State) -> None:
@@ -42,6 +43,11 @@ class NumpyClassifier(Classifier):
     def dtype(self) -> np.dtype:
         """Type of the weights."""
         return next(iter(self.native.values())).dtype
+
+    @property
+    def precision(self) -> str:  # type: ignore[override]
+        """See `sat_core.backend.Classifier.precision`."""
+        return self.dtype.name
 
     def run(self, state: Pass, images: np.ndarray) -> tuple[np.ndarray, Back]:
         """The whole network as a layer; see `forward`."""
@@ -80,16 +86,14 @@ class NumpyClassifier(Classifier):
         self, images: np.ndarray, labels: np.ndarray, attack: AttackSpec, rng: np.random.Generator | None
     ) -> np.ndarray:
         start = takes_start(attack, images, rng)
-        return pgd(self.gradient, as_float(images).astype(self.dtype), labels, attack, start).astype(np.float32)
+        x = as_float(images).astype(attack_type(self.precision))
+        return pgd(self.gradient, x, labels, attack, start).astype(np.float32)
 
     def _loss_gradient(
         self, images: np.ndarray, labels: np.ndarray, loss: str, targets: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         logits, losses, gradient = self.gradient(as_float(images), labels, loss, targets)
         return logits.astype(np.float32), losses.astype(np.float32), gradient.astype(np.float32)
-
-    def input_vjp(self, images: np.ndarray, cotangent: np.ndarray) -> np.ndarray:
-        return self.forward(as_float(images), Pass(self.native))[1](cotangent).astype(np.float32)
 
     def as_torch_module(self) -> Any:
         raise NotInstalledError("the numpy reference has no torch module; take a backend such as 'torch'")

@@ -11,7 +11,7 @@ from sat_core import checkpoint
 from sat_core.backend import LOSSES, Backend
 from sat_core.errors import CheckpointError, NotInstalledError, SpecError
 from sat_core.initialisation import initial_state
-from sat_core.reference import ORACLES, NumpyBackend, NumpyClassifier, loss_and_gradient, pgd
+from sat_core.reference import ORACLES, NumpyBackend, NumpyClassifier, pgd
 from sat_core.spec import AttackSpec
 from sat_core.testing import samples
 from sat_core.testing.contract import check, close, raises, require, same_state
@@ -124,15 +124,6 @@ def gradients_of_every_loss(backend: Backend) -> None:
     raises(SpecError, "an unknown loss", lambda: classifier.loss_gradient(data.images, data.labels, "hinge"))
 
 
-@check("small-cnn")
-def input_vjp_agrees_with_loss_gradient(backend: Backend) -> None:
-    """The fallback for other losses gives the same gradient."""
-    classifier, data = samples.build(backend, "small-cnn"), samples.examples()
-    logits, _, gradient = classifier.loss_gradient(data.images, data.labels)
-    _, cotangent = loss_and_gradient(logits, data.labels)
-    close("input_vjp", classifier.input_vjp(data.images, cotangent.astype(np.float32)), gradient, 1e-4)
-
-
 def _attacks() -> list[AttackSpec]:
     radii = {"L2": 0.8}  # a size that changes every pixel a little; in other norms that of one pixel
     return [
@@ -163,6 +154,20 @@ def attacks_stay_inside_and_touch_nothing(backend: Backend) -> None:
     close("perturb with ε = 0", nothing, clean, 0)
     needs_rng = samples.attack(random_start=True)
     raises(SpecError, "a random start without rng", lambda: classifier.perturb(data.images, data.labels, needs_rng))
+
+
+@check("small-cnn")
+def attacks_on_half_precision_stay_inside(backend: Backend) -> None:
+    """δ, projection and result are float32 whatever the network computes in: in the ball, and ε = 0 is the identity."""
+    classifier, data = samples.build(backend, "small-cnn"), samples.examples()
+    half = backend.new({**classifier.description, "dtype": "float16"})
+    half.load_state(classifier.state())
+    require(half.precision == "float16", f"precision: expected float16, got {half.precision}")
+    close("logits in float16", half.logits(data.images), classifier.logits(data.images), 0.1)
+    for attack in (*_attacks(), samples.attack(eps=0.0)):
+        found = half.perturb(data.images, data.labels, attack, np.random.default_rng(0))
+        size = THREAT_MODELS.get(attack.norm).size(found.astype(np.float64) - data.images).max()
+        require(size <= attack.eps + 1e-6 * (attack.eps > 0), f"perturb in float16: ε = {attack.eps}, got {size:.8g}")
 
 
 @check("small-cnn")

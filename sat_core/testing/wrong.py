@@ -24,6 +24,7 @@ FAULTS = (
     "loss not normalised by Σ w",
     "BatchNorm epsilon off",
     "weights touched by the attack",
+    "images in the type of the weights",
     "features move under a head",
 )
 """What can be wrong, by the names that `wrong_backend` takes."""
@@ -37,6 +38,7 @@ class _WrongClassifier(Classifier):
         self._right, self._fault, self._backend = right, fault, backend
         self.classes, self.image_shape = right.classes, right.image_shape
         self.native, self.description, self.head = right.native, right.description, right.head
+        self.precision = right.precision
 
     def _logits(self, images: np.ndarray) -> np.ndarray:
         return self._right.logits(images)
@@ -52,9 +54,6 @@ class _WrongClassifier(Classifier):
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return self._right.loss_gradient(images, labels, loss, targets)
 
-    def input_vjp(self, images: np.ndarray, cotangent: np.ndarray) -> np.ndarray:
-        return self._right.input_vjp(images, cotangent)
-
     def as_torch_module(self) -> Any:
         return self._right.as_torch_module()
 
@@ -66,6 +65,9 @@ class _WrongClassifier(Classifier):
         if self._fault == "no clamp":
             start = takes_start(attack, images, rng)
             return pgd(self._inside, as_float(images), labels, attack, start, clamp=False)
+        if self._fault == "images in the type of the weights":
+            rounded = as_float(images).astype(self.precision).astype(np.float32)
+            return self._right.perturb(rounded, labels, attack, rng)
         if self._fault == "attack in training mode":
             self._use_batch_statistics(images, labels)
         found = self._right.perturb(images, labels, attack, rng)
