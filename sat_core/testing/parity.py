@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import final
+from typing import Any, final
 
 import attrs
 import numpy as np
@@ -66,10 +66,10 @@ def _logits_row(model: str) -> Parity:
     )
 
 
-def steps_difference(one: Backend, other: Backend, steps: int, precision: str, rule: str, share: float) -> float:
+def steps_difference(one: Backend, other: Backend, steps: int, rule: str, share: float, **changes: Any) -> float:
     """SAT with PGD-7 on a small CNN: largest difference of losses and state, relative to the largest number in each."""
     data = samples.examples(160, whole=True)
-    training, attack = samples.training(batch_size=16, precision=precision), samples.attack(random_start=True)
+    training, attack = samples.training(batch_size=16, **changes), samples.attack(random_start=True)
     plans = samples.plans(len(data), share, training, attack, rule)[:steps]
     logs: list[State] = []
     for backend, classifier in zip((one, other), pair(one, other, "small-cnn"), strict=True):
@@ -81,13 +81,15 @@ def steps_difference(one: Backend, other: Backend, steps: int, precision: str, r
     return float(np.max([np.max(np.abs(got[k] - v)) / np.max(np.abs(v)) for k, v in expected.items()]))
 
 
-def _steps_row(steps: int, precision: str, limit: float, shares: tuple[float, ...] = (0.4,)) -> Parity:
+def _steps_row(steps: int, precision: str, limit: float, shares: tuple[float, ...] = (0.4,), **changes: Any) -> Parity:
     def measure(one: Backend, other: Backend) -> float:
         cases = [(rule, share) for rule in WEIGHTING_RULES for share in shares]
-        return float(np.max([steps_difference(one, other, steps, precision, *case) for case in cases]))
+        changed = {"precision": precision, **changes}
+        return float(np.max([steps_difference(one, other, steps, *case, **changed) for case in cases]))
 
     return Parity(
-        what=f"{precision}, {steps} {'step' if steps == 1 else 'steps'} of the small CNN, every weighting rule",
+        what=f"{precision}, {steps} {'step' if steps == 1 else 'steps'} of the small CNN, every weighting rule"
+        + (", AdamW" if changes.get("optimizer") == "adamw" else ""),
         tolerance=f"{limit:.0e}, relative, of losses, weights and running statistics".replace("e-0", "e-"),
         limit=limit,
         models=("small-cnn",),
@@ -144,6 +146,11 @@ PARITY: dict[str, Parity] = {
     "twenty_steps_in_float64": _steps_row(20, "float64", 1e-6),
     "one_step_in_float32": _steps_row(1, "float32", 1e-5, (0.0, 0.4, 1.0)),
     "five_steps_in_float32": _steps_row(5, "float32", 1e-3),
+    "five_steps_in_bf16": _steps_row(5, "bf16", 5e-2),
+    "five_steps_in_fp16": _steps_row(5, "fp16", 5e-2),
+    "twenty_steps_of_adamw_in_float64": _steps_row(20, "float64", 1e-6, optimizer="adamw", lr=1e-3),
+    # where a gradient is rounding error, its sign decides a step of the full learning rate
+    "five_steps_of_adamw_in_float32": _steps_row(5, "float32", 2e-2, optimizer="adamw", lr=1e-3),
     "attack_in_l2": Parity(
         what="PGD-7 in L2, same weights and random start",
         tolerance="at most 1 % of the examples differ by more than 1e-3",
