@@ -86,6 +86,29 @@ def test_what_the_ball_contains_is_found_and_nothing_else(linear: Linear, name: 
 
 
 @pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("name", ["apgd-ce", "apgd-dlr"])
+def test_apgd_makes_its_steps_as_small_as_they_have_to_be(
+    name: str, norm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only points near a centre inside the ball are misclassified: the first steps, of 2 eps, go past them."""
+    monkeypatch.setattr(search, "PATIENCE", np.inf)
+    eps, image = 0.2, torch.full((1, 1, 8, 8), 0.5)
+    for seed in range(8):
+        away = torch.from_numpy(np.random.default_rng(seed).uniform(-1, 1, image.shape)).float()
+        centre = image + 0.5 * eps * (away / size(away, "L2") if norm == "L2" else away)
+        radius = 0.1 * eps * (1 if norm == "L2" else 64**0.5 * 3**-0.5)
+
+        def well(x: torch.Tensor, centre: torch.Tensor = centre, radius: float = radius) -> torch.Tensor:
+            far = (x - centre).square().flatten(1).sum(dim=1)
+            return 10 * torch.stack([far, torch.full_like(far, radius**2), torch.full_like(far, -1)], dim=1)
+
+        table = {"name": name, "iterations": ITERATIONS, "restarts": 1}
+        with torch.no_grad():
+            found = Fast().attack(table, well, norm=norm, eps=eps, seed=seed)(image, torch.tensor([0]))
+        assert size(found - centre, "L2") <= 1.01 * radius
+
+
+@pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("name", ATTACKS)
 def test_searches_that_get_nowhere_stop(linear: Linear, name: str, norm: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Near images are broken whatever the patience, and those that are too far cost several times less without."""
