@@ -238,7 +238,12 @@ class Backend(ABC):
         mean: tuple[float, ...] = (),
         std: tuple[float, ...] = (),
     ) -> Classifier:
-        """A user's own native model as a `Classifier`. The object is used as it is, never copied."""
+        """A user's own native model as a `Classifier`. The object is used as it is, never copied.
+
+        A few images are sent through it first; see `sat_core.probe`. Raises SpecError unless finite logits
+        `(n, classes)` come out, with a gradient with respect to the images. A network that itself scales pixels of
+        0..255 down is refused, too, unless `mean` and `std` make them so: 0 and 1/255 for each channel.
+        """
 
     @abstractmethod
     def trainer(

@@ -119,14 +119,7 @@ class Job:
         """Build the model and send two images through it and back. Raises SpecError if it does not fit the data."""
         classifier, images, labels = self.build(), self.data.train.images[:2], self.data.train.labels[:2]
         try:
-            logits = classifier.logits(images)
-            expected = (len(images), self.data.classes)
-            if logits.shape != expected or not np.isfinite(logits).all():
-                found = f"{logits.shape}, {np.isnan(logits).sum()} of them NaN"
-                raise SpecError(f"model.name: expected finite logits of shape {expected}, got {found}")
             classifier.loss_gradient(images, labels)
-        except SpecError:
-            raise
         except Exception as error:  # the user's module may raise anything
             raise SpecError(f"model.name: {self.spec.model.name!r} does not fit the data ({brief(error)})") from error
 

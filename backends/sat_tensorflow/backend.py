@@ -6,6 +6,7 @@ import random
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, final
 
 import keras
@@ -14,11 +15,13 @@ import tensorflow as tf
 
 from sat_core.backend import Backend, Classifier, Trainer, device_number
 from sat_core.data import Examples
-from sat_core.errors import SpecError, brief, type_name
+from sat_core.errors import SpecError, type_name
+from sat_core.probe import check_network
 from sat_core.spec import AttackSpec, TrainingSpec
 from sat_tensorflow.classifier import TensorFlowClassifier
 from sat_tensorflow.models import MODELS, build
 from sat_tensorflow.modes import tf32
+from sat_tensorflow.probe import look
 from sat_tensorflow.trainer import TensorFlowTrainer
 
 
@@ -80,18 +83,10 @@ class TensorFlowBackend(Backend):
         """
         if not isinstance(model, keras.Model):
             raise SpecError(f"model: expected a keras.Model of Keras 3, got {type_name(model)}")
-        try:
-            with tf.device(self._device):
-                found = model(tf.zeros((1, *image_shape), model.compute_dtype), training=False)
-        except Exception as error:  # the user's layers may raise anything
-            raise SpecError(f"model: does not take images of shape {image_shape} ({brief(error)})") from error
-        if getattr(found, "shape", None) != (1, classes):
-            shape = getattr(found, "shape", type_name(found))
-            raise SpecError(f"model: expected logits of shape (1, {classes}) for one image, got {shape}")
-        last = _last_layer(model)
-        if isinstance(last, keras.layers.Softmax) or getattr(last, "activation", None) is keras.activations.softmax:
-            raise SpecError(f"model: expected logits, got the softmax of its last layer {last.name!r}; leave it out")
-        return TensorFlowClassifier(model, self._device, classes=classes, image_shape=image_shape, mean=mean, std=std)
+        options: dict[str, Any] = {"classes": classes, "image_shape": image_shape, "mean": mean, "std": std}
+        classifier = TensorFlowClassifier(model, self._device, **options)
+        check_network(partial(look, classifier), classifier)
+        return classifier
 
     def trainer(
         self,
@@ -144,10 +139,3 @@ class TensorFlowBackend(Backend):
             tf.config.experimental.enable_op_determinism()
         with tf32(training.precision == "tf32"):
             yield
-
-
-def _last_layer(model: Any) -> Any:
-    """The layer that makes the output, as far as it can be seen: not into layers that are written as a `call`."""
-    while getattr(model, "outputs", None):
-        model = model.outputs[0]._keras_history.operation
-    return model

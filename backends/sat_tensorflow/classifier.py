@@ -80,6 +80,10 @@ class TensorFlowClassifier(Classifier):
         """
         return self.native(self._normalised(images), training=self.head is None)
 
+    def evaluated(self, images: Tensor) -> Any:
+        """What the model returns for images `(n, h, w, c)` in [0, 1], in evaluation mode."""
+        return self.native(self._normalised(images), training=False)
+
     def taken(self) -> Forward:
         """`forward` with weights as they are now, folded: of our networks only, and not in half precision."""
         own = self._folded()
@@ -213,11 +217,11 @@ class TensorFlowClassifier(Classifier):
         return graph.get_concrete_function()
 
     def _last_input(self, images: Tensor) -> Tensor:
-        with inputs_of(self.native, keras.layers.Dense) as caught:
+        with inputs_of(self.native, _is_dense) as caught:
             self.forward(images)
         if not caught:
             raise SpecError("features: expected a model that ends in a keras.layers.Dense, found none")
-        return caught[-1]
+        return caught[-1][1]
 
     def _ascent(self, images: Tensor, labels: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
         *targets, loss = rest
@@ -232,6 +236,10 @@ class TensorFlowClassifier(Classifier):
 
     def _tensors(self, images: np.ndarray, labels: np.ndarray) -> tuple[Tensor, Tensor]:
         return tf.constant(as_float(images), self.dtype), tf.constant(labels)
+
+
+def _is_dense(layer: keras.Layer) -> bool:
+    return isinstance(layer, keras.layers.Dense)
 
 
 def to_numpy(tensor: Tensor) -> np.ndarray:

@@ -56,20 +56,20 @@ def tf32(allowed: bool) -> Iterator[None]:
 
 
 @contextmanager
-def inputs_of(model: keras.Model, kind: type[keras.Layer]) -> Iterator[list[Tensor]]:
-    """What the layers of a kind in `model` are called with inside, in the order of the calls."""
-    caught: list[Tensor] = []
-    layers = [layer for layer in model._flatten_layers() if isinstance(layer, kind)]
+def inputs_of(model: keras.Model, which: Callable[[keras.Layer], bool]) -> Iterator[list[tuple[keras.Layer, Tensor]]]:
+    """The layers of `model` that are called inside, those for which `which` is true, with what they are called with."""
+    caught: list[tuple[keras.Layer, Tensor]] = []
+    layers = [layer for layer in model._flatten_layers() if which(layer)]
 
-    def catching(call: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        def caught_call(x: Tensor, *rest: Any, **options: Any) -> Tensor:
-            caught.append(x)
-            return call(x, *rest, **options)
+    def catching(layer: keras.Layer, call: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def caught_call(*inputs: Any, **options: Any) -> Tensor:
+            caught.append((layer, (*inputs, *options.values())[0]))
+            return call(*inputs, **options)
 
         return caught_call
 
     for layer in layers:
-        layer.call = catching(layer.call)
+        layer.call = catching(layer, layer.call)
     try:
         yield caught
     finally:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any, final
 
 import numpy as np
@@ -14,11 +15,13 @@ from torch import nn
 from sat_core.backend import Backend, Classifier, Trainer, device_number
 from sat_core.data import Examples
 from sat_core.errors import SpecError, type_name
+from sat_core.probe import check_network
 from sat_core.spec import AttackSpec, TrainingSpec
 from sat_torch.classifier import TorchClassifier
 from sat_torch.models import MODELS
 from sat_torch.models.head import put_head
 from sat_torch.modes import tf32
+from sat_torch.probe import look
 from sat_torch.trainer import TorchTrainer
 
 
@@ -65,7 +68,11 @@ class TorchBackend(Backend):
     ) -> TorchClassifier:
         if not isinstance(model, nn.Module):
             raise SpecError(f"model: expected a torch.nn.Module, got {type_name(model)}")
-        return TorchClassifier(model, self._device, classes=classes, image_shape=image_shape, mean=mean, std=std)
+        classifier = TorchClassifier(model, self._device, classes=classes, image_shape=image_shape, mean=mean, std=std)
+        lazy = any(nn.parameter.is_lazy(p) for p in model.parameters())  # these draw weights
+        with nullcontext() if lazy else torch.random.fork_rng():
+            check_network(partial(look, classifier), classifier)
+        return classifier
 
     def trainer(
         self,

@@ -123,7 +123,7 @@ class TorchClassifier(Classifier):
 
     def _with_head(self, classes: int, seed: int) -> TorchClassifier:
         with frozen(self.module), torch.no_grad():
-            last, features = self._last(self._image_tensor(np.zeros((1, *self.image_shape), np.float32)))
+            last, features = self._last(self.image_tensor(np.zeros((1, *self.image_shape), np.float32)))
         if features.ndim != 2:
             raise SpecError(f"with_head: expected features of shape (n, d), got {tuple(features.shape)}")
         native, head = put_head(copy.deepcopy(self.native), last, classes)
@@ -150,7 +150,7 @@ class TorchClassifier(Classifier):
         with frozen(self.module):
             for i in range(0, len(images), _CHUNK):
                 x, y = self._tensors(images[i : i + _CHUNK], labels[i : i + _CHUNK])
-                noise = None if start is None else self._image_tensor(start[i : i + _CHUNK])
+                noise = None if start is None else self.image_tensor(start[i : i + _CHUNK])
                 found = attacks.pgd(self.module, x, y, attack, noise, gradient_scale=self._gradient_scale)
                 parts.append(to_numpy_images(found))
         return np.concatenate(parts)
@@ -199,14 +199,15 @@ class TorchClassifier(Classifier):
     def _over(self, forward: Callable[[Tensor], Tensor], images: np.ndarray) -> np.ndarray:
         with frozen(self.module), torch.no_grad():
             chunks = (
-                self._image_tensor(as_float(images[i : i + _CHUNK])) for i in range(0, max(len(images), 1), _CHUNK)
+                self.image_tensor(as_float(images[i : i + _CHUNK])) for i in range(0, max(len(images), 1), _CHUNK)
             )
             return np.concatenate([to_numpy(forward(chunk).float()) for chunk in chunks])
 
     def _tensors(self, images: np.ndarray, labels: np.ndarray) -> tuple[Tensor, Tensor]:
-        return self._image_tensor(as_float(images)), torch.tensor(labels, device=self.device)
+        return self.image_tensor(as_float(images)), torch.tensor(labels, device=self.device)
 
-    def _image_tensor(self, images: np.ndarray) -> Tensor:
+    def image_tensor(self, images: np.ndarray) -> Tensor:
+        """Float images `(n, h, w, c)` as `module` takes them."""
         return torch.from_numpy(images.transpose(0, 3, 1, 2).copy()).to(self.device, self.dtype)
 
 

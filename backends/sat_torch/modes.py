@@ -18,7 +18,7 @@ def frozen(module: nn.Module) -> Iterator[None]:
     BatchNorm uses its running statistics, and autograd keeps nothing that only weight gradients would need.
     """
     training = [m for m in module.modules() if m.training]
-    learning = [p for p in module.parameters() if p.requires_grad]
+    learning = [p for p in module.parameters() if p.requires_grad and not nn.parameter.is_lazy(p)]
     try:
         for layer in training:
             layer.training = False

@@ -15,7 +15,9 @@ import numpy as np
 from sat_core.backend import Backend, Classifier, Trainer
 from sat_core.data import Examples
 from sat_core.errors import SpecError
+from sat_core.probe import Look, check_network
 from sat_core.reference.classifier import NumpyClassifier
+from sat_core.reference.layers import Pass
 from sat_core.reference.networks import SHAPES, head_shapes
 from sat_core.reference.trainer import NumpyTrainer
 from sat_core.spec import AttackSpec, TrainingSpec
@@ -45,7 +47,14 @@ class NumpyBackend(Backend):
 
     def wrap(self, model: Any, **about: Any) -> NumpyClassifier:
         """The linear model with the weights `model`."""
-        return NumpyClassifier({"model": "linear", "mean": (), "std": (), **about}, model)
+        classifier = NumpyClassifier({"model": "linear", "mean": (), "std": (), **about}, model)
+
+        def look(images: np.ndarray) -> Look:
+            logits = classifier.run(Pass(model), images)[0].astype(np.float32)
+            return Look(output=logits, values=logits, entered=(), gradient=True)
+
+        check_network(look, classifier)
+        return classifier
 
     def trainer(
         self,

@@ -41,6 +41,6 @@ class WithHead(keras.Model):
 
     def call(self, images: Tensor, training: bool | None = None) -> Any:
         """Logits of normalised `images` `(n, h, w, c)`; the model itself is always in evaluation mode."""
-        with inputs_of(self.model, layers.Dense) as caught:
+        with inputs_of(self.model, lambda layer: isinstance(layer, layers.Dense)) as caught:
             self.model(images, training=False)
-        return self.head(caught[-1])
+        return self.head(caught[-1][1])

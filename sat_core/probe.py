@@ -1,0 +1,166 @@
+"""What a network of the user's does with a few images: found out when it is wrapped, before anything is computed."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, final
+
+import attrs
+import numpy as np
+
+from sat_core.errors import SatError, SpecError, brief, type_name
+
+if TYPE_CHECKING:
+    from sat_core.backend import Classifier
+
+FIRST_LAYERS = 4
+"""So many of the layers with weights a backend looks at; the first may take something else than images."""
+_CONTRAST = 1 / 4
+"""Between black and white, at least, where the first layer of a network for pixels in [0, 1] is entered."""
+_FAR = 1e4
+"""So much farther from grey than pixels are images that saturate a sigmoid."""
+BATCH_DEPENDENT = (
+    "batch-dependent model: the logits of an image change with the others in its batch, as by BatchNorm without "
+    "running statistics, and so do accuracies with the batch size"
+)
+
+
+@final
+@attrs.frozen(eq=False)
+class Look:
+    """What a network did with n images, in evaluation mode.
+
+    output: what it returned. values: the same as float32, None if that is not one tensor of real numbers. entered:
+    names and inputs of the first layers with weights, in the order of their calls, float32 with the images along the
+    first axis. gradient: whether it has one with respect to the images, even if that is zero.
+    """
+
+    output: Any
+    values: np.ndarray | None
+    entered: tuple[tuple[str, np.ndarray], ...]
+    gradient: bool
+
+
+def check_network(look: Callable[[np.ndarray], Look], classifier: Classifier) -> None:
+    """SpecError unless the network of `classifier` gives logits for images in [0, 1], and gradients of them.
+
+    look: sends float32 images `(n, h, w, c)` through the network, after the classifier's normalisation, and changes
+    nothing. Warns of logits that depend on the other images in the batch. Log-probabilities are logits: no loss here
+    changes if a number is added to all logits of an image.
+    """
+    images = _images(classifier.image_shape)
+    several, one = (_look(look, part) for part in (images, images[-1:]))
+    logits, alone = (_logits(seen, n, classifier.classes) for seen, n in ((several, len(images)), (one, 1)))
+    _check_range(look, images, logits)
+    if not one.gradient:
+        raise SpecError(
+            "model: expected logits with a gradient with respect to the images, got none\n"
+            "attacks follow it: leave out detach, no_grad, rounding, and what leaves the framework"
+        )
+    _check_contrast(several.entered, classifier)
+    if _apart(logits[-1:], alone):
+        others, again = (_look(look, part).values for part in (images[[-1] * len(images)], images))
+        if others is not None and again is not None and _apart(logits[-1:], others[-1:]) and not _apart(logits, again):
+            warnings.warn(BATCH_DEPENDENT, stacklevel=3)
+
+
+def are_probabilities(outputs: np.ndarray) -> bool:
+    """Whether all rows `(n, k)` are non-negative with sum 1, up to the rounding of half precision."""
+    return bool(outputs.min() >= 0 and np.abs(outputs.sum(axis=1) - 1).max() < 5e-3)
+
+
+def are_scores(outputs: np.ndarray) -> bool:
+    """Whether all outputs are in [0, 1] and reach towards both ends, as those of a sigmoid do."""
+    return bool(0 <= outputs.min() < 0.05 and 0.95 < outputs.max() <= 1)
+
+
+def _images(image_shape: tuple[int, int, int]) -> np.ndarray:
+    """Black, white, and two of noise."""
+    noise = np.random.default_rng(0).random((2, *image_shape), np.float32)
+    return np.concatenate([np.zeros_like(noise[:1]), np.ones_like(noise[:1]), noise])
+
+
+def _look(look: Callable[[np.ndarray], Look], images: np.ndarray) -> Look:
+    try:
+        return look(images)
+    except SatError:
+        raise
+    except Exception as error:  # the user's layers may raise anything
+        raise SpecError(f"model: does not take images of shape {images.shape} ({brief(error)})") from error
+
+
+def _logits(seen: Look, n: int, classes: int) -> np.ndarray:
+    values = seen.values
+    if values is None:
+        raise SpecError(
+            f"model: expected one tensor of logits (n, {classes}), got {_described(seen.output)}\n"
+            "wrap a module that returns the logits alone, such as output.logits, output[0] or output['out']"
+        )
+    if values.shape != (n, classes):
+        raise SpecError(
+            f"model: expected logits of shape ({n}, {classes}) for {n} images of {classes} classes, got {values.shape}"
+            f"\n{_remedy(values.shape, n, classes)}"
+        )
+    if not np.isfinite(values).all():
+        raise SpecError(
+            "model: expected finite logits for images in [0, 1], got NaN or infinity\n"
+            "its weights are not finite, or it overflows in its precision"
+        )
+    return values
+
+
+def _remedy(shape: tuple[int, ...], n: int, classes: int) -> str:
+    if shape in ((n,), (n, 1)):
+        return "two classes need two logits: a last layer with two outputs, or 0 beside the one"
+    if shape[2:] and shape[:2] == (n, classes) and set(shape[2:]) == {1}:
+        return "flatten them: the last axes are of length 1"
+    if n == 1 and shape == (classes,):
+        return "it drops the axis of the batch for one image: squeeze only the axes that are meant"
+    if len(shape) == 2 and shape[0] == n:
+        return f"pass classes={shape[1]}, or give it a last layer for {classes} classes"
+    return "one row of logits for each image"
+
+
+def _described(output: object) -> str:
+    if hasattr(output, "logits"):
+        return f"{type_name(output)} with .logits"
+    if isinstance(output, Mapping):
+        return f"{type_name(output)} with {', '.join(map(repr, output)) or 'nothing'}"
+    if isinstance(output, list | tuple):
+        return f"{type_name(output)} of {len(output)}"
+    return f"{type_name(output)} of {output.dtype}" if hasattr(output, "dtype") else type_name(output)
+
+
+def _check_range(look: Callable[[np.ndarray], Look], images: np.ndarray, outputs: np.ndarray) -> None:
+    kind = "probabilities" if are_probabilities(outputs) else ""
+    if not kind and outputs.min() >= 0 and outputs.max() <= 1:
+        try:
+            far = look((images - np.float32(0.5)) * np.float32(_FAR)).values
+        except Exception:  # a network may refuse what is not in [0, 1]; then nothing is known
+            far = None
+        kind = "scores in [0, 1], as of a sigmoid" if far is not None and are_scores(far) else ""
+    if kind:
+        raise SpecError(
+            f"model: expected logits, got {kind}\n"
+            "leave out the softmax or sigmoid at its end: losses and attacks apply their own"
+        )
+
+
+def _check_contrast(entered: tuple[tuple[str, np.ndarray], ...], classifier: Classifier) -> None:
+    """Of a network that divides by 255 itself, the first layer sees grey only."""
+    contrasts = ((name, float(np.ptp(values, axis=0).max(initial=0))) for name, values in entered)
+    name, contrast = next(((name, contrast) for name, contrast in contrasts if contrast > 0), ("", 1.0))
+    if contrast < _CONTRAST:
+        c = classifier.image_shape[2]
+        zeros, ones = (f"({', '.join([number] * c)}{',' * (c == 1)})" for number in ("0", "1/255"))
+        raise SpecError(
+            f"model: expected a network for pixels in [0, 1]; between black and white the input of its layer {name!r} "
+            f"differs by {contrast:.2g} only\nif it scales 0..255 down itself, leave that step out or give it 0..255: "
+            f"mean={zeros}, std={ones}\nmean and std are in units of [0, 1] pixels"
+        )
+
+
+def _apart(logits: np.ndarray, others: np.ndarray) -> bool:
+    """Whether they differ by more than another order of sums does, in half precision, too."""
+    return bool(np.abs(logits - others).max() > 0.02 * np.abs(logits).max() + 1e-6)
