@@ -30,7 +30,8 @@ class Evaluation:
     label: int64 `(n,)`. broken_by: int64 `(n,)`, the number in `attacks` of the first attack that broke the example,
     `ROBUST` if none did, `MISCLASSIFIED` if the clean image was wrong already. attacks: one table per attack, in the
     order run (name, and the settings it ran with). precision: type that the network computes in, float32 unless it
-    brings another. warnings: lines about gradient masking.
+    brings another. warnings: lines about the model, such as masked gradients, outputs that are no logits, and logits
+    that change with the batch.
     """
 
     label: np.ndarray

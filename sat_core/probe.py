@@ -22,7 +22,7 @@ _FAR = 1e4
 """So much farther from grey than pixels are images that saturate a sigmoid."""
 BATCH_DEPENDENT = (
     "batch-dependent model: the logits of an image change with the others in its batch, as by BatchNorm without "
-    "running statistics, and so do accuracies with the batch size"
+    "running statistics, and so accuracies change with the batch size"
 )
 
 
@@ -59,9 +59,9 @@ def check_network(look: Callable[[np.ndarray], Look], classifier: Classifier) ->
             "attacks follow it: leave out detach, no_grad, rounding, and what leaves the framework"
         )
     _check_contrast(several.entered, classifier)
-    if _apart(logits[-1:], alone):
+    if apart(logits[-1:], alone):
         others, again = (_look(look, part).values for part in (images[[-1] * len(images)], images))
-        if others is not None and again is not None and _apart(logits[-1:], others[-1:]) and not _apart(logits, again):
+        if others is not None and again is not None and apart(logits[-1:], others[-1:]) and not apart(logits, again):
             warnings.warn(BATCH_DEPENDENT, stacklevel=3)
 
 
@@ -161,6 +161,6 @@ def _check_contrast(entered: tuple[tuple[str, np.ndarray], ...], classifier: Cla
         )
 
 
-def _apart(logits: np.ndarray, others: np.ndarray) -> bool:
+def apart(logits: np.ndarray, others: np.ndarray) -> bool:
     """Whether they differ by more than another order of sums does, in half precision, too."""
     return bool(np.abs(logits - others).max() > 0.02 * np.abs(logits).max() + 1e-6)

@@ -536,6 +536,22 @@ def test_warns_of_probabilities():
     assert warning.startswith("probabilities: the outputs for all 7 images are in [0, 1] with sum 1")
 
 
+def test_warns_of_scores():
+    _, images, labels = setting()
+    images[:, 0, 0] = 0.5  # large logits
+    warnings = quick(wrapped(torch.sigmoid), images, labels, eps=0.0).warnings
+    assert [line for line in warnings if line.startswith("scores: the outputs for all 7 images are in [0, 1], and")]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 250])
+def test_warns_of_models_that_depend_on_the_batch(batch_size):
+    _, images, labels = setting()
+    images[:, 0, 0] = 0.1
+    model = wrapped(lambda logits: logits - logits.mean(dim=0))
+    warnings = quick(model, images, labels, eps=0.0, batch_size=batch_size).warnings
+    assert [line for line in warnings if line.startswith("batch-dependent model: ")]
+
+
 def test_warns_of_randomised_models_and_repeats_their_noise(tmp_path):
     _, images, labels = setting()
     images[:, 0, 0] = 0.1
@@ -573,9 +589,9 @@ def test_layers_that_are_computed_anew_on_the_way_back_are_in_evaluation_mode_th
 
 def test_logits_that_cannot_be_are_refused():
     _, images, labels = setting()
-    with pytest.raises(EvaluationError, match=r"shape \(2, 3\), got shape \(2, 3\) with NaN or infinity for 2 images"):
+    with pytest.raises(EvaluationError, match=r"model: expected finite logits, got NaN or infinity for 2 of 2 images"):
         quick(wrapped(lambda logits: logits / 0), images, labels)
-    with pytest.raises(EvaluationError, match=r"shape \(2, 3\), got shape \(2, 2\)"):
+    with pytest.raises(EvaluationError, match=r"model: expected logits of shape \(2, 3\), got shape \(2, 2\)$"):
         quick(wrapped(lambda logits: logits[:, :2]), images, labels)
 
 

@@ -24,6 +24,7 @@ from sat_core.evaluation import ENGINES, MISCLASSIFIED, ROBUST, Evaluation
 from sat_core.fields import fraction, tuples
 from sat_core.files import read_npz, write_npz
 from sat_core.images import ImageSource
+from sat_core.probe import BATCH_DEPENDENT, apart, are_probabilities, are_scores
 from sat_core.registry import nearest
 from sat_core.threat import THREAT_MODELS
 from sat_evaluation.fast.engine import Fast
@@ -238,17 +239,17 @@ def _attack(
 def _clean(model: Model, data: Examples, settings: _Settings) -> tuple[np.ndarray, list[str]]:
     """`broken_by` before any attack, int64 `(n,)`, and warnings about the outputs."""
     broken_by, warnings = np.full(len(data), ROBUST, np.int64), []
-    probabilities = True
+    probabilities, low, high = True, np.inf, -np.inf
     with seeded(settings.seed):
         for index in _batches(np.arange(len(data)), settings.batch_size):
             x, y = model.tensors(data.float_images(index), data.labels[index])
             output = model.exact(x)
             logits, expected = output.cpu().numpy(), (len(index), data.classes)
-            if logits.shape != expected or not np.isfinite(logits).all():
-                bad = len(logits) - np.isfinite(logits).all(axis=-1).sum()
+            if logits.shape != expected:
+                raise EvaluationError(f"model: expected logits of shape {expected}, got shape {logits.shape}")
+            if bad := int((~np.isfinite(logits).all(axis=1)).sum()):
                 raise EvaluationError(
-                    f"model: expected finite logits of shape {expected}, got shape {logits.shape} with NaN or infinity "
-                    f"for {bad} images"
+                    f"model: expected finite logits, got NaN or infinity for {bad} of {len(x)} images"
                 )
             broken_by[index[(output.max(dim=1)[1] != y).cpu().numpy()]] = MISCLASSIFIED
             if index[0] == 0:
@@ -258,14 +259,25 @@ def _clean(model: Model, data: Examples, settings: _Settings) -> tuple[np.ndarra
                         f"randomised model: the logits of {len(index)} images change by up to {apart:.2g} times their "
                         "length from pass to pass, and AutoAttack assumes that they do not"
                     )
-            inside = logits.min() >= -1e-5 and logits.max() <= 1 + 1e-5
-            probabilities &= bool(inside and np.abs(logits.sum(axis=1) - 1).max() < 1e-4)
-    if probabilities:
+            probabilities &= are_probabilities(logits)
+            low, high = min(low, logits.min()), max(high, logits.max())
+        if not warnings and _depends_on_the_batch(model, data):
+            warnings.append(BATCH_DEPENDENT)
+    if probabilities or are_scores(np.array([low, high])):
+        kind = ("scores", "sigmoid") if not probabilities else ("probabilities", "softmax")
         warnings.append(
-            f"probabilities: the outputs for all {len(data)} images are in [0, 1] with sum 1, and AutoAttack needs the "
-            "logits before the softmax"
+            f"{kind[0]}: the outputs for all {len(data)} images are in [0, 1]{' with sum 1' * probabilities}, and "
+            f"AutoAttack needs the logits before the {kind[1]}"
         )
     return broken_by, warnings
+
+
+def _depends_on_the_batch(model: Model, data: Examples) -> bool:
+    """Whether an image has other logits alone than among others."""
+    few = np.arange(min(8, len(data)))
+    x, _ = model.tensors(data.float_images(few), data.labels[few])
+    together, alone = (model.exact(images)[-1:].cpu().numpy() for images in (x, x[-1:]))
+    return apart(together, alone)
 
 
 def _flat(classifier: Classifier, data: Examples, correct: np.ndarray, batch_size: int) -> list[str]:
