@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from sat_core import checkpoint
 from sat_core.backend import Backend, get_backend
 from sat_core.errors import CheckpointError, DataError, SpecError
 from sat_core.testing import samples
+from sat_core.testing.parity import IMAGE_SHAPES
 
 pytestmark = pytest.mark.backend
 
@@ -127,6 +130,63 @@ def test_training_goes_on_with_layers_that_draw(backend: Backend) -> None:
     second.load_state(first.state())
     second.run(plans[2:], lambda *_: None)
     assert all(np.array_equal(again.state()[name], value) for name, value in whole.state().items())
+
+
+@contextmanager
+def other_defaults(backend: Backend) -> Iterator[None]:
+    """Of the whole process, as a user's script or keras.json may have them."""
+    if backend.name == "torch":
+        import torch
+
+        torch.set_default_dtype(torch.float64)
+        torch.set_default_device("meta")
+        torch.set_grad_enabled(False)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(torch.float32)
+            torch.set_default_device(None)
+            torch.set_grad_enabled(True)
+        return
+    import keras
+
+    before = keras.config.dtype_policy()
+    keras.config.set_image_data_format("channels_first")
+    keras.config.set_floatx("float64")
+    keras.config.set_epsilon(0.1)
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        yield
+    finally:
+        keras.config.set_image_data_format("channels_last")
+        keras.config.set_floatx("float32")
+        keras.config.set_epsilon(1e-7)
+        keras.config.set_dtype_policy(before)
+
+
+@pytest.mark.parametrize("model", ["linear", "small-cnn", "resnet50"])
+def test_defaults_of_the_process_change_no_network(backend: Backend, model: str) -> None:
+    shape = IMAGE_SHAPES[model]
+    images = samples.examples(3, shape=shape).images
+    expected = samples.build(backend, model, shape=shape).logits(images)
+    with other_defaults(backend):
+        classifier = samples.build(backend, model, shape=shape)
+        np.testing.assert_array_equal(classifier.logits(images), expected)
+        assert {value.dtype for value in classifier.state().values()} == {np.dtype(np.float32)}
+        if model == "small-cnn":
+            head = samples.build(backend, model).with_head(7)
+            assert head.logits(images).shape == (3, 7)
+
+
+def test_defaults_of_the_process_change_no_training_and_no_evaluation(backend: Backend) -> None:
+    found, data = [], samples.examples(4)
+    for context in (nullcontext, lambda: other_defaults(backend)):
+        with context():
+            state, losses = train(backend, augmentation="cifar")
+            classifier = samples.build(backend, "small-cnn")
+            made = backend.evaluate(classifier, data.images, data.labels, norm="L2", eps=0.1, attacks=("apgd-ce",))
+            found.append([*losses, *made.broken_by, *state["fc.bias"]])
+    np.testing.assert_array_equal(*found)
 
 
 def test_a_users_checkpoint_needs_the_model(backend: Backend, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from sat_core.spec import AttackSpec, TrainingSpec
 from sat_torch.classifier import TorchClassifier
 from sat_torch.models import MODELS
 from sat_torch.models.head import put_head
-from sat_torch.modes import tf32
+from sat_torch.modes import plain, tf32
 from sat_torch.probe import look
 from sat_torch.trainer import TorchTrainer
 
@@ -44,7 +44,7 @@ class TorchBackend(Backend):
 
     def new(self, description: Mapping[str, Any]) -> TorchClassifier:
         about = dict(description)
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), plain():
             native, head = MODELS[about.pop("model")](about["classes"], about["image_shape"]), None
             if about.pop("head", False):
                 native, head = put_head(native, "fc", about["classes"])

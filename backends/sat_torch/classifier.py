@@ -22,7 +22,7 @@ from sat_core.spec import AttackSpec
 from sat_torch import attacks
 from sat_torch.attacked import attacked
 from sat_torch.models.head import put_head
-from sat_torch.modes import Evaluated, frozen, tf32
+from sat_torch.modes import Evaluated, frozen, plain, tf32
 
 _CHUNK = 512
 """Images per forward of calls that take any number of them."""
@@ -40,7 +40,7 @@ class Normalised(nn.Module):
         self.inner = inner
         self.has_statistics = bool(mean)
         for name, values in (("mean", mean), ("std", std)):
-            tensor = torch.tensor(values, dtype=torch.float64).reshape(-1, 1, 1)
+            tensor = torch.tensor(values, dtype=torch.float64, device="cpu").reshape(-1, 1, 1)
             self.register_buffer(name, tensor, persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -126,7 +126,8 @@ class TorchClassifier(Classifier):
             last, features = self._last(self.image_tensor(np.zeros((1, *self.image_shape), np.float32)))
         if features.ndim != 2:
             raise SpecError(f"with_head: expected features of shape (n, d), got {tuple(features.shape)}")
-        native, head = put_head(copy.deepcopy(self.native), last, classes)
+        with plain():
+            native, head = put_head(copy.deepcopy(self.native), last, classes)
         made = TorchClassifier(
             native,
             self.device,

@@ -34,28 +34,42 @@ def frozen(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def tf32(allowed: bool) -> Iterator[None]:
-    """Whether CUDA may round the products of float32 to TF32 inside; afterwards as it was. By default cuDNN does.
+    """Whether CUDA may round the products of float32 to TF32 inside, and nothing else may; afterwards as it was.
 
-    PyTorch keeps each setting in an old and in a new form, and raises errors where the two disagree.
+    By default cuDNN does, and torch.set_float32_matmul_precision allows bfloat16 on a CPU. PyTorch keeps each setting of
+    CUDA in an old and in a new form, and raises errors where the two disagree.
     """
     cudnn: Any = torch.backends.cudnn
     matmul: Any = torch.backends.cuda.matmul
-    old, new = (cudnn, matmul), (cudnn.conv, cudnn.rnn, matmul)
+    cpu: Any = torch.backends.mkldnn
+    old, new = (cudnn, matmul), (cudnn.conv, cudnn.rnn, matmul, cpu.matmul, cpu.conv)
     before = [place.fp32_precision for place in new]
 
     def put(names: list[str]) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the old form is deprecated
-            for place, name in zip(old, names[1:], strict=True):
+            for place, name in zip(old, names[1:3], strict=True):
                 place.allow_tf32 = name == "tf32"
         for place, name in zip(new, names, strict=True):
             place.fp32_precision = name
 
-    put(["tf32" if allowed else "ieee"] * 3)
+    put([*["tf32" if allowed else "ieee"] * 3, "ieee", "ieee"])
     try:
         yield
     finally:
         put(before)
+
+
+@contextmanager
+def plain() -> Iterator[None]:
+    """What is made inside is float32 on the CPU, whatever the defaults of the process are."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        with torch.device("cpu"):
+            yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 class Evaluated(nn.Module):

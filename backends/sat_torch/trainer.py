@@ -88,6 +88,7 @@ class TorchTrainer(Trainer):
             torch.manual_seed(int(seed))
             yield
 
+    @torch.enable_grad()
     def _step(self, plan: BatchPlan) -> tuple[Tensor, Tensor]:
         images, labels = self._batch(plan)
         self._optimizer.zero_grad(set_to_none=True)

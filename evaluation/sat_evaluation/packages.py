@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any, final
 
@@ -187,15 +187,22 @@ class Model:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """No gradients by default, and torch's generators seeded as in the package; afterwards they are as they were."""
+    """No gradients, float32 and the CPU by default, torch's generators seeded as in the package; later as before."""
     import torch
 
     cuda: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    dtype, elsewhere = torch.get_default_dtype(), torch.get_default_device().type != "cpu"
     try:
-        with torch.no_grad(), torch.random.fork_rng(range(torch.cuda.device_count() * cuda), device_type="cuda"):
+        torch.set_default_dtype(torch.float32)
+        with (
+            torch.no_grad(),
+            torch.device("cpu") if elsewhere else nullcontext(),
+            torch.random.fork_rng(range(torch.cuda.device_count() * cuda), device_type="cuda"),
+        ):
             torch.manual_seed(seed)
             yield
     finally:
+        torch.set_default_dtype(dtype)
         if not cuda:  # torch keeps the last seed for the day when CUDA is used
             torch.cuda.manual_seed_all(torch.initial_seed())
 

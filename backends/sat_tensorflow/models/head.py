@@ -35,7 +35,7 @@ class WithHead(keras.Model):
     """Any model, used as it is, whose last dense layer's input goes to a new head."""
 
     def __init__(self, model: keras.Model, width: int, classes: int) -> None:
-        super().__init__()
+        super().__init__(dtype=model.dtype_policy)
         self.model = model
         self.head = _head(width, classes, "", model.compute_dtype)
 

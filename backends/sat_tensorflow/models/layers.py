@@ -11,6 +11,9 @@ from tensorflow import Tensor
 
 from sat_core.reference.layers import BATCHNORM_EPSILON, BATCHNORM_MOMENTUM
 
+CHANNELS = "channels_last"
+"""Of every layer that asks; else image_data_format in the user's keras.json decides."""
+
 
 def inputs(image_shape: tuple[int, int, int]) -> KerasTensor:
     """Images, in the type of the weights; Keras's own is float32 whatever the policy."""
@@ -21,9 +24,14 @@ def convolution(x: KerasTensor, name: str, width: int, size: int = 3, stride: in
     """Without bias, and padded alike on both sides: "same" in TensorFlow pads the end more if the stride is 2."""
     symmetric = stride == 1 or size == 1
     if not symmetric:
-        x = layers.ZeroPadding2D(size // 2)(x)
+        x = layers.ZeroPadding2D(size // 2, CHANNELS)(x)
     padding = "same" if symmetric else "valid"
-    return layers.Conv2D(width, size, stride, padding=padding, use_bias=False, name=name)(x)
+    return layers.Conv2D(width, size, stride, padding, CHANNELS, use_bias=False, name=name)(x)
+
+
+def pooled(x: KerasTensor) -> KerasTensor:
+    """The mean over pixels."""
+    return layers.GlobalAveragePooling2D(CHANNELS)(x)
 
 
 def normalised(x: KerasTensor, name: str) -> KerasTensor:

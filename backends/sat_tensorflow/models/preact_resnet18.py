@@ -6,7 +6,7 @@ import keras
 from keras import KerasTensor, layers
 
 from sat_core.reference.networks import WIDE_PREACT_BLOCKS as BLOCKS
-from sat_tensorflow.models.layers import convolution, inputs, normalised
+from sat_tensorflow.models.layers import convolution, inputs, normalised, pooled
 
 
 def wide_preact_resnet18(classes: int, image_shape: tuple[int, int, int]) -> keras.Model:
@@ -15,7 +15,7 @@ def wide_preact_resnet18(classes: int, image_shape: tuple[int, int, int]) -> ker
     x = convolution(images, "conv", BLOCKS[0][0])
     for i, (_, width, stride) in enumerate(BLOCKS):
         x = _block(x, f"blocks.{i}", width, stride)
-    x = layers.GlobalAveragePooling2D()(normalised(x, "bn"))
+    x = pooled(normalised(x, "bn"))
     return keras.Model(images, layers.Dense(classes, name="fc")(x))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from keras import KerasTensor, layers
 
-from sat_tensorflow.models.layers import BatchNorm, convolution, inputs, normalised
+from sat_tensorflow.models.layers import CHANNELS, BatchNorm, convolution, inputs, normalised, pooled
 
 WIDTHS = (64, 128, 256, 512)
 """Of the four stages; all but the first begin with stride 2."""
@@ -25,7 +25,8 @@ def resnet50(classes: int, image_shape: tuple[int, int, int]) -> keras.Model:
     """ResNet-50 as torchvision lays it out (stride on the 3x3 convolution), with a new last layer."""
     images = inputs(image_shape)
     x = normalised(convolution(images, "conv1", 64, size=7, stride=2), "bn1")
-    x = layers.MaxPooling2D(3, 2)(layers.ZeroPadding2D(1)(x))  # behind a ReLU zeros are as good as -∞
+    x = layers.ZeroPadding2D(1, CHANNELS)(x)  # behind a ReLU zeros are as good as -∞
+    x = layers.MaxPooling2D(3, 2, data_format=CHANNELS)(x)
     for stage, (width, depth) in enumerate(zip(WIDTHS, (3, 4, 6, 3), strict=True), 1):
         for i in range(depth):
             x = _bottleneck(x, f"layer{stage}.{i}", width, 2 if stage > 1 and i == 0 else 1)
@@ -54,4 +55,4 @@ def _joined(x: KerasTensor, inner: KerasTensor, name: str, last: str, stride: in
 
 
 def _ended(images: KerasTensor, x: KerasTensor, classes: int) -> keras.Model:
-    return keras.Model(images, layers.Dense(classes, name="fc")(layers.GlobalAveragePooling2D()(x)))
+    return keras.Model(images, layers.Dense(classes, name="fc")(pooled(x)))

@@ -6,7 +6,7 @@ import keras
 from keras import layers
 
 from sat_core.reference.networks import STRIDES, WIDTHS
-from sat_tensorflow.models.layers import convolution, inputs, normalised
+from sat_tensorflow.models.layers import convolution, inputs, normalised, pooled
 
 
 def small_cnn(classes: int, image_shape: tuple[int, int, int]) -> keras.Model:
@@ -14,4 +14,4 @@ def small_cnn(classes: int, image_shape: tuple[int, int, int]) -> keras.Model:
     x = images = inputs(image_shape)
     for i, (width, stride) in enumerate(zip(WIDTHS, STRIDES, strict=True), 1):
         x = normalised(convolution(x, f"conv{i}", width, stride=stride), f"bn{i}")
-    return keras.Model(images, layers.Dense(classes, name="fc")(layers.GlobalAveragePooling2D()(x)))
+    return keras.Model(images, layers.Dense(classes, name="fc")(pooled(x)))
