@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, final
 
@@ -15,6 +17,8 @@ from sat_core.files import write_bytes
 
 SUFFIX = ".safetensors"
 _KEY = "sat-core"
+_WRAPPERS = {"module": "DataParallel or DistributedDataParallel", "_orig_mod": "torch.compile"}
+"""Parts of names that modules of PyTorch put before those of the network inside, and whose."""
 
 
 @final
@@ -56,14 +60,55 @@ def read(path: str | Path) -> Checkpoint:
                 group, _, name = key.partition("/")
                 groups.setdefault(group, {})[name] = file.get_tensor(key)
     except KeyError as error:
-        raise CheckpointError(f"{path}: not a checkpoint of sat-core (no {error} metadata)") from error
+        raise CheckpointError(
+            f"{path}: not a checkpoint of sat-core (no {error} metadata)\n"
+            "for weights of another library: classifier.load_state(safetensors.numpy.load_file(path))"
+        ) from error
     except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: truncated or not a safetensors file ({error})") from error
+        says = _foreign(path) or f"truncated or not a safetensors file ({error})"
+        raise CheckpointError(f"{path}: {says}") from error
     return Checkpoint(groups, about)
+
+
+def _foreign(path: Path) -> str:
+    """What a file of another library is, and what to do with it; empty for any other. Nothing in it is executed."""
+    names: list[str] = []
+    with suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    with path.open("rb") as file:
+        start = file.read(8)
+    if any(name.endswith("/data.pkl") for name in names) or start[:2] == b"\x80\x02":
+        return (
+            "a file of torch.save, which is never unpickled here\nload it yourself with torch.load(path, "
+            "weights_only=True), and pass classifier.load_state({name: value.numpy() for name, value in it.items()})"
+        )
+    if any(name.endswith(".weights.h5") for name in names) or start == b"\x89HDF\r\n\x1a\n":
+        return "a file of Keras\nload it with keras.saving.load_model or model.load_weights, and wrap the model"
+    if names and all(name.endswith(".npy") for name in names):
+        return "an .npz of numpy\npass its arrays: classifier.load_state(dict(numpy.load(path)))"
+    return ""
+
+
+def _bare(name: str) -> str:
+    return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
+
+
+def _wrapped(expected: Mapping[str, np.ndarray], got: Mapping[str, np.ndarray], what: str) -> str:
+    """What to do with the same network inside of a wrapper on one side."""
+    saved, own = ({part for name in names for part in name.split(".")} & {*_WRAPPERS} for names in (got, expected))
+    part = min(saved ^ own, default="module")
+    whose, remedy = "the model", f"wrap the module inside: model.{part}"
+    if part in saved:
+        whose = "the state"
+        remedy = f"strip it: {{name.replace('{part}.', ''): value for name, value in state.items()}}"
+    says = f"{what}: the names of {whose} have {part!r}, of {_WRAPPERS[part]}, before those of the same network"
+    return f"{says}\n{remedy}"
 
 
 def check_state(expected: Mapping[str, np.ndarray], got: Mapping[str, np.ndarray], what: str) -> None:
     """CheckpointError for the first array that is missing, surplus, or of another shape."""
+    if expected.keys() != got.keys() and {*map(_bare, expected)} == {*map(_bare, got)}:
+        raise CheckpointError(_wrapped(expected, got, what))
     for name in [*expected, *got]:
         if name not in got or name not in expected:
             word = "lacks" if name in expected else "has a surplus"

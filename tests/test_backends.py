@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -220,6 +221,60 @@ def test_truncated_and_foreign_checkpoints_are_named(backend: Backend, tmp_path:
         backend.load(path)
     with pytest.raises(CheckpointError, match="no such checkpoint"):
         backend.load(tmp_path / "nothing")
+
+
+def test_files_of_other_libraries_are_named(backend: Backend, tmp_path: Path) -> None:
+    import torch
+
+    classifier = samples.build(backend, "linear")
+    state = {name: torch.from_numpy(value) for name, value in classifier.state().items()}
+    torch.save(state, tmp_path / "zip.pt")
+    torch.save(state, tmp_path / "legacy.pth", _use_new_zipfile_serialization=False)
+    np.savez(tmp_path / "arrays.npz", **classifier.state())
+    (tmp_path / "model.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(99))
+    with zipfile.ZipFile(tmp_path / "model.keras", "w") as archive:
+        archive.writestr("model.weights.h5", b"")
+    for name, says in (
+        ("zip.pt", "a file of torch.save, which is never unpickled here\nload it .* weights_only=True"),
+        ("legacy.pth", "a file of torch.save"),
+        ("arrays.npz", r"an \.npz of numpy\npass its arrays"),
+        ("model.h5", "a file of Keras\nload it with"),
+        ("model.keras", "a file of Keras"),
+    ):
+        with pytest.raises(CheckpointError, match=rf"{name}: {says}") as caught:
+            backend.load(tmp_path / name, into=classifier)
+        assert len(str(caught.value).splitlines()) <= 3
+
+
+@pytest.mark.parametrize(
+    ("prefix", "whose"), [("module.", "DistributedDataParallel"), ("_orig_mod.", "torch.compile")], ids=str
+)
+def test_weights_inside_of_a_wrapper_are_the_same_network(backend: Backend, prefix: str, whose: str) -> None:
+    classifier = samples.build(backend, "small-cnn")
+    state = {f"{prefix}{name}": value for name, value in classifier.state().items()}
+    with pytest.raises(CheckpointError, match=rf"names of the state have .*{whose}.*\nstrip it: .*{prefix}") as caught:
+        classifier.load_state(state)
+    assert "another architecture" not in str(caught.value)
+    classifier.load_state({name.replace(prefix, ""): value for name, value in state.items()})
+    with pytest.raises(CheckpointError, match="it belongs to another architecture"):
+        classifier.load_state({**state, "more": np.zeros(1)})
+    both = {f"module._orig_mod.{name}": value for name, value in classifier.state().items()}
+    with pytest.raises(CheckpointError, match="names of the state have"):
+        classifier.load_state(both)
+
+
+@pytest.mark.torch
+def test_models_inside_of_a_wrapper_say_what_to_wrap(backend: Backend) -> None:
+    from torch import nn
+
+    plain = backend.wrap(own_network(backend), classes=5, image_shape=samples.SHAPE)
+    parallel = backend.wrap(nn.DataParallel(own_network(backend)), classes=5, image_shape=samples.SHAPE)
+    with pytest.raises(
+        CheckpointError, match=r"names of the model have 'module'.*\nwrap the module inside: model\.module"
+    ):
+        parallel.load_state(plain.state())
+    with pytest.raises(CheckpointError, match="names of the state have 'module'"):
+        plain.load_state(parallel.state())
 
 
 def test_wrong_calls_say_what_was_expected(backend: Backend) -> None:
