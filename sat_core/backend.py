@@ -339,20 +339,27 @@ class Backend(ABC):
 
 
 def user_factory(name: str) -> Callable[..., Any]:
-    """What ``package.module:factory`` names, looked for in the working directory too. SpecError if there is none."""
+    """What ``package.module:factory`` names. SpecError if there is none.
+
+    The working directory is searched last, so that no file in it stands in for an installed package, and stays on
+    `sys.path`: the factory may import more of it when it is called.
+    """
     import importlib
     import sys
 
     module, _, attribute = name.partition(":")
-    sys.path.insert(0, os.getcwd())
     try:
+        if "" not in sys.path:  # which is the working directory, whatever it is when something is imported
+            sys.path.append("")
         factory = getattr(importlib.import_module(module), attribute)
     except (Exception, SystemExit) as error:  # the user's module may raise anything
+        package = module.partition(".")[0]
+        where = getattr(sys.modules.get(package), "__file__", None)
+        absent = where and isinstance(error, AttributeError | ModuleNotFoundError)
+        found = f"\n{package!r} is {where}; if that is not yours, give yours another name" if absent else ""
         raise SpecError(
-            f"model.name: cannot import {name!r} ({brief(error)}); expected package.module:factory"
+            f"model.name: cannot import {name!r} ({brief(error)}); expected package.module:factory{found}"
         ) from error
-    finally:
-        sys.path.remove(os.getcwd())
     if not callable(factory):
         raise SpecError(f"model.name: expected {name!r} to be callable, got {type(factory).__name__}")
     return factory

@@ -494,6 +494,18 @@ def test_an_arm_that_crashes_shows_type_and_first_line(study: Path, tmp_path: Pa
     assert len(done.stderr.strip().splitlines()) <= 3
 
 
+def test_files_of_the_working_directory_stand_in_for_nothing(study: Path, tmp_path: Path) -> None:
+    for name in ("statistics", "queue", "torch", "tensorflow", "keras", "safetensors", "submitit", "rich"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('not this one')\n")
+    (tmp_path / "my_layers.py").write_text(OWN[os.environ["SAT_BACKEND"]])
+    (tmp_path / "my_own.py").write_text(
+        "def late(**about):\n    import my_layers\n    return my_layers.late(**about)\n"
+    )
+    settings = ["--set", "model.name=my_own:late", "--set", "subset.size=0.0"]
+    done = sat("run", study, "--out", tmp_path / "out", *settings, cwd=tmp_path)
+    assert re.search("arm: .*Error: .*late failure", done.stderr), done.stderr  # so it was found, and trained
+
+
 def test_an_interrupt_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     from sat_evaluation import evaluate
 

@@ -44,14 +44,32 @@ def test_what_is_not_installed_says_how_to_get_it(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_users_factory_is_found_in_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "my_models_of_this_test.py").write_text("def make(): return 7\nVALUE = 3\n")
+    (tmp_path / "my_models_of_this_test.py").write_text(
+        "def make(): return __import__('my_layers').SIX + 1\nVALUE = 3\n"
+    )
+    (tmp_path / "my_layers.py").write_text("SIX = 6\n")
     monkeypatch.chdir(tmp_path)
-    before = list(sys.path)
     assert user_factory("my_models_of_this_test:make")() == 7
-    assert sys.path == before
     for wrong in ("my_models_of_this_test:nothing", "no_such_module:make", ":make", "my_models_of_this_test:VALUE"):
         with pytest.raises(SpecError, match=r"model\.name"):
             user_factory(wrong)
+
+
+def test_no_file_of_the_working_directory_stands_in_for_an_installed_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Modules that nothing has imported yet."""
+    for name in ("this", "antigravity"):
+        (tmp_path / f"{name}.py").write_text("def make(): return 7\n")
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    (tmp_path / "mine_of_this_test.py").write_text("def make():\n    import this\n    return this.__file__\n")
+    monkeypatch.chdir(tmp_path)
+    assert not Path(user_factory("mine_of_this_test:make")()).is_relative_to(tmp_path)
+    with pytest.raises(
+        SpecError, match=r"'this' is .*this\.py; if that is not yours, give yours another name"
+    ) as error:
+        user_factory("this:make")
+    assert len(str(error.value).splitlines()) <= 3
 
 
 def test_writes_are_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

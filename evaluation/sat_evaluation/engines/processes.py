@@ -45,7 +45,8 @@ def start_worker(
     directory.mkdir(parents=True, exist_ok=True)
     (directory / FAILED).unlink(missing_ok=True)
     threads = {f"{library}_NUM_THREADS": str(unit.threads) for library in ("OMP", "MKL", "OPENBLAS")}
-    command = [sys.executable, "-m", "sat_evaluation.worker", str(out), unit.name, *arguments]
+    # -P: no file of the working directory stands in for a module that the worker imports
+    command = [sys.executable, "-P", "-m", "sat_evaluation.worker", str(out), unit.name, *arguments]
     with (directory / LOG).open("ab") as log:
         log.write(f"{_START}{time.strftime('%Y-%m-%d %H:%M:%S')} on {socket.gethostname()}\n".encode())
         log.flush()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -146,7 +148,8 @@ class Slurm(Engine):
         except ImportError as error:
             raise NotInstalledError("--engine slurm needs submitit: pip install 'sat-core[cluster]'") from error
         try:
-            executor = SlurmExecutor(out / FOLDER, max_num_timeout=_RESTARTS)
+            python = f"{shlex.quote(sys.executable)} -P"  # as `start_worker` does it
+            executor = SlurmExecutor(out / FOLDER, max_num_timeout=_RESTARTS, python=python)
             executor.update_parameters(**options)
             with _outside_of_jobs():
                 jobs = executor.submit_array([Task(out.resolve(), unit, self.arguments) for unit in units])
