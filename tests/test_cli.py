@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -116,6 +117,47 @@ def test_a_second_start_does_nothing_again(finished: Path, study: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in finished.rglob("results.json")}
     assert sat("run", study, "--out", finished).returncode == 0
     assert before == {path: path.stat().st_mtime_ns for path in finished.rglob("results.json")}
+
+
+def test_a_reader_that_goes_ends_no_study(study: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "sat_evaluation.cli", "run", str(study), "--out", str(tmp_path / "out")]
+    command += ["--set", "subset.size=0.0", "--set", "training.epochs=1"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline()
+        process.stdout.close()
+        errors = process.stderr.read()
+        assert process.wait(timeout=500) == 0, errors
+    assert errors == ""
+    assert (tmp_path / "out" / "summary.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("shell", "status", "says"),
+    [
+        ("PYTHONIOENCODING=ascii {}", 0, ""),
+        ("PYTHONIOENCODING=latin-1 {}", 0, ""),
+        ("{} > /dev/full", 74, "standard output: cannot be written ([Errno 28] No space left on device)"),
+        ("{} >&-", 0, ""),
+        ("{} >&- 2>&-", 0, ""),
+        ("{} 2> /dev/full", 0, ""),
+        ("set -o pipefail; {} | true", 0, ""),
+    ],
+)
+def test_a_finished_study_is_no_failure_where_it_cannot_be_printed(
+    finished: Path, shell: str, status: int, says: str
+) -> None:
+    command = f"{shlex.quote(sys.executable)} -m sat_evaluation.cli status {shlex.quote(str(finished))}"
+    done = subprocess.run(
+        ["bash", "-c", shell.format(command)], capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == status, done.stderr
+    assert says in done.stderr
+    assert len(done.stderr.splitlines()) == (2 if says else 0)
 
 
 def test_arms_that_a_finished_study_has_are_taken_over(finished: Path, study: Path, tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from rich.console import Console
 
 from sat_evaluation import progress
+from sat_evaluation.output import Output, standard_streams
 from sat_evaluation.progress import LiveView, Progress, ProgressFile, read
 
 
@@ -227,3 +229,52 @@ def test_the_terminal_is_left_as_it_was_after_an_error(tmp_path: Path) -> None:
         broken()
     hidden, visible = "\x1b[?25l", "\x1b[?25h"
     assert output.getvalue().rindex(visible) > output.getvalue().rindex(hidden)
+
+
+def no_reader() -> Any:
+    reader, writer = os.pipe()
+    os.close(reader)
+    return os.fdopen(writer, "w", buffering=1)
+
+
+def full() -> Any:
+    return open("/dev/full", "w", buffering=1)
+
+
+def closed() -> Any:
+    stream = io.StringIO()
+    stream.close()
+    return stream
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+@pytest.mark.parametrize("make", [no_reader, full, closed, lambda: None])
+def test_output_that_fails_ends_nothing(
+    make: Callable[[], Any], terminal: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = make()
+    with standard_streams() as output:
+        monkeypatch.setattr(sys, "stdout", Output(stream))
+        shown = LiveView(
+            {"a": tmp_path / "a.json"}, Console(file=sys.stdout, force_terminal=True) if terminal else None
+        )
+        with shown:
+            ProgressFile(tmp_path / "a.json")("training", 1, 2)
+            shown.refresh()
+            print("a line")  # noqa: T201
+            shown.fail("a", "reason")
+        assert (sys.stdout.error is None) == (stream is None)  # type: ignore[attr-defined]
+        sys.stdout.close()
+        assert output.error is None
+    if stream is not None:
+        stream.close()  # nothing is left in its buffer
+
+
+@pytest.mark.parametrize(("encoding", "expected"), [("ascii", "? = 0.5 ? ?"), ("latin-1", "? = 0.5 ·  ?")])
+def test_characters_that_the_output_lacks_are_question_marks(encoding: str, expected: str) -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    output = Output(stream)
+    output.write("ε = 0.5 · \udcff" if encoding == "ascii" else "ε = 0.5 ·  \udcff")
+    output.flush()
+    assert output.error is None
+    assert stream.buffer.getvalue().decode(encoding) == expected  # type: ignore[attr-defined]

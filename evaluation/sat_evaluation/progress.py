@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self, final
+from typing import Any, Self, final
 
 import attrs
 from rich.cells import cell_len, set_cell_size
@@ -21,6 +21,7 @@ from rich.live import Live
 from rich.text import Text
 
 from sat_core.files import TEMPORARY
+from sat_evaluation.output import Output
 from sat_evaluation.summary import duration, percent, shown
 
 _WRITE_EVERY = 0.5
@@ -111,7 +112,8 @@ class LiveView:
 
     def __init__(self, units: Mapping[str, Path], console: Console | None = None) -> None:
         self._units = dict(units)
-        self._console = console or Console(force_interactive=None if sys.stdout.isatty() else False)
+        output: Any = sys.stdout if isinstance(sys.stdout, Output) else Output(sys.stdout)  # which ends no study
+        self._console = console or Console(file=output, force_interactive=None if output.isatty() else False)
         self._live = Live(console=self._console, auto_refresh=False) if self._console.is_interactive else None
         self._began = time.time()
         self._now: dict[str, Progress] = {}

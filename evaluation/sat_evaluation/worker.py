@@ -24,6 +24,7 @@ from sat_evaluation.engines.base import TENSORBOARD
 from sat_evaluation.engines.processes import DISK_FULL, EXIT_FULL, PARENT, WORKER_STOPS
 from sat_evaluation.events import EventFile
 from sat_evaluation.layout import PROGRESS, RANKING, TRANSFERS, unit_directory
+from sat_evaluation.output import standard_streams
 from sat_evaluation.progress import ProgressFile
 from sat_evaluation.transfer import Transfer
 
@@ -103,4 +104,6 @@ def _disk_is_full(error: BaseException | None) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with standard_streams():  # what a model prints ends nothing, whatever the encoding
+        status = main()
+    sys.exit(status)

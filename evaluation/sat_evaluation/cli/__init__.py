@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 
 from sat_core.errors import EXIT_CONTINUE, Detached, Interrupted, SatError
 from sat_evaluation.cli import data, evaluate, report, reproduce, run, status
+from sat_evaluation.output import EXIT_OUTPUT, standard_streams
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit status 0: done; 2: refused or failed, one to three lines say why; 75: saved and stopped, run again."""
+    """Exit status 0: done; 2: refused or failed, one to three lines say why; 75: saved and stopped, run again.
+
+    74: done, but its output could not be written. A reader that has gone, as in ``| head``, is no error.
+    """
+    with standard_streams() as output:
+        status = _run(argv)
+        output.flush()
+        if output.error is not None and not isinstance(output.error, BrokenPipeError) and status == 0:
+            _complain(f"standard output: cannot be written ({output.error})\nall else is done, and no file is missing")
+            return EXIT_OUTPUT
+    return status
+
+
+def _run(argv: Sequence[str] | None) -> int:
     arguments = parser().parse_args(argv)
     try:
         return int(arguments.run(arguments))
@@ -30,9 +43,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _complain("interrupted; what is finished is saved, the same command goes on")
         return EXIT_CONTINUE
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception as error:
         if arguments.debug:
             raise
