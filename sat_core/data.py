@@ -11,7 +11,7 @@ import attrs
 import numpy as np
 
 from sat_core.errors import DataError, SpecError, brief, type_name
-from sat_core.images import ImageSource, resize
+from sat_core.images import Fault, ImageSource, refuse_broken, resize
 from sat_core.registry import Registry, nearest
 
 
@@ -121,6 +121,24 @@ class DataSet:
         """`(h, w, c)`."""
         h, w, c = self.train.images.shape[1:]
         return int(h), int(w), int(c)
+
+    def check_images(self, progress: Callable[[int, int], None] = lambda *_: None, *, whole: bool = False) -> None:
+        """DataError that names the broken images among those that are decoded when asked for.
+
+        Headers are checked, which is fast. progress: called with the images checked so far and their number. whole:
+        each image is decoded.
+        """
+        sources = [images for part in self.parts if isinstance(images := cast(Any, part.images), ImageSource)]
+        total, before = sum(map(len, sources)), 0
+
+        def tell(done: int) -> None:
+            progress(before + done, total)
+
+        faults: list[Fault] = []
+        for source in sources:
+            faults += source.check(tell, whole=whole)
+            before += len(source)
+        refuse_broken(faults, total)
 
     def fingerprint(self) -> str:
         """The same over all parts."""

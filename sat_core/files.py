@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import stat
 import tempfile
 import time
 import zipfile
@@ -20,6 +21,13 @@ from sat_core.errors import DataError, RunDirectoryError
 TEMPORARY = ".partial-"
 """Prefix of files that are being written; one that is left behind was cut off and can go."""
 SECONDS = "seconds.json"
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe (FIFO)",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -61,6 +69,21 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **dict(sorted(arrays.items())))
     write_bytes(path, buffer.getvalue())
+
+
+def irregular(path: Path) -> str:
+    """What is at `path` if it is no file, in words; empty for a file."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        return "nothing" if isinstance(error, FileNotFoundError) else f"an error ({error.strerror})"
+    return "" if stat.S_ISREG(mode) else _KINDS.get(stat.S_IFMT(mode), "something else")
+
+
+def check_regular(path: Path) -> None:
+    """DataError unless there is a file at `path`: reading from a pipe or a device may never end."""
+    if what := irregular(path):
+        raise DataError(f"{path}: no such file" if what == "nothing" else f"{path}: expected a file, got {what}")
 
 
 def read_npz(path: Path, *names: str) -> dict[str, np.ndarray]:

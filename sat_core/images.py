@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
 from sat_core.augmentation import GREY
+from sat_core.errors import DataError
 
 Request = tuple[np.ndarray, np.ndarray | None]
 """Example numbers `(n,)`, and the draws `(n, d)` of an augmentation that crops, or None for the test-time transform."""
+
+
+Fault = tuple[str, str]
+"""The path of a broken image, and what was expected and what came, as ``expected an image, got a folder``."""
+LISTED = 10
+"""Broken images that an error names."""
 
 
 class ImageSource(ABC):
@@ -44,9 +51,30 @@ class ImageSource(ABC):
     def resized(self, image_shape: tuple[int, int, int]) -> ImageSource:
         """The same images at `(h, w, c)`, c = 1 or 3."""
 
+    def check(self, progress: Callable[[int], None] = lambda _: None, *, whole: bool = False) -> list[Fault]:
+        """The images that are broken, as far as their headers tell; by default nothing is checked.
+
+        progress: called with the number of images checked so far. whole: each image is decoded.
+        """
+        return []
+
     @abstractmethod
     def fingerprint(self) -> str:
         """SHA-256 in hexadecimal over what makes the images what they are: files and transform."""
+
+
+def refuse_broken(faults: Sequence[Fault], total: int) -> None:
+    """DataError if there are any among `total` images: it names the first ten and their number."""
+    if not faults:
+        return
+    if len(faults) == 1:
+        raise DataError(": ".join(faults[0]) + "\nreplace or remove it, and start again")
+    listed = "; ".join(f"{path} ({fault.partition(', got ')[2]})" for path, fault in faults[:LISTED])
+    more = f"; and {len(faults) - LISTED:,} more" if len(faults) > LISTED else ""
+    raise DataError(
+        f"expected images, got {len(faults):,} of {total:,} files that are none or are broken:\n"
+        f"{listed}{more}\nreplace or remove them, and start again"
+    )
 
 
 def resize(images: np.ndarray, image_shape: tuple[int, int, int]) -> np.ndarray:

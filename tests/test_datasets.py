@@ -493,6 +493,31 @@ def test_folder_names_what_is_no_image(name: str, content: bytes | None, tree: P
     assert f"{path}: expected an image that Pillow can read" in refusal(folder.load, tree)
 
 
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 6 4\n%%EndComments\nshowpage\n%%EOF\n"
+
+
+def test_folder_starts_no_program_to_read_a_file(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow reads PostScript with Ghostscript, whatever a file is called."""
+    from PIL import Image
+
+    path = tree / "train/cat/z.png"
+    path.write_bytes(EPS)
+    with Image.open(path) as image:
+        assert image.format == "EPS"
+    monkeypatch.setattr(subprocess, "Popen", None)
+    assert f"{path}: expected an image that Pillow can read" in refusal(folder.load, tree)
+    assert str(path) in refusal(lambda name: folder.load(name, size="8").train.images[:], tree)
+
+
+def test_folder_names_all_broken_images(tree: Path) -> None:
+    paths = [tree / "train/cat/b.png", tree / "test/dog/x.png"]
+    for path in paths:
+        path.write_bytes(b"<!doctype html>")
+    said = refusal(folder.load, tree)
+    assert all(str(path) in said for path in paths)
+    assert "got 2 of 7 files that are none or are broken" in said
+
+
 def test_folder_names_what_has_no_known_range(tree: Path) -> None:
     path = paint(tree / "train/cat/a.tiff", np.zeros((4, 6), np.float32))
     assert f"{path}: expected an image of integers" in refusal(folder.load, tree)
@@ -511,7 +536,7 @@ def test_folder_names_decompression_bombs(limit: int, tree: Path, monkeypatch: p
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         message = refusal(folder.load, tree)
-    assert f"{tree / 'train/cat/b.png'}: expected" in message
+    assert f"{tree / 'train/cat/b.png'} (" in message
     assert "exceeds limit" in message
 
 
@@ -541,7 +566,7 @@ def test_folder_refuses_other_trees(tree: Path) -> None:
     (tree / "train/bird/deep").mkdir()
     assert f"{tree / 'train/bird'}: expected at least one image" in refusal(folder.load, tree)
     os.mkfifo(tree / "train/bird/pipe")
-    assert f"{tree / 'train/bird/pipe'}: expected an image, got something" in refusal(folder.load, tree)
+    assert f"{tree / 'train/bird/pipe'}: expected an image, got a pipe (FIFO)" in refusal(folder.load, tree)
     (tree / "train/bird").rename(tree / ".bird")
     paint(tree / "test/bird/a.png", (1, 2, 3))
     assert f"{tree / 'test/bird'}: expected one of the classes" in refusal(folder.load, tree)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -28,6 +28,7 @@ from sat_core.ranking import run_ranking
 from sat_core.reference import NumpyBackend
 from sat_core.spec import Spec
 from sat_core.study import nest
+from sat_datasets import workers
 from sat_datasets.stream import FileImages
 from sat_datasets.workers import AHEAD
 
@@ -199,10 +200,10 @@ def test_a_training_on_streamed_images_is_the_same_wherever_it_is_broken_off(
 
 
 def test_worker_processes_change_nothing(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for workers in ("0", "2"):
-        monkeypatch.setenv("SAT_WORKERS", workers)
+    for count in ("0", "2"):
+        monkeypatch.setenv("SAT_WORKERS", count)
         keys = {"subset.strategy": "random", "training.epochs": 1}
-        run_arm(job(f"folder:{tree}?size={SIZE}", tmp_path / workers / "a", NumpyBackend(), keys=keys))
+        run_arm(job(f"folder:{tree}?size={SIZE}", tmp_path / count / "a", NumpyBackend(), keys=keys))
     same_bytes(tmp_path / "0", tmp_path / "2")
 
 
@@ -254,35 +255,168 @@ def test_a_broken_file_is_named_in_two_lines(
     assert len(str(error.value).splitlines()) <= 2
 
 
+PROGRAM = """
+import numpy as np
+from sat_core.data import get_dataset
+images = get_dataset('folder:{tree}?size=16').train.images
+print(sum(len(batch) for batch in images.stream((np.arange(i, i + 4), None) for i in range(0, 40, 4))))
+"""
+"""Without a ``__main__`` guard: worker processes that run it once more would start workers of their own."""
+
+
+def program(arguments: list[str], folder: Path, **options: Any) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "SAT_WORKERS": "2"}
+    command = [sys.executable, *arguments]
+    return subprocess.run(
+        command, env=environment, cwd=folder, timeout=120, capture_output=True, text=True, check=False, **options
+    )
+
+
+@pytest.mark.parametrize("form", ["script", "-c", "stdin"])
+def test_a_plain_program_decodes_in_worker_processes(form: str, tree: Path, tmp_path: Path) -> None:
+    text = PROGRAM.format(tree=tree)
+    (tmp_path / "program.py").write_text(text)
+    arguments = {"script": ["program.py"], "-c": ["-c", text], "stdin": ["-"]}[form]
+    done = program(arguments, tmp_path, input=text)
+    assert (done.stdout, done.stderr, done.returncode) == ("40\n", "", 0)
+
+
+def test_workers_import_no_module_of_the_users(tree: Path, tmp_path: Path) -> None:
+    """Modules beside a script are found before Python's, in the script itself only."""
+    for name in ("statistics", "queue", "json", "torch"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('a file of the user was run')")
+    later = "import sys, json, queue, statistics\nsys.path.insert(0, '')\n"
+    done = program(["-P", "-c", later + PROGRAM.format(tree=tree)], tmp_path)
+    assert (done.stdout, done.stderr, done.returncode) == ("40\n", "", 0)
+
+
+def broken_tree(tree: Path, folder: Path, count: int) -> list[Path]:
+    """A copy of `tree` in `folder`, some of whose test images are web pages or cut off."""
+    shutil.copytree(tree, folder / "tree")
+    victims = sorted((folder / "tree" / "test").rglob("*.jpg"))[:count]
+    for place, victim in enumerate(victims):
+        victim.write_bytes(b"<!doctype html>" if place % 2 else victim.read_bytes()[:-200])
+    return victims
+
+
+@pytest.mark.parametrize("count", ["0", "2"])
+def test_broken_images_are_all_named_before_a_run(
+    tree: Path, tmp_path: Path, count: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAT_WORKERS", count)
+    victims = broken_tree(tree, tmp_path, 12)
+    data = get_dataset(f"folder:{tmp_path / 'tree'}?size={SIZE}")
+    seen: list[tuple[int, int]] = []
+    with pytest.raises(DataError) as error:
+        data.check_images(lambda *progress: seen.append(progress))
+    first, names, last = str(error.value).splitlines()
+    assert first == "expected images, got 12 of 64 files that are none or are broken:"
+    assert all(str(path) in names for path in victims[:10])
+    assert names.endswith("; and 2 more")
+    assert last == "replace or remove them, and start again"
+    assert seen[-1] == (64, 64)
+
+
+def test_images_are_checked_once_in_a_process(
+    tree: Path, tmp_path: Path, here: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(tree, tmp_path / "tree")
+    name = f"folder:{tmp_path / 'tree'}?size={SIZE}"
+    get_dataset(name).check_images()
+    monkeypatch.setattr("PIL.Image.open", None)
+    get_dataset(name).check_images()
+    with pytest.raises(DataError, match="got 64 of 64 files"):
+        get_dataset(name).check_images(whole=True)
+
+
 def test_a_program_ends_whatever_it_left_unread(tree: Path, tmp_path: Path) -> None:
     """Workers that wait to be read from are no reason to wait for them."""
-    program = (
+    text = (
         "import numpy as np\n"
         "from sat_core.data import get_dataset\n"
-        "if __name__ == '__main__':\n"
-        f"    images = get_dataset('folder:{tree}?size=16').train.images\n"
-        "    kept = images.stream((np.arange(i, i + 2), None) for i in range(38))\n"
-        "    print(next(kept).shape)\n"
+        f"images = get_dataset('folder:{tree}?size=16').train.images\n"
+        "kept = images.stream((np.arange(i, i + 2), None) for i in range(38))\n"
+        "print(next(kept).shape)\n"
     )
-    (tmp_path / "program.py").write_text(program)
-    environment = {**os.environ, "SAT_WORKERS": "2"}
-    done = subprocess.run(
-        [sys.executable, str(tmp_path / "program.py")], env=environment, timeout=120, capture_output=True, text=True
-    )
-    assert done.stdout == "(2, 16, 16, 3)\n"
-    assert done.stderr == ""
-    assert done.returncode == 0
+    done = program(["-W", "error", "-c", text], tmp_path)
+    assert (done.stdout, done.stderr, done.returncode) == ("(2, 16, 16, 3)\n", "", 0)
 
 
-def test_a_decoder_that_is_killed_is_told_of(data: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def one_worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A single worker process, started within the test; none is left."""
     monkeypatch.setenv("SAT_WORKERS", "1")
-    before = {*multiprocessing.active_children()}
-    stream = data.train.images.stream((np.arange(4), None) for _ in range(200))
-    next(stream)
-    (worker,) = {*multiprocessing.active_children()} - before
-    worker.kill()
-    with pytest.raises(DataError, match="set SAT_WORKERS to fewer"):
-        list(stream)
+    monkeypatch.setattr(workers, "_IDLE", {})
+    yield
+    workers._end_all()
+
+
+def with_program(monkeypatch: pytest.MonkeyPatch, folder: Path, text: str) -> None:
+    """Worker processes run `text` first."""
+    content = Path(workers.__file__).with_name("decoder.py").read_text()
+    (folder / "decoder.py").write_text(content.replace("from __future__ import annotations\n", text))
+    monkeypatch.setattr(workers, "__file__", str(folder / "workers.py"))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("import os; os._exit(3)", "could not be started (exit status 3"),
+        ("import missing_module", "could not be started (exit status 1"),
+        ("import os; os.kill(os.getpid(), 11)", "could not be started (SIGSEGV"),
+    ],
+)
+def test_a_decoder_that_does_not_start_is_told_of(
+    text: str, says: str, data: DataSet, one_worker: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with_program(monkeypatch, tmp_path, text)
+    with pytest.raises(DataError) as error:
+        list(data.train.images.stream([(np.arange(4), None)]))
+    assert says in str(error.value)
+    assert "SAT_WORKERS=0 decodes in this process" in str(error.value)
+
+
+def test_without_an_interpreter_the_cure_is_named(
+    data: DataSet, one_worker: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    with pytest.raises(DataError, match=r"could not be started(.|\n)*SAT_WORKERS=0"):
+        list(data.train.images.stream([(np.arange(4), None)]))
+
+
+@pytest.mark.parametrize(
+    ("end", "says"),
+    [
+        ("os.kill(os.getpid(), 9)", "was killed (SIGKILL), most likely for want of memory\nset SAT_WORKERS to fewer"),
+        ("os.kill(os.getpid(), 11)", "crashed (SIGSEGV"),
+        ("os._exit(7)", "crashed (exit status 7"),
+        ("os.close(1), os.closerange(3, 99), time.sleep(60)", "crashed (exit status"),
+    ],
+)
+def test_a_decoder_that_ends_is_told_of(
+    end: str, says: str, data: DataSet, one_worker: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(workers, "PATIENCE", 0.5)
+    hook = f"import os, time, PIL.Image\nPIL.Image.open = lambda *_, **__: ({end})\n"
+    with_program(monkeypatch, tmp_path, hook)
+    with pytest.raises(DataError) as error:
+        list(data.train.images.stream((np.arange(4), None) for _ in range(20)))
+    assert says in str(error.value)
+
+
+def test_workers_are_kept_whatever_signal_reaches_them_and_replaced(data: DataSet, one_worker: None) -> None:
+    def decode() -> Any:
+        assert len(list(data.train.images.stream((np.arange(4), None) for _ in range(9)))) == 9
+        (worker,) = workers._IDLE[os.getpid()]
+        return worker
+
+    first = decode()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):  # a stop is for the process that trains
+        first._process.send_signal(number)
+    assert decode() is first
+    first._process.kill()
+    first._process.wait()
+    assert decode() is not first
 
 
 def test_an_image_too_long_to_be_scaled_is_named(tree: Path, tmp_path: Path, here: None) -> None:

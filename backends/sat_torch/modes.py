@@ -36,8 +36,8 @@ def frozen(module: nn.Module) -> Iterator[None]:
 def tf32(allowed: bool) -> Iterator[None]:
     """Whether CUDA may round the products of float32 to TF32 inside, and nothing else may; afterwards as it was.
 
-    By default cuDNN does, and torch.set_float32_matmul_precision allows bfloat16 on a CPU. PyTorch keeps each setting of
-    CUDA in an old and in a new form, and raises errors where the two disagree.
+    By default cuDNN does, and torch.set_float32_matmul_precision allows bfloat16 on a CPU. PyTorch keeps each setting
+    of CUDA in an old and in a new form, and raises errors where the two disagree.
     """
     cudnn: Any = torch.backends.cudnn
     matmul: Any = torch.backends.cuda.matmul

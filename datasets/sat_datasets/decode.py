@@ -1,18 +1,31 @@
-"""Image files as arrays of uint8, each by the same rules: see `read_image`. A broken one is an error that names it."""
+"""Image files as arrays of uint8, each by the same rules: see `read_image`. Broken ones are errors that name them."""
 
 from __future__ import annotations
 
+import os
 import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
+from sat_core import files
+from sat_core.augmentation import crop_box
 from sat_core.errors import DataError, NotInstalledError
+from sat_core.images import Fault, refuse_broken
 
 if TYPE_CHECKING:
     from PIL import Image
 
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "QOI", "SGI", "TGA", "TIFF", "WEBP")
+"""Pillow's names of the formats that are read. Others start programs (EPS: Ghostscript), or hold no photographs."""
+ENDS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82", "GIF": b";"}
+"""What whole files end with; one that ends otherwise may be cut off."""
+LONGEST = 50
+"""Times that an image may be longer than it is wide: scaled to some width, a longer one would fill the memory."""
 GREY = ("1", "L", "LA")
 """Pillow's modes of images without colour; those of 16 bits are beside them."""
 _MARGIN = 256 / 224
@@ -31,25 +44,122 @@ def read_image(path: Path) -> np.ndarray:
     """`(h, w, c)` uint8, c = 1 for an image without colour, else 3.
 
     EXIF orientation is honoured, transparency lies on black, 16-bit grey is rounded to 8, all else goes through
-    Pillow's conversion to RGB; of an animation the first frame is taken. Raises DataError, naming the file, for what is
-    no image, is cut off, or is so large that Pillow takes it for an attack.
+    Pillow's conversion to RGB; of an animation the first frame is taken. Raises BrokenImage for what is no image in one
+    of `FORMATS`, is cut off, or is so large that Pillow takes it for an attack.
     """
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
-    if not path.is_file():
-        raise DataError(f"{path}: expected an image, got something that is no file")
+    with _opened(path) as image:
+        return _pixels(ImageOps.exif_transpose(image))
+
+
+def read_square(path: Path, size: int, channels: int, draws: np.ndarray | None = None) -> np.ndarray:
+    """`read_image`, then `scaled` to `(size, size, channels)`; `draws` `(d,)` say which part is taken."""
+    pixels = read_image(path)
+    h, w = pixels.shape[:2]
+    _check_sides(path, h, w)
+    return scaled(pixels, size, channels, None if draws is None else crop_box(draws, h, w))
+
+
+def check_image(path: Path, *, whole: bool = False) -> None:
+    """BrokenImage if `read_square` would raise it, as far as the header and the last bytes tell; whole: in any case."""
+    if whole:
+        pixels = read_image(path)
+        _check_sides(path, *pixels.shape[:2])
+        return
+    with _opened(path) as image:
+        _check_sides(path, image.height, image.width)
+        end = ENDS.get(image.format or "", b"")
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - len(end)))
+            cut = file.read() != end
+        if cut or image.mode == "F":
+            _pixels(image)
+
+
+def squares(paths: Sequence[str], size: int, channels: int, array: np.ndarray | None = None) -> np.ndarray:
+    """`read_square` of each, `(n, size, size, channels)`; array: their draws `(n, d)`. DataError names broken ones."""
+    images, faults = np.empty((len(paths), size, size, channels), np.uint8), Faults()
+    for place, path in enumerate(paths):
+        with faults:
+            images[place] = read_square(Path(path), size, channels, None if array is None else array[place])
+    refuse_broken(faults.found, len(paths))
+    return images
+
+
+def checked(paths: Sequence[str], whole: bool, array: None = None) -> list[Fault]:
+    """Path and fault of those that `check_image` finds broken; whole: of those that `read_square` does."""
+    faults = Faults()
+    for path in paths:
+        with faults:
+            check_image(Path(path), whole=whole)
+    return faults.found
+
+
+TASKS: dict[str, Callable[..., Any]] = {"squares": squares, "checked": checked}
+"""What worker processes do, by name."""
+
+
+@final
+class BrokenImage(DataError):
+    """A file that is no image, or cannot be used as one."""
+
+    def __init__(self, path: Path, fault: str) -> None:
+        super().__init__(f"{path}: {fault}")
+        self.path, self.fault = path, fault
+
+
+@final
+class Faults:
+    """Collects the broken images that `with` blocks meet, in `found`."""
+
+    def __init__(self) -> None:
+        self.found: list[Fault] = []
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> bool:
+        if isinstance(error, BrokenImage):
+            self.found.append((str(error.path), error.fault))
+        return isinstance(error, BrokenImage)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """The image, its pixels not decoded yet; whatever is wrong with it, inside the block too, is a BrokenImage."""
+    from PIL import Image
+
+    if what := files.irregular(path):
+        raise BrokenImage(path, f"expected an image, got {what}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                return _pixels(ImageOps.exif_transpose(image))
+            with Image.open(path, formats=_formats()) as image:
+                yield image
+    except BrokenImage:
+        raise
     except DataError as error:
-        raise DataError(f"{path}: {error}") from error
+        raise BrokenImage(path, str(error)) from error
     except Exception as error:  # each format has errors of its own for a broken file
         reason = (str(error).splitlines() or [type(error).__name__])[0].replace(repr(str(path)), "it")
-        raise DataError(
-            f"{path}: expected an image that Pillow can read, got another or a broken file ({reason})"
+        raise BrokenImage(
+            path, f"expected an image that Pillow can read, got another or a broken file ({reason})"
         ) from error
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """Those of `FORMATS` that this Pillow has."""
+    from PIL import Image
+
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+def _check_sides(path: Path, h: int, w: int) -> None:
+    if max(h, w) > LONGEST * min(h, w):
+        raise BrokenImage(path, f"expected sides that differ by at most {LONGEST} times, got {w} x {h} pixels")
 
 
 def _pixels(image: Image.Image) -> np.ndarray:

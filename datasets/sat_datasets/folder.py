@@ -9,7 +9,8 @@ import numpy as np
 
 from sat_core.data import DataSet, Examples
 from sat_core.errors import DataError
-from sat_datasets.decode import need_pillow, read_image
+from sat_core.images import refuse_broken
+from sat_datasets.decode import Faults, need_pillow, read_image
 from sat_datasets.statistics import IMAGENET_MEAN, IMAGENET_STD, mean_and_std
 from sat_datasets.stream import FileImages, checked_size
 
@@ -117,11 +118,16 @@ def _visible(folder: Path, root: Path) -> list[Path]:
 
 def _read(paths: list[Path]) -> np.ndarray:
     """All images, `(n, h, w, c)` uint8."""
-    pixels = []
+    pixels: list[np.ndarray] = []
+    faults = Faults()
     for path in paths:
-        pixels.append(read_image(path))
-        if pixels[-1].shape[:2] != pixels[0].shape[:2]:
-            (h, w), (first_h, first_w) = pixels[-1].shape[:2], pixels[0].shape[:2]
+        with faults:
+            pixels.append(read_image(path))
+    refuse_broken(faults.found, len(paths))
+    first_h, first_w = pixels[0].shape[:2]
+    for path, array in zip(paths, pixels, strict=True):
+        h, w = array.shape[:2]
+        if (h, w) != (first_h, first_w):
             raise DataError(
                 f"{path}: expected images of one size, got {w} x {h}\n"
                 f"and {first_w} x {first_h} (width x height) in {paths[0]}\nor folder:PATH?size=N, which scales them"

@@ -5,25 +5,27 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import numpy as np
 
-from sat_core.augmentation import crop_box
 from sat_core.errors import DataError, SpecError
-from sat_core.images import ImageSource, Request
-from sat_datasets.decode import read_image, scaled
-from sat_datasets.workers import decoded
+from sat_core.files import check_regular
+from sat_core.images import Fault, ImageSource, Request
+from sat_datasets.decode import squares
+from sat_datasets.workers import Task, ordered
 
 CHUNK = 32
 """Images in a task of `__getitem__`; fewer are decoded in this process."""
-LONGEST = 50
-"""Times that an image may be longer than it is wide: scaled to some width, a longer one would fill the memory."""
+BLOCK = 64
+"""Images in a task of `check`."""
 HASHED = 2**31
 """Bytes of files up to which a fingerprint is one of their contents; that takes seconds."""
+_CHECKED: set[int] = set()
+"""Sets of files whose headers this process has checked."""
 
 
 @final
@@ -34,7 +36,7 @@ class FileImages(ImageSource):
     """
 
     def __init__(self, root: Path, files: Sequence[str], size: int = 224, channels: int = 3) -> None:
-        self.root, self.files = root, tuple(files)
+        self.root, self.files = root.absolute(), tuple(files)
         self.shape = (len(self.files), size, size, channels)
 
     def __getitem__(self, index: np.ndarray | slice) -> np.ndarray:
@@ -51,19 +53,32 @@ class FileImages(ImageSource):
 
     def read(self, index: np.ndarray, draws: np.ndarray | None = None) -> np.ndarray:
         """The images numbered `index`, decoded here; with `draws` `(n, d)`, random parts of them."""
-        images = np.empty((len(index), *self.shape[1:]), np.uint8)
-        for place, number in enumerate(index):
-            path = self.root / self.files[number]
-            pixels = read_image(path)
-            h, w = pixels.shape[:2]
-            if max(h, w) > LONGEST * min(h, w):
-                raise DataError(f"{path}: expected sides that differ by at most {LONGEST} times, got {w} x {h} pixels")
-            box = None if draws is None else crop_box(draws[place], h, w)
-            images[place] = scaled(pixels, self.shape[1], self.shape[3], box)
-        return images
+        return squares(**self._asked(index), array=draws)
 
     def stream(self, requests: Iterable[Request]) -> Iterator[np.ndarray]:
-        return decoded(self.read, requests)
+        return ordered(("squares", self._asked(index), draws) for index, draws in requests)
+
+    def _asked(self, index: np.ndarray) -> dict[str, Any]:
+        return {"paths": self._paths(index), "size": self.shape[1], "channels": self.shape[3]}
+
+    def _paths(self, index: Iterable[int]) -> list[str]:
+        return [f"{self.root}{os.sep}{self.files[number]}" for number in index]
+
+    def check(self, progress: Callable[[int], None] = lambda _: None, *, whole: bool = False) -> list[Fault]:
+        key = hash((self.root, self.files))
+        if key in _CHECKED and not whole:
+            return []
+        starts = range(0, len(self), BLOCK)
+        tasks: Iterable[Task] = (
+            ("checked", {"paths": self._paths(range(len(self))[i : i + BLOCK]), "whole": whole}, None) for i in starts
+        )
+        faults: list[Fault] = []
+        for start, found in zip(starts, ordered(tasks), strict=True):
+            faults += map(tuple, found)
+            progress(min(start + BLOCK, len(self)))
+        if not faults:
+            _CHECKED.add(key)
+        return faults
 
     def take(self, index: np.ndarray) -> FileImages:
         files = [self.files[i] for i in index]
@@ -78,6 +93,8 @@ class FileImages(ImageSource):
     @cached_property
     def _fingerprint(self) -> str:
         digest = hashlib.sha256(repr(self.shape).encode())
+        for name in self.files:
+            check_regular(self.root / name)
         sizes = [os.stat(self.root / name).st_size for name in self.files]
         hashed = sum(sizes) <= HASHED
         for name, size in zip(self.files, sizes, strict=True):
