@@ -13,7 +13,7 @@ import attrs
 import numpy as np
 
 from sat_core.errors import CheckpointError
-from sat_core.files import write_bytes
+from sat_core.files import irregular, write_bytes
 
 SUFFIX = ".safetensors"
 _KEY = "sat-core"
@@ -44,6 +44,8 @@ def find(path: str | Path) -> Path:
     for candidate in (path, path.with_name(path.name + SUFFIX), path / f"checkpoint-best{SUFFIX}"):
         if candidate.is_file():
             return candidate
+        if candidate.exists() and not candidate.is_dir():
+            raise CheckpointError(f"{candidate}: expected a file, got {irregular(candidate)}")
     raise CheckpointError(f"{path}: no such checkpoint")
 
 

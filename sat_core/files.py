@@ -9,7 +9,7 @@ import stat
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from sat_core.errors import DataError, RunDirectoryError
+from sat_core.registry import nearest
 
 TEMPORARY = ".partial-"
 """Prefix of files that are being written; one that is left behind was cut off and can go."""
@@ -86,26 +87,45 @@ def check_regular(path: Path) -> None:
         raise DataError(f"{path}: no such file" if what == "nothing" else f"{path}: expected a file, got {what}")
 
 
-def read_npz(path: Path, *names: str) -> dict[str, np.ndarray]:
-    """All arrays of an .npz, `names` among them; DataError names file and reason. Arrays of objects are refused."""
+def read_npz(path: Path, *names: str, optional: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+    """The arrays `names` of an .npz (by default all), and those of `optional` that it has; no others are read.
+
+    With `optional`, others are refused. Raises DataError that names file and reason, for arrays of objects as well.
+    """
+    check_regular(path)
     try:
-        if path.is_file() and not zipfile.is_zipfile(path):
+        if not zipfile.is_zipfile(path):
             raise DataError("not a zip archive, or a part of one")
         with path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file") from error
+            there = list(file.files)
+            wanted = [name for name in (*(names or there), *(optional or ())) if name in there]
+            unknown = [name for name in there if name not in wanted] if optional is not None else []
+            missing = [name for name in names if name not in there]
+            arrays = {name: _array(file, name) for name in wanted} if not missing and not unknown else {}
     except Exception as error:  # zip, numpy and zlib each have errors of their own for a broken file
         raise DataError(f"{path}: expected an .npz file of plain arrays ({_reason(error)})") from error
-    missing = [name for name in names if name not in arrays]
     if missing:
-        raise DataError(f"{path}: expected the arrays {', '.join(names)}, got {', '.join(arrays) or 'none'}")
+        raise DataError(f"{path}: expected the arrays {', '.join(names)}, got {', '.join(there) or 'none'}")
+    if unknown:
+        raise DataError(
+            f"{path}: unknown array {unknown[0]!r}{nearest(unknown[0], (*names, *(optional or ())))}\n"
+            f"expected {', '.join(names)}; besides them at most {', '.join(optional or ())}"
+        )
     return arrays
+
+
+def _array(file: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+    try:
+        return file[name]
+    except ValueError as error:
+        raise ValueError(f"{name}: {_reason(error)}") from error
 
 
 def read_json(path: Path) -> Any:
     """A JSON file; DataError names file and reason."""
     try:
+        if what := irregular(path):
+            raise ValueError(f"got {what}")
         return json.loads(path.read_text(), parse_constant=_refuse)
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: expected a JSON file ({_reason(error)})") from error

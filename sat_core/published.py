@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from sat_core.errors import DataError
+from sat_core.files import check_regular
 from sat_core.unpickle import integers, integers_from_bytes, read_pickle
 
 LEGACY = 0x1950A86A20F9469CFC6C
@@ -24,8 +25,7 @@ def read_order(path: str | Path, examples: int) -> np.ndarray:
     and nothing in it is executed. Raises DataError, naming the file, on everything else.
     """
     path = Path(path)
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
+    check_regular(path)
     try:
         return _check(_read(path.read_bytes(), examples), examples)
     except DataError as error:

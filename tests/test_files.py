@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +16,8 @@ import pytest
 from sat_core import checkpoint, files
 from sat_core.backend import get_backend, user_factory
 from sat_core.data import Examples, get_dataset
-from sat_core.errors import DataError, NotInstalledError, RunDirectoryError, SatError, SpecError
+from sat_core.errors import CheckpointError, DataError, NotInstalledError, RunDirectoryError, SatError, SpecError
+from sat_core.published import read_order
 from sat_core.registry import Registry
 
 
@@ -96,7 +100,7 @@ def test_archives_repeat_and_refuse_objects(tmp_path: Path) -> None:
     files.write_npz(tmp_path / "one.npz", arrays)
     files.write_npz(tmp_path / "two.npz", dict(reversed(arrays.items())))
     assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "two.npz").read_bytes()
-    np.testing.assert_array_equal(files.read_npz(tmp_path / "one.npz", "a")["b"], np.arange(3))
+    np.testing.assert_array_equal(files.read_npz(tmp_path / "one.npz", "b")["b"], np.arange(3))
     with pytest.raises(DataError, match="expected the arrays c, got a, b"):
         files.read_npz(tmp_path / "one.npz", "c")
     np.savez(tmp_path / "objects.npz", x=np.array([{}], dtype=object))
@@ -104,6 +108,44 @@ def test_archives_repeat_and_refuse_objects(tmp_path: Path) -> None:
     for name in ("objects.npz", "cut.npz", "none.npz"):
         with pytest.raises(DataError, match=name):
             files.read_npz(tmp_path / name)
+
+
+def test_only_the_arrays_that_are_asked_for_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "one.npz"
+    np.savez(path, a=np.arange(3), huge=np.arange(4))
+    content = bytearray(path.read_bytes())
+    content[content.rindex(np.arange(4).tobytes())] ^= 1  # whoever reads it finds its checksum wrong
+    path.write_bytes(content)
+    assert files.read_npz(path, "a")["a"].tolist() == [0, 1, 2]
+    with pytest.raises(DataError, match="unknown array 'huge'"):
+        files.read_npz(path, "a", optional=["b"])
+    with pytest.raises(DataError, match="Bad CRC"):
+        files.read_npz(path)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        files.read_npz,
+        files.read_json,
+        lambda path: read_order(path, 3),
+        checkpoint.read,
+        lambda path: get_dataset(f"npz:{path}"),
+    ],
+    ids=["npz", "json", "ranking", "checkpoint", "data set"],
+)
+@pytest.mark.parametrize("kind", ["pipe", "socket", "device"])
+def test_what_is_no_file_is_refused_and_not_waited_for(read: Any, kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    with socket.socket(socket.AF_UNIX) as server:
+        if kind == "pipe":
+            os.mkfifo(path)
+        elif kind == "socket":
+            server.bind(str(path))
+        else:
+            path.symlink_to("/dev/zero")
+        with pytest.raises((DataError, CheckpointError), match=rf"{path}: expected .*got a {kind}"):
+            read(path)
 
 
 def test_checkpoints_repeat_in_every_process(tmp_path: Path) -> None:

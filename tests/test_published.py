@@ -219,7 +219,7 @@ def test_refuses_other_files(tmp_path: Path) -> None:
         assert "another or a broken file" in refusal(content, tmp_path)
     with pytest.raises(DataError, match="missing: no such file"):
         read_order(tmp_path / "missing", 101)
-    with pytest.raises(DataError, match="no such file"):
+    with pytest.raises(DataError, match="expected a file, got a folder"):
         read_order(tmp_path, 101)
 
 
