@@ -108,7 +108,7 @@ def _train_and_report(job: Job, ranking: Ranking, split: Split) -> dict[str, Any
     files.write_npz(
         job.directory / EXAMPLES, _examples(classifier, reported.take(np.arange(len(reported))[:SHOWN]), spec)
     )
-    content = results.content(job, ranking, split, checks, report, position, fit.warnings())
+    content = results.content(job, ranking, split, checks, report, position, [*job.data.notes, *fit.warnings()])
     tell("report", content["selection"]["epoch"], content)
     return content
 

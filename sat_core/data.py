@@ -74,7 +74,8 @@ class DataSet:
     """A training set, a validation set (called test in most releases) and what is known about them.
 
     mean, std: per channel, in units of [0, 1] pixels; the model normalises with them, so that ε stays in pixels.
-    validation: examples that pick the epoch, where the release has some besides those that it reports on.
+    validation: examples that pick the epoch, where the release has some besides those that it reports on. notes: what
+    its user should know, a sentence each.
     """
 
     name: str
@@ -86,6 +87,7 @@ class DataSet:
     licence: str = ""
     citation: str = ""
     validation: Examples | None = None
+    notes: tuple[str, ...] = ()
 
     def __attrs_post_init__(self) -> None:
         if self.train.classes < 2:
@@ -122,24 +124,6 @@ class DataSet:
         h, w, c = self.train.images.shape[1:]
         return int(h), int(w), int(c)
 
-    def check_images(self, progress: Callable[[int, int], None] = lambda *_: None, *, whole: bool = False) -> None:
-        """DataError that names the broken images among those that are decoded when asked for.
-
-        Headers are checked, which is fast. progress: called with the images checked so far and their number. whole:
-        each image is decoded.
-        """
-        sources = [images for part in self.parts if isinstance(images := cast(Any, part.images), ImageSource)]
-        total, before = sum(map(len, sources)), 0
-
-        def tell(done: int) -> None:
-            progress(before + done, total)
-
-        faults: list[Fault] = []
-        for source in sources:
-            faults += source.check(tell, whole=whole)
-            before += len(source)
-        refuse_broken(faults, total)
-
     def fingerprint(self) -> str:
         """The same over all parts."""
         return _fingerprint(*self.parts)
@@ -159,6 +143,25 @@ def _fingerprint(*parts: Examples) -> str:
         else:
             digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
+
+
+def check_files(*parts: Examples, progress: Callable[[int, int], None] = lambda *_: None, whole: bool = False) -> None:
+    """DataError that names the broken images of `parts` among those that are decoded when asked for.
+
+    Headers are checked, which is fast. progress: called with the images checked so far and their number. whole: each
+    image is decoded.
+    """
+    sources = [images for part in parts if isinstance(images := cast(Any, part.images), ImageSource)]
+    total, before = sum(map(len, sources)), 0
+
+    def tell(done: int) -> None:
+        progress(before + done, total)
+
+    faults: list[Fault] = []
+    for source in sources:
+        faults += source.check(tell, whole=whole)
+        before += len(source)
+    refuse_broken(faults, total)
 
 
 def check_range(low: float, high: float) -> None:
@@ -214,11 +217,32 @@ def check_labels(labels: object, classes: int, name: str = "labels") -> np.ndarr
     """`labels` as contiguous int64 `(n,)` in 0..classes-1; DataError otherwise. Tensors are taken as arrays."""
     array = _array(labels, name, "labels")
     if array.dtype.kind not in "iu" or array.ndim != 1:
-        raise DataError(f"{name}: expected integer labels of shape (n,), got {array.dtype} of shape {array.shape}")
+        raise DataError(
+            f"{name}: expected integer labels of shape (n,), got {array.dtype} of shape {array.shape}"
+            f"{label_remedy(array)}"
+        )
     array = np.ascontiguousarray(array, np.int64)
     if array.size and (array.min() < 0 or array.max() >= classes):
-        raise DataError(f"{name}: expected labels in 0..{classes - 1}, got {int(array.min())}..{int(array.max())}")
+        low, high = int(array.min()), int(array.max())
+        remedy = "\nlabels that count from 1: subtract 1" if (low, high) == (1, classes) else ""
+        raise DataError(f"{name}: expected labels in 0..{classes - 1}, got {low}..{high}{remedy}")
     return array
+
+
+def label_remedy(array: np.ndarray) -> str:
+    """A line that says how to make integers `(n,)` of labels in another form; empty where that is not known."""
+    kind, remedy = array.dtype.kind, ""
+    if kind in "iufb" and array.ndim == 2 and array.shape[1] > 1 and ((array == 1).sum(axis=1) == 1).all():
+        remedy = "one-hot labels: take y.argmax(axis=1)"
+    elif kind in "iu" and array.ndim == 2 and array.shape[1] == 1:
+        remedy = "take the only column, y[:, 0]"
+    elif kind == "f" and np.isnan(array).any():
+        remedy = f"{int(np.isnan(array).sum())} are NaN: leave out examples without a label"
+    elif kind == "f" and (array == np.rint(array)).all():
+        remedy = "whole numbers: take y.astype('int64')"
+    elif kind in "USb" and array.ndim == 1:
+        remedy = "number them: class_names, y = np.unique(y, return_inverse=True)"
+    return f"\n{remedy}" if remedy else ""
 
 
 def channels_first(shape: tuple[int, ...]) -> bool:

@@ -207,6 +207,15 @@ def test_npz_takes_floats_and_grey_images(kind: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(data.train.images[..., 0], grey["x_train"].astype(np.float32))
 
 
+def test_npz_takes_validation_images(tmp_path: Path) -> None:
+    x, y = arrays()["x_test"][:2] // 2, np.array([2, 0])
+    data = npz.load(str(save(tmp_path / "data.npz", x_val=x, y_val=y)))
+    assert data.validation is not None
+    np.testing.assert_array_equal(data.validation.images, x)
+    assert data.validation.labels.tolist() == [2, 0]
+    assert data.fingerprint() != npz.load(str(save(tmp_path / "without.npz"))).fingerprint()
+
+
 def test_npz_expands_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(save(tmp_path / "data.npz").parent))
     assert len(npz.load("~/data.npz").train) == 12
@@ -239,6 +248,21 @@ NAN = np.full((12, 5, 4, 3), np.nan)
         ({"x_test": arrays()["x_test"][:0], "y_test": np.arange(0)}, "x_test: expected images with at least one pixel"),
         ({"x_train": np.zeros((12, 3, 8, 8), np.uint8)}, "x_train: expected channels last"),
         ({"x_test": np.zeros((6, 1, 8, 8), np.uint8)}, "x_test: expected channels last"),
+        ({"x_valid": arrays()["x_test"]}, "unknown array 'x_valid' (did you mean 'x_val'?)"),
+        ({"x_val": arrays()["x_test"]}, "expected x_val and y_val, got one without the other"),
+        ({"x_val": arrays()["x_test"], "y_val": np.arange(6)}, "val: expected labels in 0..2, got 0..5"),
+        ({"x_train": arrays()["x_train"].transpose(1, 2, 3, 0)}, "x_train.transpose(3, 0, 1, 2)"),
+        ({"y_train": np.eye(3)[np.arange(12) % 3]}, "one-hot labels: take y.argmax(axis=1)"),
+        ({"y_test": np.eye(3, dtype=int)[np.arange(6) % 3]}, "one-hot labels: take y.argmax(axis=1)"),
+        ({"y_test": np.arange(6)[:, None] % 3}, "take the only column, y[:, 0]"),
+        ({"y_train": np.arange(12) % 3 * 1.0}, "whole numbers: take y.astype('int64')"),
+        ({"y_train": np.where(np.arange(12) < 2, np.nan, 1)}, "2 are NaN: leave out examples without a label"),
+        ({"y_train": np.array(["cat", "dog", "cow"] * 4)}, "np.unique(y, return_inverse=True)"),
+        ({"y_train": np.arange(12) % 3 + 1}, "labels that count from 1: subtract 1"),
+        ({"y_test": np.arange(6) % 3 + 1}, "labels that count from 1: subtract 1"),
+        ({"y_train": np.arange(12) % 3 - 1}, "leave out examples without a label, or number from 0"),
+        ({"class_names": np.array(["a", "", "c"])}, "different texts, none of them empty"),
+        ({"class_names": np.array(["a", "b", "c"], object)}, "class_names: Object arrays cannot"),
         ({"x_test": arrays()["x_test"][:, :4]}, "training and validation images of one shape"),
         ({"x_test": arrays()["x_test"][..., 0]}, "training and validation images of one shape"),
         ({"y_train": np.arange(12) % 3 * 1.0}, "y_train: expected integers of shape (n,)"),
@@ -363,6 +387,50 @@ def test_folder_leaves_hidden_files_out(tree: Path) -> None:
     assert folder.load(str(tree)).fingerprint() == expected
 
 
+@pytest.mark.parametrize("size", ["", "8"])
+def test_folder_skips_what_systems_leave_behind(size: str, tree: Path) -> None:
+    expected = folder.load(str(tree), size=size).fingerprint()
+    names = ("Thumbs.db", "desktop.ini", ".DS_Store", "._b.png", "Icon\r", "__MACOSX/._b.png", "@eaDir/b.png")
+    for place in ("train", "train/cat", "train/cat/deep", "test/dog"):
+        for name in names:
+            path = tree / place / name
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(b"no image")
+    data = folder.load(str(tree), size=size)
+    assert data.class_names == ("cat", "dog")
+    assert data.fingerprint() == expected
+
+
+@pytest.mark.parametrize("size", ["", "8"])
+@pytest.mark.parametrize("name", ["val", "valid", "validation"])
+def test_folder_takes_validation_images(name: str, size: str, tree: Path) -> None:
+    paint(tree / name / "dog/v.png", (99,) * 3)
+    data = folder.load(str(tree), size=size)
+    assert data.validation is not None
+    assert data.validation.labels.tolist() == [1]
+    assert data.validation.images[np.arange(1)][0, 0, 0].tolist() == [99] * 3
+    assert data.test.labels.tolist() == [0, 1]
+    assert data.notes == ()
+    paint(tree / "val2" / "dog/v.png", (99,) * 3)
+    assert len(folder.load(str(tree)).parts) == 3
+
+
+def test_folder_without_test_images_reports_on_those_for_validation(tree: Path) -> None:
+    (tree / "test").rename(tree / "val")
+    data = folder.load(str(tree))
+    assert data.validation is None
+    assert data.test.images[:, 0, 0, 0].tolist() == [60, 70]
+    assert data.notes == (f"{tree} has no folder test: the images in val are the test images",)
+    paint(tree / "valid" / "dog/v.png", (99,) * 3)
+    assert "expected one folder of validation images, got val and valid" in refusal(folder.load, tree)
+
+
+def test_folder_names_folders_that_may_be_meant(tree: Path) -> None:
+    (tree / "test").rename(tree / "Test")
+    assert f"{tree / 'test'}: expected a folder" in refusal(folder.load, tree)
+    assert "has 'Test', 'train'" in refusal(folder.load, tree)
+
+
 def test_folder_keeps_pixels_where_they_are(tree: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
     for suffix in ("png", "bmp", "ppm", "tiff", "tga"):
@@ -480,7 +548,6 @@ def test_folder_names_two_files_of_different_size(tree: Path) -> None:
     [
         ("train/cat/notes.txt", b"no image"),
         ("train/cat/empty.png", b""),
-        ("train/dog/Thumbs.db", b"\xd0\xcf\x11\xe0"),
         ("test/dog/cut.png", None),
         ("test/dog/deep/cut.png", None),
     ],
@@ -589,6 +656,16 @@ def test_folder_refuses_classes_that_differ_in_case_only(tree: Path) -> None:
     assert str(tree / "train/CAT") in said
     assert "'cat'" in said
     assert "differ in more than case" in said
+
+
+def test_folder_refuses_classes_that_look_the_same(tree: Path) -> None:
+    """As where a part of the images was copied by macOS, which takes é apart."""
+    composed, apart = "caf\u00e9", "cafe\u0301"
+    paint(tree / "train" / composed / "a.png", (1, 2, 3))
+    paint(tree / "test" / apart / "a.png", (1, 2, 3))
+    assert f"got {apart!r}, which is {composed!r} there" in refusal(folder.load, tree)
+    paint(tree / "train" / apart / "a.png", (1, 2, 3))
+    assert "differ in more than case or Unicode form" in refusal(folder.load, tree)
 
 
 def test_folder_takes_names_in_any_script(tree: Path) -> None:

@@ -20,17 +20,18 @@ from sat_core.arm import run_arm
 from sat_core.augmentation import AUGMENTATIONS, crop_box
 from sat_core.backend import Backend
 from sat_core.batches import Planner, with_images
-from sat_core.data import DataSet, Examples, get_dataset
+from sat_core.data import DataSet, Examples, check_files, get_dataset
 from sat_core.errors import DataError, Interrupted, SpecError
 from sat_core.images import resize
 from sat_core.job import Job
 from sat_core.ranking import run_ranking
 from sat_core.reference import NumpyBackend
 from sat_core.spec import Spec
-from sat_core.study import nest
+from sat_core.study import Study, nest
 from sat_datasets import workers
 from sat_datasets.stream import FileImages
 from sat_datasets.workers import AHEAD
+from sat_evaluation.study import prepare
 
 pytestmark = pytest.mark.data
 
@@ -255,6 +256,40 @@ def test_a_broken_file_is_named_in_two_lines(
     assert len(str(error.value).splitlines()) <= 2
 
 
+def test_a_pipe_among_images_is_named_and_not_waited_for(tree: Path, tmp_path: Path, here: None) -> None:
+    shutil.copytree(tree, tmp_path / "tree")
+    pipe = tmp_path / "tree/test/along/z.jpg"
+    os.mkfifo(pipe)
+    data = get_dataset(f"folder:{tmp_path / 'tree'}?size={SIZE}")
+    with pytest.raises(DataError, match=f"{pipe}: expected an image, got a pipe"):
+        check_files(*data.parts)
+    with pytest.raises(DataError, match=f"{pipe}: expected a file, got a pipe"):
+        data.fingerprint()
+
+
+def test_a_run_looks_at_its_images_before_it_begins(
+    tree: Path, tmp_path: Path, here: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    (victim,) = broken_tree(tree, tmp_path, 1)
+    (tmp_path / "tree" / "test").rename(tmp_path / "tree" / "val")
+    victim = tmp_path / "tree" / "val" / victim.relative_to(tmp_path / "tree" / "test")
+
+    def start(name: str, **transfer: Any) -> Any:
+        settings = {"training": {"epochs": 1, "batch_size": 8}, "subset": {"size": 1.0}}
+        study = Study(asked={"data": {"name": name}, **settings}, transfer=transfer)
+        return prepare(study, tmp_path / "out", NumpyBackend())
+
+    whole, broken = f"folder:{tree}?size={SIZE}", f"folder:{tmp_path / 'tree'}?size={SIZE}"
+    for asked in ({"name": broken}, {"name": whole, "targets": [broken], "epochs": 1}):
+        with pytest.raises(DataError, match=f"{victim}: expected an image that Pillow can read"):
+            start(**asked)
+        assert not (tmp_path / "out").exists()
+        assert f"note: {tmp_path / 'tree'} has no folder test: the images in val are" in capsys.readouterr().err
+    shutil.copy(sorted(tree.glob("test/*/*.jpg"))[0], victim)
+    assert [unit.name for unit in start(broken)] == ["arm"]
+
+
 PROGRAM = """
 import numpy as np
 from sat_core.data import get_dataset
@@ -308,7 +343,7 @@ def test_broken_images_are_all_named_before_a_run(
     data = get_dataset(f"folder:{tmp_path / 'tree'}?size={SIZE}")
     seen: list[tuple[int, int]] = []
     with pytest.raises(DataError) as error:
-        data.check_images(lambda *progress: seen.append(progress))
+        check_files(*data.parts, progress=lambda *progress: seen.append(progress))
     first, names, last = str(error.value).splitlines()
     assert first == "expected images, got 12 of 64 files that are none or are broken:"
     assert all(str(path) in names for path in victims[:10])
@@ -322,11 +357,11 @@ def test_images_are_checked_once_in_a_process(
 ) -> None:
     shutil.copytree(tree, tmp_path / "tree")
     name = f"folder:{tmp_path / 'tree'}?size={SIZE}"
-    get_dataset(name).check_images()
+    check_files(*get_dataset(name).parts)
     monkeypatch.setattr("PIL.Image.open", None)
-    get_dataset(name).check_images()
+    check_files(*get_dataset(name).parts)
     with pytest.raises(DataError, match="got 64 of 64 files"):
-        get_dataset(name).check_images(whole=True)
+        check_files(*get_dataset(name).parts, whole=True)
 
 
 def test_a_program_ends_whatever_it_left_unread(tree: Path, tmp_path: Path) -> None:

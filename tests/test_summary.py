@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from rich.console import Console
 from sat_core.errors import DataError
 from sat_core.evaluation import wilson
 from sat_core.spec import Spec
+from sat_evaluation.study import report
 from sat_evaluation.summary import (
     collect,
     duration,
@@ -88,6 +90,19 @@ def result(
             "seconds": {"ranking": None, "training": 60.0, "selection": 1.0, "evaluation": 5.0},
         },
     }
+
+
+def test_warnings_that_all_arms_share_are_printed_once(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    results = [result(0, 0.43), result(500, 0.8), result(1000, 0.83)]
+    for made, own in zip(results, ([], ["overfitting"], ["overfitting"]), strict=True):
+        made["warnings"] = ["val is the test set", *own]
+    report(results, tmp_path)
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning")]
+    assert lines == [
+        "warning: val is the test set",
+        "warning: hardest-500-0: overfitting",
+        "warning: hardest-1000-0: overfitting",
+    ]
 
 
 NONE, HALF, ALL = result(0, 0.43), result(500, 0.815), result(1000, 0.83)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sat_core.data import DataSet, get_dataset, split_name
+from sat_core.data import DataSet, check_files, get_dataset, split_name
 from sat_core.errors import DataError
 from sat_datasets.catalogue import CATALOGUE
 
 
-def verify(name: str, progress: Callable[[int, int], None] | None = None) -> DataSet:
+def verify(name: str, progress: Callable[[int, int], None] = lambda *_: None) -> DataSet:
     """Load the data set of that full name and look at each of its images; the data set, if all is well.
 
     Loading checks MD5 sums where the release has them, classes and counts; then every photograph is decoded.
@@ -20,5 +20,5 @@ def verify(name: str, progress: Callable[[int, int], None] | None = None) -> Dat
     known = CATALOGUE[head].fingerprint if head in CATALOGUE else ""
     if known and data.name == head and data.fingerprint() != known:
         raise DataError(f"data set {name!r}: expected the fingerprint {known}, got {data.fingerprint()}")
-    data.check_images(progress or (lambda *_: None), whole=True)
+    check_files(*data.parts, progress=progress, whole=True)
     return data

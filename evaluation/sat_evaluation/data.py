@@ -7,11 +7,11 @@ from importlib.util import find_spec
 
 from rich import box
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from sat_core.data import DATASETS, DataSet, get_dataset, get_loader, split_name
+from sat_core.data import DATASETS, DataSet, Examples, check_files, get_dataset, get_loader, split_name
 from sat_core.errors import SpecError
 from sat_core.images import ImageSource
 from sat_datasets.catalogue import CATALOGUE, FORMS, About, root
@@ -70,6 +70,7 @@ def _of_loaded(data: DataSet, known: About | None, argument: str) -> list[tuple[
         ("where", _where(known, argument)),
         ("licence", data.licence),
         ("citation", data.citation),
+        ("note", "\n".join(data.notes)),
         ("fingerprint", data.fingerprint()),
     ]
 
@@ -128,8 +129,17 @@ def fetch(name: str, folder: str | None) -> str:
     return f"{name}: {'downloaded to' if fetched else 'here already, and whole, in'} {place}"
 
 
+def check_headers(*parts: Examples) -> None:
+    """`sat_core.data.check_files`, with a line on the terminal that says how far it is."""
+    console = Console(stderr=True)
+    columns = (TextColumn("checked {task.completed:,} of {task.total:,} images"), BarColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=0, visible=False)
+        check_files(*parts, progress=lambda done, total: bar.update(task, completed=done, total=total, visible=True))
+
+
 def check(name: str) -> str:
-    """Look at every image of a data set; one line that says all is well. A DataError names the first bad file."""
+    """Look at every image of a data set; one line that says all is well. A DataError names the broken files."""
     from sat_datasets.verify import verify
 
     console = Console(stderr=True)

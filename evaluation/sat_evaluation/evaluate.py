@@ -21,6 +21,7 @@ from sat_core.protocols import ATTACK_SETS
 from sat_core.spec import AttackSpec, EvaluationSpec, TrainingSpec
 from sat_core.splits import validation_permutation
 from sat_core.transfer import build_source
+from sat_evaluation.data import check_headers
 
 
 def evaluate_checkpoint(arguments: argparse.Namespace) -> list[dict[str, Any]]:
@@ -104,6 +105,7 @@ def _attack(
     from rich.progress import Progress
 
     examples = data.test.take(index)
+    check_headers(examples)
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(f"{threat.norm} ε = {threat.eps:g}", total=1.0)
         return backend.evaluate(

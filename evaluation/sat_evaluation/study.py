@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,16 @@ from rich.console import Console
 from sat_core import files
 from sat_core.arm import RESULTS, claim_arm
 from sat_core.backend import Backend, device_number, get_backend
-from sat_core.data import get_dataset
+from sat_core.data import DataSet, get_dataset
 from sat_core.errors import DataError, SatError
 from sat_core.job import Job
 from sat_core.ranking import FILE, Ranking, needs_ranking, ranking_job
 from sat_core.reuse import Finished
-from sat_core.rundir import claim
+from sat_core.rundir import SPEC, claim
 from sat_core.spec import ModelSpec
 from sat_core.study import Arm, Study
 from sat_core.transfer import transfer_spec
+from sat_evaluation.data import check_headers
 from sat_evaluation.engines.base import Engine, Unit
 from sat_evaluation.engines.local import Local
 from sat_evaluation.layout import RANKING, TRANSFERS, unit_directory
@@ -101,6 +102,7 @@ def prepare(study: Study, out: Path, computing: Backend, reuse: Sequence[Path] =
     find_package()
     jobs = {arm: Job(spec=arm.spec, data=data, backend=computing, directory=out) for arm in study.arms}
     sizes = _checked(jobs)
+    _check_data(out, data)
     job = next(iter(jobs.values()))
     models = {arm.spec.model.name for arm in study.arms}
     if any(needs_ranking(arm.spec) for arm in study.arms):
@@ -110,6 +112,7 @@ def prepare(study: Study, out: Path, computing: Backend, reuse: Sequence[Path] =
     for target in transfer_folders(study, out):
         heads = {arm: transfer_spec(arm.spec, target, study.head_settings) for arm in study.arms}
         target_images = target_data(job.spec, target).resized(data.image_shape)
+        _check_data(out, target_images)
         _checked({arm: attrs.evolve(job, spec=spec, data=target_images) for arm, spec in heads.items()})
     tables = study.to_tables()
     tables.pop(TRANSFERS, None)  # with one target more it is still the same study
@@ -160,6 +163,7 @@ def prepare_transfer(transfer: Transfer, out: Path, computing: Backend, reuse: S
     folders = {name: unit_directory(out, name) for name in names}
     jobs = {name: transfer.job(name, data, backend=computing, directory=folders[name]) for name in names}
     _checked({Arm(name, job.spec): job for name, job in jobs.items()})
+    _check_data(out, data)
     jobs[next(iter(names))].probe()
     claim(out, transfer.tables(out), computing, data)
     read_results(out, list(names))
@@ -173,6 +177,14 @@ def prepare_transfer(transfer: Transfer, out: Path, computing: Backend, reuse: S
     return [Unit(name, jobs[name].spec.training.threads) for name in left]
 
 
+def _check_data(out: Path, data: DataSet) -> None:
+    """Look at the headers of its images before a run begins, and print its notes."""
+    for note in data.notes:
+        Console(stderr=True).print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
+    if not (out / SPEC).exists():  # a run that goes on has looked at them: its fingerprint holds
+        check_headers(*data.parts)
+
+
 def _checked(jobs: Mapping[Arm, Job]) -> dict[str, int]:
     """|A| of each job by the name of its arm, after printing warnings; an error names the arm if there are several."""
     sizes, warnings = {}, []
@@ -182,7 +194,7 @@ def _checked(jobs: Mapping[Arm, Job]) -> dict[str, int]:
             warnings += [(arm.name, text) for text in job.warnings()]
         except SatError as error:
             raise type(error)(f"{arm.name}: {error}") if len(jobs) > 1 else error from None
-    for line in _grouped(warnings):
+    for line in _grouped(warnings, len(jobs)):
         Console(stderr=True).print(line, markup=False, highlight=False, soft_wrap=True)
     return sizes
 
@@ -208,15 +220,16 @@ def report_transfers(study: Study, out: str | Path) -> None:
 
 def _warnings(results: list[dict[str, Any]]) -> list[str]:
     told = [(r["arm"], (*r.get("warnings", ()), *r["attacks"].get("warnings", ()))) for r in results]
-    return _grouped((arm, text) for arm, texts in told for text in texts)
+    return _grouped([(arm, text) for arm, texts in told for text in texts], len(results))
 
 
-def _grouped(warnings: Iterable[tuple[str, str]]) -> list[str]:
-    """One line for each text, with the arms that it is about."""
+def _grouped(warnings: Sequence[tuple[str, str]], number: int) -> list[str]:
+    """One line for each text, with the arms that it is about unless these are all of a `number` of several."""
     arms: dict[str, list[str]] = {}
     for arm, text in warnings:
         arms.setdefault(text, []).append(arm)
-    return [
-        f"warning: {names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}: {text}"
-        for text, names in arms.items()
-    ]
+    lines = []
+    for text, names in arms.items():
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        lines.append(f"warning: {text}" if 1 < len(names) == number else f"warning: {names[0]}{more}: {text}")
+    return lines
