@@ -5,8 +5,22 @@ from __future__ import annotations
 import re
 
 
+def printable(text: str, keep: str = "\n") -> str:
+    """`text` with escapes for what is not printable, so that a name from a file cannot steer or mislead a terminal.
+
+    That is control characters other than those in `keep`, marks of the direction of writing, and half characters.
+
+    >>> printable("a\\x1b[31m"), printable("a\\u202eb")
+    ('a\\\\x1b[31m', 'a\\\\u202eb')
+    """
+    return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
+
+
 class SatError(Exception):
     """Base of all errors raised on purpose; the command line prints them without a traceback."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class SpecError(SatError, ValueError):

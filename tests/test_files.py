@@ -148,6 +148,20 @@ def test_what_is_no_file_is_refused_and_not_waited_for(read: Any, kind: str, tmp
             read(path)
 
 
+def test_names_from_files_do_not_steer_a_terminal(tmp_path: Path) -> None:
+    names = np.array(["\x1b[2J", "\u202egnp.exe", "c"])
+    x, y = np.zeros((6, 2, 2, 1), np.uint8), np.arange(6) % 3
+    path = tmp_path / "x.npz"
+    np.savez(path, x_train=x, y_train=y, x_test=x, y_test=y, class_names=names)
+    command = [sys.executable, "-m", "sat_evaluation.cli", "data", "info"]
+    done = subprocess.run([*command, f"npz:{path}"], capture_output=True, text=True, check=True)
+    assert "3: \\x1b[2J, \\u202egnp.exe, c" in done.stdout
+    np.savez(path, **{"x_train": x, "\x1b[2J": x})
+    failed = subprocess.run([*command, f"npz:{path}"], capture_output=True, text=True, check=False)
+    assert "got x_train, \\x1b[2J" in failed.stderr
+    assert str(DataError("a\x1b[31m\nb")) == "a\\x1b[31m\nb"
+
+
 def test_checkpoints_repeat_in_every_process(tmp_path: Path) -> None:
     code = (
         "import sys, numpy as np; from pathlib import Path; from sat_core import checkpoint\n"

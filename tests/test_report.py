@@ -75,6 +75,21 @@ def copy(study: Path, tmp_path: Path) -> Path:
     return shutil.copytree(study, tmp_path / "study")
 
 
+def test_class_names_neither_steer_a_page_nor_become_formulas(copy: Path) -> None:
+    names = ["=1+1", "\x1b[31mred", "\u202eevil", "@x"]
+    for path in copy.glob("arms/*/results.json"):
+        content = read_json(path)
+        write_json(path, {**content, "data": {**content["data"], "classes": names}, "warnings": [names[1], names[2]]})
+    page = Page(write_report([copy]))
+    assert all(c.isprintable() or c in "\n\t" for c in page.text)
+    assert "\\x1b[31mred" in page.text
+    assert "\\u202eevil" in page.text
+    tables = [unquote(str(a["href"])).partition(",")[2] for a in page.all("a") if "download" in a]
+    cells = [cell for table in tables for line in csv.reader(table.splitlines()) for cell in line]
+    assert "'=1+1" in cells
+    assert not [cell for cell in cells if cell[:1] in ("=", "@")]
+
+
 def results(folder: Path) -> list[dict[str, Any]]:
     return [read_json(path) for path in sorted(folder.glob("arms/*/results.json"))]
 

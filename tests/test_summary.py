@@ -16,6 +16,7 @@ from sat_core.spec import Spec
 from sat_evaluation.study import report
 from sat_evaluation.summary import (
     collect,
+    csv_lines,
     duration,
     epsilon,
     group,
@@ -210,6 +211,13 @@ def test_listed_classes_are_separate_arms_random_ones_are_seeds() -> None:
     random = [result(250 + s, 0.3, strategy="random", kind="classes", units=1, chosen=(s,), seed=s) for s in range(2)]
     assert [len(g.rows) for g in group(collect(listed))] == [1, 1]
     assert [len(g.rows) for g in group(collect(random))] == [2]
+
+
+def test_csv_has_no_formulas() -> None:
+    text = csv_lines(["=name", "x"], [["+1+1", -0.5], ["@SUM(A1)", "8/255"], ["-2+3", None], ["\t=1", "plain, text"]])
+    lines = list(csv.reader(io.StringIO(text)))
+    expected = [["'=name", "x"], ["'+1+1", "-0.5"], ["'@SUM(A1)", "8/255"], ["'-2+3", ""], ["'\t=1", "plain, text"]]
+    assert lines == expected
 
 
 def test_csv_round_trip(tmp_path: Any) -> None:

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sat_core.data import DATASETS, DataSet, Examples, check_files, get_dataset, get_loader, split_name
-from sat_core.errors import SpecError
+from sat_core.errors import SpecError, printable
 from sat_core.images import ImageSource
 from sat_datasets.catalogue import CATALOGUE, FORMS, About, root
 
@@ -113,7 +113,7 @@ def _print_facts(facts: Sequence[tuple[str, str]]) -> None:
     table = Table.grid(padding=(0, 2))
     for fact, said in facts:
         if said:
-            table.add_row(Text(fact, style="bold"), Text(said))
+            table.add_row(Text(fact, style="bold"), Text(printable(said)))
     Console().print(table)
 
 

@@ -15,7 +15,7 @@ from rich.table import Table
 from sat_core import checkpoint, files
 from sat_core.backend import Backend, Classifier, get_backend
 from sat_core.data import DataSet, get_dataset
-from sat_core.errors import SpecError
+from sat_core.errors import SpecError, printable
 from sat_core.evaluation import Evaluation, accuracies
 from sat_core.protocols import ATTACK_SETS
 from sat_core.spec import AttackSpec, EvaluationSpec, TrainingSpec
@@ -157,5 +157,5 @@ def _print(results: list[dict[str, Any]], out: Path) -> None:
         )
     console.print(table)
     for warning in dict.fromkeys(w for result in results for w in result["warnings"]):
-        console.print(f"warning: {warning}", markup=False)
+        console.print(f"warning: {printable(warning)}", markup=False)
     console.print(f"per-example results: {out}", markup=False)

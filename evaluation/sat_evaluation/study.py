@@ -14,7 +14,7 @@ from sat_core import files
 from sat_core.arm import RESULTS, claim_arm
 from sat_core.backend import Backend, device_number, get_backend
 from sat_core.data import DataSet, get_dataset
-from sat_core.errors import DataError, SatError
+from sat_core.errors import DataError, SatError, printable
 from sat_core.job import Job
 from sat_core.ranking import FILE, Ranking, needs_ranking, ranking_job
 from sat_core.reuse import Finished
@@ -180,7 +180,7 @@ def prepare_transfer(transfer: Transfer, out: Path, computing: Backend, reuse: S
 def _check_data(out: Path, data: DataSet) -> None:
     """Look at the headers of its images before a run begins, and print its notes."""
     for note in data.notes:
-        Console(stderr=True).print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
+        Console(stderr=True).print(f"note: {printable(note)}", markup=False, highlight=False, soft_wrap=True)
     if not (out / SPEC).exists():  # a run that goes on has looked at them: its fingerprint holds
         check_headers(*data.parts)
 
@@ -205,7 +205,7 @@ def report(results: list[dict[str, Any]], out: str | Path) -> None:
     print_table(rows, console)
     moved = [told(results[0])] if "source" in results[0] else []
     for line in filter(None, [headline(rows), *moved, *_warnings(results)]):
-        console.print(line, markup=False, highlight=False)
+        console.print(printable(line), markup=False, highlight=False)
     if find_spec("matplotlib") is None:
         console.print("no plots: they need matplotlib, pip install 'sat-core[report]'", markup=False, highlight=False)
     files_made = [path.name for path in sorted(Path(out).iterdir()) if path.suffix in (".csv", ".png", ".svg")]

@@ -12,7 +12,7 @@ from typing import Any, final
 
 import attrs
 
-from sat_core.errors import DataError
+from sat_core.errors import DataError, printable
 from sat_core.files import write_text
 from sat_core.protocols import ATTACK_SETS
 from sat_core.spec import DEFAULTS, flatten
@@ -20,6 +20,8 @@ from sat_core.spec import DEFAULTS, flatten
 _NOT_COMPARED = ("training.seed", "subset.size", "subset.classes")
 _NOT_IN_ALL = ("subset.", "weighting.", "ranking.")
 _NOT_IN_NONE = (*_NOT_IN_ALL, "attack.kind", "attack.step", "attack.random_start", "attack.keep_best")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+"""What a formula begins with in a spreadsheet."""
 _ALIKE = 0.02
 """Shares that differ by less count as the same: classes are not all equally large."""
 _OWN_COLUMN = ("subset.kind", "subset.strategy", "subset.size", "weighting.rule", "training.seed")
@@ -312,11 +314,19 @@ def csv_text(rows: Sequence[Row]) -> str:
         }
         for row in rows
     ]
+    return csv_lines(table[0] if table else ["arm"], (line.values() for line in table))
+
+
+def csv_lines(heads: Iterable[str], lines: Iterable[Iterable[object]]) -> str:
+    """A table as CSV. Text that a spreadsheet would take for a formula gets an apostrophe in front (OWASP's advice)."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(table[0]) if table else ["arm"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(table)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([_inert(cell) for cell in line] for line in [heads, *lines])
     return text.getvalue()
+
+
+def _inert(cell: object) -> object:
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
 
 
 def write_csv(path: Path, rows: Sequence[Row]) -> None:
@@ -400,7 +410,7 @@ def shown(value: object, width: int = 40) -> str:
     ('a\\\\nb', 'apgd-ce + square', '0.1')
     """
     text = " + ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    text = printable(text, keep="")
     return text if len(text) <= width else text[: width - 1] + "…"
 
 

@@ -15,7 +15,7 @@ from sat_core import files
 from sat_core.arm import run_arm
 from sat_core.backend import get_backend
 from sat_core.data import get_dataset
-from sat_core.errors import EXIT_CONTINUE, Interrupted, SatError, brief
+from sat_core.errors import EXIT_CONTINUE, Interrupted, SatError, brief, printable
 from sat_core.job import Job
 from sat_core.ranking import Ranking, needs_ranking, run_ranking
 from sat_core.rundir import read
@@ -90,7 +90,7 @@ def main() -> int:
             sys.stderr.write("; ".join(str(error).splitlines()) + "\n")
             return 2
         traceback.print_exc()
-        sys.stderr.write(f"{brief(error)}\n")  # the last line is what the study shows
+        sys.stderr.write(f"{printable(brief(error))}\n")  # the last line is what the study shows
         return 1
     return 0
 

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from sat_core import files
-from sat_core.errors import EXIT_CONTINUE, RunDirectoryError
+from sat_core.errors import EXIT_CONTINUE, RunDirectoryError, printable
 from sat_evaluation.engines.base import Unit
 from sat_evaluation.layout import FAILED, LOG, unit_directory
 
@@ -90,7 +90,7 @@ def record_failure(out: Path, name: str, reason: str) -> str:
 def recorded_failure(out: Path, name: str) -> str:
     """Why the unit failed when it was last run; empty if it did not."""
     try:
-        return str(json.loads((unit_directory(out, name) / FAILED).read_text())["reason"])
+        return printable(str(json.loads((unit_directory(out, name) / FAILED).read_text())["reason"]))
     except FileNotFoundError:
         return ""
     except (OSError, ValueError, LookupError, TypeError):
@@ -106,4 +106,4 @@ def log_end(out: Path, name: str, count: int = 3) -> list[str]:
     except OSError:
         return []
     since = text.rpartition(_START)[2].splitlines()[1:] if _START in text else text.splitlines()
-    return [line for line in since if line.strip()][-count:]
+    return [printable(line, keep="\t") for line in since if line.strip()][-count:]

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import attrs
 
 from sat_core import __version__
-from sat_core.errors import NotInstalledError, RunDirectoryError, SatError
+from sat_core.errors import NotInstalledError, RunDirectoryError, SatError, printable
 from sat_core.files import write_text
 from sat_core.rundir import SPEC
 from sat_evaluation.layout import run_folders
@@ -137,6 +137,11 @@ def _section(number: int, run: Run) -> Section:
     )
 
 
+def _visible(value: Any) -> Any:
+    """Text of the page without control characters; what is markup already is ours."""
+    return printable(value, keep="\n\t") if type(value) is str else value
+
+
 def _rendered(
     sections: list[Section], figures: list[Drawn], several: Plot | None, paths: Sequence[Path], problems: list[str]
 ) -> str:
@@ -150,6 +155,7 @@ def _rendered(
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=StrictUndefined,
+        finalize=_visible,
     )
     source, _, _ = environment.loader.get_source(environment, "script.js")  # type: ignore[union-attr]
     script = f"\n{source}"

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, final
 
 import attrs
@@ -13,7 +11,7 @@ import attrs
 from sat_evaluation.report.charts import Bars, Matrix, Plot
 from sat_evaluation.report.gather import Run
 from sat_evaluation.report.plots import accuracy
-from sat_evaluation.summary import Accuracy, Row, csv_text, duration, members, percent, shown, varied
+from sat_evaluation.summary import Accuracy, Row, csv_lines, csv_text, duration, members, percent, shown, varied
 
 
 @final
@@ -83,7 +81,7 @@ def numbers(chart: Plot | Matrix | Bars) -> Table:
         heads = ("", "part", chart.unit)
         lines = [(name, part.tip, part.value) for name, parts, _ in chart.lines for part in parts]
     cells = tuple(tuple(_cell(value) for value in line) for line in lines)
-    return Table(heads=heads, rows=cells, csv=_csv(heads, lines), file=f"{chart.title}.csv".replace("/", " "))
+    return Table(heads=heads, rows=cells, csv=csv_lines(heads, lines), file=f"{chart.title}.csv".replace("/", " "))
 
 
 def _told(name: str, hollow: bool, chart: Plot) -> str:
@@ -119,12 +117,4 @@ def provenance(run: Run) -> Table:
             add("taken over from", result["reused"].rsplit("/arms/")[0])
     rows = [(name, shown(" / ".join(values), 160)) for name, values in found.items()]
     lines = tuple(((name, name), (value, value)) for name, value in rows)
-    return Table(heads=("what", "value"), rows=lines, csv=_csv(("what", "value"), rows), file="provenance.csv")
-
-
-def _csv(heads: Iterable[str], lines: Iterable[Sequence[Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(heads)
-    writer.writerows(lines)
-    return text.getvalue()
+    return Table(heads=("what", "value"), rows=lines, csv=csv_lines(("what", "value"), rows), file="provenance.csv")
