@@ -61,6 +61,7 @@ class Planner:
                 f"training.batch_size: expected at most the {self.examples} training examples, "
                 f"got {self.training.batch_size}"
             )
+        self.attack.check_images(self.image_shape)
 
     @property
     def examples(self) -> int:

@@ -37,17 +37,12 @@ def integer(minimum: int, default: Any = attrs.NOTHING) -> Any:
     return field(lambda v: None if _is_int(v) and minimum <= v < 2**63 else f"an integer >= {minimum}", default)
 
 
-def real(
-    minimum: float = 0.0, maximum: float = math.inf, default: Any = attrs.NOTHING, *, positive: bool = False
-) -> Any:
-    """A finite number in [minimum, maximum], or > 0 with `positive`; text like "8/255" is read as a fraction."""
-    words = "a number > 0" if positive else f"a finite number >= {minimum:g}"
-    if maximum < math.inf:
-        words = f"a number in {'(' if positive else '['}{minimum:g}, {maximum:g}]"
+def real(minimum: float = 0.0, below: float = math.inf, default: Any = attrs.NOTHING) -> Any:
+    """A finite number in [minimum, below); text like "8/255" is read as a fraction."""
+    words = f"a finite number >= {minimum:g}" if below == math.inf else f"a number in [{minimum:g}, {below:g})"
 
     def check(value: Any) -> str | None:
-        good = isinstance(value, float) and math.isfinite(value) and minimum <= value <= maximum
-        return None if good and not (positive and value == 0) else words
+        return None if isinstance(value, float) and minimum <= value < below else words
 
     return field(check, default, fraction)
 

@@ -93,10 +93,11 @@ class Authors(EvaluationProtocol):
         by_class = subset.get("kind") == "classes"
         one = subset.get("size")
         single = by_class and (len(subset.get("classes", ())) == 1 or (isinstance(one, int) and one == 1))
+        attack = asked.get("attack", {})
         few = single or data == "cifar100" or (data == "imagenet200" and by_class)
         attacks: Any = self._FEW if few else "standard"
         return {
-            "attack.keep_best": asked.get("attack", {}).get("kind", "pgd") == "pgd",
+            "attack.keep_best": attack.get("kind", "pgd") == "pgd" and attack.get("steps") != 1,
             "weighting.rule": "balanced" if single else "uniform",
             "ranking.record": "online",
             "evaluation.attacks": attacks,

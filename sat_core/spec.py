@@ -109,7 +109,8 @@ class WeightingSpec:
 @final
 @attrs.frozen(kw_only=True)
 class AttackSpec:
-    """The threat model and the attack used in training. ε and step size are in units of [0, 1] pixels.
+    """The threat model and the attack used in training. ε and step size are in units of [0, 1] pixels, below the
+    diameter of the images.
 
     kind: ``pgd``; ``fgsm`` (one step of ε from the image) and ``rs-fgsm`` (one step of 1.25 ε from a random start)
     are PGD with those numbers as defaults. keep_best returns the highest loss among x0 … x(steps-1) instead of the
@@ -119,11 +120,15 @@ class AttackSpec:
     SECTION: ClassVar[str] = "attack"
     kind: str = fields.choice(("pgd", "fgsm", "rs-fgsm"), "pgd")
     norm: str = fields.choice(lambda: THREAT_MODELS, "L2")
-    eps: float = fields.real(default=0.5)
+    eps: float = fields.real()
     steps: int = fields.integer(1)
     step_size: float = fields.real(default=attrs.NOTHING)
     random_start: bool = fields.flag()
     keep_best: bool = fields.flag(False)
+
+    @eps.default
+    def _eps(self) -> float:
+        return 8 / 255 if self.norm == "Linf" else 0.5
 
     @steps.default
     def _steps(self) -> int:
@@ -145,6 +150,19 @@ class AttackSpec:
             raise SpecError(
                 f'attack.steps: expected 1 for {self.kind!r}, got {self.steps}; set it to 1, or kind to "pgd"'
             )
+        self.check_images(None)
+        if self.eps > 0 and self.step_size == 0 and not self.random_start:
+            raise SpecError("attack.step_size: expected a number > 0, got 0, with which no image is changed")
+        if self.keep_best and self.steps == 1 and not self.random_start:
+            raise SpecError(
+                "attack.keep_best: expected false with attack.steps = 1: the last point is not among those that are "
+                "compared,\nand the only other one is the clean image"
+            )
+
+    def check_images(self, image_shape: tuple[int, ...] | None) -> None:
+        """SpecError for ε or a step size that is too large for images `(h, w, c)`, or with None for any image."""
+        lengths = {"attack.eps": self.eps, "attack.step_size": self.step_size}
+        THREAT_MODELS.get(self.norm).check(lengths, image_shape)
 
     @property
     def probe(self) -> AttackSpec:
@@ -168,7 +186,7 @@ class TrainingSpec:
     batch_size: int = fields.integer(1, 128)
     optimizer: str = fields.choice(("sgd", "adamw"), "sgd")
     lr: float = fields.real(default=0.1)
-    momentum: float = fields.real(maximum=1.0, default=0.9)
+    momentum: float = fields.real(below=1.0, default=0.9)
     nesterov: bool = fields.flag(False)
     weight_decay: float = fields.real(default=5e-4)
     schedule: str = fields.field(check_schedule, "piecewise")
@@ -183,6 +201,12 @@ class TrainingSpec:
     def __attrs_post_init__(self) -> None:
         if self.nesterov and self.momentum == 0:
             raise SpecError("training.nesterov: needs training.momentum > 0, got momentum 0")
+        room = 1 - self.momentum if self.optimizer == "sgd" else 1.0  # momentum multiplies a step by 1/(1 - momentum)
+        if self.lr * self.weight_decay >= room:
+            raise SpecError(
+                f"training.weight_decay: expected less than {room / self.lr:.4g} with training.lr = {self.lr:g}, got "
+                f"{self.weight_decay:g}\neach step would take away all of the weights"
+            )
 
 
 def _check_attacks(value: Any) -> str | None:
@@ -262,6 +286,8 @@ class Spec:
         if isinstance(tables.get("data", {}).get("name"), str):
             tables["data"]["name"] = PROTOCOLS.get(name).data(tables["data"]["name"])
         training = _build(TrainingSpec, tables.setdefault("training", {}))
+        if training.lr == 0:
+            raise SpecError("training.lr: expected a number > 0, got 0, with which nothing is learnt")
         tables.setdefault("ranking", {}).setdefault("epochs", training.epochs)
         return cls(protocol=name, **{s: _build(kind, tables.get(s, {})) for s, kind in SECTIONS.items()})
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 
 import numpy as np
 
+from sat_core.errors import SpecError
 from sat_core.registry import Registry
 
 TINY = 1e-10
@@ -33,6 +36,25 @@ class ThreatModel(ABC):
     def random_start(self, rng: np.random.Generator, shape: tuple[int, ...], eps: float) -> np.ndarray:
         """Random δ of the given shape `(n, h, w, c)` inside the ball, float32."""
 
+    @abstractmethod
+    def diameter(self, image_shape: tuple[int, ...] | None) -> float:
+        """Largest distance between two images `(h, w, c)` in [0, 1]; infinite if it depends on a shape not given."""
+
+    def check(self, lengths: Mapping[str, float], image_shape: tuple[int, ...] | None = None) -> None:
+        """SpecError for the first of `lengths` (radii and step sizes, by name) that is the diameter or more.
+
+        A ball of that radius holds every image. The usual cause is a length in units of 0..255.
+        """
+        limit = self.diameter(image_shape)
+        for name, length in lengths.items():
+            if length >= limit:
+                images = "images" if image_shape is None else f"{' x '.join(map(str, image_shape))} images"
+                hint = f"; did you mean {length:g}/255?" if length / 255 < limit else ""
+                raise SpecError(
+                    f"{name}: expected less than {limit:.4g}, the {self.name} diameter of {images} with pixels in "
+                    f"[0, 1], got {length:g}{hint}"
+                )
+
 
 class L2(ThreatModel):
     """Euclidean ball. Random start: direction of a cube-uniform draw, length r·ε, r uniform in [0, 1] (recipe, 1.1)."""
@@ -55,6 +77,9 @@ class L2(ThreatModel):
         length = rng.random(shape[0], dtype=np.float32) * np.float32(eps)
         return self.ascent_direction(cube) * _per_example(length, cube)
 
+    def diameter(self, image_shape: tuple[int, ...] | None) -> float:
+        return math.inf if image_shape is None else math.sqrt(math.prod(image_shape))
+
 
 class Linf(ThreatModel):
     """Maximum-norm ball. Random start: uniform in the ball."""
@@ -73,6 +98,9 @@ class Linf(ThreatModel):
 
     def random_start(self, rng: np.random.Generator, shape: tuple[int, ...], eps: float) -> np.ndarray:
         return (rng.random(shape, dtype=np.float32) * 2 - 1) * np.float32(eps)
+
+    def diameter(self, image_shape: tuple[int, ...] | None) -> float:
+        return 1.0
 
 
 def _per_example(scale: np.ndarray, like: np.ndarray) -> np.ndarray:

@@ -294,5 +294,7 @@ def test_wrong_calls_say_what_was_expected(backend: Backend) -> None:
     for images in (samples.examples().images * 2, samples.examples().images[0], np.zeros((1, 8, 8, 3), np.int64)):
         with pytest.raises(DataError, match="expected"):
             classifier.logits(images)
+    with pytest.raises(SpecError, match=r"attack\.eps: expected less than 13\.86, the L2 diameter of 8 x 8 x 3 images"):
+        classifier.perturb(samples.examples(1).images, np.array([0]), samples.attack(eps=127))
     with pytest.raises(DataError, match=r"labels in 0\.\.4"):
         classifier.perturb(samples.examples(1).images, np.array([5]), samples.attack())

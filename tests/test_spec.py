@@ -42,7 +42,7 @@ def with_key(key: str, value: Any) -> dict[str, Any]:
         ("subset.strategy", "listed", 'needs subset.kind = "classes"'),
         ("subset.classes", [1], 'needs subset.strategy = "listed"'),
         ("training.epochs", 0, "training.epochs: expected an integer >= 1, got 0"),
-        ("training.momentum", 1.5, "training.momentum: expected a number in [0, 1], got 1.5"),
+        ("training.momentum", 1.5, "training.momentum: expected a number in [0, 1), got 1.5"),
         ("training.schedule", "piecewize", "training.schedule: expected one of piecewise, cosine"),
         ("training.schedule", "cosine:3", "training.schedule: expected one of piecewise, cosine"),
         ("training.schedule", "piecewise:1,x", "training.schedule: expected one of piecewise, cosine"),
@@ -71,6 +71,37 @@ def test_wrong_values_are_refused_in_a_line_or_two(key: str, value: Any, says: s
         Spec.from_tables(with_key(key, value))
     assert says in str(error.value)
     assert len(str(error.value).splitlines()) <= 3
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ({"attack.norm": "Linf", "attack.eps": 8}, "attack.eps: expected less than 1, the Linf diameter of images"),
+        ({"attack.norm": "Linf", "attack.eps": 8}, "got 8; did you mean 8/255?"),
+        ({"attack.norm": "Linf", "attack.eps": 1.0}, "did you mean 1/255?"),
+        ({"attack.norm": "Linf", "attack.step_size": 2}, "attack.step_size: expected less than 1"),
+        ({"attack.step_size": 0}, "attack.step_size: expected a number > 0, got 0"),
+        ({"attack.steps": 1, "attack.keep_best": True}, "attack.keep_best: expected false with attack.steps = 1"),
+        ({"attack.kind": "fgsm", "attack.keep_best": True}, "attack.keep_best: expected false"),
+        ({"training.lr": 0}, "training.lr: expected a number > 0, got 0"),
+        ({"training.momentum": 1}, "training.momentum: expected a number in [0, 1), got 1.0"),
+        ({"training.weight_decay": 5}, "training.weight_decay: expected less than 1 with training.lr = 0.1"),
+        ({"training.weight_decay": 10, "training.optimizer": "adamw"}, "training.weight_decay: expected less than 10"),
+    ],
+)
+def test_settings_that_make_another_experiment_are_refused(keys: dict[str, Any], says: str) -> None:
+    with pytest.raises(SpecError) as error:
+        Spec.from_tables(nest({**flatten(PLAIN), **keys}))
+    assert says in str(error.value)
+    assert len(str(error.value).splitlines()) <= 3
+
+
+def test_defaults_of_the_attack_follow_norm_and_steps() -> None:
+    assert AttackSpec(norm="Linf") == AttackSpec(norm="Linf", eps="8/255", step_size="2/255")
+    assert AttackSpec(norm="L2", eps=8).eps == 8.0  # which is small for large images
+    one = {**PLAIN, "protocol": "authors", "attack": {"steps": 1}}
+    assert not Spec.from_tables(one).attack.keep_best  # x0 would be the best of x0
+    assert AttackSpec(kind="rs-fgsm", keep_best=True).keep_best
 
 
 def test_what_is_missing_is_named() -> None:

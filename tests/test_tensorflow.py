@@ -406,6 +406,8 @@ def test_the_building_block_refuses_what_it_cannot_use(backend: Backend) -> None
         step.mix(tensors[0], tensors[1][:, None], tensors[2])
     with pytest.raises(DataError, match="as_supervised=True"):
         with_index(tf.data.Dataset.from_tensor_slices({"image": data.images}))
+    with pytest.raises(SpecError, match=r"attack\.eps: expected less than"):
+        SubsetAdversarialStep(model, split, samples.attack(eps=127)).mix(*tensors)
     with pytest.raises(SpecError, match="pass rng="):
         SubsetAdversarialStep(model, split, AttackSpec(kind="rs-fgsm"))
     mixed, loss = SubsetAdversarialStep(model, split, samples.attack())(*tensors)  # builds the model

@@ -229,5 +229,7 @@ def test_the_building_block_does_the_trainers_step(backend: Backend) -> None:
     assert all(p.grad is not None for p in module.parameters())
     with pytest.raises(DataError, match="normalise inside the model"):
         SubsetAdversarialStep(module, split, attack)(images * 3 - 1, labels, index)
+    with pytest.raises(SpecError, match=r"attack\.eps: expected less than"):
+        SubsetAdversarialStep(module, split, samples.attack(eps=127))(images, labels, index)
     with pytest.raises(SpecError, match="pass rng="):
         SubsetAdversarialStep(module, split, AttackSpec(kind="rs-fgsm"))

@@ -160,6 +160,11 @@ def test_other_data_backends_and_foreign_folders_are_refused(tmp_path: Path) -> 
         ({"evaluation.examples": 43}, "evaluation.examples: expected 1 to 42 of 60"),
         ({"subset.kind": "classes", "subset.strategy": "listed", "subset.classes": [3]}, "expected classes in 0..2"),
         ({"ranking.file": "nowhere.npy"}, "nowhere.npy"),
+        (
+            {"attack.eps": 6},
+            "attack.eps: expected less than 6, the L2 diameter of 6 x 6 x 1 images with pixels in [0, 1]",
+        ),
+        ({"attack.step_size": 127}, "attack.step_size: expected less than 6"),
     ],
 )
 def test_what_the_data_cannot_give_is_refused_before_training(tmp_path: Path, keys: dict[str, Any], says: str) -> None:
@@ -186,7 +191,7 @@ def test_a_published_order_takes_the_place_of_the_ranking(tmp_path: Path) -> Non
 
 
 def test_a_loss_that_is_not_finite_stops_the_arm(tmp_path: Path) -> None:
-    keys = {"training.lr": 1e30, "subset.size": 0}
+    keys = {"training.lr": 1e300, "training.weight_decay": 0, "subset.size": 0}
     with np.errstate(all="ignore"), pytest.raises(TrainingError, match=r"the loss became .*; lower training\.lr"):
         run_arm(job(tmp_path, keys=keys))
     assert not (tmp_path / "results.json").exists()

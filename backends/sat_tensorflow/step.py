@@ -80,6 +80,7 @@ class SubsetAdversarialStep:
                 f"expected images (n, h, w, c) and labels (n,), got shapes {images.shape} and {labels.shape}\n"
                 "reshape, or where a data set does not know them, tf.ensure_shape"
             )
+        self.attack.check_images(tuple(images.shape[1:]))
         low, high = tf.reduce_min(images), tf.reduce_max(images)
         if not tf.executing_eagerly():
             says = "images: expected pixels in [0, 1]; normalise inside the model, not before"

@@ -62,6 +62,7 @@ class SubsetAdversarialStep:
         """On the first batch only: a check of every batch would stall a GPU."""
         if not self._checked:
             check_range(float(images.min()), float(images.max()))
+            self.attack.check_images(tuple(images.shape[1:]))
             self._checked = True
 
 

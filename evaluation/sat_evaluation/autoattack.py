@@ -336,6 +336,7 @@ def _checked_eps(classifier: Classifier, data: Examples, norm: str, eps: float, 
     if data.images.shape[1:] != tuple(classifier.image_shape) or len(data) == 0:
         expected = ", ".join(map(str, classifier.image_shape))
         raise DataError(f"{data.name}: expected one or more, of shape (n, {expected}), got {data.images.shape}")
+    THREAT_MODELS.get(norm).check({"eps": eps}, tuple(classifier.image_shape))
     return float(eps)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import re
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,27 +32,27 @@ def evaluate_checkpoint(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """
     path = checkpoint.find(arguments.checkpoint)
     about = checkpoint.read(path).about
+    with _named_as_options():
+        threats, attacks = _asked(arguments, path, about)
+        training = TrainingSpec(epochs=1, threads=arguments.threads)
     data = get_dataset(arguments.data)
     backend = get_backend(arguments.backend, arguments.device)
-    norm = arguments.norm or about.get("attack", {}).get("norm")
-    radii = arguments.eps or [about.get("attack", {}).get("eps")]
     suite, engine = arguments.attacks, arguments.attack_engine
-    attacks = EvaluationSpec(attacks=suite if suite in ATTACK_SETS else tuple(suite.split(","))).attacks
     index = _examples(arguments.examples, len(data.test))
     out = Path(arguments.out) if arguments.out else path.parent / "evaluate"
     results = []
     with ExitStack() as stack:
-        stack.enter_context(backend.session(TrainingSpec(epochs=1, threads=arguments.threads)))
+        stack.enter_context(backend.session(training))
         classifier, data = _load(backend, path, about, data, arguments.model)
-        if norm is None or None in radii:
-            raise SpecError(f"{path}: does not say its threat model; give --norm and --eps")
-        threats = [AttackSpec(norm=norm, eps=eps) for eps in radii]
+        with _named_as_options():
+            for threat in threats:
+                threat.check_images(data.image_shape)
         stack.enter_context(files.locked(out))
         files.sweep(out)
         for threat in threats:
             parts = [
                 data.name,
-                norm,
+                threat.norm,
                 f"{threat.eps:g}",
                 suite,
                 str(len(index)),
@@ -65,6 +66,37 @@ def evaluate_checkpoint(arguments: argparse.Namespace) -> list[dict[str, Any]]:
             files.write_json(out / f"{stem}.json", results[-1])
     _print(results, out)
     return results
+
+
+def _asked(
+    arguments: argparse.Namespace, path: Path, about: dict[str, Any]
+) -> tuple[list[AttackSpec], str | tuple[str, ...]]:
+    """The threat models, by default that of the training, and the attacks."""
+    trained = about.get("attack")
+    trained = trained if isinstance(trained, dict) else {}
+    norm = arguments.norm or trained.get("norm")
+    radii = arguments.eps or [trained.get("eps")]
+    if norm is None or None in radii:
+        raise SpecError(f"{path}: does not say its threat model; give --norm and --eps")
+    threats = [AttackSpec(norm=norm, eps=eps) for eps in radii]
+    if not arguments.eps and norm != trained.get("norm"):
+        raise SpecError(f"--norm: {norm} needs --eps, as the training was with {trained.get('norm')}")
+    suite = arguments.attacks
+    return threats, EvaluationSpec(attacks=suite if suite in ATTACK_SETS else tuple(suite.split(","))).attacks
+
+
+@contextmanager
+def _named_as_options() -> Iterator[None]:
+    """Errors inside name the options of the command line, not the keys of a study."""
+    options = {"attack.eps": "--eps", "attack.norm": "--norm", "attack.step_size": "--eps"}
+    options |= {"evaluation.attacks": "--attacks", "training.threads": "--threads"}
+    try:
+        yield
+    except SpecError as error:
+        said = str(error)
+        for key, option in options.items():
+            said = said.replace(key, option)
+        raise SpecError(said) from error
 
 
 def _load(

@@ -175,7 +175,8 @@ def collect(results: Iterable[dict[str, Any]]) -> list[Row]:
 
 def _row(result: dict[str, Any]) -> Row:
     origin = result.get("source") or result
-    spec = DEFAULTS | flatten(origin["spec"])  # an older version may not know every key
+    spec = flatten(origin["spec"])
+    spec |= {key: value for key, value in DEFAULTS.items() if key not in spec}  # which an older version did not know
     split, data, cost = origin["split"], result["data"], origin["cost"]
     clean, robust, attacks = result["clean_accuracy"], result["robust_accuracy"], result["attacks"]
     names = tuple(attack["name"] for attack in attacks["breakdown"])

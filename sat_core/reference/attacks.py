@@ -46,7 +46,11 @@ def pgd(
 
 
 def takes_start(attack: AttackSpec, images: np.ndarray, rng: np.random.Generator | None) -> np.ndarray | None:
-    """The random start that `attack` asks for, drawn from `rng`; None if it asks for none. SpecError without `rng`."""
+    """The random start that `attack` asks for, drawn from `rng`; None if it asks for none.
+
+    SpecError without `rng`, or if ε or the step size is too large for `images`.
+    """
+    attack.check_images(images.shape[1:])
     if not attack.random_start:
         return None
     if rng is None:
