@@ -88,7 +88,7 @@ def _train_and_report(job: Job, ranking: Ranking, split: Split) -> dict[str, Any
         if epoch not in [check["epoch"] for check in checks]:
             attacks = spec.evaluation.selection_attacks
             found = job.attack(classifier, candidates.take(picking), attacks, f"selection-{epoch:04d}", "selection")
-            checks.append({"epoch": epoch, **results.scores(found, split, job.data.classes)})
+            checks.append({"epoch": epoch, **results.scores(found, split)})
             files.write_json(path, checks)
             tell("selection", epoch, checks[-1])
         if results.best_epoch(checks) == epoch:

@@ -115,18 +115,22 @@ def wilson(successes: int, n: int) -> dict[str, float | int] | None:
     return {"value": share, "n": n, "low": low if successes else 0.0, "high": high if successes < n else 1.0}
 
 
-def accuracies(good: np.ndarray, label: np.ndarray, classes: int, in_a: np.ndarray | None) -> dict[str, Any]:
+def accuracies(good: np.ndarray, label: np.ndarray, classes: int | None, in_a: np.ndarray | None) -> dict[str, Any]:
     """Shares of `good` (bool `(n,)`) over all examples, those of A, those of B, and per class, with intervals.
 
-    in_a: bool `(n,)`, None where the evaluation data has no such split (ESAT).
+    classes: how many there are; None leaves out the shares per class. in_a: bool `(n,)`, None where the evaluation data
+    has no such split (ESAT).
     """
 
     def over(mask: np.ndarray) -> dict[str, float | int] | None:
         return wilson(int(good[mask].sum()), int(mask.sum()))
 
-    return {
+    found: dict[str, Any] = {
         "all": over(np.ones(len(good), bool)),
         "A": None if in_a is None else over(in_a),
         "B": None if in_a is None else over(~in_a),
-        "per_class": [over(label == c) for c in range(classes)],
     }
+    if classes is not None:
+        counts = np.bincount(label[good], minlength=classes), np.bincount(label, minlength=classes)
+        found["per_class"] = [wilson(k, n) for k, n in zip(*(c.tolist() for c in counts), strict=True)]
+    return found

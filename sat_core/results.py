@@ -21,8 +21,8 @@ from sat_core.transfer import FEATURES
 ACCURACIES = ("clean_accuracy", "robust_accuracy")
 
 
-def scores(found: Evaluation, split: Split, classes: int) -> dict[str, Any]:
-    """Clean and robust accuracy over all, A, B and per class."""
+def scores(found: Evaluation, split: Split, classes: int | None = None) -> dict[str, Any]:
+    """Clean and robust accuracy over all, A and B; and, given the number of classes, over each."""
     in_a = split.mask_over(found.label)
     return {
         "clean_accuracy": accuracies(found.correct, found.label, classes, in_a),

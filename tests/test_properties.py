@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 from sat_core.data import DataSet, Examples
 from sat_core.difficulty import DIFFICULTIES, Recorder, entropy
 from sat_core.errors import DataError, SpecError
-from sat_core.evaluation import wilson
+from sat_core.evaluation import accuracies, wilson
 from sat_core.spec import SubsetSpec
 from sat_core.splits import count, hardest_first, make_split, validation_permutation, validation_split
 from sat_core.threat import THREAT_MODELS, ThreatModel
@@ -253,3 +253,14 @@ def test_wilson_against_a_published_value() -> None:
     found = wilson(81, 263)  # Newcombe 1998, Table I: 0.2553 to 0.3662
     assert found is not None
     assert (round(found["low"], 4), round(found["high"], 4)) == (0.2553, 0.3662)
+
+
+@given(data=st.data(), classes=st.integers(1, 6), n=st.integers(1, 40))
+def test_accuracies_are_those_of_the_examples(data: st.DataObject, classes: int, n: int) -> None:
+    draw = np.random.default_rng(data.draw(st.integers(0, 99)))
+    good, label, in_a = draw.random(n) < 0.5, draw.integers(0, classes, n), draw.random(n) < 0.5
+    masks = {"all": np.ones(n, bool), "A": in_a, "B": ~in_a}
+    expected = {part: wilson(int(good[mask].sum()), int(mask.sum())) for part, mask in masks.items()}
+    assert accuracies(good, label, None, in_a) == expected
+    per_class = [wilson(int(good[label == c].sum()), int((label == c).sum())) for c in range(classes)]
+    assert accuracies(good, label, classes, in_a) == {**expected, "per_class": per_class}

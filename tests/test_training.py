@@ -28,6 +28,8 @@ def test_an_arm_from_ranking_to_results(tmp_path: Path) -> None:
     found = finish(tmp_path)
     assert found["robust_accuracy"]["all"]["n"] == 60 - 18
     assert found["robust_accuracy"]["A"] is None
+    assert sum(share["n"] for share in found["robust_accuracy"]["per_class"]) == 42
+    assert not any("per_class" in check["robust_accuracy"] for check in found["selection"]["checks"])
     assert found["split"]["size"] == 45
     assert [check["epoch"] for check in found["selection"]["checks"]] == [3, 4]
     cost, steps = found["cost"], 4 * (90 // 16) * 16
