@@ -8,18 +8,38 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from sat_core.errors import NotInstalledError, SpecError
 
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint: `` (did you mean 'x'?)`` for the closest of `known`, or an empty string."""
-    by_lower = {k.lower(): k for k in known}
-    close = difflib.get_close_matches(name.lower(), by_lower, n=1)
-    return f" (did you mean {by_lower[close[0]]!r}?)" if close else ""
-
-
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 T = TypeVar("T")
+
+_ALIKE = 0.75
+"""How alike a guess has to be, as `difflib` counts it; its own default of 0.6 gives nonsense."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint: `` (did you mean 'x'?)`` for the closest of `known`, or an empty string if none is close.
+
+    Of a dotted key, section and name both have to be close; a name alone stands for every key that ends in it.
+    """
+    likeness = {k: _likeness(name.lower(), k.lower()) for k in known} if len(name) <= 100 else {}
+    best = max(likeness.values(), default=0.0)
+    close = [repr(k) for k, value in likeness.items() if value == best >= _ALIKE]
+    return f" (did you mean {' or '.join(close[: 3 if best == 1 else 1])}?)" if close else ""
+
+
+def _likeness(name: str, known: str) -> float:
+    parts, others = name.split("."), known.split(".")
+    if len(parts) == 1 and name == others[-1]:
+        return 1.0
+    return min(map(_alike, parts, others)) if len(parts) == len(others) else 0.0
+
+
+def _alike(word: str, known: str) -> float:
+    shorter = len(word) >= 3 and known.startswith(word)
+    longer = len(known) >= 3 and sorted(word[: len(known)]) == sorted(known)  # "epsilon" for "eps", "pdg" for "pgd"
+    ratio = difflib.SequenceMatcher(None, word, known).ratio()
+    return ratio + (1 - ratio) * _ALIKE if shorter or longer else ratio
 
 
 class Registry(Generic[T]):

@@ -18,7 +18,8 @@ from sat_core.backend import get_backend, user_factory
 from sat_core.data import Examples, get_dataset
 from sat_core.errors import CheckpointError, DataError, NotInstalledError, RunDirectoryError, SatError, SpecError
 from sat_core.published import read_order
-from sat_core.registry import Registry
+from sat_core.registry import Registry, nearest
+from sat_core.spec import KEYS
 
 
 def test_a_registry_knows_its_names_and_the_nearest() -> None:
@@ -30,6 +31,34 @@ def test_a_registry_knows_its_names_and_the_nearest() -> None:
         fruits.get("Aple")
     with pytest.raises(SpecError, match="registered already"):
         fruits.register("apple", 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "guess"),
+    [
+        ("lable", ["image", "label"], "'label'"),
+        ("traning.epochs", KEYS, "'training.epochs'"),
+        ("attack.espilon", KEYS, "'attack.eps'"),
+        ("attack.epsilon", KEYS, "'attack.eps'"),
+        ("subset.stratgy", KEYS, "'subset.strategy'"),
+        ("training.batchsize", KEYS, "'training.batch_size'"),
+        ("Training.Weight-Decay", KEYS, "'training.weight_decay'"),
+        ("eps", KEYS, "'attack.eps'"),
+        ("epochs", KEYS, "'ranking.epochs' or 'training.epochs'"),
+        ("pdg", ["pgd", "fgsm"], "'pgd'"),
+        ("cifar", ["cifar10", "digits"], "'cifar10'"),
+        ("training.label_smoothing", KEYS, None),
+        ("training.dropout", KEYS, None),
+        ("evaluation.foo", KEYS, None),
+        ("attack.epochs", KEYS, None),
+        ("foo", KEYS, None),
+        ("x", KEYS, None),
+        ("", KEYS, None),
+        ("training.epochs" * 200, KEYS, None),
+    ],
+)
+def test_only_what_is_close_is_guessed(name: str, known: list[str], guess: str | None) -> None:
+    assert nearest(name, known) == (f" (did you mean {guess}?)" if guess else "")
 
 
 def test_what_is_not_installed_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
