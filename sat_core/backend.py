@@ -18,7 +18,7 @@ import numpy as np
 
 from sat_core import checkpoint
 from sat_core.data import channels_first, check_images, check_labels
-from sat_core.errors import CheckpointError, DataError, EvaluationError, SpecError, brief
+from sat_core.errors import CheckpointError, DataError, EvaluationError, SpecError, brief, quoted
 from sat_core.evaluation import Evaluation, get_evaluator
 from sat_core.initialisation import initial_state
 from sat_core.registry import Registry, nearest
@@ -291,7 +291,7 @@ class Backend(ABC):
                 return self.wrap(native, **about)
         if model not in self.models():
             raise SpecError(
-                f"model.name: unknown model {model!r}{nearest(model, self.models())}\n"
+                f"model.name: unknown model {quoted(model)}{nearest(model, self.models())}\n"
                 f"expected one of {', '.join(self.models())}, or package.module:factory"
             )
         classifier = self.new({"model": model, **about})
@@ -318,11 +318,11 @@ class Backend(ABC):
         into.load_state(saved.groups["model"])
         return into
 
-    def _build_as(self, about: Mapping[str, Any], path: str | Path) -> Classifier:
-        name = str(about.get("model", ""))
+    def _build_as(self, about: Any, path: str | Path) -> Classifier:
+        name = str(about.get("model", "")) if isinstance(about, Mapping) else quoted(about)
         if name not in self.models():
             raise CheckpointError(
-                f"{path}: its model {name or 'of the user'!r} is not one of {', '.join(self.models())}\n"
+                f"{path}: its model {quoted(name or 'of the user')} is not one of {', '.join(self.models())}\n"
                 "a checkpoint never imports code: build the model and pass it as `into` (command line: --model)"
             )
         try:
@@ -330,8 +330,8 @@ class Backend(ABC):
             mean, std = (tuple(map(float, about[key])) for key in ("mean", "std"))
             known = {"classes": int(about["classes"]), "image_shape": (h, w, c), "mean": mean, "std": std}
             return self.new({"model": name, **known, **({"head": True} if about.get("head") else {})})
-        except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"{path}: what it says of its model is not whole ({error!r})") from error
+        except Exception as error:  # a framework has errors of its own for sizes that make no network
+            raise CheckpointError(f"{path}: what it says of its model makes none ({brief(error)})") from error
 
     def evaluate(self, classifier: Classifier, images: np.ndarray, labels: np.ndarray, **options: Any) -> Evaluation:
         """AutoAttack, the same call with every backend; `options` as in `sat_core.evaluation.Evaluator`."""
@@ -358,10 +358,10 @@ def user_factory(name: str) -> Callable[..., Any]:
         absent = where and isinstance(error, AttributeError | ModuleNotFoundError)
         found = f"\n{package!r} is {where}; if that is not yours, give yours another name" if absent else ""
         raise SpecError(
-            f"model.name: cannot import {name!r} ({brief(error)}); expected package.module:factory{found}"
+            f"model.name: cannot import {quoted(name)} ({brief(error)}); expected package.module:factory{found}"
         ) from error
     if not callable(factory):
-        raise SpecError(f"model.name: expected {name!r} to be callable, got {type(factory).__name__}")
+        raise SpecError(f"model.name: expected {quoted(name)} to be callable, got {type(factory).__name__}")
     return factory
 
 
@@ -381,7 +381,7 @@ def device_number(device: str) -> int | None:
     """0 for "cuda", N for "cuda:N", None for "cpu"; SpecError for anything else."""
     kind, colon, number = device.partition(":")
     if kind not in ("cpu", "cuda") or (colon and not (kind == "cuda" and number.isdecimal())):
-        raise SpecError(f"device: expected cpu, cuda or cuda:N, got {device!r}")
+        raise SpecError(f"device: expected cpu, cuda or cuda:N, got {quoted(device)}")
     return int(number or 0) if kind == "cuda" else None
 
 

@@ -12,13 +12,15 @@ from typing import Any, final
 import attrs
 import numpy as np
 
-from sat_core.errors import CheckpointError
+from sat_core.errors import CheckpointError, quoted, shortened
 from sat_core.files import irregular, write_bytes
 
 SUFFIX = ".safetensors"
 _KEY = "sat-core"
 _WRAPPERS = {"module": "DataParallel or DistributedDataParallel", "_orig_mod": "torch.compile"}
 """Parts of names that modules of PyTorch put before those of the network inside, and whose."""
+_KINDS = {"F64", "F32", "F16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL"}
+"""Types of numpy as safetensors calls them; it has no bfloat16 and no float8."""
 
 
 @final
@@ -60,16 +62,30 @@ def read(path: str | Path) -> Checkpoint:
             about = json.loads((file.metadata() or {})[_KEY])
             for key in sorted(file.keys()):
                 group, _, name = key.partition("/")
-                groups.setdefault(group, {})[name] = file.get_tensor(key)
+                groups.setdefault(group, {})[name] = _array(file, key, path)
     except KeyError as error:
         raise CheckpointError(
             f"{path}: not a checkpoint of sat-core (no {error} metadata)\n"
             "for weights of another library: classifier.load_state(safetensors.numpy.load_file(path))"
         ) from error
-    except (SafetensorError, OSError, ValueError) as error:
-        says = _foreign(path) or f"truncated or not a safetensors file ({error})"
+    except CheckpointError:
+        raise
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
+        says = _foreign(path) or f"truncated or not a safetensors file ({shortened(str(error), 160)})"
         raise CheckpointError(f"{path}: {says}") from error
+    if not isinstance(about, dict):
+        raise CheckpointError(f"{path}: expected a table as its metadata, got {quoted(about)}")
     return Checkpoint(groups, about)
+
+
+def _array(file: Any, key: str, path: Path) -> np.ndarray:
+    kind = file.get_slice(key).get_dtype()
+    if kind not in _KINDS:
+        raise CheckpointError(
+            f"{path}: expected arrays of types that numpy has, got {quoted(key)} in {kind}; save it as float32"
+        )
+    array: np.ndarray = file.get_tensor(key)
+    return array
 
 
 def _foreign(path: Path) -> str:
@@ -114,6 +130,8 @@ def check_state(expected: Mapping[str, np.ndarray], got: Mapping[str, np.ndarray
     for name in [*expected, *got]:
         if name not in got or name not in expected:
             word = "lacks" if name in expected else "has a surplus"
-            raise CheckpointError(f"{what}: the state {word} {name!r}; it belongs to another architecture")
+            raise CheckpointError(f"{what}: the state {word} {quoted(name)}; it belongs to another architecture")
         if expected[name].shape != got[name].shape:
-            raise CheckpointError(f"{what}: {name!r}: expected shape {expected[name].shape}, got {got[name].shape}")
+            raise CheckpointError(
+                f"{what}: {quoted(name)}: expected shape {expected[name].shape}, got {got[name].shape}"
+            )

@@ -10,7 +10,7 @@ from typing import Any, cast, final
 import attrs
 import numpy as np
 
-from sat_core.errors import DataError, SpecError, brief, type_name
+from sat_core.errors import DataError, SpecError, brief, quoted, type_name
 from sat_core.images import Fault, ImageSource, refuse_broken, resize
 from sat_core.registry import Registry, nearest
 
@@ -293,7 +293,7 @@ def split_name(name: str) -> tuple[str, str, dict[str, str]]:
     for pair in query.split("&") if query else ():
         key, _, value = pair.partition("=")
         if not value or key in options:
-            raise SpecError(f"data set {name!r}: expected OPTION=VALUE after '?', each once, got {pair!r}")
+            raise SpecError(f"data set {quoted(name)}: expected OPTION=VALUE after '?', each once, got {quoted(pair)}")
         options[key] = value
     return head, path, options
 
@@ -307,6 +307,6 @@ def get_loader(name: str) -> Callable[[], Any]:
         if option not in known:
             expected = f"one of {', '.join(known)}" if known else "none"
             raise SpecError(
-                f"data set {head!r}: unknown option {option!r}{nearest(option, known)}\nexpected {expected}"
+                f"data set {head!r}: unknown option {quoted(option)}{nearest(option, known)}\nexpected {expected}"
             )
     return lambda: loader(path, **options)

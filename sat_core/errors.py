@@ -59,6 +59,24 @@ class Detached(Interrupted):
     """Jobs are in a queue and no one waits for them; the same command does. Exit status: 0."""
 
 
+def quoted(value: object, width: int = 80) -> str:
+    """A value as it stands in a message: its `repr`, without its middle where that is longer than `width`."""
+    try:
+        return shortened(repr(value), width)
+    except (RecursionError, ValueError):  # lists nested too deep, integers of thousands of digits
+        return f"{type(value).__name__} too large to print"
+
+
+def shortened(text: str, width: int = 80) -> str:
+    """`text` without its middle where it is longer than `width`.
+
+    >>> shortened("abcdefghijklmnopqrstuvwxyz", 11)
+    'abcd … wxyz'
+    """
+    half = (width - 3) // 2
+    return text if len(text) <= width else f"{text[:half]} … {text[-half:]}"
+
+
 EXIT_CONTINUE = 75
 """Exit status of a run that saved and stopped on SIGTERM or SIGUSR1 (sysexits' EX_TEMPFAIL: try again)."""
 
@@ -67,7 +85,7 @@ def brief(error: BaseException) -> str:
     """Type and first two lines of an error that is not ours, without headings and what is indented below them."""
     lines = [line.rstrip() for line in re.sub(r"\x1b\[\d*m", "", str(error)).splitlines() if line.strip()]
     telling = [line for line in lines if not line[0].isspace() and not line.endswith(":")] or lines
-    return f"{type(error).__name__}: {' '.join(telling[:2])[:200]}".removesuffix(": ")
+    return f"{type(error).__name__}: {shortened(' '.join(telling[:2]), 200)}".removesuffix(": ")
 
 
 def type_name(value: object) -> str:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from fractions import Fraction
 from typing import Any
 
 import attrs
 
-from sat_core.errors import SpecError
+from sat_core.errors import SpecError, quoted
 from sat_core.registry import nearest
 
 Check = Callable[[Any], str | None]
@@ -27,14 +26,14 @@ def field(
     def validate(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
         expected = check(value)
         if expected is not None:
-            raise SpecError(f"{instance.SECTION}.{attribute.name}: expected {expected}, got {value!r}")
+            raise SpecError(f"{instance.SECTION}.{attribute.name}: expected {expected}, got {quoted(value)}")
 
     return attrs.field(default=default, validator=validate, converter=converter, eq=eq)
 
 
 def integer(minimum: int, default: Any = attrs.NOTHING) -> Any:
     """A whole number from `minimum` to what 64 bits hold; True and 3.0 are not whole numbers."""
-    return field(lambda v: None if _is_int(v) and minimum <= v < 2**63 else f"an integer >= {minimum}", default)
+    return field(lambda v: None if whole(v, minimum) else f"an integer >= {minimum}", default)
 
 
 def real(minimum: float = 0.0, below: float = math.inf, default: Any = attrs.NOTHING) -> Any:
@@ -72,17 +71,23 @@ def text(default: Any = attrs.NOTHING) -> Any:
 
 def fraction(value: Any) -> Any:
     """ "8/255" → 8/255 and 1 → 1.0; what is no number is returned as it is, for the validator to refuse."""
-    if isinstance(value, str):
-        try:
-            return float(Fraction(value.replace(" ", "")))
-        except (ValueError, ZeroDivisionError):
-            return value
-    return float(value) if _is_int(value) else value
+    try:
+        if isinstance(value, str):
+            above, slash, below = value.partition("/")
+            return float(above) / float(below if slash else 1)
+        return float(value) if _is_int(value) else value
+    except (ValueError, ZeroDivisionError, OverflowError):
+        return value
 
 
 def tuples(value: Any) -> Any:
     """Lists become tuples, so that a spec can be hashed and compared."""
     return tuple(tuples(v) for v in value) if isinstance(value, list | tuple) else value
+
+
+def whole(value: Any, minimum: int) -> bool:
+    """Whether it is a whole number from `minimum` to what 64 bits hold."""
+    return _is_int(value) and minimum <= value < 2**63
 
 
 def _is_int(value: Any) -> bool:

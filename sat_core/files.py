@@ -8,6 +8,7 @@ import os
 import stat
 import tempfile
 import time
+import tomllib
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -129,6 +130,14 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(), parse_constant=_refuse)
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: expected a JSON file ({_reason(error)})") from error
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """The tables of TOML text; ValueError says in a line why it is none."""
+    try:
+        return tomllib.loads(text)
+    except RecursionError as error:
+        raise ValueError("brackets are nested too deep") from error
 
 
 def _refuse(constant: str) -> float:

@@ -16,7 +16,7 @@ from sat_core.augmentation import AUGMENTATIONS
 from sat_core.backend import Backend, Classifier
 from sat_core.batches import Planner
 from sat_core.data import DataSet, Examples
-from sat_core.errors import Interrupted, SpecError, brief
+from sat_core.errors import Interrupted, SpecError, brief, quoted
 from sat_core.evaluation import Evaluation, Evaluator, get_evaluator
 from sat_core.images import ImageSource
 from sat_core.published import read_order
@@ -65,7 +65,7 @@ class Job:
             key = "transfer.augmentation (of the source, unless set)" if self.source else "training.augmentation"
             raise SpecError(
                 f"{key}: {augmentation.name!r} crops images while they are decoded, and those of "
-                f"{self.data.name!r} are in memory\ntake 'none', 'cifar' or 'crop-flip', or folder:PATH?size=N"
+                f"{quoted(self.data.name)} are in memory\ntake 'none', 'cifar' or 'crop-flip', or folder:PATH?size=N"
             )
         self.planner(split)
         return split.size
@@ -121,7 +121,9 @@ class Job:
         try:
             classifier.loss_gradient(images, labels)
         except Exception as error:  # the user's module may raise anything
-            raise SpecError(f"model.name: {self.spec.model.name!r} does not fit the data ({brief(error)})") from error
+            raise SpecError(
+                f"model.name: {quoted(self.spec.model.name)} does not fit the data ({brief(error)})"
+            ) from error
 
     def planner(self, split: Split) -> Planner:
         """The batch plans of this training with `split`."""

@@ -91,8 +91,9 @@ class Authors(EvaluationProtocol):
         data = dataset_name(asked)
         subset = asked.get("subset", {})
         by_class = subset.get("kind") == "classes"
-        one = subset.get("size")
-        single = by_class and (len(subset.get("classes", ())) == 1 or (isinstance(one, int) and one == 1))
+        one, classes = subset.get("size"), subset.get("classes")
+        listed = isinstance(classes, list | tuple) and len(classes) == 1
+        single = by_class and (listed or (isinstance(one, int) and one == 1))
         attack = asked.get("attack", {})
         few = single or data == "cifar100" or (data == "imagenet200" and by_class)
         attacks: Any = self._FEW if few else "standard"
@@ -140,7 +141,8 @@ class Authors(EvaluationProtocol):
 
 def dataset_name(tables: Mapping[str, Any]) -> str:
     """``imagenet200`` of ``imagenet200:PATH?OPTION=VALUE``."""
-    return re.split("[:?]", str(tables.get("data", {}).get("name", "")))[0]
+    name = tables.get("data", {}).get("name", "")
+    return re.split("[:?]", name)[0] if isinstance(name, str) else ""
 
 
 def _unique(epochs: list[int], last: int) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from sat_core.errors import NotInstalledError, SpecError
+from sat_core.errors import NotInstalledError, SpecError, quoted
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -26,6 +26,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
     best = max(likeness.values(), default=0.0)
     close = [repr(k) for k, value in likeness.items() if value == best >= _ALIKE]
     return f" (did you mean {' or '.join(close[: 3 if best == 1 else 1])}?)" if close else ""
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> str:
+    """The message for a name that is none of `known`: with the closest one, and all there are."""
+    known = list(known)
+    return f"unknown {kind} {quoted(name)}{nearest(name, known)}\nexpected one of: {', '.join(known)}"
 
 
 def _likeness(name: str, known: str) -> float:
@@ -67,10 +73,7 @@ class Registry(Generic[T]):
         if name not in self._entries:
             points = self._entry_points()
             if name not in points:
-                known = self.names()
-                raise SpecError(
-                    f"unknown {self.kind} {name!r}{nearest(name, known)}\nexpected one of: {', '.join(known)}"
-                )
+                raise SpecError(unknown(self.kind, name, self.names()))
             try:
                 self._entries[name] = points[name].load()
             except ImportError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from sat_core import files
 from sat_core.backend import Backend
 from sat_core.data import DataSet
-from sat_core.errors import RunDirectoryError
+from sat_core.errors import RunDirectoryError, quoted
 from sat_core.spec import DEFAULTS, flatten
 
 SPEC = "spec.toml"
@@ -34,7 +33,7 @@ def claim(directory: Path, spec: Mapping[str, Any], backend: Backend, data: Data
                 "choose another folder"
             )
         files.write_text(path, text)
-    there, here = flatten(_read(path)), flatten(tomllib.loads(text))
+    there, here = flatten(_read(path)), flatten(files.parse_toml(text))
     there = {**{key: DEFAULTS[key] for key in here if key in DEFAULTS}, **there}
     keys = [*here, *(key for key in there if key not in here)]
     differing = [key for key in keys if repr(there.get(key)) != repr(here.get(key))]  # a share of 1.0 is no count of 1
@@ -44,7 +43,8 @@ def claim(directory: Path, spec: Mapping[str, Any], backend: Backend, data: Data
             "choose another folder, or put the data back as they were"
         )
     differences = [
-        f"{key} is {there.get(key, 'not set')!r} there and {here.get(key, 'not set')!r} here" for key in differing
+        f"{key} is {quoted(there.get(key, 'not set'))} there and {quoted(here.get(key, 'not set'))} here"
+        for key in differing
     ]
     if differences:
         more = f" (and {len(differences) - 2} more)" if len(differences) > 2 else ""
@@ -70,6 +70,6 @@ def read(directory: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return files.parse_toml(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RunDirectoryError(f"{path}: cannot be read ({error}); choose another folder") from error

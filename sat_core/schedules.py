@@ -8,7 +8,7 @@ from typing import Any, final
 
 import attrs
 
-from sat_core.errors import SpecError
+from sat_core.errors import SpecError, quoted
 from sat_core.registry import Registry
 
 
@@ -70,7 +70,7 @@ def parse_schedule(text: str) -> Schedule:
     except ValueError:
         drops = (0.0,)
     if name != "piecewise" or not all(0 < d < 1 or (d >= 1 and d.is_integer()) for d in drops):
-        raise SpecError(f"training.schedule: expected drops as in 'piecewise:100,150', got {text!r}")
+        raise SpecError(f"training.schedule: expected drops as in 'piecewise:100,150', got {quoted(text)}")
     return attrs.evolve(schedule, drops=drops)
 
 

@@ -10,11 +10,11 @@ import attrs
 from sat_core import fields
 from sat_core.augmentation import AUGMENTATIONS
 from sat_core.difficulty import DIFFICULTIES
-from sat_core.errors import SpecError
+from sat_core.errors import SpecError, quoted
 from sat_core.evaluation import ENGINES
 from sat_core.precision import OF_NETWORK
 from sat_core.protocols import ATTACK_SETS, AUTOATTACK, PROTOCOLS
-from sat_core.registry import nearest
+from sat_core.registry import unknown
 from sat_core.schedules import check_schedule
 from sat_core.selection import SELECTION_RULES
 from sat_core.threat import THREAT_MODELS
@@ -59,13 +59,16 @@ class RankingSpec:
 
 
 def _check_size(value: Any) -> str | None:
-    whole = isinstance(value, int) and not isinstance(value, bool) and value >= 0
     share = isinstance(value, float) and 0.0 <= value <= 1.0
-    return None if whole or share else "a count >= 0 (integer) or a share in [0, 1] (with a decimal point)"
+    return (
+        None
+        if share or fields.whole(value, 0)
+        else "a count >= 0 (integer) or a share in [0, 1] (with a decimal point)"
+    )
 
 
 def _check_classes(value: Any) -> str | None:
-    good = isinstance(value, tuple) and all(isinstance(v, int | str) and not isinstance(v, bool) for v in value)
+    good = isinstance(value, tuple) and all(isinstance(v, str) or fields.whole(v, 0) for v in value)
     return None if good else "a list of class numbers or names"
 
 
@@ -138,7 +141,8 @@ class AttackSpec:
     def _step_size(self) -> float:
         if not isinstance(self.eps, float):
             return 0.0  # eps is refused by its own validator, right after
-        of_eps = {"fgsm": 1.0, "rs-fgsm": 1.25}.get(self.kind, 0.2 if self.norm == "L2" else 0.25)
+        of_pgd = 0.2 if self.norm == "L2" else 0.25
+        of_eps = 1.0 if self.kind == "fgsm" else 1.25 if self.kind == "rs-fgsm" else of_pgd
         return of_eps * self.eps
 
     @random_start.default
@@ -218,19 +222,21 @@ def _check_attacks(value: Any) -> str | None:
 
 
 def _check_examples(value: Any) -> str | None:
-    whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
     share = isinstance(value, float) and 0 < value <= 1
-    good = value == "rest" or whole or share
-    return None if good else 'a count >= 1, a share of the validation set in (0, 1], or "rest"'
+    return (
+        None
+        if value == "rest" or share or fields.whole(value, 1)
+        else 'a count >= 1, a share of the validation set in (0, 1], or "rest"'
+    )
 
 
 def _check_share(value: Any) -> str | None:
-    whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-    return None if whole or (isinstance(value, float) and 0 < value <= 0.9) else "a share in (0, 0.9], or a count >= 1"
+    share = isinstance(value, float) and 0 < value <= 0.9
+    return None if share or fields.whole(value, 1) else "a share in (0, 0.9], or a count >= 1"
 
 
 def _check_epochs(value: Any) -> str | None:
-    good = isinstance(value, tuple) and value and all(type(v) is int and v >= 1 for v in value)
+    good = isinstance(value, tuple) and value and all(fields.whole(v, 1) for v in value)
     return None if value == "protocol" or good else 'a list of epochs >= 1, or "protocol"'
 
 
@@ -279,7 +285,7 @@ class Spec:
         check_keys(tables)
         name = tables.setdefault("protocol", "paper")
         if not isinstance(name, str):
-            raise SpecError(f"protocol: expected one of {', '.join(PROTOCOLS)}, got {name!r}")
+            raise SpecError(f"protocol: expected one of {', '.join(PROTOCOLS)}, got {quoted(name)}")
         for dotted, value in PROTOCOLS.get(name).defaults(tables).items():
             section, key = dotted.split(".")
             tables.setdefault(section, {}).setdefault(key, value)
@@ -319,15 +325,13 @@ def check_keys(tables: Mapping[str, Any]) -> None:
     for section, table in tables.items():
         if section not in SECTIONS and section != "protocol":
             known = ["protocol", "grid", "transfer", *SECTIONS]
-            raise SpecError(f"unknown key {section!r}{nearest(section, known)}\nexpected one of: {', '.join(known)}")
+            raise SpecError(unknown("key", section, known))
         if section != "protocol" and not isinstance(table, Mapping):
-            raise SpecError(f"{section}: expected a table [{section}] of settings, got {table!r}")
+            raise SpecError(f"{section}: expected a table [{section}] of settings, got {quoted(table)}")
         for key in table if section != "protocol" else ():
             if f"{section}.{key}" not in KEYS:
-                known = [a.name for a in attrs.fields(SECTIONS[section])]
-                raise SpecError(
-                    f"unknown key '{section}.{key}'{nearest(key, known)}\nexpected one of: {', '.join(known)}"
-                )
+                known = [f"{section}.{a.name}" for a in attrs.fields(SECTIONS[section])]
+                raise SpecError(unknown("key", f"{section}.{key}", known))
 
 
 def flatten(tables: Mapping[str, Any]) -> dict[str, Any]:

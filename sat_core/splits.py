@@ -10,7 +10,7 @@ import attrs
 import numpy as np
 
 from sat_core.data import DataSet
-from sat_core.errors import SpecError
+from sat_core.errors import SpecError, quoted
 from sat_core.registry import nearest
 from sat_core.selection import SELECTION_RULES
 from sat_core.spec import EvaluationSpec, SubsetSpec
@@ -71,7 +71,7 @@ def count(size: int | float, total: int, key: str = "subset.size") -> int:
     """
     number = int(Fraction(repr(size)) * total) if isinstance(size, float) else size
     if not 0 <= number <= total:
-        raise SpecError(f"{key}: expected at most {total}, got {size!r}")
+        raise SpecError(f"{key}: expected at most {total}, got {quoted(size)}")
     return number
 
 
@@ -153,12 +153,12 @@ def class_numbers(classes: Sequence[int | str], names: Sequence[str]) -> np.ndar
     numbers = []
     for wanted in classes:
         if isinstance(wanted, str) and wanted not in names:
-            raise SpecError(f"subset.classes: no class is called {wanted!r}{nearest(wanted, names)}")
+            raise SpecError(f"subset.classes: no class is called {quoted(wanted)}{nearest(wanted, names)}")
         if isinstance(wanted, int) and not 0 <= wanted < len(names):
-            raise SpecError(f"subset.classes: expected classes in 0..{len(names) - 1}, got {wanted}")
+            raise SpecError(f"subset.classes: expected classes in 0..{len(names) - 1}, got {quoted(wanted)}")
         numbers.append(wanted if isinstance(wanted, int) else list(names).index(wanted))
     if len(set(numbers)) != len(numbers):
-        raise SpecError(f"subset.classes: expected each class once, got {list(classes)}")
+        raise SpecError(f"subset.classes: expected each class once, got {quoted(list(classes))}")
     return np.array(numbers, np.int64)
 
 
@@ -189,6 +189,6 @@ def validation_split(n: int, spec: EvaluationSpec, own: int = 0) -> tuple[np.nda
     if not 1 <= number <= rest:
         raise SpecError(
             f"evaluation.examples: expected 1 to {rest} of {n} validation examples ({first} pick the epoch), "
-            f"got {spec.examples!r}"
+            f"got {quoted(spec.examples)}"
         )
     return np.arange(own) if own else order[:first], order[first : first + number]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import math
+import os
 import re
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
 import attrs
 
-from sat_core.errors import SpecError
+from sat_core.errors import SpecError, quoted
+from sat_core.files import parse_toml
 from sat_core.registry import nearest
 from sat_core.spec import KEYS, AttackSpec, Spec, check_keys, flatten
 from sat_core.transfer import SETTINGS, transfer_spec
@@ -20,6 +22,8 @@ LIST_KEYS = ("subset.classes", "evaluation.attacks", "evaluation.selection_attac
 """Keys whose value may be a list itself; in a grid each takes a list of lists."""
 SHARED = ("data.name", "ranking.epochs", "ranking.model", "ranking.record", "ranking.file")
 """Keys that make the ranking, which all arms of a study share."""
+LIMIT = 10_000
+"""Arms of a study, unless the environment variable SAT_MAX_ARMS says otherwise."""
 TRANSFER_KEYS = ("transfer.targets", *(f"transfer.{key}" for key in SETTINGS))
 """Keys of the table [transfer]."""
 
@@ -61,21 +65,33 @@ class Study:
             if key in SHARED:
                 raise SpecError(f"grid: {key!r} makes the ranking, which the arms of a study share; run two studies")
             if not isinstance(values, list | tuple) or not values:
-                raise SpecError(f"grid: expected a list of values for {key!r}, got {values!r}")
+                raise SpecError(f"grid: expected a list of values for {key!r}, got {quoted(values)}")
             if key in LIST_KEYS and not all(isinstance(v, list | tuple | str) for v in values):
-                raise SpecError(f"grid: expected a list of lists for {key!r}, got {values!r}")
+                raise SpecError(f"grid: expected a list of lists for {key!r}, got {quoted(values)}")
+        self._check_size()
         object.__setattr__(self, "arms", self._arms())
         self._check_transfer()
+
+    def _check_size(self) -> None:
+        points = sum(math.prod(map(len, grid.values())) for grid in self.grids)
+        asked = os.environ.get("SAT_MAX_ARMS") or str(LIMIT)
+        if not asked.isdecimal():
+            raise SpecError(f"SAT_MAX_ARMS: expected how many arms a study may have, got {quoted(asked)}")
+        if points > int(asked):
+            raise SpecError(
+                f"grid: expected at most {int(asked):,} arms, got {points:,}\n"
+                "take out values, or allow them with the environment variable SAT_MAX_ARMS"
+            )
 
     def _check_transfer(self) -> None:
         if not self.transfer:
             return
         targets = self.transfer.get("targets")
         if not isinstance(targets, list | tuple) or not targets or not all(isinstance(t, str) for t in targets):
-            raise SpecError(f'transfer.targets: expected a list of data sets, as ["cifar10"], got {targets!r}')
+            raise SpecError(f'transfer.targets: expected a list of data sets, as ["cifar10"], got {quoted(targets)}')
         folders = [folder_name(target) for target in targets]
         if len(set(folders)) < len(folders):
-            raise SpecError(f"transfer.targets: expected different data sets, got {list(targets)}")
+            raise SpecError(f"transfer.targets: expected different data sets, got {quoted(list(targets))}")
         for target in targets:
             for arm in self.arms:
                 transfer_spec(arm.spec, target, self.head_settings)
@@ -89,28 +105,29 @@ class Study:
     def load(cls, path: str | Path) -> Study:
         """The study in the TOML file at `path`; SpecError names file and reason."""
         try:
-            text = Path(path).read_text(encoding="utf-8")
+            text = Path(path).read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise SpecError(f"{path}: cannot read the study file ({error})") from error
         try:
-            return cls.loads(text)
-        except tomllib.TOMLDecodeError as error:
+            tables = parse_toml(text)
+        except ValueError as error:
             raise SpecError(f"{path}: not valid TOML: {error}") from error
+        return cls.from_tables(tables)
 
     @classmethod
     def loads(cls, text: str) -> Study:
-        """The study in TOML text."""
-        return cls.from_tables(tomllib.loads(text))
+        """The study in TOML text; ValueError if it is none."""
+        return cls.from_tables(parse_toml(text))
 
     @classmethod
     def from_tables(cls, tables: Mapping[str, Any]) -> Study:
         """The study in tables as TOML gives them, [grid] or several [[grid]] among them."""
         asked = dict(tables)
         grids, transfer = _as_grids(asked.pop("grid", {})), asked.pop("transfer", {})
-        if not grids or not all(isinstance(grid, Mapping) for grid in grids):
-            raise SpecError(f"grid: expected a table [grid] of lists, or several [[grid]], got {grids!r}")
+        if not isinstance(grids, list | tuple) or not grids or not all(isinstance(grid, Mapping) for grid in grids):
+            raise SpecError(f"grid: expected a table [grid] of lists, or several [[grid]], got {quoted(grids)}")
         if not isinstance(transfer, Mapping):
-            raise SpecError(f"transfer: expected a table [transfer] of settings, got {transfer!r}")
+            raise SpecError(f"transfer: expected a table [transfer] of settings, got {quoted(transfer)}")
         return cls(asked=asked, grids=[flatten(grid) for grid in grids], transfer=transfer)
 
     def to_tables(self) -> dict[str, Any]:
@@ -185,10 +202,10 @@ def parse_setting(text: str) -> tuple[str, Any]:
     """``key=value`` of the command line: the value as TOML, or as text where it is none (``8/255``, ``cosine``)."""
     key, equals, value = text.partition("=")
     if not equals:
-        raise SpecError(f"--set: expected key=value, got {text!r}")
+        raise SpecError(f"--set: expected key=value, got {quoted(text)}")
     try:
-        return key.strip(), tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+        return key.strip(), parse_toml(f"value = {value}")["value"]
+    except ValueError:
         return key.strip(), value.strip()
 
 
@@ -225,7 +242,7 @@ def _canonical(spec: Spec) -> tuple[Spec, tuple[str, ...]]:
 def _check_key(key: str) -> None:
     known = (*KEYS, *TRANSFER_KEYS)
     if key not in known:
-        raise SpecError(f"unknown key {key!r}{nearest(key, known)}")
+        raise SpecError(f"unknown key {quoted(key)}{nearest(key, known)}")
 
 
 def _name(chosen: Mapping[str, Any]) -> str:

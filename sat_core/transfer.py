@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, final
 import attrs
 
 from sat_core import checkpoint, files
-from sat_core.errors import RunDirectoryError, SpecError
+from sat_core.errors import RunDirectoryError, SpecError, quoted
 from sat_core.protocols import PROTOCOLS
-from sat_core.registry import nearest
+from sat_core.registry import unknown
 from sat_core.spec import Spec
 
 if TYPE_CHECKING:
@@ -100,9 +100,7 @@ def check_settings(asked: Mapping[str, Any]) -> None:
     """SpecError for the first of `asked` that is not in `SETTINGS`, with the nearest one that is."""
     for key in asked:
         if key not in SETTINGS:
-            raise SpecError(
-                f"unknown key 'transfer.{key}'{nearest(key, SETTINGS)}\nexpected one of: {', '.join(SETTINGS)}"
-            )
+            raise SpecError(unknown("key", f"transfer.{key}", [f"transfer.{key}" for key in SETTINGS]))
 
 
 def transfer_spec(source: Spec, target: str, asked: Mapping[str, Any]) -> Spec:
@@ -132,4 +130,4 @@ def transfer_spec(source: Spec, target: str, asked: Mapping[str, Any]) -> Spec:
         said = str(error)
         for key in asked:
             said = said.replace(f"{SETTINGS[key]}.{key}", f"transfer.{key}")
-        raise SpecError(f"transfer to {target!r}: {said}") from error
+        raise SpecError(f"transfer to {quoted(target)}: {said}") from error

@@ -216,8 +216,13 @@ def test_truncated_and_foreign_checkpoints_are_named(backend: Backend, tmp_path:
     save_file({"x": np.zeros(3)}, tmp_path / "foreign.safetensors")
     with pytest.raises(CheckpointError, match=r"foreign\.safetensors: not a checkpoint of sat-core"):
         backend.load(tmp_path / "foreign.safetensors")
-    checkpoint.save(path, {"model": classifier.state()}, {"model": {"model": "linear", "classes": "five"}})
-    with pytest.raises(CheckpointError, match="what it says of its model is not whole"):
+    whole = dict(classifier.description)
+    for odd in ({"classes": "five"}, {"classes": 10**12}, {"image_shape": [10**6] * 3}, {"mean": [None]}):
+        checkpoint.save(path, {"model": classifier.state()}, {"model": {**whole, **odd}})
+        with pytest.raises(CheckpointError, match="what it says of its model makes none"):
+            backend.load(path)
+    checkpoint.save(path, {"model": classifier.state()}, {"model": ["linear"]})
+    with pytest.raises(CheckpointError, match=r"its model \"\['linear'\]\" is not one of"):
         backend.load(path)
     with pytest.raises(CheckpointError, match="no such checkpoint"):
         backend.load(tmp_path / "nothing")

@@ -296,7 +296,9 @@ def test_transfers_that_cannot_be_are_refused(
     refused(
         capsys, ["transfer", tmp_path / "none", "--data", target, *out], "expected the folder of a study or of an arm"
     )
-    refused(capsys, ["transfer", finished, "--data", target, *out, "--set", "epoch=3"], "did you mean 'epochs'")
+    refused(
+        capsys, ["transfer", finished, "--data", target, *out, "--set", "epoch=3"], "did you mean 'transfer.epochs'"
+    )
     refused(capsys, ["transfer", finished, "--data", "npz:/nowhere", *out], "no such file")
     refused(capsys, ["transfer", finished, "--data", target, *out, "--set", "batch_size=999"], "training.batch_size")
     refused(capsys, ["transfer", finished, "--data", target, "--out", transferred], "holds another experiment")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -12,11 +14,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
-from sat_core import checkpoint, files
+from sat_core import checkpoint, files, rundir
 from sat_core.backend import get_backend, user_factory
 from sat_core.data import Examples, get_dataset
-from sat_core.errors import CheckpointError, DataError, NotInstalledError, RunDirectoryError, SatError, SpecError
+from sat_core.errors import (
+    CheckpointError,
+    DataError,
+    NotInstalledError,
+    RunDirectoryError,
+    SatError,
+    SpecError,
+    quoted,
+)
 from sat_core.published import read_order
 from sat_core.registry import Registry, nearest
 from sat_core.spec import KEYS
@@ -204,6 +215,49 @@ def test_checkpoints_repeat_in_every_process(tmp_path: Path) -> None:
     found = checkpoint.read(tmp_path / "a")
     assert found.groups["trainer"]["step"].shape == ()
     assert found.about["epoch"] == ["epoch"]
+
+
+@pytest.mark.parametrize(
+    ("about", "says"),
+    [
+        ("[]", r"expected a table as its metadata, got \[\]"),
+        ("null", "expected a table as its metadata, got None"),
+        ('"' + "x" * 3000 + '"', "expected a table as its metadata, got 'xxx.* … .*xxx'"),
+        ("[" * 100_000, "maximum recursion depth"),
+        ('{"a": ' * 100_000, "maximum recursion depth"),
+        ("1" * 5000, "truncated or not a safetensors file"),
+        ("{", "truncated or not a safetensors file"),
+    ],
+    ids=["list", "nothing", "long", "nested list", "nested table", "digits", "cut"],
+)
+def test_a_checkpoint_with_odd_metadata_is_refused_in_a_line(tmp_path: Path, about: str, says: str) -> None:
+    save_file({"model/a": np.zeros(2)}, tmp_path / "a.safetensors", metadata={"sat-core": about})
+    with pytest.raises(CheckpointError, match=rf"a\.safetensors: .*{says}") as error:
+        checkpoint.read(tmp_path / "a")
+    assert len(str(error.value).removeprefix(str(tmp_path))) < 300
+
+
+@pytest.mark.parametrize("kind", ["BF16", "F8_E4M3"])
+def test_a_checkpoint_in_a_type_that_numpy_lacks_is_refused(tmp_path: Path, kind: str) -> None:
+    size = {"BF16": 4, "F8_E4M3": 2}[kind]
+    header = {"__metadata__": {"sat-core": "{}"}, "model/a": {"dtype": kind, "shape": [2], "data_offsets": [0, size]}}
+    text = json.dumps(header).encode()
+    (tmp_path / "a.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + bytes(size))
+    with pytest.raises(CheckpointError, match=f"types that numpy has, got 'model/a' in {kind}; save it as float32"):
+        checkpoint.read(tmp_path / "a")
+
+
+def test_a_spec_that_is_nested_too_deep_is_named(tmp_path: Path) -> None:
+    (tmp_path / "spec.toml").write_text("a = " + "[" * 100_000)
+    with pytest.raises(RunDirectoryError, match=r"spec\.toml: cannot be read \(brackets are nested too deep\)"):
+        rundir.read(tmp_path)
+
+
+def test_values_in_messages_are_short() -> None:
+    assert quoted("a\nb") == r"'a\nb'"
+    assert len(quoted("x" * 3000)) <= 80
+    assert quoted(10**5000) == "int too large to print"
+    assert nearest("x" * 3000, KEYS) == ""
 
 
 def test_a_lock_is_waited_for_and_ends_with_its_process(tmp_path: Path) -> None:

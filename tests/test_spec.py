@@ -13,7 +13,7 @@ from sat_core.errors import SpecError
 from sat_core.protocols import PROTOCOLS
 from sat_core.schedules import SCHEDULES, parse_schedule
 from sat_core.spec import KEYS, AttackSpec, Spec, flatten
-from sat_core.study import Study, nest, parse_setting
+from sat_core.study import TRANSFER_KEYS, Study, nest, parse_setting
 
 PLAIN: dict[str, Any] = {"data": {"name": "digits"}, "training": {"epochs": 12}}
 
@@ -34,7 +34,7 @@ def with_key(key: str, value: Any) -> dict[str, Any]:
         ("attack.steps", True, "attack.steps: expected an integer >= 1, got True"),
         ("attack.norm", "l2", "attack.norm: expected one of L2, Linf (did you mean 'L2'?), got 'l2'"),
         ("attack.kind", "pdg", "did you mean 'pgd'?"),
-        ("attack.stepz", 7, "unknown key 'attack.stepz' (did you mean 'steps'?)"),
+        ("attack.stepz", 7, "unknown key 'attack.stepz' (did you mean 'attack.steps'?)"),
         ("trainnig.epochs", 7, "unknown key 'trainnig' (did you mean 'training'?)"),
         ("subset.size", 1.5, "subset.size: expected a count >= 0 (integer) or a share in [0, 1]"),
         ("subset.size", -1, "got -1"),
@@ -102,6 +102,84 @@ def test_defaults_of_the_attack_follow_norm_and_steps() -> None:
     one = {**PLAIN, "protocol": "authors", "attack": {"steps": 1}}
     assert not Spec.from_tables(one).attack.keep_best  # x0 would be the best of x0
     assert AttackSpec(kind="rs-fgsm", keep_best=True).keep_best
+
+
+def nested(depth: int) -> list[Any]:
+    inner: list[Any] = []
+    for _ in range(depth):
+        inner = [inner]
+    return inner
+
+
+ODD = {
+    "nothing": None,
+    "true": True,
+    "minus one": -1,
+    "5000 digits": 10**5000,
+    "1e999": float("1e999"),
+    "text of 1e999": "1e999",
+    "text of 1e999999999": "1e999999999",  # which takes all memory as a fraction
+    "text of nan": "nan",
+    "one by almost nothing": "1/1e-999",
+    "no text": "",
+    "long text": "x" * 3000,
+    "long path": "npz:" + "y" * 3000,
+    "long list": list(range(100_000)),
+    "long schedule": "piecewise:" + "1," * 3000,
+    "list of nothing": [[]],
+    "nested list": nested(200),
+    "table": {"a": 1},
+    "list of tables": [{}],
+    "surrogate": "\ud800",
+}
+
+
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
+def test_no_value_of_any_key_is_a_defect_or_echoed_whole(odd: Any) -> None:
+    base = {"data.name": "digits", "training.epochs": 2, "subset.kind": "classes", "transfer.targets": ["digits"]}
+    messages = []
+    for tables in (
+        *({"protocol": protocol, **base, key: odd} for protocol in PROTOCOLS for key in (*KEYS, *TRANSFER_KEYS)),
+        *({**base, f"grid.{key}": [odd]} for key in KEYS),
+        *({**base, section: odd} for section in ("grid", "transfer", "training", "nothing", "x" * 3000)),
+    ):
+        try:
+            Study.from_tables(nest(tables))
+        except SpecError as error:
+            messages.append(str(error))
+    assert max(map(len, messages), default=0) < 700
+    assert max((len(text.splitlines()) for text in messages), default=0) <= 3
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("data.name = " + "[" * 100_000, "not valid TOML: brackets are nested too deep"),
+        ("data.name = " + "9" * 5000, "not valid TOML"),
+        ("training.lr = 1e999", "training.lr: expected a finite number >= 0, got inf"),
+        (f"grid.training.seed = {list(range(1001))}\ngrid.subset.size = {list(range(1001))}", "arms, got 1,002,001\n"),
+    ],
+    ids=["brackets", "digits", "infinity", "grid"],
+)
+def test_hostile_study_files_are_refused_in_a_line(tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "study.toml"
+    path.write_text("\ufefftraining.epochs = 3\n" + text)  # as some editors begin a file
+    with pytest.raises(SpecError) as error:
+        Study.load(path)
+    assert says in str(error.value)
+    assert len(str(error.value)) < 300
+
+
+def test_how_many_arms_a_study_may_have_can_be_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds = {**PLAIN, "grid": {"training.seed": [0, 1, 2]}}
+    monkeypatch.setenv("SAT_MAX_ARMS", "2")
+    with pytest.raises(SpecError, match=r"grid: expected at most 2 arms, got 3\n.*SAT_MAX_ARMS"):
+        Study.from_tables(seeds)
+    monkeypatch.setenv("SAT_MAX_ARMS", "3")
+    assert len(Study.from_tables(seeds).arms) == 3
+    monkeypatch.setenv("SAT_MAX_ARMS", "many")
+    with pytest.raises(SpecError, match="SAT_MAX_ARMS: expected how many arms a study may have, got 'many'"):
+        Study.from_tables(seeds)
 
 
 def test_what_is_missing_is_named() -> None:
@@ -262,6 +340,7 @@ def test_set_overrides_and_moves_in_and_out_of_the_grid() -> None:
         ("training.schedule=cosine", "training.schedule", "cosine"),
         ("subset.size=[0.0, 0.5]", "subset.size", [0.0, 0.5]),
         ('model.name="a:b"', "model.name", "a:b"),
+        (f"model.name={'[' * 5000}", "model.name", "[" * 5000),
     ],
 )
 def test_settings_of_the_command_line(text: str, key: str, value: Any) -> None:

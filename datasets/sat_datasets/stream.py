@@ -12,7 +12,7 @@ from typing import Any, final
 
 import numpy as np
 
-from sat_core.errors import DataError, SpecError
+from sat_core.errors import DataError, SpecError, quoted
 from sat_core.files import check_regular
 from sat_core.images import Fault, ImageSource, Request
 from sat_datasets.decode import squares
@@ -110,5 +110,5 @@ class FileImages(ImageSource):
 def checked_size(text: str, name: str) -> int:
     """The option ``size`` of the data set called `name` as a number of pixels; SpecError for what is none."""
     if not re.fullmatch("[1-9][0-9]{0,3}", text) or not 8 <= int(text) <= 1024:
-        raise SpecError(f"data set {name!r}: expected size=N with N from 8 to 1024 pixels, got {text!r}")
+        raise SpecError(f"data set {name!r}: expected size=N with N from 8 to 1024 pixels, got {quoted(text)}")
     return int(text)

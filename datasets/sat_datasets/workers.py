@@ -21,7 +21,7 @@ from typing import IO, Any, cast, final
 
 import numpy as np
 
-from sat_core.errors import DataError, SpecError
+from sat_core.errors import DataError, SpecError, quoted
 from sat_datasets.decode import TASKS
 from sat_datasets.messages import receive, send
 
@@ -64,7 +64,7 @@ def count() -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     asked = os.environ.get("SAT_WORKERS") or str(min(8, cores))
     if not asked.isdecimal():
-        raise SpecError(f"SAT_WORKERS: expected a count of processes that decode images, got {asked!r}")
+        raise SpecError(f"SAT_WORKERS: expected a count of processes that decode images, got {quoted(asked)}")
     return int(asked)
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from sat_core.backend import Classifier
 from sat_core.data import Examples
-from sat_core.errors import DataError, EvaluationError, SpecError
+from sat_core.errors import DataError, EvaluationError, SpecError, quoted
 from sat_core.evaluation import ENGINES, MISCLASSIFIED, ROBUST, Evaluation
 from sat_core.fields import fraction, tuples
 from sat_core.files import read_npz, write_npz
@@ -66,7 +66,9 @@ def evaluate(
     is outside the ball or [0, 1].
     """
     if engine not in ENGINES:
-        raise SpecError(f"engine: expected {' or '.join(map(repr, ENGINES))}, got {engine!r}{nearest(engine, ENGINES)}")
+        raise SpecError(
+            f"engine: expected {' or '.join(map(repr, ENGINES))}, got {quoted(engine)}{nearest(engine, ENGINES)}"
+        )
     package: Package | Fast = Fast() if engine == "fast" else find_package()
     data = Examples(images, labels, classifier.classes, "images to attack")
     eps = _checked_eps(classifier, data, norm, eps, seed, batch_size)
@@ -327,12 +329,12 @@ def _checked_eps(classifier: Classifier, data: Examples, norm: str, eps: float, 
     """eps as a float; SpecError or DataError if anything here makes no evaluation."""
     eps = fraction(eps)
     if norm not in NORMS:
-        raise SpecError(f"norm: expected {' or '.join(NORMS)}, got {norm!r}")
+        raise SpecError(f"norm: expected {' or '.join(NORMS)}, got {quoted(norm)}")
     if not isinstance(eps, float) or not 0 <= eps < np.inf:
-        raise SpecError(f"eps: expected a finite number >= 0, got {eps!r}")
+        raise SpecError(f"eps: expected a finite number >= 0, got {quoted(eps)}")
     for name, value, least in (("seed", seed, 0), ("batch_size", batch_size, 1)):
         if not isinstance(value, int | np.integer) or value < least:
-            raise SpecError(f"{name}: expected an integer >= {least}, got {value!r}")
+            raise SpecError(f"{name}: expected an integer >= {least}, got {quoted(value)}")
     if data.images.shape[1:] != tuple(classifier.image_shape) or len(data) == 0:
         expected = ", ".join(map(str, classifier.image_shape))
         raise DataError(f"{data.name}: expected one or more, of shape (n, {expected}), got {data.images.shape}")

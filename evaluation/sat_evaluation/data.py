@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sat_core.data import DATASETS, DataSet, Examples, check_files, get_dataset, get_loader, split_name
-from sat_core.errors import SpecError, printable
+from sat_core.errors import SpecError, printable, quoted
 from sat_core.images import ImageSource
 from sat_datasets.catalogue import CATALOGUE, FORMS, About, root
 
@@ -122,7 +122,9 @@ def fetch(name: str, folder: str | None) -> str:
     from sat_datasets.download import download
 
     if ":" in name or "?" in name:
-        raise SpecError(f"sat data download: expected a name without path and options, got {name!r}; --root says where")
+        raise SpecError(
+            f"sat data download: expected a name without path and options, got {quoted(name)}; --root says where"
+        )
     console = Console(stderr=True)
     place = root(name, folder or "")
     fetched = download(name, place, progress=console.is_terminal)

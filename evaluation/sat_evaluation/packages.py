@@ -12,7 +12,7 @@ import attrs
 import numpy as np
 
 from sat_core.backend import Classifier
-from sat_core.errors import NotInstalledError, SpecError
+from sat_core.errors import NotInstalledError, SpecError, quoted
 from sat_core.protocols import ATTACK_SETS, AUTOATTACK
 from sat_core.registry import nearest
 
@@ -99,10 +99,12 @@ def plan(
     """
     if isinstance(attacks, str) and attacks not in ATTACK_SETS:
         sets = " or ".join(map(repr, ATTACK_SETS))
-        raise SpecError(f"attacks: expected {sets} or several names, got {attacks!r}{nearest(attacks, ATTACK_SETS)}")
+        raise SpecError(
+            f"attacks: expected {sets} or several names, got {quoted(attacks)}{nearest(attacks, ATTACK_SETS)}"
+        )
     names = ATTACK_SETS[attacks] if isinstance(attacks, str) else tuple(attacks)
     if not names or len(set(names)) < len(names) or not set(names) <= set(AUTOATTACK):
-        raise SpecError(f"attacks: expected different ones of {', '.join(AUTOATTACK)}, got {names!r}")
+        raise SpecError(f"attacks: expected different ones of {', '.join(AUTOATTACK)}, got {quoted(names)}")
     tables, notes = [], []
     for place, name in enumerate(names):
         height, width = image_shape[:2]

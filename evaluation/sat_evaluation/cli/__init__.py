@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from sat_core.errors import EXIT_CONTINUE, Detached, Interrupted, SatError, printable
+from sat_core.errors import EXIT_CONTINUE, Detached, Interrupted, SatError, printable, shortened
 from sat_evaluation.cli import data, evaluate, report, reproduce, run, status
 from sat_evaluation.output import EXIT_OUTPUT, standard_streams
 
@@ -68,4 +68,6 @@ def _version() -> str:
 
 
 def _complain(error: object) -> None:
-    print(f"sat: {printable(str(error))}", file=sys.stderr)
+    """In lines that stay readable whatever was echoed into them."""
+    lines = f"sat: {printable(str(error))}".splitlines()
+    print("\n".join(shortened(line, 500) for line in lines), file=sys.stderr)

@@ -8,8 +8,8 @@ from typing import Any, final
 import attrs
 
 from sat_core.data import get_dataset
-from sat_core.errors import SpecError
-from sat_core.registry import nearest
+from sat_core.errors import SpecError, quoted
+from sat_core.registry import unknown
 from sat_core.study import Study, folder_name, nest
 from sat_evaluation.paper import published
 from sat_evaluation.paper.scales import SCALES, Flat, Scale
@@ -246,9 +246,9 @@ def get_figure(
 ) -> Figure:
     """The figure called `name` at a scale of `SCALES`, with studies that are checked; SpecError."""
     if name not in _FIGURES:
-        raise SpecError(f"unknown figure {name!r}{nearest(name, _FIGURES)}\nexpected one of: {', '.join(_FIGURES)}")
+        raise SpecError(unknown("figure", name, _FIGURES))
     if scale not in SCALES:
-        raise SpecError(f"--scale: expected one of {', '.join(SCALES)}, got {scale!r}")
+        raise SpecError(f"--scale: expected one of {', '.join(SCALES)}, got {quoted(scale)}")
     title, kind, panels = _FIGURES[name]
     weights = "uniform" if (name, protocol) == ("fig2", "paper") else published.weights(name)  # the text has 1 there
     found = tuple(panels(Recipe(SCALES[scale], protocol, weights, data or {}, settings or {})))
