@@ -59,6 +59,11 @@ class Detached(Interrupted):
     """Jobs are in a queue and no one waits for them; the same command does. Exit status: 0."""
 
 
+def install(extra: str) -> str:
+    """What brings the packages of an extra: sat-core is installed from its source, the index does not have it."""
+    return f"pip install '.[{extra}]' in the folder of sat-core's source"
+
+
 def quoted(value: object, width: int = 80) -> str:
     """A value as it stands in a message: its `repr`, without its middle where that is longer than `width`."""
     try:

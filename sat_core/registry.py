@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from sat_core.errors import NotInstalledError, SpecError, quoted
+from sat_core.errors import NotInstalledError, SpecError, install, quoted
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -77,9 +77,10 @@ class Registry(Generic[T]):
             try:
                 self._entries[name] = points[name].load()
             except ImportError as error:
-                raise NotInstalledError(
-                    f"{self.kind} {name!r} is not installed ({error}): pip install 'sat-core[{self.extra or name}]'"
-                ) from error
+                owner = getattr(points[name].dist, "name", "sat-core")
+                ours = owner == "sat-core"
+                remedy = install(self.extra or name) if ours else f"install what {owner} needs for it"
+                raise NotInstalledError(f"{self.kind} {name!r} is not installed ({error}): {remedy}") from error
         return self._entries[name]
 
     def names(self) -> tuple[str, ...]:

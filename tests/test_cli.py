@@ -455,7 +455,11 @@ def test_a_study_without_autoattack_is_refused_before_training(
     for name in PACKAGES:
         monkeypatch.setitem(sys.modules, name, None)
         monkeypatch.setitem(sys.modules, f"{name}.autopgd_base", None)
-    refused(capsys, ["run", study, "--out", tmp_path / "out"], "pip install 'sat-core[autoattack]'")
+    refused(
+        capsys,
+        ["run", study, "--out", tmp_path / "out"],
+        "pip install '.[autoattack]' in the folder of sat-core's source",
+    )
     assert not (tmp_path / "out").exists()
 
 
@@ -467,7 +471,7 @@ def test_a_backend_without_its_package_says_what_to_install(
         monkeypatch.setitem(sys.modules, f"sat_{name}", None)
         arguments = ["run", study, "--out", tmp_path / "out", "--backend", name]
         refused(capsys, arguments, f"backend '{name}' is not installed")
-        refused(capsys, arguments, f"pip install 'sat-core[{name}]'")
+        refused(capsys, arguments, f"pip install '.[{name}]' in the folder of sat-core's source")
 
 
 OWN = {

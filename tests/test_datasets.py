@@ -109,8 +109,16 @@ def test_validation_is_in_proportion(labels: np.ndarray, data: st.DataObject) ->
 @pytest.mark.parametrize(
     ("module", "load", "message"),
     [
-        ("sklearn.datasets", digits.load, "data set 'digits' needs scikit-learn: pip install 'sat-core[data]'"),
-        ("PIL.Image", folder.load, "data set 'folder' needs Pillow: pip install 'sat-core[data]'"),
+        (
+            "sklearn.datasets",
+            digits.load,
+            "data set 'digits' needs scikit-learn: pip install '.[data]' in the folder of sat-core's source",
+        ),
+        (
+            "PIL.Image",
+            folder.load,
+            "data set 'folder' needs Pillow: pip install '.[data]' in the folder of sat-core's source",
+        ),
     ],
 )
 def test_says_what_to_install(

@@ -7,6 +7,7 @@ import importlib
 import json
 import re
 import shutil
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,18 @@ def broken_links(page: Path) -> list[str]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_relative_links_lead_somewhere(page: Path) -> None:
     assert broken_links(page) == []
+
+
+def test_what_is_to_be_installed_can_be() -> None:
+    """The name is not ours on the package index, so nobody is sent there; and the extras exist."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    sources = [
+        path for root in ("sat_core", "backends", "datasets", "evaluation") for path in (ROOT / root).rglob("*.py")
+    ]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in [*sources, *PAGES])
+    assert re.findall(r"install ['\"]?sat[-_]core.*", text) == []
+    named = re.findall(r"""\binstall\(["'](\w+)["']\)|install '\.\[([\w,]+)\]'""", text)
+    assert {extra for pair in named for part in pair for extra in part.split(",") if extra} <= {*extras}
 
 
 def test_broken_links_are_found(tmp_path: Path) -> None:

@@ -177,6 +177,8 @@ def test_without_the_package_it_is_refused_before_anything_else(
     for command in (["run", study], ["transfer", tmp_path, "--data", "digits"], ["reproduce", "fig3"]):
         arguments = [*map(str, command), "--out", str(tmp_path / "out"), "--tensorboard"]
         assert main(arguments) == 2
-        expected = "sat: --tensorboard needs tensorboard: pip install 'sat-core[tensorboard]'\n"
+        expected = (
+            "sat: --tensorboard needs tensorboard: pip install '.[tensorboard]' in the folder of sat-core's source\n"
+        )
         assert capsys.readouterr().err == expected
     assert not (tmp_path / "out").exists()

@@ -79,7 +79,9 @@ def test_what_is_not_installed_says_how_to_get_it(monkeypatch: pytest.MonkeyPatc
     for registry, name, module in ((BACKENDS, "torch", "sat_torch"), (DATASETS, "digits", "sat_datasets.digits")):
         monkeypatch.setitem(sys.modules, module, None)
         monkeypatch.setattr(registry, "_entries", {})
-        with pytest.raises(NotInstalledError, match=r"is not installed .*pip install 'sat-core\[(torch|data)\]'"):
+        with pytest.raises(
+            NotInstalledError, match=r"is not installed .*pip install '\.\[(torch|data)\]' in the folder"
+        ):
             registry.get(name)
     with pytest.raises(SpecError, match="unknown backend 'jaxx'"):
         get_backend("jaxx")

@@ -557,7 +557,7 @@ def test_says_what_to_install(
         monkeypatch.setitem(sys.modules, loaded, None)
     monkeypatch.setitem(sys.modules, module, None)
     message = refusal(lambda: get_dataset(name), NotInstalledError)
-    assert message == f"data set {name!r} needs {package}: pip install 'sat-core[data]'"
+    assert message == f"data set {name!r} needs {package}: pip install '.[data]' in the folder of sat-core's source"
 
 
 # downloads ------------------------------------------------------------------------------------------------------------

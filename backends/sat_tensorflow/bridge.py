@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import Tensor
 
-from sat_core.errors import NotInstalledError
+from sat_core.errors import NotInstalledError, install
 from sat_tensorflow.modes import Forward
 
 if TYPE_CHECKING:
@@ -27,9 +27,7 @@ def torch_module(forward: Forward, image_shape: tuple[int, int, int], device: st
     try:
         import torch
     except ImportError as error:
-        raise NotInstalledError(
-            f"as_torch_module needs PyTorch ({error}): pip install 'sat-core[autoattack]'"
-        ) from error
+        raise NotInstalledError(f"as_torch_module needs PyTorch ({error}): {install('autoattack')}") from error
 
     with tf.device(device):
         logits_of, forwards, backwards = _ways(forward, image_shape)

@@ -14,7 +14,7 @@ import numpy as np
 
 from sat_core import files
 from sat_core.augmentation import crop_box
-from sat_core.errors import DataError, NotInstalledError
+from sat_core.errors import DataError, NotInstalledError, install
 from sat_core.images import Fault, refuse_broken
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def need_pillow(name: str) -> None:
     try:
         import PIL.Image  # noqa: F401
     except ImportError as error:
-        raise NotInstalledError(f"data set {name!r} needs Pillow: pip install 'sat-core[data]'") from error
+        raise NotInstalledError(f"data set {name!r} needs Pillow: {install('data')}") from error
 
 
 def read_image(path: Path) -> np.ndarray:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from sat_core.data import DataSet, Examples
-from sat_core.errors import DataError, NotInstalledError, SpecError, quoted
+from sat_core.errors import DataError, NotInstalledError, SpecError, install, quoted
 from sat_datasets.catalogue import about, root
 from sat_datasets.decode import need_pillow
 from sat_datasets.stream import FileImages
@@ -25,7 +25,7 @@ def needs(name: str, package: str) -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        raise NotInstalledError(f"data set {name!r} needs {package}: pip install 'sat-core[data]'") from error
+        raise NotInstalledError(f"data set {name!r} needs {package}: {install('data')}") from error
 
 
 def nothing_after(name: str, argument: str) -> None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sat_core.errors import NotInstalledError
+from sat_core.errors import NotInstalledError, install
 from sat_core.files import write_bytes
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -49,7 +49,7 @@ def canvas(width: float, height: float) -> Iterator[tuple[Any, Callable[[Path], 
         import matplotlib
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise NotInstalledError("figures need matplotlib: pip install 'sat-core[report]'") from error
+        raise NotInstalledError(f"figures need matplotlib: {install('report')}") from error
 
     with matplotlib.rc_context(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # a script the font has not: boxes in the PNG, whole in the SVG

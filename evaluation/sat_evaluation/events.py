@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, final
 
-from sat_core.errors import NotInstalledError, RunDirectoryError
+from sat_core.errors import NotInstalledError, RunDirectoryError, install
 
 EVENTS = "events.out.tfevents.sat"
 _FRAME = 16
@@ -19,7 +19,7 @@ _FRAME = 16
 def require_tensorboard() -> None:
     """NotInstalledError if the package is missing."""
     if find_spec("tensorboard") is None:
-        raise NotInstalledError("--tensorboard needs tensorboard: pip install 'sat-core[tensorboard]'")
+        raise NotInstalledError(f"--tensorboard needs tensorboard: {install('tensorboard')}")
 
 
 @final

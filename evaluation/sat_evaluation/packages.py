@@ -12,7 +12,7 @@ import attrs
 import numpy as np
 
 from sat_core.backend import Classifier
-from sat_core.errors import NotInstalledError, SpecError, quoted
+from sat_core.errors import NotInstalledError, SpecError, install, quoted
 from sat_core.protocols import ATTACK_SETS, AUTOATTACK
 from sat_core.registry import nearest
 
@@ -83,9 +83,7 @@ def find_package() -> Package:
             )
         except (ImportError, AttributeError) as error:
             reasons.append(str(error))
-    raise NotInstalledError(
-        f"AutoAttack needs torch and pyautoattack ({'; '.join(reasons)}): pip install 'sat-core[autoattack]'"
-    )
+    raise NotInstalledError(f"AutoAttack needs torch and pyautoattack ({'; '.join(reasons)}): {install('autoattack')}")
 
 
 def plan(

@@ -14,7 +14,7 @@ from sat_core import files
 from sat_core.arm import RESULTS, claim_arm
 from sat_core.backend import Backend, device_number, get_backend
 from sat_core.data import DataSet, get_dataset
-from sat_core.errors import DataError, SatError, printable
+from sat_core.errors import DataError, SatError, install, printable
 from sat_core.job import Job
 from sat_core.ranking import FILE, Ranking, needs_ranking, ranking_job
 from sat_core.reuse import Finished
@@ -207,7 +207,7 @@ def report(results: list[dict[str, Any]], out: str | Path) -> None:
     for line in filter(None, [headline(rows), *moved, *_warnings(results)]):
         console.print(printable(line), markup=False, highlight=False)
     if find_spec("matplotlib") is None:
-        console.print("no plots: they need matplotlib, pip install 'sat-core[report]'", markup=False, highlight=False)
+        console.print(f"no plots: they need matplotlib, {install('report')}", markup=False, highlight=False)
     files_made = [path.name for path in sorted(Path(out).iterdir()) if path.suffix in (".csv", ".png", ".svg")]
     console.print(f"{out}: {', '.join(files_made)}; arms/*/results.json", markup=False, highlight=False)
 

@@ -17,7 +17,7 @@ from uuid import uuid4
 
 import attrs
 
-from sat_core.errors import Detached, NotInstalledError, RunDirectoryError, SpecError
+from sat_core.errors import Detached, NotInstalledError, RunDirectoryError, SpecError, install
 from sat_evaluation.engines import queue
 from sat_evaluation.engines.base import Engine, Outcome, Place, Tick, Unit, stop_signals
 from sat_evaluation.engines.processes import RANKING_FAILED, record_failure, recorded_failure
@@ -146,7 +146,7 @@ class Slurm(Engine):
             from submitit import SlurmExecutor
             from submitit.core.utils import FailedJobError
         except ImportError as error:
-            raise NotInstalledError("--engine slurm needs submitit: pip install 'sat-core[cluster]'") from error
+            raise NotInstalledError(f"--engine slurm needs submitit: {install('cluster')}") from error
         try:
             python = f"{shlex.quote(sys.executable)} -P"  # as `start_worker` does it
             executor = SlurmExecutor(out / FOLDER, max_num_timeout=_RESTARTS, python=python)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 
 from sat_core import __version__
-from sat_core.errors import NotInstalledError, SpecError
+from sat_core.errors import NotInstalledError, SpecError, install
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +33,7 @@ class Fast:
         try:
             import torch  # noqa: F401
         except ImportError as error:
-            raise NotInstalledError(f"AutoAttack needs torch ({error}): pip install 'sat-core[torch]'") from error
+            raise NotInstalledError(f"AutoAttack needs torch ({error}): {install('torch')}") from error
         for table in attacks:
             if table["name"] not in _OF_ATTACK:
                 raise SpecError(

@@ -14,7 +14,7 @@ import numpy as np
 from sat_core import files
 from sat_core.arm import EXAMPLES
 from sat_core.data import DataSet, as_float
-from sat_core.errors import DataError, NotInstalledError
+from sat_core.errors import DataError, NotInstalledError, install
 from sat_core.ranking import Ranking
 from sat_evaluation.layout import unit_directory
 from sat_evaluation.report.plots import arm_names
@@ -127,7 +127,7 @@ def encode(image: np.ndarray) -> str:
     try:
         from PIL import Image
     except ImportError as error:
-        raise NotInstalledError("reports with images need Pillow: pip install 'sat-core[report]'") from error
+        raise NotInstalledError(f"reports with images need Pillow: {install('report')}") from error
     step = -(-max(image.shape[:2]) // _LARGEST)
     pixels = np.clip(np.rint(255 * image[::step, ::step]), 0, 255).astype(np.uint8)
     content = io.BytesIO()

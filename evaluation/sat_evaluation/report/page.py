@@ -13,7 +13,7 @@ from urllib.parse import quote
 import attrs
 
 from sat_core import __version__
-from sat_core.errors import NotInstalledError, RunDirectoryError, SatError, printable
+from sat_core.errors import NotInstalledError, RunDirectoryError, SatError, install, printable
 from sat_core.files import write_text
 from sat_core.rundir import SPEC
 from sat_evaluation.layout import run_folders
@@ -148,7 +148,7 @@ def _rendered(
     try:
         from jinja2 import Environment, PackageLoader, StrictUndefined
     except ImportError as error:
-        raise NotInstalledError("sat report needs Jinja2: pip install 'sat-core[report]'") from error
+        raise NotInstalledError(f"sat report needs Jinja2: {install('report')}") from error
     environment = Environment(
         loader=PackageLoader("sat_evaluation.report", "."),
         autoescape=True,
