@@ -162,3 +162,20 @@ def test_a_classifier_tells_the_device_of_its_module(backend: Backend, monkeypat
     model = Model(classifier)
     x, y = model.tensors(np.zeros((1, *samples.SHAPE), np.float32), np.zeros(1, np.int64))
     assert {model.device.type, x.device.type, y.device.type} == {"meta"}
+
+
+@pytest.mark.backend
+def test_after_a_first_step_that_overflows_training_goes_on(backend: Backend) -> None:
+    """PyTorch's fused SGD then used momentum that nobody had set."""
+    classifier, data = samples.build(backend, "small-cnn"), samples.examples(whole=True)
+    training, attack = samples.training(precision="fp16"), samples.attack()
+    trainer, before = backend.trainer(classifier, data, training, attack), classifier.state()
+    trainer.load_state({**trainer.state(), "scaler.scale": np.array(2.0**40, np.float32)})
+    plans, losses = samples.plans(len(data), 0.4, training, attack), []
+    for plan in (plans[0], *plans * 8):
+        trainer.run([plan], lambda _plan, step: losses.append(step.loss()))
+        if len(losses) == 1:
+            assert (classifier.state()["fc.weight"] == before["fc.weight"]).all()
+    assert np.isfinite(losses).all()
+    assert max(losses) < 5
+    assert (classifier.state()["fc.weight"] != before["fc.weight"]).any()

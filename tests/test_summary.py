@@ -101,8 +101,7 @@ def test_warnings_that_all_arms_share_are_printed_once(capsys: pytest.CaptureFix
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning")]
     assert lines == [
         "warning: val is the test set",
-        "warning: hardest-500-0: overfitting",
-        "warning: hardest-1000-0: overfitting",
+        "warning: hardest-500-0 and 1 more: overfitting",
     ]
 
 

@@ -203,4 +203,7 @@ def _optimizer(parameters: list[torch.nn.Parameter], t: TrainingSpec) -> torch.o
     if t.optimizer == "adamw":
         return torch.optim.AdamW(parameters, t.lr, weight_decay=t.weight_decay, fused=True)
     momentum, decay = t.momentum, t.weight_decay
-    return torch.optim.SGD(parameters, t.lr, momentum=momentum, nesterov=t.nesterov, weight_decay=decay, fused=True)
+    sgd = torch.optim.SGD(parameters, t.lr, momentum=momentum, nesterov=t.nesterov, weight_decay=decay, fused=True)
+    for p in parameters if momentum else ():  # a first step that overflows leaves those that PyTorch makes as they lie
+        sgd.state[p]["momentum_buffer"] = torch.zeros_like(p)
+    return sgd
