@@ -26,7 +26,7 @@ from sat_core import files
 from sat_core.data import DATASETS, DataSet, get_dataset
 from sat_core.errors import DataError, NotInstalledError, SpecError
 from sat_core.images import ImageSource
-from sat_datasets import caltech256, imagenet200, releases
+from sat_datasets import caltech256, fetch, imagenet200, releases
 from sat_datasets.catalogue import CATALOGUE, root
 from sat_datasets.download import download, unpack
 from sat_datasets.verify import verify
@@ -143,12 +143,19 @@ NAMES = ("cifar10", "cifar100", "svhn", "flowers102", "caltech256")
 
 @attrs.define
 class Server:
-    """What it serves, and what it was asked for. cut: files of which only half is sent."""
+    """What it serves, and what it was asked for.
+
+    cut: files of which only half is sent, once. drip: files that come a byte at a time, from their "headers" or their
+    "content" on. gate: has to be set before anything is sent.
+    """
 
     url: str
-    content: dict[str, bytes]
-    cut: set[str]
-    asked: list[str]
+    content: dict[str, bytes] = attrs.Factory(dict)
+    cut: set[str] = attrs.Factory(set)
+    drip: dict[str, str] = attrs.Factory(dict)
+    asked: list[str] = attrs.Factory(list)
+    gate: threading.Event = attrs.Factory(threading.Event)
+    closed: threading.Event = attrs.Factory(threading.Event)
 
     def publish(self, name: str, monkeypatch: pytest.MonkeyPatch, **changes: bytes) -> None:
         """Serve a data set, and let torchvision expect it; `changes` replaces its archive, with the right MD5 sum."""
@@ -194,20 +201,30 @@ def server() -> Iterator[Server]:
                 self.send_error(404)
                 return
             content = state.content[file]
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            with contextlib.suppress(OSError):  # the first request for a file is only for where it leads
-                self.wfile.write(content[: len(content) // 2] if file in state.cut else content)
+            state.gate.wait(60)
+            half = file in state.cut
+            state.cut.discard(file)
+            with contextlib.suppress(OSError):  # a client that has given up
+                if state.drip.get(file) == "headers":
+                    self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Padding: ")
+                else:
+                    self.send_response(200)
+                    self.send_header("Content-Length", str(len(content)))
+                    self.end_headers()
+                while file in state.drip and not state.closed.wait(0.02):
+                    self.wfile.write(b"x")
+                self.wfile.write(content[: len(content) // 2] if half else content)
 
         def log_message(self, *arguments: Any) -> None:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
-        state = Server(f"http://127.0.0.1:{http.server_address[1]}", {}, set(), [])
+        state = Server(f"http://127.0.0.1:{http.server_address[1]}")
+        state.gate.set()
         thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield state
+        state.closed.set()
         http.shutdown()
         thread.join()
 
@@ -222,7 +239,7 @@ def get(server: Server, monkeypatch: pytest.MonkeyPatch) -> Get:
     def load(full_name: str) -> DataSet:
         name = full_name.partition("?")[0]
         server.publish(name, monkeypatch)
-        assert download(name, root(name), progress=False)
+        assert download(name, root(name))
         return get_dataset(full_name)
 
     return load
@@ -569,7 +586,7 @@ def test_a_download_leaves_the_data_set_and_nothing_else(name: str, get: Get, se
     assert sorted(path.name for path in (home / name).iterdir()) == sorted(CATALOGUE[name].parts)
     assert not list(home.rglob("*.t*gz"))
     before, asked = listing(home), list(server.asked)
-    assert download(name, root(name), progress=False) is False
+    assert download(name, root(name)) is False
     assert listing(home) == before
     assert server.asked == asked
     assert verify(name).fingerprint() == data.fingerprint()
@@ -580,7 +597,7 @@ def test_a_download_gets_only_what_is_missing(get: Get, server: Server, home: Pa
     (home / "svhn/test_32x32.mat").unlink()
     (home / "svhn/notes.txt").write_text("mine")
     server.asked.clear()
-    assert download("svhn", root("svhn"), progress=False)
+    assert download("svhn", root("svhn"))
     assert set(server.asked) == {"test.mat"}
     assert get_dataset("svhn").fingerprint() == data.fingerprint()
     assert (home / "svhn/notes.txt").read_text() == "mine"
@@ -590,12 +607,12 @@ def test_what_is_there_and_broken_is_not_replaced(get: Get, home: Path) -> None:
     get("flowers102")
     (home / "flowers102/flowers-102/jpg/image_00003.jpg").unlink()
     before = listing(home)
-    message = refusal(lambda: download("flowers102", root("flowers102"), progress=False))
+    message = refusal(lambda: download("flowers102", root("flowers102")))
     assert "expected flowers-102/jpg/image_00003.jpg in" in message
     assert f"move {home / 'flowers102/flowers-102'} away, then `sat data download flowers102` gets it" in message
     assert listing(home) == before
     (home / "flowers102/flowers-102").rename(home / "away")
-    assert download("flowers102", root("flowers102"), progress=False)
+    assert download("flowers102", root("flowers102"))
 
 
 @pytest.mark.parametrize("name", ["digits", "mnist5k", "imagenet200"])
@@ -620,7 +637,7 @@ def untouched(request: pytest.FixtureRequest, home: Path) -> Iterator[Path]:
 
 
 def fails(name: str, folder: Path) -> str:
-    return refusal(lambda: download(name, folder, progress=False))
+    return refusal(lambda: download(name, folder))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -659,6 +676,71 @@ def test_an_address_without_a_server(untouched: Path, monkeypatch: pytest.Monkey
     message = fails("caltech256", untouched)
     assert "http://127.0.0.1:9/a.tar: cannot be downloaded (" in message
     assert "refused" in message
+
+
+@pytest.mark.parametrize("what", ["headers", "content"])
+def test_a_server_that_drips_is_given_up(
+    what: str, untouched: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each byte comes in time, and all of them would take for ever."""
+    monkeypatch.setattr(fetch, "PATIENCE", 0.5)
+    server.publish("svhn", monkeypatch)
+    server.drip["train.mat"] = what
+    message = fails("svhn", untouched)
+    assert f"{server.url}/train.mat: expected a file at 10,000 bytes per second, got " in message
+
+
+def test_a_server_that_is_silent_is_given_up(untouched: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "PATIENCE", 0.5)
+    server.publish("svhn", monkeypatch)
+    server.gate.clear()
+    assert f"{server.url}/train.mat: " in fails("svhn", untouched)
+    server.gate.set()
+
+
+def test_downloads_have_limits_of_time_and_size(
+    untouched: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.publish("svhn", monkeypatch)
+    monkeypatch.setattr(fetch, "LARGEST", 1000)
+    size = len(server.content["train.mat"])
+    assert f"expected a file of at most 1,000 bytes, got {size:,}" in fails("svhn", untouched)
+    monkeypatch.setattr(fetch, "LARGEST", 2**30)
+    monkeypatch.setattr(fetch, "LONGEST", 0.3)
+    server.drip["train.mat"] = "content"
+    assert "expected a file within 8.33e-05 hours" in fails("svhn", untouched)
+
+
+@pytest.mark.parametrize("first_fails", [False, True])
+def test_a_second_download_waits_for_the_first(
+    first_fails: bool, home: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.publish("svhn", monkeypatch)
+    server.gate.clear()
+    server.cut |= {"train.mat"} if first_fails else set()
+    ends: dict[str, Any] = {}
+
+    def run(name: str, progress: Any) -> None:
+        try:
+            ends[name] = download("svhn", root("svhn"), progress=progress)
+        except DataError:
+            ends[name] = "failed"
+
+    def second(what: str, *_: Any) -> None:
+        if what.startswith("waiting for another download into"):
+            server.gate.set()
+
+    calls = [("first", lambda *_: None), ("second", second)]
+    threads = [threading.Thread(target=run, args=call) for call in calls]
+    threads[0].start()
+    while not server.asked:
+        threads[0].join(0.01)
+    threads[1].start()
+    for thread in threads:
+        thread.join(60)
+    assert ends == ({"first": "failed", "second": True} if first_fails else {"first": True, "second": False})
+    assert server.asked == [*(["train.mat"] * first_fails), "train.mat", "test.mat"]
+    assert sorted(path.name for path in (home / "svhn").iterdir()) == ["test_32x32.mat", "train_32x32.mat"]
 
 
 def link(kind: bytes, target: str) -> tarfile.TarInfo:
@@ -730,14 +812,12 @@ def test_archives_that_end_too_early(untouched: Path, server: Server, monkeypatc
 def test_interrupts_and_full_disks(
     stage: str, error: BaseException, untouched: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from torchvision.datasets import utils
-
     server.publish("cifar10", monkeypatch)
     written: list[Path] = []
 
-    def half(_url: str, path: str) -> None:
-        Path(path).write_bytes(b"half")
-        written.append(Path(path))
+    def half(transfer: Any) -> None:
+        transfer.path.write_bytes(b"half")
+        written.append(transfer.path)
         raise error
 
     def member(_tar: tarfile.TarFile, info: tarfile.TarInfo, folder: Path, **_: Any) -> None:
@@ -746,7 +826,7 @@ def test_interrupts_and_full_disks(
         raise error
 
     if stage == "download":
-        monkeypatch.setattr(utils, "_urlretrieve", half)
+        monkeypatch.setattr(fetch._Transfer, "_copy", half)
     else:
         monkeypatch.setattr(tarfile.TarFile, "extract", member)
     if isinstance(error, OSError):
@@ -754,7 +834,7 @@ def test_interrupts_and_full_disks(
         assert f"{untouched}: cannot be written (No space left on device); it is as it was before" in message
     else:
         with pytest.raises(KeyboardInterrupt):
-            download("cifar10", untouched, progress=False)
+            download("cifar10", untouched)
     assert written
     assert written[0].is_relative_to(untouched)
 

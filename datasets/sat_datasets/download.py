@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import http.client
-import io
 import os
 import posixpath
 import shutil
-import socket
 import ssl
 import tarfile
 import tempfile
 import urllib.error
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, redirect_stderr
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,45 +20,78 @@ from sat_core import files
 from sat_core.data import DATASETS
 from sat_core.errors import DataError, RunDirectoryError
 from sat_datasets.catalogue import about
-from sat_datasets.named import needs
+from sat_datasets.fetch import Progress, fetch
 from sat_datasets.releases import Published, md5_sum, published
 
-PATIENCE = 60.0
-"""Seconds without a byte after which a download has failed."""
 _EXTRACTED: dict[str, Any] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {"set_attrs": False}
 """How members are written; Python has filters since 3.11.4."""
 NETWORK = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
 
 
-def download(name: str, folder: Path, *, progress: bool = True) -> bool:
+def download(name: str, folder: Path, *, progress: Progress = lambda *_: None) -> bool:
     """Get the data set called `name` into `folder`; False if it was there, whole, and nothing was done.
 
-    Everything is made in a temporary folder inside `folder`: downloaded by torchvision, held against its MD5 sum,
-    unpacked, loaded once, and then renamed. Whatever fails, `folder` is as it was before. progress: torchvision's bar
-    on stderr. Raises DataError if the data set has no published files, for a file that cannot be had or is another, for
-    an archive with a member that leads out of it, and if `folder` cannot be written.
+    Everything is made in a temporary folder inside `folder`: downloaded, held against its MD5 sum, unpacked, loaded
+    once, and then renamed. Whatever fails, `folder` is as it was before. A second download into it waits for the first.
+    Raises DataError if the data set has no published files, for a file that cannot be had within the limits of
+    `sat_datasets.fetch` or is another, for an archive with a member that leads out of it, and if `folder` cannot be
+    written.
     """
     archives = published(name)
     if not archives:
         raise DataError(_by_hand(name, folder))
-    missing = [archive for archive in archives if not os.path.lexists(folder / archive.part)]
-    if not missing:
-        DATASETS.get(name)(str(folder))
-        return False
     try:
-        with _temporary(folder) as temporary:
-            for archive in missing:
-                _fetch(name, archive, temporary, progress)
-            if missing == archives:
-                _load(name, temporary)
-            for part in dict.fromkeys(archive.part for archive in missing):
-                (temporary / part).rename(folder / part)
+        if _missing(archives, folder):
+            with _alone(folder, progress), _temporary(folder) as temporary:
+                if missing := _missing(archives, folder):  # unless a process that was waited for got it
+                    for archive in missing:
+                        _fetch(name, archive, temporary, progress)
+                    if missing == archives:
+                        _load(name, temporary)
+                    for part in dict.fromkeys(archive.part for archive in missing):
+                        (temporary / part).rename(folder / part)
+                    return True
     except OSError as error:
         raise DataError(
             f"{folder}: cannot be written ({error.strerror or error}); it is as it was before\n"
             "free some space or choose another folder"
         ) from error
-    return True
+    DATASETS.get(name)(str(folder))
+    return False
+
+
+def _missing(archives: list[Published], folder: Path) -> list[Published]:
+    return [archive for archive in archives if not os.path.lexists(folder / archive.part)]
+
+
+@contextmanager
+def _alone(folder: Path, progress: Progress) -> Iterator[None]:
+    """Hold `folder`, which is made; folders that were made for it go, if nothing is in them at the end."""
+    import fcntl
+
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        while True:
+            folder.mkdir(parents=True, exist_ok=True)
+            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    progress(f"waiting for another download into {folder}", 0, None)
+                    fcntl.flock(handle, fcntl.LOCK_EX)
+                except OSError:  # a file system without locks for folders
+                    pass
+                # a download that was waited for, and failed, has removed the folder that it had made
+                if folder.exists() and os.path.samestat(os.fstat(handle), os.stat(folder)):
+                    yield
+                    return
+            finally:
+                os.close(handle)
+    finally:
+        for path in made:
+            if path.is_dir() and not any(path.iterdir()):
+                path.rmdir()
 
 
 def _by_hand(name: str, folder: Path) -> str:
@@ -75,21 +106,14 @@ def _by_hand(name: str, folder: Path) -> str:
 
 @contextmanager
 def _temporary(folder: Path) -> Iterator[Path]:
-    """A folder inside `folder` that goes with all that is left in it, and so do folders that were made for it."""
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
-    temporary = None
+    """A folder inside `folder` that goes with all that is left in it."""
+    _sweep(folder)
+    temporary = Path(tempfile.mkdtemp(prefix=files.TEMPORARY, dir=folder))
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _sweep(folder)
-        temporary = Path(tempfile.mkdtemp(prefix=files.TEMPORARY, dir=folder))
         with files.locked(temporary):
             yield temporary
     finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
-        for path in made:
-            if path.is_dir() and not any(path.iterdir()):
-                path.rmdir()
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _sweep(folder: Path) -> None:
@@ -102,16 +126,12 @@ def _sweep(folder: Path) -> None:
             continue
 
 
-def _fetch(name: str, archive: Published, temporary: Path, progress: bool) -> None:
+def _fetch(name: str, archive: Published, temporary: Path, progress: Progress) -> None:
     """Download one file and put it, or what is in it, where it belongs below `temporary`."""
-    with needs(name, "torchvision"):
-        from torchvision.datasets.utils import download_url
     file = temporary / "download" / archive.url.rsplit("/", 1)[-1]
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(PATIENCE)
+    file.parent.mkdir(exist_ok=True)
     try:
-        with nullcontext() if progress else redirect_stderr(io.StringIO()):
-            download_url(archive.url, file.parent, file.name, archive.md5)
+        fetch(archive.url, file, progress)
     except NETWORK as error:
         reason = getattr(error, "reason", None) or error
         if isinstance(error, urllib.error.HTTPError):
@@ -120,14 +140,11 @@ def _fetch(name: str, archive: Published, temporary: Path, progress: bool) -> No
             f"{archive.url}: cannot be downloaded ({reason})\n"
             f"try again later, or place {archive.target} in the folder by hand"
         ) from error
-    except RuntimeError as error:
-        found = f"a file of {file.stat().st_size:,} bytes with MD5 {md5_sum(name, file)}" if file.exists() else "none"
+    if (found := md5_sum(name, file)) != archive.md5:
         raise DataError(
-            f"{archive.url}: expected a file with MD5 {archive.md5}, got {found}\n"
-            "the download was cut off or the file is another one: try again later"
-        ) from error
-    finally:
-        socket.setdefaulttimeout(before)
+            f"{archive.url}: expected a file with MD5 {archive.md5}, got a file of {file.stat().st_size:,} bytes with "
+            f"MD5 {found}\nthe download was cut off or the file is another one: try again later"
+        )
     target = temporary / archive.target
     target.parent.mkdir(parents=True, exist_ok=True)
     if not archive.unpack:

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -127,7 +127,14 @@ def fetch(name: str, folder: str | None) -> str:
         )
     console = Console(stderr=True)
     place = root(name, folder or "")
-    fetched = download(name, place, progress=console.is_terminal)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(name, total=None)
+
+        def tell(what: str, done: int, total: int | None) -> None:
+            bar.update(task, description=what, completed=done, total=total)
+
+        fetched = download(name, place, progress=tell)
     return f"{name}: {'downloaded to' if fetched else 'here already, and whole, in'} {place}"
 
 
