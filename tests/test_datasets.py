@@ -581,6 +581,7 @@ def test_folder_starts_no_program_to_read_a_file(tree: Path, monkeypatch: pytest
         assert image.format == "EPS"
     monkeypatch.setattr(subprocess, "Popen", None)
     assert f"{path}: expected an image that Pillow can read" in refusal(folder.load, tree)
+    assert "it begins with b'%!PS-Adobe" in refusal(folder.load, tree)
     assert str(path) in refusal(lambda name: folder.load(name, size="8").train.images[:], tree)
 
 
@@ -673,7 +674,9 @@ def test_folder_refuses_classes_that_look_the_same(tree: Path) -> None:
     paint(tree / "test" / apart / "a.png", (1, 2, 3))
     assert f"got {apart!r}, which is {composed!r} there" in refusal(folder.load, tree)
     paint(tree / "train" / apart / "a.png", (1, 2, 3))
-    assert "differ in more than case or Unicode form" in refusal(folder.load, tree)
+    assert "differ in more than case, spaces or Unicode form" in refusal(folder.load, tree)
+    (tree / "train" / apart).rename(tree / "train" / "cat ")
+    assert "too\nmost likely they are one class" in refusal(folder.load, tree)
 
 
 def test_folder_takes_names_in_any_script(tree: Path) -> None:

@@ -362,6 +362,9 @@ def test_images_are_checked_once_in_a_process(
     check_files(*get_dataset(name).parts)
     with pytest.raises(DataError, match="got 64 of 64 files"):
         check_files(*get_dataset(name).parts, whole=True)
+    (tmp_path / "tree/train/along/001.jpg").write_bytes(b"")
+    with pytest.raises(DataError, match="got 40 of 64 files"):  # those of the part that has changed
+        check_files(*get_dataset(name).parts)
 
 
 def test_a_program_ends_whatever_it_left_unread(tree: Path, tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ class Faults:
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     """The image, its pixels not decoded yet; whatever is wrong with it, inside the block too, is a BrokenImage."""
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     if what := files.irregular(path):
         raise BrokenImage(path, f"expected an image, got {what}")
@@ -143,6 +143,10 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         raise BrokenImage(path, str(error)) from error
     except Exception as error:  # each format has errors of its own for a broken file
         reason = (str(error).splitlines() or [type(error).__name__])[0].replace(repr(str(path)), "it")
+        if isinstance(error, UnidentifiedImageError):
+            with path.open("rb") as file:
+                start = file.read(16)
+            reason = f"it begins with {start!r}" if start else "it is empty"
         raise BrokenImage(
             path, f"expected an image that Pillow can read, got another or a broken file ({reason})"
         ) from error

@@ -99,7 +99,7 @@ def class_folders(part: Path) -> list[Path]:
     for folder in folders:
         if alike[_alike(folder.name)] != folder.name:
             raise DataError(
-                f"{folder}: expected class names that differ in more than case or Unicode form, got "
+                f"{folder}: expected class names that differ in more than case, spaces or Unicode form, got "
                 f"{alike[_alike(folder.name)]!r}, too\nmost likely they are one class: rename or merge the folders"
             )
     return folders
@@ -107,7 +107,7 @@ def class_folders(part: Path) -> list[Path]:
 
 def _alike(name: str) -> str:
     """The same for names that look the same: macOS writes é as two characters, others as one."""
-    return unicodedata.normalize("NFC", name.casefold())
+    return " ".join(unicodedata.normalize("NFC", name.casefold()).split())
 
 
 def _files(root: Path, part: str, names: list[str]) -> list[tuple[Path, int]]:

@@ -65,7 +65,7 @@ class FileImages(ImageSource):
         return [f"{self.root}{os.sep}{self.files[number]}" for number in index]
 
     def check(self, progress: Callable[[int], None] = lambda _: None, *, whole: bool = False) -> list[Fault]:
-        key = hash((self.root, self.files))
+        key = hash((self.root, self.files, *map(_state, self._paths(range(len(self))))))
         if key in _CHECKED and not whole:
             return []
         starts = range(0, len(self), BLOCK)
@@ -105,6 +105,15 @@ class FileImages(ImageSource):
 
     def fingerprint(self) -> str:
         return self._fingerprint
+
+
+def _state(path: str) -> tuple[int, int]:
+    """Size and time of the last change; zeros for a file that is not there."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
 
 
 def checked_size(text: str, name: str) -> int:
