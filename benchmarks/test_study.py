@@ -87,7 +87,7 @@ def test_training_of_the_example(benchmark: Any, tmp_path: Path) -> None:
             attack, step = bare.seconds(2 if smoke else 50)
             own = attrs.evolve(job, spec=arm.spec, directory=folder / arm.name)
             start = CLOCK()
-            position = own.fit(own.build(), ranking.split(own)).run()
+            position = own.fit(own.build(), ranking.split(own), "").run()
             spent += CLOCK() - start
             expected += attack * position.attack_gradients + step * position.training_gradients
         ratios.append(spent / expected)

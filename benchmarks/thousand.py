@@ -42,8 +42,9 @@ def write_study(folder: Path, arms: int = 1000) -> Study:
     ranking = Ranking(
         scores={name: rng.random(len(data.train)) for name in DIFFICULTIES}, seed=0, gradients=43110, seconds=17.5
     )
-    rundir.claim(folder, study.to_tables(), backend, data)
+    experiment = rundir.claim(folder, study.to_tables(), backend, data)
     about = {"seed": np.array(ranking.seed), "gradients": np.array(ranking.gradients)}
+    about[files.EXPERIMENT] = np.array(experiment)
     files.write_npz(folder / RANKING / FILE, {**ranking.scores, **about})
     for arm in study.arms:
         directory = unit_directory(folder, arm.name)
@@ -52,7 +53,7 @@ def write_study(folder: Path, arms: int = 1000) -> Study:
 
 
 def _write_arm(job: Job, ranking: Ranking, rng: np.random.Generator) -> None:
-    claim_arm(job)
+    experiment = claim_arm(job)
     split = ranking.split(job)
     candidates, picking, reporting = job.evaluated()
     chosen = {"members": np.flatnonzero(split.members), "selection": picking, "report": reporting}
@@ -62,7 +63,7 @@ def _write_arm(job: Job, ranking: Ranking, rng: np.random.Generator) -> None:
     for epoch in check_epochs(job.spec):
         found = _evaluation(job, candidates.labels[picking], ("apgd-ce", "apgd-t"), split, rng)
         checks.append({"epoch": epoch, **scores(found, split, job.data.classes)})
-    files.write_json(job.directory / CHECKS, checks)
+    files.write_json(job.directory / CHECKS, {files.EXPERIMENT: experiment, "checks": checks})
     for stage, seconds in (("training", 61.2), ("selection", 12.4), ("evaluation", 9.8)):
         files.add_seconds(job.directory, stage, seconds)
     report = _evaluation(job, job.data.test.labels[reporting], AUTOATTACK, split, rng)
@@ -70,7 +71,8 @@ def _write_arm(job: Job, ranking: Ranking, rng: np.random.Generator) -> None:
     files.write_npz(job.directory / "evaluation" / "report.npz", flags)
     losses = (2.3 * np.exp(-np.arange(job.spec.training.epochs) / 6) + 0.1 * rng.random(30)).tolist()
     position = Position(epoch=30, losses=losses, attack_gradients=7 * 30 * split.size, training_gradients=43110)
-    files.write_json(job.directory / RESULTS, content(job, ranking, split, checks, report, position, []))
+    found = content(job, ranking, split, checks, report, position, [])
+    files.write_json(job.directory / RESULTS, {**found, files.EXPERIMENT: experiment})
 
 
 def _evaluation(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from sat_core import checkpoint, files, results
 from sat_core.backend import Classifier
 from sat_core.data import Examples
+from sat_core.errors import CheckpointError, DataError, RunDirectoryError
 from sat_core.job import Job
 from sat_core.protocols import PROTOCOLS, dataset_name
 from sat_core.ranking import Ranking
@@ -18,6 +20,7 @@ from sat_core.rundir import claim
 from sat_core.schedules import parse_schedule
 from sat_core.spec import Spec
 from sat_core.splits import Split
+from sat_core.training import LAST, Fit
 from sat_core.transfer import FEATURES
 
 BEST = "checkpoint-best" + checkpoint.SUFFIX
@@ -33,10 +36,10 @@ def run_arm(job: Job, ranking: Ranking | None = None) -> dict[str, Any]:
 
     ranking: needed if `needs_ranking(job.spec)`. A finished arm is read, not run again.
     """
-    claim_arm(job)
+    experiment = claim_arm(job)
     done = job.directory / RESULTS
     if done.exists():
-        return files.read_json(done)
+        return read_results(done, experiment)
     job.check()
     ranking = ranking or Ranking(order=job.published_order())
     split = ranking.split(job)
@@ -45,15 +48,27 @@ def run_arm(job: Job, ranking: Ranking | None = None) -> dict[str, Any]:
     lists = {name: index.tolist() for name, index in chosen.items()}
     files.write_json(job.directory / "split.json", {**split.summary(), **lists})
     with job.backend.session(job.spec.training):
-        content = _train_and_report(job, ranking, split)
+        content = _train_and_report(job, ranking, split, experiment)
     files.write_json(done, content)
     shutil.rmtree(job.directory / FEATURES, ignore_errors=True)
     return content
 
 
-def claim_arm(job: Job) -> None:
-    """Make the job's directory its own, or check that it is: of the same spec, data and source."""
-    claim(job.directory, arm_tables(job), job.backend, job.data)
+def claim_arm(job: Job) -> str:
+    """Make the job's directory its own, or check that it is: of the same spec, data and source. See `claim`."""
+    return claim(job.directory, arm_tables(job), job.backend, job.data)
+
+
+def read_results(path: Path, experiment: str) -> dict[str, Any]:
+    """The `results.json` at `path`; DataError unless it is of this experiment and of the arm in whose folder it is."""
+    try:
+        content = files.read_json(path)
+        of = content[files.EXPERIMENT], content["arm"]
+    except (DataError, LookupError, TypeError) as error:
+        raise DataError(f"{path}: not the results of a finished arm\ndelete {path} and start again") from error
+    if of != (experiment, path.parent.name):
+        raise DataError(f"{path}: belongs to another arm or study\ndelete {path} and start again")
+    return content
 
 
 def arm_tables(job: Job) -> dict[str, Any]:
@@ -74,12 +89,45 @@ def check_epochs(spec: Spec, *, head: bool = False) -> tuple[int, ...]:
     return PROTOCOLS.get(spec.protocol).checks(dataset_name(spec.to_tables()), t.epochs, drops, head=head)
 
 
-def _train_and_report(job: Job, ranking: Ranking, split: Split) -> dict[str, Any]:
+def _read_checks(path: Path, experiment: str) -> list[dict[str, Any]]:
+    """The checks at `path`; none if there is no such file, or not a whole one of this experiment."""
+    try:
+        content = files.read_json(path)
+        checks = content["checks"] if content[files.EXPERIMENT] == experiment else []
+        results.best_epoch(checks or [])
+    except (DataError, LookupError, TypeError, ValueError):
+        return []
+    return checks
+
+
+def _check_state(job: Job, checks: list[dict[str, Any]], fit: Fit, experiment: str) -> None:
+    """RunDirectoryError unless there is what the training left behind: its checks, and the best epoch so far."""
+    at = fit.position
+    if not (job.directory / LAST).exists():  # evaluations from before are of weights that there are no more
+        shutil.rmtree(job.directory / "evaluation", ignore_errors=True)
+    past = [epoch for epoch in fit.checks if (epoch, 0) < (at.epoch, at.step)]
+    checks[:] = [check for check in checks if check["epoch"] <= at.epoch]
+    missing = [str(epoch) for epoch in past if epoch not in [check["epoch"] for check in checks]]
+    reason = f"{job.directory / CHECKS}: lacks the checks after epochs {', '.join(missing)}" if missing else ""
+    if past and not missing and (best := results.best_epoch(checks)) in past:
+        try:
+            saved = checkpoint.read(job.directory / BEST)
+            saved.check(experiment)
+            if saved.about.get("epoch") != best:
+                reason = f"{saved.path}: expected the weights after epoch {best}"
+        except CheckpointError as error:
+            reason = str(error).splitlines()[0]
+    if reason:
+        last = job.directory / LAST
+        raise RunDirectoryError(f"{reason}\nthe training cannot go on without; delete {last} and it starts anew")
+
+
+def _train_and_report(job: Job, ranking: Ranking, split: Split, experiment: str) -> dict[str, Any]:
     spec = job.spec
     candidates, picking, reporting = job.evaluated()
     classifier = job.build()
     path = job.directory / CHECKS
-    checks: list[dict[str, Any]] = files.read_json(path) if path.exists() else []
+    checks = _read_checks(path, experiment)
 
     def tell(kind: str, epoch: int, scores: Mapping[str, Any]) -> None:
         job.scalars(epoch, {f"{kind}/{name}": scores[name]["all"]["value"] for name in results.ACCURACIES})
@@ -89,18 +137,22 @@ def _train_and_report(job: Job, ranking: Ranking, split: Split) -> dict[str, Any
             attacks = spec.evaluation.selection_attacks
             found = job.attack(classifier, candidates.take(picking), attacks, f"selection-{epoch:04d}", "selection")
             checks.append({"epoch": epoch, **results.scores(found, split)})
-            files.write_json(path, checks)
+            files.write_json(path, {files.EXPERIMENT: experiment, "checks": checks})
             tell("selection", epoch, checks[-1])
         if results.best_epoch(checks) == epoch:
             threat = {"norm": spec.attack.norm, "eps": spec.attack.eps}
             about = {"model": dict(classifier.description), "epoch": epoch, "data": job.data.name, "attack": threat}
+            about[files.EXPERIMENT] = experiment
             if job.source is not None:
                 about["source"] = job.source.about()
             checkpoint.save(job.directory / BEST, {"model": classifier.state()}, about)
 
+    epochs = check_epochs(spec, head=job.source is not None)
+    fit = job.fit(classifier, split, experiment, checks=epochs, on_check=on_check)
+    fit.resume()
+    _check_state(job, checks, fit, experiment)
     for check in checks:
         tell("selection", check["epoch"], check)
-    fit = job.fit(classifier, split, checks=check_epochs(spec, head=job.source is not None), on_check=on_check)
     position = fit.run()
     job.backend.load(job.directory / BEST, into=classifier)
     reported = job.data.test.take(reporting)
@@ -108,7 +160,10 @@ def _train_and_report(job: Job, ranking: Ranking, split: Split) -> dict[str, Any
     files.write_npz(
         job.directory / EXAMPLES, _examples(classifier, reported.take(np.arange(len(reported))[:SHOWN]), spec)
     )
-    content = results.content(job, ranking, split, checks, report, position, [*job.data.notes, *fit.warnings()])
+    content = {
+        **results.content(job, ranking, split, checks, report, position, [*job.data.notes, *fit.warnings()]),
+        files.EXPERIMENT: experiment,
+    }
     tell("report", content["selection"]["epoch"], content)
     return content
 

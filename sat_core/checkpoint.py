@@ -13,7 +13,7 @@ import attrs
 import numpy as np
 
 from sat_core.errors import CheckpointError, quoted, shortened
-from sat_core.files import irregular, write_bytes
+from sat_core.files import EXPERIMENT, irregular, write_bytes
 
 SUFFIX = ".safetensors"
 _KEY = "sat-core"
@@ -28,8 +28,14 @@ _KINDS = {"F64", "F32", "F16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "
 class Checkpoint:
     """Arrays in named groups ("model", "trainer", "recorder") and a table about them."""
 
+    path: Path
     groups: dict[str, dict[str, np.ndarray]]
     about: dict[str, Any]
+
+    def check(self, experiment: str) -> None:
+        """CheckpointError unless it was written in a run of this experiment (`sat_core.rundir.claim`)."""
+        if self.about.get(EXPERIMENT) != experiment:
+            raise CheckpointError(f"{self.path}: belongs to another arm or study")
 
 
 def save(path: Path, groups: Mapping[str, Mapping[str, np.ndarray]], about: Mapping[str, Any]) -> None:
@@ -75,7 +81,7 @@ def read(path: str | Path) -> Checkpoint:
         raise CheckpointError(f"{path}: {says}") from error
     if not isinstance(about, dict):
         raise CheckpointError(f"{path}: expected a table as its metadata, got {quoted(about)}")
-    return Checkpoint(groups, about)
+    return Checkpoint(path, groups, about)
 
 
 def _array(file: Any, key: str, path: Path) -> np.ndarray:
@@ -124,7 +130,7 @@ def _wrapped(expected: Mapping[str, np.ndarray], got: Mapping[str, np.ndarray], 
 
 
 def check_state(expected: Mapping[str, np.ndarray], got: Mapping[str, np.ndarray], what: str) -> None:
-    """CheckpointError for the first array that is missing, surplus, or of another shape."""
+    """CheckpointError for the first array that is missing, surplus, or of another shape or kind of number."""
     if expected.keys() != got.keys() and {*map(_bare, expected)} == {*map(_bare, got)}:
         raise CheckpointError(_wrapped(expected, got, what))
     for name in [*expected, *got]:
@@ -134,4 +140,8 @@ def check_state(expected: Mapping[str, np.ndarray], got: Mapping[str, np.ndarray
         if expected[name].shape != got[name].shape:
             raise CheckpointError(
                 f"{what}: {quoted(name)}: expected shape {expected[name].shape}, got {got[name].shape}"
+            )
+        if expected[name].dtype.kind != got[name].dtype.kind:
+            raise CheckpointError(
+                f"{what}: {quoted(name)}: expected numbers as {expected[name].dtype}, got {got[name].dtype}"
             )

@@ -12,6 +12,7 @@ from typing import final
 import attrs
 import numpy as np
 
+from sat_core.checkpoint import check_state
 from sat_core.errors import DataError
 from sat_core.registry import Registry
 
@@ -158,7 +159,8 @@ class Recorder:
         return {name: column.copy() for name, column in zip(self._ARRAYS, self._table.T, strict=True)}
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
-        """Continue from what `state` returned."""
+        """Continue from what `state` returned; CheckpointError if that was another's."""
+        check_state(self.state(), state, "recorder")
         for name, column in zip(self._ARRAYS, self._table.T, strict=True):
             column[:] = state[name]
 

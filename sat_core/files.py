@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import stat
 import tempfile
@@ -30,6 +31,8 @@ _KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
+EXPERIMENT = "experiment"
+"""Under which name files of a run keep the fingerprint of their experiment, see `sat_core.rundir.claim`."""
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -151,9 +154,13 @@ def add_seconds(directory: Path, stage: str, seconds: float) -> None:
 
 
 def read_seconds(directory: Path) -> dict[str, float]:
-    """Stages to seconds so far; empty before the first."""
-    path = directory / SECONDS
-    return read_json(path) if path.exists() else {}
+    """Stages to seconds so far; empty before the first. What is no such table is left out: it has only times."""
+    try:
+        found = read_json(directory / SECONDS)
+    except DataError:
+        return {}
+    stages = found.items() if isinstance(found, dict) else ()
+    return {stage: float(value) for stage, value in stages if isinstance(value, int | float) and math.isfinite(value)}
 
 
 def sweep(directory: Path, below: bool = True) -> None:

@@ -16,7 +16,7 @@ from sat_core.augmentation import AUGMENTATIONS
 from sat_core.backend import Backend, Classifier
 from sat_core.batches import Planner
 from sat_core.data import DataSet, Examples
-from sat_core.errors import Interrupted, SpecError, brief, quoted
+from sat_core.errors import DataError, Interrupted, SpecError, brief, quoted
 from sat_core.evaluation import Evaluation, Evaluator, get_evaluator
 from sat_core.images import ImageSource
 from sat_core.published import read_order
@@ -154,10 +154,10 @@ class Job:
         if self.stop():
             raise Interrupted(STOPPED)
 
-    def fit(self, classifier: Classifier, split: Split, **options: Any) -> Fit:
-        """The training of `classifier` on this data; `options` as in `Fit`."""
+    def fit(self, classifier: Classifier, split: Split, experiment: str, **options: Any) -> Fit:
+        """The training of `classifier` on this data; `experiment` and `options` as in `Fit`."""
         augmented = AUGMENTATIONS.get(self.spec.training.augmentation).active
-        features = None if self.source is None or augmented else self._features(self.source)
+        features = None if self.source is None or augmented else self._features(self.source, experiment)
         return Fit(
             classifier=classifier,
             trainer=self.backend.trainer(classifier, self.data.train, self.spec.training, self.spec.attack, features),
@@ -165,6 +165,7 @@ class Job:
             planner=self.planner(split),
             data=self.data.train,
             directory=self.directory,
+            experiment=experiment,
             progress=self.progress,
             scalars=self.scalars,
             stop=self.stop,
@@ -172,18 +173,20 @@ class Job:
             **options,
         )
 
-    def _features(self, source: Source) -> np.ndarray:
-        """Of all training images, float32 `(n, d)`: computed once, saved in parts."""
-        images, parts = self.data.train.images, []
-        numbers = np.array_split(np.arange(len(images)), -(-len(images) // PART))
-        paths = [self.directory / FEATURES / f"{place:05d}.npz" for place in range(len(numbers))]
-        classifier = None if all(path.exists() for path in paths) else source.load(self.backend)
-        for place, (index, path) in enumerate(zip(numbers, paths, strict=True)):
-            if classifier is not None and not path.exists():
+    def _features(self, source: Source, experiment: str) -> np.ndarray:
+        """Of all training images, float32 `(n, d)`: computed once, saved in parts; a damaged one is made anew."""
+        images, classifier = self.data.train.images, None
+        parts: list[np.ndarray] = []
+        for place, index in enumerate(np.array_split(np.arange(len(images)), -(-len(images) // PART))):
+            path = self.directory / FEATURES / f"{place:05d}.npz"
+            part = _saved_part(path, len(index), experiment)
+            if part is None:
                 with self.timed(FEATURES):
-                    files.write_npz(path, {FEATURES: classifier.features(images[index])})
-                self.tell(FEATURES, (place + 1) / len(numbers), f"{index[-1] + 1} of {len(images)} images")
-            parts.append(files.read_npz(path, FEATURES)[FEATURES])
+                    classifier = classifier or source.load(self.backend)
+                    part = classifier.features(images[index])
+                    files.write_npz(path, {FEATURES: part, files.EXPERIMENT: np.array(experiment)})
+                self.tell(FEATURES, (index[-1] + 1) / len(images), f"{index[-1] + 1} of {len(images)} images")
+            parts.append(part)
         return np.concatenate(parts)
 
     @contextmanager
@@ -194,3 +197,14 @@ class Job:
             yield
         finally:
             files.add_seconds(self.directory, stage, time.monotonic() - start)
+
+
+def _saved_part(path: Path, n: int, experiment: str) -> np.ndarray | None:
+    """Features of `n` images that this experiment saved; None if there are none."""
+    try:
+        arrays = files.read_npz(path, FEATURES, files.EXPERIMENT)
+    except DataError:
+        return None
+    features = arrays[FEATURES]
+    whole = features.dtype == np.float32 and features.ndim == 2 and len(features) == n and np.isfinite(features).all()
+    return features if whole and str(arrays[files.EXPERIMENT]) == experiment else None

@@ -10,7 +10,7 @@ import numpy as np
 
 from sat_core import files
 from sat_core.difficulty import DIFFICULTIES, Recorder, rank_correlation
-from sat_core.errors import SpecError
+from sat_core.errors import DataError, SpecError
 from sat_core.job import Job
 from sat_core.rundir import claim
 from sat_core.selection import SELECTION_RULES
@@ -42,13 +42,27 @@ class Ranking:
     seconds: float | None = None
 
     @classmethod
-    def read(cls, directory: Path) -> Ranking:
-        """The finished ranking in `directory`."""
-        arrays = files.read_npz(directory / FILE, *DIFFICULTIES, "places", "seed", "gradients")
-        places = arrays.pop("places")
-        seed, gradients = int(arrays.pop("seed")), int(arrays.pop("gradients"))
-        seconds = files.read_seconds(directory).get("ranking")
-        return cls(scores=arrays, places=places, seed=seed, gradients=gradients, seconds=seconds)
+    def read(cls, directory: Path, experiment: str = "") -> Ranking:
+        """The finished ranking in `directory`; DataError unless each metric has a finite number for every example, and
+        the file is of `experiment` where that is given.
+        """
+        path = directory / FILE
+        try:
+            arrays = files.read_npz(path, *DIFFICULTIES, "places", "seed", "gradients", files.EXPERIMENT)
+            of, places = str(arrays.pop(files.EXPERIMENT)), arrays.pop("places")
+            seed, gradients = int(arrays.pop("seed")), int(arrays.pop("gradients"))
+        except (TypeError, ValueError) as error:
+            reason = str(error).splitlines()[0].removeprefix(f"{path}: ")
+            raise DataError(f"{path}: not a whole ranking: {reason}\ndelete {path} and start again") from error
+        scores = list(arrays.values())
+        if any(s.shape != places.shape or s.dtype.kind != "f" or not np.isfinite(s).all() for s in scores):
+            reason = "expected a finite number per example and metric"
+        elif experiment and of != experiment:
+            reason = "belongs to another study"
+        else:
+            seconds = files.read_seconds(directory).get("ranking")
+            return cls(scores=arrays, places=places, seed=seed, gradients=gradients, seconds=seconds)
+        raise DataError(f"{path}: {reason}\ndelete {path} and start again")
 
     def split(self, job: Job) -> Split:
         """A and B of the job's arm."""
@@ -124,13 +138,15 @@ def run_ranking(job: Job) -> Ranking:
     """Train a non-robust classifier for `ranking.epochs` and record how difficult each example is (paper, Eq. 3)."""
     job = ranking_job(job)
     training = job.spec.training
-    claim(job.directory, ranking_tables(job), job.backend, job.data)
+    experiment = claim(job.directory, ranking_tables(job), job.backend, job.data)
     if not (job.directory / FILE).exists():
         recorder = Recorder(len(job.data.train))
         snapshot = job.spec.ranking.record == "snapshot"
         with job.backend.session(training):
-            fit = job.fit(job.build(), job.no_members(), stage="ranking", recorder=recorder, snapshot=snapshot)
+            options = {"stage": "ranking", "recorder": recorder, "snapshot": snapshot}
+            fit = job.fit(job.build(), job.no_members(), experiment, **options)
             gradients = fit.run().training_gradients
         about = {"gradients": np.array(gradients), "seed": np.array(training.seed), "places": fit.planner.places(0)}
+        about[files.EXPERIMENT] = np.array(experiment)
         files.write_npz(job.directory / FILE, {**recorder.scores(), **about})
-    return Ranking.read(job.directory)
+    return Ranking.read(job.directory, experiment)

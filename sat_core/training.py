@@ -17,8 +17,8 @@ from sat_core.backend import Classifier, StepResult, Trainer
 from sat_core.batches import BatchPlan, Planner, with_images
 from sat_core.data import Examples
 from sat_core.difficulty import Recorder
-from sat_core.errors import Interrupted, TrainingError
-from sat_core.files import add_seconds
+from sat_core.errors import CheckpointError, Interrupted, TrainingError
+from sat_core.files import EXPERIMENT, add_seconds
 
 LAST = "checkpoint-last" + checkpoint.SUFFIX
 STOPPED = "stopped on request; everything is saved, the same command goes on"
@@ -56,6 +56,7 @@ class Fit:
 
     recorder: gets the logits of every training forward, or with `snapshot` those of all training images after each
     epoch. checks: epochs (from 1) after which `on_check(epoch)` is called; it may be called again after a crash.
+    experiment: of the directory, as `sat_core.rundir.claim` gives it; a checkpoint of another one is refused.
     save_every: seconds between saves within an epoch. stop: asked between steps; True saves and raises Interrupted.
     with_images: whether images that are decoded when asked for are; not where the trainer has features instead.
     scalars: told of every epoch before a checkpoint is past it, so that none is left out however often a run stops.
@@ -66,6 +67,7 @@ class Fit:
     planner: Planner
     data: Examples
     directory: Path
+    experiment: str
     stage: str = "training"
     recorder: Recorder | None = None
     snapshot: bool = False
@@ -80,9 +82,21 @@ class Fit:
     _pending: StepResult | None = attrs.field(default=None, init=False)
     _saved: float = attrs.field(factory=time.monotonic, init=False)
 
+    def resume(self) -> Position:
+        """Go to where the directory says that the training stopped. CheckpointError if it is not told there."""
+        path = self.directory / LAST
+        if self.position == Position() and path.exists():
+            try:
+                self._load(checkpoint.read(path))
+            except (KeyError, TypeError, ValueError) as error:
+                reason = str(error).splitlines()[0] if isinstance(error, CheckpointError) else f"{path}: {error!r}"
+                raise CheckpointError(f"{reason}\ndelete {path} and the training starts anew") from error
+        return self.position
+
     def run(self) -> Position:
         """Train to the end. Raises TrainingError for a loss that is not finite, Interrupted after a requested stop."""
-        self._resume()
+        self.resume()
+        self._saved = time.monotonic()
         self._tell_again()
         epochs = self.planner.training.epochs
         if self.position.step == 0:
@@ -187,12 +201,8 @@ class Fit:
         adversarial = self.classifier.perturb(self.data.images[probe], labels, self.planner.attack.probe)
         return float((self.classifier.logits(adversarial).argmax(axis=1) == labels).mean())
 
-    def _resume(self) -> None:
-        self._saved = time.monotonic()
-        path = self.directory / LAST
-        if not path.exists():
-            return
-        saved = checkpoint.read(path)
+    def _load(self, saved: checkpoint.Checkpoint) -> None:
+        saved.check(self.experiment)
         self.classifier.load_state(saved.groups["model"])
         self.trainer.load_state(saved.groups.get("trainer", {}))
         if self.recorder is not None:
@@ -208,4 +218,5 @@ class Fit:
         self._saved = time.monotonic()
 
     def _about(self) -> dict[str, Any]:
-        return {"model": dict(self.classifier.description), "position": attrs.asdict(self.position)}
+        about = {"model": dict(self.classifier.description), "position": attrs.asdict(self.position)}
+        return about | {EXPERIMENT: self.experiment}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, final
 import attrs
 
 from sat_core import checkpoint, files
-from sat_core.errors import RunDirectoryError, SpecError, quoted
+from sat_core.errors import CheckpointError, DataError, RunDirectoryError, SpecError, quoted
 from sat_core.protocols import PROTOCOLS
 from sat_core.registry import unknown
 from sat_core.spec import Spec
@@ -45,9 +45,13 @@ class Source:
         path = directory / "results.json"
         if not path.exists():
             raise RunDirectoryError(f"{directory}: expected a finished run, found no results.json; finish it first")
-        results = files.read_json(path)
-        if not isinstance(results, dict) or "image_shape" not in results.get("data", {}):
-            raise RunDirectoryError(f"{path}: does not say what images its run took; delete the file and run it again")
+        try:
+            results = files.read_json(path)
+            _, _, _ = results["data"]["image_shape"]
+        except (DataError, LookupError, TypeError, ValueError) as error:
+            raise RunDirectoryError(
+                f"{path}: does not say what images its run took\ndelete {path} and run it again"
+            ) from error
         if "source" in results:
             raise RunDirectoryError(f"{directory}: is a transfer itself; take {results['source']['run']!r}, its source")
         return cls(directory=directory, results=results)
@@ -81,7 +85,12 @@ class Source:
         """Its classifier; a user's own model is made by the factory that its spec names."""
         name = self.spec.model.name
         into = build_source(backend, name, self.about()) if ":" in name else None
-        return backend.load(self.checkpoint, into=into)
+        try:
+            return backend.load(self.checkpoint, into=into)
+        except CheckpointError as error:
+            raise CheckpointError(
+                f"{str(error).splitlines()[0]}\nto train the source anew, delete its results.json and checkpoint-last"
+            ) from error
 
     def summary(self, directory: Path) -> dict[str, Any]:
         """What the `results.json` of a transfer in `directory` says of its source."""

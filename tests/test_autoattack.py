@@ -417,7 +417,7 @@ def test_file_of_another_evaluation_is_refused(tmp_path, monkeypatch):
     refused("model: ")
 
 
-@pytest.mark.parametrize("damage", ["cut", "text", "foreign", "settings", "shapes"])
+@pytest.mark.parametrize("damage", ["cut", "text", "foreign", "settings", "shapes", "types"])
 def test_broken_file_is_a_data_error(tmp_path, damage):
     classifier, images, labels = setting()
     path = tmp_path / "evaluation.npz"
@@ -434,9 +434,11 @@ def test_broken_file_is_a_data_error(tmp_path, damage):
         write_npz(path, {**arrays, "settings": np.array(json.dumps({**settings, "colour": "blue"}))})
     if damage == "shapes":
         write_npz(path, {**arrays, "broken_by": np.arange(3)})
+    if damage == "types":
+        write_npz(path, {**arrays, "broken_by": arrays["broken_by"].astype(np.float32)})
     content = path.read_bytes()
     for call in (lambda: quick(classifier, images, labels, path=path, attacks=("apgd-ce",)), lambda: load(path)):
-        with pytest.raises(DataError, match=re.escape(str(path))):
+        with pytest.raises(DataError, match=f"(?s){re.escape(str(path))}.*delete {re.escape(str(path))}"):
             call()
     assert path.read_bytes() == content
 

@@ -215,7 +215,16 @@ def test_the_folder_tells_the_state_of_every_unit(out: Path, capsys: pytest.Capt
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{", "[]", "{}", '{"robust_accuracy": null}', '{"robust_accuracy": {"all": 3}}']
+    "content",
+    [
+        "",
+        "{",
+        "[]",
+        "{}",
+        '{"robust_accuracy": null}',
+        '{"robust_accuracy": {"all": 3}}',
+        json.dumps({**RESULTS, "arm": "size-0.0"}),
+    ],
 )
 def test_results_that_are_none_are_named(out: Path, content: str, capsys: pytest.CaptureFixture[str]) -> None:
     put(out / "arms" / "size-0.5" / "results.json", content)
@@ -288,9 +297,10 @@ def test_a_queue_that_does_not_answer_is_no_empty_one(
     assert states(out)["ranking"] == "unknown"
     with pytest.raises(NotInstalledError, match="squeue: not found"):
         queue.places(queue.submissions(out))
-    put(out / "slurm" / "jobs.json", "[]")
-    with pytest.raises(DataError, match=r"jobs.json: expected names of jobs"):
-        queue.submissions(out)
+    for content in ("[]", "", '{"sat-a": 3}'):
+        put(out / "slurm" / "jobs.json", content)
+        with pytest.raises(DataError, match=r"jobs.json: expected names of jobs.*\ndelete .*jobs.json once none"):
+            queue.submissions(out)
 
 
 @pytest.mark.parametrize(

@@ -203,7 +203,7 @@ def test_catastrophic_overfitting_is_warned_of(tmp_path: Path) -> None:
     arm = job(tmp_path, keys={"attack.kind": "rs-fgsm", "subset.size": 1.0})
     found = run_arm(arm)
     assert found["warnings"] == []
-    fit = arm.fit(arm.build(), arm.no_members())
+    fit = arm.fit(arm.build(), arm.no_members(), "")
     fit.position.pgd_accuracy[:] = [0.3, 0.5, 0.24]
     assert "fell from 50% to 24% in epoch 3" in fit.warnings()[0]
 
@@ -211,7 +211,7 @@ def test_catastrophic_overfitting_is_warned_of(tmp_path: Path) -> None:
 def test_pgd_accuracy_is_only_watched_with_single_steps(tmp_path: Path) -> None:
     for kind, epochs in (("rs-fgsm", 4), ("pgd", 0)):
         arm = job(tmp_path / kind, keys={"attack.kind": kind, "subset.size": 1.0})
-        assert len(arm.fit(arm.build(), Ranking().split(arm)).run().pgd_accuracy) == epochs
+        assert len(arm.fit(arm.build(), Ranking().split(arm), "").run().pgd_accuracy) == epochs
 
 
 def test_ties_go_to_clean_accuracy_and_then_to_the_earlier_epoch() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from toys import job, pgd_evaluator, same_bytes
 
-from sat_core import checkpoint
+from sat_core import checkpoint, files
 from sat_core.arm import check_epochs, run_arm
 from sat_core.data import DataSet, Examples
 from sat_core.errors import CheckpointError, Interrupted, RunDirectoryError, SpecError
@@ -163,6 +163,24 @@ def test_features_are_computed_once_per_image_however_often_it_is_broken_off(sou
             run_arm(moved(source, tmp_path, backend=backend, stop=lambda asked=asked, n=n: next(asked) >= n))
     run_arm(moved(source, tmp_path, backend=backend))
     assert backend.seen == [70]
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "of another arm", "of other images"])
+def test_damaged_features_are_computed_anew(source: Path, tmp_path: Path, damage: str) -> None:
+    asked = iter(range(100))
+    with pytest.raises(Interrupted):
+        run_arm(moved(source, tmp_path / "a", stop=lambda: next(asked) >= 4))
+    path = sorted((tmp_path / "a/features").glob("*.npz"))[0]
+    saved = files.read_npz(path)
+    if damage in ("empty", "cut"):
+        path.write_bytes(path.read_bytes()[: 100 * (damage == "cut")])
+    else:
+        changes = {"experiment": np.array("0")} if damage == "of another arm" else {"features": saved["features"][1:]}
+        files.write_npz(path, {**saved, **changes})
+    backend = counting()
+    found = run_arm(moved(source, tmp_path / "a", backend=backend))
+    assert len(backend.seen) == 1
+    assert found["losses"] == run_arm(moved(source, tmp_path / "b"))["losses"]
 
 
 def test_with_augmentation_features_are_those_of_the_augmented_images(source: Path, tmp_path: Path) -> None:

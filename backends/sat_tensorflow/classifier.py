@@ -189,7 +189,9 @@ class TensorFlowClassifier(Classifier):
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
         own = self.variables()
-        check_state({name: to_canonical(v.name, np.empty(v.shape)) for name, v in own.items()}, state, "model")
+        check_state(
+            {name: to_canonical(v.name, np.empty(v.shape, _number(v))) for name, v in own.items()}, state, "model"
+        )
         for name, variable in own.items():
             variable.assign(from_canonical(variable.name, np.asarray(state[name])))
 
@@ -245,6 +247,12 @@ def _is_dense(layer: keras.Layer) -> bool:
 def to_numpy(tensor: Tensor) -> np.ndarray:
     """A copy of a tensor's values, in float32 if they are numbers with a fraction."""
     return np.array(tf.cast(tensor, tf.float32) if tensor.dtype.is_floating else tensor)
+
+
+def _number(variable: keras.Variable) -> np.dtype:
+    """A type of its kind; numpy has none for bfloat16."""
+    kind = tf.as_dtype(variable.dtype)
+    return np.dtype(np.float32 if kind.is_floating else kind.as_numpy_dtype)
 
 
 def to_canonical(leaf: str, value: np.ndarray) -> np.ndarray:

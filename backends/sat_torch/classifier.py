@@ -187,7 +187,7 @@ class TorchClassifier(Classifier):
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
         own = self._tensors_by_name()
-        check_state({name: np.empty(v.shape) for name, v in own.items()}, state, "model")
+        check_state({name: np.empty(v.shape, _number(v)) for name, v in own.items()}, state, "model")
         with torch.no_grad():
             for name, value in own.items():
                 value.copy_(torch.from_numpy(np.array(state[name])))
@@ -210,6 +210,11 @@ class TorchClassifier(Classifier):
     def image_tensor(self, images: np.ndarray) -> Tensor:
         """Float images `(n, h, w, c)` as `module` takes them."""
         return torch.from_numpy(images.transpose(0, 3, 1, 2).copy()).to(self.device, self.dtype)
+
+
+def _number(tensor: Tensor) -> np.dtype:
+    """A type of its kind; numpy has none for bfloat16."""
+    return np.dtype(np.float32) if tensor.is_floating_point() else torch.empty(0, dtype=tensor.dtype).numpy().dtype
 
 
 def to_numpy(tensor: Tensor) -> np.ndarray:

@@ -160,8 +160,10 @@ class TorchTrainer(Trainer):
             name, _, leaf = key.rpartition(".")
             if name == "scaler":
                 continue
-            if name not in parameters or value.shape not in ((), tuple(parameters[name].shape)):
-                check_state({n: to_numpy(p) for n, p in parameters.items()}, {name: value}, "optimiser")
+            if name not in parameters:
+                check_state({}, {key: value}, "optimiser")
+            like = np.empty(parameters[name].shape if value.ndim else (), np.float32)  # a step's count, or a buffer
+            check_state({key: like}, {key: value}, "optimiser")
             tensor = torch.from_numpy(np.array(value))
             if tensor.ndim:  # the fused optimisers take numbers as they lie in memory
                 tensor = torch.empty_like(parameters[name], device="cpu").copy_(tensor)

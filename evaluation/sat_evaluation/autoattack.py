@@ -158,15 +158,23 @@ class _Record:
     @classmethod
     def read(cls, path: Path) -> _Record:
         """The record at `path`; DataError if there is none."""
-        arrays = read_npz(path, *(a.name for a in attrs.fields(cls)))
         try:
+            arrays = read_npz(path, *(a.name for a in attrs.fields(cls)))
             settings = _Settings(**json.loads(str(arrays.pop("settings"))))
         except (TypeError, ValueError) as error:
-            raise DataError(f"{path}: expected an evaluation by AutoAttack, got other settings ({error})") from error
+            reason = str(error).splitlines()[0].removeprefix(f"{path}: ")
+            raise DataError(
+                f"{path}: expected an evaluation by AutoAttack ({reason})\ndelete {path} to start it anew"
+            ) from error
         record = cls(settings=settings, **{a.name: arrays[a.name] for a in attrs.fields(cls)[1:]})
-        shapes = [a.shape for a in (record.label, record.next, record.queries)]
-        if shapes != [record.broken_by.shape, (2,), (len(settings.attacks),)]:
-            raise DataError(f"{path}: expected an evaluation by AutoAttack, got arrays of shapes {shapes}")
+        numbers = record.label, record.next, record.queries, record.broken_by
+        shapes = [a.shape for a in numbers[:3]]
+        whole = all(a.dtype.kind == "i" for a in numbers)
+        if shapes != [record.broken_by.shape, (2,), (len(settings.attacks),)] or not whole:
+            raise DataError(
+                f"{path}: expected an evaluation by AutoAttack, got arrays of shapes {shapes} or other types\n"
+                f"delete {path} to start it anew"
+            )
         return record
 
     @classmethod
@@ -179,7 +187,7 @@ class _Record:
         if differences:
             raise EvaluationError(
                 f"{path}: expected an evaluation with the same settings, data and model\n"
-                f"{'; '.join(differences)}\ngive another path, or remove the file to start anew"
+                f"{'; '.join(differences)}\ngive another path, or delete {path} to start anew"
             )
         return record
 

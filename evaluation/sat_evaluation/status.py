@@ -157,10 +157,12 @@ def _finished(path: Path, name: str) -> UnitStatus:
         return UnitStatus(name=name, state="finished")
     try:
         content = files.read_json(path)
+        if content.get("arm", name) != name:
+            raise ValueError("of another arm")
         clean, robust = (content[f"{kind}_accuracy"]["all"] for kind in ("clean", "robust"))
         value, low, high = (100 * float(robust[key]) for key in ("value", "low", "high"))
         text = f"robust {value:.1f} % [{low:.1f}, {high:.1f}], clean {100 * float(clean['value']):.1f} %"
-    except (DataError, LookupError, TypeError, ValueError):
+    except (DataError, AttributeError, LookupError, TypeError, ValueError):
         text = f"{path.name}: not the results of a finished arm; delete it and run the study again"
         return UnitStatus(name=name, state="unreadable", text=text)
     return UnitStatus(name=name, state="finished", text=text)

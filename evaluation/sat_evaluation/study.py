@@ -11,14 +11,14 @@ import attrs
 from rich.console import Console
 
 from sat_core import files
-from sat_core.arm import RESULTS, claim_arm
+from sat_core.arm import RESULTS, arm_tables, claim_arm, read_results
 from sat_core.backend import Backend, device_number, get_backend
 from sat_core.data import DataSet, get_dataset
-from sat_core.errors import DataError, SatError, install, printable
+from sat_core.errors import SatError, install, printable
 from sat_core.job import Job
-from sat_core.ranking import FILE, Ranking, needs_ranking, ranking_job
+from sat_core.ranking import FILE, Ranking, needs_ranking, ranking_job, ranking_tables
 from sat_core.reuse import Finished
-from sat_core.rundir import SPEC, claim
+from sat_core.rundir import SPEC, claim, fingerprint, read
 from sat_core.spec import ModelSpec
 from sat_core.study import Arm, Study
 from sat_core.transfer import transfer_spec
@@ -30,7 +30,7 @@ from sat_evaluation.packages import find_package
 from sat_evaluation.summary import collect, headline
 from sat_evaluation.table import print_table
 from sat_evaluation.transfer import Transfer, target_data, told, transfer_folders
-from sat_evaluation.work import again, finish, read_results, work_through
+from sat_evaluation.work import finish, work_through
 
 
 def run_study(
@@ -117,8 +117,9 @@ def prepare(study: Study, out: Path, computing: Backend, reuse: Sequence[Path] =
     tables = study.to_tables()
     tables.pop(TRANSFERS, None)  # with one target more it is still the same study
     claim(out, tables, computing, data)
-    read_results(out, [arm.name for arm in study.arms])
-    _check_ranking(unit_directory(out, RANKING))
+    run = read(out)[1]
+    _check_finished([attrs.evolve(jobs[arm], directory=unit_directory(out, arm.name)) for arm in study.arms], run)
+    _check_ranking(attrs.evolve(job, spec=study.base, directory=unit_directory(out, RANKING)), run)
     arms = sorted(study.arms, key=lambda arm: -sizes[arm.name])  # the longest first, so that none is left for the end
     left = [arm for arm in arms if not (unit_directory(out, arm.name) / RESULTS).exists()]
     if left and reuse:
@@ -129,12 +130,17 @@ def prepare(study: Study, out: Path, computing: Backend, reuse: Sequence[Path] =
     return units
 
 
-def _check_ranking(folder: Path) -> None:
-    try:
-        if (folder / FILE).exists():
-            Ranking.read(folder)
-    except DataError as error:
-        raise again(folder / FILE, error) from error
+def _check_finished(jobs: Sequence[Job], run: Mapping[str, str]) -> None:
+    """DataError for the first `results.json` in these folders that is not of its arm, or not whole."""
+    for job in jobs:
+        path = job.directory / RESULTS
+        if path.exists():
+            collect([read_results(path, fingerprint(arm_tables(job), run))])
+
+
+def _check_ranking(job: Job, run: Mapping[str, str]) -> None:
+    if (job.directory / FILE).exists():
+        Ranking.read(job.directory, fingerprint(ranking_tables(ranking_job(job)), run))
 
 
 def _not_taken(arms: Sequence[Arm], jobs: Mapping[Arm, Job], base: Job, finished: Finished) -> list[Arm]:
@@ -166,10 +172,10 @@ def prepare_transfer(transfer: Transfer, out: Path, computing: Backend, reuse: S
     _check_data(out, data)
     jobs[next(iter(names))].probe()
     claim(out, transfer.tables(out), computing, data)
-    read_results(out, list(names))
     for name in names:
         if folders[name].exists():
             claim_arm(jobs[name])  # a source that has changed is none of a finished head
+    _check_finished(list(jobs.values()), read(out)[1])
     left = [name for name in names if not (folders[name] / RESULTS).exists()]
     if left and reuse:
         finished = Finished(reuse, besides=out)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sat_core import files
-from sat_core.errors import DataError, Interrupted, NotInstalledError, RunDirectoryError
+from sat_core.errors import Interrupted, NotInstalledError, RunDirectoryError
 from sat_evaluation.engines.base import Engine, Outcome, Place, Unit
 from sat_evaluation.engines.processes import log_end
 from sat_evaluation.figures import accuracy_plot
@@ -40,7 +40,9 @@ def work_through(out: Path, units: Sequence[Unit], engine: Engine, device: str) 
 
 def finish(out: Path, names: Sequence[str], outcome: Outcome) -> list[dict[str, Any]]:
     """Sum up the arms that are done, as CSV and plots; then say which are not. Returns their results."""
-    results, rows = read_results(out, names)
+    paths = [path for name in names if (path := finished(out, name)).exists()]
+    results = [files.read_json(path) for path in paths]
+    rows = collect(results)
     try:
         if rows:
             _draw(out, rows)
@@ -50,28 +52,12 @@ def finish(out: Path, names: Sequence[str], outcome: Outcome) -> list[dict[str, 
     if outcome.failed:
         first = [f"{name}: {reason}" for name, reason in outcome.failed.items()]
         more = f"\nand {len(first) - 2} more; " if len(first) > 2 else "\n"
-        raise RunDirectoryError("\n".join(first[:2]) + more + "the same command runs what is missing again")
+        raise RunDirectoryError(
+            "\n".join(first[:2]) + f"{more}once that is mended, the same command runs what is missing again"
+        )
     if outcome.stopped:
         raise Interrupted(outcome.stopped)
     return results
-
-
-def read_results(out: Path, names: Sequence[str]) -> tuple[list[dict[str, Any]], list[Row]]:
-    """The results of those arms in `out` that are finished; DataError names a file that has none."""
-    found, rows = [], []
-    for path in [path for name in names if (path := finished(out, name)).exists()]:
-        try:
-            found.append(files.read_json(path))
-            rows += collect(found[-1:])
-        except DataError as error:
-            raise again(path, error) from error
-    return found, rows
-
-
-def again(path: Path, error: DataError) -> DataError:
-    """`error`, with the file that it is about and what to do."""
-    said = str(error).splitlines()[0].partition("expected ")[2]
-    return DataError(f"{path}: expected {said}\ndelete the file and start the study again")
 
 
 def _draw(out: Path, rows: Sequence[Row]) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from sat_core.augmentation import AUGMENTATIONS
 from sat_core.backend import OnBatch, State, StepResult, Trainer
 from sat_core.batches import BatchPlan
+from sat_core.checkpoint import check_state
 from sat_core.data import Examples
 from sat_core.reference.attacks import pgd
 from sat_core.reference.augmentation import augment
@@ -75,6 +76,8 @@ class NumpyTrainer(Trainer):
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
         for full, value in state.items():
             name, _, key = full.rpartition(".")
+            like = {full: self._classifier.native[name] if value.ndim else np.zeros(())} if name in self._kept else {}
+            check_state(like, {full: value}, "optimiser")
             self._kept[name][key] = np.array(value)
 
 

@@ -86,7 +86,8 @@ def state_is_a_copy_and_is_checked(backend: Backend) -> None:
     classifier.state()["fc.weight"][...] = 0
     same_state("writing into a state", classifier.state(), before)
     lacking = {k: v for k, v in before.items() if k != "fc.bias"}
-    for wrong in (lacking, {**before, "more": np.zeros(1)}, {**before, "fc.bias": np.zeros(99)}):
+    others = np.zeros(99, np.float32), before["fc.bias"].astype(np.int32)
+    for wrong in (lacking, {**before, "more": np.zeros(1)}, *({**before, "fc.bias": other} for other in others)):
         raises(CheckpointError, "load_state of another architecture", lambda wrong=wrong: classifier.load_state(wrong))  # type: ignore[misc]
     same_state("a refused load_state", classifier.state(), before)
 

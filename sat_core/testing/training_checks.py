@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from sat_core.backend import Backend
+from sat_core.errors import CheckpointError
 from sat_core.reference import NumpyBackend
 from sat_core.testing import samples
-from sat_core.testing.contract import CHECKS, Check, check, close, require, same_state
+from sat_core.testing.contract import CHECKS, Check, check, close, raises, require, same_state
 from sat_core.testing.parity import PARITY, Parity
 
 
@@ -72,6 +73,8 @@ def training_goes_on_from_a_saved_state(backend: Backend) -> None:
         again = samples.build(backend, "small-cnn", seed=9)
         again.load_state(broken.state())
         second = backend.trainer(again, data, training, attack)
+        for wrong in ({k: v.astype(np.int32) for k, v in first.state().items()}, {"fc.none": np.zeros(1, np.float32)}):
+            raises(CheckpointError, "load_state of another training", lambda s=wrong, t=second: t.load_state(s))  # type: ignore[misc]
         second.load_state(first.state())
         second.run(plans[2:], lambda *_: None)
         same_state(f"resumed training with {training.optimizer}", again.state(), whole.state())

@@ -36,8 +36,10 @@ def submissions(out: Path) -> list[Submission]:
         return []
     try:
         return [Submission(str(name), tuple(map(str, units))) for name, units in files.read_json(path).items()]
-    except (AttributeError, TypeError) as error:
-        raise DataError(f"{path}: expected names of jobs with their units; scancel them and delete it") from error
+    except (AttributeError, TypeError, DataError) as error:
+        raise DataError(
+            f"{path}: expected names of jobs with their units\ndelete {path} once none of them is in the queue"
+        ) from error
 
 
 def record(out: Path, found: Iterable[Submission]) -> None:

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from sat_core import files
 from sat_core.arm import RESULTS
-from sat_core.errors import Detached, NotInstalledError, RunDirectoryError, SatError
+from sat_core.errors import DataError, Detached, NotInstalledError, RunDirectoryError, SatError
 from sat_core.ranking import FILE, Ranking
 from sat_evaluation.engines.base import Engine
 from sat_evaluation.layout import RANKING, STUDIES, unit_directory
@@ -44,7 +44,7 @@ class Reproduction:
         path = out / f"{self.figure}.json"
         asked = attrs.asdict(self)
         begun = any(study_folder(out, panel).exists() for panel in self.make().panels)
-        if begun and path.exists() and (there := files.read_json(path)) != asked:
+        if begun and path.exists() and (there := _read_json(path)) != asked:
             differing = [key for key in asked if not isinstance(there, dict) or there.get(key) != asked[key]]
             raise RunDirectoryError(
                 f"{path}: the figure is there with another {' and '.join(differing)}\nchoose another folder"
@@ -62,7 +62,7 @@ def reproductions(out: Path) -> list[Reproduction]:
 
 def _read(path: Path) -> Reproduction:
     """What `Reproduction.write` left; RunDirectoryError names the file if it is something else."""
-    content = files.read_json(path)
+    content = _read_json(path)
     kinds = {"figure": str, "scale": str, "protocol": str, "data": dict, "settings": dict}
     fits = isinstance(content, dict) and {key: type(value) for key, value in content.items()} == kinds
     if not fits or content["figure"] != path.stem:
@@ -71,6 +71,13 @@ def _read(path: Path) -> Reproduction:
             "start the figure in a new folder"
         )
     return Reproduction(**content)
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return files.read_json(path)
+    except DataError as error:
+        raise RunDirectoryError(f"{error}\ndelete {path} and start the figure again as it was asked for") from error
 
 
 def asked_studies(out: Path) -> dict[Path, Panel]:

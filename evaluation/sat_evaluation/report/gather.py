@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, final
 
 import attrs
-import numpy as np
 
 from sat_core import files
 from sat_core.data import DataSet, get_dataset
@@ -108,7 +107,7 @@ def _ranking(folder: Path, problems: list[str]) -> tuple[Ranking | None, DataSet
     if TRANSFERS in tables or not (unit_directory(folder, RANKING) / FILE).exists():
         return None, None
     try:
-        ranking = whole_ranking(unit_directory(folder, RANKING))
+        ranking = Ranking.read(unit_directory(folder, RANKING))
         data = get_dataset(str(tables["data"]["name"]))
     except SatError as error:
         problems.append(shown(f"no images of the ranking: {'; '.join(str(error).splitlines())}", 400))
@@ -117,18 +116,6 @@ def _ranking(folder: Path, problems: list[str]) -> tuple[Ranking | None, DataSet
         problems.append(f"no images of the ranking: those of {data.name} are others than when the study began")
         return None, None
     return ranking, data
-
-
-def whole_ranking(folder: Path) -> Ranking:
-    """The ranking in `folder`; DataError unless each metric has a finite number for every example."""
-    try:
-        ranking = Ranking.read(folder)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{folder / FILE}: expected a ranking of this version ({error})") from error
-    scores = list(ranking.scores.values())
-    if any(s.ndim != 1 or s.dtype.kind != "f" or len(s) != len(scores[0]) or not np.isfinite(s).all() for s in scores):
-        raise DataError(f"{folder / FILE}: expected a finite number per example and metric; remove it, and rank again")
-    return ranking
 
 
 def _asked(tables: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -11,14 +11,14 @@ import attrs
 
 from sat_core.data import get_dataset
 from sat_core.errors import DataError, SatError
-from sat_core.ranking import FILE
+from sat_core.ranking import FILE, Ranking
 from sat_evaluation.layout import RANKING, unit_directory
 from sat_evaluation.paper import published
 from sat_evaluation.paper.compare import Pair, caveats, compare
 from sat_evaluation.paper.figures import FIGURES, Figure, Panel
 from sat_evaluation.paper.reproduce import Reproduction, reproductions, rows_folder, study_folder
 from sat_evaluation.report.bars import class_charts, class_difficulty
-from sat_evaluation.report.gather import readable, whole_ranking
+from sat_evaluation.report.gather import readable
 from sat_evaluation.report.plots import MEASURES, over_share
 from sat_evaluation.summary import Row, shown, title
 
@@ -94,7 +94,7 @@ def _difficulty(panel: Panel, out: Path) -> Iterator[Any]:
     folder = unit_directory(study_folder(out, panel), RANKING)
     if (folder / FILE).exists():
         data = get_dataset(panel.study.base.data.name)
-        yield from class_difficulty(whole_ranking(folder), data.train.labels, data.class_names)
+        yield from class_difficulty(Ranking.read(folder), data.train.labels, data.class_names)
 
 
 def _sources(figure: Figure) -> Iterator[str]:
