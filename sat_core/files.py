@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import math
@@ -33,6 +34,20 @@ _KINDS = {
 }
 EXPERIMENT = "experiment"
 """Under which name files of a run keep the fingerprint of their experiment, see `sat_core.rundir.claim`."""
+LONGEST_NAME = 200
+"""Bytes: file systems take 255, and suffixes have to fit in."""
+
+
+def short_name(name: str, of: str) -> str:
+    """`name` for a file or folder; where that is too long, its beginning and a hash of `of`, which it stands for.
+
+    >>> short_name("size-0.5", of="size 0.5"), len(short_name(300 * "a", of=300 * "a"))
+    ('size-0.5', 200)
+    """
+    if len(name.encode()) <= LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(of.encode()).hexdigest()[:16]
+    return f"{name.encode()[: LONGEST_NAME - 17].decode(errors='ignore')}-{digest}"
 
 
 def write_bytes(path: Path, content: bytes) -> None:

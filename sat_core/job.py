@@ -39,7 +39,7 @@ class Job:
     progress, scalars: see `Report` and `Scalars` in `sat_core.training`. stop: asked between steps; True saves and
     raises Interrupted. save_every: seconds between saves within an epoch. evaluator: AutoAttack if None. source: of a
     transfer, the run whose features are used; `data` then has images of the shape that it takes. streams: as in
-    `sat_core.batches.Planner`.
+    `sat_core.batches.Planner`. full_name: of the arm, where the name of its folder is a shortened one.
     """
 
     spec: Spec
@@ -53,6 +53,7 @@ class Job:
     evaluator: Evaluator | None = None
     source: Source | None = None
     streams: str = ""
+    full_name: str = ""
 
     def check(self) -> int:
         """Refuse, before any training, what this data cannot give; returns |A|. Raises SpecError or DataError."""

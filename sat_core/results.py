@@ -56,6 +56,7 @@ def content(
     versions = {"sat-core": sat_core.__version__, "python": platform.python_version(), "numpy": np.__version__}
     return {
         "arm": job.directory.name,
+        **({"full_name": job.full_name} if job.full_name else {}),
         "spec": spec.to_tables(),
         "backend": job.backend.name,
         "device": job.backend.device,

@@ -61,7 +61,9 @@ class Finished:
         evaluations = sorted(path.relative_to(folder) for path in folder.glob("evaluation/*.npz"))
         for name in (_SPLIT, CHECKS, files.SECONDS, EXAMPLES, BEST, SPEC, *map(str, evaluations)):
             _take(folder / name, job.directory / name)
+        results.pop("full_name", None)
         results |= {"arm": job.directory.name, "reused": os.path.relpath(folder, job.directory)}
+        results |= {"full_name": job.full_name} if job.full_name else {}
         if job.source is not None:
             results["source"] = job.source.summary(job.directory)
         files.write_json(job.directory / RESULTS, results)

@@ -13,7 +13,7 @@ from typing import Any, final
 import attrs
 
 from sat_core.errors import SpecError, quoted
-from sat_core.files import parse_toml
+from sat_core.files import parse_toml, short_name
 from sat_core.registry import nearest
 from sat_core.spec import KEYS, AttackSpec, Spec, check_keys, flatten
 from sat_core.transfer import SETTINGS, transfer_spec
@@ -31,10 +31,11 @@ TRANSFER_KEYS = ("transfer.targets", *(f"transfer.{key}" for key in SETTINGS))
 @final
 @attrs.frozen
 class Arm:
-    """One training of a study, and the name of its folder."""
+    """One training of a study, and the name of its folder; `full` is the name that was too long for one, else empty."""
 
     name: str
     spec: Spec
+    full: str = ""
 
 
 def _as_grids(given: Any) -> Any:
@@ -187,15 +188,15 @@ class Study:
                 yield chosen, Spec.from_tables(nest({**flatten(self.asked), **chosen}))
 
     def _arms(self) -> tuple[Arm, ...]:
-        arms: dict[Spec, str] = {}
+        arms: dict[Spec, tuple[str, str]] = {}
         for chosen, asked in self._points():
             spec, ignored = _canonical(asked)
             if spec in arms:
                 continue
-            name = _name({k: v for k, v in chosen.items() if not k.startswith(ignored)}) or "arm"
-            taken = list(arms.values())
-            arms[spec] = name if name not in taken else f"{name}_{len(taken)}"
-        return tuple(Arm(name, spec) for spec, name in arms.items())
+            full = _name({k: v for k, v in chosen.items() if not k.startswith(ignored)}) or "arm"
+            name, taken = short_name(full, of=full), [name for name, _ in arms.values()]
+            arms[spec] = name if name not in taken else f"{name}_{len(taken)}", full if full != name else ""
+        return tuple(Arm(name, spec, full) for spec, (name, full) in arms.items())
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
@@ -250,12 +251,12 @@ def _name(chosen: Mapping[str, Any]) -> str:
 
 
 def folder_name(dataset: str) -> str:
-    """A data set's full name as the name of a folder.
+    """A data set's full name as the name of a folder, shortened if need be.
 
     >>> folder_name("flowers102?protocol=authors")
     'flowers102-protocol-authors'
     """
-    return _word(dataset)
+    return short_name(_word(dataset), of=dataset)
 
 
 def _word(value: Any) -> str:

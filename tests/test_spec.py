@@ -13,7 +13,7 @@ from sat_core.errors import SpecError
 from sat_core.protocols import PROTOCOLS
 from sat_core.schedules import SCHEDULES, parse_schedule
 from sat_core.spec import KEYS, AttackSpec, Spec, flatten
-from sat_core.study import TRANSFER_KEYS, Study, nest, parse_setting
+from sat_core.study import TRANSFER_KEYS, Study, folder_name, nest, parse_setting
 
 PLAIN: dict[str, Any] = {"data": {"name": "digits"}, "training": {"epochs": 12}}
 
@@ -379,3 +379,25 @@ def test_unreadable_files_are_named(tmp_path: Path) -> None:
     for name in ("a.toml", "b.toml", "c.toml"):
         with pytest.raises(SpecError, match=name):
             Study.load(tmp_path / name)
+
+
+def test_names_that_no_file_system_takes_are_shortened_and_stay_apart() -> None:
+    classes = [[f"class-{i}-of-many" for i in range(60)], [f"class-{i}-of-many" for i in range(61)], ["a"]]
+    tables = {
+        "data": {"name": "digits"},
+        "training": {"epochs": 1},
+        "subset": {"kind": "classes", "strategy": "listed"},
+    }
+    grid = {"subset.classes": classes, "training.seed": [0, 1]}
+    arms = Study.from_tables({**tables, "grid": grid}).arms
+    assert len({arm.name for arm in arms}) == 6
+    assert all(len(arm.name.encode()) <= 200 for arm in arms)
+    assert [bool(arm.full) for arm in arms] == [True] * 4 + [False] * 2
+    assert arms[-1].name == "classes-a_seed-1"
+    assert arms == Study.from_tables({**tables, "grid": grid}).arms
+    for arm in arms[:4]:
+        assert arm.name[:180] == arm.full[:180]
+        assert "class-59-of-many" in arm.full
+    one, other = f"npz:/{'a/' * 200}b.npz", f"npz:/{'a-' * 200}b.npz"
+    assert folder_name(one) != folder_name(other)  # which differ in what a folder's name has no room for
+    assert len(folder_name(one)) == 200

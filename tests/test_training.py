@@ -41,6 +41,14 @@ def test_an_arm_from_ranking_to_results(tmp_path: Path) -> None:
     assert run_arm(job(tmp_path / "arm"), None) == found  # a finished arm is read, not run
 
 
+def test_results_say_the_full_name_of_a_shortened_one(tmp_path: Path) -> None:
+    keys = {"subset.size": 1.0}
+    assert (
+        run_arm(job(tmp_path / "short", keys=keys, full_name="what it stands for"))["full_name"] == "what it stands for"
+    )
+    assert "full_name" not in run_arm(job(tmp_path / "whole", keys=keys))
+
+
 def test_classes_in_a_split_validation_too(tmp_path: Path) -> None:
     keys = {"subset.kind": "classes", "subset.strategy": "listed", "subset.classes": ["b"]}
     arm = job(tmp_path, keys=keys)

@@ -58,7 +58,7 @@ def evaluate_checkpoint(arguments: argparse.Namespace) -> list[dict[str, Any]]:
                 str(len(index)),
                 *([engine] if engine != "package" else []),
             ]
-            stem = re.sub("[^A-Za-z0-9.-]+", "-", "-".join(parts))
+            stem = files.short_name(re.sub("[^A-Za-z0-9.-]+", "-", "-".join(parts)), of="-".join(parts))
             path_of_flags = out / f"{stem}.npz"
             options = {"attacks": attacks, "batch_size": arguments.batch_size, "engine": engine, "path": path_of_flags}
             found = _attack(backend, classifier, data, index, threat, options)

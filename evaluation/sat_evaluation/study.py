@@ -100,7 +100,8 @@ def prepare(study: Study, out: Path, computing: Backend, reuse: Sequence[Path] =
     """Refuse here what can be refused; then `out` belongs to the study. Returns the work that is left."""
     data = get_dataset(study.base.data.name)
     find_package()
-    jobs = {arm: Job(spec=arm.spec, data=data, backend=computing, directory=out) for arm in study.arms}
+    options: dict[str, Any] = {"data": data, "backend": computing, "directory": out}
+    jobs = {arm: Job(spec=arm.spec, full_name=arm.full, **options) for arm in study.arms}
     sizes = _checked(jobs)
     _check_data(out, data)
     job = next(iter(jobs.values()))

@@ -61,7 +61,8 @@ class Transfer:
         """
         source = Source.read(self.sources()[name])
         spec = transfer_spec(source.spec, self.target, self.asked)
-        return Job(spec=spec, data=data, source=source, **options)
+        full_name = str(source.results.get("full_name", ""))
+        return Job(spec=spec, data=data, source=source, full_name=full_name, **options)
 
     def data(self) -> DataSet:
         """The target, as the protocol of the source has it and with images as it takes them."""

@@ -19,7 +19,7 @@ from sat_core.errors import EXIT_CONTINUE, Interrupted, SatError, brief, printab
 from sat_core.job import Job
 from sat_core.ranking import Ranking, needs_ranking, run_ranking
 from sat_core.rundir import read
-from sat_core.study import Study
+from sat_core.study import Arm, Study
 from sat_evaluation.engines.base import TENSORBOARD
 from sat_evaluation.engines.processes import DISK_FULL, EXIT_FULL, PARENT, WORKER_STOPS
 from sat_evaluation.events import EventFile
@@ -60,8 +60,9 @@ def _job(out: Path, unit: str, **options: Any) -> Job:
         transfer = Transfer.read(out)
         return transfer.job(unit, transfer.data(), backend=backend, **options)
     study = Study.from_tables(tables)
-    spec = study.base if unit == RANKING else {arm.name: arm.spec for arm in study.arms}[unit]
-    return Job(spec=spec, data=get_dataset(spec.data.name), backend=backend, **options)
+    arm = Arm(RANKING, study.base) if unit == RANKING else {arm.name: arm for arm in study.arms}[unit]
+    data = get_dataset(arm.spec.data.name)
+    return Job(spec=arm.spec, full_name=arm.full, data=data, backend=backend, **options)
 
 
 def _end_with_parent() -> None:

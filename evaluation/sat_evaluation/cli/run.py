@@ -58,4 +58,8 @@ def _transfer(arguments: argparse.Namespace) -> int:
 def print_arms(study: Study) -> None:
     """All settings of a study, and its arms."""
     print(study.dumps())
-    print("\n".join([f"# arms: {len(study.arms)}", *(f"# {arm.name}" for arm in study.arms)]))
+    print(
+        "\n".join(
+            [f"# arms: {len(study.arms)}", *(f"# {arm.name}{arm.full and f' = {arm.full}'}" for arm in study.arms)]
+        )
+    )
