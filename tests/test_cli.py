@@ -237,7 +237,7 @@ def test_heads_on_every_arm_of_a_study(transferred: Path, finished: Path, target
     with (transferred / "summary.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["size"], row["n"]) for row in rows] == [("0", "20"), ("80", "20"), ("160", "20")]
-    assert min(float(row["clean_all"]) for row in rows) > 0.5
+    assert min(float(row["clean_all"]) for row in rows) > 0.3  # one in five by chance
     assert (transferred / "accuracy.png").stat().st_size > 0
     assert not (transferred / "matrix.png").exists()
     result = json.loads((transferred / "arms/size-0.5/results.json").read_text())
@@ -664,12 +664,12 @@ def test_evaluate_a_checkpoint_for_several_radii(finished: Path, study: Path, tm
         "--out",
         tmp_path / "out",
     ]
-    done = sat("evaluate", *arguments, "--eps", "0.25", "1/2", "1.0")
+    done = sat("evaluate", *arguments, "--eps", "0.01", "1/2", "4.0")
     assert done.returncode == 0, done.stderr
     found = [json.loads(path.read_text()) for path in sorted((tmp_path / "out").glob("*.json"))]
     robust = {result["eps"]: result["robust_accuracy"]["all"]["value"] for result in found}
-    assert sorted(robust) == [0.25, 0.5, 1.0]
-    assert robust[0.25] >= robust[0.5] >= robust[1.0]
+    assert sorted(robust) == [0.01, 0.5, 4.0]
+    assert robust[0.01] >= robust[0.5] >= robust[4.0] < robust[0.01]
     assert len(list((tmp_path / "out").glob("*.npz"))) == 3
     assert sat("evaluate", *arguments).returncode == 0  # ε of the training: read from the file of 1/2
     done = sat("evaluate", *arguments, "--attack-engine", "fast")  # beside the package's, and labelled

@@ -114,6 +114,7 @@ def ranking_difference(one: Backend, other: Backend, data: Examples) -> tuple[fl
     """Online entropies of one epoch of plain training of a small CNN on `data`, whose last batch is dropped.
 
     Returns 1 - Spearman's correlation, and the share that is missing from the hardest 10, 30 or 50 %, at worst.
+    Entropies that are less than 1e-3 apart are ties: rounding decides which of them comes first.
     """
     training = TrainingSpec(epochs=1, batch_size=32, lr=0.05, schedule="constant")
     shape = (int(data.images.shape[1]), int(data.images.shape[2]), int(data.images.shape[3]))
@@ -133,7 +134,7 @@ def ranking_difference(one: Backend, other: Backend, data: Examples) -> tuple[fl
     got, expected = orders = [hardest_first(s) for s in scores]
     places = [np.argsort(order) for order in orders]
     tops = (len(got) * percent // 100 for percent in (10, 30, 50))
-    missing = [1 - len(np.intersect1d(got[:n], expected[:n])) / n for n in tops]
+    missing = [np.mean(scores[1][got[:n]] < scores[1][expected[n - 1]] - 1e-3) for n in tops]
     return float(1 - np.corrcoef(places[0], places[1])[0, 1]), float(max(missing))
 
 
@@ -174,7 +175,7 @@ PARITY: dict[str, Parity] = {
     ),
     "hardest_of_the_ranking": Parity(
         what="entropies of one epoch, hardest 10, 30 and 50 %",
-        tolerance="at most 0.5 % of them missing",
+        tolerance="at most 0.5 % of them missing, but for ties within 1e-3",
         limit=0.005,
         models=("small-cnn",),
         measure=_samples_ranking(1),
