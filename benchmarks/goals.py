@@ -54,7 +54,7 @@ GOALS = {
     "status-memory": Goal("peak memory of that", "GiB", "G9", "at most", 1.0),
     "report-seconds": Goal("`sat report` of 1,000 finished arms", "s", "G9", "at most", 5.0),
     "report-memory": Goal("peak memory of that", "GiB", "G9", "at most", 1.0),
-    "dry-run": Goal("`sat run --dry-run` of the example study", _NUMPY, "G4", "at most", 4.0),
+    "dry-run": Goal("`sat reproduce fig2 --dry-run`", _NUMPY, "G4", "at most", 4.0),
     "peers-resnet18": Goal(f"{_RESNET}: fastest peer", _OURS, "G10", "at least", 1.3),
     "peers-resnet18-TensorFlow": Goal(f"{_RESNET}: fastest peer", "x our TensorFlow", "G10", "at least", 1.0),
     "peers-small-cnn": Goal(f"{_DIGITS}: fastest peer", _OURS, "G10", "at least", 2.0),

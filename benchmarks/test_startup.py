@@ -14,7 +14,6 @@ from measure import compare, record
 
 CLOCK = time.perf_counter
 SAT = str(Path(sysconfig.get_path("scripts"), "sat"))
-STUDY = str(Path(__file__).parents[1] / "examples" / "digits.toml")
 
 
 @pytest.mark.benchmark(timer=CLOCK)
@@ -23,7 +22,7 @@ STUDY = str(Path(__file__).parents[1] / "examples" / "digits.toml")
     [
         ("import", [sys.executable, "-c", "import sat_core"]),
         ("help", [SAT, "--help"]),
-        ("dry-run", [SAT, "run", "--dry-run", STUDY, "--out", "results"]),
+        ("dry-run", [SAT, "reproduce", "fig2", "--dry-run", "--out", "results"]),
     ],
 )
 def test_start(benchmark: Any, tmp_path: Path, key: str, command: list[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from sat_core.schedules import parse_schedule
 from sat_core.spec import Spec
 from sat_core.splits import Split
 from sat_core.training import LAST, Fit
-from sat_core.transfer import FEATURES
+from sat_core.transfer import FEATURES, named_as_transfer
 
 BEST = "checkpoint-best" + checkpoint.SUFFIX
 RESULTS = "results.json"
@@ -36,6 +37,11 @@ def run_arm(job: Job, ranking: Ranking | None = None) -> dict[str, Any]:
 
     ranking: needed if `needs_ranking(job.spec)`. A finished arm is read, not run again.
     """
+    with named_as_transfer(job.spec.data.name) if job.source else nullcontext():
+        return _run(job, ranking)
+
+
+def _run(job: Job, ranking: Ranking | None) -> dict[str, Any]:
     experiment = claim_arm(job)
     done = job.directory / RESULTS
     if done.exists():

@@ -12,6 +12,7 @@ import attrs
 import numpy as np
 
 from sat_core import files
+from sat_core.advice import advice
 from sat_core.augmentation import AUGMENTATIONS
 from sat_core.backend import Backend, Classifier
 from sat_core.batches import Planner
@@ -21,9 +22,9 @@ from sat_core.evaluation import Evaluation, Evaluator, get_evaluator
 from sat_core.images import ImageSource
 from sat_core.published import read_order
 from sat_core.spec import Spec, SubsetSpec
-from sat_core.splits import Split, make_split, rounds_to_none, validation_split
+from sat_core.splits import Split, count, make_split, validation_split
 from sat_core.training import STOPPED, Fit, Report, Scalars
-from sat_core.transfer import FEATURES, Source
+from sat_core.transfer import FEATURES, Source, transfer_keys
 
 PART = 1024
 """Images whose features are computed between two saves."""
@@ -63,30 +64,19 @@ class Job:
         self.evaluated()
         augmentation = AUGMENTATIONS.get(self.spec.training.augmentation)
         if augmentation.resized_crop and not isinstance(self.data.train.images, ImageSource):
-            key = "transfer.augmentation (of the source, unless set)" if self.source else "training.augmentation"
             raise SpecError(
-                f"{key}: {augmentation.name!r} crops images while they are decoded, and those of "
+                f"training.augmentation: {augmentation.name!r} crops images while they are decoded, and those of "
                 f"{quoted(self.data.name)} are in memory\ntake 'none', 'cifar' or 'crop-flip', or folder:PATH?size=N"
             )
         self.planner(split)
         return split.size
 
-    def warnings(self) -> list[str]:
-        """Shares that make nothing of this data, although more than nothing was asked for."""
-        subset, evaluation, found = self.spec.subset, self.spec.evaluation, []
-        units = self.data.classes if subset.kind == "classes" else len(self.data.train)
-        if self.source is None and subset.strategy != "listed" and rounds_to_none(subset.size, units):
-            found.append(
-                f"subset.size: {subset.size:g} of {units} {subset.kind} rounds down to none, which is plain training; "
-                "take a larger share, or a count"
-            )
-        n = len(self.data.test)
-        if self.data.validation is None and rounds_to_none(evaluation.selection_share, n):
-            found.append(
-                f"evaluation.selection_share: {evaluation.selection_share:g} of {n} validation images rounds down to "
-                "none, and a single image picks the epoch; take a larger share, or a count"
-            )
-        return found
+    def warnings(self, size: int) -> list[str]:
+        """Lines about settings that are hardly what is wanted, where A has `size` examples."""
+        share, n, found = self.spec.evaluation.selection_share, len(self.data.test), advice(self.spec, size)
+        if self.data.validation is None and isinstance(share, float) and count(share, n) == 0:
+            found.append(f"evaluation.selection_share: {share:g} of {n} images is less than one: one picks the epoch")
+        return [transfer_keys(line) for line in found] if self.source else found
 
     def evaluated(self) -> tuple[Examples, np.ndarray, np.ndarray]:
         """The examples that pick the epoch, their positions, and the positions in `data.test` that are reported."""

@@ -104,7 +104,7 @@ def content(
         },
         "losses": position.losses,
         "warnings": [
-            *job.warnings(),
+            *job.warnings(split.size),
             *(ranking.warnings(spec.ranking.metric) if needs_ranking(spec) else ()),
             *warnings,
         ],

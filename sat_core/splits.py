@@ -75,11 +75,6 @@ def count(size: int | float, total: int, key: str = "subset.size") -> int:
     return number
 
 
-def rounds_to_none(size: int | float, total: int) -> bool:
-    """Whether a share that is not 0 makes none of `total`."""
-    return isinstance(size, float) and size > 0 and count(size, total) == 0
-
-
 def hardest_first(scores: np.ndarray) -> np.ndarray:
     """Unit numbers by falling score, int64; equal scores in the order of their numbers."""
     return np.argsort(-scores, kind="stable")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 import attrs
 
 from sat_core import checkpoint, files
-from sat_core.errors import CheckpointError, DataError, RunDirectoryError, SpecError, quoted
+from sat_core.errors import CheckpointError, DataError, RunDirectoryError, SpecError, TrainingError, quoted
 from sat_core.protocols import PROTOCOLS
 from sat_core.registry import unknown
 from sat_core.spec import Spec
@@ -112,6 +113,22 @@ def check_settings(asked: Mapping[str, Any]) -> None:
             raise SpecError(unknown("key", f"transfer.{key}", [f"transfer.{key}" for key in SETTINGS]))
 
 
+def transfer_keys(text: str) -> str:
+    """`text` with the keys of [transfer] in place of those that they set in the spec of a head."""
+    for key, section in SETTINGS.items():
+        text = text.replace(f"{section}.{key}", f"transfer.{key}")
+    return text
+
+
+@contextmanager
+def named_as_transfer(target: str) -> Iterator[None]:
+    """Errors inside about the head for `target` name the keys of [transfer], by which it can be changed."""
+    try:
+        yield
+    except (SpecError, TrainingError) as error:
+        raise type(error)(f"transfer to {quoted(target)}: {transfer_keys(str(error))}") from error
+
+
 def transfer_spec(source: Spec, target: str, asked: Mapping[str, Any]) -> Spec:
     """The spec of a head for the data set `target` on the features of a run with the spec `source`.
 
@@ -124,7 +141,7 @@ def transfer_spec(source: Spec, target: str, asked: Mapping[str, Any]) -> Spec:
     merged = {"training": {**tables["training"], **head}, "evaluation": protocol.of_target(tables["evaluation"])}
     for key, value in asked.items():
         merged[SETTINGS[key]][key] = value
-    try:
+    with named_as_transfer(target):
         return Spec.from_tables(
             {
                 "protocol": source.protocol,
@@ -135,8 +152,3 @@ def transfer_spec(source: Spec, target: str, asked: Mapping[str, Any]) -> Spec:
                 **merged,
             }
         )
-    except SpecError as error:
-        said = str(error)
-        for key in asked:
-            said = said.replace(f"{SETTINGS[key]}.{key}", f"transfer.{key}")
-        raise SpecError(f"transfer to {quoted(target)}: {said}") from error

@@ -290,7 +290,7 @@ def test_the_checkpoint_of_a_transfer_is_evaluated_on_scaled_images(transferred:
 
 
 def test_transfers_that_cannot_be_are_refused(
-    finished: Path, transferred: Path, target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    finished: Path, transferred: Path, study: Path, target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = ["--out", tmp_path / "out"]
     refused(
@@ -300,8 +300,16 @@ def test_transfers_that_cannot_be_are_refused(
         capsys, ["transfer", finished, "--data", target, *out, "--set", "epoch=3"], "did you mean 'transfer.epochs'"
     )
     refused(capsys, ["transfer", finished, "--data", "npz:/nowhere", *out], "no such file")
-    refused(capsys, ["transfer", finished, "--data", target, *out, "--set", "batch_size=999"], "training.batch_size")
+    refused(
+        capsys,
+        ["transfer", finished, "--data", target, *out, "--set", "batch_size=999"],
+        "transfer.batch_size: expected",
+    )
     refused(capsys, ["transfer", finished, "--data", target, "--out", transferred], "holds another experiment")
+    targets = ["--set", f'transfer.targets=["{target}"]', "--set", "transfer.batch_size=201"]
+    for more in ([], ["--dry-run"]):
+        says = "transfer.batch_size: expected at most the 200 training examples, got 201"
+        refused(capsys, ["run", study, *out, *targets, *more], says)
     inside = ["--out", finished / "arms" / "heads"]
     refused(capsys, ["transfer", finished, "--data", target, *inside], "expected a folder outside of the source")
     unfinished = tmp_path / "study"
@@ -400,10 +408,10 @@ def workers(out: Path) -> list[str]:
 
 
 def test_one_arm_that_fails_takes_no_other_down(study: Path, tmp_path: Path) -> None:
-    settings = ["--set", "training.lr=[0.02, 1e30]", "--set", "subset.size=0.0"]
+    settings = ["--set", "training.lr=[0.02, 1e38]", "--set", "training.weight_decay=0", "--set", "subset.size=0.0"]
     done = sat("run", study, "--out", tmp_path / "out", *settings)
     assert done.returncode == 2
-    assert "lr-1e+30: the loss became" in done.stderr
+    assert "lr-1e+38: the loss became" in done.stderr
     assert len(done.stderr.strip().splitlines()) <= 3
     assert (tmp_path / "out/arms/lr-0.02/results.json").exists()
 
@@ -435,6 +443,14 @@ def test_one_arm_that_fails_takes_no_other_down(study: Path, tmp_path: Path) -> 
             ],
             "expected classes in 0..4, got 9",
         ),
+        (
+            ["--set", "subset.kind=classes", "--set", "subset.strategy=listed", "--set", 'subset.classes=["cat"]'],
+            "subset.classes: no class is called 'cat'",
+        ),
+        (["--set", "training.batch_size=512"], "training.batch_size: expected at most the 160 training examples"),
+        (["--set", "evaluation.examples=43"], "evaluation.examples: expected 1 to 42 of 60 validation examples"),
+        (["--set", "attack.eps=8"], "attack.eps: expected less than 8, the L2 diameter of 8 x 8 x 1 images"),
+        (["--set", 'transfer.targets=["npz:nowhere.npz"]'], "nowhere.npz"),
         (["--backend", "torhc"], "did you mean 'torch'?"),
         (["--device", "cuda:7"], "device"),
         (["--jobs", "0"], "--jobs: expected an integer >= 1"),
@@ -445,8 +461,9 @@ def test_one_arm_that_fails_takes_no_other_down(study: Path, tmp_path: Path) -> 
 def test_bad_input_is_refused_before_training_in_three_lines(
     study: Path, tmp_path: Path, arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    refused(capsys, ["run", study, "--out", tmp_path / "out", *arguments], says)
-    assert not (tmp_path / "out" / "spec.toml").exists()
+    for more in ([], ["--dry-run"]):
+        refused(capsys, ["run", study, "--out", tmp_path / "out", *arguments, *more], says)
+        assert not (tmp_path / "out").exists()
 
 
 def test_a_study_without_autoattack_is_refused_before_training(
@@ -529,8 +546,9 @@ def test_models_that_do_not_fit_are_refused_and_leave_the_folder_free(
     (tmp_path / "my_own.py").write_text(OWN[os.environ["SAT_BACKEND"]])
     monkeypatch.chdir(tmp_path)
     monkeypatch.delitem(sys.modules, "my_own", raising=False)
-    refused(capsys, ["run", study, "--out", tmp_path / "out", "--set", f"model.name=my_own:{factory}"], says)
-    assert not (tmp_path / "out").exists()
+    for more in ([], ["--dry-run"]):
+        refused(capsys, ["run", study, "--out", tmp_path / "out", "--set", f"model.name=my_own:{factory}", *more], says)
+        assert not (tmp_path / "out").exists()
 
 
 def test_an_arm_that_crashes_shows_type_and_first_line(study: Path, tmp_path: Path) -> None:
@@ -646,7 +664,32 @@ def test_a_dry_run_lists_the_arms_and_writes_nothing(study: Path, tmp_path: Path
     done = sat("run", study, "--out", tmp_path / "out", "--dry-run")
     assert done.returncode == 0
     assert "# arms: 3\n# size-0.0\n# size-0.5\n# size-1.0" in done.stdout
+    assert done.stderr == ""
     assert not (tmp_path / "out").exists()
+
+
+def test_what_is_hardly_wanted_is_warned_of_before_and_after(
+    study: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    settings = [
+        "--set",
+        "subset.size=0.001",
+        "--set",
+        "training.epochs=1",
+        "--set",
+        "evaluation.selection_epochs=[3, 4]",
+    ]
+    command = ["run", str(study), "--out", str(tmp_path / "out"), *settings]
+    empty = "arm: subset.size: 0.001 of the examples is less than one: A is empty, plain training"
+    assert main([*command, "--dry-run"]) == 0
+    late = "arm: evaluation.selection_epochs: 3 is past the end, and stands for 1"
+    assert capfd.readouterr().err == f"warning: {empty}\nwarning: {late}\n"
+    assert main(command) == 0
+    printed = capfd.readouterr()
+    assert f"warning: {empty}" in printed.err
+    assert f"warning: {empty}" in " ".join(printed.out.split())
+    (result,) = (tmp_path / "out").glob("arms/*/results.json")
+    assert json.loads(result.read_text())["warnings"] == [line.removeprefix("arm: ") for line in (empty, late)]
 
 
 def test_evaluate_a_checkpoint_for_several_radii(finished: Path, study: Path, tmp_path: Path) -> None:

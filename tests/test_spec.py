@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sat_core.advice import advice
 from sat_core.errors import SpecError
 from sat_core.protocols import PROTOCOLS
 from sat_core.schedules import SCHEDULES, parse_schedule
@@ -180,6 +181,31 @@ def test_how_many_arms_a_study_may_have_can_be_raised(monkeypatch: pytest.Monkey
     monkeypatch.setenv("SAT_MAX_ARMS", "many")
     with pytest.raises(SpecError, match="SAT_MAX_ARMS: expected how many arms a study may have, got 'many'"):
         Study.from_tables(seeds)
+
+
+@pytest.mark.parametrize(
+    ("keys", "size", "says"),
+    [
+        ({}, 80, None),
+        ({"subset.size": 0}, 0, None),
+        ({"subset.size": 0.001}, 0, "subset.size: 0.001 of the examples is less than one: A is empty"),
+        ({"subset.kind": "classes", "subset.size": 0.05}, 0, "subset.size: 0.05 of the classes is less than one"),
+        ({"subset.size": 1}, 1, "subset.size: 1 is one example"),
+        ({"subset.kind": "classes", "subset.size": 1}, 80, None),
+        ({"attack.eps": 0}, 80, "attack.eps: with 0 no image is changed"),
+        ({"attack.eps": 0, "subset.size": 0}, 0, None),
+        ({"attack.steps": 3}, 80, "attack.step_size: the steps add up to 0.3, which is less than eps = 0.5"),
+        ({"attack.steps": 3, "attack.random_start": True}, 80, None),
+        ({"training.schedule": "piecewise:100,150"}, 80, "training.schedule: piecewise:100,150 has no drop within 12"),
+        ({"evaluation.selection_epochs": [12, 50]}, 80, "evaluation.selection_epochs: 50 is past the end"),
+        ({"evaluation.examples": 1}, 80, "evaluation.examples: 1 is one image"),
+        ({"evaluation.selection_share": 1}, 80, "evaluation.selection_share: 1 is one image"),
+    ],
+)
+def test_what_is_hardly_wanted_is_warned_of(keys: dict[str, Any], size: int, says: str | None) -> None:
+    found = advice(Spec.from_tables(nest({**flatten(PLAIN), **keys})), size)
+    assert len(found) == (says is not None)
+    assert "".join(found).startswith(says or "")
 
 
 def test_what_is_missing_is_named() -> None:

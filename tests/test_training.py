@@ -281,17 +281,17 @@ def test_a_variance_against_entropy_says_so() -> None:
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
-        ({"subset.size": 0.01}, r"subset.size: 0.01 of 90 examples rounds down to none, which is plain training"),
-        ({"subset.size": 0.3, "subset.kind": "classes"}, r"subset.size: 0.3 of 3 classes rounds down to none"),
+        ({"subset.size": 0.01}, "subset.size: 0.01 of the examples is less than one: A is empty, plain training"),
+        ({"subset.size": 0.3, "subset.kind": "classes"}, "subset.size: 0.3 of the classes is less than one"),
         (
             {"subset.size": 0.0, "evaluation.selection_share": 0.01},
-            r"evaluation.selection_share: 0.01 of 60 validation images rounds down to none, and a single image picks",
+            "evaluation.selection_share: 0.01 of 60 images is less than one: one picks the epoch",
         ),
     ],
 )
 def test_shares_that_round_down_to_nothing_say_so(tmp_path: Path, keys: dict[str, Any], said: str) -> None:
     arm = job(tmp_path, keys=keys)
-    (line,) = arm.warnings()
+    (line,) = arm.warnings(arm.check())
     assert line.startswith(said)
     assert run_arm(arm, Ranking(scores={"entropy": np.zeros(90)}))["warnings"] == [line]
 

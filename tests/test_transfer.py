@@ -15,7 +15,7 @@ from toys import job, pgd_evaluator, same_bytes
 from sat_core import checkpoint, files
 from sat_core.arm import check_epochs, run_arm
 from sat_core.data import DataSet, Examples
-from sat_core.errors import CheckpointError, Interrupted, RunDirectoryError, SpecError
+from sat_core.errors import CheckpointError, Interrupted, RunDirectoryError, SatError, SpecError
 from sat_core.job import Job
 from sat_core.ranking import Ranking
 from sat_core.reference import NumpyBackend
@@ -232,6 +232,22 @@ def test_a_source_that_has_changed_is_another_experiment(source: Path, tmp_path:
 def test_wrong_settings_are_named(source: Path, asked: dict[str, Any], says: str) -> None:
     with pytest.raises(SpecError, match=says):
         transfer_spec(Source.read(source).spec, "x", asked)
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"batch_size": 71}, "transfer.batch_size: expected at most the 70 training examples, got 71"),
+        ({"examples": 40}, r"transfer.examples: expected 1 to 28 of 40 validation examples"),
+        ({"selection_share": 41}, "transfer.selection_share: expected at most 40, got 41"),
+        ({"augmentation": "imagenet"}, "transfer.augmentation: 'imagenet' crops images while"),
+        ({"lr": 1e300, "weight_decay": 0}, "the loss became .*; lower transfer.lr"),
+        ({"weight_decay": 50}, r"transfer.weight_decay: expected less than 2 with transfer.lr = 0.05"),
+    ],
+)
+def test_a_transfer_names_its_own_keys(source: Path, tmp_path: Path, asked: dict[str, Any], says: str) -> None:
+    with np.errstate(all="ignore"), pytest.raises(SatError, match=f"transfer to 'other': {says}"):
+        run_arm(moved(source, tmp_path, asked))
 
 
 def spec(**tables: Any) -> Spec:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from sat_core.reuse import Finished
 from sat_core.rundir import SPEC, claim, fingerprint, read
 from sat_core.spec import ModelSpec
 from sat_core.study import Arm, Study
-from sat_core.transfer import transfer_spec
+from sat_core.transfer import named_as_transfer, transfer_keys, transfer_spec
 from sat_evaluation.data import check_headers
 from sat_evaluation.engines.base import Engine, Unit
 from sat_evaluation.engines.local import Local
@@ -98,23 +99,8 @@ def _computing(backend: str | None, device: str, engine: Engine) -> Backend:
 
 def prepare(study: Study, out: Path, computing: Backend, reuse: Sequence[Path] = ()) -> list[Unit]:
     """Refuse here what can be refused; then `out` belongs to the study. Returns the work that is left."""
-    data = get_dataset(study.base.data.name)
-    find_package()
-    options: dict[str, Any] = {"data": data, "backend": computing, "directory": out}
-    jobs = {arm: Job(spec=arm.spec, full_name=arm.full, **options) for arm in study.arms}
-    sizes = _checked(jobs)
-    _check_data(out, data)
+    data, jobs, sizes = _look(study, out, computing)
     job = next(iter(jobs.values()))
-    models = {arm.spec.model.name for arm in study.arms}
-    if any(needs_ranking(arm.spec) for arm in study.arms):
-        models.add(ranking_job(attrs.evolve(job, spec=study.base)).spec.model.name)
-    for name in sorted(models):
-        attrs.evolve(job, spec=attrs.evolve(job.spec, model=ModelSpec(name=name))).probe()
-    for target in transfer_folders(study, out):
-        heads = {arm: transfer_spec(arm.spec, target, study.head_settings) for arm in study.arms}
-        target_images = target_data(job.spec, target).resized(data.image_shape)
-        _check_data(out, target_images)
-        _checked({arm: attrs.evolve(job, spec=spec, data=target_images) for arm, spec in heads.items()})
     tables = study.to_tables()
     tables.pop(TRANSFERS, None)  # with one target more it is still the same study
     claim(out, tables, computing, data)
@@ -124,11 +110,41 @@ def prepare(study: Study, out: Path, computing: Backend, reuse: Sequence[Path] =
     arms = sorted(study.arms, key=lambda arm: -sizes[arm.name])  # the longest first, so that none is left for the end
     left = [arm for arm in arms if not (unit_directory(out, arm.name) / RESULTS).exists()]
     if left and reuse:
+        job = next(iter(jobs.values()))
         left = _not_taken(left, jobs, attrs.evolve(job, spec=study.base), Finished(reuse, besides=out))
     units = [Unit(arm.name, arm.spec.training.threads, needs_ranking(arm.spec)) for arm in left]
     if any(unit.after_ranking for unit in units) and not (unit_directory(out, RANKING) / FILE).exists():
         units.insert(0, Unit(RANKING, study.base.training.threads))
     return units
+
+
+def check_study(study: Study, out: str | Path, *, backend: str | None, device: str, engine: Engine, **_: Any) -> None:
+    """Refuse what `run_study` would refuse before any training, and print the same warnings. Nothing is written."""
+    _look(study, Path(out), _computing(backend, device, engine))
+
+
+def _look(study: Study, out: Path, computing: Backend) -> tuple[DataSet, dict[Arm, Job], dict[str, int]]:
+    """The data, a job for each arm, and |A| by the arm's name, all checked, as are ranking, models and transfers."""
+    data = get_dataset(study.base.data.name)
+    find_package()
+    options: dict[str, Any] = {"data": data, "backend": computing, "directory": out}
+    jobs = {arm: Job(spec=arm.spec, full_name=arm.full, **options) for arm in study.arms}
+    sizes = _checked(jobs)
+    _check_data(out, data)
+    job = next(iter(jobs.values()))
+    models = {arm.spec.model.name for arm in study.arms}
+    if any(needs_ranking(arm.spec) for arm in study.arms):
+        ranking = ranking_job(attrs.evolve(job, spec=study.base))
+        ranking.planner(ranking.no_members())
+        models.add(ranking.spec.model.name)
+    for name in sorted(models):
+        attrs.evolve(job, spec=attrs.evolve(job.spec, model=ModelSpec(name=name))).probe()
+    for target in transfer_folders(study, out):
+        heads = {arm: transfer_spec(arm.spec, target, study.head_settings) for arm in study.arms}
+        target_images = target_data(job.spec, target).resized(data.image_shape)
+        _check_data(out, target_images)
+        _checked({arm: attrs.evolve(job, spec=spec, data=target_images) for arm, spec in heads.items()}, target)
+    return data, jobs, sizes
 
 
 def _check_finished(jobs: Sequence[Job], run: Mapping[str, str]) -> None:
@@ -169,7 +185,7 @@ def prepare_transfer(transfer: Transfer, out: Path, computing: Backend, reuse: S
     names = transfer.sources()
     folders = {name: unit_directory(out, name) for name in names}
     jobs = {name: transfer.job(name, data, backend=computing, directory=folders[name]) for name in names}
-    _checked({Arm(name, job.spec): job for name, job in jobs.items()})
+    _checked({Arm(name, job.spec): job for name, job in jobs.items()}, transfer.target)
     _check_data(out, data)
     jobs[next(iter(names))].probe()
     claim(out, transfer.tables(out), computing, data)
@@ -192,17 +208,23 @@ def _check_data(out: Path, data: DataSet) -> None:
         check_headers(*data.parts)
 
 
-def _checked(jobs: Mapping[Arm, Job]) -> dict[str, int]:
-    """|A| of each job by the name of its arm, after printing warnings; an error names the arm if there are several."""
-    sizes, warnings = {}, []
+def _checked(jobs: Mapping[Arm, Job], target: str | None = None) -> dict[str, int]:
+    """|A| of each job by the name of its arm; an error names the arm if there are several. Prints warnings.
+
+    target: of the transfer whose heads these are.
+    """
+    sizes: dict[str, int] = {}
+    warnings: list[tuple[str, str]] = []
     for arm, job in jobs.items():
         try:
-            sizes[arm.name] = job.check()
-            warnings += [(arm.name, text) for text in job.warnings()]
+            with named_as_transfer(target) if target else nullcontext():
+                sizes[arm.name] = job.check()
         except SatError as error:
             raise type(error)(f"{arm.name}: {error}") if len(jobs) > 1 else error from None
+        lines = job.warnings(sizes[arm.name])
+        warnings += [(arm.name, transfer_keys(line) if target else line) for line in lines]
     for line in _grouped(warnings, len(jobs)):
-        Console(stderr=True).print(line, markup=False, highlight=False, soft_wrap=True)
+        Console(stderr=True, soft_wrap=True).print(printable(line), markup=False, highlight=False)
     return sizes
 
 

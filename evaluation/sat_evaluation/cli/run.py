@@ -19,7 +19,7 @@ def add(commands: Any) -> None:
     run = commands.add_parser("run", help="run a study: rank, split, train, evaluate, summarise", description=_RUN)
     run.add_argument("study", help="study file (TOML)")
     add_settings(run, "override a key")
-    run.add_argument("--dry-run", action="store_true", help="print the arms and stop")
+    run.add_argument("--dry-run", action="store_true", help="print the arms, look at data and models, and stop")
     run.set_defaults(run=_run)
     transfer = commands.add_parser("transfer", help="a head for another task on frozen features", description=_TRANSFER)
     transfer.add_argument("source", help="folder of a finished arm, or of a study, all of whose arms are taken")
@@ -34,12 +34,16 @@ def _run(arguments: argparse.Namespace) -> int:
     from sat_core.study import Study, parse_setting
 
     study = Study.load(arguments.study).set(dict(map(parse_setting, arguments.settings)))
+    options = running(arguments)
     if arguments.dry_run:
+        from sat_evaluation.study import check_study
+
         print_arms(study)
+        check_study(study, arguments.out, **options)
         return 0
     from sat_evaluation.study import report, report_transfers, run_study
 
-    results = run_study(study, arguments.out, **running(arguments))
+    results = run_study(study, arguments.out, **options)
     report(results, arguments.out)
     report_transfers(study, arguments.out)
     return 0
