@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from sat_core import files
-from sat_core.errors import EXIT_CONTINUE, DataError, NotInstalledError, RunDirectoryError, SpecError
+from sat_core.errors import EXIT_CONTINUE, DataError, Detached, NotInstalledError, RunDirectoryError, SpecError
 from sat_evaluation import worker
 from sat_evaluation.cli import main
 from sat_evaluation.cli.options import running
@@ -319,8 +319,17 @@ def test_time_limits_are_sbatchs(text: str, expected: int) -> None:
         (["--engine", "slurm", "--time", "0"], "--time: expected a minute or more"),
         (["--engine", "slurm", "--gpus", "-1"], "--gpus: expected a count, got -1"),
         (["--engine", "slurm", "--jobs", "0"], "--jobs: expected an integer >= 1, got 0"),
+        (["--engine", "slurm", "--partition", "a\n#SBATCH --wrap=id"], "--partition: expected printable characters"),
+        (["--engine", "slurm", "--account", "a\tb"], "--account: expected printable characters"),
+        (["--engine", "slurm", "--memory", "1G\r"], "--memory: expected printable characters"),
+        (["--engine", "slurm", "--slurm", "comment=a\nid"], "--slurm: expected printable characters"),
+        (["--engine", "slurm", "--slurm", "comment\nid=a"], "--slurm: expected printable characters"),
+        (["--engine", "slurm", "--slurm", "a b=c"], "--slurm: expected a long option of sbatch"),
+        (["--engine", "slurm", "--slurm", "job-name=x"], "--slurm job-name: is set by sat itself"),
+        (["--engine", "slurm", "--slurm", "outp=x"], "--slurm outp: is set by sat itself"),
+        (["--engine", "slurm", "--slurm", "nodes=2"], "not for --slurm: account, array, clusters"),
     ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+    ids=lambda value: repr(" ".join(value[-2:])) if isinstance(value, list) else "",
 )
 def test_options_that_make_no_engine_are_refused(arguments: list[str], says: str) -> None:
     from sat_evaluation.cli import parser
@@ -328,6 +337,48 @@ def test_options_that_make_no_engine_are_refused(arguments: list[str], says: str
     with pytest.raises(SpecError) as error:
         running(parser().parse_args(["run", "study.toml", "--out", "out", *arguments]))
     assert says in str(error.value)
+    assert len(str(error.value).splitlines()) <= 3
+
+
+@pytest.mark.parametrize("name", ["runs-%j", "a%%b", "a\\b", "a\nb"])
+def test_paths_in_which_slurm_would_replace_something_are_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(RunDirectoryError, match="expected a path without %"):
+        Slurm().check(tmp_path / name)
+    assert not (tmp_path / name).exists()
+
+
+@pytest.mark.parametrize("mode", [0o775, 0o757, 0o777])
+def test_folders_in_which_others_can_change_what_jobs_run_are_refused(mode: int, tmp_path: Path) -> None:
+    before = os.umask(0o002)
+    try:
+        Slurm().check(tmp_path / "new")  # is made so that it can be used
+    finally:
+        os.umask(before)
+    Slurm().check(tmp_path / "new")
+    (tmp_path / "new").chmod(mode)
+    with pytest.raises(RunDirectoryError, match=r"nobody else can change.*\nchmod 755 ") as error:
+        Slurm().check(tmp_path / "new")
+    assert len(str(error.value).splitlines()) <= 3
+
+
+@pytest.mark.torch
+def test_jobs_run_what_nobody_else_can_change_and_no_file_of_the_working_directory(out: Path, commands: Path) -> None:
+    program(commands / "squeue", "true")
+    program(commands / "srun", "true")
+    program(commands / "sbatch", f"cat $1 > {out}/script; echo Submitted batch job 7")
+    engine = Slurm(detach=True, partition="gpu", more={"qos": "low"})
+    engine.check(out)
+    with pytest.raises(Detached):
+        engine.run(out, [Unit("ranking", 1)], "cpu", lambda *_: None)
+    lines = (out / "script").read_text().splitlines()
+    assert {"#SBATCH --partition=gpu", "#SBATCH --qos=low"} <= set(lines)
+    assert any(f"{sys.executable} -P -u -m submitit" in line for line in lines)
+    pickles = out / "slurm" / "submitit"
+    assert list(pickles.glob("*.pkl"))
+    assert stat.S_IMODE(pickles.stat().st_mode) == 0o700
+    pickles.chmod(0o750)
+    with pytest.raises(RunDirectoryError, match=r"submitit: expected .*\nchmod 700 "):
+        engine.run(out, [Unit("size-0.0", 1)], "cpu", lambda *_: None)
 
 
 def test_options_reach_the_engine() -> None:

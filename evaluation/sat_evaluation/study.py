@@ -54,6 +54,7 @@ def run_study(
     """
     out = Path(out)
     engine = engine or Local()
+    engine.check(out)
     units = prepare(study, out, _computing(backend, device, engine), reuse)
     if only_ranking:
         units = [unit for unit in units if unit.name == RANKING]
@@ -84,6 +85,7 @@ def run_transfer(
     out = Path(out)
     transfer = Transfer(source=Path(source), target=target, asked=dict(asked or {}))
     engine = engine or Local()
+    engine.check(out)
     units = prepare_transfer(transfer, out, _computing(backend, device, engine), reuse)
     outcome = work_through(out, units, engine, device)
     return finish(out, list(transfer.sources()), outcome)

@@ -94,6 +94,10 @@ class Engine(ABC):
         """This engine when it only submits to a queue, then raises Detached; None without a queue."""
         return None
 
+    def check(self, out: Path) -> None:
+        """Refuse a folder in which units cannot be run, before anything is written to it. RunDirectoryError."""
+        return None
+
     @abstractmethod
     def run(self, out: Path, units: Sequence[Unit], device: str, tick: Tick) -> Outcome:
         """Run `units` of the folder `out`, in order. One that fails takes no other down but those that need it."""

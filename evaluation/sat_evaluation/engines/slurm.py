@@ -22,6 +22,7 @@ from sat_evaluation.engines import queue
 from sat_evaluation.engines.base import Engine, Outcome, Place, Tick, Unit, stop_signals
 from sat_evaluation.engines.processes import RANKING_FAILED, record_failure, recorded_failure
 from sat_evaluation.engines.queue import FOLDER, Submission
+from sat_evaluation.engines.sbatch import check_line, check_option, check_path, own_folder
 from sat_evaluation.engines.task import Task
 from sat_evaluation.layout import FAILED, LOG, RANKING, finished, unit_directory
 
@@ -36,6 +37,8 @@ _LARGEST = 1000
 """Jobs of one array; Slurm's default for MaxArraySize is 1001."""
 _RESTARTS = 1000
 """How often a job may reach its time limit."""
+PICKLES = "submitit"
+"""submitit's folder, in that of the queue. Jobs run what is pickled there: it is nobody else's."""
 
 
 @final
@@ -64,6 +67,15 @@ class Slurm(Engine):
             raise SpecError(f"--time: expected a minute or more, got {self.minutes}")
         if self.gpus is not None and self.gpus < 0:
             raise SpecError(f"--gpus: expected a count, got {self.gpus}")
+        for option in ("partition", "account", "memory"):
+            check_line(f"--{option}", getattr(self, option) or "")
+        for key, value in self.more.items():
+            check_option(key, value)
+
+    def check(self, out: Path) -> None:
+        """See `Engine`."""
+        check_path(out)
+        own_folder(out)
 
     @property
     def submitting(self) -> Engine:
@@ -116,6 +128,8 @@ class Slurm(Engine):
         there = self._answer(out, outcome, tick)
         if outcome.stopped:
             return
+        own_folder(out / FOLDER)
+        own_folder(out / FOLDER / PICKLES, 0o700)
         known = [each for each in queue.submissions(out) if any(unit in there for unit in each.units)]
         missing = [unit for unit in units if unit.name not in there or recorded_failure(out, unit.name)]
         for unit in missing:
@@ -149,7 +163,7 @@ class Slurm(Engine):
             raise NotInstalledError(f"--engine slurm needs submitit: {install('cluster')}") from error
         try:
             python = f"{shlex.quote(sys.executable)} -P"  # as `start_worker` does it
-            executor = SlurmExecutor(out / FOLDER, max_num_timeout=_RESTARTS, python=python)
+            executor = SlurmExecutor(out.resolve() / FOLDER / PICKLES, max_num_timeout=_RESTARTS, python=python)
             executor.update_parameters(**options)
             with _outside_of_jobs():
                 jobs = executor.submit_array([Task(out.resolve(), unit, self.arguments) for unit in units])
