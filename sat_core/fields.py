@@ -20,30 +20,39 @@ def field(
     default: Any = attrs.NOTHING,
     converter: Callable[[Any], Any] | None = None,
     eq: bool | Callable[[Any], Any] = True,
+    init: bool = True,
 ) -> Any:
-    """An attrs field whose value is converted, then held to `check`; `eq` as in `attrs.field`."""
+    """An attrs field whose value is converted, then held to `check`; `eq` and `init` as in `attrs.field`."""
 
     def validate(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
         expected = check(value)
         if expected is not None:
             raise SpecError(f"{instance.SECTION}.{attribute.name}: expected {expected}, got {quoted(value)}")
 
-    return attrs.field(default=default, validator=validate, converter=converter, eq=eq)
+    return attrs.field(default=default, validator=validate, converter=converter, eq=eq, init=init)
 
 
-def integer(minimum: int, default: Any = attrs.NOTHING) -> Any:
+def asked() -> Any:
+    """What was given for a derived field of the same name without the underscore; None: derive it.
+
+    `attrs.evolve` passes this on, not the derived value, which would be stale.
+    """
+    return attrs.field(default=None, eq=False, repr=False)
+
+
+def integer(minimum: int, default: Any = attrs.NOTHING, *, init: bool = True) -> Any:
     """A whole number from `minimum` to what 64 bits hold; True and 3.0 are not whole numbers."""
-    return field(lambda v: None if whole(v, minimum) else f"an integer >= {minimum}", default)
+    return field(lambda v: None if whole(v, minimum) else f"an integer >= {minimum}", default, init=init)
 
 
-def real(minimum: float = 0.0, below: float = math.inf, default: Any = attrs.NOTHING) -> Any:
+def real(minimum: float = 0.0, below: float = math.inf, default: Any = attrs.NOTHING, *, init: bool = True) -> Any:
     """A finite number in [minimum, below); text like "8/255" is read as a fraction."""
     words = f"a finite number >= {minimum:g}" if below == math.inf else f"a number in [{minimum:g}, {below:g})"
 
     def check(value: Any) -> str | None:
         return None if isinstance(value, float) and minimum <= value < below else words
 
-    return field(check, default, fraction)
+    return field(check, default, fraction, init=init)
 
 
 def choice(names: Callable[[], Iterable[str]] | Iterable[str], default: Any = attrs.NOTHING) -> Any:
@@ -59,9 +68,9 @@ def choice(names: Callable[[], Iterable[str]] | Iterable[str], default: Any = at
     return field(check, default)
 
 
-def flag(default: Any = attrs.NOTHING) -> Any:
+def flag(default: Any = attrs.NOTHING, *, init: bool = True) -> Any:
     """True or false."""
-    return field(lambda v: None if isinstance(v, bool) else "true or false", default)
+    return field(lambda v: None if isinstance(v, bool) else "true or false", default, init=init)
 
 
 def text(default: Any = attrs.NOTHING) -> Any:

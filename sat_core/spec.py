@@ -116,29 +116,40 @@ class AttackSpec:
     diameter of the images.
 
     kind: ``pgd``; ``fgsm`` (one step of ε from the image) and ``rs-fgsm`` (one step of 1.25 ε from a random start)
-    are PGD with those numbers as defaults. keep_best returns the highest loss among x0 … x(steps-1) instead of the
-    last iterate.
+    are PGD with those numbers as defaults. eps, steps, step_size and random_start follow from the others where they
+    are None or not given, also after `attrs.evolve`. keep_best returns the highest loss among x0 … x(steps-1) instead
+    of the last iterate.
     """
 
     SECTION: ClassVar[str] = "attack"
     kind: str = fields.choice(("pgd", "fgsm", "rs-fgsm"), "pgd")
     norm: str = fields.choice(lambda: THREAT_MODELS, "L2")
-    eps: float = fields.real()
-    steps: int = fields.integer(1)
-    step_size: float = fields.real(default=attrs.NOTHING)
-    random_start: bool = fields.flag()
+    _eps: float | str | None = fields.asked()
+    _steps: int | None = fields.asked()
+    _step_size: float | str | None = fields.asked()
+    _random_start: bool | None = fields.asked()
+    eps: float = fields.real(init=False)
+    steps: int = fields.integer(1, init=False)
+    step_size: float = fields.real(init=False)
+    random_start: bool = fields.flag(init=False)
     keep_best: bool = fields.flag(False)
 
     @eps.default
-    def _eps(self) -> float:
+    def _get_eps(self) -> Any:
+        if self._eps is not None:
+            return self._eps
         return 8 / 255 if self.norm == "Linf" else 0.5
 
     @steps.default
-    def _steps(self) -> int:
+    def _get_steps(self) -> Any:
+        if self._steps is not None:
+            return self._steps
         return 7 if self.kind == "pgd" else 1
 
     @step_size.default
-    def _step_size(self) -> float:
+    def _get_step_size(self) -> Any:
+        if self._step_size is not None:
+            return self._step_size
         if not isinstance(self.eps, float):
             return 0.0  # eps is refused by its own validator, right after
         of_pgd = 0.2 if self.norm == "L2" else 0.25
@@ -146,8 +157,8 @@ class AttackSpec:
         return of_eps * self.eps
 
     @random_start.default
-    def _random_start(self) -> bool:
-        return self.kind == "rs-fgsm"
+    def _get_random_start(self) -> Any:
+        return self.kind == "rs-fgsm" if self._random_start is None else self._random_start
 
     def __attrs_post_init__(self) -> None:
         if self.kind != "pgd" and self.steps != 1:
@@ -299,22 +310,26 @@ class Spec:
 
     def to_tables(self) -> dict[str, Any]:
         """Nested tables, complete; `Spec.from_tables` gives back an equal spec."""
-        return attrs.asdict(self, value_serializer=lambda _i, _a, v: list(v) if isinstance(v, tuple) else v)
+        return attrs.asdict(
+            self,
+            filter=lambda a, _v: not a.name.startswith("_"),
+            value_serializer=lambda _i, _a, v: list(v) if isinstance(v, tuple) else v,
+        )
 
 
 SECTIONS: dict[str, type[Any]] = {
     kind.SECTION: kind
     for kind in (DataSpec, ModelSpec, RankingSpec, SubsetSpec, WeightingSpec, AttackSpec, TrainingSpec, EvaluationSpec)
 }
-KEYS: tuple[str, ...] = (
-    "protocol",
-    *(f"{section}.{a.name}" for section, kind in SECTIONS.items() for a in attrs.fields(kind)),
-)
+_FIELDS: dict[str, list[attrs.Attribute[Any]]] = {
+    section: [a for a in attrs.fields(kind) if not a.name.startswith("_")] for section, kind in SECTIONS.items()
+}
+KEYS: tuple[str, ...] = ("protocol", *(f"{section}.{a.name}" for section, own in _FIELDS.items() for a in own))
 """Every dotted key of a study file."""
 DEFAULTS: dict[str, Any] = {
     f"{section}.{a.name}": a.default
-    for section, kind in SECTIONS.items()
-    for a in attrs.fields(kind)
+    for section, own in _FIELDS.items()
+    for a in own
     if a.default is not attrs.NOTHING and not isinstance(a.default, attrs.Factory)  # type: ignore[arg-type]
 }
 """Values of keys that depend on no other key."""
@@ -330,7 +345,7 @@ def check_keys(tables: Mapping[str, Any]) -> None:
             raise SpecError(f"{section}: expected a table [{section}] of settings, got {quoted(table)}")
         for key in table if section != "protocol" else ():
             if f"{section}.{key}" not in KEYS:
-                known = [f"{section}.{a.name}" for a in attrs.fields(SECTIONS[section])]
+                known = [f"{section}.{a.name}" for a in _FIELDS[section]]
                 raise SpecError(unknown("key", f"{section}.{key}", known))
 
 
@@ -343,7 +358,7 @@ def flatten(tables: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _build(kind: type[Any], table: Mapping[str, Any]) -> Any:
-    missing = [a.name for a in attrs.fields(kind) if a.default is attrs.NOTHING and a.name not in table]
+    missing = [a.name for a in _FIELDS[kind.SECTION] if a.default is attrs.NOTHING and a.name not in table]
     if missing:
         raise SpecError(f"{kind.SECTION}.{missing[0]}: expected a value, got none; add it to [{kind.SECTION}]")
     return kind(**table)

@@ -235,7 +235,10 @@ def _canonical(spec: Spec) -> tuple[Spec, tuple[str, ...]]:
     )
     if size == 0:
         plain = AttackSpec(norm=spec.attack.norm, eps=spec.attack.eps)
-        ignored = (*ignored, *(f"attack.{a.name}" for a in attrs.fields(AttackSpec) if a.name not in ("norm", "eps")))
+        ignored = (
+            *ignored,
+            *(key for key in KEYS if key.startswith("attack.") and key not in ("attack.norm", "attack.eps")),
+        )
         spec = attrs.evolve(spec, attack=plain)
     return spec, ignored
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from sat_core.advice import advice
 from sat_core.errors import SpecError
 from sat_core.protocols import PROTOCOLS
 from sat_core.schedules import SCHEDULES, parse_schedule
-from sat_core.spec import KEYS, AttackSpec, Spec, flatten
+from sat_core.spec import KEYS, SECTIONS, AttackSpec, Spec, flatten
 from sat_core.study import TRANSFER_KEYS, Study, folder_name, nest, parse_setting
 
 PLAIN: dict[str, Any] = {"data": {"name": "digits"}, "training": {"epochs": 12}}
@@ -224,6 +225,36 @@ def test_epsilon_as_a_fraction_and_attacks_by_kind() -> None:
     assert AttackSpec(eps=0).eps == 0.0
     with pytest.raises(SpecError, match=r"attack\.steps: expected 1 for 'fgsm'"):
         AttackSpec(kind="fgsm", steps=7)
+
+
+@pytest.mark.parametrize(
+    ("given", "changes", "expected"),
+    [
+        ({"eps": 0.5}, {"eps": 0.25}, {"step_size": 0.05}),
+        ({"eps": 0.5, "step_size": 0.1}, {"eps": 0.25}, {"step_size": 0.1}),
+        ({"eps": 0.5, "step_size": "1/10"}, {"step_size": None}, {"step_size": 0.1}),
+        ({"eps": 0.5}, {"norm": "Linf"}, {"step_size": 0.125}),
+        ({"eps": 0.5}, {"kind": "rs-fgsm"}, {"steps": 1, "step_size": 0.625, "random_start": True}),
+        ({"kind": "rs-fgsm"}, {"kind": "pgd"}, {"steps": 7, "step_size": 0.1, "random_start": False}),
+        ({"steps": 3, "random_start": True}, {"eps": 0.25}, {"steps": 3, "random_start": True}),
+    ],
+)
+def test_what_is_derived_follows_and_what_is_given_stays(
+    given: dict[str, Any], changes: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    before = AttackSpec(**given)
+    evolved = attrs.evolve(before, **changes)
+    assert {name: getattr(evolved, name) for name in expected} == expected
+    resolved = {key: getattr(evolved, key) for key in ("kind", "norm", "eps", "steps", "step_size", "random_start")}
+    assert evolved == AttackSpec(**resolved)  # equal, and of equal hash, however it was asked for
+    assert hash(evolved) == hash(AttackSpec(**resolved))
+
+
+def test_no_derived_default_is_passed_on_as_if_it_was_given() -> None:
+    """A field of a spec either has one default, or is left out of what `attrs.evolve` copies."""
+    derived = [a.name for kind in SECTIONS.values() for a in attrs.fields(kind) if isinstance(a.default, attrs.Factory)]
+    assert derived == ["eps", "steps", "step_size", "random_start"]
+    assert [a.name for kind in SECTIONS.values() for a in attrs.fields(kind) if not a.init] == derived
 
 
 @settings(deadline=None)
