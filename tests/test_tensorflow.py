@@ -395,7 +395,7 @@ def test_the_building_block_does_the_trainers_step(backend: Backend, in_graph: b
 def test_the_building_block_refuses_what_it_cannot_use(backend: Backend) -> None:
     import tensorflow as tf
 
-    from sat_tensorflow import SubsetAdversarialStep, with_index
+    from sat_tensorflow import SubsetAdversarialStep
 
     data, split = samples.examples(16), samples.split(16, 0.4)
     model = own_network()
@@ -407,8 +407,6 @@ def test_the_building_block_refuses_what_it_cannot_use(backend: Backend) -> None
         tf.function(step.mix)(tensors[0] * 3 - 1, *tensors[1:])
     with pytest.raises(DataError, match=r"labels \(n,\), got shapes .* and \(16, 1\)"):
         step.mix(tensors[0], tensors[1][:, None], tensors[2])
-    with pytest.raises(DataError, match="as_supervised=True"):
-        with_index(tf.data.Dataset.from_tensor_slices({"image": data.images}))
     with pytest.raises(SpecError, match=r"attack\.eps: expected less than"):
         SubsetAdversarialStep(model, split, samples.attack(eps=127)).mix(*tensors)
     with pytest.raises(SpecError, match="pass rng="):
@@ -419,3 +417,22 @@ def test_the_building_block_refuses_what_it_cannot_use(backend: Backend) -> None
     _, small = wide(tf.cast(tensors[0], tf.float64), tf.cast(tensors[1], tf.uint8), tensors[2])
     assert np.isfinite(float(small))
     assert np.isfinite(float(loss))
+
+
+def test_items_carry_the_number_in_the_full_data_set(backend: Backend) -> None:
+    import tensorflow as tf
+
+    from sat_tensorflow import with_index
+
+    pairs = tf.data.Dataset.from_tensor_slices((np.arange(300), np.zeros(300)))
+    dicts = pairs.map(lambda x, y: {"image": x, "label": y})
+    for x, _, index in with_index(pairs).skip(100).take(100).batch(100):
+        assert index.dtype == tf.int64
+        np.testing.assert_array_equal(index, x)
+    for batch in with_index(dicts).shuffle(300, seed=0).take(100).batch(100):
+        assert sorted(batch) == ["image", "index", "label"]
+        np.testing.assert_array_equal(batch["index"], batch["image"])
+    with pytest.raises(DataError, match='without a key "index"'):
+        with_index(with_index(dicts))
+    with pytest.raises(DataError, match=r"elements \(image, label\) or dicts, got"):
+        with_index(pairs.map(lambda x, y: x))

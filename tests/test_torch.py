@@ -233,3 +233,35 @@ def test_the_building_block_does_the_trainers_step(backend: Backend) -> None:
         SubsetAdversarialStep(module, split, samples.attack(eps=127))(images, labels, index)
     with pytest.raises(SpecError, match="pass rng="):
         SubsetAdversarialStep(module, split, AttackSpec(kind="rs-fgsm"))
+
+
+def test_items_carry_the_number_in_the_full_data_set() -> None:
+    import torch
+    from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, TensorDataset
+
+    from sat_torch import WithIndex
+
+    class Dicts(Dataset[dict[str, Any]]):
+        def __init__(self, key: str) -> None:
+            self.key = key
+
+        def __getitem__(self, index: int) -> dict[str, Any]:
+            return {self.key: torch.tensor(index), "label": 1}
+
+        def __len__(self) -> int:
+            return 300
+
+    pairs = TensorDataset(torch.arange(300), torch.zeros(300))
+    for dataset in (pairs, Subset(pairs, range(100, 200)), Subset(Subset(pairs, np.arange(100, 200)), [5, 50, 7])):
+        x, _, index = next(iter(DataLoader(WithIndex(dataset), batch_size=300, shuffle=True)))
+        assert index.dtype == torch.int64
+        assert torch.equal(index, x)
+    assert WithIndex(pairs)[-1][2] == 299
+    batch = next(iter(DataLoader(WithIndex(Subset(Dicts("image"), range(100, 200))), batch_size=100)))
+    assert sorted(batch) == ["image", "index", "label"]
+    assert torch.equal(batch["index"], batch["image"])
+    assert WithIndex(ConcatDataset([Subset(pairs, [7]), Subset(pairs, [9])]))[1][2] == 1
+    with pytest.raises(DataError, match='without a key "index"'):
+        WithIndex(Dicts("index"))[0]
+    with pytest.raises(DataError, match=r"items \(image, label\) or dicts, got torch\.Tensor"):
+        WithIndex(torch.zeros(3, 2))[0]  # type: ignore[arg-type]

@@ -91,12 +91,19 @@ class SubsetAdversarialStep:
 
 
 def with_index(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """A data set of (image, label) whose elements carry their number last, int64: (image, label, index). To be called
-    before any shuffling or batching. Raises DataError for elements that are no tuples.
+    """A data set whose elements carry their number, int64: (image, label) becomes (image, label, index), and a dict
+    gets a key "index".
+
+    It is the place in `dataset`, from 0: call it on the full data set that the split is over, before skip, take,
+    filter, shuffle or batch. Raises DataError for other elements, and for a dict that has an "index".
     """
-    if not isinstance(dataset.element_spec, tuple):
-        raise DataError(
-            f"with_index: expected elements (image, label), got {type_name(dataset.element_spec)}\n"
-            "map them to tuples; of tensorflow_datasets: as_supervised=True"
-        )
+    spec = dataset.element_spec
+    if isinstance(spec, dict):
+        if "index" in spec:
+            raise DataError(
+                'with_index: expected dicts without a key "index"; rename it, or use it if it is the number'
+            )
+        return dataset.enumerate().map(lambda index, items: {**items, "index": index})
+    if not isinstance(spec, tuple):
+        raise DataError(f"with_index: expected elements (image, label) or dicts, got {type_name(spec)}")
     return dataset.enumerate().map(lambda index, items: (*items, index))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Subset
 
+from sat_core.backend import type_name
 from sat_core.data import check_range
-from sat_core.errors import SpecError
+from sat_core.errors import DataError, SpecError
 from sat_core.spec import AttackSpec
 from sat_core.splits import Split
 from sat_core.threat import THREAT_MODELS
@@ -68,7 +70,13 @@ class SubsetAdversarialStep:
 
 @final
 class WithIndex(Dataset[Any]):
-    """A data set whose items carry their number last: (image, label, index)."""
+    """A data set whose items carry their number: (image, label) becomes (image, label, index), and a dict gets a key
+    "index".
+
+    For a `Subset`, nested or not, it is the number in the full data set below, so that a split over that one still
+    holds. Any other data set numbers its own items from 0, a `ConcatDataset` or a `select` of Hugging Face's among
+    them. Raises DataError for other items, and for a dict that has an "index".
+    """
 
     def __init__(self, dataset: Dataset[Any]) -> None:
         self.dataset = dataset
@@ -76,6 +84,15 @@ class WithIndex(Dataset[Any]):
     def __len__(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]
 
-    def __getitem__(self, index: int) -> tuple[Any, ...]:
-        """The item at `index`, followed by `index`."""
-        return (*self.dataset[index], index)
+    def __getitem__(self, index: int) -> tuple[Any, ...] | dict[Any, Any]:
+        """The item at `index` with its number."""
+        item, number, dataset = self.dataset[index], range(len(self))[index], self.dataset
+        while isinstance(dataset, Subset):
+            number, dataset = int(dataset.indices[number]), dataset.dataset
+        if isinstance(item, tuple | list):
+            return (*item, number)
+        if not isinstance(item, Mapping):
+            raise DataError(f"WithIndex: expected items (image, label) or dicts, got {type_name(item)}")
+        if "index" in item:
+            raise DataError('WithIndex: expected dicts without a key "index"; rename it, or use it if it is the number')
+        return {**item, "index": number}
