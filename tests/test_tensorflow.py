@@ -436,3 +436,31 @@ def test_items_carry_the_number_in_the_full_data_set(backend: Backend) -> None:
         with_index(with_index(dicts))
     with pytest.raises(DataError, match=r"elements \(image, label\) or dicts, got"):
         with_index(pairs.map(lambda x, y: x))
+
+
+def test_micro_batches_add_up_to_the_gradient_of_the_whole_batch(backend: Backend) -> None:
+    import tensorflow as tf
+
+    from sat_tensorflow import SubsetAdversarialStep
+
+    data, model = samples.examples(16), samples.build(backend, "small-cnn").native
+    step = SubsetAdversarialStep(model, samples.split(16, 0.4), samples.attack(steps=2))
+    batch, found = (tf.constant(data.images), tf.constant(data.labels), tf.range(16)), []
+    for parts in ([slice(0, 16)], [slice(0, 3), slice(3, 4), slice(4, 16)]):
+        sums, weights = [tf.zeros_like(v) for v in model.trainable_variables], 0.0
+        for part in parts:
+            images, labels, index = (tensor[part] for tensor in batch)
+            mixed = step.mix(images, labels, index)
+            with tf.GradientTape() as tape:
+                total, weight = step.losses(model(mixed, training=False), labels, index)
+            gradients = tape.gradient(total, model.trainable_variables)
+            sums = [a + b for a, b in zip(sums, gradients, strict=True)]
+            weights += weight
+        found.append([gradient / weights for gradient in sums])
+    with tf.GradientTape() as tape:
+        loss = step.loss(model(step.mix(*batch), training=False), *batch[1:])
+    for whole, *others in zip(tape.gradient(loss, model.trainable_variables), *found, strict=True):
+        for other in others:
+            np.testing.assert_allclose(other, whole, rtol=1e-4, atol=1e-6)
+    logits = tf.cast(model(batch[0], training=False), tf.bfloat16)
+    assert [part.dtype for part in step.losses(logits, *batch[1:])] == [tf.float32] * 2

@@ -35,5 +35,11 @@ def attack_loss(logits: Tensor, labels: Tensor, loss: str = "ce", targets: Tenso
 
 def weighted_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     """Σ w·ℓ / Σ w over the batch, with ℓ the cross-entropy."""
+    total, weight = weighted_sum(logits, labels, weights)
+    return total / weight
+
+
+def weighted_sum(logits: Tensor, labels: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Σ w·ℓ and Σ w over the batch, with ℓ the cross-entropy."""
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-    return tf.reduce_sum(weights * losses) / tf.reduce_sum(weights)
+    return tf.reduce_sum(weights * losses), tf.reduce_sum(weights)

@@ -16,7 +16,7 @@ from sat_core.spec import AttackSpec
 from sat_core.splits import Split
 from sat_core.threat import THREAT_MODELS
 from sat_tensorflow.attacks import PGD
-from sat_tensorflow.losses import weighted_loss
+from sat_tensorflow.losses import weighted_sum
 from sat_tensorflow.modes import frozen
 
 
@@ -71,7 +71,20 @@ class SubsetAdversarialStep:
 
     def loss(self, logits: Tensor, labels: Tensor, index: Tensor) -> Tensor:
         """Σ w·ℓ / Σ w over the batch, with the weights of the split."""
-        return weighted_loss(logits, tf.cast(labels, tf.int64), tf.cast(tf.gather(self._weights, index), logits.dtype))
+        total, weight = self.losses(logits, labels, index)
+        return total / weight
+
+    def losses(self, logits: Tensor, labels: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Σ w·ℓ and Σ w over the batch apart, at least in float32, for a batch that is made of several parts.
+
+        The loss of the whole batch is the sum of all Σ w·ℓ over the sum of all Σ w; the mean of the parts' own losses
+        is another number. Micro-batches: add up the gradients of each Σ w·ℓ, then divide them by the sum of all Σ w.
+        A tf.distribute.Strategy adds gradients over its replicas: `all_reduce` Σ w with ReduceOp.SUM, then take the
+        gradient of Σ w·ℓ / Σ w.
+        """
+        wide = logits if logits.dtype == tf.float64 else tf.cast(logits, tf.float32)
+        weights = tf.cast(tf.gather(self._weights, tf.cast(index, tf.int64)), wide.dtype)
+        return weighted_sum(wide, tf.cast(labels, tf.int64), weights)
 
     def _check(self, images: Tensor, labels: Tensor) -> None:
         """Of the pixels, eagerly on the first batch only; a graph has the check in it."""

@@ -35,5 +35,11 @@ def attack_loss(logits: Tensor, labels: Tensor, loss: str = "ce", targets: Tenso
 
 def weighted_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     """Σ w·ℓ / Σ w over the batch, with ℓ the cross-entropy."""
+    total, weight = weighted_sum(logits, labels, weights)
+    return total / weight
+
+
+def weighted_sum(logits: Tensor, labels: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Σ w·ℓ and Σ w over the batch, with ℓ the cross-entropy."""
     losses = functional.cross_entropy(logits, labels, reduction="none")
-    return (weights * losses).sum() / weights.sum()
+    return (weights * losses).sum(), weights.sum()

@@ -17,7 +17,7 @@ from sat_core.spec import AttackSpec
 from sat_core.splits import Split
 from sat_core.threat import THREAT_MODELS
 from sat_torch.attacks import attack_members
-from sat_torch.losses import weighted_loss
+from sat_torch.losses import weighted_sum
 from sat_torch.modes import frozen
 
 
@@ -26,7 +26,9 @@ class SubsetAdversarialStep:
     """Makes adversarial examples for members of A in a batch, and weighs the loss.
 
     model: images `(n, c, h, w)` in [0, 1] to logits, normalising inside. The attack runs in evaluation mode and leaves
-    modes, weights and gradients as they were. rng: draws the random start, if the attack has one.
+    modes, weights and gradients as they were. It runs on the module inside of DistributedDataParallel or DataParallel,
+    so that ranks with different numbers of members do not wait for each other. rng: draws the random start, if the
+    attack has one; on several ranks, give each its own seed.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class SubsetAdversarialStep:
         if attack.random_start and rng is None:
             raise SpecError("the attack has a random start; pass rng=numpy.random.default_rng(seed)")
         self.model, self.split, self.attack, self.rng = model, split, attack, rng
+        self._attacked = _without_parallel(model)
         self._checked = False
 
     def __call__(self, images: Tensor, labels: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
@@ -43,29 +46,47 @@ class SubsetAdversarialStep:
         return mixed, self.loss(self.model(mixed), labels, index)
 
     def mix(self, images: Tensor, labels: Tensor, index: Tensor) -> Tensor:
-        """`images` with adversarial examples in place of the members of A; index: int64 `(n,)`, example numbers."""
-        self._check(images)
+        """`images` with adversarial examples in place of the members of A."""
+        self._check(images, labels, index)
         members = np.flatnonzero(self.split.members[index.cpu().numpy()])
         start = None
         if self.attack.random_start and len(members) and self.rng is not None:
             n, (c, h, w) = len(members), images.shape[1:]
             noise = THREAT_MODELS.get(self.attack.norm).random_start(self.rng, (n, h, w, c), self.attack.eps)
             start = torch.from_numpy(noise.transpose(0, 3, 1, 2).copy()).to(images)
-        with frozen(self.model):
+        with frozen(self._attacked):
             places = torch.from_numpy(members).to(images.device)
-            return attack_members(self.model, images, labels, places, self.attack, start)
+            return attack_members(self._attacked, images, labels.long(), places, self.attack, start)
 
     def loss(self, logits: Tensor, labels: Tensor, index: Tensor) -> Tensor:
         """Σ w·ℓ / Σ w over the batch, with the weights of the split."""
-        weights = torch.from_numpy(self.split.example_weights(index.cpu().numpy()))
-        return weighted_loss(logits, labels, weights.to(logits))
+        total, weight = self.losses(logits, labels, index)
+        return total / weight
 
-    def _check(self, images: Tensor) -> None:
-        """On the first batch only: a check of every batch would stall a GPU."""
+    def losses(self, logits: Tensor, labels: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Σ w·ℓ and Σ w over the batch apart, at least in float32, for a batch that is made of several parts.
+
+        The loss of the whole batch is the sum of all Σ w·ℓ over the sum of all Σ w; the mean of the parts' own losses
+        is another number. Micro-batches: call `backward` on each Σ w·ℓ, then divide every gradient by the sum of all
+        Σ w. DistributedDataParallel averages gradients over its ranks: `all_reduce` Σ w, then call `backward` on
+        ranks · Σ w·ℓ / Σ w.
+        """
+        weights = torch.from_numpy(self.split.example_weights(index.cpu().numpy()))
+        wide = logits if logits.dtype == torch.float64 else logits.float()
+        return weighted_sum(wide, labels.long(), weights.to(wide))
+
+    def _check(self, images: Tensor, labels: Tensor, index: Tensor) -> None:
         if not self._checked:
             check_range(float(images.min()), float(images.max()))
             self.attack.check_images(tuple(images.shape[1:]))
             self._checked = True
+
+
+def _without_parallel(model: nn.Module) -> nn.Module:
+    """The module that a parallel wrapper runs, also where the wrapper is compiled; any other as it is."""
+    wrapper: Any = getattr(model, "_orig_mod", model)
+    parallel = isinstance(wrapper, nn.parallel.DistributedDataParallel | nn.DataParallel)
+    return _without_parallel(wrapper.module) if parallel else model
 
 
 @final
