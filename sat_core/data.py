@@ -172,6 +172,41 @@ def check_range(low: float, high: float) -> None:
         )
 
 
+def check_batch(labels: Any, index: Any, images: Any = None, layout: str = "n, h, w, c") -> None:
+    """DataError unless tensors of any framework are a batch: integer labels and index, float images in that layout
+    where some are given, shapes that fit. No value is looked at, so that a GPU does not stall.
+    """
+    kinds = [
+        ("images", "float", "floats in [0, 1]", "convert them to float32 and divide by 255", images, layout),
+        ("labels", "int", "integers", "give class numbers, not one-hot vectors or probabilities", labels, "n,"),
+        ("index", "int", "integers", "give the numbers of the examples in the training set, not a mask", index, "n,"),
+    ][images is None :]
+    for name, kind, words, remedy, tensor, _ in kinds:
+        dtype = _dtype_name(tensor)
+        if not dtype.lstrip("bu").startswith(kind):
+            raise DataError(f"{name}: expected {words}, got {dtype}\n{remedy}")
+    shapes = [tuple(tensor.shape) for *_, tensor, _ in kinds]
+    sizes = {shape[0] for shape in shapes if shape} - {None}
+    if [len(shape) for shape in shapes] != [4, 1, 1][images is None :] or len(sizes) > 1:
+        expected = ", ".join(f"{name} ({axes})" for name, *_, axes in kinds)
+        raise DataError(f"batch: expected {expected}, got shapes {', '.join(map(str, shapes))}")
+
+
+def _dtype_name(tensor: Any) -> str:
+    """ "float32" for the float32 of any framework; the name of the type of what is no tensor."""
+    dtype = getattr(tensor, "dtype", type(tensor).__name__)
+    return str(getattr(dtype, "name", dtype)).rpartition(".")[2]
+
+
+def check_index(low: int, high: int, total: int) -> None:
+    """DataError unless example numbers from `low` to `high` are those of a split over `total` examples."""
+    if not 0 <= low <= high < total:
+        raise DataError(
+            f"index: expected numbers of the {total} examples of the split, 0..{total - 1}, got {low}..{high}\n"
+            "make the split over the same data set that the numbers count"
+        )
+
+
 def as_float(images: np.ndarray) -> np.ndarray:
     """float32 images in [0, 1]: uint8 is divided by 255, float32 is returned as it is."""
     if images.dtype == np.uint8:

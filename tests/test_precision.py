@@ -179,3 +179,31 @@ def test_after_a_first_step_that_overflows_training_goes_on(backend: Backend) ->
     assert np.isfinite(losses).all()
     assert max(losses) < 5
     assert (classifier.state()["fc.weight"] != before["fc.weight"]).any()
+
+
+@pytest.mark.backend
+@pytest.mark.parametrize("dtype", HALF)
+def test_the_building_block_mixes_in_float32(backend: Backend, dtype: str) -> None:
+    data, split, attack = samples.examples(16), samples.split(16, 0.4), samples.attack(eps=0.1, step_size=0.05)
+    native = network(backend, dtype)
+    index = np.arange(16)
+    if backend.name == "torch":
+        import torch
+
+        from sat_torch import SubsetAdversarialStep
+
+        x = torch.from_numpy(data.images.transpose(0, 3, 1, 2).copy())
+        mixed, loss = SubsetAdversarialStep(native, split, attack)(
+            x, torch.from_numpy(data.labels), torch.from_numpy(index)
+        )
+        found, loss = mixed.numpy().transpose(0, 2, 3, 1), loss.detach()
+    else:
+        from sat_tensorflow import SubsetAdversarialStep
+
+        mixed, loss = SubsetAdversarialStep(native, split, attack)(data.images, data.labels, index)
+        found = mixed.numpy()
+    size = THREAT_MODELS.get("L2").size(found.astype(np.float64) - data.images)
+    assert found.dtype == np.float32
+    assert ((size > 0) == split.members).all()
+    assert size.max() <= 0.1 + 1e-6
+    assert np.isfinite(float(loss))

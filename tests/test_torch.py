@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from toys import SEEN_ONCE, WRONG_BATCHES
 
 from sat_core.augmentation import AUGMENTATIONS
 from sat_core.backend import Backend
@@ -230,12 +231,30 @@ def test_the_building_block_does_the_trainers_step(backend: Backend) -> None:
     assert loss.item() == pytest.approx(losses[0], rel=1e-4)
     loss.backward()
     assert all(p.grad is not None for p in module.parameters())
-    with pytest.raises(DataError, match="normalise inside the model"):
-        SubsetAdversarialStep(module, split, attack)(images * 3 - 1, labels, index)
     with pytest.raises(SpecError, match=r"attack\.eps: expected less than"):
         SubsetAdversarialStep(module, split, samples.attack(eps=127))(images, labels, index)
     with pytest.raises(SpecError, match="pass rng="):
         SubsetAdversarialStep(module, split, AttackSpec(kind="rs-fgsm"))
+
+
+@pytest.mark.parametrize(("name", "wrong", "says"), WRONG_BATCHES)
+def test_the_building_block_refuses_a_wrong_batch(name: str, wrong: Any, says: str) -> None:
+    import torch
+    import two_ranks
+
+    batch = dict(zip(("images", "labels", "index"), two_ranks.batch(), strict=True))
+    step = two_ranks.make(two_ranks.network())
+    with pytest.raises(DataError, match=says):
+        step.mix(**{**batch, name: torch.from_numpy(wrong(batch[name].numpy()))})
+    step.mix(**{**batch, "labels": batch["labels"].to(torch.uint8), "index": batch["index"].to(torch.int32)})
+    if says not in SEEN_ONCE:
+        later = {**batch, name: torch.from_numpy(wrong(batch[name].numpy()))}
+        with pytest.raises(DataError, match=says):
+            step.mix(**later)
+        if name != "images":
+            with pytest.raises(DataError, match=says):
+                step.losses(torch.zeros(16, 5), later["labels"], later["index"])
+    step.mix(**{**batch, "images": batch["images"] * 3 - 1})  # values are looked at in the first batch only
 
 
 def test_items_carry_the_number_in_the_full_data_set() -> None:

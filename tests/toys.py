@@ -77,3 +77,19 @@ def same_bytes(one: Path, other: Path) -> None:
             assert contents[0] == contents[1]
         elif name.name != "seconds.json":
             assert first == second, name
+
+
+SEEN_ONCE = ("normalise inside the model", "index: expected numbers of the 16 examples of the split")
+"""What the checks say that look at values, in the first batch only."""
+WRONG_BATCHES: tuple[tuple[str, Any, str], ...] = (
+    ("images", lambda x: (x * 255).astype(np.uint8), r"got uint8\s+convert them to float32 and divide by 255"),
+    ("images", lambda x: x[0], r"expected images \(n, ., ., .\), labels \(n,\), index \(n,\)"),
+    ("images", lambda x: x * 3 - 1, SEEN_ONCE[0]),
+    ("labels", lambda y: y.astype(np.float32), "labels: expected integers, got float32"),
+    ("labels", lambda y: y[:, None], r"labels \(n,\).* got shapes .*\(16, 1\), \(16,\)"),
+    ("labels", lambda y: y[:3], r"got shapes .*\(3,\), \(16,\)"),
+    ("index", lambda i: i > 3, "index: expected integers, got bool"),
+    ("index", lambda i: np.where(i == 15, 16, i), SEEN_ONCE[1]),
+    ("index", lambda i: i - 1, SEEN_ONCE[1]),
+)
+"""Which tensor of a batch of 16 examples, what is wrong with it, and the message of `SubsetAdversarialStep`."""

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import Tensor
 
-from sat_core.data import check_range
+from sat_core.data import check_batch, check_index, check_range
 from sat_core.errors import DataError, SpecError, type_name
 from sat_core.spec import AttackSpec
 from sat_core.splits import Split
@@ -28,8 +28,9 @@ class SubsetAdversarialStep:
     weights and statistics as they were. rng: draws the random start, if the attack has one. Works eagerly and inside
     of a tf.function, but for one that is compiled by XLA: the number of members is not known to it.
 
-    In all calls images are `(n, h, w, c)`, labels integers `(n,)`, index int64 `(n,)` the numbers of the examples in
-    the split. Raises SpecError, DataError, and inside of a tf.function InvalidArgumentError.
+    In all calls images are floats `(n, h, w, c)`, labels integers `(n,)`, index integers `(n,)` the numbers of the
+    examples in the split. Types and shapes are checked in every batch, pixels and numbers in the first: to look at
+    them stalls a GPU. Raises SpecError and DataError; inside of a tf.function TensorFlow's own errors of the same text.
     """
 
     def __init__(
@@ -41,7 +42,12 @@ class SubsetAdversarialStep:
         self._members = tf.constant(split.members)
         self._weights = tf.constant(split.example_weights(np.arange(len(split.members))))
         self._pgd = PGD(lambda: frozen(model))
-        self._checked = False
+        self._checked = tf.Variable(
+            False,  # read and set by each replica of a tf.distribute.Strategy on its own
+            trainable=False,
+            synchronization=tf.VariableSynchronization.ON_READ,
+            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+        )
 
     def __call__(self, images: Tensor, labels: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
         """The mixed batch and its loss Σ w·ℓ / Σ w, to be called under a tf.GradientTape; the forward is in training
@@ -51,8 +57,11 @@ class SubsetAdversarialStep:
         return mixed, self.loss(self.model(mixed, training=True), labels, index)
 
     def mix(self, images: Tensor, labels: Tensor, index: Tensor) -> Tensor:
-        """`images` with adversarial examples in place of the members of A."""
-        self._check(images, labels)
+        """`images` with adversarial examples in place of the members of A; float32, whatever the network is."""
+        images, labels, index = (tf.convert_to_tensor(tensor) for tensor in (images, labels, index))
+        with tf.control_dependencies([self._check(images, labels, index)]):
+            index = tf.identity(tf.cast(index, tf.int64))  # so that nothing is gathered before the check
+        images = images if images.dtype == tf.float64 else tf.cast(images, tf.float32)
         if not self.model.built:
             with tf.init_scope():
                 self.model(tf.zeros((1, *images.shape[1:]), images.dtype))
@@ -82,25 +91,44 @@ class SubsetAdversarialStep:
         A tf.distribute.Strategy adds gradients over its replicas: `all_reduce` Σ w with ReduceOp.SUM, then take the
         gradient of Σ w·ℓ / Σ w.
         """
+        labels, index = tf.convert_to_tensor(labels), tf.convert_to_tensor(index)
+        _check_known(labels, index)
+        check_batch(labels, index)
         wide = logits if logits.dtype == tf.float64 else tf.cast(logits, tf.float32)
         weights = tf.cast(tf.gather(self._weights, tf.cast(index, tf.int64)), wide.dtype)
         return weighted_sum(wide, tf.cast(labels, tf.int64), weights)
 
-    def _check(self, images: Tensor, labels: Tensor) -> None:
-        """Of the pixels, eagerly on the first batch only; a graph has the check in it."""
-        if len(images.shape) != 4 or None in images.shape[1:] or len(labels.shape) != 1:
-            raise DataError(
-                f"expected images (n, h, w, c) and labels (n,), got shapes {images.shape} and {labels.shape}\n"
-                "reshape, or where a data set does not know them, tf.ensure_shape"
-            )
+    def _check(self, images: Tensor, labels: Tensor, index: Tensor) -> Tensor:
+        _check_known(images, labels, index)
+        check_batch(labels, index, images)
         self.attack.check_images(tuple(images.shape[1:]))
+        known = tf.logical_or(self._checked, tf.equal(tf.size(images), 0))
+        return tf.cond(known, lambda: True, lambda: self._look(images, index))
+
+    def _look(self, images: Tensor, index: Tensor) -> Tensor:
         low, high = tf.reduce_min(images), tf.reduce_max(images)
-        if not tf.executing_eagerly():
-            says = "images: expected pixels in [0, 1]; normalise inside the model, not before"
-            tf.debugging.Assert(tf.logical_and(low >= 0, high <= 1), [says, low, high])
-        elif not self._checked:
+        first, last, total = tf.reduce_min(index), tf.reduce_max(index), self._members.shape[0]
+        checks = []
+        if tf.executing_eagerly():
             check_range(float(low), float(high))
-            self._checked = True
+            check_index(int(first), int(last), total)
+        else:
+            pixels = "images: expected pixels in [0, 1]; normalise inside the model, not before"
+            numbers = f"index: expected numbers of the {total} examples of the split, 0..{total - 1}"
+            checks.append(tf.debugging.Assert(tf.logical_and(low >= 0, high <= 1), [pixels, low, high]))
+            checks.append(tf.debugging.Assert(tf.logical_and(first >= 0, last < total), [numbers, first, last]))
+        with tf.control_dependencies(checks):
+            self._checked.assign(True)
+        return True
+
+
+def _check_known(*tensors: Tensor) -> None:
+    for tensor in tensors:
+        if tensor.shape.rank is None or None in tensor.shape[1:]:
+            raise DataError(
+                "batch: expected images (n, h, w, c), labels (n,) and index (n,) with h, w and c known, "
+                f"got shape {tensor.shape}\nset them with tf.ensure_shape"
+            )
 
 
 def with_index(dataset: tf.data.Dataset) -> tf.data.Dataset:

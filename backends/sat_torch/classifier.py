@@ -22,7 +22,7 @@ from sat_core.spec import AttackSpec
 from sat_torch import attacks
 from sat_torch.attacked import attacked
 from sat_torch.models.head import put_head
-from sat_torch.modes import Evaluated, frozen, plain, tf32
+from sat_torch.modes import Evaluated, frozen, plain, run, tf32
 
 _CHUNK = 512
 """Images per forward of calls that take any number of them."""
@@ -45,9 +45,7 @@ class Normalised(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of images `(n, c, h, w)` in [0, 1]; the network gets them in the type of its weights."""
-        normal = self.normaliser(images.dtype)(images)
-        weights = next((p.dtype for p in self.inner.parameters() if p.is_floating_point()), images.dtype)
-        return self.inner(normal.to(weights))
+        return run(self.inner, self.normaliser(images.dtype)(images))
 
     def normaliser(self, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
         """Images of that type to what the network takes."""

@@ -72,6 +72,12 @@ def plain() -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
+def run(module: nn.Module, images: Tensor) -> Tensor:
+    """`module` on images in the type of its weights."""
+    weights = next((p.dtype for p in module.parameters() if p.is_floating_point()), images.dtype)
+    return module(images.to(weights))
+
+
 class Evaluated(nn.Module):
     """A module that runs frozen, whatever the mode of the one inside; float32 in and out, whatever its own type.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, final
 
 import numpy as np
@@ -10,15 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset, Subset
 
-from sat_core.backend import type_name
-from sat_core.data import check_range
-from sat_core.errors import DataError, SpecError
+from sat_core.data import check_batch, check_index, check_range
+from sat_core.errors import DataError, SpecError, type_name
 from sat_core.spec import AttackSpec
 from sat_core.splits import Split
 from sat_core.threat import THREAT_MODELS
 from sat_torch.attacks import attack_members
 from sat_torch.losses import weighted_sum
-from sat_torch.modes import frozen
+from sat_torch.modes import frozen, run
 
 
 @final
@@ -29,6 +29,10 @@ class SubsetAdversarialStep:
     modes, weights and gradients as they were. It runs on the module inside of DistributedDataParallel or DataParallel,
     so that ranks with different numbers of members do not wait for each other. rng: draws the random start, if the
     attack has one; on several ranks, give each its own seed.
+
+    In all calls images are floats `(n, c, h, w)`, labels integers `(n,)`, index integers `(n,)` the numbers of the
+    examples in the split. Types and shapes are checked in every batch, pixels and numbers in the first: to look at
+    them stalls a GPU. Raises SpecError and DataError.
     """
 
     def __init__(
@@ -43,11 +47,12 @@ class SubsetAdversarialStep:
     def __call__(self, images: Tensor, labels: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
         """The mixed batch and its loss Σ w·ℓ / Σ w, ready for `backward`; the forward runs in the model's own mode."""
         mixed = self.mix(images, labels, index)
-        return mixed, self.loss(self.model(mixed), labels, index)
+        return mixed, self.loss(run(self.model, mixed), labels, index)
 
     def mix(self, images: Tensor, labels: Tensor, index: Tensor) -> Tensor:
-        """`images` with adversarial examples in place of the members of A."""
+        """`images` with adversarial examples in place of the members of A; float32, whatever the network is."""
         self._check(images, labels, index)
+        images = images if images.dtype == torch.float64 else images.float()
         members = np.flatnonzero(self.split.members[index.cpu().numpy()])
         start = None
         if self.attack.random_start and len(members) and self.rng is not None:
@@ -56,7 +61,8 @@ class SubsetAdversarialStep:
             start = torch.from_numpy(noise.transpose(0, 3, 1, 2).copy()).to(images)
         with frozen(self._attacked):
             places = torch.from_numpy(members).to(images.device)
-            return attack_members(self._attacked, images, labels.long(), places, self.attack, start)
+            forward = partial(run, self._attacked)
+            return attack_members(forward, images, labels.long(), places, self.attack, start)
 
     def loss(self, logits: Tensor, labels: Tensor, index: Tensor) -> Tensor:
         """Σ w·ℓ / Σ w over the batch, with the weights of the split."""
@@ -71,13 +77,16 @@ class SubsetAdversarialStep:
         Σ w. DistributedDataParallel averages gradients over its ranks: `all_reduce` Σ w, then call `backward` on
         ranks · Σ w·ℓ / Σ w.
         """
+        check_batch(labels, index)
         weights = torch.from_numpy(self.split.example_weights(index.cpu().numpy()))
         wide = logits if logits.dtype == torch.float64 else logits.float()
         return weighted_sum(wide, labels.long(), weights.to(wide))
 
     def _check(self, images: Tensor, labels: Tensor, index: Tensor) -> None:
-        if not self._checked:
+        check_batch(labels, index, images, "n, c, h, w")
+        if not self._checked and len(images):
             check_range(float(images.min()), float(images.max()))
+            check_index(int(index.min()), int(index.max()), len(self.split.members))
             self.attack.check_images(tuple(images.shape[1:]))
             self._checked = True
 
