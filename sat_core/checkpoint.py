@@ -54,7 +54,7 @@ def find(path: str | Path) -> Path:
             return candidate
         if candidate.exists() and not candidate.is_dir():
             raise CheckpointError(f"{candidate}: expected a file, got {irregular(candidate)}")
-    raise CheckpointError(f"{path}: no such checkpoint")
+    raise CheckpointError(f"{path}: no such checkpoint; expected one, or the folder of a finished arm")
 
 
 def read(path: str | Path) -> Checkpoint:

@@ -122,7 +122,7 @@ def read_npz(path: Path, *names: str, optional: Sequence[str] | None = None) -> 
             missing = [name for name in names if name not in there]
             arrays = {name: _array(file, name) for name in wanted} if not missing and not unknown else {}
     except Exception as error:  # zip, numpy and zlib each have errors of their own for a broken file
-        raise DataError(f"{path}: expected an .npz file of plain arrays ({_reason(error)})") from error
+        raise DataError(f"{path}: expected an .npz file of plain arrays ({reason(error)})") from error
     if missing:
         raise DataError(f"{path}: expected the arrays {', '.join(names)}, got {', '.join(there) or 'none'}")
     if unknown:
@@ -137,7 +137,7 @@ def _array(file: Mapping[str, np.ndarray], name: str) -> np.ndarray:
     try:
         return file[name]
     except ValueError as error:
-        raise ValueError(f"{name}: {_reason(error)}") from error
+        raise ValueError(f"{name}: {reason(error)}") from error
 
 
 def read_json(path: Path) -> Any:
@@ -147,7 +147,7 @@ def read_json(path: Path) -> Any:
             raise ValueError(f"got {what}")
         return json.loads(path.read_text(), parse_constant=_refuse)
     except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path}: expected a JSON file ({_reason(error)})") from error
+        raise DataError(f"{path}: expected a JSON file ({reason(error)})") from error
 
 
 def parse_toml(text: str) -> dict[str, Any]:
@@ -209,5 +209,8 @@ def locked(directory: Path, wait: float = 0.0) -> Iterator[None]:
         yield
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
+    """The first line of what an error says; of the system's errors without the path, which the caller names."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     return str(error).splitlines()[0] if str(error) else type(error).__name__

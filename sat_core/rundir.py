@@ -103,4 +103,4 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         return files.parse_toml(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise RunDirectoryError(f"{path}: cannot be read ({error})\n{_REMEDY.format(path)}") from error
+        raise RunDirectoryError(f"{path}: cannot be read ({files.reason(error)})\n{_REMEDY.format(path)}") from error

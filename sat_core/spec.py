@@ -14,7 +14,7 @@ from sat_core.errors import SpecError, quoted
 from sat_core.evaluation import ENGINES
 from sat_core.precision import OF_NETWORK
 from sat_core.protocols import ATTACK_SETS, AUTOATTACK, PROTOCOLS
-from sat_core.registry import unknown
+from sat_core.registry import nearest, unknown
 from sat_core.schedules import check_schedule
 from sat_core.selection import SELECTION_RULES
 from sat_core.threat import THREAT_MODELS
@@ -229,7 +229,8 @@ def _check_attacks(value: Any) -> str | None:
         return None
     if isinstance(value, tuple) and value and all(v in AUTOATTACK for v in value) and len(set(value)) == len(value):
         return None
-    return f"one of {', '.join(ATTACK_SETS)}, or a list of {', '.join(AUTOATTACK)}"
+    hint = nearest(value, (*ATTACK_SETS, *AUTOATTACK)) if isinstance(value, str) else ""
+    return f"one of {', '.join(ATTACK_SETS)}, or a list of {', '.join(AUTOATTACK)}{hint}"
 
 
 def _check_examples(value: Any) -> str | None:

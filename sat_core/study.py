@@ -13,7 +13,7 @@ from typing import Any, final
 import attrs
 
 from sat_core.errors import SpecError, quoted
-from sat_core.files import parse_toml, short_name
+from sat_core.files import parse_toml, reason, short_name
 from sat_core.registry import nearest
 from sat_core.spec import KEYS, AttackSpec, Spec, check_keys, flatten
 from sat_core.transfer import SETTINGS, transfer_spec
@@ -108,7 +108,7 @@ class Study:
         try:
             text = Path(path).read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
-            raise SpecError(f"{path}: cannot read the study file ({error})") from error
+            raise SpecError(f"{path}: cannot read the study file ({reason(error)})") from error
         try:
             tables = parse_toml(text)
         except ValueError as error:
@@ -202,7 +202,7 @@ class Study:
 def parse_setting(text: str) -> tuple[str, Any]:
     """``key=value`` of the command line: the value as TOML, or as text where it is none (``8/255``, ``cosine``)."""
     key, equals, value = text.partition("=")
-    if not equals:
+    if not equals or not key.strip():
         raise SpecError(f"--set: expected key=value, got {quoted(text)}")
     try:
         return key.strip(), parse_toml(f"value = {value}")["value"]

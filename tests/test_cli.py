@@ -731,7 +731,9 @@ def test_evaluate_a_checkpoint_for_several_radii(finished: Path, study: Path, tm
         (["--norm", "Linf", "--eps", "8"], "--eps: expected less than 1, the Linf diameter"),
         (["--norm", "Linf"], "--norm: Linf needs --eps, as the training was with L2"),
         (["--norm", "L1"], "--norm: expected one of L2, Linf"),
-        (["--attacks", "apgd"], "--attacks: expected"),
+        (["--attacks", "standrad"], "square (did you mean 'standard'?), got 'standrad'"),
+        (["--attacks", "apgd-ce,pgd"], "--attacks: expected one of standard"),
+        (["--batch-size", "0"], "--batch-size: expected an integer >= 1, got 0"),
         (["--threads", "0"], "--threads: expected an integer >= 1"),
         (["--examples", "61"], "--examples: expected 1 to 60, got 61"),
         (["--model", "nowhere:make"], "cannot import 'nowhere:make'"),
@@ -750,6 +752,50 @@ def test_a_checkpoint_that_is_none(study: Path, tmp_path: Path) -> None:
     done = sat("evaluate", tmp_path / "a", "--data", f"npz:{study.parent / 'five.npz'}")
     assert done.returncode == 2
     assert "a.safetensors: truncated or not a safetensors file" in done.stderr
+
+
+LONG = "x" * 3000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "the following arguments are required: COMMAND"),
+        (["rum"], "invalid choice: 'rum'"),
+        (["run", "STUDY"], "the following arguments are required: --out"),
+        (["run", "STUDY", "--out", "o", "--jobs", "two"], "argument --jobs: invalid int value: 'two'"),
+        (["run", "STUDY", "--out", LONG], "xxx/spec.toml: File name too long"),
+        (["run", LONG, "--out", "o"], "File name too long"),
+        (["run", "STUDY", "--out", "o", "--set", "=3"], "--set: expected key=value, got '=3'"),
+        (["run", "STUDY", "--out", "o", "--set", "eps=3"], "unknown key 'eps' (did you mean 'attack.eps'?)"),
+        (["run", "STUDY", "--out", "o", "--set", f"{LONG}=3"], "unknown key 'xxx"),
+        (["run", "STUDY", "--out", "o", "--set", f"ranking.file={LONG}"], "xxx: File name too long"),
+        (["run", "STUDY", "--out", "o", "--set", f"model.name={LONG}:make"], "model.name: cannot import 'xxx"),
+        (["run", "STUDY", "--out", "o", "--set", f"data.name=npz:{LONG}"], "File name too long"),
+        (["run", "STUDY", "--out", "o", "--dry-run", "--reuse", "nowhere"], "nowhere: expected a folder with finished"),
+        (["evaluate", LONG, "--data", "digits"], "xxx: File name too long"),
+        (["evaluate", "nowhere", "--data", "digits"], "nowhere: no such checkpoint; expected one, or the folder of"),
+        (["transfer", LONG, "--data", "digits", "--out", "o"], "xxx/results.json: File name too long"),
+        (["status", LONG], "File name too long"),
+        (["report", LONG], "File name too long"),
+        (["data", "info", LONG], "unknown data set 'xxx"),
+        (["compare", LONG], "File name too long"),
+        (["reproduce", LONG, "--out", "o"], "unknown figure 'xxx"),
+    ],
+    ids=lambda value: " ".join(value).replace(LONG, "LONG") if isinstance(value, list) else "",
+)
+def test_what_people_mistype_is_answered_in_three_short_lines(
+    study: Path, tmp_path: Path, arguments: list[str], says: str, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="2"):
+        sys.exit(main([str(study) if a == "STUDY" else a for a in arguments]))
+    printed = capsys.readouterr().err
+    assert says in printed
+    assert "defect" not in printed
+    assert len(printed.splitlines()) <= 3
+    assert max(map(len, printed.splitlines())) <= 500
+    assert not list(tmp_path.iterdir())
 
 
 def test_help_and_version() -> None:

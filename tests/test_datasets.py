@@ -73,7 +73,7 @@ def test_digits_in_part_are_a_task_of_their_own() -> None:
     np.testing.assert_array_equal(high.train.labels, whole.train.labels[kept] - 5)
     assert get_dataset("digits?classes=0-9").fingerprint() == whole.fingerprint()
     for wrong in ("5", "5-5", "9-0", "0-10"):
-        with pytest.raises(SpecError, match="expected a range of two or more"):
+        with pytest.raises(SpecError, match="expected two or more of 0-9"):
             get_dataset(f"digits?classes={wrong}")
 
 

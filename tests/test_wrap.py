@@ -311,3 +311,20 @@ def test_layers_with_channels_first_are_refused(backend: Backend) -> None:
     model = keras.Sequential([layers.Conv2D(4, 3, data_format="channels_first"), layers.Flatten(), layers.Dense(5)])
     with pytest.raises(SpecError, match="channels first"):
         backend.wrap(model, **OPTIONS)
+
+
+@pytest.mark.torch
+def test_scripted_modules_are_taken_and_modules_without_weights_refused(backend: Backend) -> None:
+    import torch
+    from torch import nn
+
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 5)).eval()
+    options: dict[str, Any] = {"classes": 5, "image_shape": (8, 8, 3)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # scripting is deprecated, and people have such files
+        scripted = torch.jit.script(net)
+    images = np.random.default_rng(0).random((3, 8, 8, 3)).astype(np.float32)
+    found, expected = (backend.wrap(each, **options).logits(images) for each in (scripted, net))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    with pytest.raises(SpecError, match="got a module on the meta device"):
+        backend.wrap(nn.Linear(192, 5, device="meta"), **options)

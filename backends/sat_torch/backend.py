@@ -68,6 +68,8 @@ class TorchBackend(Backend):
     ) -> TorchClassifier:
         if not isinstance(model, nn.Module):
             raise SpecError(f"model: expected a torch.nn.Module, got {type_name(model)}")
+        if any(p.is_meta for p in model.parameters()):
+            raise SpecError("model: expected weights, got a module on the meta device; load its weights first")
         classifier = TorchClassifier(model, self._device, classes=classes, image_shape=image_shape, mean=mean, std=std)
         lazy = any(nn.parameter.is_lazy(p) for p in model.parameters())  # these draw weights
         with nullcontext() if lazy else torch.random.fork_rng():

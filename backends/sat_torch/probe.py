@@ -33,7 +33,8 @@ def look(classifier: TorchClassifier, images: np.ndarray) -> Look:
         if any(hasattr(layer, "_orig_mod") for layer in module.modules()):  # compiled code would keep the hooks
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         for name, layer in classifier.native.named_modules():
-            if [*layer.parameters(recurse=False)] and not [*layer.children()]:
+            scripted = isinstance(layer, torch.jit.ScriptModule)  # takes no hooks
+            if [*layer.parameters(recurse=False)] and not [*layer.children()] and not scripted:
                 hook = layer.register_forward_pre_hook(lambda _layer, inputs, name=name: enter(name, inputs))
                 stack.callback(hook.remove)
         stack.enter_context(frozen(module))

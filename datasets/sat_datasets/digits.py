@@ -43,7 +43,7 @@ def load(argument: str = "", *, classes: str = "0-9") -> DataSet:
 def _range(classes: str) -> tuple[int, int]:
     found = re.fullmatch("([0-9])-([0-9])", classes)
     if not found or found[1] >= found[2]:
-        raise SpecError(f"data set 'digits': classes: expected a range of two or more, as 0-4, got {quoted(classes)}")
+        raise SpecError(f"data set 'digits': classes: expected two or more of 0-9, as 0-4, got {quoted(classes)}")
     return int(found[1]), int(found[2])
 
 

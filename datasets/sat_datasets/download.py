@@ -97,7 +97,7 @@ def _alone(folder: Path, progress: Progress) -> Iterator[None]:
 def _by_hand(name: str, folder: Path) -> str:
     known = about(name)
     if known.package:
-        return f"data set {name!r}: expected one to download, got one that comes {known.obtain}"
+        return f"data set {name!r}: expected one to download, got one that comes {known.obtain}; use it as it is"
     return (
         f"data set {name!r}: expected one to download, got one whose terms have to be accepted at https://image-net.org\n"
         f"place ILSVRC2012 in {folder}, as train/nXXXXXXXX/*.JPEG and val/nXXXXXXXX/*.JPEG"

@@ -18,7 +18,7 @@ from sat_core.backend import Backend, Classifier, get_backend
 from sat_core.data import DataSet, get_dataset
 from sat_core.errors import SpecError, printable
 from sat_core.evaluation import Evaluation, accuracies
-from sat_core.protocols import ATTACK_SETS
+from sat_core.protocols import ATTACK_SETS, AUTOATTACK
 from sat_core.spec import AttackSpec, EvaluationSpec, TrainingSpec
 from sat_core.splits import validation_permutation
 from sat_core.transfer import build_source
@@ -34,7 +34,7 @@ def evaluate_checkpoint(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     about = checkpoint.read(path).about
     with _named_as_options():
         threats, attacks = _asked(arguments, path, about)
-        training = TrainingSpec(epochs=1, threads=arguments.threads)
+        training = TrainingSpec(epochs=1, threads=arguments.threads, batch_size=arguments.batch_size)
     data = get_dataset(arguments.data)
     backend = get_backend(arguments.backend, arguments.device)
     suite, engine = arguments.attacks, arguments.attack_engine
@@ -81,15 +81,17 @@ def _asked(
     threats = [AttackSpec(norm=norm, eps=eps) for eps in radii]
     if not arguments.eps and norm != trained.get("norm"):
         raise SpecError(f"--norm: {norm} needs --eps, as the training was with {trained.get('norm')}")
-    suite = arguments.attacks
-    return threats, EvaluationSpec(attacks=suite if suite in ATTACK_SETS else tuple(suite.split(","))).attacks
+    names = arguments.attacks.split(",")
+    whole = arguments.attacks in ATTACK_SETS or (len(names) == 1 and names[0] not in AUTOATTACK)
+    return threats, EvaluationSpec(attacks=arguments.attacks if whole else tuple(names)).attacks
 
 
 @contextmanager
 def _named_as_options() -> Iterator[None]:
     """Errors inside name the options of the command line, not the keys of a study."""
     options = {"attack.eps": "--eps", "attack.norm": "--norm", "attack.step_size": "--eps"}
-    options |= {"evaluation.attacks": "--attacks", "training.threads": "--threads"}
+    options |= {"evaluation.attacks": "--attacks"}
+    options |= {"training.threads": "--threads", "training.batch_size": "--batch-size"}
     try:
         yield
     except SpecError as error:

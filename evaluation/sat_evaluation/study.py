@@ -120,9 +120,12 @@ def prepare(study: Study, out: Path, computing: Backend, reuse: Sequence[Path] =
     return units
 
 
-def check_study(study: Study, out: str | Path, *, backend: str | None, device: str, engine: Engine, **_: Any) -> None:
+def check_study(
+    study: Study, out: str | Path, *, backend: str | None, device: str, engine: Engine, reuse: Sequence[Path] = ()
+) -> None:
     """Refuse what `run_study` would refuse before any training, and print the same warnings. Nothing is written."""
     _look(study, Path(out), _computing(backend, device, engine))
+    Finished(reuse, besides=Path(out))
 
 
 def _look(study: Study, out: Path, computing: Backend) -> tuple[DataSet, dict[Arm, Job], dict[str, int]]:

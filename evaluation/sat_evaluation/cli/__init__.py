@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import NoReturn, final
 
 from sat_core.errors import EXIT_CONTINUE, Detached, Interrupted, SatError, printable, shortened
 from sat_evaluation.cli import data, evaluate, report, reproduce, run, status
@@ -46,13 +47,24 @@ def _run(argv: Sequence[str] | None) -> int:
     except Exception as error:
         if arguments.debug:
             raise
+        if isinstance(error, OSError) and error.filename is not None:  # a path that the system refuses, no defect
+            _complain(f"{shortened(str(error.filename), 120)}: {error.strerror}")
+            return 2
         _complain(f"unexpected {type(error).__name__}: {str(error)[:300]}\nthis is a defect; --debug shows where")
         return 1
 
 
+@final
+class _Parser(argparse.ArgumentParser):
+    """Errors of two lines, without the list of all arguments."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {shortened(message, 300)}\n`{self.prog} --help` lists all arguments\n")
+
+
 def parser() -> argparse.ArgumentParser:
     """The arguments of every command."""
-    top = argparse.ArgumentParser(prog="sat", description="Subset Adversarial Training: robustness for less.")
+    top = _Parser(prog="sat", description="Subset Adversarial Training: robustness for less.")
     top.add_argument("--version", action="version", version=_version())
     top.add_argument("--debug", action="store_true", help="show tracebacks")
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
