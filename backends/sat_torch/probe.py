@@ -39,11 +39,10 @@ def look(classifier: TorchClassifier, images: np.ndarray) -> Look:
                 stack.callback(hook.remove)
         stack.enter_context(frozen(module))
         with torch.enable_grad():
-            output = module(x)
-    real = isinstance(output, Tensor) and output.is_floating_point()
-    gradient = None
-    if real and output.requires_grad:
-        (gradient,) = torch.autograd.grad(output.sum(), x, allow_unused=True)
+            output, gradient = module(x), None
+            real = isinstance(output, Tensor) and output.is_floating_point()
+            if real and output.requires_grad:  # in here, as layers may be computed anew on the way back
+                (gradient,) = torch.autograd.grad(output.sum(), x, allow_unused=True)
     return Look(
         output=output,
         values=output.detach().float().cpu().numpy() if real else None,

@@ -263,10 +263,10 @@ def _clean(model: Model, data: Examples, settings: _Settings) -> tuple[np.ndarra
                 )
             broken_by[index[(output.max(dim=1)[1] != y).cpu().numpy()]] = MISCLASSIFIED
             if index[0] == 0:
-                apart = np.linalg.norm(_unit(logits) - _unit(model.exact(x).cpu().numpy()), axis=1).max()
-                if apart > 1e-4:
+                change = np.linalg.norm(_unit(logits) - _unit(model.exact(x).cpu().numpy()), axis=1).max()
+                if change > 1e-4:
                     warnings.append(
-                        f"randomised model: the logits of {len(index)} images change by up to {apart:.2g} times their "
+                        f"randomised model: the logits of {len(index)} images change by up to {change:.2g} times their "
                         "length from pass to pass, and AutoAttack assumes that they do not"
                     )
             probabilities &= are_probabilities(logits)
