@@ -645,7 +645,7 @@ def test_neither_package_installed(monkeypatch):
     classifier, images, labels = setting()
     forget(monkeypatch, "pyautoattack")
     forget(monkeypatch, "autoattack")
-    with pytest.raises(NotInstalledError, match=r"pip install 'sat-core\[autoattack\]'$"):
+    with pytest.raises(NotInstalledError, match=r"pip install '\.\[autoattack\]' in the folder of sat-core's source$"):
         quick(classifier, images, labels)
 
 

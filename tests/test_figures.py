@@ -228,7 +228,7 @@ def test_same_bytes_twice_and_settings_untouched(tmp_path: Path) -> None:
 
 def test_missing_matplotlib_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(NotInstalledError, match=r"pip install 'sat-core\[report\]'"):
+    with pytest.raises(NotInstalledError, match=r"pip install '\.\[report\]' in the folder"):
         accuracy_plot(collect([NONE, HALF]), tmp_path / "plot")
 
 
