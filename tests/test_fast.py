@@ -194,9 +194,10 @@ def test_the_searches_return_what_they_broke(ten: tuple[Classifier, Examples]) -
     with torch.no_grad():
         correct = margin(model.exact(x), y) > 1e-3
     x, y = x[correct], y[correct]
-    for norm, eps in EPS.items():
+    for norm, small in EPS.items():
+        eps = 2 * small  # random search breaks some, too
         for table in tables:
-            short = {k: min(v, 30) if k in ("iterations", "queries") else v for k, v in table.items()}
+            short = {k: min(v, 50) if k in ("iterations", "queries") else v for k, v in table.items()}
             with torch.no_grad():
                 adversarial = Fast().attack(short, model, norm=norm, eps=eps, seed=0)(x, y)
                 gap = margin(model.exact(adversarial), y)
