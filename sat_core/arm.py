@@ -71,7 +71,7 @@ def read_results(path: Path, experiment: str) -> dict[str, Any]:
         content = files.read_json(path)
         of = content[files.EXPERIMENT], content["arm"]
     except (DataError, LookupError, TypeError) as error:
-        raise DataError(f"{path}: not the results of a finished arm\ndelete {path} and start again") from error
+        raise DataError(f"{path}: expected the results of a finished arm\ndelete {path} and start again") from error
     if of != (experiment, path.parent.name):
         raise DataError(f"{path}: belongs to another arm or study\ndelete {path} and start again")
     return content

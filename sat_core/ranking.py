@@ -53,7 +53,7 @@ class Ranking:
             seed, gradients = int(arrays.pop("seed")), int(arrays.pop("gradients"))
         except (TypeError, ValueError) as error:
             reason = str(error).splitlines()[0].removeprefix(f"{path}: ")
-            raise DataError(f"{path}: not a whole ranking: {reason}\ndelete {path} and start again") from error
+            raise DataError(f"{path}: {reason}\ndelete {path} and start again") from error
         scores = list(arrays.values())
         if any(s.shape != places.shape or s.dtype.kind != "f" or not np.isfinite(s).all() for s in scores):
             reason = "expected a finite number per example and metric"
