@@ -29,9 +29,11 @@ def claim(directory: Path, spec: Mapping[str, Any], backend: Backend, data: Data
     run = run_table(backend, data)
     text = _text(spec, run)
     path = directory / SPEC
-    if path.exists() and text.encode().startswith(path.read_bytes()):
-        files.write_text(path, text)
-    elif not path.exists():
+    if path.exists():
+        whole, found = text.encode(), path.read_bytes()
+        if found != whole and whole.startswith(found):
+            files.write_text(path, text)
+    else:
         foreign = [p.name for p in directory.glob("[!.]*") if p.name not in _HARMLESS] if directory.is_dir() else []
         if foreign:
             raise RunDirectoryError(
