@@ -768,7 +768,7 @@ LONG = "x" * 3000
         (["run", "STUDY", "--out", "o", "--set", "=3"], "--set: expected key=value, got '=3'"),
         (["run", "STUDY", "--out", "o", "--set", "eps=3"], "unknown key 'eps' (did you mean 'attack.eps'?)"),
         (["run", "STUDY", "--out", "o", "--set", f"{LONG}=3"], "unknown key 'xxx"),
-        (["run", "STUDY", "--out", "o", "--set", f"ranking.file={LONG}"], "xxx: File name too long"),
+        (["run", "STUDY", "--out", "o", "--set", f"ranking.file={LONG}"], "(File name too long)"),
         (["run", "STUDY", "--out", "o", "--set", f"model.name={LONG}:make"], "model.name: cannot import 'xxx"),
         (["run", "STUDY", "--out", "o", "--set", f"data.name=npz:{LONG}"], "File name too long"),
         (["run", "STUDY", "--out", "o", "--dry-run", "--reuse", "nowhere"], "nowhere: expected a folder with finished"),
