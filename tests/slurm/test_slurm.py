@@ -48,7 +48,7 @@ training.seed = [0, 1, 2, 3, 4]
 """
 STARTED: list[Run] = []
 """Commands of this test."""
-LONG = 4000
+LONG = 40_000
 """Epochs that no test waits for: what is stopped in them is stopped in training."""
 
 
