@@ -286,7 +286,11 @@ def test_torch_modules_of_unusual_models(backend: Backend) -> None:
             layers.Dense(5),
         ]
     )
-    for model in (loop, half, flat):
+    waits = keras.Sequential(
+        [keras.Input(samples.SHAPE), layers.Conv2D(4, 3, activation="swish"), layers.Lambda(keras.ops.square)]
+    )
+    waits = keras.Sequential([waits, layers.Flatten(), layers.Dense(5)])
+    for model in (loop, half, flat, waits):
         classifier = backend.wrap(model, **options)
         x = torch.from_numpy(data.images.transpose(0, 3, 1, 2).astype(np.float64)).requires_grad_()
         loss = torch.nn.functional.cross_entropy(

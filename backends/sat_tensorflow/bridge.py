@@ -103,14 +103,16 @@ def _part(whole: Any, given: list[Tensor], wanted: Any) -> Any:
 
 
 def _reached(tensor: Tensor) -> dict[Any, None]:
-    """The operations that depend on `tensor`, in an order that does not change from run to run."""
-    found: dict[Any, None] = {}
-    waiting = list(tensor.consumers())
-    while waiting:
-        operation = waiting.pop()
-        if operation not in found:
+    """The operations that depend on `tensor`, or only wait for it, in an order that does not change from run to run.
+
+    Gradients of tf.square and swish wait for the cotangent, although they compute with values of the way forwards.
+    """
+    found: dict[Any, None] = {tensor.op: None}
+    for operation in tensor.graph.get_operations():
+        before = (*(value.op for value in operation.inputs), *operation.control_inputs)
+        if any(one in found for one in before):
             found[operation] = None
-            waiting += [consumer for output in operation.outputs for consumer in output.consumers()]
+    del found[tensor.op]
     return found
 
 
