@@ -191,13 +191,13 @@ def test_what_is_no_file_is_refused_and_not_waited_for(read: Any, kind: str, tmp
 
 
 def test_names_from_files_do_not_steer_a_terminal(tmp_path: Path) -> None:
-    names = np.array(["\x1b[2J", "\u202egnp.exe", "c"])
+    names = np.array(["\x1b[2J", "\u202egnp.exe", "c\nd"])
     x, y = np.zeros((6, 2, 2, 1), np.uint8), np.arange(6) % 3
     path = tmp_path / "x.npz"
     np.savez(path, x_train=x, y_train=y, x_test=x, y_test=y, class_names=names)
     command = [sys.executable, "-m", "sat_evaluation.cli", "data", "info"]
     done = subprocess.run([*command, f"npz:{path}"], capture_output=True, text=True, check=True)
-    assert "3: \\x1b[2J, \\u202egnp.exe, c" in done.stdout
+    assert "3: \\x1b[2J, \\u202egnp.exe, c\\nd" in done.stdout
     np.savez(path, **{"x_train": x, "\x1b[2J": x})
     failed = subprocess.run([*command, f"npz:{path}"], capture_output=True, text=True, check=False)
     assert "got x_train, \\x1b[2J" in failed.stderr

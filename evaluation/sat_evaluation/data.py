@@ -62,7 +62,7 @@ def _of_loaded(data: DataSet, known: About | None, argument: str) -> list[tuple[
     return [
         ("name", data.name),
         ("title", known.title if known else ""),
-        ("classes", f"{data.classes}: {_abbreviated(data.class_names)}"),
+        ("classes", f"{data.classes}: {_abbreviated([printable(name, '') for name in data.class_names])}"),
         ("images", " + ".join(counts)),
         ("size", f"{h} x {w} x {c}{streamed}"),
         ("mean", _numbers(data.mean)),
