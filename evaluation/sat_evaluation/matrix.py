@@ -135,7 +135,7 @@ def _bars(axes: Any, places: np.ndarray, lines: Sequence[Group], published: Clas
             for y, g in zip(places, lines, strict=True)
             if not g.rows[0].baseline and (value := lines[0].on_part_of(g, field)) is not None
         ]
-        label = "no adversarial examples, same classes"
+        label = "no adversarial examples"
         axes.plot(*zip(*plain, strict=True), linestyle="", marker=".", color="black", label=label, clip_on=False)
     axes.set_xlim(0, 105)
     axes.set_xticks([0, 50, 100])

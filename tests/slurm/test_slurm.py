@@ -255,7 +255,8 @@ def test_failures_take_no_other_arm_down(cluster: Cluster, data: Path, tmp_path:
     """The ranking is killed, as when memory is short; one arm diverges; one has nothing to do with either."""
     grid = "[grid]\ntraining.lr = [0.02, 1e38]\nsubset.size = [0.0, 0.5]\n"
     study, out = write(tmp_path / "study.toml", data, grid, epochs=4), tmp_path / "out"
-    process = on_slurm(study, out, "--set", f"ranking.epochs={LONG}", "--set", "training.weight_decay=0")
+    study.write_text(study.read_text().replace("lr = 0.02\n", "lr = 0.02\nweight_decay = 0\n", 1))
+    process = on_slurm(study, out, "--set", f"ranking.epochs={LONG}")
     cluster.wait((out / "ranking/checkpoint-last.safetensors").exists, "the ranking to train")
     os.kill(worker_of(out, "ranking"), signal.SIGKILL)
     code, printed = process.ended()

@@ -92,7 +92,7 @@ def _plot(axes: Any, rows: Sequence[Row], measure: str, handles: dict[str, Any])
             known = [(share, 100 * value) for share, value in same if value is not None]
             if known:
                 colour = COLOURS[number % len(COLOURS)] if len(found) > 1 else GREY
-                axes.plot(*zip(*known, strict=True), zorder=0, **{**style, "color": colour})
+                axes.plot(*zip(*known, strict=True), zorder=1, **{**style, "color": colour})
 
 
 def _frame(axes: Any) -> None:
