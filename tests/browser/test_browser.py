@@ -167,13 +167,19 @@ def contrast(chrome) -> float:
 
 def test_values_are_shown_near_the_pointer(page) -> None:
     from selenium.webdriver import ActionChains
+    from selenium.webdriver.support.ui import WebDriverWait
 
     tip = page.find_element("id", "tip")
     assert not tip.is_displayed()
     mark = all_of(page, "circle.hit")[2]
     page.execute_script("arguments[0].scrollIntoView({block: 'center'})", mark)
-    ActionChains(page).move_to_element(mark).perform()
-    assert tip.is_displayed()
+
+    def shown(_page) -> bool:
+        """Whether the tip is there after the pointer came from elsewhere: a page that still scrolls may miss it."""
+        ActionChains(page).move_to_element_with_offset(mark, 0, 40).move_to_element(mark).perform()
+        return tip.is_displayed()
+
+    WebDriverWait(page, 10).until(shown)
     assert tip.text == mark.get_attribute("data-tip")
 
 
