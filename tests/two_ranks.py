@@ -1,5 +1,6 @@
 """One rank of two with DistributedDataParallel; `test_torch.py` starts both. Only rank 0 has members of A."""
 
+import os
 import sys
 from datetime import timedelta
 
@@ -44,8 +45,10 @@ def main(rank: int, rendezvous: str, out: str) -> None:
     dist.all_reduce(weight)
     (total * dist.get_world_size() / weight).backward()
     np.savez(out, *(p.grad.numpy() for p in model.parameters() if p.grad is not None))
+    dist.barrier()
     dist.destroy_process_group()
 
 
 if __name__ == "__main__":
     main(int(sys.argv[1]), sys.argv[2], sys.argv[3])
+    os._exit(0)  # PyTorch's threads may end the process with SIGABRT while the interpreter is taken down
