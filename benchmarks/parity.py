@@ -19,7 +19,7 @@ from sat_core.files import read_json
 from sat_core.spec import TrainingSpec
 from sat_core.testing import PARITY
 from sat_core.testing.parity import ranking_difference
-from sat_evaluation.study import run_study
+from sat_evaluation.run.studies import run_study
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "digits.toml"
 NAMES = ("torch", "tensorflow")

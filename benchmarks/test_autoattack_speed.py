@@ -23,8 +23,8 @@ from sat_core.data import Examples, get_dataset
 from sat_core.evaluation import ENGINES
 from sat_core.spec import AttackSpec, TrainingSpec
 from sat_core.splits import Split
-from sat_evaluation import packages
-from sat_evaluation.autoattack import evaluate
+from sat_evaluation.attack import package as packages
+from sat_evaluation.attack.runner import evaluate
 
 THREADS = 2
 CLOCK = time.perf_counter

@@ -21,7 +21,7 @@ from sat_core.results import content, scores
 from sat_core.splits import Split
 from sat_core.study import Study
 from sat_core.training import Position
-from sat_evaluation.layout import RANKING, unit_directory
+from sat_evaluation.run.folder import RANKING, unit_directory
 
 PER_SEED = 10
 """Arms: two strategies with four sizes each, and the two baselines."""

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from sat_core.difficulty import Recorder
     from sat_core.errors import SatError
     from sat_core.job import Job
-    from sat_core.published import read_order
+    from sat_core.order_file import read_order
     from sat_core.ranking import Ranking, run_ranking
     from sat_core.spec import AttackSpec, Spec, SubsetSpec, TrainingSpec
     from sat_core.splits import Split, make_split, validation_split

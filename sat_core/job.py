@@ -20,7 +20,7 @@ from sat_core.data import DataSet, Examples
 from sat_core.errors import DataError, Interrupted, SpecError, brief, quoted
 from sat_core.evaluation import Evaluation, Evaluator, get_evaluator
 from sat_core.images import ImageSource
-from sat_core.published import read_order
+from sat_core.order_file import read_order
 from sat_core.spec import Spec, SubsetSpec
 from sat_core.splits import Split, count, make_split, validation_split
 from sat_core.training import STOPPED, Fit, Report, Scalars

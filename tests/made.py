@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from sat_core.study import Study
-from sat_evaluation.study import run_study
+from sat_evaluation.run.studies import run_study
 
 NAMES = ("<script>document.title = 'broken'</script>", '"><img src=x onerror=alert(1)>', "a & b", "Ünïcode 猫")
 """Names of classes that a careless page would run."""

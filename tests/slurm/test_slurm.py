@@ -19,7 +19,7 @@ from cluster import NODES, Cluster, command
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from sat_core.files import read_json
-from sat_evaluation.progress import Progress, read
+from sat_evaluation.run.progress import Progress, read
 
 pytestmark = pytest.mark.slurm
 
@@ -284,7 +284,7 @@ def worker_of(out: Path, unit: str) -> int:
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             if (folder / "cmdline").read_bytes().split(b"\0")[3:6] == [
-                b"sat_evaluation.worker",
+                b"sat_evaluation.run.worker",
                 *map(os.fsencode, (out, unit)),
             ]:
                 return int(folder.name)

@@ -9,7 +9,7 @@ from typing import NoReturn, final
 
 from sat_core.errors import EXIT_CONTINUE, Detached, Interrupted, SatError, printable, shortened
 from sat_evaluation.cli import data, evaluate, report, reproduce, run, status
-from sat_evaluation.output import EXIT_OUTPUT, standard_streams
+from sat_evaluation.run.output import EXIT_OUTPUT, standard_streams
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -30,7 +30,7 @@ def add(commands: Any) -> None:
 
 
 def _data(arguments: argparse.Namespace) -> int:
-    from sat_evaluation import data
+    from sat_evaluation.cli import data_sets as data
 
     if arguments.verb == "list":
         data.print_list()

@@ -34,7 +34,7 @@ def add(commands: Any) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    from sat_evaluation.evaluate import evaluate_checkpoint
+    from sat_evaluation.cli.checkpoint import evaluate_checkpoint
 
     evaluate_checkpoint(arguments)
     return 0

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sat_evaluation.engines.base import Engine
+    from sat_evaluation.run.executors.base import Engine
 
 _SLURM = ("partition", "account", "time", "gpus", "memory", "slurm", "detach")
 
@@ -56,14 +56,14 @@ def add_settings(command: argparse.ArgumentParser, help: str) -> None:
 
 
 def running(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Keyword arguments of `sat_evaluation.study.run_study`; SpecError."""
+    """Keyword arguments of `sat_evaluation.run.studies.run_study`; SpecError."""
     return {**{key: getattr(arguments, key) for key in ("backend", "device", "reuse")}, "engine": _engine(arguments)}
 
 
 def _engine(arguments: argparse.Namespace) -> Engine:
     from sat_core.errors import SpecError
-    from sat_evaluation.engines.local import Local
-    from sat_evaluation.engines.slurm import Slurm, minutes
+    from sat_evaluation.run.executors.local import Local
+    from sat_evaluation.run.executors.slurm import Slurm, minutes
 
     common = {key: getattr(arguments, key) for key in ("jobs", "save_every", "tensorboard")}
     asked = {key: getattr(arguments, key) for key in _SLURM if getattr(arguments, key) is not None}

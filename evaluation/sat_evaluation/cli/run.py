@@ -36,12 +36,12 @@ def _run(arguments: argparse.Namespace) -> int:
     study = Study.load(arguments.study).set(dict(map(parse_setting, arguments.settings)))
     options = running(arguments)
     if arguments.dry_run:
-        from sat_evaluation.study import check_study
+        from sat_evaluation.run.studies import check_study
 
         print_arms(study)
         check_study(study, arguments.out, **options)
         return 0
-    from sat_evaluation.study import report, report_transfers, run_study
+    from sat_evaluation.run.studies import report, report_transfers, run_study
 
     results = run_study(study, arguments.out, **options)
     report(results, arguments.out)
@@ -51,7 +51,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _transfer(arguments: argparse.Namespace) -> int:
     from sat_core.study import parse_setting
-    from sat_evaluation.study import report, run_transfer
+    from sat_evaluation.run.studies import report, run_transfer
 
     asked = {key.removeprefix("transfer."): value for key, value in map(parse_setting, arguments.settings)}
     results = run_transfer(arguments.source, arguments.data, arguments.out, asked=asked, **running(arguments))

@@ -22,7 +22,7 @@ def add(commands: Any) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from sat_evaluation.status import print_status
+    from sat_evaluation.run.status import print_status
 
     print_status(Path(arguments.folder), all_units=arguments.all)
     return 0

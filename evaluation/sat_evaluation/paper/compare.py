@@ -15,9 +15,9 @@ from rich.text import Text
 from sat_core.errors import DataError
 from sat_core.evaluation import wilson
 from sat_evaluation.paper import published
-from sat_evaluation.paper.figures import Figure, Panel
+from sat_evaluation.paper.experiments import Figure, Panel
 from sat_evaluation.paper.reproduce import Reproduction, reproductions, rows_of
-from sat_evaluation.summary import Accuracy, Group, Row, group, percent, shown
+from sat_evaluation.results.summary import Accuracy, Group, Row, group, percent, shown
 
 
 @final

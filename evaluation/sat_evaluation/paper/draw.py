@@ -12,11 +12,11 @@ import numpy as np
 
 from sat_core.data import get_dataset
 from sat_core.ranking import Ranking
-from sat_evaluation.canvas import BAR, COLOURS, GREY, canvas, heading
-from sat_evaluation.matrix import matrix_plot
+from sat_evaluation.figures.canvas import BAR, COLOURS, GREY, canvas, heading
+from sat_evaluation.figures.matrix import matrix_plot
 from sat_evaluation.paper import published
-from sat_evaluation.paper.figures import Figure
-from sat_evaluation.summary import Accuracy, Group, Row, Series, group, series, shown, title
+from sat_evaluation.paper.experiments import Figure
+from sat_evaluation.results.summary import Accuracy, Group, Row, Series, group, series, shown, title
 
 Rows = Mapping[str, tuple[list[Row], list[Row]]]
 """By the name of the panel: arms (heads on the target, of a transfer), and arms of the study itself."""

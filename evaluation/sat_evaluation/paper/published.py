@@ -74,7 +74,7 @@ def examples(data: str) -> int:
 
 
 def curves(figure: str, data: str, target: str = "") -> list[Curve]:
-    """What has been published of a figure's panel; roles as in `sat_evaluation.paper.figures.Panel`."""
+    """What has been published of a figure's panel; roles as in `sat_evaluation.paper.experiments.Panel`."""
     found = []
     for table in _of("curves", figure, data, target):
         values = {name: dict(zip(TENTHS, _shares(table[name]), strict=True)) for name in STRATEGIES if name in table}

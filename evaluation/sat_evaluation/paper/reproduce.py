@@ -15,13 +15,13 @@ from sat_core import files
 from sat_core.arm import RESULTS
 from sat_core.errors import DataError, Detached, NotInstalledError, RunDirectoryError, SatError
 from sat_core.ranking import FILE, Ranking
-from sat_evaluation.engines.base import Engine
-from sat_evaluation.layout import RANKING, STUDIES, unit_directory
-from sat_evaluation.paper.figures import FIGURES, Figure, Panel, get_figure
+from sat_evaluation.paper.experiments import FIGURES, Figure, Panel, get_figure
 from sat_evaluation.paper.scales import Flat
-from sat_evaluation.study import run_study
-from sat_evaluation.summary import Row, collect, headline
-from sat_evaluation.transfer import transfer_folders
+from sat_evaluation.results.summary import Row, collect, headline
+from sat_evaluation.run.executors.base import Engine
+from sat_evaluation.run.folder import RANKING, STUDIES, unit_directory
+from sat_evaluation.run.heads import transfer_folders
+from sat_evaluation.run.studies import run_study
 
 
 @final

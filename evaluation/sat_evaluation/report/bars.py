@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from sat_core.ranking import Ranking
-from sat_evaluation.matrix import matrix_lines, members, single_class
+from sat_evaluation.figures.matrix import matrix_lines, members, single_class
 from sat_evaluation.paper.published import Classes
 from sat_evaluation.report.charts import COLOURS, Bars, Cell, Matrix, Part
 from sat_evaluation.report.plots import accuracy, arm_names
-from sat_evaluation.summary import Group, Row, group, shown
-from sat_evaluation.table import BASELINES
+from sat_evaluation.results.summary import Group, Row, group, shown
+from sat_evaluation.results.table import BASELINES
 
 _MOST = 40
 """Lines of one chart."""

@@ -16,9 +16,9 @@ from sat_core.arm import EXAMPLES
 from sat_core.data import DataSet, as_float
 from sat_core.errors import DataError, NotInstalledError, install
 from sat_core.ranking import Ranking
-from sat_evaluation.layout import unit_directory
 from sat_evaluation.report.plots import arm_names
-from sat_evaluation.summary import Row, group, series, shown
+from sat_evaluation.results.summary import Row, group, series, shown
+from sat_evaluation.run.folder import unit_directory
 
 _EACH = 12
 """Examples of each end of a ranking."""

@@ -14,10 +14,10 @@ from sat_core.errors import DataError, SatError
 from sat_core.ranking import FILE, Ranking
 from sat_core.rundir import SPEC, read
 from sat_core.spec import DEFAULTS, flatten
-from sat_evaluation.layout import RANKING, TRANSFERS, finished, unit_directory
 from sat_evaluation.report.valid import checked
-from sat_evaluation.status import UnitStatus, statuses, unit_names
-from sat_evaluation.summary import Row, headline, percent, shown, title
+from sat_evaluation.results.summary import Row, headline, percent, shown, title
+from sat_evaluation.run.folder import RANKING, TRANSFERS, finished, unit_directory
+from sat_evaluation.run.status import UnitStatus, statuses, unit_names
 
 
 @final

@@ -16,7 +16,6 @@ from sat_core import __version__
 from sat_core.errors import NotInstalledError, RunDirectoryError, SatError, install, printable
 from sat_core.files import write_text
 from sat_core.rundir import SPEC
-from sat_evaluation.layout import run_folders
 from sat_evaluation.paper.reproduce import asked_studies
 from sat_evaluation.report import charts
 from sat_evaluation.report.bars import breakdown, class_charts, class_difficulty
@@ -26,7 +25,8 @@ from sat_evaluation.report.gather import Run, gather
 from sat_evaluation.report.plots import beside, over_cost, over_epochs, over_share
 from sat_evaluation.report.reproduction import Drawn, drawn
 from sat_evaluation.report.tables import Table, arms_table, numbers, provenance
-from sat_evaluation.summary import shown
+from sat_evaluation.results.summary import shown
+from sat_evaluation.run.folder import run_folders
 
 NAME = "report.html"
 _BEGINNING = b"<!doctype html>"

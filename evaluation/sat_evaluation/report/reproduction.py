@@ -12,15 +12,15 @@ import attrs
 from sat_core.data import get_dataset
 from sat_core.errors import DataError, SatError
 from sat_core.ranking import FILE, Ranking
-from sat_evaluation.layout import RANKING, unit_directory
 from sat_evaluation.paper import published
 from sat_evaluation.paper.compare import Pair, caveats, compare
-from sat_evaluation.paper.figures import FIGURES, Figure, Panel
+from sat_evaluation.paper.experiments import FIGURES, Figure, Panel
 from sat_evaluation.paper.reproduce import Reproduction, reproductions, rows_folder, study_folder
 from sat_evaluation.report.bars import class_charts, class_difficulty
 from sat_evaluation.report.gather import readable
 from sat_evaluation.report.plots import MEASURES, over_share
-from sat_evaluation.summary import Row, shown, title
+from sat_evaluation.results.summary import Row, shown, title
+from sat_evaluation.run.folder import RANKING, unit_directory
 
 
 @final

@@ -11,7 +11,7 @@ import attrs
 from sat_evaluation.report.charts import Bars, Matrix, Plot
 from sat_evaluation.report.gather import Run
 from sat_evaluation.report.plots import accuracy
-from sat_evaluation.summary import Accuracy, Row, csv_lines, csv_text, duration, members, percent, shown, varied
+from sat_evaluation.results.summary import Accuracy, Row, csv_lines, csv_text, duration, members, percent, shown, varied
 
 
 @final

@@ -1,0 +1,91 @@
+"""APGD: projected gradient ascent that sets its own step size (Croce & Hein 2020, section 3, Algorithm 1)."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from sat_evaluation.attack.fast.search import Search, margin
+
+MOMENTUM = 0.75
+RISING = 0.75
+"""The share of the steps since the last check in which the loss has to rise, or the step is halved."""
+_TINY = 1e-12
+
+
+def loss_of(name: str, logits: Tensor, y: Tensor, target: Tensor | None) -> Tensor:
+    """Losses `(r,)` to be maximised: ``ce``, ``dlr``, or with `target` the targeted DLR, which divides the difference
+    of the two logits by one that scales with all of them.
+    """
+    if name == "ce":
+        return functional.cross_entropy(logits, y, reduction="none")
+    own = logits.gather(1, y[:, None])[:, 0]
+    top = logits.topk(3 if target is None else 4, dim=1).values
+    if target is None:
+        other = torch.where(own == top[:, 0], top[:, 1], top[:, 0])
+        return (other - own) / (top[:, 0] - top[:, 2] + _TINY)
+    other = logits.gather(1, target[:, None])[:, 0]
+    return (other - own) / (top[:, 0] - (top[:, 2] + top[:, 3]) / 2 + _TINY)
+
+
+def windows(iterations: int) -> list[int]:
+    """Numbers of steps between checks: 22 % of all, then each 3 % fewer, down to 6 %."""
+    length, least, fewer = (max(int(share * iterations), 1) for share in (0.22, 0.06, 0.03))
+    lengths, done = [], 0
+    while done < iterations:
+        lengths.append(min(length, iterations - done))
+        done += length
+        length = max(length - fewer, least)
+    return lengths
+
+
+def apgd(search: Search, name: str, owner: Tensor, target: Tensor | None, start: Tensor, iterations: int) -> None:
+    """Attack the examples `owner` `(r,)`, some perhaps in several rows, with the loss called `name`.
+
+    target: int64 `(r,)`, for the targeted loss. start: δ, `(1, c, h, w)` or one for each row.
+    """
+    x0, y = search.x[owner], search.y[owner]
+    x = search.project(x0, x0 + start)
+    previous, best, best_gradient = x, x, torch.zeros_like(x)
+    best_loss = torch.full((len(x), 1, 1, 1), -torch.inf, device=x.device)
+    last_loss, checked_loss = best_loss, best_loss
+    step = torch.full_like(best_loss, 2 * search.eps)
+    rises, halved = torch.zeros_like(best_loss), torch.ones_like(best_loss, dtype=torch.bool)
+    first, least = None, torch.full((len(x),), torch.inf, device=x.device)
+    checks = dict(zip(torch.tensor(windows(iterations)).cumsum(0).tolist(), windows(iterations), strict=True))
+    for i in range(iterations + 1):
+        logits, losses, gradient = search.gradient(x, partial(loss_of, name, y=y, target=target))
+        losses, gap = losses[:, None, None, None], margin(logits, y, target)
+        first, least = gap if first is None else first, torch.minimum(least, gap)
+        lost = search.hopeless(least, first - least) if i in checks and i < iterations else None
+        keep = search.remaining(owner, x, logits.argmax(1) != y, lost)
+        if keep is not None:
+            if not keep.any():
+                return
+            target = None if target is None else target[keep]
+            owner, x0, y, x, previous, best, best_gradient = (
+                t[keep] for t in (owner, x0, y, x, previous, best, best_gradient)
+            )
+            losses, gradient, best_loss, last_loss, checked_loss, step, rises, halved, first, least = (
+                t[keep]
+                for t in (losses, gradient, best_loss, last_loss, checked_loss, step, rises, halved, first, least)
+            )
+        better = losses > best_loss
+        best, best_gradient = torch.where(better, x, best), torch.where(better, gradient, best_gradient)
+        best_loss = torch.maximum(losses, best_loss)
+        rises, last_loss = rises + (losses > last_loss), losses
+        if i == 0:
+            rises, checked_loss = torch.zeros_like(rises), best_loss
+        elif i in checks:
+            halve = (rises <= RISING * checks[i]) | (~halved & (checked_loss >= best_loss))
+            step = torch.where(halve, step / 2, step)
+            x, gradient = torch.where(halve, best, x), torch.where(halve, best_gradient, gradient)
+            rises, halved, checked_loss = torch.zeros_like(rises), halve, best_loss
+        if i < iterations:
+            moved = search.project(x0, x + step * search.steepest(gradient))
+            share = MOMENTUM if i > 0 else 1.0
+            moved = search.project(x0, x + share * (moved - x) + (1 - share) * (x - previous))
+            x, previous = moved, x

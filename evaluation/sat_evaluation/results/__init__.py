@@ -1,0 +1,1 @@
+"""Results of arms: typed, as rows and curves over |A|, as tables, CSV and one sentence."""

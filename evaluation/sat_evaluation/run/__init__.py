@@ -1,0 +1,1 @@
+"""Running a study in a folder: checks, executors, workers, progress and status."""

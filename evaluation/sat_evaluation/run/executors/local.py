@@ -1,0 +1,104 @@
+"""Units as processes on this machine: one per GPU, or side by side on its cores."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import final
+
+import attrs
+
+from sat_core.training import STOPPED as SAVED
+from sat_datasets.workers import count
+from sat_evaluation.run.executors.base import Engine, Outcome, Place, Tick, Unit, stop_signals
+from sat_evaluation.run.executors.processes import (
+    RANKING_FAILED,
+    STOPPED,
+    failure,
+    not_started,
+    record_failure,
+    start_worker,
+)
+from sat_evaluation.run.folder import LOG, RANKING, unit_directory
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Local(Engine):
+    """Processes here. jobs: by default one per GPU if the device is ``cuda``, else as many as there are cores for."""
+
+    def run(self, out: Path, units: Sequence[Unit], device: str, tick: Tick) -> Outcome:
+        """See `Engine`. A stop is handed to the processes, which save and end; they end with this one in any case."""
+        outcome, waiting, saved = Outcome(), list(units), False
+        free = self.slots(device, units[0].threads)
+        decoders = os.environ.get("SAT_WORKERS") or str(max(1, count() // len(free)))
+        running: dict[str, tuple[subprocess.Popen[bytes], dict[str, str]]] = {}
+        with stop_signals(outcome, SAVED):
+            while (waiting and not outcome.stopped) or running:
+                for unit in _ready(out, waiting, outcome, units):
+                    if free:
+                        waiting.remove(unit)
+                        slot = free.pop(0)
+                        try:
+                            worker = start_worker(out, unit, self.arguments, {"SAT_WORKERS": decoders, **slot})
+                        except OSError as error:
+                            outcome.failed[unit.name] = not_started(out, unit.name, error)
+                            free.append(slot)
+                        else:
+                            running[unit.name] = worker, slot
+                time.sleep(0.1)
+                if outcome.stopped:
+                    for worker, _ in running.values():
+                        worker.terminate()
+                for name in [name for name, (worker, _) in running.items() if worker.poll() is not None]:
+                    worker, slot = running.pop(name)
+                    free.append(slot)
+                    if worker.returncode in STOPPED:  # if this process was not told to stop, the others go on
+                        saved = True
+                        outcome.stopped = SAVED if name == RANKING else outcome.stopped
+                    else:
+                        _settle(out, name, worker.returncode, outcome)
+                tick(outcome, dict.fromkeys(running, Place(running=True)))
+        outcome.stopped = SAVED if saved else outcome.stopped
+        return outcome
+
+    def slots(self, device: str, threads: int) -> list[dict[str, str]]:
+        """What is added to the environment of each of the processes that run at a time."""
+        cards = gpus() if device == "cuda" else []
+        if len(cards) > 1:
+            return [{"CUDA_VISIBLE_DEVICES": cards[i % len(cards)]} for i in range(self.jobs or len(cards))]
+        return [{} for _ in range(self.jobs or (max(1, (os.cpu_count() or 1) // threads) if device == "cpu" else 1))]
+
+
+def gpus() -> list[str]:
+    """The GPUs of this process, as CUDA_VISIBLE_DEVICES names them; else all that the driver knows."""
+    asked = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if asked is not None:
+        return [name.strip() for name in asked.split(",") if name.strip()]
+    if not shutil.which("nvidia-smi"):
+        return []
+    command = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    return done.stdout.split() if done.returncode == 0 else []
+
+
+def _ready(out: Path, waiting: list[Unit], outcome: Outcome, units: Sequence[Unit]) -> list[Unit]:
+    if outcome.stopped:
+        return []
+    ranked = RANKING in outcome.done or RANKING not in [unit.name for unit in units]
+    if RANKING in outcome.failed:
+        for unit in [u for u in waiting if u.after_ranking]:
+            waiting.remove(unit)
+            outcome.failed[unit.name] = record_failure(out, unit.name, RANKING_FAILED)
+    return [unit for unit in waiting if ranked or not unit.after_ranking]
+
+
+def _settle(out: Path, name: str, status: int, outcome: Outcome) -> None:
+    if status == 0:
+        outcome.done.append(name)
+    else:
+        outcome.failed[name] = f"{failure(out, name, status)} (see {unit_directory(out, name) / LOG})"

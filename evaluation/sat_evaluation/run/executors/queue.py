@@ -1,0 +1,74 @@
+"""Jobs of a study in Slurm's queue: a file says which were submitted, squeue where they are."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import final
+
+import attrs
+
+from sat_core import files
+from sat_core.errors import DataError, NotInstalledError
+from sat_evaluation.run.executors.base import Place
+
+FOLDER = "slurm"
+RECORD = "jobs.json"
+_FORMAT = "%j|%F|%K|%T|%N|%r"
+_RUNNING = ("RUNNING", "COMPLETING", "SIGNALING", "STAGE_OUT", "STOPPED", "SUSPENDED")
+
+
+@final
+@attrs.frozen
+class Submission:
+    """A job or an array of jobs: its name, which no other has, and the units in the order of the array."""
+
+    name: str
+    units: tuple[str, ...]
+
+
+def submissions(out: Path) -> list[Submission]:
+    """Those of the folder `out` that may still be in the queue. DataError if the record is none."""
+    path = out / FOLDER / RECORD
+    if not path.exists():
+        return []
+    try:
+        return [Submission(str(name), tuple(map(str, units))) for name, units in files.read_json(path).items()]
+    except (AttributeError, TypeError, DataError) as error:
+        raise DataError(
+            f"{path}: expected names of jobs with their units\ndelete {path} once none of them is in the queue"
+        ) from error
+
+
+def record(out: Path, found: Iterable[Submission]) -> None:
+    """Make these the submissions of `out`."""
+    files.write_json(out / FOLDER / RECORD, {each.name: list(each.units) for each in found})
+
+
+def places(found: Sequence[Submission]) -> dict[str, Place] | None:
+    """Where the units of these submissions are that are in the queue or run; None if Slurm does not answer.
+
+    Raises NotInstalledError if there is no squeue.
+    """
+    if not found:
+        return {}
+    if not shutil.which("squeue"):
+        raise NotInstalledError("squeue: not found; expected Slurm's commands on this machine, as on a login node")
+    names = ",".join(each.name for each in found)
+    command = ["squeue", "--noheader", "--array", "--name", names, "--format", _FORMAT]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    except subprocess.TimeoutExpired:
+        return None
+    if done.returncode:
+        return None
+    units = {each.name: each.units for each in found}
+    there = {}
+    for line in done.stdout.splitlines():
+        name, job, index, state, nodes, reason = line.strip().split("|", 5)
+        unit = units[name][int(index) if index.isdecimal() else 0]
+        running = state in _RUNNING
+        there[unit] = Place(running, f"{job}_{index}" if index.isdecimal() else job, nodes if running else reason)
+    return there

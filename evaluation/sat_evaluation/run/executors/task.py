@@ -1,0 +1,68 @@
+"""What a job of Slurm does: it runs one unit, and has itself requeued when it is told to make room."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, final
+
+import attrs
+
+from sat_core.errors import EXIT_CONTINUE, RunDirectoryError
+from sat_evaluation.run.executors.base import Unit
+from sat_evaluation.run.executors.processes import STOPPED, WORKER_STOPS, failure, start_worker
+
+
+@final
+@attrs.frozen
+class Task:
+    """The unit of the study in `out`, in a process of its own, so that whatever ends that process does not end this.
+
+    arguments: see `sat_evaluation.run.executors.base.Engine`.
+    """
+
+    out: Path
+    unit: Unit
+    arguments: tuple[str, ...]
+
+    def __call__(self) -> None:
+        """Run the unit; RunDirectoryError with the reason if it fails, so that Slurm counts the job as failed."""
+        from submitit import JobEnvironment
+
+        number = getattr(signal, f"SIG{JobEnvironment.USR_SIG}")
+        requeue: Any = signal.getsignal(number)  # submitit's: saves this task as `checkpoint` has it, and requeues
+        asked = []
+        for stop in WORKER_STOPS:
+            signal.signal(stop, lambda *_: asked.append(True))
+        decoders = os.environ.get("SAT_WORKERS") or str(self.unit.threads)
+        worker = start_worker(self.out, self.unit, self.arguments, {"SAT_WORKERS": decoders})
+        while worker.poll() is None:
+            if asked:
+                worker.terminate()
+            time.sleep(0.2)
+        if worker.returncode in STOPPED:
+            if _is_wanted(JobEnvironment().job_id):
+                requeue(number, None)
+            sys.exit(EXIT_CONTINUE)
+        if worker.returncode:
+            raise RunDirectoryError(failure(self.out, self.unit.name, worker.returncode))
+
+    def checkpoint(self) -> Any:
+        """What submitit runs when the job starts again: the same; the unit's folder knows how far it is."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+
+def _is_wanted(job: str) -> bool:
+    """Not if Slurm is ending the job by itself: it was cancelled, or is requeued already.
+
+    job: as ``7_2`` in an array; SLURM_JOB_ID of its last job is that of the whole array.
+    """
+    command = ["squeue", "--noheader", "--job", job, "--format", "%T"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.returncode != 0 or done.stdout.strip() == "RUNNING"

@@ -1,0 +1,110 @@
+"""One unit of a study, its ranking or an arm, in a process of its own: ``python -m sat_evaluation.run.worker``."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from sat_core import files
+from sat_core.arm import run_arm
+from sat_core.backend import get_backend
+from sat_core.data import get_dataset
+from sat_core.errors import EXIT_CONTINUE, Interrupted, SatError, brief, printable
+from sat_core.job import Job
+from sat_core.ranking import Ranking, needs_ranking, run_ranking
+from sat_core.rundir import read
+from sat_core.study import Arm, Study
+from sat_evaluation.run.events import EventFile
+from sat_evaluation.run.executors.base import TENSORBOARD
+from sat_evaluation.run.executors.processes import DISK_FULL, EXIT_FULL, PARENT, WORKER_STOPS
+from sat_evaluation.run.folder import PROGRESS, RANKING, TRANSFERS, unit_directory
+from sat_evaluation.run.heads import Transfer
+from sat_evaluation.run.output import standard_streams
+from sat_evaluation.run.progress import ProgressFile
+
+
+def work(out: Path, unit: str, save_every: float, tensorboard: bool = False) -> None:
+    """Run one unit of the study in `out` to its end, or until a signal of WORKER_STOPS asks to save and stop."""
+    asked = threading.Event()
+    for number in WORKER_STOPS:
+        signal.signal(number, lambda *_: asked.set())
+    _end_with_parent()
+    directory = unit_directory(out, unit)
+    with files.locked(directory, wait=10):
+        files.sweep(directory)
+        job = _job(
+            out,
+            unit,
+            directory=directory,
+            progress=ProgressFile(directory / PROGRESS),
+            stop=asked.is_set,
+            save_every=save_every,
+            **({"scalars": EventFile(directory)} if tensorboard else {}),
+        )
+        if unit == RANKING:
+            run_ranking(job)
+        else:
+            run_arm(job, Ranking.read(out / RANKING) if needs_ranking(job.spec) else None)
+
+
+def _job(out: Path, unit: str, **options: Any) -> Job:
+    tables, run = read(out)
+    backend = get_backend(run["backend"], run["device"])
+    if TRANSFERS in tables:
+        transfer = Transfer.read(out)
+        return transfer.job(unit, transfer.data(), backend=backend, **options)
+    study = Study.from_tables(tables)
+    arm = Arm(RANKING, study.base) if unit == RANKING else {arm.name: arm for arm in study.arms}[unit]
+    data = get_dataset(arm.spec.data.name)
+    return Job(spec=arm.spec, full_name=arm.full, data=data, backend=backend, **options)
+
+
+def _end_with_parent() -> None:
+    """A study that is killed takes its workers along; whatever they have saved is whole."""
+    parent = int(os.environ.get(PARENT) or os.getppid())
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.2)
+        os._exit(EXIT_CONTINUE)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def main() -> int:
+    """Exit status 0: done; 1 or 2: failed, the last line of stderr says why; else as the names of the statuses say."""
+    out, unit, save_every, *more = sys.argv[1:]
+    try:
+        work(Path(out), unit, float(save_every), TENSORBOARD in more)
+    except Interrupted:
+        return EXIT_CONTINUE
+    except Exception as error:
+        if _disk_is_full(error):
+            return EXIT_FULL
+        if isinstance(error, SatError):
+            sys.stderr.write("; ".join(str(error).splitlines()) + "\n")
+            return 2
+        traceback.print_exc()
+        sys.stderr.write(f"{printable(brief(error))}\n")  # the last line is what the study shows
+        return 1
+    return 0
+
+
+def _disk_is_full(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+if __name__ == "__main__":
+    with standard_streams():  # what a model prints ends nothing, whatever the encoding
+        status = main()
+    sys.exit(status)

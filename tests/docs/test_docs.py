@@ -1,0 +1,250 @@
+"""The documentation agrees with the code: keys, defaults, names, links, and Python that runs."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import json
+import re
+import shutil
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sat_core import checkpoint
+from sat_core.augmentation import AUGMENTATIONS
+from sat_core.backend import Backend
+from sat_core.difficulty import DIFFICULTIES
+from sat_core.files import read_npz
+from sat_core.protocols import ATTACK_SETS, AUTOATTACK, PROTOCOLS
+from sat_core.schedules import SCHEDULES
+from sat_core.selection import SELECTION_RULES
+from sat_core.spec import KEYS, Spec, TrainingSpec, flatten
+from sat_core.study import LIST_KEYS, SHARED, TRANSFER_KEYS, Study
+from sat_core.threat import THREAT_MODELS
+from sat_core.weighting import WEIGHTING_RULES
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = ROOT / "docs"
+PAGES = [
+    path
+    for path in sorted(ROOT.rglob("*.md"))
+    if not any(part.startswith(".") or part in ("runs", "build") for part in path.relative_to(ROOT).parts)
+]
+DERIVED = {
+    "data.name": "none",
+    "training.epochs": "none",
+    "ranking.epochs": "`training.epochs`",
+    "attack.steps": "7; 1 for",
+    "attack.step_size": "ε/5 for L2, ε/4 for Linf",
+}
+NAMES = {
+    "protocol": PROTOCOLS,
+    "ranking.metric": DIFFICULTIES,
+    "subset.strategy": SELECTION_RULES,
+    "weighting.rule": WEIGHTING_RULES,
+    "attack.norm": THREAT_MODELS,
+    "training.schedule": SCHEDULES,
+    "training.augmentation": AUGMENTATIONS,
+    "evaluation.attacks": (*ATTACK_SETS, *AUTOATTACK),
+}
+
+
+def keys_of_the_page() -> dict[str, tuple[str, str]]:
+    """Key to type and default, from the tables with four columns."""
+    found = {}
+    for line in (DOCUMENTS / "study.md").read_text(encoding="utf-8").splitlines():
+        cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)][1:-1]
+        if len(cells) == 4 and cells[0].startswith("`"):
+            assert cells[0].strip("`") not in found, cells[0]
+            found[cells[0].strip("`")] = cells[1], cells[2]
+    return found
+
+
+def test_every_key_of_a_study_is_on_its_page() -> None:
+    assert sorted(keys_of_the_page()) == sorted((*KEYS, *TRANSFER_KEYS))
+
+
+def test_the_page_gives_the_defaults_of_the_code() -> None:
+    page = keys_of_the_page()
+    smallest = Spec.from_tables({"data": {"name": "digits"}, "training": {"epochs": 3}})
+    for key, value in flatten(smallest.to_tables()).items():
+        expected = DERIVED.get(key, f"`{json.dumps(value)}`")
+        assert page[key][1].startswith(expected), key
+
+
+@pytest.mark.parametrize("key", NAMES)
+def test_the_page_names_every_choice(key: str) -> None:
+    assert [name for name in NAMES[key] if f"`{name}`" not in keys_of_the_page()[key][0]] == []
+
+
+def test_the_page_knows_the_keys_that_a_grid_treats_in_its_own_way() -> None:
+    text = (DOCUMENTS / "study.md").read_text(encoding="utf-8").split("## Grid")[1]
+    assert [key for key in (*LIST_KEYS, *SHARED) if f"`{key}`" not in text] == []
+
+
+def test_studies_on_the_page_are_studies() -> None:
+    page = (DOCUMENTS / "study.md").read_text(encoding="utf-8")
+    whole, part, several = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    assert len(Study.loads(whole).arms) == 9
+    assert len(Study.loads(several).arms) == 24
+    base = 'data.name = "digits"\ntraining.epochs = 1\nsubset = {kind = "classes", strategy = "listed"}\n'
+    assert len(Study.loads(base + part).arms) == 3
+
+
+def text_of_the_protocols() -> str:
+    return (DOCUMENTS / "PROTOCOLS.md").read_text(encoding="utf-8")
+
+
+def keys_named(text: str) -> set[str]:
+    """What has the form of a dotted key, and of no file, at the start of `code`."""
+    return {
+        key
+        for key in re.findall(r"`([a-z]+\.\w+)(?=`| =)", text)
+        if not re.search(r"\.(json|md|np[yz]|png|toml)$", key)
+    }
+
+
+def test_the_protocols_name_keys_that_exist() -> None:
+    named = keys_named(text_of_the_protocols())
+    assert len(named) > 20
+    assert named <= {*KEYS, *TRANSFER_KEYS}
+    assert keys_named("`training.epoch` `subset.size = 1` `order.npy` `a/b.c`") == {"training.epoch", "subset.size"}
+
+
+def test_studies_in_the_protocols_are_studies_under_both() -> None:
+    studies = re.findall(r"```toml\n(.*?)```", text_of_the_protocols(), re.DOTALL)
+    assert len(studies) > 5
+    for text in studies:
+        for protocol in PROTOCOLS:
+            assert len(Study.loads(text).set({"protocol": protocol}).arms) > 1
+
+
+def test_the_protocols_name_every_difference_once() -> None:
+    assert sorted(re.findall(r"\(([a-z])\) ", text_of_the_protocols().split("\n## ", 1)[1])) == list("abcdefghijkl")
+
+
+def anchors(page: Path) -> set[str]:
+    """What GitHub makes of the headings of a page."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def broken_links(page: Path) -> list[str]:
+    """Relative links of a page to what does not exist, headings included."""
+    text = re.sub(r"```.*?```|`[^`\n]*`", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    broken = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if not re.match(r"[a-z]+:", link):
+            name, _, anchor = link.partition("#")
+            target = page.parent / name if name else page
+            if not target.exists() or (anchor and anchor not in anchors(target)):
+                broken.append(link)
+    return broken
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_relative_links_lead_somewhere(page: Path) -> None:
+    assert broken_links(page) == []
+
+
+def test_what_is_to_be_installed_can_be() -> None:
+    """The name is not ours on the package index, so nobody is sent there; and the extras exist."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    sources = [
+        path for root in ("sat_core", "backends", "datasets", "evaluation") for path in (ROOT / root).rglob("*.py")
+    ]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in [*sources, *PAGES])
+    assert re.findall(r"install ['\"]?sat[-_]core.*", text) == []
+    named = re.findall(r"""\binstall\(["'](\w+)["']\)|install '\.\[([\w,]+)\]'""", text)
+    assert {extra for pair in named for part in pair for extra in part.split(",") if extra} <= {*extras}
+
+
+def test_broken_links_are_found(tmp_path: Path) -> None:
+    page = tmp_path / "a.md"
+    page.write_text(
+        "# Some title\n[1](b.md) [2](#some-title) [3](#no) [4](a.md#some-title) [5](http://x.y) ![6](c.png)"
+    )
+    assert broken_links(page) == ["b.md", "#no", "c.png"]
+    assert ROOT / "README.md" in PAGES
+
+
+def test_recipe_has_the_sections_that_docstrings_name() -> None:
+    from sat_core import __file__ as home
+
+    sections = {line.split()[1].rstrip(".") for line in headings(DOCUMENTS / "recipe.md")}
+    texts = [path.read_text(encoding="utf-8") for path in Path(home).parent.rglob("*.py")]
+    named = {n for text in texts for n in re.findall(r"recipe, (?:sections? )?(\d(?:\.\d)?)", text)}
+    assert named
+    assert named <= sections
+
+
+def headings(page: Path) -> list[str]:
+    return [line for line in page.read_text(encoding="utf-8").splitlines() if re.match(r"##+ \d", line)]
+
+
+def test_examples_in_docstrings_are_true() -> None:
+    modules = ("difficulty", "evaluation", "schedules", "splits")
+    found = [doctest.testmod(importlib.import_module(f"sat_core.{name}")) for name in modules]
+    found.append(doctest.testmod(importlib.import_module("sat_evaluation.results.summary")))
+    assert all(result.attempted for result in found)
+    assert not any(result.failed for result in found)
+
+
+def python_of(page: Path) -> str:
+    """All blocks of a page that are marked to be run, as one program."""
+    blocks = re.findall(r"```python run\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    assert blocks
+    return "\n".join(blocks)
+
+
+def fields(content: Any) -> Iterator[str]:
+    """All keys of nested tables, but for the settings and the versions of packages."""
+    for key, value in content.items() if isinstance(content, dict) else ():
+        yield key
+        if key not in ("spec", "versions"):
+            yield from fields(value)
+    for item in content if isinstance(content, list) else ():
+        yield from fields(item)
+
+
+def test_fields_are_found_at_any_depth() -> None:
+    assert list(fields({"a": [{"b": 1}, {"c": {"d": []}}], "spec": {"e": 2}})) == ["a", "b", "c", "d", "spec"]
+
+
+@pytest.mark.torch
+def test_python_of_the_readme_runs_and_its_files_are_explained(
+    backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from sat_evaluation.results.summary import collect, write_csv
+
+    monkeypatch.chdir(tmp_path)
+    with backend.session(TrainingSpec(epochs=1, threads=1)):
+        exec(compile(python_of(ROOT / "README.md"), "README.md", "exec"), {})
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].startswith("{'value': ")
+    assert 0 < float(printed[1]) < 1
+
+    run = tmp_path / "runs" / "api"
+    shutil.copytree(run / "arm", tmp_path / "runs/digits/arms/size-0.5")
+    exec(compile(python_of(DOCUMENTS / "results.md"), "results.md", "exec"), {})
+    result = json.loads((run / "arm/results.json").read_text())
+    assert capsys.readouterr().out.startswith(f"{result['robust_accuracy']['all']['value']} ")
+
+    write_csv(run / "summary.csv", collect([result]))
+    names = {
+        *fields(result),
+        *fields(json.loads((run / "arm/split.json").read_text())),
+        *(run / "summary.csv").read_text().splitlines()[0].split(","),
+        *read_npz(run / "ranking/ranking.npz"),
+        *read_npz(run / "arm/evaluation/report.npz"),
+        *(f"{group}/..." for group in checkpoint.read(run / "ranking/checkpoint-last").groups),
+        *checkpoint.read(run / "arm/checkpoint-best").about,
+        *checkpoint.read(run / "arm/checkpoint-last").about,
+    }
+    text = (DOCUMENTS / "results.md").read_text(encoding="utf-8")
+    assert sorted(name for name in names if f"`{name}`" not in text) == []

@@ -1,0 +1,390 @@
+"""The HTML report: whole in one file, escaped, and true to the results; of broken and unfinished studies, too."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import json
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import made
+import numpy as np
+import pytest
+
+from sat_core.backend import Backend
+from sat_core.errors import RunDirectoryError, SatError
+from sat_core.files import read_json, write_json
+from sat_evaluation.cli import main
+from sat_evaluation.paper.reproduce import Reproduction
+from sat_evaluation.report.charts import Axis
+from sat_evaluation.report.page import write_report
+from sat_evaluation.results.summary import collect, csv_text, headline
+from sat_evaluation.run.folder import FAILED, LOG
+
+pytestmark = pytest.mark.backend
+
+
+class Page(HTMLParser):
+    """What a browser would find: elements with their attributes, all text, and the code of scripts."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.text, self.code = "", ""
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        while tag in self.open and self.open.pop() != tag:
+            pass
+
+    def handle_data(self, data: str) -> None:
+        if "script" in self.open:
+            self.code += data
+        elif "style" not in self.open:
+            self.text += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    def words(self) -> str:
+        return " ".join(self.text.split())
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made.finished(tmp_path_factory.mktemp("report"))
+
+
+@pytest.fixture(scope="module")
+def page(study: Path) -> Page:
+    return Page(write_report([study]))
+
+
+@pytest.fixture
+def copy(study: Path, tmp_path: Path) -> Path:
+    """The study, to be broken; its data are where they were."""
+    return shutil.copytree(study, tmp_path / "study")
+
+
+def test_class_names_neither_steer_a_page_nor_become_formulas(copy: Path) -> None:
+    names = ["=1+1", "\x1b[31mred", "\u202eevil", "@x"]
+    for path in copy.glob("arms/*/results.json"):
+        content = read_json(path)
+        write_json(path, {**content, "data": {**content["data"], "classes": names}, "warnings": [names[1], names[2]]})
+    page = Page(write_report([copy]))
+    assert all(c.isprintable() or c in "\n\t" for c in page.text)
+    assert "\\x1b[31mred" in page.text
+    assert "\\u202eevil" in page.text
+    tables = [unquote(str(a["href"])).partition(",")[2] for a in page.all("a") if "download" in a]
+    cells = [cell for table in tables for line in csv.reader(table.splitlines()) for cell in line]
+    assert "'=1+1" in cells
+    assert not [cell for cell in cells if cell[:1] in ("=", "@")]
+
+
+def results(folder: Path) -> list[dict[str, Any]]:
+    return [read_json(path) for path in sorted(folder.glob("arms/*/results.json"))]
+
+
+def arm(folder: Path) -> Path:
+    return sorted(folder.glob("arms/*"))[1]
+
+
+# one file -------------------------------------------------------------------------------------------------------------
+
+
+def test_it_needs_nothing_but_itself(page: Page) -> None:
+    for _, attributes in page.elements:
+        for name in ("src", "href", "xlink:href", "poster", "action"):
+            assert (attributes.get(name) or "data:").startswith(("data:", "#")), attributes
+        assert not [name for name in attributes if name.startswith("on")]
+    assert len(page.all("script")) == 1
+    assert not page.all("link")[1:]
+    (policy,) = [m["content"] for m in page.all("meta") if m.get("http-equiv") == "Content-Security-Policy"]
+    digest = base64.b64encode(hashlib.sha256(page.code.encode()).digest()).decode()
+    assert policy is not None
+    assert f"script-src 'sha256-{digest}'" in policy
+    assert policy.startswith("default-src 'none'")
+
+
+def test_names_from_data_are_text(page: Page, study: Path) -> None:
+    source = (study / "report.html").read_text(encoding="utf-8")
+    assert "<script>document" not in source
+    assert "<img src=x" not in source
+    for name in made.NAMES:
+        assert name[:20] in page.text
+
+
+def test_pictures_have_words(page: Page) -> None:
+    assert all(image["alt"] for image in page.all("img"))
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    drawings = [svg for svg in page.all("svg") if svg.get("role") == "img"]
+    assert len(drawings) >= 7
+    for svg in drawings:
+        assert set((svg["aria-labelledby"] or "").split()) < set(ids)
+    decoration = [svg for svg in page.all("svg") if svg.get("role") != "img"]
+    assert all(svg["aria-hidden"] == "true" for svg in decoration)
+    assert [html["lang"] for html in page.all("html")] == ["en"]
+
+
+def test_the_same_results_give_the_same_bytes(study: Path, tmp_path: Path) -> None:
+    first, second = (write_report([study], tmp_path / f"{n}.html").read_bytes() for n in range(2))
+    assert first == second
+
+
+# what it says ---------------------------------------------------------------------------------------------------------
+
+
+def test_it_says_what_the_results_say(page: Page, study: Path) -> None:
+    rows = collect(results(study))
+    assert len(rows) == 6
+    links = {
+        link["download"]: unquote((link["href"] or "").partition(",")[2])
+        for link in page.all("a")
+        if "download" in link
+    }
+    assert sorted(links["study.csv"].splitlines()) == sorted(csv_text(rows).splitlines())
+    for row in rows:
+        assert f"{100 * row.robust.value:.1f} [{100 * row.robust.low:.1f}, {100 * row.robust.high:.1f}]" in page.text
+        assert row.arm in page.text
+    assert headline(rows)[:40] in page.words()
+    assert "AutoAttack" in page.words()
+    assert "broken by apgd-t" in page.text
+    assert results(study)[0]["data"]["fingerprint"] in page.text
+    assert "subset.size: 0.0, 0.5, 1.0; training.seed: 0, 1" in page.words()
+
+
+def test_charts_are_drawn_to_scale(page: Page, study: Path) -> None:
+    """The marks of the first plot, back in percent, are the accuracies."""
+    rows = collect(results(study))
+    half = [row.robust.value for row in rows if row.share == 0.5]
+    tips = [attributes["data-tip"] or "" for attributes in page.all("circle")]
+    assert any(f"hardest, 50 % (80): robust accuracy {100 * sum(half) / 2:.1f} %" in tip for tip in tips)
+    axis = Axis.over("x", [80.0, 99.0], least=20, within=(0, 100))
+    assert axis.high == 100
+    assert axis.low < 79
+    assert axis.ticks == (80.0, 85.0, 90.0, 95.0, 100.0)
+
+
+def test_examples_are_kept_within_the_ball(study: Path, backend: Backend) -> None:
+    for path in study.glob("arms/*/examples.npz"):
+        with np.load(path) as kept:
+            image, adversarial = kept["image"], kept["adversarial"]
+            assert image.shape == adversarial.shape == (6, 8, 8, 1)
+            assert adversarial.min() >= 0
+            assert adversarial.max() <= 1
+            assert np.linalg.norm((adversarial - image).reshape(6, -1), axis=1).max() <= 0.5 + 1e-5
+            classifier = backend.load(path.parent / "checkpoint-best")
+            for images, predicted in ((image, "predicted"), (adversarial, "predicted_adversarial")):
+                logits = classifier.logits(images)
+                chosen = logits[np.arange(6), kept[predicted]]
+                np.testing.assert_allclose(chosen, logits.max(axis=1), atol=1e-3)  # the class, or one as likely
+
+
+def test_galleries(page: Page) -> None:
+    assert sum("entropy" in (image["alt"] or "") for image in page.all("img")) == 24
+    assert sum("what was added" in (image["alt"] or "") for image in page.all("img")) == 18
+    assert all((image["src"] or "").startswith("data:image/png;base64,iVBOR") for image in page.all("img"))
+    assert "plain training" in page.text
+    assert "full AT" in page.text
+
+
+# broken, unfinished, old ----------------------------------------------------------------------------------------------
+
+
+def test_an_arm_that_failed_is_told_of(copy: Path) -> None:
+    (arm(copy) / "results.json").unlink()
+    write_json(arm(copy) / FAILED, {"reason": "out of <memory>"})
+    (arm(copy) / LOG).write_text("# started\nlast words\n")
+    found = Page(write_report([copy]))
+    assert "1 not finished, 5 finished" in found.words()
+    assert f"{arm(copy).name} failed: out of <memory>" in found.words()
+    assert "last words" in found.text
+
+
+@pytest.mark.parametrize("content", ["", '{"arm": ', "[]", '{"arm": "x"}', "[" * 100_000, '{"arm": NaN}'])
+def test_results_that_are_none_are_named_and_the_others_shown(copy: Path, content: str) -> None:
+    (arm(copy) / "results.json").write_text(content)
+    found = Page(write_report([copy]))
+    assert f"{arm(copy).name}: " in found.words()
+    assert "results.json" in found.text
+    assert headline(collect(results_without(copy, arm(copy)))) in found.words()
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("arm", "another"),
+        ("robust_accuracy.all.value", 95.0),
+        ("robust_accuracy.all.low", None),
+        ("clean_accuracy.all.n", 0),
+        ("robust_accuracy.all.n", 0),
+        ("losses", None),
+        ("losses", ["a"]),
+        ("selection.checks", [{"epoch": 1}]),
+        ("attacks.warnings", None),
+        ("versions", []),
+        ("split.share", 7),
+        ("data.train", None),
+        ("spec", {}),
+    ],
+)
+def test_a_field_that_is_none_of_a_finished_arm(copy: Path, path: str, value: object) -> None:
+    result = read_json(arm(copy) / "results.json")
+    *tables, last = path.split(".")
+    table = result
+    for name in tables:
+        table = table[name]
+    if (path, value) == ("clean_accuracy.all.n", 0):  # nothing is shown of it
+        table[last] = value
+        write_json(arm(copy) / "results.json", result)
+        write_report([copy])
+        return
+    table[last] = value
+    write_json(arm(copy) / "results.json", result)
+    assert f"{arm(copy).name}: results.json: " in Page(write_report([copy])).words()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"label": np.array(["a"] * 6)},
+        {"label": np.arange(6) + 100},
+        {"image": np.zeros((0, 8, 8, 1), np.float32)},
+        {"image": np.zeros((6, 8), np.float32)},
+        {"adversarial": np.full((6, 8, 8, 1), np.nan, np.float32)},
+        {"predicted_adversarial": np.zeros((6, 2))},
+    ],
+    ids=str,
+)
+def test_examples_that_are_none_are_left_out(copy: Path, change: dict[str, np.ndarray]) -> None:
+    for path in copy.glob("arms/*/examples.npz"):
+        with np.load(path) as kept:
+            np.savez(path, **{**kept, **change})
+    assert "what was added" not in json.dumps(Page(write_report([copy])).elements)
+
+
+def test_a_ranking_with_holes_is_left_out(copy: Path) -> None:
+    path = copy / "ranking/ranking.npz"
+    with np.load(path) as kept:
+        np.savez(path, **{**kept, "error": np.full(3, np.nan)})
+    assert "expected a finite number per example and metric" in Page(write_report([copy])).words()
+
+
+def test_it_replaces_nothing_but_a_report(copy: Path) -> None:
+    before = (copy / "spec.toml").read_bytes()
+    with pytest.raises(RunDirectoryError, match="is there, and no report"):
+        write_report([copy], copy / "spec.toml")
+    assert (copy / "spec.toml").read_bytes() == before
+    assert write_report([copy]) == write_report([copy])
+
+
+def test_tables_have_the_sizes_that_were_run(study: Path, page: Page) -> None:
+    links = {
+        link["download"]: unquote((link["href"] or "").partition(",")[2])
+        for link in page.all("a")
+        if "download" in link
+    }
+    table = csv.DictReader(links["Accuracy when only a part A of the training examples is attacked.csv"].splitlines())
+    assert {float(line["|A|: part that is attacked (%)"]) for line in table} == {0.0, 50.0, 100.0}
+
+
+def results_without(folder: Path, broken: Path) -> list[dict[str, Any]]:
+    return [read_json(path) for path in sorted(folder.glob("arms/*/results.json")) if path.parent != broken]
+
+
+def test_results_of_an_older_version(copy: Path) -> None:
+    """Without its examples an arm is shown all the same, without its losses it is refused with a reason."""
+    for path in copy.glob("arms/*/examples.npz"):
+        path.unlink()
+    path = arm(copy) / "results.json"
+    write_json(path, {key: value for key, value in read_json(path).items() if key != "losses"})
+    found = Page(write_report([copy]))
+    assert "losses: not as a finished arm has it; another version or arm wrote it" in found.words()
+    assert "what was added" not in json.dumps(found.elements)
+
+
+def test_images_that_are_others_or_gone(copy: Path, study: Path) -> None:
+    data = study.parent / "data.npz"
+    before = data.read_bytes()
+    try:
+        with np.load(data) as arrays:
+            np.savez(data, **{**arrays, "x_train": 1 - arrays["x_train"]})
+        assert "are others than when the study began" in Page(write_report([copy])).words()
+        data.unlink()
+        assert "no images of the ranking" in Page(write_report([copy])).words()
+    finally:
+        data.write_bytes(before)
+
+
+def test_nothing_finished(copy: Path) -> None:
+    shutil.rmtree(copy / "arms")
+    assert "No arm is finished." in Page(write_report([copy])).words()
+
+
+# several --------------------------------------------------------------------------------------------------------------
+
+
+def test_studies_side_by_side(study: Path, copy: Path, tmp_path: Path) -> None:
+    for path in copy.glob("arms/*/results.json"):
+        result = read_json(path)
+        result["backend"] = "another"
+        write_json(path, result)
+    out = tmp_path / "both.html"
+    found = Page(write_report([study, copy], out))
+    assert "Side by side" in found.text
+    named = {group.get("data-curve") for group in found.all("g")}
+    assert {study.as_posix(), copy.as_posix()} <= named  # of one name: by their places
+    assert len([section for section in found.all("section") if section.get("class") == "run"]) == 2
+
+
+def test_figures_of_a_reproduction(study: Path, tmp_path: Path) -> None:
+    data = f"npz:{study.parent / 'data.npz'}"
+    asked = Reproduction(figure="fig5", scale="demo", protocol="authors", data={"mine": data})
+    asked.write(tmp_path)
+    (panel,) = asked.make().panels
+    folder = tmp_path / "studies" / panel.name
+    shutil.copytree(study, folder)
+    (folder / "spec.toml").write_text((study / "spec.toml").read_text())
+    for source, wanted in zip(sorted(folder.glob("arms/*")), panel.study.arms, strict=False):
+        source.rename(folder / "arms" / f"new-{wanted.name}")
+    for path in sorted(folder.glob("arms/new-*")):
+        name = path.name.removeprefix("new-")
+        write_json(path / "results.json", {**read_json(path / "results.json"), "arm": name})
+        path.rename(path.with_name(name))
+    found = Page(write_report([tmp_path]))
+    assert "fig5: A part of the classes is attacked (CSAT)" in found.words()
+    assert "Robust accuracy on B" in found.words()
+    (tmp_path / "studies" / "elsewhere").mkdir()
+    moved = tmp_path.parent / f"{tmp_path.name}-moved"
+    folder.rename(moved)
+    folder.symlink_to(moved)  # on another disk
+    assert "Robust accuracy on B" in Page(write_report([tmp_path])).words()
+    (moved / "spec.toml").write_text("")
+    with pytest.raises(SatError):  # nothing else is there
+        write_report([tmp_path])
+    asked_of = json.loads((tmp_path / "fig5.json").read_text())
+    (tmp_path / "fig5.json").write_text(json.dumps({**asked_of, "data": 3}))
+    with pytest.raises(SatError, match=r"fig5\.json: expected what"):
+        write_report([tmp_path])
+
+
+def test_command(study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", str(study), "--out", str(tmp_path / "a.html")]) == 0
+    assert capsys.readouterr().out.startswith(f"{tmp_path / 'a.html'}: ")
+    assert main(["report", str(tmp_path)]) == 2
+    assert "expected the folder of a study" in capsys.readouterr().err
+    assert main(["report", str(study), "--out", str(tmp_path)]) == 2
+    assert "is a folder; expected the name of a file" in capsys.readouterr().err
+    with pytest.raises(RunDirectoryError):
+        write_report([tmp_path / "nowhere"])

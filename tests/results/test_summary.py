@@ -1,0 +1,335 @@
+"""Rows, groups, curves, the CSV file, the sentence and the table of a study, from made-up results."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from sat_core.errors import DataError
+from sat_core.evaluation import wilson
+from sat_core.spec import Spec
+from sat_evaluation.results.summary import (
+    collect,
+    csv_lines,
+    duration,
+    epsilon,
+    group,
+    headline,
+    percent,
+    series,
+    title,
+    varied,
+    write_csv,
+)
+from sat_evaluation.results.table import print_table
+from sat_evaluation.run.studies import report
+
+
+def result(
+    size: int,
+    robust: float,
+    clean: float = 0.96,
+    *,
+    strategy: str = "hardest",
+    seed: int = 0,
+    kind: str = "examples",
+    units: int | None = None,
+    chosen: tuple[int, ...] = (),
+    parts: tuple[float, float] | None = None,
+    per_class: list[float | None] | None = None,
+    names: list[str] | None = None,
+    n: int = 400,
+    **settings: Any,
+) -> dict[str, Any]:
+    """A results.json: |A| = `size` of 1000. settings: section__key = value. parts: robust accuracy on A and on B."""
+    names = names or [f"c{i}" for i in range(4)]
+    tables: dict[str, Any] = {"data": {"name": "digits"}, "training": {"epochs": 10, "seed": seed}}
+    choice = {"classes": list(chosen)} if strategy == "listed" else {"size": size / 1000}
+    tables["subset"] = {"kind": kind, "strategy": strategy, **choice}
+    for name, value in settings.items():
+        section, key = name.split("__")
+        tables.setdefault(section, {})[key] = value
+    spec = Spec.from_tables(tables)
+    in_a, in_b = (None, None) if parts is None else (wilson(round(p * n), n) for p in parts)
+    return {
+        "arm": f"{strategy}-{size}-{seed}",
+        "spec": spec.to_tables(),
+        "backend": "torch",
+        "data": {"name": "digits", "classes": names, "train": 1000, "test": n},
+        "split": {
+            "kind": kind,
+            "strategy": strategy,
+            "size": size,
+            "units": size if units is None else units,
+            "share": size / 1000,
+            "classes": list(chosen),
+        },
+        "selection": {"epoch": 7 + seed},
+        "clean_accuracy": {"all": wilson(round(clean * n), n), "A": None, "B": None, "per_class": [None] * len(names)},
+        "robust_accuracy": {
+            "all": wilson(round(robust * n), n),
+            "A": in_a,
+            "B": in_b,
+            "per_class": [None if v is None else wilson(round(v * 100), 100) for v in per_class or [None] * len(names)],
+        },
+        "attacks": {
+            "norm": spec.attack.norm,
+            "eps": spec.attack.eps,
+            "engine": "package",
+            "breakdown": [{"name": name} for name in ("apgd-ce", "apgd-t", "fab-t", "square")],
+        },
+        "cost": {
+            "attack_gradients": 7 * size,
+            "training_gradients": 1000,
+            "ranking_gradients": 600,
+            "full_at_gradients": 8000,
+            "seconds": {"ranking": None, "training": 60.0, "selection": 1.0, "evaluation": 5.0},
+        },
+    }
+
+
+def test_warnings_that_all_arms_share_are_printed_once(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    results = [result(0, 0.43), result(500, 0.8), result(1000, 0.83)]
+    for made, own in zip(results, ([], ["overfitting"], ["overfitting"]), strict=True):
+        made["warnings"] = ["val is the test set", *own]
+    report(results, tmp_path)
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning")]
+    assert lines == [
+        "warning: val is the test set",
+        "warning: hardest-500-0 and 1 more: overfitting",
+    ]
+
+
+NONE, HALF, ALL = result(0, 0.43), result(500, 0.815), result(1000, 0.83)
+
+
+def table(results: list[dict[str, Any]], width: int) -> str:
+    output = io.StringIO()
+    print_table(collect(results), Console(file=output, width=width))
+    return output.getvalue()
+
+
+def test_baselines_on_the_same_classes_as_an_arm() -> None:
+    """Plain training on B = {c2, c3}, and not on all classes; A of the second seed has other classes."""
+    shares = {"kind": "classes", "strategy": "random", "units": 2, "parts": (0.8, 0.3)}
+    arms = [result(500, 0.5, seed=seed, chosen=chosen, **shares) for seed, chosen in ((0, (0, 1)), (1, (0, 3)))]
+    plain = result(0, 0.1, kind="classes", units=0, per_class=[0.1, 0.2, 0.3, 0.5])
+    one, both, baseline = (group(collect(rows))[0] for rows in (arms[:1], arms, [plain]))
+    assert baseline.on_part_of(one, "robust_b") == pytest.approx(0.4)
+    assert baseline.on_part_of(one, "robust_a") == pytest.approx(0.15)
+    assert baseline.on_part_of(both, "robust_b") == pytest.approx((0.4 + 0.25) / 2)
+    empty = result(0, 0.1, kind="classes", units=0, per_class=[0.1, 0.2, None, None])
+    assert group(collect([empty]))[0].on_part_of(one, "robust_b") is None
+
+
+def test_rows_say_what_the_results_say() -> None:
+    none, half, full = collect([NONE, HALF, ALL])
+    assert (none.baseline, half.baseline, full.baseline) == ("none", "", "all")
+    assert (half.size, half.share, half.n, half.epoch) == (500, 0.5, 400, 7)
+    assert half.robust.value == 0.815
+    assert half.robust.low < 0.815 < half.robust.high
+    assert half.cost == (3500 + 1000) / 8000
+    assert half.seconds == 66.0
+    assert full.cost == 1.0
+    assert title([none, half]) == "digits · small-cnn · L2, ε = 0.5 · AutoAttack standard · n = 400"
+
+
+def test_title_names_what_is_not_the_default() -> None:
+    other = result(500, 0.5, n=300, attack__norm="Linf", attack__eps="8/255")
+    other["attacks"] |= {"engine": "fast", "breakdown": [{"name": "apgd-ce"}, {"name": "square"}]}
+    assert title(collect([other, HALF])) == (
+        "digits · small-cnn · Linf, ε = 8/255 / L2, ε = 0.5 · "
+        "apgd-ce + square (fast engine) / AutoAttack standard · n = 300 to 400"
+    )
+
+
+@pytest.mark.parametrize("broken", [{}, {**HALF, "cost": None}, {**HALF, "robust_accuracy": {"all": None}}, "text"])
+def test_broken_results_are_an_error_that_names_the_arm(broken: Any) -> None:
+    with pytest.raises(DataError, match=r"results\.json of arm '(hardest-500-0|\?)': expected the results"):
+        collect([broken])
+
+
+def test_seeds_form_one_group_with_mean_and_range() -> None:
+    rows = collect([result(500, 0.80, seed=s, n=1000) for s in (0, 1)] + [result(500, 0.86, seed=2, n=1000), NONE])
+    seeds, none = group(rows)
+    assert [row.spec["training.seed"] for row in seeds.rows] == [0, 1, 2]
+    robust = seeds.accuracy("robust")
+    assert (robust.value, robust.low, robust.high) == (pytest.approx(0.82), 0.80, 0.86)
+    assert none.accuracy("robust") == rows[-1].robust
+    assert seeds.part("robust_a") is None
+
+
+def test_baselines_are_shared_whatever_their_strategy_weights_or_attack() -> None:
+    """Two runs of plain training that differ only in what has no effect are one; in ε they are two."""
+    rows = collect(
+        [
+            NONE,
+            result(0, 0.1, strategy="random", weighting__rule="balanced", attack__kind="fgsm"),
+            ALL,
+            result(1000, 0.1, strategy="easiest", weighting__rule="balanced"),
+            HALF,
+            result(500, 0.7, strategy="random"),
+            result(0, 0.2, attack__eps=1.0),
+        ]
+    )
+    assert [len(g.rows) for g in group(rows)] == [1] * 5
+    hardest, random = series(rows)
+    for curve in (hardest, random):
+        assert curve.none is not None
+        assert curve.none.rows == (rows[0],)
+        assert curve.full is not None
+        assert curve.full.rows == (rows[2],)
+    assert [g.rows[0].size for g in hardest.points] == [0, 500, 1000]
+
+
+def test_full_training_with_another_attack_is_another_baseline() -> None:
+    rows = collect([ALL, result(1000, 0.5, attack__kind="fgsm"), HALF])
+    (curve,) = series(rows)
+    assert curve.full is not None
+    assert curve.full.rows == (rows[0],)
+
+
+def test_curves_are_told_apart_by_the_settings_that_differ() -> None:
+    rows = collect([result(s, 0.6, training__lr=lr, attack__eps=lr) for s in (700, 300) for lr in (0.1, 0.2)])
+    assert varied(rows) == ["attack.eps"]  # step size and learning rate follow from it
+    assert [(c.strategy, c.settings) for c in series(rows)] == [
+        ("hardest", "attack.eps = 0.1"),
+        ("hardest", "attack.eps = 0.2"),
+    ]
+    assert [g.rows[0].size for g in series(rows)[0].groups] == [300, 700]
+    assert series(collect([NONE, HALF]))[0].settings == ""
+
+
+def test_listed_classes_are_separate_arms_random_ones_are_seeds() -> None:
+    listed = [result(250, 0.3, strategy="listed", kind="classes", units=1, chosen=(c,)) for c in range(2)]
+    random = [result(250 + s, 0.3, strategy="random", kind="classes", units=1, chosen=(s,), seed=s) for s in range(2)]
+    assert [len(g.rows) for g in group(collect(listed))] == [1, 1]
+    assert [len(g.rows) for g in group(collect(random))] == [2]
+
+
+def test_csv_has_no_formulas() -> None:
+    text = csv_lines(["=name", "x"], [["+1+1", -0.5], ["@SUM(A1)", "8/255"], ["-2+3", None], ["\t=1", "plain, text"]])
+    lines = list(csv.reader(io.StringIO(text)))
+    expected = [["'=name", "x"], ["'+1+1", "-0.5"], ["'@SUM(A1)", "8/255"], ["'-2+3", ""], ["'\t=1", "plain, text"]]
+    assert lines == expected
+
+
+def test_csv_round_trip(tmp_path: Any) -> None:
+    rows = collect([NONE, result(500, 0.815, parts=(0.9, 0.7), seed=3, model__name='a,"b"\nc')])
+    write_csv(tmp_path / "summary.csv", rows)
+    with (tmp_path / "summary.csv").open(newline="") as file:
+        read = list(csv.DictReader(file))
+    assert [line["model.name"] for line in read] == ["small-cnn", 'a,"b"\nc']
+    assert {"training.seed", "subset.size", "training.epochs"}.isdisjoint(read[0])
+    for line, row in zip(read, rows, strict=True):
+        assert float(line["robust_all"]) == row.robust.value
+        assert float(line["robust_all_low"]) == row.robust.low
+        assert float(line["robust_all_high"]) == row.robust.high
+        assert float(line["clean_all"]) == row.clean.value
+        assert (int(line["size"]), float(line["share"]), int(line["n"])) == (row.size, row.share, row.n)
+        assert (line["arm"], line["seed"]) == (row.arm, str(row.spec["training.seed"]))
+        assert float(line["cost"]) == row.cost
+    assert [(line["robust_A"], line["robust_B"]) for line in read] == [("", ""), ("0.9", "0.7")]
+    assert read[0]["weighting"] == "uniform"
+
+
+def test_headline_numbers() -> None:
+    assert headline(collect([NONE, HALF, ALL])) == (
+        "50 % of the examples (hardest) recover 96 % of the robust accuracy that attacking all of them brings "
+        "(81.5 % against 83.0 %, 43.0 % without), at 56 % of the gradient evaluations (64 % with the ranking)."
+    )
+
+
+def test_headline_takes_hardest_at_the_share_nearest_to_half() -> None:
+    near, far = result(400, 0.63), result(900, 0.82)
+    text = headline(collect([result(500, 0.5, strategy="random"), far, near, NONE, ALL]))
+    assert text.startswith("40 % of the examples (hardest) recover 50 % of")
+
+
+def test_headline_of_seeds_and_of_other_settings() -> None:
+    seeds = [result(500, r, strategy="easiest", seed=s) for s, r in enumerate((0.6, 0.66))]
+    text = headline(collect([*seeds, result(300, 0.5, strategy="easiest", training__lr=0.5), NONE, ALL]))
+    assert "50 % of the examples (easiest, training.lr = 0.1) recover 50 % of" in text
+    assert "(63.0 % against 83.0 %, 43.0 % without, means of 2 seeds)" in text
+
+
+def test_headline_takes_the_best_of_single_classes() -> None:
+    classes = [
+        result(size, robust, strategy="listed", kind="classes", units=1, chosen=(number,))
+        for number, (size, robust) in enumerate([(100, 0.5), (105, 0.63), (98, 0.55)])
+    ]
+    text = headline(collect([*classes, NONE, ALL]))
+    assert text.startswith("10 % of the examples (c1, the best of 3 subsets) recover 50 % of"), text
+
+
+@pytest.mark.parametrize(
+    "missing", [[NONE, HALF], [HALF, ALL], [NONE, ALL], [result(0, 0.4, attack__eps=9.0), HALF, ALL]]
+)
+def test_no_headline_without_both_baselines(missing: list[dict[str, Any]]) -> None:
+    assert headline(collect(missing)) == ""
+
+
+@pytest.mark.parametrize("values", [(0.5, 0.4, 0.5), (0.5, 0.6, 0.5), (0.5, 0.4, 0.8)])
+def test_headline_claims_nothing_where_nothing_is_recovered(values: tuple[float, float, float]) -> None:
+    text = headline(collect([result(size, value) for size, value in zip((0, 500, 1000), values, strict=True)]))
+    assert f"bring {100 * values[1]:.1f} % robust accuracy, all of them {100 * values[2]:.1f} %, none 50.0 %" in text
+
+
+def test_table_of_one_strategy() -> None:
+    lines = table([ALL, HALF, NONE], 80).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[1].split("  ")[0] == "|A|"
+    assert "strategy" not in lines[1]
+    assert "on A" not in lines[1]
+    found = [line for line in lines if "%" in line and "[" in line][:3]
+    assert [line.split("  ")[0] for line in found] == ["none (plain training)", "500", "all (full AT)"]
+    assert "81.5 [77.4, 85.0]" in found[1]
+    assert "56 %" in found[1]
+    assert "95 % Wilson interval" in lines[-2]
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_table_never_cuts_a_number(width: int) -> None:
+    """Strategies, a setting, parts and seeds at once: columns go before numbers do, and the table says so."""
+    results = [
+        result(size, 0.6, strategy=strategy, seed=seed, training__lr=lr, parts=(0.9, 0.5), kind="classes", units=size)
+        for size in (0, 300, 1000)
+        for strategy in ("hardest", "random")
+        for seed in (0, 1)
+        for lr in (0.1, 0.25)
+    ]
+    text = table(results, width)
+    assert all(len(line) <= width for line in text.splitlines())
+    assert "…" not in text
+    assert text.count("60.0 [60.0, 60.0]") == 8
+    assert "training.lr" in text
+    assert "mean, lowest and highest of 2 seeds" in " ".join(text.split())
+    assert ("for lack of room: time" in text) == (width < 120)
+    head = next(line for line in text.splitlines() if line.startswith("|A|"))
+    assert ("cost" in head) == ("cost: gradient" in text) == (width > 60)
+
+
+def test_table_of_listed_classes_shows_hostile_names_as_text() -> None:
+    names = ["[red]cat[/red]", "a\nb\x1b[31m", "$x_1$", "d"]
+    listed = [
+        result(250, 0.3, strategy="listed", kind="classes", units=1, chosen=(c,), names=names, parts=(0.9, 0.2))
+        for c in range(3)
+    ]
+    text = table([NONE, *listed, ALL], 100)
+    assert "[red]cat[/red]" in text
+    assert r"a\nb\x1b[31m" in text
+    assert "$x_1$" in text
+    assert "\x1b" not in text
+    assert "plain training" in text
+    assert "90.0" in text
+
+
+def test_numbers_in_words() -> None:
+    assert [duration(s) for s in (0.4, 89, 91, 5399, 5401)] == ["0 s", "89 s", "2 min", "90 min", "1.5 h"]
+    assert [epsilon(e) for e in (0.5, 8 / 255, 0.25, 3.0, 0.12345)] == ["0.5", "8/255", "0.25", "3", "0.1235"]
+    assert [percent(p) for p in (0.0, 0.0031, 0.0995, 1.0)] == ["0 %", "0.3 %", "10 %", "100 %"]
