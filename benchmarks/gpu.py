@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from sat_core.backend import Backend, Classifier, get_backend
+from sat_core.backend import Backend, get_backend
 from sat_core.batches import Planner
+from sat_core.classifier import Classifier
 from sat_core.data import Examples
 from sat_core.spec import AttackSpec, TrainingSpec
 from sat_core.splits import Split

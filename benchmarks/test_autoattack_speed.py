@@ -17,10 +17,11 @@ import torch
 from measure import cost, record, timed
 from pyautoattack import AutoAttack
 
-from sat_core.backend import Classifier, get_backend
+from sat_core.autoattack import ENGINES
+from sat_core.backend import get_backend
 from sat_core.batches import Planner
+from sat_core.classifier import Classifier
 from sat_core.data import Examples, get_dataset
-from sat_core.evaluation import ENGINES
 from sat_core.spec import AttackSpec, TrainingSpec
 from sat_core.splits import Split
 from sat_evaluation.attack import package as packages

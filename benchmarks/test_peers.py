@@ -13,8 +13,9 @@ import pytest
 import torch
 from measure import keep_memory, record, timed
 
-from sat_core.backend import Backend, Classifier, get_backend
+from sat_core.backend import Backend, get_backend
 from sat_core.batches import Planner
+from sat_core.classifier import Classifier
 from sat_core.data import Examples, as_float, get_dataset
 from sat_core.reference.losses import loss_and_gradient
 from sat_core.spec import AttackSpec, TrainingSpec

@@ -10,11 +10,11 @@ import numpy as np
 
 from sat_core import files, rundir
 from sat_core.arm import CHECKS, RESULTS, check_epochs, claim_arm
+from sat_core.autoattack import AUTOATTACK
 from sat_core.data import get_dataset
 from sat_core.difficulty import DIFFICULTIES
 from sat_core.evaluation import MISCLASSIFIED, ROBUST, Evaluation
 from sat_core.job import Job
-from sat_core.protocols import AUTOATTACK
 from sat_core.ranking import FILE, Ranking
 from sat_core.reference import NumpyBackend
 from sat_core.results import content, scores

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from sat_core import checkpoint, files, results
-from sat_core.backend import Classifier
+from sat_core.classifier import Classifier
 from sat_core.data import Examples
 from sat_core.errors import CheckpointError, DataError, RunDirectoryError
 from sat_core.job import Job

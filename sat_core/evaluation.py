@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, final
+from typing import Any, final
 
 import attrs
 import numpy as np
 
 from sat_core.errors import DataError
-from sat_core.registry import Registry
-
-if TYPE_CHECKING:
-    from sat_core.backend import Classifier
 
 ROBUST, MISCLASSIFIED = -1, -2
 """Values of `Evaluation.broken_by` besides the number of an attack."""
-ENGINES = ("package", "folded", "fast")
-"""Whose attacks: those of AutoAttack's package, which every reported number uses; the same on a copy of the model with
-BatchNorm inside the convolutions, which is faster and differs in rounding; or our own, on that copy."""
 
 
 @final
@@ -63,39 +54,6 @@ class Evaluation:
             left -= broken
             rows.append({**attack, "broken": broken, "robust_accuracy": left / len(self.label)})
         return rows
-
-
-class Evaluator(Protocol):
-    """AutoAttack, or whatever measures robust accuracy in its place."""
-
-    def __call__(
-        self,
-        classifier: Classifier,
-        images: np.ndarray,
-        labels: np.ndarray,
-        *,
-        norm: str,
-        eps: float,
-        attacks: str | tuple[str, ...] = "standard",
-        seed: int = 0,
-        batch_size: int = 250,
-        engine: str = "package",
-        path: Path | None = None,
-        progress: Callable[[float, str], None] | None = None,
-    ) -> Evaluation:
-        """Attack `images` `(n, h, w, c)`, an array or a source that `images[index]` decodes.
-
-        engine: one of `ENGINES`. Saves to and resumes from `path` (.npz); progress(share done, attack).
-        """
-
-
-EVALUATORS: Registry[Evaluator] = Registry("evaluator", "sat_core.evaluators")
-"""Evaluators by name, found by entry point, so that the core needs none of their packages."""
-
-
-def get_evaluator(name: str = "autoattack") -> Evaluator:
-    """The evaluator called `name`."""
-    return EVALUATORS.get(name)
 
 
 def wilson(successes: int, n: int) -> dict[str, float | int] | None:

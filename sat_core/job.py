@@ -14,11 +14,13 @@ import numpy as np
 from sat_core import files
 from sat_core.advice import advice
 from sat_core.augmentation import AUGMENTATIONS
-from sat_core.backend import Backend, Classifier
+from sat_core.backend import Backend
 from sat_core.batches import Planner
+from sat_core.classifier import Classifier
 from sat_core.data import DataSet, Examples
 from sat_core.errors import DataError, Interrupted, SpecError, brief, quoted
-from sat_core.evaluation import Evaluation, Evaluator, get_evaluator
+from sat_core.evaluation import Evaluation
+from sat_core.evaluator import Evaluator, get_evaluator
 from sat_core.images import ImageSource
 from sat_core.order_file import read_order
 from sat_core.spec import Spec, SubsetSpec

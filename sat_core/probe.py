@@ -12,7 +12,7 @@ import numpy as np
 from sat_core.errors import SatError, SpecError, brief, type_name
 
 if TYPE_CHECKING:
-    from sat_core.backend import Classifier
+    from sat_core.classifier import Classifier
 
 FIRST_LAYERS = 4
 """So many of the layers with weights a backend looks at; the first may take something else than images."""

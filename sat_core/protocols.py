@@ -9,15 +9,6 @@ from typing import Any
 
 from sat_core.registry import Registry
 
-AUTOATTACK = ("apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square")
-"""The attacks of AutoAttack (Croce & Hein 2020) by their names there."""
-ATTACK_SETS: dict[str, tuple[str, ...]] = {
-    "standard": ("apgd-ce", "apgd-t", "fab-t", "square"),
-    "plus": ("apgd-ce", "apgd-dlr", "fab", "square", "apgd-t", "fab-t"),
-}
-"""Versions of AutoAttack, in the order in which they attack."""
-
-
 _HEADS = {"caltech256": (101, 128), "flowers102": (101, 102)}
 """Epochs and batch size of heads for these data sets; those of all others are as for CIFAR-10."""
 

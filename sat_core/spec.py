@@ -9,11 +9,11 @@ import attrs
 
 from sat_core import fields
 from sat_core.augmentation import AUGMENTATIONS
+from sat_core.autoattack import ATTACK_SETS, AUTOATTACK, ENGINES
 from sat_core.difficulty import DIFFICULTIES
 from sat_core.errors import SpecError, quoted
-from sat_core.evaluation import ENGINES
 from sat_core.precision import OF_NETWORK
-from sat_core.protocols import ATTACK_SETS, AUTOATTACK, PROTOCOLS
+from sat_core.protocols import PROTOCOLS
 from sat_core.registry import nearest, unknown
 from sat_core.schedules import check_schedule
 from sat_core.selection import SELECTION_RULES

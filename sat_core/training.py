@@ -13,12 +13,13 @@ import numpy as np
 
 from sat_core import checkpoint
 from sat_core.augmentation import AUGMENTATIONS
-from sat_core.backend import Classifier, StepResult, Trainer
 from sat_core.batches import BatchPlan, Planner, with_images
+from sat_core.classifier import Classifier
 from sat_core.data import Examples
 from sat_core.difficulty import Recorder
 from sat_core.errors import CheckpointError, Interrupted, TrainingError
 from sat_core.files import EXPERIMENT, add_seconds
+from sat_core.trainer import StepResult, Trainer
 
 LAST = "checkpoint-last" + checkpoint.SUFFIX
 STOPPED = "stopped on request; everything is saved, the same command goes on"

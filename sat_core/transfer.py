@@ -18,7 +18,8 @@ from sat_core.registry import unknown
 from sat_core.spec import Spec
 
 if TYPE_CHECKING:
-    from sat_core.backend import Backend, Classifier
+    from sat_core.backend import Backend
+    from sat_core.classifier import Classifier
 
 SETTINGS = {
     **dict.fromkeys(("epochs", "batch_size", "lr", "momentum", "weight_decay", "schedule", "augmentation"), "training"),

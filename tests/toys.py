@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sat_core.backend import Classifier
+from sat_core.classifier import Classifier
 from sat_core.data import DataSet, Examples
 from sat_core.evaluation import MISCLASSIFIED, ROBUST, Evaluation
 from sat_core.job import Job

@@ -13,11 +13,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from sat_core.backend import Backend, Classifier, Trainer, device_number
+from sat_core.backend import Backend, device_number
+from sat_core.classifier import Classifier
 from sat_core.data import Examples
 from sat_core.errors import SpecError, type_name
 from sat_core.probe import check_network
 from sat_core.spec import AttackSpec, TrainingSpec
+from sat_core.trainer import Trainer
 from sat_tensorflow.classifier import TensorFlowClassifier
 from sat_tensorflow.models import MODELS, build
 from sat_tensorflow.modes import tf32

@@ -12,8 +12,9 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import Tensor
 
-from sat_core.backend import Classifier, State, check_statistics
+from sat_core.backend import check_statistics
 from sat_core.checkpoint import check_state
+from sat_core.classifier import Classifier, State
 from sat_core.data import as_float
 from sat_core.errors import SpecError
 from sat_core.initialisation import initial_state
@@ -41,7 +42,7 @@ _LEAVES = {
 
 @final
 class TensorFlowClassifier(Classifier):
-    """See `sat_core.backend.Classifier`. `forward` takes tensors `(n, h, w, c)` in [0, 1] and changes nothing."""
+    """See `sat_core.classifier.Classifier`. `forward` takes tensors `(n, h, w, c)` in [0, 1] and changes nothing."""
 
     def __init__(
         self,
@@ -101,14 +102,14 @@ class TensorFlowClassifier(Classifier):
 
     @property
     def precision(self) -> str:  # type: ignore[override]
-        """See `sat_core.backend.Classifier.precision`."""
+        """See `sat_core.classifier.Classifier.precision`."""
         layers = self.native._flatten_layers()  # those that hold others have a policy that nothing is computed in
         computing = [x for x in layers if not x._layers and not isinstance(x, keras.layers.InputLayer)]
         return least_precise({*(v.dtype for v in self.native.weights), *(x.compute_dtype for x in computing)})
 
     @property
     def torch_device(self) -> str:  # type: ignore[override]
-        """See `sat_core.backend.Classifier.torch_device`."""
+        """See `sat_core.classifier.Classifier.torch_device`."""
         return torch_device(self.device)
 
     def _logits(self, images: np.ndarray) -> np.ndarray:
@@ -118,7 +119,7 @@ class TensorFlowClassifier(Classifier):
         return self._over(self._graph("features"), images)
 
     def _with_head(self, classes: int, seed: int) -> TensorFlowClassifier:
-        """See `sat_core.backend.Classifier.with_head`. A user's own model is shared, not copied: do not train it on."""
+        """See `sat_core.classifier.Classifier.with_head`. A user's own model is shared: do not train it on."""
         width = self.features(np.zeros((1, *self.image_shape), np.float32)).shape[1:]
         if len(width) != 1:
             raise SpecError(f"with_head: expected features of shape (n, d), got {('n', *width)}")

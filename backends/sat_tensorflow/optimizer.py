@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import Tensor
 
-from sat_core.backend import State
 from sat_core.checkpoint import check_state
+from sat_core.classifier import State
 from sat_core.precision import FP16_GROWTH_INTERVAL, FP16_SCALE
 from sat_core.spec import TrainingSpec
 from sat_tensorflow.classifier import from_canonical, to_canonical

@@ -10,12 +10,13 @@ import tensorflow as tf
 from tensorflow import Tensor
 
 from sat_core.augmentation import AUGMENTATIONS
-from sat_core.backend import OnBatch, State, StepResult, Trainer
 from sat_core.batches import BatchPlan
+from sat_core.classifier import State
 from sat_core.data import Examples
 from sat_core.images import ImageSource
 from sat_core.precision import FP16_SCALE, check_precision, least_precise
 from sat_core.spec import AttackSpec, TrainingSpec
+from sat_core.trainer import OnBatch, StepResult, Trainer
 from sat_tensorflow.attacks import PGD, attack_members
 from sat_tensorflow.augmentation import augment
 from sat_tensorflow.classifier import TensorFlowClassifier, to_numpy
@@ -28,7 +29,7 @@ POLICIES = {"bf16": "mixed_bfloat16", "fp16": "mixed_float16"}
 
 @final
 class TensorFlowTrainer(Trainer):
-    """See `sat_core.backend.Trainer`. `training.compile` has attack and step compiled by XLA."""
+    """See `sat_core.trainer.Trainer`. `training.compile` has attack and step compiled by XLA."""
 
     def __init__(
         self,

@@ -12,11 +12,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from sat_core.backend import Backend, Classifier, Trainer, device_number
+from sat_core.backend import Backend, device_number
+from sat_core.classifier import Classifier
 from sat_core.data import Examples
 from sat_core.errors import SpecError, type_name
 from sat_core.probe import check_network
 from sat_core.spec import AttackSpec, TrainingSpec
+from sat_core.trainer import Trainer
 from sat_torch.classifier import TorchClassifier
 from sat_torch.models import MODELS
 from sat_torch.models.head import put_head

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sat_core.backend import Classifier, State, check_statistics
+from sat_core.backend import check_statistics
 from sat_core.checkpoint import check_state
+from sat_core.classifier import Classifier, State
 from sat_core.data import as_float
 from sat_core.errors import SpecError
 from sat_core.initialisation import initial_state
@@ -57,7 +58,7 @@ class Normalised(nn.Module):
 
 @final
 class TorchClassifier(Classifier):
-    """See `sat_core.backend.Classifier`. `module` takes tensors `(n, c, h, w)` in [0, 1]; `native` is inside it."""
+    """See `sat_core.classifier.Classifier`. `module` takes tensors `(n, c, h, w)` in [0, 1]; `native` is inside it."""
 
     def __init__(
         self,
@@ -88,12 +89,12 @@ class TorchClassifier(Classifier):
 
     @property
     def precision(self) -> str:  # type: ignore[override]
-        """See `sat_core.backend.Classifier.precision`."""
+        """See `sat_core.classifier.Classifier.precision`."""
         return least_precise({str(p.dtype).removeprefix("torch.") for p in self.module.parameters()})
 
     @property
     def torch_device(self) -> str:  # type: ignore[override]
-        """See `sat_core.backend.Classifier.torch_device`."""
+        """See `sat_core.classifier.Classifier.torch_device`."""
         return str(self.device)
 
     def _logits(self, images: np.ndarray) -> np.ndarray:

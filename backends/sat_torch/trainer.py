@@ -11,14 +11,15 @@ import torch
 from torch import Tensor
 
 from sat_core.augmentation import AUGMENTATIONS
-from sat_core.backend import OnBatch, State, StepResult, Trainer
 from sat_core.batches import BatchPlan
 from sat_core.checkpoint import check_state
+from sat_core.classifier import State
 from sat_core.data import Examples
 from sat_core.images import ImageSource
 from sat_core.precision import FP16_GROWTH_INTERVAL, FP16_SCALE, check_precision, least_precise
 from sat_core.spec import AttackSpec, TrainingSpec
 from sat_core.streams import stream
+from sat_core.trainer import OnBatch, StepResult, Trainer
 from sat_torch.attacks import Forward, attack_members
 from sat_torch.augmentation import augment
 from sat_torch.classifier import TorchClassifier, to_numpy
@@ -33,7 +34,7 @@ _SCALER = {"scaler.scale": "scale", "scaler.growth_tracker": "_growth_tracker"}
 
 @final
 class TorchTrainer(Trainer):
-    """See `sat_core.backend.Trainer`."""
+    """See `sat_core.trainer.Trainer`."""
 
     def __init__(
         self,

@@ -12,7 +12,8 @@ from typing import Any, final
 
 import numpy as np
 
-from sat_core.backend import Backend, Classifier, Trainer
+from sat_core.backend import Backend
+from sat_core.classifier import Classifier
 from sat_core.data import Examples
 from sat_core.errors import SpecError
 from sat_core.probe import Look, check_network
@@ -21,6 +22,7 @@ from sat_core.reference.layers import Pass
 from sat_core.reference.networks import SHAPES, head_shapes
 from sat_core.reference.trainer import NumpyTrainer
 from sat_core.spec import AttackSpec, TrainingSpec
+from sat_core.trainer import Trainer
 
 
 @final

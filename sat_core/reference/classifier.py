@@ -7,8 +7,9 @@ from typing import Any, final
 
 import numpy as np
 
-from sat_core.backend import Classifier, State, check_statistics
+from sat_core.backend import check_statistics
 from sat_core.checkpoint import check_state
+from sat_core.classifier import Classifier, State
 from sat_core.data import as_float
 from sat_core.errors import NotInstalledError
 from sat_core.initialisation import initial_state
@@ -46,7 +47,7 @@ class NumpyClassifier(Classifier):
 
     @property
     def precision(self) -> str:  # type: ignore[override]
-        """See `sat_core.backend.Classifier.precision`."""
+        """See `sat_core.classifier.Classifier.precision`."""
         return self.dtype.name
 
     def run(self, state: Pass, images: np.ndarray) -> tuple[np.ndarray, Back]:

@@ -8,9 +8,9 @@ from typing import final
 import numpy as np
 
 from sat_core.augmentation import AUGMENTATIONS
-from sat_core.backend import OnBatch, State, StepResult, Trainer
 from sat_core.batches import BatchPlan
 from sat_core.checkpoint import check_state
+from sat_core.classifier import State
 from sat_core.data import Examples
 from sat_core.reference.attacks import pgd
 from sat_core.reference.augmentation import augment
@@ -18,11 +18,12 @@ from sat_core.reference.classifier import NumpyClassifier
 from sat_core.reference.layers import Pass
 from sat_core.reference.losses import loss_and_gradient, weighted_mean
 from sat_core.spec import AttackSpec, TrainingSpec
+from sat_core.trainer import OnBatch, StepResult, Trainer
 
 
 @final
 class NumpyTrainer(Trainer):
-    """See `sat_core.backend.Trainer`."""
+    """See `sat_core.trainer.Trainer`."""
 
     def __init__(
         self,

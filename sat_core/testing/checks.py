@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from sat_core import checkpoint
-from sat_core.backend import LOSSES, Backend
+from sat_core.backend import Backend
+from sat_core.classifier import LOSSES
 from sat_core.errors import CheckpointError, NotInstalledError, SpecError
 from sat_core.initialisation import initial_state
 from sat_core.reference import ORACLES, NumpyBackend, NumpyClassifier, pgd

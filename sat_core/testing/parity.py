@@ -8,8 +8,9 @@ from typing import Any, final
 import attrs
 import numpy as np
 
-from sat_core.backend import Backend, Classifier, State
+from sat_core.backend import Backend
 from sat_core.batches import Planner
+from sat_core.classifier import Classifier, State
 from sat_core.data import Examples
 from sat_core.difficulty import Recorder
 from sat_core.spec import TrainingSpec

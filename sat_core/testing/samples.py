@@ -7,8 +7,9 @@ from typing import Any
 import attrs
 import numpy as np
 
-from sat_core.backend import Backend, Classifier
+from sat_core.backend import Backend
 from sat_core.batches import BatchPlan, Planner
+from sat_core.classifier import Classifier
 from sat_core.data import Examples
 from sat_core.spec import AttackSpec, TrainingSpec
 from sat_core.splits import Split

@@ -20,9 +20,11 @@ from pyautoattack import AutoAttack, autopgd_base, fab_pt, square
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from sat_core.autoattack import ENGINES
 from sat_core.backend import get_backend
 from sat_core.errors import DataError, EvaluationError, NotInstalledError, SpecError
-from sat_core.evaluation import ENGINES, MISCLASSIFIED, ROBUST, get_evaluator
+from sat_core.evaluation import MISCLASSIFIED, ROBUST
+from sat_core.evaluator import get_evaluator
 from sat_core.files import read_npz, write_npz
 from sat_evaluation.attack import package as packages
 from sat_evaluation.attack import runner as autoattack

@@ -13,11 +13,13 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from sat_core.backend import Backend, Classifier
+from sat_core.autoattack import ENGINES
+from sat_core.backend import Backend
 from sat_core.batches import Planner
+from sat_core.classifier import Classifier
 from sat_core.data import Examples, get_dataset
 from sat_core.errors import EvaluationError, RunDirectoryError, SpecError
-from sat_core.evaluation import ENGINES, ROBUST, Evaluation
+from sat_core.evaluation import ROBUST, Evaluation
 from sat_core.files import read_npz
 from sat_core.rundir import claim
 from sat_core.spec import AttackSpec, Spec, TrainingSpec

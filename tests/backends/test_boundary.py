@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sat_core.backend import Backend, Classifier
+from sat_core.backend import Backend
+from sat_core.classifier import Classifier
 from sat_core.data import Examples
 from sat_core.errors import DataError, EvaluationError, SpecError
 from sat_core.reference import NumpyBackend

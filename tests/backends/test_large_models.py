@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from sat_core.backend import Backend, Classifier
+from sat_core.backend import Backend
 from sat_core.batches import BatchPlan
+from sat_core.classifier import Classifier
 from sat_core.data import Examples
 from sat_core.reference.losses import loss_and_gradient, weighted_mean
 from sat_core.spec import AttackSpec, TrainingSpec

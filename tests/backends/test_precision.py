@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sat_core.backend import Backend, Classifier
+from sat_core.backend import Backend
+from sat_core.classifier import Classifier
 from sat_core.errors import SpecError
 from sat_core.precision import HALF, OF_NETWORK, attack_type, check_precision, least_precise
 from sat_core.spec import TrainingSpec

@@ -16,10 +16,11 @@ import pytest
 
 from sat_core import checkpoint
 from sat_core.augmentation import AUGMENTATIONS
+from sat_core.autoattack import ATTACK_SETS, AUTOATTACK
 from sat_core.backend import Backend
 from sat_core.difficulty import DIFFICULTIES
 from sat_core.files import read_npz
-from sat_core.protocols import ATTACK_SETS, AUTOATTACK, PROTOCOLS
+from sat_core.protocols import PROTOCOLS
 from sat_core.schedules import SCHEDULES
 from sat_core.selection import SELECTION_RULES
 from sat_core.spec import KEYS, Spec, TrainingSpec, flatten

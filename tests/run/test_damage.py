@@ -16,7 +16,7 @@ from toys import pgd_evaluator, same_bytes, toy
 from sat_core.backend import BACKENDS
 from sat_core.data import DATASETS
 from sat_core.errors import SatError
-from sat_core.evaluation import EVALUATORS
+from sat_core.evaluator import EVALUATORS
 from sat_core.reference import NumpyBackend
 from sat_core.study import Study
 from sat_evaluation.cli import main

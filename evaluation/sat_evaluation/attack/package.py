@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, final
 import attrs
 import numpy as np
 
-from sat_core.backend import Classifier
+from sat_core.autoattack import ATTACK_SETS, AUTOATTACK
+from sat_core.classifier import Classifier
 from sat_core.errors import NotInstalledError, SpecError, install, quoted
-from sat_core.protocols import ATTACK_SETS, AUTOATTACK
 from sat_core.registry import nearest
 
 if TYPE_CHECKING:

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any, final
 import attrs
 import numpy as np
 
-from sat_core.backend import Classifier
+from sat_core.autoattack import ENGINES
+from sat_core.classifier import Classifier
 from sat_core.data import Examples
 from sat_core.errors import DataError, EvaluationError, SpecError, quoted
-from sat_core.evaluation import ENGINES, MISCLASSIFIED, ROBUST, Evaluation
+from sat_core.evaluation import MISCLASSIFIED, ROBUST, Evaluation
 from sat_core.fields import fraction, tuples
 from sat_core.files import read_npz, write_npz
 from sat_core.images import ImageSource
@@ -50,7 +51,7 @@ def evaluate(
     path: Path | None = None,
     progress: Report | None = None,
 ) -> Evaluation:
-    """AutoAttack on `images` `(n, h, w, c)`, uint8 or float32 in [0, 1]: a `sat_core.evaluation.Evaluator`.
+    """AutoAttack on `images` `(n, h, w, c)`, uint8 or float32 in [0, 1]: a `sat_core.evaluator.Evaluator`.
 
     Of images that are decoded when asked for, only one batch is in memory.
 

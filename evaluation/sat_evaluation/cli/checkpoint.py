@@ -14,11 +14,12 @@ from rich.console import Console
 from rich.table import Table
 
 from sat_core import checkpoint, files
-from sat_core.backend import Backend, Classifier, get_backend
+from sat_core.autoattack import ATTACK_SETS, AUTOATTACK
+from sat_core.backend import Backend, get_backend
+from sat_core.classifier import Classifier
 from sat_core.data import DataSet, get_dataset
 from sat_core.errors import SpecError, printable
 from sat_core.evaluation import Evaluation, accuracies
-from sat_core.protocols import ATTACK_SETS, AUTOATTACK
 from sat_core.spec import AttackSpec, EvaluationSpec, TrainingSpec
 from sat_core.splits import validation_permutation
 from sat_core.transfer import build_source

@@ -12,9 +12,9 @@ from typing import Any, final
 
 import attrs
 
+from sat_core.autoattack import ATTACK_SETS
 from sat_core.errors import DataError, printable
 from sat_core.files import write_text
-from sat_core.protocols import ATTACK_SETS
 from sat_core.spec import DEFAULTS, flatten
 
 _NOT_COMPARED = ("training.seed", "subset.size", "subset.classes")

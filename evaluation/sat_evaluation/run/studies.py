@@ -48,8 +48,8 @@ def run_study(
 
     Then the heads for each target of its transfers, in ``transfer/TARGET``. engine: where arms run, by default
     `sat_evaluation.run.executors.local.Local()`. reuse: folders whose finished arms are taken over where they are the
-    same. only_ranking: no arms. The same call goes on after a crash, and returns at once when all is done. Raises SatError
-    before any training if something is wrong, Interrupted after a requested stop (Detached if jobs were only
+    same. only_ranking: no arms. The same call goes on after a crash, and returns at once when all is done. Raises
+    SatError before any training if something is wrong, Interrupted after a requested stop (Detached if jobs were only
     submitted), and RunDirectoryError with the reasons if arms failed (the others are finished first).
     """
     out = Path(out)
