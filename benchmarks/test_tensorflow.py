@@ -62,7 +62,8 @@ def step(backend: Backend, model: str, batch: int) -> Callable[[], float]:
 
 def autoattack(backend: Backend, model: str, name: str, n: int) -> Callable[[], np.ndarray]:
     """One of AutoAttack's attacks on the torch module, with fewer iterations; returns the adversarial images."""
-    from sat_evaluation.attack.package import Model, find_package, seeded
+    from sat_evaluation.attack.model import Model, seeded
+    from sat_evaluation.attack.package import find_package
 
     module, data = Model(build(backend, model)), images(model, n)
     table = {"name": name, "iterations": 10, "restarts": 1, "target_classes": 2}

@@ -28,7 +28,8 @@ from sat_core.evaluator import get_evaluator
 from sat_core.files import read_npz, write_npz
 from sat_evaluation.attack import package as packages
 from sat_evaluation.attack import runner as autoattack
-from sat_evaluation.attack.package import find_package, plan
+from sat_evaluation.attack.package import find_package
+from sat_evaluation.attack.plan import plan
 from sat_evaluation.attack.runner import evaluate, load
 
 pytestmark = pytest.mark.torch

@@ -155,7 +155,7 @@ def test_a_classifier_tells_the_device_of_its_module(backend: Backend, monkeypat
     """A bridge has no parameters whose device could be looked at."""
     import torch
 
-    from sat_evaluation.attack.package import Model
+    from sat_evaluation.attack.model import Model
 
     classifier: Classifier = samples.build(backend, "linear")
     assert Model(classifier).device == torch.device(classifier.torch_device) == torch.device("cpu")

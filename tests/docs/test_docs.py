@@ -221,7 +221,8 @@ def test_fields_are_found_at_any_depth() -> None:
 def test_python_of_the_readme_runs_and_its_files_are_explained(
     backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from sat_evaluation.results.summary import collect, write_csv
+    from sat_evaluation.results.csv_file import write_csv
+    from sat_evaluation.results.rows import collect
 
     monkeypatch.chdir(tmp_path)
     with backend.session(TrainingSpec(epochs=1, threads=1)):

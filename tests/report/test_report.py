@@ -23,7 +23,9 @@ from sat_evaluation.cli import main
 from sat_evaluation.paper.reproduce import Reproduction
 from sat_evaluation.report.charts import Axis
 from sat_evaluation.report.page import write_report
-from sat_evaluation.results.summary import collect, csv_text, headline
+from sat_evaluation.results.csv_file import csv_text
+from sat_evaluation.results.headline import headline
+from sat_evaluation.results.rows import collect
 from sat_evaluation.run.folder import FAILED, LOG
 
 pytestmark = pytest.mark.backend

@@ -18,7 +18,7 @@ from sat_evaluation.figures.canvas import COLOURS, canvas
 from sat_evaluation.figures.matrix import matrix_plot
 from sat_evaluation.paper import draw
 from sat_evaluation.report.plots import over_share
-from sat_evaluation.results.summary import Row, collect
+from sat_evaluation.results.rows import Row, collect
 
 pytestmark = pytest.mark.report
 

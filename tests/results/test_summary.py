@@ -13,20 +13,12 @@ from rich.console import Console
 from sat_core.errors import DataError
 from sat_core.evaluation import wilson
 from sat_core.spec import Spec
-from sat_evaluation.results.summary import (
-    collect,
-    csv_lines,
-    duration,
-    epsilon,
-    group,
-    headline,
-    percent,
-    series,
-    title,
-    varied,
-    write_csv,
-)
+from sat_evaluation.results.csv_file import csv_lines, write_csv
+from sat_evaluation.results.curves import group, series, varied
+from sat_evaluation.results.headline import headline, title
+from sat_evaluation.results.rows import collect
 from sat_evaluation.results.table import print_table
+from sat_evaluation.results.text import duration, epsilon, percent
 from sat_evaluation.run.studies import report
 
 

@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from sat_evaluation.figures.canvas import BAR, COLOURS, GREY, canvas, heading
-from sat_evaluation.results.summary import Group, Row, Series, percent, series, shown, spread, title
+from sat_evaluation.results.curves import Group, Series, series, spread
+from sat_evaluation.results.headline import title
+from sat_evaluation.results.rows import Row
+from sat_evaluation.results.text import percent, shown
 
 _DASHES = {"robust": "-", "clean": "--"}
 _OFFSET = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}

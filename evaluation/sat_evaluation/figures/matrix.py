@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sat_evaluation.figures.canvas import COLOURS, GREY, canvas, heading
-from sat_evaluation.results.summary import Group, Row, Series, series, shown, title
+from sat_evaluation.results.curves import Group, Series, series
+from sat_evaluation.results.headline import title
+from sat_evaluation.results.rows import Row
+from sat_evaluation.results.text import shown
 
 if TYPE_CHECKING:
     from sat_evaluation.paper.published import Classes

@@ -17,7 +17,9 @@ from sat_core.evaluation import wilson
 from sat_evaluation.paper import published
 from sat_evaluation.paper.experiments import Figure, Panel
 from sat_evaluation.paper.reproduce import Reproduction, reproductions, rows_of
-from sat_evaluation.results.summary import Accuracy, Group, Row, group, percent, shown
+from sat_evaluation.results.curves import Group, group
+from sat_evaluation.results.rows import Accuracy, Row
+from sat_evaluation.results.text import percent, shown
 
 
 @final

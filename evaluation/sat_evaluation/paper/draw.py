@@ -16,7 +16,10 @@ from sat_evaluation.figures.canvas import BAR, COLOURS, GREY, canvas, heading
 from sat_evaluation.figures.matrix import matrix_plot
 from sat_evaluation.paper import published
 from sat_evaluation.paper.experiments import Figure
-from sat_evaluation.results.summary import Accuracy, Group, Row, Series, group, series, shown, title
+from sat_evaluation.results.curves import Group, Series, group, series
+from sat_evaluation.results.headline import title
+from sat_evaluation.results.rows import Accuracy, Row
+from sat_evaluation.results.text import shown
 
 Rows = Mapping[str, tuple[list[Row], list[Row]]]
 """By the name of the panel: arms (heads on the target, of a transfer), and arms of the study itself."""

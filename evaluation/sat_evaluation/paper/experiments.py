@@ -15,7 +15,7 @@ from sat_evaluation.paper import published
 from sat_evaluation.paper.scales import SCALES, Flat, Scale
 
 ALL, ON_B = ("robust", "clean"), ("robust_b", "clean_b")
-"""Fields of `sat_evaluation.results.summary.Row`."""
+"""Fields of `sat_evaluation.results.rows.Row`."""
 
 
 @final

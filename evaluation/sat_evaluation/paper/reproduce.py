@@ -17,7 +17,8 @@ from sat_core.errors import DataError, Detached, NotInstalledError, RunDirectory
 from sat_core.ranking import FILE, Ranking
 from sat_evaluation.paper.experiments import FIGURES, Figure, Panel, get_figure
 from sat_evaluation.paper.scales import Flat
-from sat_evaluation.results.summary import Row, collect, headline
+from sat_evaluation.results.headline import headline
+from sat_evaluation.results.rows import Row, collect
 from sat_evaluation.run.executors.base import Engine
 from sat_evaluation.run.folder import RANKING, STUDIES, unit_directory
 from sat_evaluation.run.heads import transfer_folders

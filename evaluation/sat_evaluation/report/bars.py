@@ -13,8 +13,10 @@ from sat_evaluation.figures.matrix import matrix_lines, members, single_class
 from sat_evaluation.paper.published import Classes
 from sat_evaluation.report.charts import COLOURS, Bars, Cell, Matrix, Part
 from sat_evaluation.report.plots import accuracy, arm_names
-from sat_evaluation.results.summary import Group, Row, group, shown
+from sat_evaluation.results.curves import Group, group
+from sat_evaluation.results.rows import Row
 from sat_evaluation.results.table import BASELINES
+from sat_evaluation.results.text import shown
 
 _MOST = 40
 """Lines of one chart."""

@@ -17,7 +17,9 @@ from sat_core.data import DataSet, as_float
 from sat_core.errors import DataError, NotInstalledError, install
 from sat_core.ranking import Ranking
 from sat_evaluation.report.plots import arm_names
-from sat_evaluation.results.summary import Row, group, series, shown
+from sat_evaluation.results.curves import group, series
+from sat_evaluation.results.rows import Row
+from sat_evaluation.results.text import shown
 from sat_evaluation.run.folder import unit_directory
 
 _EACH = 12

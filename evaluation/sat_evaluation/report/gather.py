@@ -15,7 +15,9 @@ from sat_core.ranking import FILE, Ranking
 from sat_core.rundir import SPEC, read
 from sat_core.spec import DEFAULTS, flatten
 from sat_evaluation.report.valid import checked
-from sat_evaluation.results.summary import Row, headline, percent, shown, title
+from sat_evaluation.results.headline import headline, title
+from sat_evaluation.results.rows import Row
+from sat_evaluation.results.text import percent, shown
 from sat_evaluation.run.folder import RANKING, TRANSFERS, finished, unit_directory
 from sat_evaluation.run.status import UnitStatus, statuses, unit_names
 

@@ -25,7 +25,7 @@ from sat_evaluation.report.gather import Run, gather
 from sat_evaluation.report.plots import beside, over_cost, over_epochs, over_share
 from sat_evaluation.report.reproduction import Drawn, drawn
 from sat_evaluation.report.tables import Table, arms_table, numbers, provenance
-from sat_evaluation.results.summary import shown
+from sat_evaluation.results.text import shown
 from sat_evaluation.run.folder import run_folders
 
 NAME = "report.html"

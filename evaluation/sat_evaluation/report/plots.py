@@ -10,9 +10,11 @@ import attrs
 
 from sat_evaluation.paper.published import Curve as Published
 from sat_evaluation.report.charts import Axis, Curve, Level, Mark, Plot, spread
-from sat_evaluation.results.summary import Accuracy, Group, Row, Series, group, members, percent, series, shown
-from sat_evaluation.results.summary import spread as intervals
+from sat_evaluation.results.curves import Group, Series, group, series
+from sat_evaluation.results.curves import spread as intervals
+from sat_evaluation.results.rows import Accuracy, Row
 from sat_evaluation.results.table import BASELINES
+from sat_evaluation.results.text import members, percent, shown
 
 MEASURES = {
     "robust": "robust accuracy",

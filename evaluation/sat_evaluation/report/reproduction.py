@@ -19,7 +19,9 @@ from sat_evaluation.paper.reproduce import Reproduction, reproductions, rows_fol
 from sat_evaluation.report.bars import class_charts, class_difficulty
 from sat_evaluation.report.gather import readable
 from sat_evaluation.report.plots import MEASURES, over_share
-from sat_evaluation.results.summary import Row, shown, title
+from sat_evaluation.results.headline import title
+from sat_evaluation.results.rows import Row
+from sat_evaluation.results.text import shown
 from sat_evaluation.run.folder import RANKING, unit_directory
 
 

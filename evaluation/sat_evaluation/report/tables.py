@@ -11,7 +11,10 @@ import attrs
 from sat_evaluation.report.charts import Bars, Matrix, Plot
 from sat_evaluation.report.gather import Run
 from sat_evaluation.report.plots import accuracy
-from sat_evaluation.results.summary import Accuracy, Row, csv_lines, csv_text, duration, members, percent, shown, varied
+from sat_evaluation.results.csv_file import csv_lines, csv_text
+from sat_evaluation.results.curves import varied
+from sat_evaluation.results.rows import Accuracy, Row
+from sat_evaluation.results.text import duration, members, percent, shown
 
 
 @final

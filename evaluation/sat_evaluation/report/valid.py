@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sat_core.errors import DataError
-from sat_evaluation.results.summary import Accuracy, Row, collect
+from sat_evaluation.results.rows import Accuracy, Row, collect
 
 
 def checked(result: Any, name: str) -> Row:

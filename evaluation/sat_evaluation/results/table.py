@@ -11,19 +11,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sat_evaluation.results.summary import (
-    Group,
-    Row,
-    duration,
-    group,
-    members,
-    percent,
-    series,
-    shown,
-    spread,
-    title,
-    varied,
-)
+from sat_evaluation.results.curves import Group, group, series, spread, varied
+from sat_evaluation.results.headline import title
+from sat_evaluation.results.rows import Row
+from sat_evaluation.results.text import duration, members, percent, shown
 
 BASELINES = {"none": "plain training", "all": "full AT"}
 """What the arms with |A| = 0 and |A| = N are."""

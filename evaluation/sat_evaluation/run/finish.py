@@ -11,7 +11,8 @@ from sat_core import files
 from sat_core.errors import Interrupted, NotInstalledError, RunDirectoryError
 from sat_evaluation.figures.accuracy import accuracy_plot
 from sat_evaluation.figures.matrix import matrix_plot
-from sat_evaluation.results.summary import Row, collect, write_csv
+from sat_evaluation.results.csv_file import write_csv
+from sat_evaluation.results.rows import Row, collect
 from sat_evaluation.run.executors.base import Engine, Outcome, Place, Unit
 from sat_evaluation.run.executors.processes import log_end
 from sat_evaluation.run.folder import PROGRESS, finished, unit_directory

@@ -21,7 +21,7 @@ from rich.live import Live
 from rich.text import Text
 
 from sat_core.files import TEMPORARY
-from sat_evaluation.results.summary import duration, percent, shown
+from sat_evaluation.results.text import duration, percent, shown
 from sat_evaluation.run.output import Output
 
 _WRITE_EVERY = 0.5

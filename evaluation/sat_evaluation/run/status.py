@@ -17,7 +17,7 @@ from sat_core.errors import DataError, NotInstalledError, SatError, SpecError
 from sat_core.ranking import needs_ranking
 from sat_core.rundir import SPEC, read
 from sat_core.study import Study
-from sat_evaluation.results.summary import shown
+from sat_evaluation.results.text import shown
 from sat_evaluation.run.executors import queue
 from sat_evaluation.run.executors.base import Place
 from sat_evaluation.run.executors.processes import log_end, recorded_failure

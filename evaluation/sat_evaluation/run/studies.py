@@ -25,7 +25,8 @@ from sat_core.study import Arm, Study
 from sat_core.transfer import named_as_transfer, transfer_keys, transfer_spec
 from sat_evaluation.attack.package import find_package
 from sat_evaluation.cli.data_sets import check_headers
-from sat_evaluation.results.summary import collect, headline
+from sat_evaluation.results.headline import headline
+from sat_evaluation.results.rows import collect
 from sat_evaluation.results.table import print_table
 from sat_evaluation.run.executors.base import Engine, Unit
 from sat_evaluation.run.executors.local import Local

@@ -1,0 +1,85 @@
+"""The model on the clean images: what is misclassified, and what speaks against attacking it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sat_core.classifier import Classifier
+from sat_core.data import Examples
+from sat_core.errors import EvaluationError
+from sat_core.evaluation import MISCLASSIFIED, ROBUST
+from sat_core.probe import BATCH_DEPENDENT, apart, are_probabilities, are_scores
+from sat_evaluation.attack.model import Model, seeded
+
+if TYPE_CHECKING:
+    pass
+from sat_evaluation.attack.record import EvaluationSettings
+
+
+def clean_outputs(model: Model, data: Examples, settings: EvaluationSettings) -> tuple[np.ndarray, list[str]]:
+    """`broken_by` before any attack, int64 `(n,)`, and warnings about the outputs."""
+    broken_by, warnings = np.full(len(data), ROBUST, np.int64), []
+    probabilities, low, high = True, np.inf, -np.inf
+    with seeded(settings.seed):
+        for index in batches(np.arange(len(data)), settings.batch_size):
+            x, y = model.tensors(data.float_images(index), data.labels[index])
+            output = model.exact(x)
+            logits, expected = output.cpu().numpy(), (len(index), data.classes)
+            if logits.shape != expected:
+                raise EvaluationError(f"model: expected logits of shape {expected}, got shape {logits.shape}")
+            if bad := int((~np.isfinite(logits).all(axis=1)).sum()):
+                raise EvaluationError(
+                    f"model: expected finite logits, got NaN or infinity for {bad} of {len(x)} images"
+                )
+            broken_by[index[(output.max(dim=1)[1] != y).cpu().numpy()]] = MISCLASSIFIED
+            if index[0] == 0:
+                change = np.linalg.norm(_unit(logits) - _unit(model.exact(x).cpu().numpy()), axis=1).max()
+                if change > 1e-4:
+                    warnings.append(
+                        f"randomised model: the logits of {len(index)} images change by up to {change:.2g} times their "
+                        "length from pass to pass, and AutoAttack assumes that they do not"
+                    )
+            probabilities &= are_probabilities(logits)
+            low, high = min(low, logits.min()), max(high, logits.max())
+        if not warnings and _depends_on_the_batch(model, data):
+            warnings.append(BATCH_DEPENDENT)
+    if probabilities or are_scores(np.array([low, high])):
+        kind = ("scores", "sigmoid") if not probabilities else ("probabilities", "softmax")
+        warnings.append(
+            f"{kind[0]}: the outputs for all {len(data)} images are in [0, 1]{' with sum 1' * probabilities}, and "
+            f"AutoAttack needs the logits before the {kind[1]}"
+        )
+    return broken_by, warnings
+
+
+def _depends_on_the_batch(model: Model, data: Examples) -> bool:
+    """Whether an image has other logits alone than among others."""
+    few = np.arange(min(8, len(data)))
+    x, _ = model.tensors(data.float_images(few), data.labels[few])
+    together, alone = (model.exact(images)[-1:].cpu().numpy() for images in (x, x[-1:]))
+    return apart(together, alone)
+
+
+def flat_gradients(classifier: Classifier, data: Examples, correct: np.ndarray, batch_size: int) -> list[str]:
+    """A warning if some of the images numbered `correct` have no gradient to follow."""
+    flat = 0
+    for index in batches(correct, batch_size):
+        gradient = classifier.loss_gradient(data.images[index], data.labels[index], "ce")[2]
+        flat += int((~gradient.reshape(len(index), -1).any(axis=1)).sum())
+    if flat == 0:
+        return []
+    return [
+        f"masked gradients: that of the cross-entropy is zero at {flat} of {len(correct)} correctly classified images "
+        f"({flat / len(correct):.1%}), which attacks that follow it cannot move"
+    ]
+
+
+def batches(index: np.ndarray, size: int) -> list[np.ndarray]:
+    """`index` in pieces of `size`, the last as long as it comes."""
+    return [index[start : start + size] for start in range(0, len(index), size)]
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    return rows / (np.linalg.norm(rows, axis=1, keepdims=True) + 1e-10)

@@ -1,0 +1,94 @@
+"""The model as attacks see it, and the state of torch in which they run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, final
+
+import numpy as np
+
+from sat_core.classifier import Classifier
+
+if TYPE_CHECKING:
+    import torch
+
+    Perturb = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+@final
+class Model:
+    """A classifier as the attacks call it: a function of tensors that tells `on_query` how many images it gets.
+
+    engine: but for "package" the attacks get `Classifier.attacked_torch_module`, perhaps a faster copy, instead of the
+    classifier itself. `exact` is that in any case, and says what is misclassified.
+    """
+
+    def __init__(self, classifier: Classifier, engine: str = "package") -> None:
+        import torch
+
+        self.module: torch.nn.Module = classifier.as_torch_module()
+        self.attacked = self.module
+        if engine != "package":
+            self.attacked = classifier.attacked_torch_module(again=engine != "fast")  # our own ask once
+        self.device = torch.device(classifier.torch_device)
+        self.on_query: Callable[[int], None] = lambda images: None
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        self.on_query(len(x))
+        logits: torch.Tensor = self.attacked(x)
+        return logits
+
+    def exact(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits of the classifier itself."""
+        self.on_query(len(x))
+        logits: torch.Tensor = self.module(x)
+        return logits
+
+    def tensors(self, images: np.ndarray, labels: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Copies of float32 images `(n, h, w, c)` as contiguous `(n, c, h, w)`, and of labels, on the device."""
+        import torch
+
+        x, y = images.transpose(0, 3, 1, 2).copy(), labels.copy()
+        return torch.from_numpy(x).to(self.device), torch.from_numpy(y).to(self.device)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Evaluation mode, for layers that a way back computes anew, too, and no gradients for weights, to which FAB
+        would add; afterwards everything is as it was.
+        """
+        training = [layer for layer in self.module.modules() if layer.training]
+        learning = [p for p in self.module.parameters() if p.requires_grad]
+        try:
+            for layer in training:
+                layer.training = False
+            for p in learning:
+                p.requires_grad_(False)
+            yield
+        finally:
+            for layer in training:
+                layer.training = True
+            for p in learning:
+                p.requires_grad_(True)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """No gradients, float32 and the CPU by default, torch's generators seeded as in the package; later as before."""
+    import torch
+
+    cuda: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    dtype, elsewhere = torch.get_default_dtype(), torch.get_default_device().type != "cpu"
+    try:
+        torch.set_default_dtype(torch.float32)
+        with (
+            torch.no_grad(),
+            torch.device("cpu") if elsewhere else nullcontext(),
+            torch.random.fork_rng(range(torch.cuda.device_count() * cuda), device_type="cuda"),
+        ):
+            torch.manual_seed(seed)
+            yield
+    finally:
+        torch.set_default_dtype(dtype)
+        if not cuda:  # torch keeps the last seed for the day when CUDA is used
+            torch.cuda.manual_seed_all(torch.initial_seed())

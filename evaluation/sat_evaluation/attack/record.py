@@ -1,0 +1,149 @@
+"""What an evaluation has found so far: its settings, its file, and resuming from it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+import attrs
+import numpy as np
+
+from sat_core.errors import DataError, EvaluationError
+from sat_core.evaluation import Evaluation
+from sat_core.fields import tuples
+from sat_core.files import read_npz, write_npz
+from sat_core.images import ImageSource
+
+if TYPE_CHECKING:
+    pass
+
+
+@final
+@attrs.frozen(kw_only=True)
+class EvaluationSettings:
+    """All that the flags depend on; data (images, labels) and model (weights, architecture) as SHA-256."""
+
+    norm: str
+    eps: float
+    attacks: tuple[dict[str, Any], ...] = attrs.field(converter=tuples)
+    seed: int
+    batch_size: int
+    package: str
+    engine: str = "package"
+    precision: str = "float32"
+    data: str
+    model: str
+
+    def differences(self, other: EvaluationSettings) -> list[str]:
+        """Like ``eps: 0.5 there, 0.25 here`` for every setting in which `self` (there) and `other` differ."""
+        pairs = [(a.name, getattr(self, a.name), getattr(other, a.name)) for a in attrs.fields(EvaluationSettings)]
+        return [f"{name}: {_brief(there)} there, {_brief(here)} here" for name, there, here in pairs if there != here]
+
+
+@final
+@attrs.define(kw_only=True, eq=False)
+class Record:
+    """What is known so far, and exactly what is in the file.
+
+    next: attack and batch that are to run next; attack = number of attacks when finished. queries: images that each
+    attack has sent through the model.
+    """
+
+    settings: EvaluationSettings
+    label: np.ndarray
+    broken_by: np.ndarray
+    next: np.ndarray
+    queries: np.ndarray
+    warnings: np.ndarray
+
+    @classmethod
+    def new(cls, settings: EvaluationSettings, label: np.ndarray, broken_by: np.ndarray, warnings: list[str]) -> Record:
+        """Before the first attack."""
+        start, none = np.zeros(2, np.int64), np.zeros(len(settings.attacks), np.int64)
+        texts = np.array(warnings, dtype=np.str_)
+        return cls(settings=settings, label=label, broken_by=broken_by, next=start, queries=none, warnings=texts)
+
+    @classmethod
+    def read(cls, path: Path) -> Record:
+        """The record at `path`; DataError if there is none."""
+        try:
+            arrays = read_npz(path, *(a.name for a in attrs.fields(cls)))
+            settings = EvaluationSettings(**json.loads(str(arrays.pop("settings"))))
+        except (TypeError, ValueError) as error:
+            reason = str(error).splitlines()[0].removeprefix(f"{path}: ")
+            raise DataError(
+                f"{path}: expected an evaluation by AutoAttack ({reason})\ndelete {path} to start it anew"
+            ) from error
+        record = cls(settings=settings, **{a.name: arrays[a.name] for a in attrs.fields(cls)[1:]})
+        numbers = record.label, record.next, record.queries, record.broken_by
+        shapes = [a.shape for a in numbers[:3]]
+        whole = all(a.dtype.kind == "i" for a in numbers)
+        if shapes != [record.broken_by.shape, (2,), (len(settings.attacks),)] or not whole:
+            raise DataError(
+                f"{path}: expected an evaluation by AutoAttack, got arrays of shapes {shapes} or other types\n"
+                f"delete {path} to start it anew"
+            )
+        return record
+
+    @classmethod
+    def resume(cls, path: Path | None, settings: EvaluationSettings) -> Record | None:
+        """The record at `path`, if any; EvaluationError if it was made with other settings."""
+        if path is None or not Path(path).exists():
+            return None
+        record = cls.read(path)
+        differences = record.settings.differences(settings)
+        if differences:
+            raise EvaluationError(
+                f"{path}: expected an evaluation with the same settings, data and model\n"
+                f"{'; '.join(differences)}\ngive another path, or delete {path} to start anew"
+            )
+        return record
+
+    @property
+    def finished(self) -> bool:
+        """No attack is left to run."""
+        return bool(self.next[0] >= len(self.settings.attacks))
+
+    def save(self, path: Path | None) -> None:
+        """Write to `path`, whole or not at all; nothing without a path."""
+        if path is not None:
+            arrays = {a.name: getattr(self, a.name) for a in attrs.fields(Record)[1:]}
+            write_npz(Path(path), {**arrays, "settings": np.array(json.dumps(attrs.asdict(self.settings)))})
+
+    def evaluation(self) -> Evaluation:
+        """What the caller gets."""
+        s = self.settings
+        return Evaluation(
+            label=self.label,
+            broken_by=self.broken_by,
+            attacks=s.attacks,
+            norm=s.norm,
+            eps=s.eps,
+            package=s.package,
+            engine=s.engine,
+            precision=s.precision,
+            warnings=tuple(map(str, self.warnings)),
+        )
+
+
+def sha256(arrays: Mapping[str, np.ndarray], text: str = "") -> str:
+    """Over `text`, then names, types, shapes and contents, in the order of names."""
+    digest = hashlib.sha256(text.encode())
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype.str} {array.shape} ".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def pixels(images: np.ndarray) -> np.ndarray:
+    """The images, or what stands for them where they are too many for memory."""
+    return np.frombuffer(images.fingerprint().encode(), np.uint8) if isinstance(images, ImageSource) else images
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(f"{table['name']} x{table['restarts']}" for table in value)
+    return value[:16] if isinstance(value, str) and len(value) == 64 else str(value)

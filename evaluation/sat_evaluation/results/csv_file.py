@@ -1,0 +1,69 @@
+"""Results of a study as a CSV file."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from sat_core.files import write_text
+from sat_evaluation.results.rows import Accuracy, Row
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+"""What a formula begins with in a spreadsheet."""
+_OWN_COLUMN = ("subset.kind", "subset.strategy", "subset.size", "weighting.rule", "training.seed")
+
+
+def csv_text(rows: Sequence[Row]) -> str:
+    """One line per arm as CSV; the dotted keys in which the arms differ have columns of their own."""
+    keys = dict.fromkeys(key for row in rows for key in row.spec if key not in _OWN_COLUMN)
+    differ = [key for key in keys if len({repr(row.spec.get(key)) for row in rows}) > 1]
+    table = [
+        {
+            "arm": row.arm,
+            "backend": row.backend,
+            "kind": row.kind,
+            "strategy": row.strategy,
+            "size": row.size,
+            "share": row.share,
+            **{key: row.spec.get(key) for key in differ},
+            "weighting": row.spec["weighting.rule"],
+            "seed": row.spec["training.seed"],
+            "epoch": row.epoch,
+            **_interval_columns("clean_all", row.clean),
+            **_interval_columns("robust_all", row.robust),
+            "robust_A": row.robust_a and row.robust_a.value,
+            "robust_B": row.robust_b and row.robust_b.value,
+            "n": row.n,
+            "attack_gradients": row.attack_gradients,
+            "training_gradients": row.training_gradients,
+            "ranking_gradients": row.ranking_gradients,
+            "full_at_gradients": row.full_at_gradients,
+            "cost": row.cost,
+            "seconds": row.seconds,
+        }
+        for row in rows
+    ]
+    return csv_lines(table[0] if table else ["arm"], (line.values() for line in table))
+
+
+def csv_lines(heads: Iterable[str], lines: Iterable[Iterable[object]]) -> str:
+    """A table as CSV. Text that a spreadsheet would take for a formula gets an apostrophe in front (OWASP's advice)."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([_inert(cell) for cell in line] for line in [heads, *lines])
+    return text.getvalue()
+
+
+def _inert(cell: object) -> object:
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
+
+
+def write_csv(path: Path, rows: Sequence[Row]) -> None:
+    """Write `csv_text`."""
+    write_text(path, csv_text(rows))
+
+
+def _interval_columns(name: str, accuracy: Accuracy) -> dict[str, float]:
+    return {name: accuracy.value, f"{name}_low": accuracy.low, f"{name}_high": accuracy.high}

@@ -1,0 +1,66 @@
+"""A study in one sentence, and in one line of title."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from statistics import fmean
+
+from sat_evaluation.results.curves import series
+from sat_evaluation.results.rows import Row
+from sat_evaluation.results.text import members, percent, shown
+
+_ALIKE = 0.02
+"""Shares that differ by less count as the same: classes are not all equally large."""
+
+
+def headline(rows: Sequence[Row]) -> str:
+    """What attacking about half of the examples brings, in one sentence; empty without both baselines.
+
+    Of `hardest` if it is there, else of the first strategy, at the share nearest to 0.5; of several subsets of that
+    share, such as single classes, the one that brings most.
+    """
+    curves = [(c, c.none, c.full) for c in series(rows) if c.none and c.full]
+    if not curves:
+        return ""
+    curve, without, whole = next((c for c in curves if c[0].strategy == "hardest"), curves[0])
+    nearest = min((group.rows[0].share for group in curve.groups), key=lambda share: abs(share - 0.5))
+    alike = [group for group in curve.groups if abs(group.rows[0].share - nearest) < _ALIKE]
+    half = max(alike, key=lambda group: group.accuracy("robust").value)
+    none, some, full = (g.accuracy("robust").value for g in (without, half, whole))
+    row = half.rows[0]
+    best = f"the best of {len(alike)} subsets" if len(alike) > 1 else ""
+    how = ", ".join(filter(None, [members(row) or curve.strategy, best, curve.settings]))
+    seeds = f", means of {len(half.rows)} seeds" if len(half.rows) > 1 else ""
+    whose = " of the source" if row.source else ""
+    cost = f"{percent(fmean(row.cost for row in half.rows))} of the gradient evaluations{whose}"
+    if row.ranking_gradients:
+        with_ranking = fmean(r.cost + r.ranking_gradients / r.full_at_gradients for r in half.rows)
+        cost += f" ({percent(with_ranking)} with the ranking)"
+    if some < none or full <= none:
+        return (
+            f"{percent(row.share)} of the examples ({how}) bring {percent(some, 1)} robust accuracy, all of them "
+            f"{percent(full, 1)}, none {percent(none, 1)}{seeds}, at {cost}."
+        )
+    return (
+        f"{percent(row.share)} of the examples ({how}) recover {percent((some - none) / (full - none))} of the robust "
+        f"accuracy that attacking all of them brings ({percent(some, 1)} against {percent(full, 1)}, "
+        f"{percent(none, 1)} without{seeds}), at {cost}."
+    )
+
+
+def title(rows: Sequence[Row]) -> str:
+    """Data set, model, threat model, attacks and number of test examples in one line."""
+
+    def joined(values: Iterable[str]) -> str:
+        return " / ".join(shown(value, 80) for value in dict.fromkeys(values))
+
+    counts = sorted({row.n for row in rows})
+    return " · ".join(
+        [
+            joined(f"{row.source} → {row.data}" if row.source else row.data for row in rows),
+            joined(row.spec["model.name"] for row in rows),
+            joined(row.threat for row in rows),
+            joined(row.attacks for row in rows),
+            f"n = {counts[0]:,}" + (f" to {counts[-1]:,}" if len(counts) > 1 else ""),
+        ]
+    )

@@ -1,0 +1,45 @@
+"""Numbers and names as they stand in tables, plots and sentences."""
+
+from __future__ import annotations
+
+from sat_core.errors import printable
+from sat_evaluation.results.rows import Row
+
+
+def members(row: Row) -> str:
+    """The names of the classes in A if they were listed by hand, else empty."""
+    return ", ".join(shown(row.class_names[c], 16) for c in row.classes) if row.strategy == "listed" else ""
+
+
+def shown(value: object, width: int = 40) -> str:
+    """A value of a spec or a name from a data set as one short line without control characters.
+
+    >>> shown("a\\nb"), shown(["apgd-ce", "square"]), shown(0.1)
+    ('a\\\\nb', 'apgd-ce + square', '0.1')
+    """
+    text = " + ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    text = printable(text, keep="")
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def percent(share: float, digits: int = 0) -> str:
+    """A share in percent; one that is not 0 does not look like 0.
+
+    >>> percent(0.815), percent(0.815, 1), percent(0.0031)
+    ('82 %', '81.5 %', '0.3 %')
+    """
+    small = digits == 0 and 0 < share < 0.01
+    return f"{100 * share:.1g} %" if small else f"{100 * share:.{digits}f} %"
+
+
+def epsilon(eps: float) -> str:
+    """ε in units of [0, 1] pixels: ``0.5``, or ``8/255`` where that is the shorter way."""
+    plain, whole = f"{eps:.4g}", round(eps * 255)
+    return f"{whole}/255" if len(plain) > 5 and abs(eps * 255 - whole) < 1e-6 else plain
+
+
+def duration(seconds: float) -> str:
+    """``45 s``, ``12 min`` or ``3.4 h``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
