@@ -27,7 +27,7 @@ _HOME = {
     "difficulty": ("Recorder",),
     "errors": ("SatError",),
     "job": ("Job",),
-    "published": ("read_order",),
+    "order_file": ("read_order",),
     "ranking": ("Ranking", "run_ranking"),
     "spec": ("AttackSpec", "Spec", "SubsetSpec", "TrainingSpec"),
     "splits": ("Split", "make_split", "validation_split"),

@@ -201,7 +201,7 @@ def test_figures_from_studies_to_plots(study: Path, tmp_path: Path) -> None:
     assert "studies/fig2-digits: 12 arms not begun" in told
     refused = sat("reproduce", "fig2", "--out", tmp_path / "none", "--dry-run", "--partition", "gpu")
     assert (refused.returncode, refused.stdout) == (2, "")
-    assert "--partition: for --engine slurm only" in refused.stderr
+    assert "--partition: for --executor slurm only" in refused.stderr
     assert not (tmp_path / "none").exists()
 
 
@@ -714,7 +714,7 @@ def test_evaluate_a_checkpoint_for_several_radii(finished: Path, study: Path, tm
     assert robust[0.01] >= robust[0.5] >= robust[4.0] < robust[0.01]
     assert len(list((tmp_path / "out").glob("*.npz"))) == 3
     assert sat("evaluate", *arguments).returncode == 0  # ε of the training: read from the file of 1/2
-    done = sat("evaluate", *arguments, "--attack-engine", "fast")  # beside the package's, and labelled
+    done = sat("evaluate", *arguments, "--engine", "fast")  # beside the package's, and labelled
     assert "fast engine" in " ".join(done.stdout.split())
     engines = [json.loads(path.read_text())["engine"] for path in (tmp_path / "out").glob("*.json")]
     assert sorted(engines) == ["fast", "package", "package", "package"]

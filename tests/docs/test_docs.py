@@ -191,7 +191,7 @@ def headings(page: Path) -> list[str]:
 def test_examples_in_docstrings_are_true() -> None:
     modules = ("difficulty", "evaluation", "schedules", "splits")
     found = [doctest.testmod(importlib.import_module(f"sat_core.{name}")) for name in modules]
-    found.append(doctest.testmod(importlib.import_module("sat_evaluation.results.summary")))
+    found.append(doctest.testmod(importlib.import_module("sat_evaluation.results.text")))
     assert all(result.attempted for result in found)
     assert not any(result.failed for result in found)
 

@@ -22,7 +22,7 @@ from sat_core.study import Study
 from sat_evaluation.cli import main
 from sat_evaluation.run import studies as studies
 from sat_evaluation.run import worker
-from sat_evaluation.run.executors.base import Engine, Outcome, Tick, Unit
+from sat_evaluation.run.executors.base import Executor, Outcome, Tick, Unit
 from sat_evaluation.run.executors.processes import WORKER_STOPS, record_failure
 from sat_evaluation.run.folder import RANKING
 from sat_evaluation.run.status import statuses
@@ -71,7 +71,7 @@ TOLD = ("failed.json", "progress.json", "summary.csv")
 """Files that no run reads; some have times."""
 
 
-class Here(Engine):
+class Here(Executor):
     """Units run one after the other in this process."""
 
     def run(self, out: Path, units: Sequence[Unit], device: str, tick: Tick) -> Outcome:
@@ -102,7 +102,7 @@ def registries(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def run(out: Path) -> None:
-    studies.run_study(STUDY, out, backend="numpy", engine=Here())
+    studies.run_study(STUDY, out, backend="numpy", executor=Here())
 
 
 @pytest.fixture(scope="module")

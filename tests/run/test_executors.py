@@ -1,4 +1,4 @@
-"""Engines and `sat status`, without a cluster: what runs where, what is kept of a failure, what a folder tells."""
+"""Executors and `sat status`, without a cluster: what runs where, what is kept of a failure, what a folder tells."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def workers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path / "worker"
 
 
-def run(out: Path, units: list[Unit], engine: Local, device: str = "cpu") -> tuple[Outcome, int]:
+def run(out: Path, units: list[Unit], executor: Local, device: str = "cpu") -> tuple[Outcome, int]:
     """How the units ended, and how many ran at a time at most."""
     most = 0
 
@@ -87,7 +87,7 @@ def run(out: Path, units: list[Unit], engine: Local, device: str = "cpu") -> tup
         nonlocal most
         most = max(most, len(places))
 
-    return engine.run(out, units, device, tick), most
+    return executor.run(out, units, device, tick), most
 
 
 def test_each_gpu_has_a_worker_of_its_own(
@@ -313,25 +313,25 @@ def test_time_limits_are_sbatchs(text: str, expected: int) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--partition", "x"], "--partition: for --engine slurm only"),
-        (["--detach"], "--detach: for --engine slurm only"),
-        (["--engine", "slurm", "--time", "soon"], "--time: expected minutes, HH:MM:SS or D-HH:MM:SS, got 'soon'"),
-        (["--engine", "slurm", "--time", "0"], "--time: expected a minute or more"),
-        (["--engine", "slurm", "--gpus", "-1"], "--gpus: expected a count, got -1"),
-        (["--engine", "slurm", "--jobs", "0"], "--jobs: expected an integer >= 1, got 0"),
-        (["--engine", "slurm", "--partition", "a\n#SBATCH --wrap=id"], "--partition: expected printable characters"),
-        (["--engine", "slurm", "--account", "a\tb"], "--account: expected printable characters"),
-        (["--engine", "slurm", "--memory", "1G\r"], "--memory: expected printable characters"),
-        (["--engine", "slurm", "--slurm", "comment=a\nid"], "--slurm: expected printable characters"),
-        (["--engine", "slurm", "--slurm", "comment\nid=a"], "--slurm: expected printable characters"),
-        (["--engine", "slurm", "--slurm", "a b=c"], "--slurm: expected a long option of sbatch"),
-        (["--engine", "slurm", "--slurm", "job-name=x"], "--slurm job-name: is set by sat itself"),
-        (["--engine", "slurm", "--slurm", "outp=x"], "--slurm outp: is set by sat itself"),
-        (["--engine", "slurm", "--slurm", "nodes=2"], "not for --slurm: account, array, clusters"),
+        (["--partition", "x"], "--partition: for --executor slurm only"),
+        (["--detach"], "--detach: for --executor slurm only"),
+        (["--executor", "slurm", "--time", "soon"], "--time: expected minutes, HH:MM:SS or D-HH:MM:SS, got 'soon'"),
+        (["--executor", "slurm", "--time", "0"], "--time: expected a minute or more"),
+        (["--executor", "slurm", "--gpus", "-1"], "--gpus: expected a count, got -1"),
+        (["--executor", "slurm", "--jobs", "0"], "--jobs: expected an integer >= 1, got 0"),
+        (["--executor", "slurm", "--partition", "a\n#SBATCH --wrap=id"], "--partition: expected printable characters"),
+        (["--executor", "slurm", "--account", "a\tb"], "--account: expected printable characters"),
+        (["--executor", "slurm", "--memory", "1G\r"], "--memory: expected printable characters"),
+        (["--executor", "slurm", "--slurm", "comment=a\nid"], "--slurm: expected printable characters"),
+        (["--executor", "slurm", "--slurm", "comment\nid=a"], "--slurm: expected printable characters"),
+        (["--executor", "slurm", "--slurm", "a b=c"], "--slurm: expected a long option of sbatch"),
+        (["--executor", "slurm", "--slurm", "job-name=x"], "--slurm job-name: is set by sat itself"),
+        (["--executor", "slurm", "--slurm", "outp=x"], "--slurm outp: is set by sat itself"),
+        (["--executor", "slurm", "--slurm", "nodes=2"], "not for --slurm: account, array, clusters"),
     ],
     ids=lambda value: repr(" ".join(value[-2:])) if isinstance(value, list) else "",
 )
-def test_options_that_make_no_engine_are_refused(arguments: list[str], says: str) -> None:
+def test_options_that_make_no_executor_are_refused(arguments: list[str], says: str) -> None:
     from sat_evaluation.cli import parser
 
     with pytest.raises(SpecError) as error:
@@ -366,10 +366,10 @@ def test_jobs_run_what_nobody_else_can_change_and_no_file_of_the_working_directo
     program(commands / "squeue", "true")
     program(commands / "srun", "true")
     program(commands / "sbatch", f"cat $1 > {out}/script; echo Submitted batch job 7")
-    engine = Slurm(detach=True, partition="gpu", more={"qos": "low"})
-    engine.check(out)
+    executor = Slurm(detach=True, partition="gpu", more={"qos": "low"})
+    executor.check(out)
     with pytest.raises(Detached):
-        engine.run(out, [Unit("ranking", 1)], "cpu", lambda *_: None)
+        executor.run(out, [Unit("ranking", 1)], "cpu", lambda *_: None)
     lines = (out / "script").read_text().splitlines()
     assert {"#SBATCH --partition=gpu", "#SBATCH --qos=low"} <= set(lines)
     assert any(f"{sys.executable} -P -u -m submitit" in line for line in lines)
@@ -378,15 +378,15 @@ def test_jobs_run_what_nobody_else_can_change_and_no_file_of_the_working_directo
     assert stat.S_IMODE(pickles.stat().st_mode) == 0o700
     pickles.chmod(0o750)
     with pytest.raises(RunDirectoryError, match=r"submitit: expected .*\nchmod 700 "):
-        engine.run(out, [Unit("size-0.0", 1)], "cpu", lambda *_: None)
+        executor.run(out, [Unit("size-0.0", 1)], "cpu", lambda *_: None)
 
 
-def test_options_reach_the_engine() -> None:
+def test_options_reach_the_executor() -> None:
     from sat_evaluation.cli import parser
 
-    arguments = ["run", "a.toml", "--out", "b", "--engine", "slurm", "--time", "1-0", "--memory", "8G", "--jobs", "3"]
+    arguments = ["run", "a.toml", "--out", "b", "--executor", "slurm", "--time", "1-0", "--memory", "8G", "--jobs", "3"]
     options = running(parser().parse_args([*arguments, "--slurm", "qos=low", "--slurm", "exclusive"]))
-    assert options["engine"] == Slurm(minutes=1440, memory="8G", jobs=3, more={"qos": "low", "exclusive": True})
+    assert options["executor"] == Slurm(minutes=1440, memory="8G", jobs=3, more={"qos": "low", "exclusive": True})
 
 
 def test_a_worker_whose_parent_has_gone_before_it_began_ends(tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ class Run:
 
 
 def on_slurm(study: Path, out: Path, *arguments: str) -> Run:
-    return Run(study, out, "--engine", "slurm", "--time", "10", *arguments)
+    return Run(study, out, "--executor", "slurm", "--time", "10", *arguments)
 
 
 def status(out: Path) -> dict[str, str]:

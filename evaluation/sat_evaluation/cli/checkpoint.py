@@ -38,7 +38,7 @@ def evaluate_checkpoint(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         training = TrainingSpec(epochs=1, threads=arguments.threads, batch_size=arguments.batch_size)
     data = get_dataset(arguments.data)
     backend = get_backend(arguments.backend, arguments.device)
-    suite, engine = arguments.attacks, arguments.attack_engine
+    suite, engine = arguments.attacks, arguments.engine
     index = _examples(arguments.examples, len(data.test))
     out = Path(arguments.out) if arguments.out else path.parent / "evaluate"
     results = []

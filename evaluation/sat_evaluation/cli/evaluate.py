@@ -21,7 +21,7 @@ def add(commands: Any) -> None:
     evaluate.add_argument("--examples", type=int, help="how many, in a fixed random order (default: all)")
     evaluate.add_argument("--batch-size", type=int, default=250, help="of the attack; part of the result (default 250)")
     evaluate.add_argument(
-        "--attack-engine",
+        "--engine",
         choices=("package", "folded", "fast"),
         default="package",
         help="AutoAttack's package, the package on a folded copy of the model, or our own attacks",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sat_evaluation.run.executors.base import Engine
+    from sat_evaluation.run.executors.base import Executor
 
 _SLURM = ("partition", "account", "time", "gpus", "memory", "slurm", "detach")
 
@@ -39,8 +39,8 @@ def add_running(command: argparse.ArgumentParser) -> None:
         help="take finished arms that are the same from here",
     )
     add_computing(command)
-    command.add_argument("--engine", choices=("local", "slurm"), default="local", help="this machine, or Slurm's")
-    group = command.add_argument_group("with --engine slurm", "The folder must be on a disk that its machines share.")
+    command.add_argument("--executor", choices=("local", "slurm"), default="local", help="this machine, or Slurm's")
+    group = command.add_argument_group("with --executor slurm", "The folder must be on a disk that its machines share.")
     group.add_argument("--partition", help="as for sbatch")
     group.add_argument("--account", help="as for sbatch")
     group.add_argument("--time", help="limit of a job, where it saves and is requeued: minutes or D-HH:MM:SS (240)")
@@ -57,19 +57,22 @@ def add_settings(command: argparse.ArgumentParser, help: str) -> None:
 
 def running(arguments: argparse.Namespace) -> dict[str, Any]:
     """Keyword arguments of `sat_evaluation.run.studies.run_study`; SpecError."""
-    return {**{key: getattr(arguments, key) for key in ("backend", "device", "reuse")}, "engine": _engine(arguments)}
+    return {
+        **{key: getattr(arguments, key) for key in ("backend", "device", "reuse")},
+        "executor": _executor(arguments),
+    }
 
 
-def _engine(arguments: argparse.Namespace) -> Engine:
+def _executor(arguments: argparse.Namespace) -> Executor:
     from sat_core.errors import SpecError
     from sat_evaluation.run.executors.local import Local
     from sat_evaluation.run.executors.slurm import Slurm, minutes
 
     common = {key: getattr(arguments, key) for key in ("jobs", "save_every", "tensorboard")}
     asked = {key: getattr(arguments, key) for key in _SLURM if getattr(arguments, key) is not None}
-    if arguments.engine == "local":
+    if arguments.executor == "local":
         if asked:
-            raise SpecError(f"--{next(iter(asked))}: for --engine slurm only")
+            raise SpecError(f"--{next(iter(asked))}: for --executor slurm only")
         return Local(**common)
     if "time" in asked:
         asked["minutes"] = minutes(asked.pop("time"))

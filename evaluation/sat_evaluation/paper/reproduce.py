@@ -19,7 +19,7 @@ from sat_evaluation.paper.experiments import FIGURES, Figure, Panel, get_figure
 from sat_evaluation.paper.scales import Flat
 from sat_evaluation.results.headline import headline
 from sat_evaluation.results.rows import Row, collect
-from sat_evaluation.run.executors.base import Engine
+from sat_evaluation.run.executors.base import Executor
 from sat_evaluation.run.folder import RANKING, STUDIES, unit_directory
 from sat_evaluation.run.heads import transfer_folders
 from sat_evaluation.run.studies import run_study
@@ -92,7 +92,7 @@ def reproduce_all(
     *,
     backend: str | None = None,
     device: str = "cpu",
-    engine: Engine | None = None,
+    executor: Executor | None = None,
     reuse: Sequence[Path] = (),
 ) -> None:
     """Run the studies of figures in ``out/studies`` and draw them; arms that another study has finished are reused.
@@ -104,24 +104,24 @@ def reproduce_all(
     for one in asked:
         one.write(out)
     options = {"backend": backend, "device": device}
-    if engine is not None and engine.submitting:
-        _submit(figures, out, reuse, engine.submitting, options)
-        if engine == engine.submitting:
+    if executor is not None and executor.submitting:
+        _submit(figures, out, reuse, executor.submitting, options)
+        if executor == executor.submitting:
             raise Detached(
                 f"{out}: jobs are in the queue; the same command waits for them, submits the others and draws"
             )
-    failed = [error for figure in figures for error in _run(figure, out, reuse, {**options, "engine": engine})]
+    failed = [error for figure in figures for error in _run(figure, out, reuse, {**options, "executor": executor})]
     if failed:
         more = f"\n({len(failed)} studies are not finished)" if len(failed) > 1 else ""
         raise RunDirectoryError(f"{failed[0]}{more}") from failed[0]
 
 
-def _submit(figures: Sequence[Figure], out: Path, reuse: Sequence[Path], engine: Engine, options: Any) -> None:
+def _submit(figures: Sequence[Figure], out: Path, reuse: Sequence[Path], executor: Executor, options: Any) -> None:
     """Put studies into the queue before one is waited for: of each data set the first, whose arms others may share."""
     first = {panel.data: panel for panel in reversed([panel for figure in figures for panel in figure.panels])}
     for panel in first.values():
         with suppress(Detached, RunDirectoryError):  # why one is refused is told when it is run
-            _run_study(panel, out, reuse, {**options, "engine": engine})
+            _run_study(panel, out, reuse, {**options, "executor": executor})
 
 
 def _run_study(panel: Panel, out: Path, reuse: Sequence[Path], options: Mapping[str, Any]) -> None:

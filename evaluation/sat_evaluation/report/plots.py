@@ -10,11 +10,11 @@ import attrs
 
 from sat_evaluation.paper.published import Curve as Published
 from sat_evaluation.report.charts import Axis, Curve, Level, Mark, Plot, spread
-from sat_evaluation.results.curves import Group, Series, group, series
+from sat_evaluation.results.curves import Group, Series, group, listed_classes, series
 from sat_evaluation.results.curves import spread as intervals
 from sat_evaluation.results.rows import Accuracy, Row
 from sat_evaluation.results.table import BASELINES
-from sat_evaluation.results.text import members, percent, shown
+from sat_evaluation.results.text import percent, shown
 
 MEASURES = {
     "robust": "robust accuracy",
@@ -166,7 +166,7 @@ def arm_names(groups: Sequence[Group]) -> list[str]:
 def _arm_name(row: Row, curve: str) -> str:
     if row.baseline:
         return BASELINES[row.baseline]
-    chosen = members(row)
+    chosen = listed_classes(row)
     return f"A = {shown(chosen, 60)}" if chosen else f"{percent(row.share)} {curve or row.strategy}"
 
 

@@ -12,9 +12,9 @@ from sat_evaluation.report.charts import Bars, Matrix, Plot
 from sat_evaluation.report.gather import Run
 from sat_evaluation.report.plots import accuracy
 from sat_evaluation.results.csv_file import csv_lines, csv_text
-from sat_evaluation.results.curves import varied
+from sat_evaluation.results.curves import listed_classes, varied
 from sat_evaluation.results.rows import Accuracy, Row
-from sat_evaluation.results.text import duration, members, percent, shown
+from sat_evaluation.results.text import duration, percent, shown
 
 
 @final
@@ -45,7 +45,7 @@ def arms_table(run: Run) -> Table:
 
 
 def _arm(row: Row, keys: Sequence[str], several: bool) -> tuple[tuple[str, str | float], ...]:
-    strategy = "" if row.baseline else members(row) or row.strategy
+    strategy = "" if row.baseline else listed_classes(row) or row.strategy
     settings = [shown(row.settings.get(key, ""), 40) for key in keys]
     return (
         (row.arm, row.arm),

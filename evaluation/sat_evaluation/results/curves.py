@@ -125,3 +125,8 @@ def spread(groups: Iterable[Group]) -> str:
     seeds = sorted({len(g.rows) for g in groups})
     several = f"mean, lowest and highest of {'–'.join(str(s) for s in seeds if s > 1)} seeds"
     return " or ".join(["95 % Wilson interval"] * (seeds[0] == 1) + [several] * (seeds[-1] > 1))
+
+
+def listed_classes(row: Row) -> str:
+    """The names of the classes in A if they were listed by hand, else empty."""
+    return ", ".join(shown(row.class_names[c], 16) for c in row.classes) if row.strategy == "listed" else ""

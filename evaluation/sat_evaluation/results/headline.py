@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from statistics import fmean
 
-from sat_evaluation.results.curves import series
+from sat_evaluation.results.curves import listed_classes, series
 from sat_evaluation.results.rows import Row
-from sat_evaluation.results.text import members, percent, shown
+from sat_evaluation.results.text import percent, shown
 
 _ALIKE = 0.02
 """Shares that differ by less count as the same: classes are not all equally large."""
@@ -29,7 +29,7 @@ def headline(rows: Sequence[Row]) -> str:
     none, some, full = (g.accuracy("robust").value for g in (without, half, whole))
     row = half.rows[0]
     best = f"the best of {len(alike)} subsets" if len(alike) > 1 else ""
-    how = ", ".join(filter(None, [members(row) or curve.strategy, best, curve.settings]))
+    how = ", ".join(filter(None, [listed_classes(row) or curve.strategy, best, curve.settings]))
     seeds = f", means of {len(half.rows)} seeds" if len(half.rows) > 1 else ""
     whose = " of the source" if row.source else ""
     cost = f"{percent(fmean(row.cost for row in half.rows))} of the gradient evaluations{whose}"

@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sat_evaluation.results.curves import Group, group, series, spread, varied
+from sat_evaluation.results.curves import Group, group, listed_classes, series, spread, varied
 from sat_evaluation.results.headline import title
 from sat_evaluation.results.rows import Row
-from sat_evaluation.results.text import duration, members, percent, shown
+from sat_evaluation.results.text import duration, percent, shown
 
 BASELINES = {"none": "plain training", "all": "full AT"}
 """What the arms with |A| = 0 and |A| = N are."""
@@ -57,7 +57,7 @@ def _columns(rows: Sequence[Row], groups: Sequence[Group]) -> dict[str, list[str
     """Heads to cells, without the columns in which nothing is to be seen."""
     firsts = [g.rows[0] for g in groups]
     chosen = {row.strategy for row in firsts if not row.baseline}
-    how = [BASELINES.get(row.baseline) or members(row) or row.strategy for row in firsts]
+    how = [BASELINES.get(row.baseline) or listed_classes(row) or row.strategy for row in firsts]
     several, listed = len(chosen) > 1, chosen == {"listed"}
     names = [row.baseline or f"{row.size:,}" for row in firsts]
     if not several and not listed:

@@ -3,12 +3,6 @@
 from __future__ import annotations
 
 from sat_core.errors import printable
-from sat_evaluation.results.rows import Row
-
-
-def members(row: Row) -> str:
-    """The names of the classes in A if they were listed by hand, else empty."""
-    return ", ".join(shown(row.class_names[c], 16) for c in row.classes) if row.strategy == "listed" else ""
 
 
 def shown(value: object, width: int = 40) -> str:

@@ -13,14 +13,14 @@ from sat_evaluation.figures.accuracy import accuracy_plot
 from sat_evaluation.figures.matrix import matrix_plot
 from sat_evaluation.results.csv_file import write_csv
 from sat_evaluation.results.rows import Row, collect
-from sat_evaluation.run.executors.base import Engine, Outcome, Place, Unit
+from sat_evaluation.run.executors.base import Executor, Outcome, Place, Unit
 from sat_evaluation.run.executors.processes import log_end
 from sat_evaluation.run.folder import PROGRESS, finished, unit_directory
 from sat_evaluation.run.progress import LiveView
 
 
-def work_through(out: Path, units: Sequence[Unit], engine: Engine, device: str) -> Outcome:
-    """Run `units` in the folder `out` by `engine`, with a live view."""
+def work_through(out: Path, units: Sequence[Unit], executor: Executor, device: str) -> Outcome:
+    """Run `units` in the folder `out` by `executor`, with a live view."""
     if not units:
         return Outcome()
     with files.locked(out), LiveView({u.name: unit_directory(out, u.name) / PROGRESS for u in units}) as view:
@@ -36,7 +36,7 @@ def work_through(out: Path, units: Sequence[Unit], engine: Engine, device: str) 
                     view.finish(name, "")
             view.refresh({name: place.where for name, place in places.items() if not place.running}, outcome.notice)
 
-        return engine.run(out, units, device, tick)
+        return executor.run(out, units, device, tick)
 
 
 def finish(out: Path, names: Sequence[str], outcome: Outcome) -> list[dict[str, Any]]:

@@ -28,7 +28,7 @@ from sat_evaluation.cli.data_sets import check_headers
 from sat_evaluation.results.headline import headline
 from sat_evaluation.results.rows import collect
 from sat_evaluation.results.table import print_table
-from sat_evaluation.run.executors.base import Engine, Unit
+from sat_evaluation.run.executors.base import Executor, Unit
 from sat_evaluation.run.executors.local import Local
 from sat_evaluation.run.finish import finish, work_through
 from sat_evaluation.run.folder import RANKING, TRANSFERS, unit_directory
@@ -41,29 +41,31 @@ def run_study(
     *,
     backend: str | None = None,
     device: str = "cpu",
-    engine: Engine | None = None,
+    executor: Executor | None = None,
     reuse: Sequence[Path] = (),
     only_ranking: bool = False,
 ) -> list[dict[str, Any]]:
     """Run every arm of `study` in the folder `out`; returns their results, in the order of the arms.
 
-    Then the heads for each target of its transfers, in ``transfer/TARGET``. engine: where arms run, by default
+    Then the heads for each target of its transfers, in ``transfer/TARGET``. executor: where arms run, by default
     `sat_evaluation.run.executors.local.Local()`. reuse: folders whose finished arms are taken over where they are the
     same. only_ranking: no arms. The same call goes on after a crash, and returns at once when all is done. Raises
     SatError before any training if something is wrong, Interrupted after a requested stop (Detached if jobs were only
     submitted), and RunDirectoryError with the reasons if arms failed (the others are finished first).
     """
     out = Path(out)
-    engine = engine or Local()
-    engine.check(out)
-    units = prepare(study, out, _computing(backend, device, engine), reuse)
+    executor = executor or Local()
+    executor.check(out)
+    units = prepare(study, out, _computing(backend, device, executor), reuse)
     if only_ranking:
         units = [unit for unit in units if unit.name == RANKING]
-    outcome = work_through(out, units, engine, device)
+    outcome = work_through(out, units, executor, device)
     results = finish(out, [] if only_ranking else [arm.name for arm in study.arms], outcome)
     for target, folder in transfer_folders(study, out).items():
         settings = study.head_settings
-        run_transfer(out, target, folder, asked=settings, backend=backend, device=device, engine=engine, reuse=reuse)
+        run_transfer(
+            out, target, folder, asked=settings, backend=backend, device=device, executor=executor, reuse=reuse
+        )
     return results
 
 
@@ -75,7 +77,7 @@ def run_transfer(
     asked: Mapping[str, Any] | None = None,
     backend: str | None = None,
     device: str = "cpu",
-    engine: Engine | None = None,
+    executor: Executor | None = None,
     reuse: Sequence[Path] = (),
 ) -> list[dict[str, Any]]:
     """Train and evaluate a head for the data set `target` on the features of a run; returns the results.
@@ -85,17 +87,17 @@ def run_transfer(
     """
     out = Path(out)
     transfer = Transfer(source=Path(source), target=target, asked=dict(asked or {}))
-    engine = engine or Local()
-    engine.check(out)
-    units = prepare_transfer(transfer, out, _computing(backend, device, engine), reuse)
-    outcome = work_through(out, units, engine, device)
+    executor = executor or Local()
+    executor.check(out)
+    units = prepare_transfer(transfer, out, _computing(backend, device, executor), reuse)
+    outcome = work_through(out, units, executor, device)
     return finish(out, list(transfer.sources()), outcome)
 
 
-def _computing(backend: str | None, device: str, engine: Engine) -> Backend:
+def _computing(backend: str | None, device: str, executor: Executor) -> Backend:
     """What computes. For machines that are not this one, it checks on the CPU what they will do on their `device`."""
     device_number(device)
-    computing = get_backend(backend, "cpu" if engine.elsewhere else device)
+    computing = get_backend(backend, "cpu" if executor.elsewhere else device)
     computing.device = device
     return computing
 
@@ -122,10 +124,10 @@ def prepare(study: Study, out: Path, computing: Backend, reuse: Sequence[Path] =
 
 
 def check_study(
-    study: Study, out: str | Path, *, backend: str | None, device: str, engine: Engine, reuse: Sequence[Path] = ()
+    study: Study, out: str | Path, *, backend: str | None, device: str, executor: Executor, reuse: Sequence[Path] = ()
 ) -> None:
     """Refuse what `run_study` would refuse before any training, and print the same warnings. Nothing is written."""
-    _look(study, Path(out), _computing(backend, device, engine))
+    _look(study, Path(out), _computing(backend, device, executor))
     Finished(reuse, besides=Path(out))
 
 

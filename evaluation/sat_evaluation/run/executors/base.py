@@ -1,4 +1,4 @@
-"""What an engine is: something that runs the units of a study."""
+"""What an executor is: something that runs the units of a study."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ Tick = Callable[[Outcome, Mapping[str, Place]], None]
 
 
 @attrs.frozen(kw_only=True)
-class Engine(ABC):
-    """Runs units. jobs: at a time, None is the engine's choice. save_every: seconds between saves.
+class Executor(ABC):
+    """Runs units. jobs: at a time, None is the executor's choice. save_every: seconds between saves.
 
     tensorboard: whether each writes an event file. Raises SpecError, and NotInstalledError without tensorboard.
     """
@@ -90,8 +90,8 @@ class Engine(ABC):
         return str(self.save_every), *([TENSORBOARD] if self.tensorboard else [])
 
     @property
-    def submitting(self) -> Engine | None:
-        """This engine when it only submits to a queue, then raises Detached; None without a queue."""
+    def submitting(self) -> Executor | None:
+        """This executor when it only submits to a queue, then raises Detached; None without a queue."""
         return None
 
     def check(self, out: Path) -> None:

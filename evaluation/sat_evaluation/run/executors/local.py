@@ -14,7 +14,7 @@ import attrs
 
 from sat_core.training import STOPPED as SAVED
 from sat_datasets.workers import count
-from sat_evaluation.run.executors.base import Engine, Outcome, Place, Tick, Unit, stop_signals
+from sat_evaluation.run.executors.base import Executor, Outcome, Place, Tick, Unit, stop_signals
 from sat_evaluation.run.executors.processes import (
     RANKING_FAILED,
     STOPPED,
@@ -28,11 +28,11 @@ from sat_evaluation.run.folder import LOG, RANKING, unit_directory
 
 @final
 @attrs.frozen(kw_only=True)
-class Local(Engine):
+class Local(Executor):
     """Processes here. jobs: by default one per GPU if the device is ``cuda``, else as many as there are cores for."""
 
     def run(self, out: Path, units: Sequence[Unit], device: str, tick: Tick) -> Outcome:
-        """See `Engine`. A stop is handed to the processes, which save and end; they end with this one in any case."""
+        """See `Executor`. A stop is handed to the processes, which save and end; they end with this one in any case."""
         outcome, waiting, saved = Outcome(), list(units), False
         free = self.slots(device, units[0].threads)
         decoders = os.environ.get("SAT_WORKERS") or str(max(1, count() // len(free)))

@@ -1,4 +1,4 @@
-"""The process that runs one unit: how it is started, and what its end says. The same on every engine."""
+"""The process that runs one unit: how it is started, and what its end says. The same on every executor."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _TAIL = 8192
 def start_worker(
     out: Path, unit: Unit, arguments: Sequence[str], environment: Mapping[str, str]
 ) -> subprocess.Popen[bytes]:
-    """Start `unit` with its threads. arguments: the engine's. environment: is added to this process's.
+    """Start `unit` with its threads. arguments: the executor's. environment: is added to this process's.
 
     OSError if its log cannot be written.
     """

@@ -19,7 +19,7 @@ import attrs
 
 from sat_core.errors import Detached, NotInstalledError, RunDirectoryError, SpecError, install
 from sat_evaluation.run.executors import queue
-from sat_evaluation.run.executors.base import Engine, Outcome, Place, Tick, Unit, stop_signals
+from sat_evaluation.run.executors.base import Executor, Outcome, Place, Tick, Unit, stop_signals
 from sat_evaluation.run.executors.processes import RANKING_FAILED, record_failure, recorded_failure
 from sat_evaluation.run.executors.queue import FOLDER, Submission
 from sat_evaluation.run.executors.sbatch import check_line, check_option, check_path, own_folder
@@ -43,7 +43,7 @@ PICKLES = "submitit"
 
 @final
 @attrs.frozen(kw_only=True)
-class Slurm(Engine):
+class Slurm(Executor):
     """Jobs of a cluster whose machines share the study's folder.
 
     jobs: of one array at a time. partition, account, memory: as sbatch takes them. minutes: the time limit of a job,
@@ -73,17 +73,17 @@ class Slurm(Engine):
             check_option(key, value)
 
     def check(self, out: Path) -> None:
-        """See `Engine`."""
+        """See `Executor`."""
         check_path(out)
         own_folder(out)
 
     @property
-    def submitting(self) -> Engine:
-        """See `Engine`."""
+    def submitting(self) -> Executor:
+        """See `Executor`."""
         return attrs.evolve(self, detach=True)
 
     def run(self, out: Path, units: Sequence[Unit], device: str, tick: Tick) -> Outcome:
-        """See `Engine`. A stop ends the waiting, and no job. RunDirectoryError if a job is refused."""
+        """See `Executor`. A stop ends the waiting, and no job. RunDirectoryError if a job is refused."""
         outcome = Outcome()
         with stop_signals(outcome, _STAYS):
             self._submit_missing(out, units, device, outcome, tick)
@@ -160,7 +160,7 @@ class Slurm(Engine):
             from submitit import SlurmExecutor
             from submitit.core.utils import FailedJobError
         except ImportError as error:
-            raise NotInstalledError(f"--engine slurm needs submitit: {install('cluster')}") from error
+            raise NotInstalledError(f"--executor slurm needs submitit: {install('cluster')}") from error
         try:
             python = f"{shlex.quote(sys.executable)} -P"  # as `start_worker` does it
             executor = SlurmExecutor(out.resolve() / FOLDER / PICKLES, max_num_timeout=_RESTARTS, python=python)

@@ -22,7 +22,7 @@ from sat_evaluation.run.executors.processes import STOPPED, WORKER_STOPS, failur
 class Task:
     """The unit of the study in `out`, in a process of its own, so that whatever ends that process does not end this.
 
-    arguments: see `sat_evaluation.run.executors.base.Engine`.
+    arguments: see `sat_evaluation.run.executors.base.Executor`.
     """
 
     out: Path
