@@ -24,7 +24,7 @@ from sat_core.classifier import Classifier
 from sat_core.data import Examples, get_dataset
 from sat_core.spec import AttackSpec, TrainingSpec
 from sat_core.splits import Split
-from sat_evaluation.attack import package as packages
+from sat_evaluation.attack import plan as plans
 from sat_evaluation.attack.runner import evaluate
 
 THREADS = 2
@@ -83,12 +83,12 @@ class Setting:
 
     def ours(self, engine: str) -> np.ndarray:
         """The same by our runner."""
-        table, budgets = packages._table, self.budgets
+        table, budgets = plans._table, self.budgets
 
         def limited(*settings: Any) -> dict[str, Any]:
             return {k: budgets.get(k, v) for k, v in table(*settings).items()}
 
-        with mock.patch.object(packages, "_table", limited):
+        with mock.patch.object(plans, "_table", limited):
             data = self.examples
             return evaluate(self.classifier, data.images, data.labels, norm=NORM, eps=self.eps, engine=engine).robust
 

@@ -23,11 +23,11 @@ from torch.utils.checkpoint import checkpoint
 from sat_core.autoattack import ENGINES
 from sat_core.backend import get_backend
 from sat_core.errors import DataError, EvaluationError, NotInstalledError, SpecError
-from sat_core.evaluation import MISCLASSIFIED, ROBUST
+from sat_core.evaluation import MISCLASSIFIED, ROBUST, Evaluation
 from sat_core.evaluator import get_evaluator
 from sat_core.files import read_npz, write_npz
-from sat_evaluation.attack import package as packages
-from sat_evaluation.attack import runner as autoattack
+from sat_evaluation.attack import plan as plans
+from sat_evaluation.attack import runner
 from sat_evaluation.attack.package import find_package
 from sat_evaluation.attack.plan import plan
 from sat_evaluation.attack.runner import evaluate, load
@@ -69,14 +69,14 @@ def setting(classes=3, channels=1, n=7):
     return classifier, images, labels
 
 
-def shortened(*settings, table=packages._table):
+def shortened(*settings, table=plans._table):
     return {k: v // 10 if k in ("iterations", "queries") else v for k, v in table(*settings).items()}
 
 
 def quick(classifier, images, labels, **options):
     """Two attacks of a tenth of the iterations, in batches of two."""
     defaults = {"norm": "Linf", "eps": 0.05, "attacks": QUICK, "batch_size": 2}
-    with mock.patch.object(packages, "_table", shortened):
+    with mock.patch.object(plans, "_table", shortened):
         return evaluate(classifier, images, labels, **defaults | options)
 
 
@@ -132,8 +132,8 @@ def run_package(classifier, images, labels, attacks, norm, eps, seed, batch_size
 def test_same_as_the_package(attacks, norm, eps, classes, channels, batch_size, queries, calls, caplog, monkeypatch):
     classifier, images, labels = setting(classes, channels, n=9)
     shares = []
-    table = packages._table
-    monkeypatch.setattr(packages, "_table", lambda *s: table(*s) | ({"queries": queries} if s[0] == "square" else {}))
+    table = plans._table
+    monkeypatch.setattr(plans, "_table", lambda *s: table(*s) | ({"queries": queries} if s[0] == "square" else {}))
     result = evaluate(
         classifier, images, labels, norm=norm, eps=eps, attacks=attacks, seed=3, batch_size=batch_size,
         progress=lambda share, attack: shares.append((share, attack)),
@@ -500,8 +500,8 @@ def test_square_before_the_others_is_no_sign_of_masking():
         for number, count in enumerate(broken_by):
             by[np.flatnonzero(by == ROBUST)[:count]] = number
         tables = tuple({"name": name} for name in attacks)
-        return autoattack._square_gain(
-            autoattack.Evaluation(label=label, broken_by=by, attacks=tables, norm="L2", eps=1.0, package="")
+        return runner._square_gain(
+            Evaluation(label=label, broken_by=by, attacks=tables, norm="L2", eps=1.0, package="")
         )
 
     assert len(warnings(("apgd-ce", "square"), (500, 3))) == 1

@@ -25,7 +25,8 @@ from sat_core.rundir import claim
 from sat_core.spec import AttackSpec, Spec, TrainingSpec
 from sat_core.testing import samples
 from sat_core.testing.parity import IMAGE_SHAPES
-from sat_evaluation.attack import package as packages
+from sat_evaluation.attack import plan as plans
+from sat_evaluation.attack.model import Model
 from sat_evaluation.attack.runner import evaluate, load
 from sat_evaluation.cli import main
 
@@ -65,11 +66,11 @@ def attacked(
     """An evaluation of the first `n` examples with a part of the iterations and queries: 1 / `by`."""
     classifier, data = ten
 
-    def shortened(*settings: object, table=packages._table) -> dict:
+    def shortened(*settings: object, table=plans._table) -> dict:
         return {k: v // by if k in ("iterations", "queries") else v for k, v in table(*settings).items()}
 
     options = {"norm": "L2", "eps": EPS[options.get("norm", "L2")], "engine": engine, **options}
-    with mock.patch.object(packages, "_table", shortened):
+    with mock.patch.object(plans, "_table", shortened):
         return evaluate(classifier, data.images[:n], data.labels[:n], **options)
 
 
@@ -189,9 +190,9 @@ def test_the_searches_return_what_they_broke(ten: tuple[Classifier, Examples]) -
     from sat_evaluation.attack.fast.search import margin
 
     classifier, data = ten
-    model = packages.Model(classifier, "fast")
+    model = Model(classifier, "fast")
     assert model.attacked is not model.module
-    tables, _ = packages.plan("standard", norm="L2", classes=10, image_shape=(8, 8, 1))
+    tables, _ = plans.plan("standard", norm="L2", classes=10, image_shape=(8, 8, 1))
     x, y = model.tensors(data.float_images(np.arange(40)), data.labels[:40])
     with torch.no_grad():
         correct = margin(model.exact(x), y) > 1e-3
