@@ -19,7 +19,7 @@ from sat_core.backend import Backend, get_backend
 from sat_core.batches import Planner
 from sat_core.classifier import Classifier
 from sat_core.data import Examples
-from sat_core.spec import AttackSpec, TrainingSpec
+from sat_core.sections import AttackSpec, TrainingSpec
 from sat_core.splits import Split
 
 SHARES = (0.0, 0.1, 0.3, 0.5, 1.0)

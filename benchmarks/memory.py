@@ -29,7 +29,7 @@ def images(n: int) -> Examples:
 def train(classifier: Any, data: Examples, batch: int) -> None:
     """By the trainer, with everything in A."""
     from sat_core.batches import Planner
-    from sat_core.spec import AttackSpec, TrainingSpec
+    from sat_core.sections import AttackSpec, TrainingSpec
     from sat_core.splits import Split
 
     training = TrainingSpec(epochs=1, batch_size=batch, lr=0.01, schedule="constant")

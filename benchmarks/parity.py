@@ -16,7 +16,7 @@ from sat_core import DataSet, Study, get_backend, get_dataset
 from sat_core.arm import BEST
 from sat_core.backend import Backend
 from sat_core.files import read_json
-from sat_core.spec import TrainingSpec
+from sat_core.sections import TrainingSpec
 from sat_core.testing import PARITY
 from sat_core.testing.parity import ranking_difference
 from sat_evaluation.run.studies import run_study

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from sat_core.spec import AttackSpec, TrainingSpec
+from sat_core.sections import AttackSpec, TrainingSpec
 
 Perturb = Callable[[Any, Any], Any]
 """Images in [0, 1] and int64 labels to adversarial examples, in the peer's own kind of array."""

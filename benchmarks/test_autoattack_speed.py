@@ -21,8 +21,9 @@ from sat_core.autoattack import ENGINES
 from sat_core.backend import get_backend
 from sat_core.batches import Planner
 from sat_core.classifier import Classifier
-from sat_core.data import Examples, get_dataset
-from sat_core.spec import AttackSpec, TrainingSpec
+from sat_core.data import Examples
+from sat_core.datasets import get_dataset
+from sat_core.sections import AttackSpec, TrainingSpec
 from sat_core.splits import Split
 from sat_evaluation.attack import plan as plans
 from sat_evaluation.attack.runner import evaluate

@@ -13,12 +13,14 @@ import pytest
 import torch
 from measure import keep_memory, record, timed
 
+from sat_core.arrays import as_float
 from sat_core.backend import Backend, get_backend
 from sat_core.batches import Planner
 from sat_core.classifier import Classifier
-from sat_core.data import Examples, as_float, get_dataset
+from sat_core.data import Examples
+from sat_core.datasets import get_dataset
 from sat_core.reference.losses import loss_and_gradient
-from sat_core.spec import AttackSpec, TrainingSpec
+from sat_core.sections import AttackSpec, TrainingSpec
 from sat_core.splits import Split
 
 CLOCK = time.perf_counter

@@ -13,7 +13,7 @@ from scipy.stats import entropy
 
 from sat_core.data import DataSet, Examples
 from sat_core.difficulty import Recorder
-from sat_core.spec import SubsetSpec
+from sat_core.sections import SubsetSpec
 from sat_core.splits import Split, make_split
 
 CLOCK = time.process_time

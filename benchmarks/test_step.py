@@ -15,7 +15,7 @@ from measure import compare, keep_memory, record, timed
 from sat_core.backend import get_backend
 from sat_core.batches import Planner
 from sat_core.data import Examples
-from sat_core.spec import AttackSpec, TrainingSpec
+from sat_core.sections import AttackSpec, TrainingSpec
 from sat_core.splits import Split
 
 THREADS, CLOCK = 2, time.perf_counter

@@ -44,7 +44,7 @@ def _tree(root: Path, count: int) -> Path:
 def _ours(root: Path, order: np.ndarray) -> float:
     """Images per second after the first batch, cropped at random."""
     from sat_core.augmentation import AUGMENTATIONS
-    from sat_core.data import get_dataset
+    from sat_core.datasets import get_dataset
 
     draws = AUGMENTATIONS.get("imagenet").draw(np.random.default_rng(0), BATCH)
     images = get_dataset(f"folder:{root}?size={SIZE}").train.images
@@ -88,7 +88,7 @@ EPOCH = """
 import sys
 import numpy as np
 from sat_core.augmentation import AUGMENTATIONS
-from sat_core.data import get_dataset
+from sat_core.datasets import get_dataset
 
 
 def requests(count):

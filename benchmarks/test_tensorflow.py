@@ -13,7 +13,7 @@ from measure import compare, keep_memory, record
 from sat_core.backend import Backend, get_backend
 from sat_core.batches import Planner
 from sat_core.data import Examples
-from sat_core.spec import AttackSpec, TrainingSpec
+from sat_core.sections import AttackSpec, TrainingSpec
 from sat_core.splits import Split
 
 CLOCK = time.process_time

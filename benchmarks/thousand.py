@@ -11,7 +11,7 @@ import numpy as np
 from sat_core import files, rundir
 from sat_core.arm import CHECKS, RESULTS, check_epochs, claim_arm
 from sat_core.autoattack import AUTOATTACK
-from sat_core.data import get_dataset
+from sat_core.datasets import get_dataset
 from sat_core.difficulty import DIFFICULTIES
 from sat_core.evaluation import MISCLASSIFIED, ROBUST, Evaluation
 from sat_core.job import Job

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sat_core.arm import run_arm
     from sat_core.backend import get_backend
-    from sat_core.data import DataSet, Examples, get_dataset
+    from sat_core.data import DataSet, Examples
+    from sat_core.datasets import get_dataset
     from sat_core.difficulty import Recorder
     from sat_core.errors import SatError
     from sat_core.job import Job
     from sat_core.order_file import read_order
     from sat_core.ranking import Ranking, run_ranking
-    from sat_core.spec import AttackSpec, Spec, SubsetSpec, TrainingSpec
+    from sat_core.sections import AttackSpec, SubsetSpec, TrainingSpec
+    from sat_core.spec import Spec
     from sat_core.splits import Split, make_split, validation_split
     from sat_core.study import Study
     from sat_core.transfer import Source, transfer_spec
@@ -23,13 +25,15 @@ __version__ = "0.1.0"
 _HOME = {
     "arm": ("run_arm",),
     "backend": ("get_backend",),
-    "data": ("DataSet", "Examples", "get_dataset"),
+    "data": ("DataSet", "Examples"),
+    "datasets": ("get_dataset",),
     "difficulty": ("Recorder",),
     "errors": ("SatError",),
     "job": ("Job",),
     "order_file": ("read_order",),
     "ranking": ("Ranking", "run_ranking"),
-    "spec": ("AttackSpec", "Spec", "SubsetSpec", "TrainingSpec"),
+    "sections": ("AttackSpec", "SubsetSpec", "TrainingSpec"),
+    "spec": ("Spec",),
     "splits": ("Split", "make_split", "validation_split"),
     "transfer": ("Source", "transfer_spec"),
     "study": ("Study",),

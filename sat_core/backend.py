@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sat_core import checkpoint
+from sat_core.arrays import channels_first
 from sat_core.classifier import Classifier
-from sat_core.data import channels_first
 from sat_core.errors import CheckpointError, SpecError, brief, quoted
 from sat_core.evaluation import Evaluation
 from sat_core.evaluator import get_evaluator
@@ -22,7 +22,7 @@ from sat_core.registry import Registry, nearest
 
 if TYPE_CHECKING:
     from sat_core.data import Examples
-    from sat_core.spec import AttackSpec, TrainingSpec
+    from sat_core.sections import AttackSpec, TrainingSpec
     from sat_core.trainer import Trainer
 
 

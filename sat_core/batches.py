@@ -13,7 +13,7 @@ from sat_core.augmentation import AUGMENTATIONS, Augmentation
 from sat_core.errors import SpecError
 from sat_core.images import ImageSource, Request
 from sat_core.schedules import parse_schedule
-from sat_core.spec import AttackSpec, TrainingSpec
+from sat_core.sections import AttackSpec, TrainingSpec
 from sat_core.splits import Split
 from sat_core.streams import stream
 from sat_core.threat import THREAT_MODELS

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
-from sat_core.data import check_images, check_labels
+from sat_core.arrays import check_images, check_labels
 from sat_core.errors import DataError, EvaluationError, SpecError
 
 if TYPE_CHECKING:
-    from sat_core.spec import AttackSpec
+    from sat_core.sections import AttackSpec
 
 State = dict[str, np.ndarray]
 """Named arrays. Canonical: convolutions `(out, in, h, w)`, linear layers `(out, in)`, PyTorch's names."""

@@ -23,7 +23,8 @@ from sat_core.evaluation import Evaluation
 from sat_core.evaluator import Evaluator, get_evaluator
 from sat_core.images import ImageSource
 from sat_core.order_file import read_order
-from sat_core.spec import Spec, SubsetSpec
+from sat_core.sections import SubsetSpec
+from sat_core.spec import Spec
 from sat_core.splits import Split, count, make_split, validation_split
 from sat_core.training import STOPPED, Fit, Report, Scalars
 from sat_core.transfer import FEATURES, Source, transfer_keys

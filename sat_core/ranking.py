@@ -13,8 +13,9 @@ from sat_core.difficulty import DIFFICULTIES, Recorder, rank_correlation
 from sat_core.errors import DataError, SpecError
 from sat_core.job import Job
 from sat_core.rundir import claim
+from sat_core.sections import ModelSpec
 from sat_core.selection import SELECTION_RULES
-from sat_core.spec import ModelSpec, Spec
+from sat_core.spec import Spec
 from sat_core.splits import Split, make_split
 
 FILE = "ranking.npz"

@@ -13,7 +13,8 @@ from sat_core.evaluation import Evaluation, accuracies
 from sat_core.files import read_seconds
 from sat_core.job import EVALUATION_SEED, Job
 from sat_core.ranking import Ranking, needs_ranking
-from sat_core.spec import EvaluationSpec, Spec
+from sat_core.sections import EvaluationSpec
+from sat_core.spec import Spec
 from sat_core.splits import SELECTION_SEED, Split
 from sat_core.training import Position
 from sat_core.transfer import FEATURES

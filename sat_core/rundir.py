@@ -12,7 +12,8 @@ from sat_core import files
 from sat_core.backend import Backend
 from sat_core.data import DataSet
 from sat_core.errors import RunDirectoryError, quoted
-from sat_core.spec import DEFAULTS, flatten
+from sat_core.spec import DEFAULTS
+from sat_core.tables import flatten
 
 SPEC = "spec.toml"
 _REMEDY = "choose another folder, or if this one is of the same run, empty {} and start again"

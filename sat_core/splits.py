@@ -12,8 +12,8 @@ import numpy as np
 from sat_core.data import DataSet
 from sat_core.errors import SpecError, quoted
 from sat_core.registry import nearest
+from sat_core.sections import EvaluationSpec, SubsetSpec
 from sat_core.selection import SELECTION_RULES
-from sat_core.spec import EvaluationSpec, SubsetSpec
 from sat_core.streams import stream
 from sat_core.weighting import WEIGHTING_RULES
 

@@ -15,7 +15,9 @@ import attrs
 from sat_core.errors import SpecError, quoted
 from sat_core.files import parse_toml, reason, short_name
 from sat_core.registry import nearest
-from sat_core.spec import KEYS, AttackSpec, Spec, check_keys, flatten
+from sat_core.sections import AttackSpec
+from sat_core.spec import KEYS, Spec, check_keys
+from sat_core.tables import flatten, nest
 from sat_core.transfer import SETTINGS, transfer_spec
 
 LIST_KEYS = ("subset.classes", "evaluation.attacks", "evaluation.selection_attacks", "evaluation.selection_epochs")
@@ -197,29 +199,6 @@ class Study:
             name, taken = short_name(full, of=full), [name for name, _ in arms.values()]
             arms[spec] = name if name not in taken else f"{name}_{len(taken)}", full if full != name else ""
         return tuple(Arm(name, spec, full) for spec, (name, full) in arms.items())
-
-
-def parse_setting(text: str) -> tuple[str, Any]:
-    """``key=value`` of the command line: the value as TOML, or as text where it is none (``8/255``, ``cosine``)."""
-    key, equals, value = text.partition("=")
-    if not equals or not key.strip():
-        raise SpecError(f"--set: expected key=value, got {quoted(text)}")
-    try:
-        return key.strip(), parse_toml(f"value = {value}")["value"]
-    except ValueError:
-        return key.strip(), value.strip()
-
-
-def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Dotted keys to nested tables."""
-    tables: dict[str, Any] = {}
-    for key, value in flat.items():
-        section, dot, name = key.partition(".")
-        if dot:
-            tables.setdefault(section, {})[name] = value
-        else:
-            tables[section] = value
-    return tables
 
 
 def _canonical(spec: Spec) -> tuple[Spec, tuple[str, ...]]:

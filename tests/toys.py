@@ -13,8 +13,9 @@ from sat_core.data import DataSet, Examples
 from sat_core.evaluation import MISCLASSIFIED, ROBUST, Evaluation
 from sat_core.job import Job
 from sat_core.reference import NumpyBackend
-from sat_core.spec import AttackSpec, Spec
-from sat_core.study import nest
+from sat_core.sections import AttackSpec
+from sat_core.spec import Spec
+from sat_core.tables import nest
 
 
 def pgd_evaluator(

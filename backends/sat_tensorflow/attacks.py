@@ -9,7 +9,7 @@ from typing import Any, final
 import tensorflow as tf
 from tensorflow import Tensor
 
-from sat_core.spec import AttackSpec
+from sat_core.sections import AttackSpec
 from sat_tensorflow.geometry import GEOMETRIES
 from sat_tensorflow.losses import attack_loss
 from sat_tensorflow.modes import Forward

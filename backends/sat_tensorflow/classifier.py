@@ -12,15 +12,15 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import Tensor
 
+from sat_core.arrays import as_float
 from sat_core.backend import check_statistics
 from sat_core.checkpoint import check_state
 from sat_core.classifier import Classifier, State
-from sat_core.data import as_float
 from sat_core.errors import SpecError
 from sat_core.initialisation import initial_state
 from sat_core.precision import FP16_SCALE, attack_type, least_precise
 from sat_core.reference.attacks import takes_start
-from sat_core.spec import AttackSpec
+from sat_core.sections import AttackSpec
 from sat_tensorflow import attacks
 from sat_tensorflow.bridge import torch_device, torch_module
 from sat_tensorflow.folded import folded

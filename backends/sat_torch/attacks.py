@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from sat_core.spec import AttackSpec
+from sat_core.sections import AttackSpec
 from sat_torch.geometry import GEOMETRIES
 from sat_torch.losses import attack_loss
 

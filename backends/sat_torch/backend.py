@@ -17,7 +17,7 @@ from sat_core.classifier import Classifier
 from sat_core.data import Examples
 from sat_core.errors import SpecError, type_name
 from sat_core.probe import check_network
-from sat_core.spec import AttackSpec, TrainingSpec
+from sat_core.sections import AttackSpec, TrainingSpec
 from sat_core.trainer import Trainer
 from sat_torch.classifier import TorchClassifier
 from sat_torch.models import MODELS

@@ -11,15 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sat_core.arrays import as_float
 from sat_core.backend import check_statistics
 from sat_core.checkpoint import check_state
 from sat_core.classifier import Classifier, State
-from sat_core.data import as_float
 from sat_core.errors import SpecError
 from sat_core.initialisation import initial_state
 from sat_core.precision import FP16_SCALE, attack_type, least_precise
 from sat_core.reference.attacks import takes_start
-from sat_core.spec import AttackSpec
+from sat_core.sections import AttackSpec
 from sat_torch import attacks
 from sat_torch.attacked import attacked
 from sat_torch.models.head import put_head

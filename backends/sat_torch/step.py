@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset, Subset
 
-from sat_core.data import check_batch, check_index, check_range
+from sat_core.arrays import check_batch, check_index, check_range
 from sat_core.errors import DataError, SpecError, type_name
-from sat_core.spec import AttackSpec
+from sat_core.sections import AttackSpec
 from sat_core.splits import Split
 from sat_core.threat import THREAT_MODELS
 from sat_torch.attacks import attack_members

@@ -17,7 +17,7 @@ from sat_core.classifier import State
 from sat_core.data import Examples
 from sat_core.images import ImageSource
 from sat_core.precision import FP16_GROWTH_INTERVAL, FP16_SCALE, check_precision, least_precise
-from sat_core.spec import AttackSpec, TrainingSpec
+from sat_core.sections import AttackSpec, TrainingSpec
 from sat_core.streams import stream
 from sat_core.trainer import OnBatch, StepResult, Trainer
 from sat_torch.attacks import Forward, attack_members

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from sat_core import files
-from sat_core.data import DATASETS
+from sat_core.datasets import DATASETS
 from sat_core.errors import DataError, RunDirectoryError
 from sat_datasets.catalogue import about
 from sat_datasets.fetch import Progress, fetch

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sat_core.data import DataSet, Examples, check_images, label_remedy
+from sat_core.arrays import check_images, label_remedy
+from sat_core.data import DataSet, Examples
 from sat_core.errors import DataError
 from sat_core.files import read_npz
 from sat_datasets.statistics import mean_and_std

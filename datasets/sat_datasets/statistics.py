@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sat_core.data import as_float
+from sat_core.arrays import as_float
 
 BLOCK = 1024
 IMAGENET_MEAN: tuple[float, ...] = (0.485, 0.456, 0.406)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sat_core.data import DataSet, check_files, get_dataset, split_name
+from sat_core.data import DataSet, check_files
+from sat_core.datasets import get_dataset, split_name
 from sat_core.errors import DataError
 from sat_datasets.catalogue import CATALOGUE
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from sat_core.errors import SpecError
-from sat_core.spec import AttackSpec
+from sat_core.sections import AttackSpec
 from sat_core.threat import THREAT_MODELS
 
 LossGradient = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]

@@ -21,7 +21,7 @@ from sat_core.reference.classifier import NumpyClassifier
 from sat_core.reference.layers import Pass
 from sat_core.reference.networks import SHAPES, head_shapes
 from sat_core.reference.trainer import NumpyTrainer
-from sat_core.spec import AttackSpec, TrainingSpec
+from sat_core.sections import AttackSpec, TrainingSpec
 from sat_core.trainer import Trainer
 
 

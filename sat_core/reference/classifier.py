@@ -7,10 +7,10 @@ from typing import Any, final
 
 import numpy as np
 
+from sat_core.arrays import as_float
 from sat_core.backend import check_statistics
 from sat_core.checkpoint import check_state
 from sat_core.classifier import Classifier, State
-from sat_core.data import as_float
 from sat_core.errors import NotInstalledError
 from sat_core.initialisation import initial_state
 from sat_core.precision import attack_type
@@ -18,7 +18,7 @@ from sat_core.reference.attacks import pgd, takes_start
 from sat_core.reference.layers import Back, Layer, Pass, chain, linear, relu
 from sat_core.reference.losses import loss_and_gradient
 from sat_core.reference.networks import HEAD, NEW_HEAD, ORACLES, head_shapes
-from sat_core.spec import AttackSpec
+from sat_core.sections import AttackSpec
 
 
 @final

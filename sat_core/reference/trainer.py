@@ -17,7 +17,7 @@ from sat_core.reference.augmentation import augment
 from sat_core.reference.classifier import NumpyClassifier
 from sat_core.reference.layers import Pass
 from sat_core.reference.losses import loss_and_gradient, weighted_mean
-from sat_core.spec import AttackSpec, TrainingSpec
+from sat_core.sections import AttackSpec, TrainingSpec
 from sat_core.trainer import OnBatch, StepResult, Trainer
 
 

@@ -13,7 +13,7 @@ from sat_core.classifier import LOSSES
 from sat_core.errors import CheckpointError, NotInstalledError, SpecError
 from sat_core.initialisation import initial_state
 from sat_core.reference import ORACLES, NumpyBackend, NumpyClassifier, pgd
-from sat_core.spec import AttackSpec
+from sat_core.sections import AttackSpec
 from sat_core.testing import samples
 from sat_core.testing.contract import check, close, raises, require, same_state
 from sat_core.testing.parity import IMAGE_SHAPES, PARITY, logits_difference, pair

@@ -13,7 +13,7 @@ from sat_core.batches import Planner
 from sat_core.classifier import Classifier, State
 from sat_core.data import Examples
 from sat_core.difficulty import Recorder
-from sat_core.spec import TrainingSpec
+from sat_core.sections import TrainingSpec
 from sat_core.splits import hardest_first
 from sat_core.testing import samples
 from sat_core.threat import THREAT_MODELS

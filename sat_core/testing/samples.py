@@ -11,7 +11,7 @@ from sat_core.backend import Backend
 from sat_core.batches import BatchPlan, Planner
 from sat_core.classifier import Classifier
 from sat_core.data import Examples
-from sat_core.spec import AttackSpec, TrainingSpec
+from sat_core.sections import AttackSpec, TrainingSpec
 from sat_core.splits import Split
 from sat_core.weighting import WEIGHTING_RULES
 

@@ -9,12 +9,13 @@ from typing import Any, final
 import attrs
 import numpy as np
 
+from sat_core.arrays import as_float
 from sat_core.backend import Backend
 from sat_core.batches import BatchPlan
 from sat_core.classifier import Classifier, State
-from sat_core.data import Examples, as_float
+from sat_core.data import Examples
 from sat_core.reference import pgd, takes_start
-from sat_core.spec import AttackSpec, TrainingSpec
+from sat_core.sections import AttackSpec, TrainingSpec
 from sat_core.splits import Split
 from sat_core.trainer import OnBatch, Trainer
 

@@ -17,12 +17,14 @@ from sat_core.autoattack import ENGINES
 from sat_core.backend import Backend
 from sat_core.batches import Planner
 from sat_core.classifier import Classifier
-from sat_core.data import Examples, get_dataset
+from sat_core.data import Examples
+from sat_core.datasets import get_dataset
 from sat_core.errors import EvaluationError, RunDirectoryError, SpecError
 from sat_core.evaluation import ROBUST, Evaluation
 from sat_core.files import read_npz
 from sat_core.rundir import claim
-from sat_core.spec import AttackSpec, Spec, TrainingSpec
+from sat_core.sections import AttackSpec, TrainingSpec
+from sat_core.spec import Spec
 from sat_core.testing import samples
 from sat_core.testing.parity import IMAGE_SHAPES
 from sat_evaluation.attack import plan as plans

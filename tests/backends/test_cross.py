@@ -10,8 +10,8 @@ import pytest
 from sat_core import checkpoint
 from sat_core.backend import Backend
 from sat_core.batches import Planner
-from sat_core.data import get_dataset
-from sat_core.spec import AttackSpec, TrainingSpec
+from sat_core.datasets import get_dataset
+from sat_core.sections import AttackSpec, TrainingSpec
 from sat_core.testing import PARITY, samples
 from sat_core.testing.parity import ranking_difference
 from sat_evaluation.cli import main

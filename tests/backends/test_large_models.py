@@ -12,7 +12,7 @@ from sat_core.batches import BatchPlan
 from sat_core.classifier import Classifier
 from sat_core.data import Examples
 from sat_core.reference.losses import loss_and_gradient, weighted_mean
-from sat_core.spec import AttackSpec, TrainingSpec
+from sat_core.sections import AttackSpec, TrainingSpec
 from sat_core.threat import THREAT_MODELS
 
 pytestmark = pytest.mark.backend

@@ -17,7 +17,7 @@ from sat_core.augmentation import AUGMENTATIONS
 from sat_core.backend import Backend
 from sat_core.errors import DataError, SpecError
 from sat_core.reference import augment as oracle_augment
-from sat_core.spec import AttackSpec
+from sat_core.sections import AttackSpec
 from sat_core.testing import samples
 from sat_core.testing.parity import IMAGE_SHAPES
 

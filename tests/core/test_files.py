@@ -18,7 +18,8 @@ from safetensors.numpy import save_file
 
 from sat_core import checkpoint, files, rundir
 from sat_core.backend import get_backend, user_factory
-from sat_core.data import Examples, get_dataset
+from sat_core.data import Examples
+from sat_core.datasets import get_dataset
 from sat_core.errors import (
     CheckpointError,
     DataError,
@@ -74,7 +75,7 @@ def test_only_what_is_close_is_guessed(name: str, known: list[str], guess: str |
 
 def test_what_is_not_installed_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     from sat_core.backend import BACKENDS
-    from sat_core.data import DATASETS
+    from sat_core.datasets import DATASETS
 
     for registry, name, module in ((BACKENDS, "torch", "sat_torch"), (DATASETS, "digits", "sat_datasets.digits")):
         monkeypatch.setitem(sys.modules, module, None)

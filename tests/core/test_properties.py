@@ -14,7 +14,7 @@ from sat_core.data import DataSet, Examples
 from sat_core.difficulty import DIFFICULTIES, Recorder, entropy
 from sat_core.errors import DataError, SpecError
 from sat_core.evaluation import accuracies, wilson
-from sat_core.spec import SubsetSpec
+from sat_core.sections import SubsetSpec
 from sat_core.splits import count, hardest_first, make_split, validation_permutation, validation_split
 from sat_core.threat import THREAT_MODELS, ThreatModel
 from sat_core.weighting import WEIGHTING_RULES
@@ -228,7 +228,7 @@ def test_the_validation_permutation_is_the_authors() -> None:
 
 
 def test_the_authors_report_positions_1000_to_8999() -> None:
-    from sat_core.spec import EvaluationSpec
+    from sat_core.sections import EvaluationSpec
 
     picking, reporting = validation_split(10000, EvaluationSpec(examples=0.8))
     order = validation_permutation(10000)

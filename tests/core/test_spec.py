@@ -14,8 +14,10 @@ from sat_core.advice import advice
 from sat_core.errors import SpecError
 from sat_core.protocols import PROTOCOLS
 from sat_core.schedules import SCHEDULES, parse_schedule
-from sat_core.spec import KEYS, SECTIONS, AttackSpec, Spec, flatten
-from sat_core.study import TRANSFER_KEYS, Study, folder_name, nest, parse_setting
+from sat_core.sections import AttackSpec
+from sat_core.spec import KEYS, SECTIONS, Spec
+from sat_core.study import TRANSFER_KEYS, Study, folder_name
+from sat_core.tables import flatten, nest, parse_setting
 
 PLAIN: dict[str, Any] = {"data": {"name": "digits"}, "training": {"epochs": 12}}
 

@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from sat_core.data import DataSet, get_dataset
+from sat_core.data import DataSet
+from sat_core.datasets import get_dataset
 from sat_core.errors import DataError, NotInstalledError, SpecError
 from sat_datasets import digits, folder, npz
 from sat_datasets.statistics import mean_and_std

@@ -23,7 +23,8 @@ import numpy as np
 import pytest
 
 from sat_core import files
-from sat_core.data import DATASETS, DataSet, get_dataset
+from sat_core.data import DataSet
+from sat_core.datasets import DATASETS, get_dataset
 from sat_core.errors import DataError, NotInstalledError, SpecError
 from sat_core.images import ImageSource
 from sat_datasets import caltech256, fetch, imagenet200, releases

@@ -20,14 +20,16 @@ from sat_core.arm import run_arm
 from sat_core.augmentation import AUGMENTATIONS, crop_box
 from sat_core.backend import Backend
 from sat_core.batches import Planner, with_images
-from sat_core.data import DataSet, Examples, check_files, get_dataset
+from sat_core.data import DataSet, Examples, check_files
+from sat_core.datasets import get_dataset
 from sat_core.errors import DataError, Interrupted, SpecError
 from sat_core.images import resize
 from sat_core.job import Job
 from sat_core.ranking import run_ranking
 from sat_core.reference import NumpyBackend
 from sat_core.spec import Spec
-from sat_core.study import Study, nest
+from sat_core.study import Study
+from sat_core.tables import nest
 from sat_datasets import workers
 from sat_datasets.stream import FileImages
 from sat_datasets.workers import AHEAD
@@ -292,7 +294,7 @@ def test_a_run_looks_at_its_images_before_it_begins(
 
 PROGRAM = """
 import numpy as np
-from sat_core.data import get_dataset
+from sat_core.datasets import get_dataset
 images = get_dataset('folder:{tree}?size=16').train.images
 print(sum(len(batch) for batch in images.stream((np.arange(i, i + 4), None) for i in range(0, 40, 4))))
 """

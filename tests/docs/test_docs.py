@@ -22,9 +22,11 @@ from sat_core.difficulty import DIFFICULTIES
 from sat_core.files import read_npz
 from sat_core.protocols import PROTOCOLS
 from sat_core.schedules import SCHEDULES
+from sat_core.sections import TrainingSpec
 from sat_core.selection import SELECTION_RULES
-from sat_core.spec import KEYS, Spec, TrainingSpec, flatten
+from sat_core.spec import KEYS, Spec
 from sat_core.study import LIST_KEYS, SHARED, TRANSFER_KEYS, Study
+from sat_core.tables import flatten
 from sat_core.threat import THREAT_MODELS
 from sat_core.weighting import WEIGHTING_RULES
 

@@ -13,10 +13,13 @@ import pytest
 from sat_core.arm import BEST, run_arm
 from sat_core.backend import Backend
 from sat_core.batches import BatchPlan
-from sat_core.data import Examples, get_dataset
+from sat_core.data import Examples
+from sat_core.datasets import get_dataset
 from sat_core.job import Job
-from sat_core.spec import AttackSpec, Spec, TrainingSpec
-from sat_core.study import Study, nest
+from sat_core.sections import AttackSpec, TrainingSpec
+from sat_core.spec import Spec
+from sat_core.study import Study
+from sat_core.tables import nest
 
 pytestmark = pytest.mark.backend
 

@@ -14,7 +14,7 @@ import pytest
 from toys import pgd_evaluator, same_bytes, toy
 
 from sat_core.backend import BACKENDS
-from sat_core.data import DATASETS
+from sat_core.datasets import DATASETS
 from sat_core.errors import SatError
 from sat_core.evaluator import EVALUATORS
 from sat_core.reference import NumpyBackend

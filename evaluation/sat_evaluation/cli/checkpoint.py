@@ -17,10 +17,11 @@ from sat_core import checkpoint, files
 from sat_core.autoattack import ATTACK_SETS, AUTOATTACK
 from sat_core.backend import Backend, get_backend
 from sat_core.classifier import Classifier
-from sat_core.data import DataSet, get_dataset
+from sat_core.data import DataSet
+from sat_core.datasets import get_dataset
 from sat_core.errors import SpecError, printable
 from sat_core.evaluation import Evaluation, accuracies
-from sat_core.spec import AttackSpec, EvaluationSpec, TrainingSpec
+from sat_core.sections import AttackSpec, EvaluationSpec, TrainingSpec
 from sat_core.splits import validation_permutation
 from sat_core.transfer import build_source
 from sat_evaluation.cli.data_sets import check_headers

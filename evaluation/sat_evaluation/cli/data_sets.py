@@ -11,7 +11,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from rich.table import Table
 from rich.text import Text
 
-from sat_core.data import DATASETS, DataSet, Examples, check_files, get_dataset, get_loader, split_name
+from sat_core.data import DataSet, Examples, check_files
+from sat_core.datasets import DATASETS, get_dataset, get_loader, split_name
 from sat_core.errors import SpecError, printable, quoted
 from sat_core.images import ImageSource
 from sat_datasets.catalogue import CATALOGUE, FORMS, About, root

@@ -47,7 +47,7 @@ def add(commands: Any) -> None:
 
 
 def _reproduce(arguments: argparse.Namespace) -> int:
-    from sat_core.study import parse_setting
+    from sat_core.tables import parse_setting
     from sat_evaluation.paper.experiments import parse_data
     from sat_evaluation.paper.reproduce import Reproduction
 

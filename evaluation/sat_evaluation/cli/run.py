@@ -31,7 +31,8 @@ def add(commands: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from sat_core.study import Study, parse_setting
+    from sat_core.study import Study
+    from sat_core.tables import parse_setting
 
     study = Study.load(arguments.study).set(dict(map(parse_setting, arguments.settings)))
     options = running(arguments)
@@ -50,7 +51,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _transfer(arguments: argparse.Namespace) -> int:
-    from sat_core.study import parse_setting
+    from sat_core.tables import parse_setting
     from sat_evaluation.run.studies import report, run_transfer
 
     asked = {key.removeprefix("transfer."): value for key, value in map(parse_setting, arguments.settings)}

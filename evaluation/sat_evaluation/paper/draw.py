@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sat_core.data import get_dataset
+from sat_core.datasets import get_dataset
 from sat_core.ranking import Ranking
 from sat_evaluation.figures.canvas import BAR, COLOURS, GREY, canvas, heading
 from sat_evaluation.figures.matrix import matrix_plot

@@ -7,10 +7,11 @@ from typing import Any, final
 
 import attrs
 
-from sat_core.data import get_dataset
+from sat_core.datasets import get_dataset
 from sat_core.errors import SpecError, quoted
 from sat_core.registry import unknown
-from sat_core.study import Study, folder_name, nest
+from sat_core.study import Study, folder_name
+from sat_core.tables import nest
 from sat_evaluation.paper import published
 from sat_evaluation.paper.scales import SCALES, Flat, Scale
 

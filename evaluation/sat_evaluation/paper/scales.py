@@ -8,7 +8,7 @@ from typing import Any, final
 import attrs
 
 from sat_core.protocols import PROTOCOLS
-from sat_core.study import nest
+from sat_core.tables import nest
 
 Flat = Mapping[str, Any]
 """Dotted keys of a study file to values."""

@@ -13,7 +13,8 @@ import numpy as np
 
 from sat_core import files
 from sat_core.arm import EXAMPLES
-from sat_core.data import DataSet, as_float
+from sat_core.arrays import as_float
+from sat_core.data import DataSet
 from sat_core.errors import DataError, NotInstalledError, install
 from sat_core.ranking import Ranking
 from sat_evaluation.report.plots import arm_names

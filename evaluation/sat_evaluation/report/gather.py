@@ -9,11 +9,13 @@ from typing import Any, final
 import attrs
 
 from sat_core import files
-from sat_core.data import DataSet, get_dataset
+from sat_core.data import DataSet
+from sat_core.datasets import get_dataset
 from sat_core.errors import DataError, SatError
 from sat_core.ranking import FILE, Ranking
 from sat_core.rundir import SPEC, read
-from sat_core.spec import DEFAULTS, flatten
+from sat_core.spec import DEFAULTS
+from sat_core.tables import flatten
 from sat_evaluation.report.valid import checked
 from sat_evaluation.results.headline import headline, title
 from sat_evaluation.results.rows import Row

@@ -9,7 +9,7 @@ from typing import Any, final
 
 import attrs
 
-from sat_core.data import get_dataset
+from sat_core.datasets import get_dataset
 from sat_core.errors import DataError, SatError
 from sat_core.ranking import FILE, Ranking
 from sat_evaluation.paper import published

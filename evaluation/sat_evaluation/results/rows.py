@@ -9,7 +9,8 @@ import attrs
 
 from sat_core.autoattack import ATTACK_SETS
 from sat_core.errors import DataError
-from sat_core.spec import DEFAULTS, flatten
+from sat_core.spec import DEFAULTS
+from sat_core.tables import flatten
 from sat_evaluation.results.text import epsilon
 
 _NOT_COMPARED = ("training.seed", "subset.size", "subset.classes")

@@ -10,7 +10,8 @@ from typing import Any, final
 import attrs
 
 from sat_core.arm import RESULTS
-from sat_core.data import DataSet, get_dataset
+from sat_core.data import DataSet
+from sat_core.datasets import get_dataset
 from sat_core.errors import RunDirectoryError
 from sat_core.job import Job
 from sat_core.protocols import PROTOCOLS

@@ -14,13 +14,14 @@ from rich.console import Console
 from sat_core import files
 from sat_core.arm import RESULTS, arm_tables, claim_arm, read_results
 from sat_core.backend import Backend, device_number, get_backend
-from sat_core.data import DataSet, get_dataset
+from sat_core.data import DataSet
+from sat_core.datasets import get_dataset
 from sat_core.errors import SatError, install, printable
 from sat_core.job import Job
 from sat_core.ranking import FILE, Ranking, needs_ranking, ranking_job, ranking_tables
 from sat_core.reuse import Finished
 from sat_core.rundir import SPEC, claim, fingerprint, read
-from sat_core.spec import ModelSpec
+from sat_core.sections import ModelSpec
 from sat_core.study import Arm, Study
 from sat_core.transfer import named_as_transfer, transfer_keys, transfer_spec
 from sat_evaluation.attack.package import find_package

@@ -14,7 +14,7 @@ from typing import Any
 from sat_core import files
 from sat_core.arm import run_arm
 from sat_core.backend import get_backend
-from sat_core.data import get_dataset
+from sat_core.datasets import get_dataset
 from sat_core.errors import EXIT_CONTINUE, Interrupted, SatError, brief, printable
 from sat_core.job import Job
 from sat_core.ranking import Ranking, needs_ranking, run_ranking

@@ -1,0 +1,270 @@
+"""Sections of a spec, as a study file has them: data, model, ranking, subset, weighting, attack, training, ..."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, final
+
+import attrs
+
+from sat_core import fields
+from sat_core.augmentation import AUGMENTATIONS
+from sat_core.autoattack import ATTACK_SETS, AUTOATTACK, ENGINES
+from sat_core.difficulty import DIFFICULTIES
+from sat_core.errors import SpecError
+from sat_core.precision import OF_NETWORK
+from sat_core.registry import nearest
+from sat_core.schedules import check_schedule
+from sat_core.selection import SELECTION_RULES
+from sat_core.threat import THREAT_MODELS
+from sat_core.weighting import WEIGHTING_RULES
+
+
+@final
+@attrs.frozen(kw_only=True)
+class DataSpec:
+    """Which images: a full name as `sat_core.datasets.get_dataset` takes it, such as ``digits`` or ``npz:PATH``."""
+
+    SECTION: ClassVar[str] = "data"
+    name: str = fields.text()
+
+
+@final
+@attrs.frozen(kw_only=True)
+class ModelSpec:
+    """Which network: a name of the backend's, or ``package.module:factory`` for the user's own."""
+
+    SECTION: ClassVar[str] = "model"
+    name: str = fields.text("small-cnn")
+
+
+@final
+@attrs.frozen(kw_only=True)
+class RankingSpec:
+    """How difficulty is measured: a non-robust classifier trained for `epochs` (paper, Eq. 3), or a `file`.
+
+    model: that classifier, as in `ModelSpec`; empty for the arms' own. record: ``snapshot`` runs over all examples in
+    evaluation mode after each epoch; ``online`` keeps the training forwards (augmented, as the published rankings were
+    made), which needs many epochs: in few, it measures when an example was first seen. file: a published order, hardest
+    first; empty for none.
+    """
+
+    SECTION: ClassVar[str] = "ranking"
+    epochs: int = fields.integer(1)
+    model: str = fields.text("")
+    metric: str = fields.choice(lambda: DIFFICULTIES, "entropy")
+    record: str = fields.choice(("snapshot", "online"), "snapshot")
+    file: str = fields.text("")
+
+
+def _check_size(value: Any) -> str | None:
+    share = isinstance(value, float) and 0.0 <= value <= 1.0
+    return (
+        None
+        if share or fields.whole(value, 0)
+        else "a count >= 0 (integer) or a share in [0, 1] (with a decimal point)"
+    )
+
+
+def _check_classes(value: Any) -> str | None:
+    good = isinstance(value, tuple) and all(isinstance(v, str) or fields.whole(v, 0) for v in value)
+    return None if good else "a list of class numbers or names"
+
+
+@final
+@attrs.frozen(kw_only=True)
+class SubsetSpec:
+    """Which part of the training set is A. kind: examples (ESAT) or classes (CSAT).
+
+    size: an integer is a count, a float a share, floor(share · N), of examples or classes; ignored for ``listed``,
+    where A is made of `classes`.
+    """
+
+    SECTION: ClassVar[str] = "subset"
+    kind: str = fields.choice(("examples", "classes"), "examples")
+    strategy: str = fields.choice(lambda: SELECTION_RULES, "hardest")
+    size: int | float = fields.field(_check_size, 0.5, eq=lambda value: (type(value), value))
+    classes: tuple[int | str, ...] = fields.field(_check_classes, (), fields.tuples)
+
+    def __attrs_post_init__(self) -> None:
+        listed = self.strategy == "listed"
+        if listed and self.kind != "classes":
+            raise SpecError(
+                "subset.strategy: 'listed' needs subset.kind = \"classes\"\n"
+                "for examples of your own, give ranking.file with their numbers first and subset.size as a count"
+            )
+        if listed and not self.classes:
+            raise SpecError("subset.classes: expected the classes of A with strategy 'listed', got none")
+        if self.classes and not listed:
+            raise SpecError(f'subset.classes: needs subset.strategy = "listed", got {self.strategy!r}')
+
+
+@final
+@attrs.frozen(kw_only=True)
+class WeightingSpec:
+    """Weights of A and B in the loss: a rule's name (recipe, section 1.2)."""
+
+    SECTION: ClassVar[str] = "weighting"
+    rule: str = fields.choice(lambda: WEIGHTING_RULES)
+
+
+@final
+@attrs.frozen(kw_only=True)
+class AttackSpec:
+    """The threat model and the attack used in training. ε and step size are in units of [0, 1] pixels, below the
+    diameter of the images.
+
+    kind: ``pgd``; ``fgsm`` (one step of ε from the image) and ``rs-fgsm`` (one step of 1.25 ε from a random start)
+    are PGD with those numbers as defaults. eps, steps, step_size and random_start follow from the others where they
+    are None or not given, also after `attrs.evolve`. keep_best returns the highest loss among x0 … x(steps-1) instead
+    of the last iterate.
+    """
+
+    SECTION: ClassVar[str] = "attack"
+    kind: str = fields.choice(("pgd", "fgsm", "rs-fgsm"), "pgd")
+    norm: str = fields.choice(lambda: THREAT_MODELS, "L2")
+    _eps: float | str | None = fields.asked()
+    _steps: int | None = fields.asked()
+    _step_size: float | str | None = fields.asked()
+    _random_start: bool | None = fields.asked()
+    eps: float = fields.real(init=False)
+    steps: int = fields.integer(1, init=False)
+    step_size: float = fields.real(init=False)
+    random_start: bool = fields.flag(init=False)
+    keep_best: bool = fields.flag(False)
+
+    @eps.default
+    def _get_eps(self) -> Any:
+        if self._eps is not None:
+            return self._eps
+        return 8 / 255 if self.norm == "Linf" else 0.5
+
+    @steps.default
+    def _get_steps(self) -> Any:
+        if self._steps is not None:
+            return self._steps
+        return 7 if self.kind == "pgd" else 1
+
+    @step_size.default
+    def _get_step_size(self) -> Any:
+        if self._step_size is not None:
+            return self._step_size
+        if not isinstance(self.eps, float):
+            return 0.0  # eps is refused by its own validator, right after
+        of_pgd = 0.2 if self.norm == "L2" else 0.25
+        of_eps = 1.0 if self.kind == "fgsm" else 1.25 if self.kind == "rs-fgsm" else of_pgd
+        return of_eps * self.eps
+
+    @random_start.default
+    def _get_random_start(self) -> Any:
+        return self.kind == "rs-fgsm" if self._random_start is None else self._random_start
+
+    def __attrs_post_init__(self) -> None:
+        if self.kind != "pgd" and self.steps != 1:
+            raise SpecError(
+                f'attack.steps: expected 1 for {self.kind!r}, got {self.steps}; set it to 1, or kind to "pgd"'
+            )
+        self.check_images(None)
+        if self.eps > 0 and self.step_size == 0 and not self.random_start:
+            raise SpecError("attack.step_size: expected a number > 0, got 0, with which no image is changed")
+        if self.keep_best and self.steps == 1 and not self.random_start:
+            raise SpecError(
+                "attack.keep_best: expected false with attack.steps = 1: the last point is not among those that are "
+                "compared,\nand the only other one is the clean image"
+            )
+
+    def check_images(self, image_shape: tuple[int, ...] | None) -> None:
+        """SpecError for ε or a step size that is too large for images `(h, w, c)`, or with None for any image."""
+        lengths = {"attack.eps": self.eps, "attack.step_size": self.step_size}
+        THREAT_MODELS.get(self.norm).check(lengths, image_shape)
+
+    @property
+    def probe(self) -> AttackSpec:
+        """PGD-10 in the same threat model, whatever is trained with."""
+        return AttackSpec(kind="pgd", norm=self.norm, eps=self.eps, steps=10, step_size=self.eps / 4)
+
+
+@final
+@attrs.frozen(kw_only=True)
+class TrainingSpec:
+    """How one classifier is trained.
+
+    lr: learning rate per batch of `batch_size`. schedule: ``piecewise[:drops]``, ``cosine``, ``one-cycle``,
+    ``constant``. precision: arithmetic of the network; ``tf32`` is float32 whose products a GPU may round to 10 bits,
+    which ``float32`` never does. Attacks keep δ in float32. threads: of the CPU, per arm, never
+    changed by how many arms run at once.
+    """
+
+    SECTION: ClassVar[str] = "training"
+    epochs: int = fields.integer(1)
+    batch_size: int = fields.integer(1, 128)
+    optimizer: str = fields.choice(("sgd", "adamw"), "sgd")
+    lr: float = fields.real(default=0.1)
+    momentum: float = fields.real(below=1.0, default=0.9)
+    nesterov: bool = fields.flag(False)
+    weight_decay: float = fields.real(default=5e-4)
+    schedule: str = fields.field(check_schedule, "piecewise")
+    augmentation: str = fields.choice(lambda: AUGMENTATIONS, "none")
+    precision: str = fields.choice(tuple(OF_NETWORK), "float32")
+    compile: bool = fields.flag(False)
+    channels_last: bool = fields.flag(False)
+    threads: int = fields.integer(1, 1)
+    seed: int = fields.integer(0, 0)
+    deterministic: bool = fields.flag(False)
+
+    def __attrs_post_init__(self) -> None:
+        if self.nesterov and self.momentum == 0:
+            raise SpecError("training.nesterov: needs training.momentum > 0, got momentum 0")
+        room = 1 - self.momentum if self.optimizer == "sgd" else 1.0  # momentum multiplies a step by 1/(1 - momentum)
+        if self.lr * self.weight_decay >= room:
+            raise SpecError(
+                f"training.weight_decay: expected less than {room / self.lr:.4g} with training.lr = {self.lr:g}, got "
+                f"{self.weight_decay:g}\neach step would take away all of the weights"
+            )
+
+
+def _check_attacks(value: Any) -> str | None:
+    if isinstance(value, str) and value in ATTACK_SETS:
+        return None
+    if isinstance(value, tuple) and value and all(v in AUTOATTACK for v in value) and len(set(value)) == len(value):
+        return None
+    hint = nearest(value, (*ATTACK_SETS, *AUTOATTACK)) if isinstance(value, str) else ""
+    return f"one of {', '.join(ATTACK_SETS)}, or a list of {', '.join(AUTOATTACK)}{hint}"
+
+
+def _check_examples(value: Any) -> str | None:
+    share = isinstance(value, float) and 0 < value <= 1
+    return (
+        None
+        if value == "rest" or share or fields.whole(value, 1)
+        else 'a count >= 1, a share of the validation set in (0, 1], or "rest"'
+    )
+
+
+def _check_share(value: Any) -> str | None:
+    share = isinstance(value, float) and 0 < value <= 0.9
+    return None if share or fields.whole(value, 1) else "a share in (0, 0.9], or a count >= 1"
+
+
+def _check_epochs(value: Any) -> str | None:
+    good = isinstance(value, tuple) and value and all(fields.whole(v, 1) for v in value)
+    return None if value == "protocol" or good else 'a list of epochs >= 1, or "protocol"'
+
+
+@final
+@attrs.frozen(kw_only=True)
+class EvaluationSpec:
+    """How an epoch is picked and how the result is measured, always under the threat model of `AttackSpec`.
+
+    selection_share: the part of the validation set that picks the epoch (share or count); a data set with validation
+    examples of its own picks it on all of these. examples: how many of the others report (count, share, or "rest").
+    engine: ``package`` for the attacks of AutoAttack's package, ``fast`` for our own, in checks and report alike.
+    Epochs count from 1: epoch e is over when e passes are.
+    """
+
+    SECTION: ClassVar[str] = "evaluation"
+    examples: int | float | str = fields.field(_check_examples, "rest")
+    attacks: str | tuple[str, ...] = fields.field(_check_attacks, "standard", fields.tuples)
+    selection_attacks: str | tuple[str, ...] = fields.field(_check_attacks, "standard", fields.tuples)
+    selection_epochs: str | tuple[int, ...] = fields.field(_check_epochs, "protocol", fields.tuples)
+    selection_share: int | float = fields.field(_check_share, 0.1)
+    engine: str = fields.choice(ENGINES, "package")

@@ -1,0 +1,40 @@
+"""Settings as nested tables, and the same with dotted keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sat_core.errors import SpecError, quoted
+from sat_core.files import parse_toml
+
+
+def flatten(tables: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted keys to values."""
+    flat: dict[str, Any] = {}
+    for section, table in tables.items():
+        flat |= {f"{section}.{k}": v for k, v in table.items()} if isinstance(table, Mapping) else {section: table}
+    return flat
+
+
+def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted keys to nested tables."""
+    tables: dict[str, Any] = {}
+    for key, value in flat.items():
+        section, dot, name = key.partition(".")
+        if dot:
+            tables.setdefault(section, {})[name] = value
+        else:
+            tables[section] = value
+    return tables
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """``key=value`` of the command line: the value as TOML, or as text where it is none (``8/255``, ``cosine``)."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise SpecError(f"--set: expected key=value, got {quoted(text)}")
+    try:
+        return key.strip(), parse_toml(f"value = {value}")["value"]
+    except ValueError:
+        return key.strip(), value.strip()
