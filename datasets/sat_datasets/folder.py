@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
+from sat_core.array_data import mean_and_std
 from sat_core.data import DataSet, Examples
 from sat_core.errors import DataError
 from sat_core.images import refuse_broken
 from sat_datasets.decode import Faults, need_pillow, read_image
-from sat_datasets.statistics import IMAGENET_MEAN, IMAGENET_STD, mean_and_std
+from sat_datasets.statistics import IMAGENET_MEAN, IMAGENET_STD
 from sat_datasets.stream import FileImages, checked_size
 
 VALIDATION = ("val", "valid", "validation")

@@ -16,11 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from sat_core.array_data import mean_and_std
 from sat_core.data import DataSet
 from sat_core.datasets import get_dataset
 from sat_core.errors import DataError, NotInstalledError, SpecError
 from sat_datasets import digits, folder, npz
-from sat_datasets.statistics import mean_and_std
 
 pytestmark = pytest.mark.data
 
@@ -138,7 +138,7 @@ def run(code: str) -> str:
 def test_no_framework_is_imported() -> None:
     listed = "print(sorted({'torch', 'tensorflow', 'jax', 'sklearn', 'PIL'} & set(sys.modules)))"
     assert run(f"import sys, sat_datasets.digits, sat_datasets.npz, sat_datasets.folder; {listed}") == "[]"
-    loaded = run(f"import sys; from sat_core.data import get_dataset; get_dataset('digits'); {listed}")
+    loaded = run(f"import sys; from sat_core.datasets import get_dataset; get_dataset('digits'); {listed}")
     assert "'sklearn'" in loaded
     assert "torch" not in loaded
     assert "tensorflow" not in loaded

@@ -373,7 +373,7 @@ def test_a_program_ends_whatever_it_left_unread(tree: Path, tmp_path: Path) -> N
     """Workers that wait to be read from are no reason to wait for them."""
     text = (
         "import numpy as np\n"
-        "from sat_core.data import get_dataset\n"
+        "from sat_core.datasets import get_dataset\n"
         f"images = get_dataset('folder:{tree}?size=16').train.images\n"
         "kept = images.stream((np.arange(i, i + 2), None) for i in range(38))\n"
         "print(next(kept).shape)\n"
