@@ -11,7 +11,7 @@ from sat_core.images import ImageSource
 
 
 def check_range(low: float, high: float) -> None:
-    """DataError unless pixels from `low` to `high` are in [0, 1]."""
+    """Raise DataError unless pixels from `low` to `high` are in [0, 1]."""
     if not (low >= 0 and high <= 1):
         raise DataError(
             f"images: expected pixels in [0, 1], got [{low:.4g}, {high:.4g}]\nnormalise inside the model, not before"
@@ -19,8 +19,15 @@ def check_range(low: float, high: float) -> None:
 
 
 def check_batch(labels: Any, index: Any, images: Any = None, layout: str = "n, h, w, c") -> None:
-    """DataError unless tensors of any framework are a batch: integer labels and index, float images in that layout
-    where some are given, shapes that fit. No value is looked at, so that a GPU does not stall.
+    """Raise DataError unless tensors of any framework form a batch.
+
+    Only types and shapes are checked: looking at values would make a GPU wait.
+
+    Args:
+        labels: Integers `(n,)`.
+        index: Integers `(n,)`, the numbers of the examples in the training set.
+        images: Floats in `layout`, if given.
+        layout: Axes of the images, for the message.
     """
     kinds = [
         ("images", "float", "floats in [0, 1]", "convert them to float32 and divide by 255", images, layout),
@@ -39,13 +46,13 @@ def check_batch(labels: Any, index: Any, images: Any = None, layout: str = "n, h
 
 
 def _dtype_name(tensor: Any) -> str:
-    """ "float32" for the float32 of any framework; the name of the type of what is no tensor."""
+    """Return "float32" for the float32 of any framework; for other objects, the name of their type."""
     dtype = getattr(tensor, "dtype", type(tensor).__name__)
     return str(getattr(dtype, "name", dtype)).rpartition(".")[2]
 
 
 def check_index(low: int, high: int, total: int) -> None:
-    """DataError unless example numbers from `low` to `high` are those of a split over `total` examples."""
+    """Raise DataError unless example numbers from `low` to `high` belong to a split over `total` examples."""
     if not 0 <= low <= high < total:
         raise DataError(
             f"index: expected numbers of the {total} examples of the split, 0..{total - 1}, got {low}..{high}\n"
@@ -54,17 +61,24 @@ def check_index(low: int, high: int, total: int) -> None:
 
 
 def as_float(images: np.ndarray) -> np.ndarray:
-    """float32 images in [0, 1]: uint8 is divided by 255, float32 is returned as it is."""
+    """Convert images to float32 in [0, 1]: uint8 is divided by 255, float32 is returned as it is."""
     if images.dtype == np.uint8:
         return images.astype(np.float32) / np.float32(255)
     return images.astype(np.float32, copy=False)
 
 
 def check_images(images: object, name: str = "images") -> np.ndarray:
-    """`images` as a contiguous array `(n, h, w, c)`, uint8 or float32 in [0, 1]; DataError says what is wrong.
+    """Check images and return them as a contiguous array.
 
-    Tensors of any framework are taken as arrays, and grey images `(n, h, w)` get their channel. Only what is not
-    contiguous or of another float type is copied.
+    Args:
+        images: `(n, h, w, c)`, or grey `(n, h, w)`; uint8, or floats in [0, 1]; an array, a tensor or a list.
+        name: What the message calls them.
+
+    Returns:
+        uint8 or float32 `(n, h, w, c)`; copied only if not contiguous or of another float type.
+
+    Raises:
+        DataError: Anything else. The message says how to convert the images, if that is known.
     """
     if isinstance(images, ImageSource):
         raise DataError(
@@ -95,7 +109,19 @@ def check_images(images: object, name: str = "images") -> np.ndarray:
 
 
 def check_labels(labels: object, classes: int, name: str = "labels") -> np.ndarray:
-    """`labels` as contiguous int64 `(n,)` in 0..classes-1; DataError otherwise. Tensors are taken as arrays."""
+    """Check labels and return them as a contiguous array.
+
+    Args:
+        labels: Integers `(n,)` in 0..classes-1; an array, a tensor or a list.
+        classes: Number of classes.
+        name: What the message calls them.
+
+    Returns:
+        int64 `(n,)`.
+
+    Raises:
+        DataError: Anything else. The message says how to convert the labels, if that is known.
+    """
     array = _array(labels, name, "labels")
     if array.dtype.kind not in "iu" or array.ndim != 1:
         raise DataError(
@@ -111,7 +137,7 @@ def check_labels(labels: object, classes: int, name: str = "labels") -> np.ndarr
 
 
 def label_remedy(array: np.ndarray) -> str:
-    """A line that says how to make integers `(n,)` of labels in another form; empty where that is not known."""
+    """Suggest how to turn labels of another form into integers `(n,)`; empty if unknown."""
     kind, remedy = array.dtype.kind, ""
     if kind in "iufb" and array.ndim == 2 and array.shape[1] > 1 and ((array == 1).sum(axis=1) == 1).all():
         remedy = "one-hot labels: take y.argmax(axis=1)"
@@ -127,12 +153,12 @@ def label_remedy(array: np.ndarray) -> str:
 
 
 def channels_first(shape: tuple[int, ...]) -> bool:
-    """Whether the shape of an image is `(c, h, w)`: no image has 1 or 3 rows and more than 4 channels."""
+    """Return whether an image of this shape is `(c, h, w)`: no image has 1 or 3 rows and more than 4 channels."""
     return shape[0] in (1, 3) and shape[2] > 4
 
 
 def _array(values: object, name: str, what: str) -> np.ndarray:
-    """An array, a tensor or a list as an array; numpy would read a data set of any length item by item."""
+    """Convert to an array. Other sequences are refused: numpy would read a data set of any length item by item."""
     if not isinstance(values, list | tuple) and not hasattr(values, "__array__"):
         raise DataError(
             f"{name}: expected an array of {what}, got {type_name(values)}\n"

@@ -1,4 +1,4 @@
-"""Examples and data sets: images with labels, and what is known about them."""
+"""Examples and data sets: images with labels, checked once, and what is known about them."""
 
 from __future__ import annotations
 
@@ -15,18 +15,24 @@ from sat_core.images import Fault, ImageSource, refuse_broken, resize
 
 
 def _as_array(images: np.ndarray | ImageSource) -> np.ndarray:
-    """A source stands where an array does."""
+    """Type a source as an array: it can be used like one."""
     return cast(np.ndarray, images)
 
 
 @final
 @attrs.frozen(eq=False)
 class Examples:
-    """Images and labels, checked when the object is made.
+    """Images with labels, checked when the object is made.
 
-    images: `(n, h, w, c)`, or `(n, h, w)` if grey, uint8 in 0..255 or float32 in [0, 1], kept as they came; or a source
-    of them, which decodes them when they are asked for. labels: `(n,)` int64 in 0..classes-1. Both may be tensors.
-    Raises DataError on anything else.
+    Attributes:
+        images: `(n, h, w, c)`, or `(n, h, w)` if grey; uint8 in 0..255 or float32 in [0, 1], kept in their type.
+            Tensors are accepted, and an `ImageSource`, which decodes images on request.
+        labels: int64 `(n,)` in 0..classes-1. Tensors are accepted.
+        classes: Number of classes.
+        name: What error messages call them.
+
+    Raises:
+        DataError: Images or labels are not as described, or their numbers differ.
     """
 
     images: np.ndarray = attrs.field(converter=_as_array)
@@ -48,33 +54,46 @@ class Examples:
         return len(self.labels)
 
     def take(self, index: np.ndarray) -> Examples:
-        """The examples at `index`, in that order."""
+        """Select the examples at `index`, in that order."""
         images = self.images.take(index) if isinstance(self.images, ImageSource) else self.images[index]
         return Examples(images, self.labels[index], self.classes, self.name)
 
     def resized(self, image_shape: tuple[int, int, int]) -> Examples:
-        """The same with images of another `(h, w, c)`."""
+        """Return the same examples with images of size `(h, w, c)`."""
         if isinstance(self.images, ImageSource):
             return attrs.evolve(self, images=self.images.resized(image_shape))
         return attrs.evolve(self, images=resize(self.images, image_shape))
 
     def fingerprint(self) -> str:
-        """SHA-256 in hexadecimal over shapes, types, pixels and labels; of a source, its own instead of the pixels."""
+        """Return the SHA-256 (hexadecimal) of shapes, types, pixels and labels; for a source, of its own
+        fingerprint.
+        """
         return _fingerprint(self)
 
     def float_images(self, index: np.ndarray | slice = slice(None)) -> np.ndarray:
-        """float32 images in [0, 1] at `index`."""
+        """Return the images at `index` as float32 in [0, 1]."""
         return as_float(self.images[index])
 
 
 @final
 @attrs.frozen(kw_only=True, eq=False)
 class DataSet:
-    """A training set, a validation set (called test in most releases) and what is known about them.
+    """Training, test and possibly validation examples, and what is known about them.
 
-    mean, std: per channel, in units of [0, 1] pixels; the model normalises with them, so that ε stays in pixels.
-    validation: examples that pick the epoch, where the release has some besides those that it reports on. notes: what
-    its user should know, a sentence each.
+    Attributes:
+        name: Full name, as results show it.
+        train: Examples to train on; A and B are made of these.
+        test: Examples to report accuracy on. A part of them picks the epoch, unless there are validation examples.
+        class_names: One per class.
+        mean: Per channel, in units of [0, 1] pixels. The model normalises with it, so that ε stays in pixels.
+        std: Per channel, in the same units.
+        licence: Of the images.
+        citation: Of the data set.
+        validation: Examples that pick the epoch, if the release has some.
+        notes: What users should know, one sentence each.
+
+    Raises:
+        DataError: Parts do not fit together, are empty, or a class has no training example.
     """
 
     name: str
@@ -109,7 +128,7 @@ class DataSet:
 
     @property
     def parts(self) -> tuple[Examples, ...]:
-        """Training, test and, where there is one, validation examples."""
+        """Training, test and, if there are any, validation examples."""
         return (self.train, self.test) if self.validation is None else (self.train, self.test, self.validation)
 
     @property
@@ -124,11 +143,13 @@ class DataSet:
         return int(h), int(w), int(c)
 
     def fingerprint(self) -> str:
-        """The same over all parts."""
+        """Return the SHA-256 (hexadecimal) of shapes, types, pixels and labels of all parts."""
         return _fingerprint(*self.parts)
 
     def resized(self, image_shape: tuple[int, int, int]) -> DataSet:
-        """The same with images of another `(h, w, c)`; mean and std stay those of this one's own images."""
+        """Return the same data set with images of size `(h, w, c)`; `mean` and `std` stay those of the original
+        images.
+        """
         train, test, *validation = (part.resized(image_shape) for part in self.parts)
         return attrs.evolve(self, train=train, test=test, validation=validation[0] if validation else None)
 
@@ -145,10 +166,12 @@ def _fingerprint(*parts: Examples) -> str:
 
 
 def check_files(*parts: Examples, progress: Callable[[int, int], None] = lambda *_: None, whole: bool = False) -> None:
-    """DataError that names the broken images of `parts` among those that are decoded when asked for.
+    """Raise DataError if images that are decoded on request are broken, naming them.
 
-    Headers are checked, which is fast. progress: called with the images checked so far and their number. whole: each
-    image is decoded.
+    Args:
+        parts: Examples; those with arrays are in memory already and need no check.
+        progress: Called with the number of images checked so far and their total.
+        whole: Decode every image; by default only headers are read, which is fast.
     """
     sources = [images for part in parts if isinstance(images := cast(Any, part.images), ImageSource)]
     total, before = sum(map(len, sources)), 0

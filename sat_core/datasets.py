@@ -1,4 +1,4 @@
-"""Data sets by name: `NAME`, `NAME:PATH`, `NAME:PATH?OPTION=VALUE`."""
+"""Data sets by name: `NAME`, `NAME:PATH` or `NAME:PATH?OPTION=VALUE`."""
 
 from __future__ import annotations
 
@@ -11,16 +11,21 @@ from sat_core.errors import DataError, SpecError, quoted
 from sat_core.registry import Registry, nearest
 
 DATASETS: Registry[Callable[..., Any]] = Registry("data set", "sat_core.datasets", extra="data")
-"""Loaders by name; each returns a `DataSet`. It takes the part after ``name:`` (a path, or an empty string), and what
-comes after ``?`` as keywords, whose values are text.
+"""Loaders by name. Each takes the part after ``name:`` (a path, or an empty string) and the options after ``?`` as
+keywords with text values, and returns a `DataSet`.
 """
 
 
 def get_dataset(name: str) -> DataSet:
-    """The data set called `name`: ``NAME``, ``NAME:PATH`` or ``NAME:PATH?OPTION=VALUE&OPTION=VALUE``.
+    """Load a data set by name.
 
-    NAME: ``digits``, ``npz``, ``folder``, ``cifar10``, ..., or what an installed package adds. Raises SpecError for a
-    name or an option that does not exist, DataError for data that cannot be used.
+    Args:
+        name: ``NAME``, ``NAME:PATH`` or ``NAME:PATH?OPTION=VALUE&OPTION=VALUE``, where NAME is ``digits``, ``npz``,
+            ``folder``, ``cifar10``, ..., or one that an installed package adds.
+
+    Raises:
+        SpecError: The name or an option does not exist.
+        DataError: The data cannot be used.
     """
     loaded = get_loader(name)()
     if not isinstance(loaded, DataSet):
@@ -29,7 +34,7 @@ def get_dataset(name: str) -> DataSet:
 
 
 def split_name(name: str) -> tuple[str, str, dict[str, str]]:
-    """NAME, PATH and options of a data set's full name.
+    """Split a data set's full name into NAME, PATH and options.
 
     >>> split_name("folder:~/images?size=224")
     ('folder', '~/images', {'size': '224'})
@@ -46,7 +51,7 @@ def split_name(name: str) -> tuple[str, str, dict[str, str]]:
 
 
 def get_loader(name: str) -> Callable[[], Any]:
-    """What loads the data set called `name`; SpecError for a name or an option that does not exist."""
+    """Return the loader of the data set called `name`; SpecError if the name or an option does not exist."""
     head, path, options = split_name(name)
     loader = DATASETS.get(head)
     known = [p.name for p in inspect.signature(loader).parameters.values() if p.kind is p.KEYWORD_ONLY]

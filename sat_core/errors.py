@@ -1,4 +1,18 @@
-"""Every error that a user can meet, as one tree. Messages are at most three lines: expected, got, what to do."""
+"""Every error that a user can meet, as one tree, and the pieces that messages are made of.
+
+    SatError                    base of all; the command line prints it without a traceback
+    ├── SpecError               a setting is wrong                                       (also a ValueError)
+    ├── DataError               images, labels, rankings or result files are wrong       (also a ValueError)
+    ├── NotInstalledError       an optional package is missing                           (also an ImportError)
+    ├── CheckpointError         a checkpoint is damaged, or of another model             (also a ValueError)
+    ├── RunDirectoryError       a run folder is of another experiment, in use, or cannot be written
+    ├── TrainingError           the loss is no longer finite
+    ├── EvaluationError         an attack or a model returned something invalid
+    └── Interrupted             stopped on request after saving; the same command continues
+        └── Detached            jobs are queued and nobody waits for them
+
+A message has at most three lines: what was expected, what was there, and what to do.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +20,9 @@ import re
 
 
 def printable(text: str, keep: str = "\n") -> str:
-    """`text` with escapes for what is not printable, so that a name from a file cannot steer or mislead a terminal.
+    """Escape characters that are not printable, so that a name from a file cannot steer or mislead a terminal.
 
-    That is control characters other than those in `keep`, marks of the direction of writing, and half characters.
+    Escaped are control characters except those in `keep`, bidirectional marks and lone surrogates.
 
     >>> printable("a\\x1b[31m"), printable("a\\u202eb")
     ('a\\\\x1b[31m', 'a\\\\u202eb')
@@ -24,23 +38,23 @@ class SatError(Exception):
 
 
 class SpecError(SatError, ValueError):
-    """A setting, or a combination of settings, that makes no experiment."""
+    """A setting, or a combination of settings, is invalid."""
 
 
 class DataError(SatError, ValueError):
-    """Images, labels, rankings or files of data that cannot be used as they are."""
+    """Images, labels, rankings or data files cannot be used as they are."""
 
 
 class NotInstalledError(SatError, ImportError):
-    """Something optional was asked for by name and its package is missing."""
+    """An optional feature was requested and its package is missing."""
 
 
 class CheckpointError(SatError, ValueError):
-    """A checkpoint that is truncated, foreign, or belongs to another model."""
+    """A checkpoint is truncated, of another program, or of another model."""
 
 
 class RunDirectoryError(SatError):
-    """A run directory that belongs to another experiment, is in use, or cannot be written."""
+    """A run folder belongs to another experiment, is in use, or cannot be written."""
 
 
 class TrainingError(SatError):
@@ -48,24 +62,24 @@ class TrainingError(SatError):
 
 
 class EvaluationError(SatError):
-    """An attack returned something that is not a valid adversarial example."""
+    """An attack returned an invalid adversarial example, or a model returned NaN or infinity."""
 
 
 class Interrupted(SatError):
-    """Stopped on request after saving; the same command continues. Exit status: `EXIT_CONTINUE`."""
+    """A run saved and stopped on request; the same command continues. Exit status: `EXIT_CONTINUE`."""
 
 
 class Detached(Interrupted):
-    """Jobs are in a queue and no one waits for them; the same command does. Exit status: 0."""
+    """Jobs were submitted and nobody waits for them; the same command waits. Exit status: 0."""
 
 
 def install(extra: str) -> str:
-    """What brings the packages of an extra: sat-core is installed from its source, the index does not have it."""
+    """Return the command that installs an extra; sat-core is installed from source, since no index has it."""
     return f"pip install '.[{extra}]' in the folder of sat-core's source"
 
 
 def quoted(value: object, width: int = 80) -> str:
-    """A value as it stands in a message: its `repr`, without its middle where that is longer than `width`."""
+    """Format a value for a message: its `repr`, with the middle left out if longer than `width`."""
     try:
         return shortened(repr(value), width)
     except (RecursionError, ValueError):  # lists nested too deep, integers of thousands of digits
@@ -73,7 +87,7 @@ def quoted(value: object, width: int = 80) -> str:
 
 
 def shortened(text: str, width: int = 80) -> str:
-    """`text` without its middle where it is longer than `width`.
+    """Leave out the middle of `text` if it is longer than `width`.
 
     >>> shortened("abcdefghijklmnopqrstuvwxyz", 11)
     'abcd … wxyz'
@@ -87,13 +101,13 @@ EXIT_CONTINUE = 75
 
 
 def brief(error: BaseException) -> str:
-    """Type and first two lines of an error that is not ours, without headings and what is indented below them."""
+    """Summarise a foreign exception: its type and first two lines, without headings and indented details."""
     lines = [line.rstrip() for line in re.sub(r"\x1b\[\d*m", "", str(error)).splitlines() if line.strip()]
     telling = [line for line in lines if not line[0].isspace() and not line.endswith(":")] or lines
     return f"{type(error).__name__}: {shortened(' '.join(telling[:2]), 200)}".removesuffix(": ")
 
 
 def type_name(value: object) -> str:
-    """Its type, with the module if it is not a built-in one."""
+    """Return the name of a value's type, with its module unless it is built in."""
     kind = type(value)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

@@ -1,4 +1,4 @@
-"""Images that are decoded when they are asked for, and the transforms that change the size of an image."""
+"""Images that are decoded on request, and resizing."""
 
 from __future__ import annotations
 
@@ -11,19 +11,22 @@ from sat_core.augmentation import GREY
 from sat_core.errors import DataError
 
 Request = tuple[np.ndarray, np.ndarray | None]
-"""Example numbers `(n,)`, and the draws `(n, d)` of an augmentation that crops, or None for the test-time transform."""
+"""Example numbers `(n,)`, and random draws `(n, d)` of an augmentation that crops, or None for the test-time
+transform.
+"""
 
 
 Fault = tuple[str, str]
-"""The path of a broken image, and what was expected and what came, as ``expected an image, got a folder``."""
+"""Path of a broken image, and what was expected and found: ``expected an image, got a folder``."""
 LISTED = 10
-"""Broken images that an error names."""
+"""Number of broken images that an error names."""
 
 
 class ImageSource(ABC):
-    """Images too many for memory. It stands where an array `(n, h, w, c)` of uint8 does, and is decoded in parts.
+    """Images that do not fit into memory: used like an array `(n, h, w, c)` of uint8, and decoded on request.
 
-    shape: `(n, h, w, c)`, after the transform.
+    Attributes:
+        shape: `(n, h, w, c)`, after the transform.
     """
 
     shape: tuple[int, int, int, int]
@@ -34,37 +37,51 @@ class ImageSource(ABC):
 
     @abstractmethod
     def __getitem__(self, index: np.ndarray | slice) -> np.ndarray:
-        """The images at `index` after the test-time transform, uint8 `(m, h, w, c)`; DataError names a broken file."""
+        """Decode the images at `index` with the test-time transform.
+
+        Returns:
+            uint8 `(m, h, w, c)`.
+
+        Raises:
+            DataError: A file is broken; the message names it.
+        """
 
     @abstractmethod
     def stream(self, requests: Iterable[Request]) -> Iterator[np.ndarray]:
-        """The images of each request, uint8 `(n, h, w, c)`, in that order; `requests` is read a few batches ahead.
+        """Decode the images of each request, in order, a few batches ahead of their use.
 
-        Where a request has draws, `sat_core.augmentation.crop_box` says what part of an image is scaled to its size.
+        Args:
+            requests: If a request has draws, `sat_core.augmentation.crop_box` turns them into the part of the image
+                that is scaled to the image size.
+
+        Yields:
+            uint8 `(n, h, w, c)` for each request.
         """
 
     @abstractmethod
     def take(self, index: np.ndarray) -> ImageSource:
-        """The images at `index`, in that order, still not decoded."""
+        """Select the images at `index`, in that order, without decoding them."""
 
     @abstractmethod
     def resized(self, image_shape: tuple[int, int, int]) -> ImageSource:
-        """The same images at `(h, w, c)`, c = 1 or 3."""
+        """Return the same images at size `(h, w, c)`, c = 1 or 3."""
 
     def check(self, progress: Callable[[int], None] = lambda _: None, *, whole: bool = False) -> list[Fault]:
-        """The images that are broken, as far as their headers tell; by default nothing is checked.
+        """Find broken images by their headers; by default nothing is checked.
 
-        progress: called with the number of images checked so far. whole: each image is decoded.
+        Args:
+            progress: Called with the number of images checked so far.
+            whole: Decode every image instead.
         """
         return []
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """SHA-256 in hexadecimal over what makes the images what they are: files and transform."""
+        """Return the SHA-256 (hexadecimal) of everything that determines the images: files and transform."""
 
 
 def refuse_broken(faults: Sequence[Fault], total: int) -> None:
-    """DataError if there are any among `total` images: it names the first ten and their number."""
+    """Raise DataError if any of `total` images is broken, naming the first ten."""
     if not faults:
         return
     if len(faults) == 1:
@@ -78,10 +95,15 @@ def refuse_broken(faults: Sequence[Fault], total: int) -> None:
 
 
 def resize(images: np.ndarray, image_shape: tuple[int, int, int]) -> np.ndarray:
-    """Images `(n, h, w, c)`, uint8 or float32 in [0, 1], at another `(h, w, c)`, in the same type.
+    """Resize images with a bilinear filter that widens when it reduces, like Pillow's BILINEAR (uint8: within 1/255 of
+    it).
 
-    Bilinear with a filter as wide as the reduction, as Pillow's BILINEAR (uint8: within 1/255 of it). Colour becomes
-    luma where one channel is asked for; grey is repeated where three are.
+    Args:
+        images: `(n, h, w, c)`, uint8 or float32 in [0, 1].
+        image_shape: New `(h, w, c)`. Colour becomes luma if c = 1; grey is repeated if c = 3.
+
+    Returns:
+        Images of the new shape, in the same type.
     """
     h, w, c = image_shape
     if images.shape[1:] == image_shape:
@@ -100,7 +122,7 @@ def resize(images: np.ndarray, image_shape: tuple[int, int, int]) -> np.ndarray:
 
 
 def _bilinear(before: int, after: int) -> np.ndarray:
-    """Weights `(after, before)`: a triangle around the centre of each new pixel, one old pixel or more to each side."""
+    """Filter weights `(after, before)`: a triangle around the centre of each new pixel, at least one old pixel wide."""
     scale = before / after
     reach = max(scale, 1.0)
     centres = (np.arange(after) + 0.5) * scale

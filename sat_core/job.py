@@ -44,6 +44,7 @@ class Job:
     raises Interrupted. save_every: seconds between saves within an epoch. evaluator: AutoAttack if None. source: of a
     transfer, the run whose features are used; `data` then has images of the shape that it takes. streams: as in
     `sat_core.batches.Planner`. full_name: of the arm, where the name of its folder is a shortened one.
+    make_classifier: gives the classifier with its first weights; by default `spec` says which is built.
     """
 
     spec: Spec
@@ -58,6 +59,7 @@ class Job:
     source: Source | None = None
     streams: str = ""
     full_name: str = ""
+    make_classifier: Callable[[], Classifier] | None = None
 
     def check(self) -> int:
         """Refuse, before any training, what this data cannot give; returns |A|. Raises SpecError or DataError."""
@@ -98,6 +100,8 @@ class Job:
 
     def build(self) -> Classifier:
         """A new classifier for this data, or of a transfer the source's with a new head."""
+        if self.make_classifier is not None:
+            return self.make_classifier()
         if self.source is not None:
             return self.source.load(self.backend).with_head(self.data.classes, self.spec.training.seed)
         return self.backend.build(

@@ -1,4 +1,4 @@
-"""Sections of a spec, as a study file has them: data, model, ranking, subset, weighting, attack, training, ..."""
+"""The sections of a spec, one class for each table of a study file. Every key is described in docs/study.md."""
 
 from __future__ import annotations
 
@@ -22,7 +22,11 @@ from sat_core.weighting import WEIGHTING_RULES
 @final
 @attrs.frozen(kw_only=True)
 class DataSpec:
-    """Which images: a full name as `sat_core.datasets.get_dataset` takes it, such as ``digits`` or ``npz:PATH``."""
+    """Which images to use.
+
+    Attributes:
+        name: A full name as `sat_core.datasets.get_dataset` takes it, such as ``digits`` or ``npz:PATH``.
+    """
 
     SECTION: ClassVar[str] = "data"
     name: str = fields.text()
@@ -31,7 +35,11 @@ class DataSpec:
 @final
 @attrs.frozen(kw_only=True)
 class ModelSpec:
-    """Which network: a name of the backend's, or ``package.module:factory`` for the user's own."""
+    """Which network to train.
+
+    Attributes:
+        name: One of the backend's models, or ``package.module:factory`` for the user's own.
+    """
 
     SECTION: ClassVar[str] = "model"
     name: str = fields.text("small-cnn")
@@ -40,12 +48,16 @@ class ModelSpec:
 @final
 @attrs.frozen(kw_only=True)
 class RankingSpec:
-    """How difficulty is measured: a non-robust classifier trained for `epochs` (paper, Eq. 3), or a `file`.
+    """How difficulty is measured: by a non-robust classifier (paper, Eq. 3), or read from a file.
 
-    model: that classifier, as in `ModelSpec`; empty for the arms' own. record: ``snapshot`` runs over all examples in
-    evaluation mode after each epoch; ``online`` keeps the training forwards (augmented, as the published rankings were
-    made), which needs many epochs: in few, it measures when an example was first seen. file: a published order, hardest
-    first; empty for none.
+    Attributes:
+        epochs: Passes over the training set.
+        model: The classifier, as in `ModelSpec`; empty for the arms' own.
+        metric: Which difficulty orders the examples.
+        record: ``snapshot`` evaluates all examples after each epoch; ``online`` records the (augmented) training
+            forwards, as the published rankings do. Online needs many epochs: in few, it measures when an example was
+            first seen.
+        file: A published order, hardest first; empty for none.
     """
 
     SECTION: ClassVar[str] = "ranking"
@@ -73,10 +85,13 @@ def _check_classes(value: Any) -> str | None:
 @final
 @attrs.frozen(kw_only=True)
 class SubsetSpec:
-    """Which part of the training set is A. kind: examples (ESAT) or classes (CSAT).
+    """Which part of the training set is A.
 
-    size: an integer is a count, a float a share, floor(share · N), of examples or classes; ignored for ``listed``,
-    where A is made of `classes`.
+    Attributes:
+        kind: ``examples`` (ESAT) or ``classes`` (CSAT).
+        strategy: Which examples or classes come first; ``listed`` takes those in `classes`.
+        size: An integer is a count, a float a share: floor(share · N) of examples or classes. Ignored for ``listed``.
+        classes: Class numbers or names, for ``listed``.
     """
 
     SECTION: ClassVar[str] = "subset"
@@ -101,7 +116,11 @@ class SubsetSpec:
 @final
 @attrs.frozen(kw_only=True)
 class WeightingSpec:
-    """Weights of A and B in the loss: a rule's name (recipe, section 1.2)."""
+    """Weights of A and B in the loss (recipe, section 1.2).
+
+    Attributes:
+        rule: Name of a weighting rule.
+    """
 
     SECTION: ClassVar[str] = "weighting"
     rule: str = fields.choice(lambda: WEIGHTING_RULES)
@@ -110,13 +129,19 @@ class WeightingSpec:
 @final
 @attrs.frozen(kw_only=True)
 class AttackSpec:
-    """The threat model and the attack used in training. ε and step size are in units of [0, 1] pixels, below the
-    diameter of the images.
+    """The threat model and the attack used in training.
 
-    kind: ``pgd``; ``fgsm`` (one step of ε from the image) and ``rs-fgsm`` (one step of 1.25 ε from a random start)
-    are PGD with those numbers as defaults. eps, steps, step_size and random_start follow from the others where they
-    are None or not given, also after `attrs.evolve`. keep_best returns the highest loss among x0 … x(steps-1) instead
-    of the last iterate.
+    Lengths are in units of [0, 1] pixels and below the diameter of the images. `eps`, `steps`, `step_size` and
+    `random_start` are derived from the other fields where they are not given, also after `attrs.evolve`.
+
+    Attributes:
+        kind: ``pgd``; ``fgsm``: one step of ε from the image; ``rs-fgsm``: one step of 1.25 ε from a random start.
+        norm: ``L2`` or ``Linf``.
+        eps: Radius of the ball. Default: 0.5 (L2), 8/255 (Linf).
+        steps: Gradient steps. Default: 7 for ``pgd``, else 1.
+        step_size: Length of a step. Default: ε/5 (L2), ε/4 (Linf) for ``pgd``.
+        random_start: Whether to start from a random point in the ball. Default: only for ``rs-fgsm``.
+        keep_best: Return the highest loss among x0 … x(steps-1) instead of the last iterate.
     """
 
     SECTION: ClassVar[str] = "attack"
@@ -173,13 +198,13 @@ class AttackSpec:
             )
 
     def check_images(self, image_shape: tuple[int, ...] | None) -> None:
-        """SpecError for ε or a step size that is too large for images `(h, w, c)`, or with None for any image."""
+        """Raise SpecError if ε or the step size is too large for images `(h, w, c)`; with None, for any image."""
         lengths = {"attack.eps": self.eps, "attack.step_size": self.step_size}
         THREAT_MODELS.get(self.norm).check(lengths, image_shape)
 
     @property
     def probe(self) -> AttackSpec:
-        """PGD-10 in the same threat model, whatever is trained with."""
+        """PGD-10 in the same threat model, whatever the training uses."""
         return AttackSpec(kind="pgd", norm=self.norm, eps=self.eps, steps=10, step_size=self.eps / 4)
 
 
@@ -188,10 +213,23 @@ class AttackSpec:
 class TrainingSpec:
     """How one classifier is trained.
 
-    lr: learning rate per batch of `batch_size`. schedule: ``piecewise[:drops]``, ``cosine``, ``one-cycle``,
-    ``constant``. precision: arithmetic of the network; ``tf32`` is float32 whose products a GPU may round to 10 bits,
-    which ``float32`` never does. Attacks keep δ in float32. threads: of the CPU, per arm, never
-    changed by how many arms run at once.
+    Attributes:
+        epochs: Passes over the training set.
+        batch_size: Examples per step; the last, incomplete batch of an epoch is dropped.
+        optimizer: ``sgd`` or ``adamw``.
+        lr: Learning rate per batch of `batch_size`.
+        momentum: Of ``sgd``.
+        nesterov: Whether the momentum is Nesterov's.
+        weight_decay: Per step, on all weights.
+        schedule: ``piecewise[:drops]``, ``cosine``, ``one-cycle`` or ``constant``.
+        augmentation: Name of an augmentation.
+        precision: Arithmetic of the network. ``tf32`` is float32 with products that a GPU may round to 10 bits;
+            ``float32`` never rounds. Attacks keep δ in float32.
+        compile: Whether to compile the step.
+        channels_last: Whether PyTorch stores images and weights channels last.
+        threads: Of the CPU, per arm; never changed by how many arms run at once.
+        seed: Of weights, order, augmentation and random starts.
+        deterministic: Whether to use deterministic kernels only.
     """
 
     SECTION: ClassVar[str] = "training"
@@ -253,12 +291,16 @@ def _check_epochs(value: Any) -> str | None:
 @final
 @attrs.frozen(kw_only=True)
 class EvaluationSpec:
-    """How an epoch is picked and how the result is measured, always under the threat model of `AttackSpec`.
+    """How an epoch is picked and how the result is measured, under the threat model of `AttackSpec`.
 
-    selection_share: the part of the validation set that picks the epoch (share or count); a data set with validation
-    examples of its own picks it on all of these. examples: how many of the others report (count, share, or "rest").
-    engine: ``package`` for the attacks of AutoAttack's package, ``fast`` for our own, in checks and report alike.
-    Epochs count from 1: epoch e is over when e passes are.
+    Attributes:
+        examples: Test examples to report on: a count, a share, or "rest".
+        attacks: Of the report: "standard", "plus" or names.
+        selection_attacks: Of the checks that pick the epoch.
+        selection_epochs: After which epochs to check, counted from 1, or "protocol".
+        selection_share: The part of the test set that picks the epoch (share or count). A data set with validation
+            examples uses all of these instead.
+        engine: ``package`` for the attacks of AutoAttack's package, ``folded`` or ``fast``; see docs/study.md.
     """
 
     SECTION: ClassVar[str] = "evaluation"

@@ -1,4 +1,4 @@
-"""What one arm of a study is: frozen objects, complete, compared field by field and written to TOML without loss."""
+"""What one arm of a study is: a frozen object, complete, comparable, and written to TOML without loss."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from sat_core.sections import (
 @final
 @attrs.frozen(kw_only=True)
 class Spec:
-    """One arm, complete: everything its result depends on, but for backend, device and package versions."""
+    """One arm, complete: everything its result depends on, except backend, device and package versions."""
 
     protocol: str
     data: DataSpec
@@ -38,12 +38,16 @@ class Spec:
     evaluation: EvaluationSpec
 
     @classmethod
-    def from_tables(cls, asked: Mapping[str, Any]) -> Spec:
-        """A spec from nested tables as TOML gives them. What is missing takes the protocol's, then our default.
+    def from_tables(cls, tables: Mapping[str, Any]) -> Spec:
+        """Make a spec from nested tables, as TOML gives them.
 
-        Raises SpecError for an unknown key (naming the nearest), a missing one, or a value that is wrong.
+        Args:
+            tables: Missing keys take the protocol's value, then our default.
+
+        Raises:
+            SpecError: A key is unknown (the message names the nearest one) or missing, or a value is wrong.
         """
-        tables = {key: dict(value) if isinstance(value, Mapping) else value for key, value in asked.items()}
+        tables = {key: dict(value) if isinstance(value, Mapping) else value for key, value in tables.items()}
         check_keys(tables)
         name = tables.setdefault("protocol", "paper")
         if not isinstance(name, str):
@@ -60,7 +64,7 @@ class Spec:
         return cls(protocol=name, **{s: _build(kind, tables.get(s, {})) for s, kind in SECTIONS.items()})
 
     def to_tables(self) -> dict[str, Any]:
-        """Nested tables, complete; `Spec.from_tables` gives back an equal spec."""
+        """Return nested tables, complete; `Spec.from_tables` makes an equal spec from them."""
         return attrs.asdict(
             self,
             filter=lambda a, _v: not a.name.startswith("_"),
@@ -76,18 +80,18 @@ _FIELDS: dict[str, list[attrs.Attribute[Any]]] = {
     section: [a for a in attrs.fields(kind) if not a.name.startswith("_")] for section, kind in SECTIONS.items()
 }
 KEYS: tuple[str, ...] = ("protocol", *(f"{section}.{a.name}" for section, own in _FIELDS.items() for a in own))
-"""Every dotted key of a study file."""
+"""All dotted keys of a study file."""
 DEFAULTS: dict[str, Any] = {
     f"{section}.{a.name}": a.default
     for section, own in _FIELDS.items()
     for a in own
     if a.default is not attrs.NOTHING and not isinstance(a.default, attrs.Factory)  # type: ignore[arg-type]
 }
-"""Values of keys that depend on no other key."""
+"""Values of the keys that depend on no other key."""
 
 
 def check_keys(tables: Mapping[str, Any]) -> None:
-    """SpecError for the first key that no spec has, with the nearest one that it does."""
+    """Raise SpecError for the first key that no spec has, naming the nearest one."""
     for section, table in tables.items():
         if section not in SECTIONS and section != "protocol":
             known = ["protocol", "grid", "transfer", *SECTIONS]

@@ -21,11 +21,11 @@ from sat_core.tables import flatten, nest
 from sat_core.transfer import SETTINGS, transfer_spec
 
 LIST_KEYS = ("subset.classes", "evaluation.attacks", "evaluation.selection_attacks", "evaluation.selection_epochs")
-"""Keys whose value may be a list itself; in a grid each takes a list of lists."""
+"""Keys whose value may itself be a list; in a grid each takes a list of lists."""
 SHARED = ("data.name", "ranking.epochs", "ranking.model", "ranking.record", "ranking.file")
-"""Keys that make the ranking, which all arms of a study share."""
+"""Keys of the ranking, which all arms of a study share."""
 LIMIT = 10_000
-"""Arms of a study, unless the environment variable SAT_MAX_ARMS says otherwise."""
+"""Maximum number of arms, unless the environment variable SAT_MAX_ARMS is set."""
 TRANSFER_KEYS = ("transfer.targets", *(f"transfer.{key}" for key in SETTINGS))
 """Keys of the table [transfer]."""
 
@@ -33,7 +33,13 @@ TRANSFER_KEYS = ("transfer.targets", *(f"transfer.{key}" for key in SETTINGS))
 @final
 @attrs.frozen
 class Arm:
-    """One training of a study, and the name of its folder; `full` is the name that was too long for one, else empty."""
+    """One training of a study.
+
+    Attributes:
+        name: Of its folder.
+        spec: Everything that its result depends on.
+        full: The full name if it was too long for a folder; else empty.
+    """
 
     name: str
     spec: Spec
@@ -47,20 +53,27 @@ def _as_grids(given: Any) -> Any:
 @final
 @attrs.frozen(kw_only=True)
 class Study:
-    """What was asked: tables as in the file, grids as dotted keys to lists of values, and transfers of every arm.
+    """Several trainings, described by tables as in a study file, grids of values, and transfers.
 
-    grids: each adds the product of its lists; one may be given without the list around it. transfer: targets, a list of
-    data sets, and what is asked of the heads (`sat_core.transfer.SETTINGS`). Every arm and transfer is checked when the
-    study is made. Raises SpecError.
+    Every arm and transfer is checked when the study is made.
+
+    Attributes:
+        settings: Nested tables, as in the file.
+        grids: Each maps dotted keys to lists of values and adds their product. A single grid needs no list around it.
+        transfer: `targets`, a list of data sets, and settings of the heads (`sat_core.transfer.SETTINGS`).
+        arms: The trainings, in order.
+
+    Raises:
+        SpecError: A key or a value is wrong.
     """
 
-    asked: Mapping[str, Any]
+    settings: Mapping[str, Any]
     grids: Sequence[Mapping[str, Sequence[Any]]] = attrs.field(factory=lambda: ({},), converter=_as_grids)
     transfer: Mapping[str, Any] = attrs.field(factory=dict)
     arms: tuple[Arm, ...] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        check_keys(self.asked)
+        check_keys(self.settings)
         for key, values in (pair for grid in self.grids for pair in grid.items()):
             if key in TRANSFER_KEYS:
                 raise SpecError(f"grid: {key!r} is for all arms alike; set it in [transfer], or run two transfers")
@@ -77,12 +90,12 @@ class Study:
 
     def _check_size(self) -> None:
         points = sum(math.prod(map(len, grid.values())) for grid in self.grids)
-        asked = os.environ.get("SAT_MAX_ARMS") or str(LIMIT)
-        if not asked.isdecimal():
-            raise SpecError(f"SAT_MAX_ARMS: expected how many arms a study may have, got {quoted(asked)}")
-        if points > int(asked):
+        limit = os.environ.get("SAT_MAX_ARMS") or str(LIMIT)
+        if not limit.isdecimal():
+            raise SpecError(f"SAT_MAX_ARMS: expected how many arms a study may have, got {quoted(limit)}")
+        if points > int(limit):
             raise SpecError(
-                f"grid: expected at most {int(asked):,} arms, got {points:,}\n"
+                f"grid: expected at most {int(limit):,} arms, got {points:,}\n"
                 "take out values, or allow them with the environment variable SAT_MAX_ARMS"
             )
 
@@ -101,12 +114,12 @@ class Study:
 
     @property
     def head_settings(self) -> dict[str, Any]:
-        """What is asked of the heads of the transfers."""
+        """Settings of the heads of all transfers."""
         return {key: value for key, value in self.transfer.items() if key != "targets"}
 
     @classmethod
     def load(cls, path: str | Path) -> Study:
-        """The study in the TOML file at `path`; SpecError names file and reason."""
+        """Read the study file (TOML) at `path`; SpecError names the file and what is wrong."""
         try:
             text = Path(path).read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
@@ -119,26 +132,26 @@ class Study:
 
     @classmethod
     def loads(cls, text: str) -> Study:
-        """The study in TOML text; ValueError if it is none."""
+        """Read a study from TOML text; ValueError if it is invalid."""
         return cls.from_tables(parse_toml(text))
 
     @classmethod
     def from_tables(cls, tables: Mapping[str, Any]) -> Study:
-        """The study in tables as TOML gives them, [grid] or several [[grid]] among them."""
-        asked = dict(tables)
-        grids, transfer = _as_grids(asked.pop("grid", {})), asked.pop("transfer", {})
+        """Make a study from tables as TOML gives them, with [grid] or several [[grid]]."""
+        settings = dict(tables)
+        grids, transfer = _as_grids(settings.pop("grid", {})), settings.pop("transfer", {})
         if not isinstance(grids, list | tuple) or not grids or not all(isinstance(grid, Mapping) for grid in grids):
             raise SpecError(f"grid: expected a table [grid] of lists, or several [[grid]], got {quoted(grids)}")
         if not isinstance(transfer, Mapping):
             raise SpecError(f"transfer: expected a table [transfer] of settings, got {quoted(transfer)}")
-        return cls(asked=asked, grids=[flatten(grid) for grid in grids], transfer=transfer)
+        return cls(settings=settings, grids=[flatten(grid) for grid in grids], transfer=transfer)
 
     def to_tables(self) -> dict[str, Any]:
-        """Tables, complete but for values that follow from the grids; `from_tables` gives the same arms."""
+        """Return tables, complete except for values that follow from the grids; `from_tables` makes the same arms."""
         specs = [flatten(spec.to_tables()) for _, spec in self._points()]
         constant = {k: v for k, v in specs[0].items() if k not in self._varied and all(s[k] == v for s in specs)}
         everywhere = {k for k in self._varied if all(k in grid for grid in self.grids)}
-        tables = nest({**constant, **{k: v for k, v in flatten(self.asked).items() if k not in everywhere}})
+        tables = nest({**constant, **{k: v for k, v in flatten(self.settings).items() if k not in everywhere}})
         grids = [{k: _plain(v) for k, v in grid.items()} for grid in self.grids]
         if any(grids):
             tables["grid"] = grids if len(grids) > 1 else grids[0]
@@ -147,14 +160,18 @@ class Study:
         return tables
 
     def dumps(self) -> str:
-        """`to_tables` as TOML text."""
+        """Return the study as TOML text."""
         import tomli_w
 
         return tomli_w.dumps(self.to_tables())
 
     def set(self, settings: Mapping[str, Any]) -> Study:
-        """The study with dotted keys set to values; a list puts its key into every grid, all else takes it out."""
-        asked, grids, transfer = flatten(self.asked), [dict(grid) for grid in self.grids], dict(self.transfer)
+        """Return the study with dotted keys set to new values.
+
+        Args:
+            settings: A list puts its key into every grid; any other value removes the key from the grids.
+        """
+        base, grids, transfer = flatten(self.settings), [dict(grid) for grid in self.grids], dict(self.transfer)
         for key, value in settings.items():
             section, _, name = key.partition(".")
             _check_key(key)
@@ -163,11 +180,11 @@ class Study:
                 continue
             listed = isinstance(value, list | tuple)
             in_grid = listed and (key not in LIST_KEYS or any(isinstance(v, list | tuple) for v in value))
-            for table in (asked, *grids):
+            for table in (base, *grids):
                 table.pop(key, None)
-            for table in grids if in_grid else [asked]:
+            for table in grids if in_grid else [base]:
                 table[key] = value
-        return Study(asked=nest(asked), grids=grids, transfer=transfer)
+        return Study(settings=nest(base), grids=grids, transfer=transfer)
 
     @property
     def _varied(self) -> list[str]:
@@ -176,23 +193,23 @@ class Study:
 
     @property
     def base(self) -> Spec:
-        """The spec that makes the ranking: the first arm's, with defaults where a grid varies model or training."""
+        """The spec of the ranking: the first arm's, with defaults where a grid varies model or training."""
         first = flatten(next(self._points())[1].to_tables())
         for key in self._varied:
             if key.split(".")[0] in ("training", "model") and key != "training.epochs":  # which has no default
                 first.pop(key)
-        return Spec.from_tables(nest({**first, **flatten(self.asked)}))
+        return Spec.from_tables(nest({**first, **flatten(self.settings)}))
 
     def _points(self) -> Iterator[tuple[dict[str, Any], Spec]]:
         for grid in self.grids:
             for point in itertools.product(*grid.values()):
                 chosen = dict(zip(grid, point, strict=True))
-                yield chosen, Spec.from_tables(nest({**flatten(self.asked), **chosen}))
+                yield chosen, Spec.from_tables(nest({**flatten(self.settings), **chosen}))
 
     def _arms(self) -> tuple[Arm, ...]:
         arms: dict[Spec, tuple[str, str]] = {}
-        for chosen, asked in self._points():
-            spec, ignored = _canonical(asked)
+        for chosen, full_spec in self._points():
+            spec, ignored = _canonical(full_spec)
             if spec in arms:
                 continue
             full = _name({k: v for k, v in chosen.items() if not k.startswith(ignored)}) or "arm"
@@ -202,7 +219,7 @@ class Study:
 
 
 def _canonical(spec: Spec) -> tuple[Spec, tuple[str, ...]]:
-    """The baselines are the same whatever would have chosen, weighted or (if A is empty) attacked A: run once."""
+    """Unify baselines: strategy, weights and (if A is empty) attack make no difference, so each baseline runs once."""
     size = spec.subset.size
     if spec.subset.strategy == "listed" or not (size == 0 or (isinstance(size, float) and size == 1)):
         return spec, ()
@@ -223,9 +240,9 @@ def _canonical(spec: Spec) -> tuple[Spec, tuple[str, ...]]:
 
 
 def _check_key(key: str) -> None:
-    known = (*KEYS, *TRANSFER_KEYS)
-    if key not in known:
-        raise SpecError(f"unknown key {quoted(key)}{nearest(key, known)}")
+    keys = (*KEYS, *TRANSFER_KEYS)
+    if key not in keys:
+        raise SpecError(f"unknown key {quoted(key)}{nearest(key, keys)}")
 
 
 def _name(chosen: Mapping[str, Any]) -> str:
@@ -233,7 +250,7 @@ def _name(chosen: Mapping[str, Any]) -> str:
 
 
 def folder_name(dataset: str) -> str:
-    """A data set's full name as the name of a folder, shortened if need be.
+    """Turn a data set's full name into a folder name, shortened if necessary.
 
     >>> folder_name("flowers102?protocol=authors")
     'flowers102-protocol-authors'

@@ -1,4 +1,4 @@
-"""Settings as nested tables, and the same with dotted keys."""
+"""Settings as nested tables, and the same as dotted keys."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from sat_core.files import parse_toml
 
 
 def flatten(tables: Mapping[str, Any]) -> dict[str, Any]:
-    """Dotted keys to values."""
+    """Convert nested tables to dotted keys.
+
+    >>> flatten({"training": {"lr": 0.1}, "protocol": "paper"})
+    {'training.lr': 0.1, 'protocol': 'paper'}
+    """
     flat: dict[str, Any] = {}
     for section, table in tables.items():
         flat |= {f"{section}.{k}": v for k, v in table.items()} if isinstance(table, Mapping) else {section: table}
@@ -18,7 +22,11 @@ def flatten(tables: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Dotted keys to nested tables."""
+    """Convert dotted keys to nested tables.
+
+    >>> nest({"training.lr": 0.1, "protocol": "paper"})
+    {'training': {'lr': 0.1}, 'protocol': 'paper'}
+    """
     tables: dict[str, Any] = {}
     for key, value in flat.items():
         section, dot, name = key.partition(".")
@@ -30,7 +38,7 @@ def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
-    """``key=value`` of the command line: the value as TOML, or as text where it is none (``8/255``, ``cosine``)."""
+    """Split ``key=value`` of the command line; the value is read as TOML, or else as text (``8/255``, ``cosine``)."""
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise SpecError(f"--set: expected key=value, got {quoted(text)}")

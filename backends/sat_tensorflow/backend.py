@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import warnings
 from collections.abc import Iterator, Mapping
@@ -126,7 +127,7 @@ class TensorFlowBackend(Backend):
     def session(self, training: TrainingSpec) -> Iterator[None]:
         """Threads and deterministic kernels are for good: TensorFlow has no way back."""
         threading, wanted = tf.config.threading, training.threads
-        found = threading.get_intra_op_parallelism_threads()
+        found = threading.get_intra_op_parallelism_threads() or os.cpu_count()  # 0 stands for all
         if found != wanted:
             try:
                 threading.set_intra_op_parallelism_threads(wanted)
@@ -134,7 +135,7 @@ class TensorFlowBackend(Backend):
             except RuntimeError:
                 warnings.warn(
                     f"training.threads: expected {wanted}, but TensorFlow computes in this process already, with "
-                    f"{found or 'all'}; results may differ in their last digits",
+                    f"{found}; results may differ in their last digits",
                     stacklevel=3,
                 )
         if training.deterministic:

@@ -279,7 +279,7 @@ def test_a_run_looks_at_its_images_before_it_begins(
 
     def start(name: str, **transfer: Any) -> Any:
         settings = {"training": {"epochs": 1, "batch_size": 8}, "subset": {"size": 1.0}}
-        study = Study(asked={"data": {"name": name}, **settings}, transfer=transfer)
+        study = Study(settings={"data": {"name": name}, **settings}, transfer=transfer)
         return prepare(study, tmp_path / "out", NumpyBackend())
 
     whole, broken = f"folder:{tree}?size={SIZE}", f"folder:{tmp_path / 'tree'}?size={SIZE}"

@@ -87,7 +87,9 @@ class Recipe:
         base = self.scale.base(role, self._data[role], self.protocol)
         settings = {**base, **self._weights, **moved, **asked}
         transfer = {"targets": [self._data[target]], **self.scale.heads} if target else {}
-        study = Study(asked=nest(settings), grids=[dict(grid) for grid in grids], transfer=transfer).set(self._settings)
+        study = Study(settings=nest(settings), grids=[dict(grid) for grid in grids], transfer=transfer).set(
+            self._settings
+        )
         roles = "-".join(filter(None, (role, target)))
         return Panel(data=role, study=study, target=target, name=folder_name(f"{name}-{roles}"))
 
