@@ -1,4 +1,4 @@
-"""A small problem with its arms on the numpy reference, which tests of whole runs share."""
+"""Small problems for all rooms: data, networks, arms on the numpy reference, results; and two runs compared."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from sat_core.backend import Backend
 from sat_core.classifier import Classifier
 from sat_core.data import DataSet, Examples
-from sat_core.evaluation import MISCLASSIFIED, ROBUST, Evaluation
+from sat_core.evaluation import MISCLASSIFIED, ROBUST, Evaluation, wilson
 from sat_core.job import Job
 from sat_core.reference import NumpyBackend
 from sat_core.sections import AttackSpec
@@ -34,20 +35,55 @@ def pgd_evaluator(
     )
 
 
+def bands(
+    count: int, classes: int, shape: tuple[int, int, int], rng: np.random.Generator, noise: float, light: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Images and labels: each class is a bright band of its own, one below the other, in noise of that height."""
+    labels = np.arange(count) % classes
+    images = rng.random((count, *shape)).astype(np.float32) * noise
+    for c in range(classes):
+        images[labels == c, shape[0] * c // classes : shape[0] * (c + 1) // classes] += light
+    return images, labels
+
+
 def toy(n: int = 90, seed: int = 0) -> DataSet:
-    """Three classes that differ in which third of the image is bright."""
+    """Three classes of 6 x 6 grey images: `n` to train on and 60 for validation."""
     rng = np.random.default_rng(seed)
-
-    def part(count: int, name: str) -> Examples:
-        labels = np.arange(count) % 3
-        images = rng.random((count, 6, 6, 1)).astype(np.float32) * 0.6
-        for c in range(3):
-            images[labels == c, 2 * c : 2 * c + 2] += 0.35
-        return Examples(images, labels, 3, name)
-
-    return DataSet(
-        name="toy", train=part(n, "train"), test=part(60, "test"), class_names=("a", "b", "c"), mean=(0.4,), std=(0.3,)
+    train, test = (
+        Examples(*bands(count, 3, (6, 6, 1), rng, noise=0.6, light=0.35), 3, name)
+        for count, name in ((n, "train"), (60, "test"))
     )
+    return DataSet(name="toy", train=train, test=test, class_names=("a", "b", "c"), mean=(0.4,), std=(0.3,))
+
+
+def digits(path: Path, *, high: bool = False, test: int = 60) -> Path:
+    """An .npz data set of real digits: 160 and `test` images of 0 to 4, or 200 and 100 of 5 to 9 at 16 x 16 pixels."""
+    from sklearn.datasets import load_digits
+
+    images, labels = load_digits(return_X_y=True)
+    images = (images / 16).reshape(-1, 8, 8, 1).astype(np.float32)
+    if high:
+        x, y, train, test = images[labels >= 5].repeat(2, axis=1).repeat(2, axis=2), labels[labels >= 5] - 5, 200, 100
+    else:
+        x, y, train = images[labels < 5], labels[labels < 5], 160
+    held = slice(train, train + test)
+    np.savez(path, x_train=x[:train], y_train=y[:train], x_test=x[held], y_test=y[held])
+    return path
+
+
+def own_network(backend: Backend, seed: int = 0) -> Any:
+    """A user's network for `samples.SHAPE` and 5 classes, with BatchNorm and dropout; Keras builds it when called."""
+    with backend.seeded(seed):
+        if backend.name == "torch":
+            from torch import nn
+
+            convolution = (nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
+            return nn.Sequential(*convolution, nn.Flatten(), nn.Dropout(), nn.Linear(144, 5))
+        import keras
+        from keras import layers
+
+        convolution = (layers.Conv2D(4, 3), layers.BatchNormalization(), layers.ReLU())
+        return keras.Sequential([*convolution, layers.Flatten(), layers.Dropout(0.5), layers.Dense(5)])
 
 
 def job(directory: Path, **changes: Any) -> Job:
@@ -65,11 +101,20 @@ def job(directory: Path, **changes: Any) -> Job:
     return Job(spec=Spec.from_tables(nest(keys)), directory=directory, **options)
 
 
-def same_bytes(one: Path, other: Path) -> None:
+OUTCOME = ("*.npz", "*.safetensors", "split.json", "selection.json", "spec.toml", "results.json")
+"""Scores, rankings, splits, weights and flags; logs and progress are left out."""
+
+
+def same_bytes(one: Path, other: Path, patterns: tuple[str, ...] = ("*",)) -> None:
     """Everything but times is the same, byte for byte."""
-    names = sorted(p.relative_to(one) for p in one.rglob("*") if p.is_file() and not p.name.startswith("."))
-    assert names == sorted(p.relative_to(other) for p in other.rglob("*") if p.is_file() and not p.name.startswith("."))
-    for name in names:
+
+    def names(root: Path) -> list[Path]:
+        paths = {path for pattern in patterns for path in root.rglob(pattern)}
+        return sorted(p.relative_to(root) for p in paths if p.is_file() and not p.name.startswith("."))
+
+    assert names(one)
+    assert names(one) == names(other)
+    for name in names(one):
         first, second = (one / name).read_bytes(), (other / name).read_bytes()
         if name.name == "results.json":
             contents = [json.loads(text) for text in (first, second)]
@@ -78,6 +123,72 @@ def same_bytes(one: Path, other: Path) -> None:
             assert contents[0] == contents[1]
         elif name.name != "seconds.json":
             assert first == second, name
+
+
+def result(
+    size: int,
+    robust: float,
+    clean: float = 0.96,
+    *,
+    strategy: str = "hardest",
+    seed: int = 0,
+    kind: str = "examples",
+    units: int | None = None,
+    chosen: tuple[int, ...] = (),
+    parts: tuple[float, float] | None = None,
+    per_class: list[float | None] | None = None,
+    names: list[str] | None = None,
+    n: int = 400,
+    **settings: Any,
+) -> dict[str, Any]:
+    """A results.json: |A| = `size` of 1000. settings: section__key = value. parts: robust accuracy on A and on B."""
+    names = names or [f"c{i}" for i in range(4)]
+    tables: dict[str, Any] = {"data": {"name": "digits"}, "training": {"epochs": 10, "seed": seed}}
+    choice = {"classes": list(chosen)} if strategy == "listed" else {"size": size / 1000}
+    tables["subset"] = {"kind": kind, "strategy": strategy, **choice}
+    for name, value in settings.items():
+        section, key = name.split("__")
+        tables.setdefault(section, {})[key] = value
+    spec = Spec.from_tables(tables)
+    in_a, in_b = (None, None) if parts is None else (wilson(round(p * n), n) for p in parts)
+    return {
+        "arm": f"{strategy}-{size}-{seed}",
+        "spec": spec.to_tables(),
+        "backend": "torch",
+        "data": {"name": "digits", "classes": names, "train": 1000, "test": n},
+        "split": {
+            "kind": kind,
+            "strategy": strategy,
+            "size": size,
+            "units": size if units is None else units,
+            "share": size / 1000,
+            "classes": list(chosen),
+        },
+        "selection": {"epoch": 7 + seed},
+        "clean_accuracy": {"all": wilson(round(clean * n), n), "A": None, "B": None, "per_class": [None] * len(names)},
+        "robust_accuracy": {
+            "all": wilson(round(robust * n), n),
+            "A": in_a,
+            "B": in_b,
+            "per_class": [None if v is None else wilson(round(v * 100), 100) for v in per_class or [None] * len(names)],
+        },
+        "attacks": {
+            "norm": spec.attack.norm,
+            "eps": spec.attack.eps,
+            "engine": "package",
+            "breakdown": [{"name": name} for name in ("apgd-ce", "apgd-t", "fab-t", "square")],
+        },
+        "cost": {
+            "attack_gradients": 7 * size,
+            "training_gradients": 1000,
+            "ranking_gradients": 600,
+            "full_at_gradients": 8000,
+            "seconds": {"ranking": None, "training": 60.0, "selection": 1.0, "evaluation": 5.0},
+        },
+    }
+
+
+NONE, HALF, ALL = result(0, 0.43), result(500, 0.815), result(1000, 0.83)
 
 
 SEEN_ONCE = ("normalise inside the model", "index: expected numbers of the 16 examples of the split")

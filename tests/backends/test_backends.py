@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from toys import own_network
 
 from sat_core import checkpoint
 from sat_core.backend import Backend, get_backend
@@ -102,19 +103,6 @@ def test_float64_models_are_attacked_in_float32(backend: Backend) -> None:
     assert logits.dtype == torch.float32
     np.testing.assert_allclose(logits.detach().numpy(), expected, atol=1e-4)
     assert classifier.perturb(data.images, data.labels, samples.attack()).dtype == np.float32
-
-
-def own_network(backend: Backend, seed: int = 0) -> Any:
-    if backend.name == "torch":
-        from torch import nn
-
-        with backend.seeded(seed):
-            return nn.Sequential(nn.Flatten(), nn.Dropout(), nn.Linear(192, 5))
-    import keras
-    from keras import layers
-
-    with backend.seeded(seed):
-        return keras.Sequential([keras.Input(samples.SHAPE), layers.Flatten(), layers.Dropout(0.5), layers.Dense(5)])
 
 
 def test_training_goes_on_with_layers_that_draw(backend: Backend) -> None:

@@ -1,21 +1,16 @@
-"""The PyTorch backend beyond what every backend does: modes, cost, wrapped modules, Pillow, the building block."""
+"""The PyTorch backend beyond what every backend does: modes, hooks, folding, augmentation, schedules."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from toys import SEEN_ONCE, WRONG_BATCHES
+from toys import own_network
 
 from sat_core.augmentation import AUGMENTATIONS
 from sat_core.backend import Backend
-from sat_core.errors import DataError, SpecError
 from sat_core.reference import augment as oracle_augment
-from sat_core.sections import AttackSpec
 from sat_core.testing import samples
 from sat_core.testing.parity import IMAGE_SHAPES
 
@@ -124,18 +119,8 @@ def test_who_listens_to_a_layer_finds_it_called(backend: Backend) -> None:
     np.testing.assert_allclose(losses[True], losses[False], rtol=1e-4)
 
 
-def own_network() -> Any:
-    import torch
-    from torch import nn
-
-    torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Dropout(), nn.Linear(144, 5)
-    )
-
-
 def test_a_users_module_is_wrapped_and_left_as_it_was(backend: Backend) -> None:
-    module, data = own_network(), samples.examples()
+    module, data = own_network(backend), samples.examples()
     module.train()
     module[3].eval()
     module[0].weight.requires_grad_(False)
@@ -203,141 +188,3 @@ def test_one_cycle_is_pytorchs() -> None:
         optimizer.step()
         if step < 99:
             theirs.step()
-
-
-def test_the_building_block_does_the_trainers_step(backend: Backend) -> None:
-    import torch
-
-    from sat_torch import SubsetAdversarialStep, WithIndex
-
-    data, attack = samples.examples(16), samples.attack()
-    split = samples.split(16, 0.4)
-    classifier = samples.build(backend, "small-cnn")
-    module = classifier.module  # type: ignore[attr-defined]
-    x, y = torch.from_numpy(data.images.transpose(0, 3, 1, 2).copy()), torch.from_numpy(data.labels)
-    items = WithIndex(torch.utils.data.TensorDataset(x, y))
-    assert len(items) == 16
-    images, labels, index = next(iter(torch.utils.data.DataLoader(items, batch_size=16, shuffle=True)))
-    module.train()
-    mixed, loss = SubsetAdversarialStep(module, split, attack)(images, labels, index)
-    assert module.training
-    outside = ~torch.from_numpy(split.members[index.numpy()])
-    assert torch.equal(mixed[outside], images[outside])
-    assert not torch.equal(mixed[~outside], images[~outside])
-    plan = samples.plans(16, 0.4, samples.training(lr=0.0, batch_size=16, epochs=1), attack)[0]
-    again, losses = samples.build(backend, "small-cnn"), []
-    trainer = backend.trainer(again, data, samples.training(lr=0.0, batch_size=16, epochs=1), attack)
-    trainer.run([plan], lambda _plan, step: losses.append(step.loss()))
-    assert loss.item() == pytest.approx(losses[0], rel=1e-4)
-    loss.backward()
-    assert all(p.grad is not None for p in module.parameters())
-    with pytest.raises(SpecError, match=r"attack\.eps: expected less than"):
-        SubsetAdversarialStep(module, split, samples.attack(eps=127))(images, labels, index)
-    with pytest.raises(SpecError, match="pass rng="):
-        SubsetAdversarialStep(module, split, AttackSpec(kind="rs-fgsm"))
-
-
-@pytest.mark.parametrize(("name", "wrong", "says"), WRONG_BATCHES)
-def test_the_building_block_refuses_a_wrong_batch(name: str, wrong: Any, says: str) -> None:
-    import torch
-    import two_ranks
-
-    batch = dict(zip(("images", "labels", "index"), two_ranks.batch(), strict=True))
-    step = two_ranks.make(two_ranks.network())
-    with pytest.raises(DataError, match=says):
-        step.mix(**{**batch, name: torch.from_numpy(wrong(batch[name].numpy()))})
-    step.mix(**{**batch, "labels": batch["labels"].to(torch.uint8), "index": batch["index"].to(torch.int32)})
-    if says not in SEEN_ONCE:
-        later = {**batch, name: torch.from_numpy(wrong(batch[name].numpy()))}
-        with pytest.raises(DataError, match=says):
-            step.mix(**later)
-        if name != "images":
-            with pytest.raises(DataError, match=says):
-                step.losses(torch.zeros(16, 5), later["labels"], later["index"])
-    step.mix(**{**batch, "images": batch["images"] * 3 - 1})  # values are looked at in the first batch only
-
-
-def test_items_carry_the_number_in_the_full_data_set() -> None:
-    import torch
-    from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, TensorDataset
-
-    from sat_torch import WithIndex
-
-    class Dicts(Dataset[dict[str, Any]]):
-        def __init__(self, key: str) -> None:
-            self.key = key
-
-        def __getitem__(self, index: int) -> dict[str, Any]:
-            return {self.key: torch.tensor(index), "label": 1}
-
-        def __len__(self) -> int:
-            return 300
-
-    pairs = TensorDataset(torch.arange(300), torch.zeros(300))
-    for dataset in (pairs, Subset(pairs, range(100, 200)), Subset(Subset(pairs, np.arange(100, 200)), [5, 50, 7])):
-        x, _, index = next(iter(DataLoader(WithIndex(dataset), batch_size=300, shuffle=True)))
-        assert index.dtype == torch.int64
-        assert torch.equal(index, x)
-    assert WithIndex(pairs)[-1][2] == 299
-    batch = next(iter(DataLoader(WithIndex(Subset(Dicts("image"), range(100, 200))), batch_size=100)))
-    assert sorted(batch) == ["image", "index", "label"]
-    assert torch.equal(batch["index"], batch["image"])
-    assert WithIndex(ConcatDataset([Subset(pairs, [7]), Subset(pairs, [9])]))[1][2] == 1
-    with pytest.raises(DataError, match='without a key "index"'):
-        WithIndex(Dicts("index"))[0]
-    with pytest.raises(DataError, match=r"items \(image, label\) or dicts, got torch\.Tensor"):
-        WithIndex(torch.zeros(3, 2))[0]  # type: ignore[arg-type]
-
-
-def test_micro_batches_add_up_to_the_gradient_of_the_whole_batch() -> None:
-    import torch
-    import two_ranks
-
-    batch, gradients = two_ranks.batch(), []
-    for parts in ([slice(0, 16)], [slice(0, 3), slice(3, 4), slice(4, 16)]):
-        model, weights = two_ranks.network(), torch.zeros(())
-        step = two_ranks.make(model)
-        for part in parts:
-            images, labels, index = (tensor[part] for tensor in batch)
-            total, weight = step.losses(model(step.mix(images, labels, index)), labels, index)
-            total.backward()
-            weights += weight
-        gradients.append([p.grad / weights for p in model.parameters() if p.grad is not None])
-    model = two_ranks.network()
-    two_ranks.make(model)(*batch)[1].backward()
-    torch.testing.assert_close(gradients[0], [p.grad for p in model.parameters()])
-    torch.testing.assert_close(gradients[1], gradients[0])
-    logits = model(batch[0]).to(torch.bfloat16)
-    assert [part.dtype for part in two_ranks.make(model).losses(logits, *batch[1:])] == [torch.float32] * 2
-
-
-def test_ranks_without_a_member_do_not_wait_for_an_attack(tmp_path: Path) -> None:
-    import two_ranks
-
-    script = [sys.executable, str(Path(two_ranks.__file__))]
-    ranks = [
-        subprocess.Popen([*script, str(rank), (tmp_path / "store").as_uri(), str(tmp_path / f"{rank}.npz")])
-        for rank in (0, 1)
-    ]
-    try:
-        assert [process.wait(timeout=180) for process in ranks] == [0, 0]
-    finally:
-        for process in ranks:
-            process.kill()
-    model = two_ranks.network()
-    two_ranks.make(model)(*two_ranks.batch())[1].backward()
-    for rank in (0, 1):
-        with np.load(tmp_path / f"{rank}.npz") as found:
-            for parameter, gradient in zip(model.parameters(), found.values(), strict=True):
-                np.testing.assert_allclose(gradient, parameter.grad, rtol=1e-4, atol=1e-6)
-
-
-def test_attacks_run_inside_of_parallel_wrappers() -> None:
-    import torch
-    import two_ranks
-
-    model = two_ranks.network()
-    expected = two_ranks.make(model).mix(*two_ranks.batch())
-    for wrapped in (torch.nn.DataParallel(model), torch.compile(torch.nn.DataParallel(model), backend="eager")):
-        wrapped.register_forward_pre_hook(lambda *_: pytest.fail("the attack ran through the wrapper"))
-        assert torch.equal(two_ranks.make(wrapped).mix(*two_ranks.batch()), expected)

@@ -1,4 +1,4 @@
-"""One rank of two with DistributedDataParallel; `test_torch.py` starts both. Only rank 0 has members of A."""
+"""One rank of two with DistributedDataParallel; `test_torch_step.py` starts both. Only rank 0 has members of A."""
 
 import os
 import sys

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
-import made
+import hostile
 import numpy as np
 import pytest
 from debian import found, install
@@ -50,7 +50,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A page whose class names would run, if they were no text."""
     from sat_evaluation.report.page import write_report
 
-    return write_report([made.finished(tmp_path_factory.mktemp("browser"))])
+    return write_report([hostile.finished(tmp_path_factory.mktemp("browser"))])
 
 
 @pytest.fixture(scope="module")

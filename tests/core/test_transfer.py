@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import numpy as np
 import pytest
-from toys import job, pgd_evaluator, same_bytes
+from toys import bands, job, pgd_evaluator, same_bytes
 
 from sat_core import checkpoint, files
 from sat_core.arm import check_epochs, run_arm
@@ -42,10 +42,7 @@ def other(classes: int = 4, shape: tuple[int, int, int] = (9, 7, 3), validation:
     rng = np.random.default_rng(1)
 
     def part(count: int, name: str) -> Examples:
-        labels = np.arange(count) % classes
-        images = rng.random((count, *shape)).astype(np.float32) * 0.5
-        for c in range(classes):
-            images[labels == c, shape[0] * c // classes : shape[0] * (c + 1) // classes] += 0.5
+        images, labels = bands(count, classes, shape, rng, noise=0.5, light=0.5)
         return Examples((images * 255).astype(np.uint8), labels, classes, name)
 
     return DataSet(

@@ -1,4 +1,4 @@
-"""The HTML report: whole in one file, escaped, and true to the results; of broken and unfinished studies, too."""
+"""The HTML report: whole in one file, escaped, and true to the results."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ import csv
 import hashlib
 import json
 import shutil
-from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote
 
-import made
+import hostile
 import numpy as np
 import pytest
+from pages import Page, results
 
 from sat_core.backend import Backend
 from sat_core.errors import RunDirectoryError, SatError
@@ -26,56 +25,8 @@ from sat_evaluation.report.page import write_report
 from sat_evaluation.results.csv_file import csv_text
 from sat_evaluation.results.headline import headline
 from sat_evaluation.results.rows import collect
-from sat_evaluation.run.folder import FAILED, LOG
 
 pytestmark = pytest.mark.backend
-
-
-class Page(HTMLParser):
-    """What a browser would find: elements with their attributes, all text, and the code of scripts."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-        self.text, self.code = "", ""
-        self.feed(path.read_text(encoding="utf-8"))
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        while tag in self.open and self.open.pop() != tag:
-            pass
-
-    def handle_data(self, data: str) -> None:
-        if "script" in self.open:
-            self.code += data
-        elif "style" not in self.open:
-            self.text += data
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.elements if name == tag]
-
-    def words(self) -> str:
-        return " ".join(self.text.split())
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return made.finished(tmp_path_factory.mktemp("report"))
-
-
-@pytest.fixture(scope="module")
-def page(study: Path) -> Page:
-    return Page(write_report([study]))
-
-
-@pytest.fixture
-def copy(study: Path, tmp_path: Path) -> Path:
-    """The study, to be broken; its data are where they were."""
-    return shutil.copytree(study, tmp_path / "study")
 
 
 def test_class_names_neither_steer_a_page_nor_become_formulas(copy: Path) -> None:
@@ -91,17 +42,6 @@ def test_class_names_neither_steer_a_page_nor_become_formulas(copy: Path) -> Non
     cells = [cell for table in tables for line in csv.reader(table.splitlines()) for cell in line]
     assert "'=1+1" in cells
     assert not [cell for cell in cells if cell[:1] in ("=", "@")]
-
-
-def results(folder: Path) -> list[dict[str, Any]]:
-    return [read_json(path) for path in sorted(folder.glob("arms/*/results.json"))]
-
-
-def arm(folder: Path) -> Path:
-    return sorted(folder.glob("arms/*"))[1]
-
-
-# one file -------------------------------------------------------------------------------------------------------------
 
 
 def test_it_needs_nothing_but_itself(page: Page) -> None:
@@ -122,7 +62,7 @@ def test_names_from_data_are_text(page: Page, study: Path) -> None:
     source = (study / "report.html").read_text(encoding="utf-8")
     assert "<script>document" not in source
     assert "<img src=x" not in source
-    for name in made.NAMES:
+    for name in hostile.NAMES:
         assert name[:20] in page.text
 
 
@@ -142,9 +82,6 @@ def test_pictures_have_words(page: Page) -> None:
 def test_the_same_results_give_the_same_bytes(study: Path, tmp_path: Path) -> None:
     first, second = (write_report([study], tmp_path / f"{n}.html").read_bytes() for n in range(2))
     assert first == second
-
-
-# what it says ---------------------------------------------------------------------------------------------------------
 
 
 def test_it_says_what_the_results_say(page: Page, study: Path) -> None:
@@ -201,96 +138,6 @@ def test_galleries(page: Page) -> None:
     assert "full AT" in page.text
 
 
-# broken, unfinished, old ----------------------------------------------------------------------------------------------
-
-
-def test_an_arm_that_failed_is_told_of(copy: Path) -> None:
-    (arm(copy) / "results.json").unlink()
-    write_json(arm(copy) / FAILED, {"reason": "out of <memory>"})
-    (arm(copy) / LOG).write_text("# started\nlast words\n")
-    found = Page(write_report([copy]))
-    assert "1 not finished, 5 finished" in found.words()
-    assert f"{arm(copy).name} failed: out of <memory>" in found.words()
-    assert "last words" in found.text
-
-
-@pytest.mark.parametrize("content", ["", '{"arm": ', "[]", '{"arm": "x"}', "[" * 100_000, '{"arm": NaN}'])
-def test_results_that_are_none_are_named_and_the_others_shown(copy: Path, content: str) -> None:
-    (arm(copy) / "results.json").write_text(content)
-    found = Page(write_report([copy]))
-    assert f"{arm(copy).name}: " in found.words()
-    assert "results.json" in found.text
-    assert headline(collect(results_without(copy, arm(copy)))) in found.words()
-
-
-@pytest.mark.parametrize(
-    ("path", "value"),
-    [
-        ("arm", "another"),
-        ("robust_accuracy.all.value", 95.0),
-        ("robust_accuracy.all.low", None),
-        ("clean_accuracy.all.n", 0),
-        ("robust_accuracy.all.n", 0),
-        ("losses", None),
-        ("losses", ["a"]),
-        ("selection.checks", [{"epoch": 1}]),
-        ("attacks.warnings", None),
-        ("versions", []),
-        ("split.share", 7),
-        ("data.train", None),
-        ("spec", {}),
-    ],
-)
-def test_a_field_that_is_none_of_a_finished_arm(copy: Path, path: str, value: object) -> None:
-    result = read_json(arm(copy) / "results.json")
-    *tables, last = path.split(".")
-    table = result
-    for name in tables:
-        table = table[name]
-    if (path, value) == ("clean_accuracy.all.n", 0):  # nothing is shown of it
-        table[last] = value
-        write_json(arm(copy) / "results.json", result)
-        write_report([copy])
-        return
-    table[last] = value
-    write_json(arm(copy) / "results.json", result)
-    assert f"{arm(copy).name}: results.json: " in Page(write_report([copy])).words()
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"label": np.array(["a"] * 6)},
-        {"label": np.arange(6) + 100},
-        {"image": np.zeros((0, 8, 8, 1), np.float32)},
-        {"image": np.zeros((6, 8), np.float32)},
-        {"adversarial": np.full((6, 8, 8, 1), np.nan, np.float32)},
-        {"predicted_adversarial": np.zeros((6, 2))},
-    ],
-    ids=str,
-)
-def test_examples_that_are_none_are_left_out(copy: Path, change: dict[str, np.ndarray]) -> None:
-    for path in copy.glob("arms/*/examples.npz"):
-        with np.load(path) as kept:
-            np.savez(path, **{**kept, **change})
-    assert "what was added" not in json.dumps(Page(write_report([copy])).elements)
-
-
-def test_a_ranking_with_holes_is_left_out(copy: Path) -> None:
-    path = copy / "ranking/ranking.npz"
-    with np.load(path) as kept:
-        np.savez(path, **{**kept, "error": np.full(3, np.nan)})
-    assert "expected a finite number per example and metric" in Page(write_report([copy])).words()
-
-
-def test_it_replaces_nothing_but_a_report(copy: Path) -> None:
-    before = (copy / "spec.toml").read_bytes()
-    with pytest.raises(RunDirectoryError, match="is there, and no report"):
-        write_report([copy], copy / "spec.toml")
-    assert (copy / "spec.toml").read_bytes() == before
-    assert write_report([copy]) == write_report([copy])
-
-
 def test_tables_have_the_sizes_that_were_run(study: Path, page: Page) -> None:
     links = {
         link["download"]: unquote((link["href"] or "").partition(",")[2])
@@ -299,42 +146,6 @@ def test_tables_have_the_sizes_that_were_run(study: Path, page: Page) -> None:
     }
     table = csv.DictReader(links["Accuracy when only a part A of the training examples is attacked.csv"].splitlines())
     assert {float(line["|A|: part that is attacked (%)"]) for line in table} == {0.0, 50.0, 100.0}
-
-
-def results_without(folder: Path, broken: Path) -> list[dict[str, Any]]:
-    return [read_json(path) for path in sorted(folder.glob("arms/*/results.json")) if path.parent != broken]
-
-
-def test_results_of_an_older_version(copy: Path) -> None:
-    """Without its examples an arm is shown all the same, without its losses it is refused with a reason."""
-    for path in copy.glob("arms/*/examples.npz"):
-        path.unlink()
-    path = arm(copy) / "results.json"
-    write_json(path, {key: value for key, value in read_json(path).items() if key != "losses"})
-    found = Page(write_report([copy]))
-    assert "losses: not as a finished arm has it; another version or arm wrote it" in found.words()
-    assert "what was added" not in json.dumps(found.elements)
-
-
-def test_images_that_are_others_or_gone(copy: Path, study: Path) -> None:
-    data = study.parent / "data.npz"
-    before = data.read_bytes()
-    try:
-        with np.load(data) as arrays:
-            np.savez(data, **{**arrays, "x_train": 1 - arrays["x_train"]})
-        assert "are others than when the study began" in Page(write_report([copy])).words()
-        data.unlink()
-        assert "no images of the ranking" in Page(write_report([copy])).words()
-    finally:
-        data.write_bytes(before)
-
-
-def test_nothing_finished(copy: Path) -> None:
-    shutil.rmtree(copy / "arms")
-    assert "No arm is finished." in Page(write_report([copy])).words()
-
-
-# several --------------------------------------------------------------------------------------------------------------
 
 
 def test_studies_side_by_side(study: Path, copy: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import numpy as np
 import pytest
-from test_summary import ALL, HALF, NONE, result
+from toys import ALL, HALF, NONE, result
 
 from sat_core.errors import NotInstalledError
 from sat_evaluation.figures.accuracy import accuracy_plot

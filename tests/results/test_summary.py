@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from toys import ALL, HALF, NONE, result
 
 from sat_core.errors import DataError
-from sat_core.evaluation import wilson
-from sat_core.spec import Spec
 from sat_evaluation.results.csv_file import csv_lines, write_csv
 from sat_evaluation.results.curves import group, series, varied
 from sat_evaluation.results.headline import headline, title
@@ -20,69 +19,6 @@ from sat_evaluation.results.rows import collect
 from sat_evaluation.results.table import print_table
 from sat_evaluation.results.text import duration, epsilon, percent
 from sat_evaluation.run.studies import report
-
-
-def result(
-    size: int,
-    robust: float,
-    clean: float = 0.96,
-    *,
-    strategy: str = "hardest",
-    seed: int = 0,
-    kind: str = "examples",
-    units: int | None = None,
-    chosen: tuple[int, ...] = (),
-    parts: tuple[float, float] | None = None,
-    per_class: list[float | None] | None = None,
-    names: list[str] | None = None,
-    n: int = 400,
-    **settings: Any,
-) -> dict[str, Any]:
-    """A results.json: |A| = `size` of 1000. settings: section__key = value. parts: robust accuracy on A and on B."""
-    names = names or [f"c{i}" for i in range(4)]
-    tables: dict[str, Any] = {"data": {"name": "digits"}, "training": {"epochs": 10, "seed": seed}}
-    choice = {"classes": list(chosen)} if strategy == "listed" else {"size": size / 1000}
-    tables["subset"] = {"kind": kind, "strategy": strategy, **choice}
-    for name, value in settings.items():
-        section, key = name.split("__")
-        tables.setdefault(section, {})[key] = value
-    spec = Spec.from_tables(tables)
-    in_a, in_b = (None, None) if parts is None else (wilson(round(p * n), n) for p in parts)
-    return {
-        "arm": f"{strategy}-{size}-{seed}",
-        "spec": spec.to_tables(),
-        "backend": "torch",
-        "data": {"name": "digits", "classes": names, "train": 1000, "test": n},
-        "split": {
-            "kind": kind,
-            "strategy": strategy,
-            "size": size,
-            "units": size if units is None else units,
-            "share": size / 1000,
-            "classes": list(chosen),
-        },
-        "selection": {"epoch": 7 + seed},
-        "clean_accuracy": {"all": wilson(round(clean * n), n), "A": None, "B": None, "per_class": [None] * len(names)},
-        "robust_accuracy": {
-            "all": wilson(round(robust * n), n),
-            "A": in_a,
-            "B": in_b,
-            "per_class": [None if v is None else wilson(round(v * 100), 100) for v in per_class or [None] * len(names)],
-        },
-        "attacks": {
-            "norm": spec.attack.norm,
-            "eps": spec.attack.eps,
-            "engine": "package",
-            "breakdown": [{"name": name} for name in ("apgd-ce", "apgd-t", "fab-t", "square")],
-        },
-        "cost": {
-            "attack_gradients": 7 * size,
-            "training_gradients": 1000,
-            "ranking_gradients": 600,
-            "full_at_gradients": 8000,
-            "seconds": {"ranking": None, "training": 60.0, "selection": 1.0, "evaluation": 5.0},
-        },
-    }
 
 
 def test_warnings_that_all_arms_share_are_printed_once(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -95,9 +31,6 @@ def test_warnings_that_all_arms_share_are_printed_once(capsys: pytest.CaptureFix
         "warning: val is the test set",
         "warning: hardest-500-0 and 1 more: overfitting",
     ]
-
-
-NONE, HALF, ALL = result(0, 0.43), result(500, 0.815), result(1000, 0.83)
 
 
 def table(results: list[dict[str, Any]], width: int) -> str:

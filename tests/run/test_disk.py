@@ -11,8 +11,8 @@ from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
-import numpy as np
 import pytest
+from toys import digits
 
 from sat_evaluation.cli import main
 
@@ -67,12 +67,7 @@ def contents(folder: Path) -> dict[Path, tuple[bytes, int]]:
 def test_a_disk_that_fills_up_leaves_finished_arms_and_says_so(
     disk: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    from sklearn.datasets import load_digits
-
-    images, labels = load_digits(n_class=5, return_X_y=True)
-    x, y = (images / 16).reshape(-1, 8, 8, 1).astype(np.float32), labels
-    np.savez(tmp_path / "five.npz", x_train=x[:160], y_train=y[:160], x_test=x[160:200], y_test=y[160:200])
-    (tmp_path / "study.toml").write_text(STUDY.format(data=tmp_path / "five.npz"))
+    (tmp_path / "study.toml").write_text(STUDY.format(data=digits(tmp_path / "five.npz", test=40)))
     out = disk / "out"
     arguments = ["run", str(tmp_path / "study.toml"), "--out", str(out), "--jobs", "1"]
     with subprocess.Popen([sys.executable, "-m", "sat_evaluation.cli", *arguments]) as process:

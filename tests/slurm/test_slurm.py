@@ -13,12 +13,11 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
 import pytest
 from cluster import NODES, Cluster, command
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from toys import OUTCOME, digits, same_bytes
 
-from sat_core.files import read_json
 from sat_evaluation.run.progress import Progress, read
 
 pytestmark = pytest.mark.slurm
@@ -71,14 +70,7 @@ def cluster(daemons: Cluster) -> Iterator[Cluster]:
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A few real digits."""
-    from sklearn.datasets import load_digits
-
-    path = tmp_path_factory.mktemp("data") / "five.npz"
-    images, labels = load_digits(return_X_y=True)
-    x = (images[labels < 5] / 16).reshape(-1, 8, 8, 1).astype(np.float32)
-    y = labels[labels < 5]
-    np.savez(path, x_train=x[:160], y_train=y[:160], x_test=x[160:200], y_test=y[160:200])
-    return path
+    return digits(tmp_path_factory.mktemp("data") / "five.npz", test=40)
 
 
 def write(path: Path, data: Path, grid: str, epochs: int) -> Path:
@@ -144,20 +136,6 @@ def starts(out: Path) -> Counter[str]:
     return Counter({log.parent.name: log.read_text().count("# started ") for log in logs})
 
 
-def same(one: Path, other: Path) -> None:
-    """Scores, rankings, splits, weights and flags are the same byte for byte."""
-    for pattern in ("*.npz", "*.safetensors", "split.json", "selection.json", "spec.toml"):
-        names = sorted(path.relative_to(one) for path in one.rglob(pattern))
-        assert names
-        assert names == sorted(path.relative_to(other) for path in other.rglob(pattern))
-        assert [name for name in names if (one / name).read_bytes() != (other / name).read_bytes()] == []
-    for path in one.glob("arms/*/results.json"):
-        contents = [read_json(root / path.relative_to(one)) for root in (one, other)]
-        for content in contents:
-            del content["cost"]["seconds"]
-        assert contents[0] == contents[1]
-
-
 def test_ten_arms_survive_scancel_a_drained_node_and_a_restart(cluster: Cluster, data: Path, tmp_path: Path) -> None:
     study, out = write(tmp_path / "study.toml", data, TEN, epochs=20), tmp_path / "out"
     first = on_slurm(study, out, "--tensorboard")
@@ -202,7 +180,7 @@ def test_ten_arms_survive_scancel_a_drained_node_and_a_restart(cluster: Cluster,
     here = tmp_path / "here"
     code, printed = Run(study, here).ended()
     assert code == 0, printed
-    same(here, out)
+    same_bytes(here, out, OUTCOME)
 
 
 def test_jobs_that_must_go_come_back_and_go_on(cluster: Cluster, data: Path, tmp_path: Path) -> None:

@@ -1,0 +1,41 @@
+"""The folder of a study that nobody runs, and programs in the place of others."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+from sat_evaluation.run.status import statuses
+
+ARMS = ("size-0.0", "size-0.5", "size-1.0")
+SPEC = """
+[data]
+name = "digits"
+[training]
+epochs = 2
+[grid]
+"subset.size" = [0.0, 0.5, 1.0]
+[run]
+backend = "torch"
+device = "cpu"
+"""
+RESULTS = {
+    "clean_accuracy": {"all": {"value": 0.98, "low": 0.95, "high": 0.99}},
+    "robust_accuracy": {"all": {"value": 0.815, "low": 0.75, "high": 0.87}},
+}
+
+
+def put(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def program(path: Path, text: str) -> Path:
+    """A command that the tests put in another's place."""
+    put(path, f"#!/bin/sh\n{text}\n").chmod(stat.S_IRWXU)
+    return path
+
+
+def states(out: Path) -> dict[str, str]:
+    return {unit.name: unit.state for unit in statuses(out)}
