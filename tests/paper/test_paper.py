@@ -17,7 +17,7 @@ from sat_core.study import Arm
 from sat_core.transfer import transfer_spec
 from sat_evaluation.paper import published
 from sat_evaluation.paper.compare import compare, print_comparison
-from sat_evaluation.paper.experiments import FIGURES, Figure, get_figure, parse_data
+from sat_evaluation.paper.experiments import PAPER_FIGURES, PaperFigure, paper_figure, parse_data
 from sat_evaluation.paper.reproduce import Reproduction, draw, reproductions, study_folder
 from sat_evaluation.paper.scales import SCALES
 from sat_evaluation.run.folder import unit_directory
@@ -62,7 +62,7 @@ def results(arm: Arm, robust: float, n: int, classes: int, source: dict[str, Any
     }
 
 
-def fill(figure: Figure, out: Path, robust: float = 0.5, n: int = 8000) -> None:
+def fill(figure: PaperFigure, out: Path, robust: float = 0.5, n: int = 8000) -> None:
     """Results for every arm of a figure, and every head."""
     for panel in figure.panels:
         folder = study_folder(out, panel)
@@ -74,7 +74,7 @@ def fill(figure: Figure, out: Path, robust: float = 0.5, n: int = 8000) -> None:
                 write_json(unit_directory(target, arm.name) / "results.json", results(arm, robust, n, 10, source))
 
 
-def made(out: Path, figure: str, scale: str = "paper", protocol: str = "authors", **fills: Any) -> Figure:
+def made(out: Path, figure: str, scale: str = "paper", protocol: str = "authors", **fills: Any) -> PaperFigure:
     asked = Reproduction(figure=figure, scale=scale, protocol=protocol)
     asked.write(out)
     fill(asked.make(), out, **fills)
@@ -85,14 +85,14 @@ def made(out: Path, figure: str, scale: str = "paper", protocol: str = "authors"
 
 
 @pytest.mark.parametrize("protocol", ["authors", "paper"])
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("name", PAPER_FIGURES)
 def test_every_figure_has_studies_at_every_scale(name: str, protocol: str) -> None:
     for scale in SCALES:
         if (name, scale) == ("svhn", "demo"):
             with pytest.raises(SpecError, match="svhn: has no demo scale"):
-                get_figure(name, scale, protocol)
+                paper_figure(name, scale, protocol)
             continue
-        figure = get_figure(name, scale, protocol)
+        figure = paper_figure(name, scale, protocol)
         assert len({panel.name for panel in figure.panels}) == len(figure.panels) > 0
         for panel in figure.panels:
             specs = [arm.spec for arm in panel.study.arms]
@@ -109,7 +109,7 @@ def test_every_figure_has_studies_at_every_scale(name: str, protocol: str) -> No
 
 
 def test_the_paper_scale_is_the_recipe() -> None:
-    figure = get_figure("fig6", "paper", "authors")
+    figure = paper_figure("fig6", "paper", "authors")
     cifar10, cifar100, imagenet = (panel.study.arms for panel in figure.panels)
     for arms, repeats in ((cifar10, 10), (cifar100, 5), (imagenet, 3)):
         assert len(arms) == 2 + 9 * (2 + repeats)
@@ -118,7 +118,7 @@ def test_the_paper_scale_is_the_recipe() -> None:
     assert spec.evaluation.examples == 0.8
     assert imagenet[1].spec.training.schedule == "piecewise:50,100"
     assert imagenet[1].spec.attack.step_size == 0.5
-    single = get_figure("fig2", "paper", "authors").panels[0].study.arms
+    single = paper_figure("fig2", "paper", "authors").panels[0].study.arms
     assert len(single) == 12
     assert {arm.spec.evaluation.attacks for arm in single} == {("apgd-ce", "apgd-t")}
     assert {arm.spec.weighting.rule for arm in single} == {"balanced", "uniform"}  # the latter of the baselines
@@ -128,29 +128,29 @@ RULES = {"balanced": ("fig2",), "emphasised": ("fig8", "s-csat", "svhn", "rs-fgs
 
 
 @pytest.mark.parametrize("protocol", ["authors", "paper"])
-@pytest.mark.parametrize("name", sorted({*FIGURES} - {"fig7"}))
+@pytest.mark.parametrize("name", sorted({*PAPER_FIGURES} - {"fig7"}))
 def test_every_figure_has_the_weights_of_the_published_one(name: str, protocol: str) -> None:
     """Whatever the data set: only sources of transfers are emphasised, only Fig. 2 is balanced."""
     expected = next((rule for rule, names in RULES.items() if name in names), "uniform")
     if (name, protocol) == ("fig2", "paper"):
         expected = "uniform"
     for scale in ("short", "paper"):
-        for panel in get_figure(name, scale, protocol).panels:
+        for panel in paper_figure(name, scale, protocol).panels:
             rules = {a.spec.weighting.rule for a in panel.study.arms if a.spec.subset.size not in (0.0, 1.0)}
             assert rules == {expected}, (panel.name, scale)
 
 
 def test_linf_on_imagenet200_is_the_released_configuration() -> None:
-    found = {p.data: p.study.arms[1].spec for p in get_figure("linf", "paper", "authors").panels}
+    found = {p.data: p.study.arms[1].spec for p in paper_figure("linf", "paper", "authors").panels}
     attack = found["imagenet200"].attack
     assert (attack.steps, attack.step_size, attack.eps) == (10, pytest.approx(0.8 / 255), pytest.approx(8 / 255))
     assert (found["cifar10"].attack.steps, found["cifar10"].attack.step_size) == (7, pytest.approx(2 / 255))
 
 
 def test_figures_share_arms_and_the_ranking() -> None:
-    four, five = (get_figure(name, "paper", "authors").panels[0].study for name in ("fig4", "fig5"))
+    four, five = (paper_figure(name, "paper", "authors").panels[0].study for name in ("fig4", "fig5"))
     assert {arm.spec for arm in four.arms} <= {arm.spec for arm in five.arms}
-    six = get_figure("fig6", "paper", "authors").panels[0].study
+    six = paper_figure("fig6", "paper", "authors").panels[0].study
     assert (six.base.training, six.base.ranking, six.base.model) == (
         five.base.training,
         five.base.ranking,
@@ -161,21 +161,21 @@ def test_figures_share_arms_and_the_ranking() -> None:
 def test_data_of_ones_own() -> None:
     data = parse_data(["cifar10=npz:a.npz", "mine=folder:x?size=64", "npz:b.npz?x=y", "digits"], "demo")
     assert data == {"cifar10": "npz:a.npz", "mine": "folder:x?size=64", "npz": "npz:b.npz?x=y", "digits": "digits"}
-    figure = get_figure("fig6", "short", "authors", {"cifar100": "npz:a.npz"})
+    figure = paper_figure("fig6", "short", "authors", {"cifar100": "npz:a.npz"})
     (panel,) = figure.panels
     spec = panel.study.arms[1].spec
     assert (panel.title, spec.data.name, spec.weighting.rule) == ("cifar100", "npz:a.npz", "uniform")
     assert spec.evaluation.attacks == ("apgd-ce", "apgd-t")
-    (own,) = get_figure("fig8", "short", "paper", {"a": "npz:a.npz", "b": "npz:b.npz"}).panels
+    (own,) = paper_figure("fig8", "short", "paper", {"a": "npz:a.npz", "b": "npz:b.npz"}).panels
     assert (own.title, own.study.transfer["targets"]) == ("a → b", ["npz:b.npz"])
     with pytest.raises(SpecError, match="--data: expected a source and a target, got a"):
-        get_figure("fig8", "short", "paper", {"a": "npz:a.npz"})
-    shorter = get_figure("fig6", "demo", "paper", settings={"training.epochs": 3}).panels[0].study
+        paper_figure("fig8", "short", "paper", {"a": "npz:a.npz"})
+    shorter = paper_figure("fig6", "demo", "paper", settings={"training.epochs": 3}).panels[0].study
     assert shorter.base.training.epochs == 3
     with pytest.raises(SpecError, match=r"unknown figure 'fig9' \(did you mean 'fig"):
-        get_figure("fig9", "demo", "paper")
+        paper_figure("fig9", "demo", "paper")
     with pytest.raises(SpecError, match="--scale: expected one of demo, short, paper, got 'long'"):
-        get_figure("fig2", "long", "paper")
+        paper_figure("fig2", "long", "paper")
 
 
 # published numbers ----------------------------------------------------------------------------------------------------
@@ -186,7 +186,7 @@ def test_published_numbers_are_complete_and_have_sources() -> None:
     for kind in ("curves", "classes", "matrix", "points", "others"):
         assert all(table["source"] in tables["sources"] for table in tables[kind])
     for table in tables["curves"]:
-        assert table["figure"] in FIGURES
+        assert table["figure"] in PAPER_FIGURES
         for name in published.STRATEGIES:
             assert len(table.get(name, [0] * 9)) == 9
     robust = next(curve for curve in published.curves("fig6", "cifar10") if curve.measure == "robust")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -13,10 +14,11 @@ import pytest
 from toys import ALL, HALF, NONE, result
 
 from sat_core.errors import NotInstalledError
-from sat_evaluation.figures.accuracy import accuracy_plot
-from sat_evaluation.figures.canvas import COLOURS, canvas
-from sat_evaluation.figures.matrix import matrix_plot
-from sat_evaluation.paper import draw
+from sat_evaluation.figures.accuracy import accuracy_figure
+from sat_evaluation.figures.canvas import COLOURS, save_figure
+from sat_evaluation.figures.matrix import matrix_figure
+from sat_evaluation.paper.draw import curves_figure
+from sat_evaluation.paper.experiments import paper_figure
 from sat_evaluation.report.plots import over_share
 from sat_evaluation.results.rows import Row, collect
 
@@ -55,7 +57,7 @@ def texts(path: Path) -> list[str]:
 
 
 def plot(results: list[dict[str, Any]], path: Path) -> list[str]:
-    png, svg = accuracy_plot(collect(results), path)
+    png, svg = save_figure(accuracy_figure(collect(results)), path)
     assert png.read_bytes().startswith(b"\x89PNG")
     return texts(svg)
 
@@ -83,7 +85,7 @@ def test_accuracy_plot_has_a_colour_for_each_strategy_and_says_what_the_bars_are
     assert [colour.lower() in drawn for colour in COLOURS[:3]] == [True, True, False]
 
 
-def test_curves_run_through_the_baselines_they_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_curves_run_through_the_baselines_they_share(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is handed to matplotlib: x and y of the lines, and error bars that are never negative."""
     from matplotlib.axes import Axes
 
@@ -103,7 +105,7 @@ def test_curves_run_through_the_baselines_they_share(tmp_path: Path, monkeypatch
     monkeypatch.setattr(Axes, "errorbar", recorded_bar)
     ends_off = [result(700, 0.7, 0.2, strategy="random", seed=s, n=10) for s in range(3)]  # mean < 0.7, > 0.2
     perfect = result(900, 1.0, 1.0, n=10)  # upper end of the interval < 1
-    accuracy_plot(collect([NONE, HALF, perfect, *ends_off, ALL]), tmp_path / "plot")
+    accuracy_figure(collect([NONE, HALF, perfect, *ends_off, ALL]))
     curves = [line for line in lines if line[0]]
     assert [c[2] for c in curves] == ["-", "--", "-", "--"]
     assert np.allclose(curves[0][0], [0, 50, 90, 100])
@@ -130,7 +132,8 @@ def test_several_baselines_of_a_kind_get_no_line_across(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("results", [[], [NONE, ALL], [NONE, *singles()]])
 def test_nothing_is_drawn_where_no_arm_has_a_place_on_a_curve(results: list[dict[str, Any]], tmp_path: Path) -> None:
-    assert accuracy_plot(collect(results), tmp_path / "plot") == []
+    assert accuracy_figure(collect(results)) is None
+    assert save_figure(None, tmp_path / "plot") == []
     assert list(tmp_path.iterdir()) == []
 
 
@@ -143,7 +146,7 @@ def test_matrix_plot_shows_cells_parts_and_baselines(tmp_path: Path, monkeypatch
     baselines = [
         result(s, r, kind="classes", units=u, per_class=[r] * 3 + [None]) for s, r, u in ((0, 0.02, 0), (1000, 0.69, 4))
     ]
-    _, svg = matrix_plot(collect([baselines[1], *singles(), baselines[0]]), tmp_path / "matrix")
+    _, svg = save_figure(matrix_figure(collect([baselines[1], *singles(), baselines[0]])), tmp_path / "matrix")
     found = texts(svg)
     framed = [patch.get_xy() for patch in frames if not patch.get_fill()]
     assert np.allclose(framed, [(-0.5, 0.65), (1.5, 1.65)])  # below "none" and a gap: class 0, then class 2
@@ -159,7 +162,7 @@ def test_matrix_plot_averages_seeds_and_takes_the_first_of_several_settings(tmp_
     for arm in other:
         arm["robust_accuracy"]["per_class"][0]["value"] += 0.5
     rows = collect([*singles(), *other, *singles(attack__eps=1.0)])
-    _, svg = matrix_plot(rows, tmp_path / "matrix")
+    _, svg = save_figure(matrix_figure(rows), tmp_path / "matrix")
     found = texts(svg)
     assert {"25", "27"} <= set(found)
     assert "Robust accuracy (%) when a single class is attacked, attack.eps = 0.5" in found
@@ -178,7 +181,7 @@ def test_matrix_of_several_classes_frames_each(tmp_path: Path, monkeypatch: pyte
         result(750, 0.6, units=3, chosen=(0, 1, 3), **common),
         result(500, 0.5, units=2, chosen=(0, 1), **common),
     ]
-    _, svg = matrix_plot(collect(arms), tmp_path / "matrix")
+    _, svg = save_figure(matrix_figure(collect(arms)), tmp_path / "matrix")
     found = texts(svg)
     assert {"c0, c1", "c0, c1, c3", "Robust accuracy (%) when some classes are attacked, hardest first"} <= set(found)
     framed = sorted(tuple(patch.get_xy()) for patch in frames if not patch.get_fill())
@@ -186,13 +189,13 @@ def test_matrix_of_several_classes_frames_each(tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("results", [[], [NONE, HALF, ALL]])
-def test_no_matrix_where_a_is_made_of_examples(results: list[dict[str, Any]], tmp_path: Path) -> None:
-    assert matrix_plot(collect(results), tmp_path / "matrix") == []
+def test_no_matrix_where_a_is_made_of_examples(results: list[dict[str, Any]]) -> None:
+    assert matrix_figure(collect(results)) is None
 
 
 def test_hostile_names_are_drawn_as_they_are(tmp_path: Path) -> None:
     rows = [attrs.evolve(row, data="$a$<b>\n\x00") for row in collect(singles(HOSTILE))]
-    _, svg = matrix_plot(rows, tmp_path / "matrix")
+    _, svg = save_figure(matrix_figure(rows), tmp_path / "matrix")
     found = texts(svg)
     assert {"$x_1$", "<script>alert(1)</s…", "line\\nbreak", "猫", "&amp;"} <= set(found)
     assert any(text.startswith("$a$<b>\\n\\x00 ·") for text in (t.replace("\xa0", " ") for t in found))
@@ -205,7 +208,7 @@ def test_matrices_of_any_size(count: int, tmp_path: Path) -> None:
     names = [str(i) for i in range(count)]
     options: dict[str, Any] = {"strategy": "listed", "kind": "classes", "units": 1, "chosen": (1,), "names": names}
     arm = result(250, 0.4, per_class=[0.77] * count, parts=(0.8, 0.3), **options)
-    _, svg = matrix_plot(collect([arm]), tmp_path / "matrix")
+    _, svg = save_figure(matrix_figure(collect([arm])), tmp_path / "matrix")
     assert ("77" in texts(svg)) == (count == 2)
 
 
@@ -215,9 +218,12 @@ def test_same_bytes_twice_and_settings_untouched(tmp_path: Path) -> None:
 
     rows: list[Row] = collect([NONE, HALF, result(300, 0.7, strategy="random"), ALL, *singles()])
     sys.modules.pop("matplotlib.pyplot", None)
-    first = [*accuracy_plot(rows, tmp_path / "a"), *matrix_plot(rows, tmp_path / "b")]
+    first = [*save_figure(accuracy_figure(rows), tmp_path / "a"), *save_figure(matrix_figure(rows), tmp_path / "b")]
     with matplotlib.rc_context({"font.size": 20, "svg.hashsalt": "mine", "text.usetex": True, "lines.linewidth": 9}):
-        second = [*accuracy_plot(rows, tmp_path / "c"), *matrix_plot(rows, tmp_path / "d")]
+        second = [
+            *save_figure(accuracy_figure(rows), tmp_path / "c"),
+            *save_figure(matrix_figure(rows), tmp_path / "d"),
+        ]
         assert matplotlib.rcParams["font.size"] == 20
         assert matplotlib.rcParams["text.usetex"]
     assert [path.suffix for path in first] == [".png", ".svg"] * 2
@@ -226,10 +232,25 @@ def test_same_bytes_twice_and_settings_untouched(tmp_path: Path) -> None:
     assert "matplotlib.pyplot" not in sys.modules
 
 
-def test_missing_matplotlib_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_figures_show_themselves_in_notebooks(tmp_path: Path) -> None:
+    """In our style, whatever the user's settings are: as many pixels as in the file."""
+    import matplotlib.figure
+    import matplotlib.image
+
+    figure = accuracy_figure(collect([NONE, HALF, ALL]))
+    assert isinstance(figure, matplotlib.figure.Figure)
+    png, _ = save_figure(figure, tmp_path / "plot")
+    with matplotlib.rc_context({"font.size": 20, "savefig.dpi": 30}):
+        shown = figure._repr_png_()
+    pixels, expected = (matplotlib.image.imread(io.BytesIO(content)) for content in (shown, png.read_bytes()))
+    assert np.array_equal(pixels, expected)
+
+
+def test_missing_matplotlib_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "sat_evaluation.figures.styled", raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(NotInstalledError, match=r"pip install '\.\[report\]' in the folder"):
-        accuracy_plot(collect([NONE, HALF]), tmp_path / "plot")
+        accuracy_figure(collect([NONE, HALF]))
 
 
 def test_on_b_baselines_are_drawn_on_the_same_classes(tmp_path: Path) -> None:
@@ -238,12 +259,11 @@ def test_on_b_baselines_are_drawn_on_the_same_classes(tmp_path: Path) -> None:
     arms = [result(s, 0.5, units=u, chosen=c, **common) for s, u, c in ((500, 2, (0, 1)), (750, 3, (0, 1, 2)))]
     none = result(0, 0.275, kind="classes", units=0, per_class=[0.1, 0.2, 0.3, 0.5])
     rows = collect([none, *arms])
-    with canvas(4, 3) as (figure, _save):
-        axes = figure.subplots()
-        draw._plot(axes, rows, "robust_b", {})
-        dotted = [line for line in axes.lines if line.get_linestyle() == ":" and len(line.get_xdata())]
-        assert [list(line.get_ydata()) for line in dotted] == [pytest.approx([40, 50])]
-        assert list(dotted[0].get_xdata()) == [50, 75]
+    figure = paper_figure("fig5", "demo", "paper", {"digits": "digits"})
+    page = curves_figure(figure, {figure.panels[0].name: (rows, [])})
+    dotted = [line for line in page.axes[0].lines if line.get_linestyle() == ":" and len(line.get_xdata())]
+    assert [list(line.get_ydata()) for line in dotted] == [pytest.approx([40, 50])]
+    assert list(dotted[0].get_xdata()) == [50, 75]
     plot = over_share(rows, ("robust_b",), "On B")
     assert plot is not None
     (found,) = [curve for curve in plot.curves if curve.reference]

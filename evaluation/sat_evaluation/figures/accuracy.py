@@ -1,109 +1,116 @@
-"""Accuracy over |A|."""
+"""Robust and clean accuracy of a study over |A|."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sat_evaluation.figures.canvas import BAR, COLOURS, GREY, canvas, heading
-from sat_evaluation.results.curves import Group, Series, series, spread
+from sat_evaluation.figures.canvas import BAR, COLOURS, GREY, GRID, drawing, heading
+from sat_evaluation.figures.share_data import Point, ShareCurve, accuracy_limits, share_curves
+from sat_evaluation.results.curves import spread
 from sat_evaluation.results.headline import title
 from sat_evaluation.results.rows import Row
 from sat_evaluation.results.text import percent, shown
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 _DASHES = {"robust": "-", "clean": "--"}
 _OFFSET = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
+_Pair = tuple[Point, Point]
+"""Robust and clean accuracy of the same arms."""
 
 
-def accuracy_plot(rows: Sequence[Row], path_stem: Path) -> list[Path]:
-    """Robust and clean accuracy over |A|, one colour per curve, as [PNG, SVG]; nothing if no arm has a place on it.
+def accuracy_figure(rows: Sequence[Row]) -> Figure | None:
+    """Draw robust and clean accuracy over |A|, one colour per curve.
 
-    Bars are 95 % Wilson intervals of one seed, or lowest to highest of several. Each curve starts and ends in its
-    baselines, which curves share. Single classes listed by hand make no curve: see `matrix_plot`.
+    Error bars are 95 % Wilson intervals of one seed, or lowest to highest of several. Each curve starts and ends in its
+    baselines, which curves share.
+
+    Args:
+        rows: Arms of a study, as `sat_evaluation.results.rows.collect` returns them.
+
+    Returns:
+        The figure, which notebooks show; None if no arm has a place on a curve. Single classes listed by hand have
+        none: see `matrix_figure`.
+
+    Raises:
+        NotInstalledError: matplotlib is missing.
     """
-    curves = [c for c in series(rows) if c.strategy != "listed" or any(g.rows[0].units > 1 for g in c.groups)]
+    curves = list(zip(share_curves(rows, "robust"), share_curves(rows, "clean"), strict=True))
     if not curves:
-        return []
-    shared = [
-        list({id(g): g for g in found if g}.values()) for found in zip(*((c.none, c.full) for c in curves), strict=True)
-    ]
-    with canvas(7.2, 4.9) as (figure, save):
+        return None
+    none, full = (_unique(getattr(robust, end) for robust, _ in curves) for end in ("none", "full"))
+    clean_none, clean_full = (_unique(getattr(clean, end) for _, clean in curves) for end in ("none", "full"))
+    with drawing(7.2, 4.9) as figure:
         axes = figure.add_subplot()
-        drawn = [_curve(axes, curve, COLOURS[i % len(COLOURS)]) for i, curve in enumerate(curves)]
-        for groups in shared:
-            _points(axes, groups, GREY)
-        low, high = axes.get_ylim()
-        axes.set_ylim(max(-2, low), min(102, high))
-        _baselines(axes, *shared)
-        _share_axis(axes, curves)
+        drawn = [_curve(axes, robust, clean, COLOURS[robust.number % len(COLOURS)]) for robust, clean in curves]
+        for robust, clean in ((none, clean_none), (full, clean_full)):
+            _points(axes, zip(robust, clean, strict=True), GREY)
+        ends = [end for pair in curves for curve in pair for point in curve.path for end in (point.low, point.high)]
+        axes.set_ylim(accuracy_limits(ends, (-2, 102)))
+        _baselines(axes, none, full)
+        _share_axis(axes, [robust for robust, _ in curves])
         axes.set_ylabel("accuracy on test images (%)")
-        axes.grid(axis="y", color="#eaeaea")
-        what = "Accuracy when only a part A of the training examples is attacked"
+        axes.grid(axis="y", color=GRID)
+        words = "Accuracy when only a part A of the training examples is attacked"
         if rows[0].source:
             source, target = shown(rows[0].source, 24), shown(rows[0].data, 24)
-            what = f"Accuracy on {target} with features of {source}, a part A of which was attacked"
-        heading(figure, what, title(rows))
-        bars = axes.errorbar(
-            [], [], yerr=[], **BAR, color="black", linestyle="", label=spread(g for c in curves for g in c.points)
-        )
+            words = f"Accuracy on {target} with features of {source}, a part A of which was attacked"
+        heading(figure, words, title(rows))
+        groups = [point.group for robust, _ in curves for point in robust.path if point.group is not None]
+        bars = axes.errorbar([], [], yerr=[], **BAR, color="black", linestyle="", label=spread(groups))
         lines = [
             axes.plot([], [], color="black", linestyle=dashes, label=f"{name} accuracy")[0]
             for name, dashes in _DASHES.items()
         ]
         blank = axes.plot([], [], linestyle="", label=" ")
+        # the legend has two columns: curves in the second, what holds for all in the first, filled up with blanks
         handles = [*lines, bars, *blank * (len(drawn) - 3), *drawn]
         figure.legend(handles=handles, loc="outside lower center", ncols=2)
-        return save(path_stem)
+    return figure
 
 
-def _curve(axes: Any, curve: Series, colour: str) -> Any:
-    """Lines through the baselines (classes listed by hand have no order: no line); returns what the legend shows."""
-    x = [100 * g.rows[0].share for g in curve.points]
-    line = "" if curve.strategy == "listed" else "-"
-    for name, dashes in _DASHES.items():
-        y = [100 * g.accuracy(name).value for g in curve.points]
-        axes.plot(x, y, color=colour, linestyle=line and dashes)
-    _points(axes, curve.groups, colour)
-    what = f"A = {curve.strategy} {curve.groups[0].rows[0].kind}"
-    label = ", ".join(filter(None, [what, curve.settings]))
+def _unique(ends: Iterable[tuple[Point, ...]]) -> list[Point]:
+    """Each baseline once, however many curves share it."""
+    return list({id(point.group): point for points in ends for point in points}.values())
+
+
+def _curve(axes: Any, robust: ShareCurve, clean: ShareCurve, colour: str) -> Any:
+    """Draw lines through the baselines, and points; return what the legend shows."""
+    arms = robust.arms
+    line = "" if arms.strategy == "listed" else "-"  # classes listed by hand have no order
+    for curve in (robust, clean):
+        x, y = [point.share for point in curve.path], [point.value for point in curve.path]
+        axes.plot(x, y, color=colour, linestyle=line and _DASHES[curve.measure])
+    _points(axes, zip(robust.points, clean.points, strict=True), colour)
+    subset = f"A = {arms.strategy} {arms.groups[0].rows[0].kind}"
+    label = ", ".join(filter(None, [subset, arms.settings]))
     return axes.plot([], [], color=colour, linestyle=line, marker="o", label=textwrap.fill(label, 40))[0]
 
 
-def _points(axes: Any, groups: Sequence[Group], colour: str) -> None:
-    for g in groups:
-        for name in ("robust", "clean"):
-            a = g.accuracy(name)
-            axes.errorbar(
-                100 * g.rows[0].share,
-                100 * a.value,
-                yerr=[
-                    [max(0, 100 * (a.value - a.low))],
-                    [max(0, 100 * (a.high - a.value))],
-                ],  # ends may be off by 1e-16
-                color=colour,
-                marker="o",
-                markerfacecolor=colour if name == "robust" else "white",
-                **BAR,
-            )
+def _points(axes: Any, pairs: Iterable[_Pair], colour: str) -> None:
+    """Draw filled points for robust and hollow ones for clean accuracy."""
+    for pair in pairs:
+        for point, face in zip(pair, (colour, "white"), strict=True):
+            bars = [[point.value - point.low], [point.high - point.value]]
+            axes.errorbar(point.share, point.value, yerr=bars, color=colour, marker="o", markerfacecolor=face, **BAR)
 
 
-def _baselines(axes: Any, none: list[Group], full: list[Group]) -> None:
-    """Grey lines across at the robust accuracy of plain training and of full AT, where there is one of each kind."""
-    found = [
-        (groups[0].accuracy("robust").value, what)
-        for groups, what in ((none, "plain training"), (full, "full AT"))
-        if len(groups) == 1
+def _baselines(axes: Any, none: Sequence[Point], full: Sequence[Point]) -> None:
+    """Draw grey lines across at the robust accuracy of plain training and of full AT, where there is one of each."""
+    levels = [
+        (points[0].value, name) for points, name in ((none, "plain training"), (full, "full AT")) if len(points) == 1
     ]
     low, high = axes.get_ylim()
-    close = len(found) == 2 and abs(found[0][0] - found[1][0]) < 0.0012 * (high - low)
-    for place, (value, what) in zip(("top", "bottom"), sorted(found), strict=False):
-        axes.axhline(100 * value, color=GREY, linewidth=0.8, zorder=0)
+    close = len(levels) == 2 and abs(levels[0][0] - levels[1][0]) < 0.12 * (high - low)  # their texts would overlap
+    for place, (value, name) in zip(("top", "bottom"), sorted(levels), strict=False):
+        axes.axhline(value, color=GREY, linewidth=0.8, zorder=0)
         axes.annotate(
-            f"{what}\n{percent(value, 1)} robust",
-            (1, 100 * value),
+            f"{name}\n{percent(value / 100, 1)} robust",
+            (1, value),
             (5, 0),
             xycoords=("axes fraction", "data"),
             textcoords="offset points",
@@ -113,10 +120,10 @@ def _baselines(axes: Any, none: list[Group], full: list[Group]) -> None:
         )
 
 
-def _share_axis(axes: Any, curves: Sequence[Series]) -> None:
-    """|A| in percent with counts below: at the sizes that were run, or every 10 % where those lie too close."""
-    total = curves[0].groups[0].rows[0].total
-    ticks = sorted({100 * g.rows[0].share for curve in curves for g in curve.points})
+def _share_axis(axes: Any, curves: Sequence[ShareCurve]) -> None:
+    """Label |A| in percent with counts below: at the sizes that were run, or every 10 % where those lie too close."""
+    total = curves[0].arms.groups[0].rows[0].total
+    ticks = sorted({point.share for curve in curves for point in curve.path})
     if any(b - a < 7 for a, b in pairwise(ticks)):
         ticks = list(range(0, 101, 10))
     axes.set_xticks(ticks, [percent(tick / 100) for tick in ticks])

@@ -14,8 +14,9 @@ from rich.text import Text
 
 from sat_core.errors import DataError
 from sat_core.evaluation import wilson
+from sat_evaluation.figures.share_data import PublishedCurve
 from sat_evaluation.paper import published
-from sat_evaluation.paper.experiments import Figure, Panel
+from sat_evaluation.paper.experiments import Panel, PaperFigure
 from sat_evaluation.paper.reproduce import Reproduction, reproductions, rows_of
 from sat_evaluation.results.curves import Group, group
 from sat_evaluation.results.rows import Accuracy, Row
@@ -58,7 +59,7 @@ def _has_numbers(figure: str, panel: Panel) -> bool:
     return bool(numbers)
 
 
-def _pairs(figure: Figure, out: Path) -> Iterator[Pair]:
+def _pairs(figure: PaperFigure, out: Path) -> Iterator[Pair]:
     for panel in figure.panels:
         groups = group(rows_of(panel, out))
         n = published.examples(panel.target or panel.data)
@@ -80,7 +81,7 @@ def _pairs(figure: Figure, out: Path) -> Iterator[Pair]:
                     yield _pair(panel, _arm(g), curve.measure, g.accuracy(curve.measure), value, n)
 
 
-def _theirs(curve: published.Curve, g: Group) -> float | None:
+def _theirs(curve: PublishedCurve, g: Group) -> float | None:
     row = g.rows[0]
     if row.baseline:
         return curve.full if row.baseline == "all" else None

@@ -45,7 +45,7 @@ class Panel:
 
 @final
 @attrs.frozen(kw_only=True)
-class Figure:
+class PaperFigure:
     """One figure. kind: ``curves``, ``classes`` (bars and matrix of Fig. 2) or ``difficulty`` (bars of Fig. 3)."""
 
     name: str
@@ -240,13 +240,13 @@ _FIGURES: dict[str, tuple[str, str, Callable[[Recipe], Iterable[Panel]]]] = {
     ),
     "svhn": ("Transfer of features to SVHN (S-ESAT)", "curves", _svhn),
 }
-FIGURES = {name: title for name, (title, _, _) in _FIGURES.items()}
+PAPER_FIGURES = {name: title for name, (title, _, _) in _FIGURES.items()}
 """Names and titles."""
 
 
-def get_figure(
+def paper_figure(
     name: str, scale: str, protocol: str, data: Mapping[str, str] | None = None, settings: Flat | None = None
-) -> Figure:
+) -> PaperFigure:
     """The figure called `name` at a scale of `SCALES`, with studies that are checked; SpecError."""
     if name not in _FIGURES:
         raise SpecError(unknown("figure", name, _FIGURES))
@@ -255,7 +255,7 @@ def get_figure(
     title, kind, panels = _FIGURES[name]
     weights = "uniform" if (name, protocol) == ("fig2", "paper") else published.weights(name)  # the text has 1 there
     found = tuple(panels(Recipe(SCALES[scale], protocol, weights, data or {}, settings or {})))
-    return Figure(name=name, title=title, kind=kind, panels=found)
+    return PaperFigure(name=name, title=title, kind=kind, panels=found)
 
 
 def parse_data(given: Sequence[str], scale: str) -> dict[str, str]:

@@ -6,54 +6,14 @@ import tomllib
 from collections.abc import Iterator
 from functools import cache
 from importlib.resources import files
-from typing import Any, final
+from typing import Any
 
-import attrs
-
+from sat_evaluation.figures.class_data import PublishedClasses
+from sat_evaluation.figures.share_data import PublishedCurve
 from sat_evaluation.paper.scales import TENTHS
 
 STRATEGIES = ("hardest", "easiest", "random")
 RULES = ("uniform", "balanced", "emphasised")
-
-
-@final
-@attrs.frozen(kw_only=True)
-class Curve:
-    """Accuracies over |A|. measure: ``robust`` or ``clean``. values: strategy, or weighting rule, to {share: accuracy}.
-
-    weights: the weighting rule of all arms, empty where `values` goes by the rule. full: of full adversarial training,
-    None where it is not known. variant: what is special about it, if anything.
-    """
-
-    measure: str
-    source: str
-    values: dict[str, dict[float, float]]
-    weights: str
-    full: float | None = None
-    variant: str = ""
-
-    def like(self, strategy: str, rule: str) -> dict[float, float]:
-        """Share to accuracy of the published arms with this strategy and weighting rule; empty if there are none."""
-        if not self.weights:
-            return self.values.get(rule, {})
-        return self.values.get(strategy, {}) if rule == self.weights else {}
-
-
-@final
-@attrs.frozen(kw_only=True)
-class Classes:
-    """Of arms with one class in A each, in the order of classes; matrix: of each arm, robust accuracy on each class.
-
-    weights: the weighting rule of all arms.
-    """
-
-    source: str
-    weights: str
-    clean: tuple[float, ...]
-    robust_a: tuple[float, ...]
-    robust_b: tuple[float, ...]
-    matrix: tuple[tuple[float, ...], ...]
-    full: tuple[float, ...]
 
 
 @cache
@@ -73,7 +33,7 @@ def examples(data: str) -> int:
     return {"caltech256": 4122, "flowers102": 1020}.get(data, 8000)
 
 
-def curves(figure: str, data: str, target: str = "") -> list[Curve]:
+def curves(figure: str, data: str, target: str = "") -> list[PublishedCurve]:
     """What has been published of a figure's panel; roles as in `sat_evaluation.paper.experiments.Panel`."""
     found = []
     for table in _of("curves", figure, data, target):
@@ -86,7 +46,7 @@ def curves(figure: str, data: str, target: str = "") -> list[Curve]:
     return found
 
 
-def classes(figure: str, data: str) -> Classes | None:
+def classes(figure: str, data: str) -> PublishedClasses | None:
     """Of Fig. 2; None for other data."""
     for table in _of("classes", figure, data, ""):
         if "variant" not in table:
@@ -95,12 +55,12 @@ def classes(figure: str, data: str) -> Classes | None:
             parts = {name: tuple(_shares(table[name])) for name in ("clean", "robust_a", "robust_b")}
             rows = tuple(tuple(_shares(row)) for row in whole["robust"])
             full = tuple(_shares(whole["full"]))
-            return Classes(source=_source(table), weights=weights(figure), matrix=rows, full=full, **parts)
+            return PublishedClasses(source=_source(table), weights=weights(figure), matrix=rows, full=full, **parts)
     return None
 
 
-def _curve(table: dict[str, Any], values: dict[str, dict[float, float]], full: float | None) -> Curve:
-    return Curve(
+def _curve(table: dict[str, Any], values: dict[str, dict[float, float]], full: float | None) -> PublishedCurve:
+    return PublishedCurve(
         measure=table["measure"],
         source=_source(table),
         values=values,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import attrs
 from rich.console import Console
@@ -15,7 +15,8 @@ from sat_core import files
 from sat_core.arm import RESULTS
 from sat_core.errors import DataError, Detached, NotInstalledError, RunDirectoryError, SatError
 from sat_core.ranking import FILE, Ranking
-from sat_evaluation.paper.experiments import FIGURES, Figure, Panel, get_figure
+from sat_evaluation.figures.canvas import save_figure
+from sat_evaluation.paper.experiments import PAPER_FIGURES, Panel, PaperFigure, paper_figure
 from sat_evaluation.paper.scales import Flat
 from sat_evaluation.results.headline import headline
 from sat_evaluation.results.rows import Row, collect
@@ -23,6 +24,9 @@ from sat_evaluation.run.executors.base import Executor
 from sat_evaluation.run.folder import RANKING, STUDIES, unit_directory
 from sat_evaluation.run.heads import transfer_folders
 from sat_evaluation.run.studies import run_study
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @final
@@ -36,9 +40,9 @@ class Reproduction:
     data: Mapping[str, str] = attrs.field(factory=dict)
     settings: Flat = attrs.field(factory=dict)
 
-    def make(self) -> Figure:
+    def make(self) -> PaperFigure:
         """The figure with its studies; SpecError."""
-        return get_figure(self.figure, self.scale, self.protocol, self.data, self.settings)
+        return paper_figure(self.figure, self.scale, self.protocol, self.data, self.settings)
 
     def write(self, out: Path) -> None:
         """Leave in `out` what was asked; RunDirectoryError if it has the figure with other settings."""
@@ -55,7 +59,7 @@ class Reproduction:
 
 def reproductions(out: Path) -> list[Reproduction]:
     """The figures that were asked for in `out`; RunDirectoryError if there are none."""
-    found = [_read(path) for name in FIGURES if (path := out / f"{name}.json").exists()]
+    found = [_read(path) for name in PAPER_FIGURES if (path := out / f"{name}.json").exists()]
     if not found:
         raise RunDirectoryError(f"{out}: expected the folder of `sat reproduce`, found no figure in it")
     return found
@@ -116,7 +120,7 @@ def reproduce_all(
         raise RunDirectoryError(f"{failed[0]}{more}") from failed[0]
 
 
-def _submit(figures: Sequence[Figure], out: Path, reuse: Sequence[Path], executor: Executor, options: Any) -> None:
+def _submit(figures: Sequence[PaperFigure], out: Path, reuse: Sequence[Path], executor: Executor, options: Any) -> None:
     """Put studies into the queue before one is waited for: of each data set the first, whose arms others may share."""
     first = {panel.data: panel for panel in reversed([panel for figure in figures for panel in figure.panels])}
     for panel in first.values():
@@ -130,7 +134,7 @@ def _run_study(panel: Panel, out: Path, reuse: Sequence[Path], options: Mapping[
     run_study(panel.study, folder, only_ranking=panel.ranking, reuse=[*reuse, *others], **options)
 
 
-def _run(figure: Figure, out: Path, reuse: Sequence[Path], options: Mapping[str, Any]) -> list[SatError]:
+def _run(figure: PaperFigure, out: Path, reuse: Sequence[Path], options: Mapping[str, Any]) -> list[SatError]:
     """Returns why studies are not finished."""
     console = Console()
     failed: list[SatError] = []
@@ -146,7 +150,7 @@ def _run(figure: Figure, out: Path, reuse: Sequence[Path], options: Mapping[str,
     return failed
 
 
-def _told(figure: Figure, out: Path) -> Iterator[str]:
+def _told(figure: PaperFigure, out: Path) -> Iterator[str]:
     for panel in figure.panels if figure.kind != "difficulty" else ():
         sentence = headline(rows_of(panel, out))
         if sentence:
@@ -158,18 +162,37 @@ def _told(figure: Figure, out: Path) -> Iterator[str]:
         yield f"no figure: {error}"
 
 
-def draw(figure: Figure, out: Path) -> list[Path]:
-    """PNG and SVG of a figure from what is finished in `out`; none if nothing is. NotInstalledError."""
+def draw(figure: PaperFigure, out: Path) -> list[Path]:
+    """Write PNG and SVG of a figure from the finished arms in `out`; returns their paths. NotInstalledError."""
+    return [path for name, drawn in figures_of(figure, out).items() for path in save_figure(drawn, out / name)]
+
+
+def figures_of(figure: PaperFigure, out: Path) -> dict[str, Figure]:
+    """Draw a figure of the paper from the finished arms in `out`.
+
+    Returns:
+        Name of the file to matplotlib figure: one, or of Fig. 2 one for each data set. Empty if nothing is finished.
+
+    Raises:
+        NotInstalledError: matplotlib is missing.
+    """
     from sat_evaluation.paper import draw
 
     if figure.kind == "difficulty":
         rankings = {panel.data: unit_directory(study_folder(out, panel), RANKING) for panel in figure.panels}
         found = {p.data: Ranking.read(rankings[p.data]) for p in figure.panels if (rankings[p.data] / FILE).exists()}
         names = {p.data: p.study.base.data.name for p in figure.panels}
-        return draw.difficulty(figure, {role: (names[role], ranking) for role, ranking in found.items()}, out)
+        drawn = draw.difficulty_figure(figure, {role: (names[role], ranking) for role, ranking in found.items()})
+        return {} if drawn is None else {figure.name: drawn}
     rows = {panel.name: (rows_of(panel, out), rows_of(panel, out, source=True)) for panel in figure.panels}
     rows = {name: found for name, found in rows.items() if all(found)}
-    return draw.PLOTS[figure.kind](figure, rows, out) if rows else []
+    if not rows:
+        return {}
+    return (
+        draw.class_figures(figure, rows)
+        if figure.kind == "classes"
+        else {figure.name: draw.curves_figure(figure, rows)}
+    )
 
 
 def study_folder(out: Path, panel: Panel) -> Path:

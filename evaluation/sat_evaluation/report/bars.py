@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 
 from sat_core.ranking import Ranking
-from sat_evaluation.figures.matrix import matrix_lines, members, single_class
-from sat_evaluation.paper.published import Classes
+from sat_evaluation.figures.class_data import ClassLine, PartAccuracy, PublishedClasses, class_difficulty, class_matrix
 from sat_evaluation.report.charts import COLOURS, Bars, Cell, Matrix, Part
 from sat_evaluation.report.plots import accuracy, arm_names
-from sat_evaluation.results.curves import Group, group
+from sat_evaluation.results.curves import group
 from sat_evaluation.results.rows import Row
 from sat_evaluation.results.table import BASELINES
 from sat_evaluation.results.text import shown
@@ -25,22 +24,22 @@ _CLASSES = 200
 GREY = -1
 
 
-def class_charts(rows: Sequence[Row], theirs: Classes | None = None) -> Iterator[Matrix | Bars]:
-    """Robust accuracy on each class, on A and on B, where A is made of classes; nothing without such an arm."""
-    curve, lines = matrix_lines(rows)
-    if curve is None or len(rows[0].class_names) > _CLASSES:
+def class_charts(rows: Sequence[Row], published: PublishedClasses | None = None) -> Iterator[Matrix | Bars]:
+    """Draw robust accuracy on each class, on A and on B, where A is made of classes; nothing without such an arm."""
+    matrix = class_matrix(rows, published)
+    if matrix is None or len(rows[0].class_names) > _CLASSES:
         return
-    whole, lines = lines, lines[:_MOST]
+    lines = matrix.lines[:_MOST]
     names = [shown(name, 24) for name in rows[0].class_names]
-    labels = tuple(BASELINES.get(g.rows[0].baseline) or members(g, names) for g in lines)
+    labels = tuple(BASELINES.get(line.baseline) or line.members(names) for line in lines)
     yield Matrix(
         title="Robust accuracy by class (%)",
         text="lines: the classes in A, which are attacked in training; columns: the class of the test images, framed "
-        "where it is in A" + ("; in brackets: published" if theirs else ""),
+        "where it is in A" + ("; in brackets: published" if published else ""),
         lines=labels,
         columns=tuple(names),
-        notes=_first(whole),
-        cells=tuple(tuple(_cells(g, label, names, theirs)) for g, label in zip(lines, labels, strict=True)),
+        notes=_first(matrix.lines),
+        cells=tuple(tuple(_cells(line, label, names)) for line, label in zip(lines, labels, strict=True)),
     )
     yield Bars(
         title="Robust accuracy on A and on B",
@@ -49,10 +48,8 @@ def class_charts(rows: Sequence[Row], theirs: Classes | None = None) -> Iterator
         highest=100,
         stacked=False,
         legend=(("on A, attacked", 1), ("on B, not attacked", 0), ("on all classes", GREY)),
-        lines=tuple(
-            (label, tuple(_on_parts(g, theirs, curve.none)), "") for g, label in zip(lines, labels, strict=True)
-        ),
-        notes=_first(whole),
+        lines=tuple((label, tuple(map(_part, line.parts)), "") for line, label in zip(lines, labels, strict=True)),
+        notes=_first(matrix.lines),
     )
 
 
@@ -60,35 +57,25 @@ def _first(lines: Sequence[object]) -> tuple[str, ...]:
     return (f"the first {_MOST} of {len(lines)} are drawn",) if len(lines) > _MOST else ()
 
 
-def _cells(g: Group, label: str, names: Sequence[str], theirs: Classes | None) -> Iterator[Cell]:
-    values = np.array([row.per_class for row in g.rows], float).mean(0)
-    inside = () if g.rows[0].baseline else set(g.rows[0].classes).intersection(*(row.classes for row in g.rows))
-    for c, value in enumerate(values):
-        other = None
-        if theirs and g.rows[0].baseline == "all":
-            other = theirs.full[c]
-        elif theirs and (single := single_class(g)) is not None:
-            other = theirs.matrix[single][c]
-        known = "no test image" if np.isnan(value) else f"{100 * value:.1f} %"
-        more = "" if other is None else f", published {100 * other:.0f} %"
-        tip = f"A: {label}; on {names[c]}: {known}{more}"
-        yield Cell(value=None if np.isnan(value) else float(value), tip=tip, theirs=other, framed=c in inside)
+def _cells(line: ClassLine, label: str, names: Sequence[str]) -> Iterator[Cell]:
+    for name, cell in zip(names, line.cells, strict=True):
+        ours = "no test image" if cell.value is None else f"{100 * cell.value:.1f} %"
+        more = "" if cell.published is None else f", published {100 * cell.published:.0f} %"
+        tip = f"A: {label}; on {name}: {ours}{more}"
+        yield Cell(value=cell.value, tip=tip, published=cell.published, framed=cell.framed)
 
 
-def _on_parts(g: Group, theirs: Classes | None, plain: Group | None) -> Iterator[Part]:
-    if g.rows[0].baseline:
-        a = g.accuracy("robust")
-        yield Part(value=100 * a.value, number=GREY, tip=f"on all classes {accuracy(a)}")
-        return
-    single = single_class(g)
-    for field, words, number in (("robust_a", "on A", 1), ("robust_b", "on B", 0)):
-        found = g.part(field)
-        if found is not None:
-            published = 100 * getattr(theirs, field)[single] if theirs and single is not None else None
-            more = "" if published is None else f", published {published:.1f} %"
-            same = plain.on_part_of(g, field) if plain else None
-            more += "" if same is None else f", plain training {100 * same:.1f} % on the same classes"
-            yield Part(value=100 * found.value, number=number, tip=f"{words} {accuracy(found)}{more}", theirs=published)
+_PARTS = {"robust_a": ("on A", 1), "robust_b": ("on B", 0), "robust": ("on all classes", GREY)}
+"""Parts of a `ClassLine` in words, and their colours."""
+
+
+def _part(part: PartAccuracy) -> Part:
+    words, number = _PARTS[part.part]
+    published = None if part.published is None else 100 * part.published
+    more = "" if published is None else f", published {published:.1f} %"
+    more += "" if part.plain is None else f", plain training {100 * part.plain:.1f} % on the same classes"
+    tip = f"{words} {accuracy(part.accuracy)}{more}"
+    return Part(value=100 * part.value, number=number, tip=tip, published=published)
 
 
 def breakdown(results: Sequence[Mapping[str, Any]], rows: Sequence[Row]) -> Bars:
@@ -133,19 +120,16 @@ def _broken(result: Mapping[str, Any], attack: str) -> int:
     return sum(a["broken"] for a in result["attacks"]["breakdown"] if a["name"] == attack)
 
 
-def class_difficulty(ranking: Ranking, labels: np.ndarray, names: Sequence[str]) -> Iterator[Bars]:
-    """Mean entropy and error of each class, hardest by entropy first (paper, Fig. 3)."""
-    means = {
-        metric: {c: float(scores[labels == c].mean()) for c in np.unique(labels).tolist()}
-        for metric, scores in ranking.scores.items()
-    }
-    order = sorted(means["entropy"], key=lambda c: -means["entropy"][c])
-    few = order if len(order) <= _MOST else [*order[: _MOST // 2], *order[-(_MOST // 2) :]]
+def difficulty_charts(ranking: Ranking, labels: np.ndarray, names: Sequence[str]) -> Iterator[Bars]:
+    """Draw mean entropy and error of each class, hardest by entropy first (paper, Fig. 3)."""
+    difficulty = class_difficulty(ranking, labels)
+    order = difficulty.order
+    few = order if len(order) <= _MOST else (*order[: _MOST // 2], *order[-(_MOST // 2) :])
     for metric, factor, what, unit in (
         ("entropy", 1, "Mean softmax entropy of the classes", "nats"),
         ("error", 100, "Errors in training by class", "%"),
     ):
-        values = {c: factor * value for c, value in means[metric].items()}
+        values = {c: factor * value for c, value in difficulty.means[metric].items()}
         lines = [
             (
                 shown(names[c], 24),

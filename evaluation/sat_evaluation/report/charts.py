@@ -8,6 +8,8 @@ from typing import final
 
 import attrs
 
+from sat_evaluation.figures.share_data import limits
+
 WIDTH, HEIGHT = 640, 360
 LEFT, RIGHT, TOP, BOTTOM = 56, 16, 14, 46
 COLOURS = 7
@@ -79,13 +81,7 @@ class Axis:
     @classmethod
     def over(cls, label: str, values: Iterable[float], *, least: float = 0.0, within: tuple[float, float]) -> Axis:
         """Around `values` with some room, at least `least` long, nowhere outside of `within`."""
-        found = list(values) or [0.0, 1.0]
-        low, high = min(found), max(found)
-        room = max(0.06 * (high - low), (least - (high - low)) / 2, 1e-9)
-        low, high = low - room, high + room
-        low, high = low + max(0, within[0] - low), high + max(0, within[0] - low)  # as long as it was, if it can
-        low, high = low - max(0, high - within[1]), high - max(0, high - within[1])
-        low = max(low, within[0])
+        low, high = limits(values, least, within)
         return cls(label=label, low=low, high=high, ticks=ticks(low, high))
 
 
@@ -133,11 +129,11 @@ class Plot:
 @final
 @attrs.frozen(kw_only=True)
 class Cell:
-    """value: a share, None where there is none. theirs: what others published. framed: see the chart's text."""
+    """value: a share, None where there is none. published: what others published. framed: see the chart's text."""
 
     value: float | None
     tip: str
-    theirs: float | None = None
+    published: float | None = None
     framed: bool = False
 
 
@@ -157,12 +153,12 @@ class Matrix:
 @final
 @attrs.frozen(kw_only=True)
 class Part:
-    """A piece of a bar. number: of its colour, negative for grey. theirs: what others published."""
+    """A piece of a bar. number: of its colour, negative for grey. published: what others published."""
 
     value: float
     number: int
     tip: str
-    theirs: float | None = None
+    published: float | None = None
 
 
 @final

@@ -18,7 +18,7 @@ from sat_core.files import write_text
 from sat_core.rundir import SPEC
 from sat_evaluation.paper.reproduce import asked_studies
 from sat_evaluation.report import charts
-from sat_evaluation.report.bars import breakdown, class_charts, class_difficulty
+from sat_evaluation.report.bars import breakdown, class_charts, difficulty_charts
 from sat_evaluation.report.charts import Plot
 from sat_evaluation.report.gallery import adversarial, extremes
 from sat_evaluation.report.gather import Run, gather
@@ -130,7 +130,7 @@ def _section(number: int, run: Run) -> Section:
         charts=tuple(chart for chart in found if chart is not None),
         attacked=(breakdown(run.results, run.rows),) if run.rows else (),
         epochs=tuple(over_epochs(run.results, run.rows)) if run.rows else (),
-        classes=tuple(class_difficulty(ranking, data.train.labels, data.class_names)) if ranking and data else (),
+        classes=tuple(difficulty_charts(ranking, data.train.labels, data.class_names)) if ranking and data else (),
         extremes=tuple(extremes(ranking, data)) if ranking and data else (),
         adversarial=adversarial(run.folder, run.rows) if run.rows else None,
         provenance=provenance(run),

@@ -2,75 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from statistics import fmean
 from typing import Any
 
 import attrs
 
-from sat_evaluation.paper.published import Curve as Published
+from sat_evaluation.figures.share_data import (
+    LEAST_HEIGHT,
+    MEASURES,
+    Point,
+    PublishedCurve,
+    ShareCurve,
+    curve_name,
+    published_on,
+    share_curves,
+)
 from sat_evaluation.report.charts import Axis, Curve, Level, Mark, Plot, spread
-from sat_evaluation.results.curves import Group, Series, group, listed_classes, series
+from sat_evaluation.results.curves import Group, group, listed_classes, series
 from sat_evaluation.results.curves import spread as intervals
 from sat_evaluation.results.rows import Accuracy, Row
 from sat_evaluation.results.table import BASELINES
 from sat_evaluation.results.text import percent, shown
 
-MEASURES = {
-    "robust": "robust accuracy",
-    "clean": "clean accuracy",
-    "robust_a": "robust accuracy on A",
-    "robust_b": "robust accuracy on B",
-    "clean_a": "clean accuracy on A",
-    "clean_b": "clean accuracy on B",
-}
 MOST = 12
 """Curves of one plot."""
 _WITHIN = (0.0, 100.0)
 
 
 def over_share(
-    rows: Sequence[Row], measures: Sequence[str], title: str, theirs: Sequence[Published] = ()
+    rows: Sequence[Row], measures: Sequence[str], title: str, published: Sequence[PublishedCurve] = ()
 ) -> Plot | None:
-    """Accuracies over |A|, robust ones filled, clean ones hollow; None if no arm has a place on it.
+    """Draw accuracies over |A|, robust ones filled, clean ones hollow; None if no arm has a place on a curve.
 
-    A curve begins and ends in its baselines. On A or on B, baselines are curves of their own: their accuracy on the
-    same classes as the arms'. theirs: published curves, drawn pale.
+    Args:
+        rows: Arms of one or several studies.
+        measures: Keys of `MEASURES`.
+        title: What is seen.
+        published: Published curves, drawn pale.
     """
-    everyone = [c for c in series(rows) if c.strategy != "listed" or any(g.rows[0].units > 1 for g in c.groups)]
-    found = everyone[:MOST]
+    both = len({measure.split("_")[0] for measure in measures}) > 1
+    by_number = list(zip(*(share_curves(rows, measure, published) for measure in measures), strict=True))
     curves: list[Curve] = []
     pale: list[Curve] = []
-    levels: list[Level] = []
-    for number, ours in enumerate(found):
-        name = curve_name(ours, found)
-        for measure in measures:
-            aside = 0.8 * (number - (len(found) - 1) / 2) if len(found) <= 6 else 0.0  # so that bars are seen
-            on_part = "_" in measure
-            marks = tuple(_marks(ours.groups if on_part else ours.points, measure, _share, aside))
-            hollow = measure.startswith("clean") and len({m.split("_")[0] for m in measures}) > 1
-            if marks:
-                line = ours.strategy != "listed"
-                curves.append(Curve(name=name, number=number, marks=marks, hollow=hollow, line=line))
-            if marks and on_part:
-                curves += _baselines(ours, measure, name, number)
-        pale += [c for curve in theirs if curve.measure in measures for c in _published(curve, ours, name, number)]
+    for ours in by_number[:MOST]:
+        for curve in ours:
+            if curve.path:
+                curves.append(_arms(curve, hollow=both and curve.measure.startswith("clean")))
+                curves += _baselines(curve) if curve.on_part else ()
+        # of each published curve in its turn, whichever accuracy it is of
+        pale += [_published(curve, points) for curve in ours for points in curve.published]
     if not curves:
         return None
-    levels += [
-        Level(y=100 * curve.full, name="full AT, published", full=True, pale=True)
-        for curve in theirs
-        if curve.measure in measures and curve.full is not None and not curve.variant
-    ]
+    full = [one.full for measure in measures for one in published_on(published, measure) if one.full is not None]
+    levels = tuple(Level(y=100 * y, name="full AT, published", full=True, pale=True) for y in dict.fromkeys(full))
     everything = (*curves, *pale)
+    groups = [g for curve, *_ in by_number[:MOST] for g in curve.arms.points]
     return Plot(
         title=title,
         text=f"{' and '.join(MEASURES[m] for m in measures)} in percent over the share of the training set in A",
         x=Axis(label="|A|: part that is attacked (%)", low=-3, high=103, ticks=(0, 20, 40, 60, 80, 100)),
         y=_accuracy_axis(everything, levels, "accuracy on test images (%)"),
         curves=everything,
-        levels=tuple(dict.fromkeys(levels)),
-        notes=(f"bars: {intervals(g for c in found for g in c.points)}", *_cut(everyone)),
+        levels=levels,
+        notes=(f"bars: {intervals(groups)}", *_cut(by_number)),
     )
 
 
@@ -99,13 +94,18 @@ def _cut(curves: Sequence[object]) -> tuple[str, ...]:
 
 
 def over_cost(rows: Sequence[Row]) -> Plot | None:
-    """Robust accuracy over the gradient evaluations of training and ranking; None without curves."""
-    everyone = [c for c in series(rows) if c.strategy != "listed"]
+    """Draw robust accuracy over the gradient evaluations of training and ranking; None without curves."""
+    everyone = [c for c in share_curves(rows, "robust") if c.arms.strategy != "listed"]
     found = everyone[:MOST]
     if not found:
         return None
+    series = [curve.arms for curve in found]
     curves = [
-        Curve(name=curve_name(c, found), number=n, marks=tuple(_marks(c.points, "robust", _cost)))
+        Curve(
+            name=curve_name(c.arms, series),
+            number=n,
+            marks=tuple(_mark(point, "robust", x=_cost(point.group)) for point in c.path if point.group is not None),
+        )
         for n, c in enumerate(found)
     ]
     costs = [mark.x for curve in curves for mark in curve.marks]
@@ -119,7 +119,7 @@ def over_cost(rows: Sequence[Row]) -> Plot | None:
         ),
         y=_accuracy_axis(curves, (), "robust accuracy (%)"),
         curves=tuple(curves),
-        notes=(f"bars: {intervals(g for c in found for g in c.points)}", *_cut(everyone)),
+        notes=(f"bars: {intervals(g for c in series for g in c.points)}", *_cut(everyone)),
     )
 
 
@@ -149,12 +149,6 @@ def over_epochs(results: Sequence[dict[str, Any]], rows: Sequence[Row]) -> list[
     ]
 
 
-def curve_name(curve: Series, among: Sequence[Series]) -> str:
-    """The strategy, unless all have the same, and the settings in which curves differ."""
-    several = len({other.strategy for other in among}) > 1 or not curve.settings
-    return ", ".join(filter(None, [curve.strategy if several else "", curve.settings]))
-
-
 def arm_names(groups: Sequence[Group]) -> list[str]:
     """What the groups are called where there is no axis for |A|."""
     curves = series([row for g in groups for row in g.rows])
@@ -170,22 +164,48 @@ def _arm_name(row: Row, curve: str) -> str:
     return f"A = {shown(chosen, 60)}" if chosen else f"{percent(row.share)} {curve or row.strategy}"
 
 
-def _share(g: Group) -> float:
-    return 100 * g.rows[0].share
-
-
 def _cost(g: Group) -> float:
     return 100 * fmean(row.cost + row.ranking_gradients / row.full_at_gradients for row in g.rows)
 
 
-def _marks(
-    groups: Sequence[Group], measure: str, place: Callable[[Group], float], aside: float = 0.0
-) -> Iterator[Mark]:
-    for g in groups:
-        a = g.part(measure)
-        if a is not None:
-            tip = f"{_size(g)}: {MEASURES[measure]} {accuracy(a)}{_seeds(g)}"
-            yield _mark(place(g), a, tip, 0.0 if g.rows[0].baseline else aside)
+def _arms(curve: ShareCurve, *, hollow: bool) -> Curve:
+    marks = tuple(
+        _mark(point, curve.measure, aside=0.0 if point.group.rows[0].baseline else curve.offset)
+        for point in curve.path
+        if point.group is not None
+    )
+    line = curve.arms.strategy != "listed"
+    return Curve(name=curve.name, number=curve.number, marks=marks, hollow=hollow, line=line)
+
+
+def _baselines(curve: ShareCurve) -> Iterator[Curve]:
+    """What the baselines reach on the classes in A, or in B, of each arm."""
+    for baseline, points in (("none", curve.none), ("all", curve.full)):
+        called = f"{BASELINES[baseline]} on the same classes"
+        marks = tuple(
+            _mark(point, curve.measure, tip=f"{_size(point.group)}: {called} {point.value:.1f} %")
+            for point in points
+            if point.group is not None
+        )
+        if marks:
+            yield Curve(name=f"{curve.name}, {called}", number=curve.number, marks=marks, reference=True)
+
+
+def _published(curve: ShareCurve, points: Sequence[Point]) -> Curve:
+    marks = tuple(
+        _mark(point, curve.measure, tip=f"published: {percent(point.share / 100)}, {point.value:.1f} %")
+        for point in points
+    )
+    name = f"{curve.name}, published"
+    return Curve(name=name, number=curve.number, marks=marks, pale=True, line=len(marks) > 1)
+
+
+def _mark(point: Point, measure: str, *, x: float | None = None, aside: float = 0.0, tip: str = "") -> Mark:
+    if not tip and point.group is not None:
+        interval = f"{point.value:.1f} % [{point.low:.1f}, {point.high:.1f}]"
+        tip = f"{_size(point.group)}: {MEASURES[measure]} {interval}{_seeds(point.group)}"
+    place = point.share if x is None else x
+    return Mark(x=place, y=point.value, low=point.low, high=point.high, tip=tip, aside=aside)
 
 
 def _size(g: Group) -> str:
@@ -202,39 +222,10 @@ def accuracy(a: Accuracy) -> str:
     return f"{100 * a.value:.1f} % [{100 * a.low:.1f}, {100 * a.high:.1f}]"
 
 
-def _mark(x: float, a: Accuracy, tip: str, aside: float) -> Mark:
-    low, high = 100 * min(a.low, a.value), 100 * max(a.high, a.value)
-    return Mark(x=x, y=100 * a.value, low=low, high=high, tip=tip, aside=aside)
-
-
-def _baselines(curve: Series, measure: str, name: str, number: int) -> Iterator[Curve]:
-    """What the baselines reach on the classes in A, or in B, of each arm."""
-    for baseline in filter(None, (curve.none, curve.full)):
-        called = f"{BASELINES[baseline.rows[0].baseline]} on the same classes"
-        found = [(g, value) for g in curve.groups if (value := baseline.on_part_of(g, measure)) is not None]
-        marks = tuple(
-            _mark(_share(g), Accuracy(value, value, value), f"{_size(g)}: {called} {100 * value:.1f} %", 0.0)
-            for g, value in found
-        )
-        if marks:
-            yield Curve(name=f"{name}, {called}", number=number, marks=marks, reference=True)
-
-
-def _published(theirs: Published, ours: Series, name: str, number: int) -> Iterator[Curve]:
-    rule = ours.groups[0].rows[0].spec["weighting.rule"]
-    values = {} if theirs.variant else theirs.like(ours.strategy, rule)
-    marks = tuple(
-        Mark(x=100 * s, y=100 * v, low=100 * v, high=100 * v, tip=f"published: {percent(s)}, {100 * v:.1f} %")
-        for s, v in values.items()
-    )
-    if marks:
-        yield Curve(name=f"{name}, published", number=number, marks=marks, pale=True, line=len(marks) > 1)
-
-
 def _accuracy_axis(curves: Sequence[Curve], levels: Sequence[Level], label: str) -> Axis:
     """At least 20 points from top to bottom, so that small differences look small."""
     values = [value for curve in curves for value in spread(curve.marks)] + [level.y for level in levels]
-    return Axis.over(label, values, least=20, within=_WITHIN)
+    return Axis.over(label, values, least=LEAST_HEIGHT, within=_WITHIN)
 
 
 def _mean(x: float, values: Sequence[float], tip: str, *, large: bool = False) -> Mark:

@@ -12,13 +12,14 @@ import attrs
 from sat_core.datasets import get_dataset
 from sat_core.errors import DataError, SatError
 from sat_core.ranking import FILE, Ranking
+from sat_evaluation.figures.share_data import MEASURES, PublishedCurve
 from sat_evaluation.paper import published
 from sat_evaluation.paper.compare import Pair, caveats, compare
-from sat_evaluation.paper.experiments import FIGURES, Figure, Panel
+from sat_evaluation.paper.experiments import PAPER_FIGURES, Panel, PaperFigure
 from sat_evaluation.paper.reproduce import Reproduction, reproductions, rows_folder, study_folder
-from sat_evaluation.report.bars import class_charts, class_difficulty
+from sat_evaluation.report.bars import class_charts, difficulty_charts
 from sat_evaluation.report.gather import readable
-from sat_evaluation.report.plots import MEASURES, over_share
+from sat_evaluation.report.plots import over_share
 from sat_evaluation.results.headline import title
 from sat_evaluation.results.rows import Row
 from sat_evaluation.results.text import shown
@@ -59,10 +60,10 @@ def drawn(out: Path) -> Iterator[Drawn]:
             yield Drawn(asked=asked, title=figure.title, panels=panels, pairs=ours, sources=sources)
         except SatError as error:
             reason = shown("; ".join(str(error).splitlines()), 400)
-            yield Drawn(asked=asked, title=FIGURES[asked.figure], panels=(), problem=reason)
+            yield Drawn(asked=asked, title=PAPER_FIGURES[asked.figure], panels=(), problem=reason)
 
 
-def _panels(figure: Figure, out: Path, theirs: bool) -> Iterator[tuple[str, str, tuple[Any, ...]]]:
+def _panels(figure: PaperFigure, out: Path, theirs: bool) -> Iterator[tuple[str, str, tuple[Any, ...]]]:
     for (data, target), found in groupby(figure.panels, key=lambda panel: (panel.data, panel.target)):
         panels = list(found)
         if figure.kind == "difficulty":
@@ -77,7 +78,7 @@ def _panels(figure: Figure, out: Path, theirs: bool) -> Iterator[tuple[str, str,
         yield panels[0].title, title(rows) if rows else "", charts
 
 
-def _curves(panels: list[Panel], out: Path, theirs: list[published.Curve]) -> Iterator[Any]:
+def _curves(panels: list[Panel], out: Path, theirs: list[PublishedCurve]) -> Iterator[Any]:
     for measures, of_source in ((panels[0].of_source, True), (panels[0].measures, False)):
         rows = [row for panel in panels for row in _rows(panel, out, source=of_source)]
         for measure in measures:
@@ -96,10 +97,10 @@ def _difficulty(panel: Panel, out: Path) -> Iterator[Any]:
     folder = unit_directory(study_folder(out, panel), RANKING)
     if (folder / FILE).exists():
         data = get_dataset(panel.study.base.data.name)
-        yield from class_difficulty(Ranking.read(folder), data.train.labels, data.class_names)
+        yield from difficulty_charts(Ranking.read(folder), data.train.labels, data.class_names)
 
 
-def _sources(figure: Figure) -> Iterator[str]:
+def _sources(figure: PaperFigure) -> Iterator[str]:
     for panel in figure.panels:
         yield from (curve.source for curve in published.curves(figure.name, panel.data, panel.target))
         classes = published.classes(figure.name, panel.data)

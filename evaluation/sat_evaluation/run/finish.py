@@ -9,8 +9,9 @@ from typing import Any
 
 from sat_core import files
 from sat_core.errors import Interrupted, NotInstalledError, RunDirectoryError
-from sat_evaluation.figures.accuracy import accuracy_plot
-from sat_evaluation.figures.matrix import matrix_plot
+from sat_evaluation.figures.accuracy import accuracy_figure
+from sat_evaluation.figures.canvas import save_figure
+from sat_evaluation.figures.matrix import matrix_figure
 from sat_evaluation.results.csv_file import write_csv
 from sat_evaluation.results.rows import Row, collect
 from sat_evaluation.run.executors.base import Executor, Outcome, Place, Unit
@@ -64,5 +65,5 @@ def finish(out: Path, names: Sequence[str], outcome: Outcome) -> list[dict[str, 
 def _draw(out: Path, rows: Sequence[Row]) -> None:
     write_csv(out / "summary.csv", rows)
     with suppress(NotInstalledError):  # what reports to the user says so
-        accuracy_plot(rows, out / "accuracy")
-        matrix_plot(rows, out / "matrix")
+        save_figure(accuracy_figure(rows), out / "accuracy")
+        save_figure(matrix_figure(rows), out / "matrix")

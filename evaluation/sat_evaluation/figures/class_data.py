@@ -1,0 +1,190 @@
+"""Accuracy and difficulty by class as values: matplotlib and the HTML report draw the same cells and bars."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import final
+
+import attrs
+import numpy as np
+
+from sat_core.ranking import Ranking
+from sat_evaluation.results.curves import Group, Series, series
+from sat_evaluation.results.rows import Accuracy, Row
+
+
+@final
+@attrs.frozen(kw_only=True)
+class PublishedClasses:
+    """Published accuracies, in [0, 1], of arms that attack one class each, in the order of classes.
+
+    Attributes:
+        source: Where they were published, in words.
+        weights: The weighting rule of all arms.
+        clean: Clean accuracy on all test images, for each class in A.
+        robust_a: Robust accuracy on A, for each class in A.
+        robust_b: Robust accuracy on B, for each class in A.
+        matrix: For each class in A, robust accuracy on each class.
+        full: Robust accuracy of full adversarial training on each class.
+    """
+
+    source: str
+    weights: str
+    clean: tuple[float, ...]
+    robust_a: tuple[float, ...]
+    robust_b: tuple[float, ...]
+    matrix: tuple[tuple[float, ...], ...]
+    full: tuple[float, ...]
+
+
+@final
+@attrs.frozen(kw_only=True)
+class ClassCell:
+    """Robust accuracy on one class, in [0, 1]; None where it has no test image. framed: whether the class is in A."""
+
+    value: float | None
+    published: float | None
+    framed: bool
+
+
+@final
+@attrs.frozen(kw_only=True)
+class PartAccuracy:
+    """Robust accuracy on A, on B, or on all classes, in [0, 1].
+
+    Attributes:
+        part: ``robust_a`` or ``robust_b``; ``robust`` for a baseline, which has no such parts.
+        accuracy: Ours, with its interval.
+        plain: What plain training reaches on the same classes.
+        published: What others have published.
+    """
+
+    part: str
+    accuracy: Accuracy
+    plain: float | None = None
+    published: float | None = None
+
+    @property
+    def value(self) -> float:
+        """Our accuracy without its interval."""
+        return self.accuracy.value
+
+
+@final
+@attrs.frozen(kw_only=True)
+class ClassLine:
+    """One line of the matrix: arms with the same classes in A, or a baseline."""
+
+    group: Group
+    cells: tuple[ClassCell, ...]
+    parts: tuple[PartAccuracy, ...]
+
+    @property
+    def baseline(self) -> str:
+        """``none``, ``all`` or empty, as `sat_evaluation.results.rows.Row.baseline`."""
+        return self.group.rows[0].baseline
+
+    def members(self, names: Sequence[str]) -> str:
+        """Return up to three names of the classes in A, or their number; seeds may have different ones."""
+        classes = self.group.rows[0].classes
+        same = all(row.classes == classes for row in self.group.rows)
+        return ", ".join(names[c] for c in classes) if same and len(classes) <= 3 else f"{len(classes)} classes"
+
+
+@final
+@attrs.frozen(kw_only=True)
+class ClassMatrix:
+    """The class-by-class matrix of a study in which A is made of classes (paper, Fig. 2 right).
+
+    Attributes:
+        curve: The arms that are drawn.
+        lines: The baseline without attacks, the arms by their classes, full adversarial training.
+    """
+
+    curve: Series
+    lines: tuple[ClassLine, ...]
+
+
+def class_matrix(rows: Sequence[Row], published: PublishedClasses | None = None) -> ClassMatrix | None:
+    """Make the matrix of the first curve over sets of classes, with both baselines; None without such arms.
+
+    Args:
+        rows: Arms of a study. Accuracies of several seeds are averaged.
+        published: Numbers of others for arms that attack a single class.
+    """
+    curves = [curve for curve in series(rows) if curve.groups[0].rows[0].kind == "classes"]
+    if not curves or rows[0].source:  # A has classes of the source, the test images those of the target
+        return None
+    curve = curves[0]
+    ordered = sorted(curve.groups, key=lambda g: (len(g.rows[0].classes), g.rows[0].classes))
+    groups = [g for g in (curve.none, *ordered, curve.full) if g is not None]
+    lines = (
+        ClassLine(group=g, cells=tuple(_cells(g, published)), parts=tuple(_parts(g, curve.none, published)))
+        for g in groups
+    )
+    return ClassMatrix(curve=curve, lines=tuple(lines))
+
+
+def _single_class(g: Group) -> int | None:
+    """The class in A, if it is one, and the same for all seeds."""
+    classes = {row.classes for row in g.rows}
+    return g.rows[0].classes[0] if len(classes) == 1 and len(g.rows[0].classes) == 1 else None
+
+
+def _cells(g: Group, published: PublishedClasses | None) -> Iterator[ClassCell]:
+    first = g.rows[0]
+    means = np.array([row.per_class for row in g.rows], float).mean(0)
+    in_a = () if first.baseline else set(first.classes).intersection(*(row.classes for row in g.rows))
+    numbers = None
+    if published and first.baseline == "all":
+        numbers = published.full
+    elif published and (single := _single_class(g)) is not None:
+        numbers = published.matrix[single]
+    for c, mean in enumerate(means):
+        value = None if np.isnan(mean) else float(mean)
+        yield ClassCell(value=value, published=numbers[c] if numbers else None, framed=c in in_a)
+
+
+def _parts(g: Group, plain: Group | None, published: PublishedClasses | None) -> Iterator[PartAccuracy]:
+    if g.rows[0].baseline:
+        yield PartAccuracy(part="robust", accuracy=g.accuracy("robust"))
+        return
+    single = _single_class(g)
+    for part in ("robust_a", "robust_b"):
+        accuracy = g.part(part)
+        if accuracy is not None:
+            yield PartAccuracy(
+                part=part,
+                accuracy=accuracy,
+                plain=plain.on_part_of(g, part) if plain else None,
+                published=getattr(published, part)[single] if published and single is not None else None,
+            )
+
+
+@final
+@attrs.frozen(kw_only=True)
+class ClassDifficulty:
+    """Mean difficulty of each class (paper, Fig. 3).
+
+    Attributes:
+        order: Classes, hardest by entropy first.
+        means: ``entropy`` (nats) and the other metrics of the ranking to {class: mean over its training examples}.
+    """
+
+    order: tuple[int, ...]
+    means: dict[str, dict[int, float]]
+
+
+def class_difficulty(ranking: Ranking, labels: np.ndarray) -> ClassDifficulty:
+    """Average the difficulty of training examples by class.
+
+    Args:
+        ranking: Difficulty of each training example.
+        labels: Class of each training example, int64 `(N,)`.
+    """
+    means = {
+        metric: {c: float(scores[labels == c].mean()) for c in np.unique(labels).tolist()}
+        for metric, scores in ranking.scores.items()
+    }
+    order = sorted(means["entropy"], key=lambda c: -means["entropy"][c])
+    return ClassDifficulty(order=tuple(order), means=means)
