@@ -1,16 +1,19 @@
-# A thin door: makes .venv with uv in it, then calls sat or tox. Everything else is in pyproject.toml and tox.ini.
+# Thin wrapper: creates .venv, then calls sat or tox. Everything else is in pyproject.toml and tox.ini.
 PYTHON ?= python3
 OUT ?= runs/digits
 export UV_COMPILE_BYTECODE = 1
 export UV_CONSTRAINT = constraints.txt
 
-.PHONY: demo test bench-report parity clean
+.PHONY: demo test docs bench-report parity clean
 
 demo: .venv/demo
 	.venv/bin/sat run examples/digits.toml --out $(OUT)
 
 test: .venv/dev
 	.venv/bin/tox run-parallel --parallel auto --parallel-live --parallel-no-spinner
+
+docs: .venv/dev
+	.venv/bin/tox run -e docs
 
 bench-report: .venv/dev
 	.venv/bin/tox run -e bench-report
@@ -31,4 +34,4 @@ parity: .venv/dev
 	touch $@
 
 clean:
-	rm -rf .venv .tox build *.egg-info
+	rm -rf .venv .tox build docs/_build docs/api/generated *.egg-info

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sat_core.study import Study
     from sat_core.transfer import Source, transfer_spec
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 _HOME = {
     "arm": ("run_arm",),

@@ -1,0 +1,27 @@
+"""Python in the documentation runs, page by page, each page as one program."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from blocks import OF_THE_SITE, PAGES, ROOT, has_python, program
+
+from sat_core.backend import Backend
+
+pytestmark = pytest.mark.backend
+
+ELSEWHERE = {ROOT / "README.md", ROOT / "docs/results.md"}
+"""One makes a run and the other reads it: `test_docs.py` executes them together."""
+PROGRAMS = [page for page in [*PAGES, *OF_THE_SITE] if has_python(page) and page not in ELSEWHERE]
+
+
+@pytest.mark.parametrize("page", PROGRAMS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_programs_run(page: Path, backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SAT_BACKEND", backend.name)
+    names: dict[str, Any] = {"__name__": "__main__"}
+    exec(compile(program(page, backend.name), str(page), "exec"), names)
+    for check in names.get("CHECKS", ()):
+        check()
