@@ -8,7 +8,7 @@ from typing import Any
 from sphinx.application import Sphinx
 from sphinx.ext.napoleon import Config, GoogleDocstring
 
-CONFIG = Config(napoleon_use_rtype=False, napoleon_use_ivar=True)
+CONFIG = Config(napoleon_use_rtype=False)
 CODE = re.compile(r"(``.+?``|(?<![`:\w])`[^`]+`(?![`_]))", re.DOTALL)
 
 
@@ -23,6 +23,10 @@ def to_rst(line: str) -> str:
 def process(app: Sphinx, what: str, name: str, obj: object, options: Any, lines: list[str]) -> None:
     """Convert a docstring in place. Attributes are plain text: a colon in theirs separates no type."""
     text = to_rst("\n".join(lines)).split("\n")
+    if what == "module":  # an indented block is a drawing or a program
+        text = re.sub(r"(?m)^(?=\S)(.*[^:])\n\n(?= {4})", r"\1\n\n::\n\n", "\n".join(text)).split("\n")
+    if what == "class":  # those of attrs take their attributes as arguments
+        text = ["Args:" if line == "Attributes:" else line for line in text]
     if what not in ("attribute", "data", "property"):
         text = GoogleDocstring(text, CONFIG, app, what, name, obj, options).lines()
     lines[:] = text
