@@ -17,7 +17,8 @@ from sat_core.study import Arm
 from sat_core.transfer import transfer_spec
 from sat_evaluation.paper import published
 from sat_evaluation.paper.compare import compare, print_comparison
-from sat_evaluation.paper.experiments import PAPER_FIGURES, PaperFigure, paper_figure, parse_data
+from sat_evaluation.paper.experiments import PAPER_FIGURES, paper_figure, parse_data
+from sat_evaluation.paper.panels import PaperFigure
 from sat_evaluation.paper.reproduce import Reproduction, draw, reproductions, study_folder
 from sat_evaluation.paper.scales import SCALES
 from sat_evaluation.run.folder import unit_directory

@@ -16,7 +16,7 @@ from sat_core.errors import DataError
 from sat_core.evaluation import wilson
 from sat_evaluation.figures.share_data import PublishedCurve
 from sat_evaluation.paper import published
-from sat_evaluation.paper.experiments import Panel, PaperFigure
+from sat_evaluation.paper.panels import Panel, PaperFigure
 from sat_evaluation.paper.reproduce import Reproduction, reproductions, rows_of
 from sat_evaluation.results.curves import Group, group
 from sat_evaluation.results.rows import Accuracy, Row

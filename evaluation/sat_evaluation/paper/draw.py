@@ -21,7 +21,7 @@ from sat_evaluation.figures.share_data import (
     share_curves,
 )
 from sat_evaluation.paper import published
-from sat_evaluation.paper.experiments import PaperFigure
+from sat_evaluation.paper.panels import PaperFigure
 from sat_evaluation.results.curves import group
 from sat_evaluation.results.headline import title
 from sat_evaluation.results.rows import Row

@@ -16,7 +16,8 @@ from sat_core.arm import RESULTS
 from sat_core.errors import DataError, Detached, NotInstalledError, RunDirectoryError, SatError
 from sat_core.ranking import FILE, Ranking
 from sat_evaluation.figures.canvas import save_figure
-from sat_evaluation.paper.experiments import PAPER_FIGURES, Panel, PaperFigure, paper_figure
+from sat_evaluation.paper.experiments import PAPER_FIGURES, paper_figure
+from sat_evaluation.paper.panels import Panel, PaperFigure
 from sat_evaluation.paper.scales import Flat
 from sat_evaluation.results.headline import headline
 from sat_evaluation.results.rows import Row, collect

@@ -25,6 +25,7 @@ _IMAGENET = {
     "training.augmentation": "imagenet",
 }
 _SMALL = {"model.name": "small-cnn", "training.batch_size": 64}
+# Enough attacks and images to rank arms that differ much, in minutes on a laptop.
 _FEW = {
     "evaluation.attacks": ["apgd-ce", "apgd-t"],
     "evaluation.selection_attacks": ["apgd-ce"],
@@ -38,11 +39,22 @@ _FEW = {
 class Scale:
     """How much of an experiment is run.
 
-    data: roles to full names of data sets. settings: by role, "" for a data set of the user's own. sizes, class_sizes:
-    |A| as shares, of examples and of classes. four: sizes of Fig. 4. repeats: of random subsets, by role. heads:
-    settings of transfers. moved: settings of their sources, by role. unseen: of sources whose own accuracies are not
-    drawn. pairs: (source, target) of Fig. 8. weighed: that of Fig. 7. sweep: sizes of the further studies. ranked_by:
-    the other network that ranks. linf: the threat model and attack of the Linf study, by role.
+    Attributes:
+        name: ``demo``, ``short`` or ``paper``.
+        data: Roles, such as ``cifar10``, to full names of data sets.
+        settings: Settings by role; ``""`` stands for a data set of the user's own.
+        sizes: |A| as shares of the examples.
+        class_sizes: |A| as shares of the classes.
+        four: |A| in Fig. 4, as shares of the classes.
+        repeats: Number of random subsets of each size, by role.
+        heads: Settings of transfers, as `sat_core.transfer.SETTINGS`.
+        source_settings: By role, settings that a data set has as the source of a transfer.
+        source_checks: How the accuracy of a source is measured where only that of its target is drawn.
+        pairs: Source and target of each column of Fig. 8.
+        weighed: Source and target of Fig. 7.
+        sweep: |A| in the further studies, as shares of the examples.
+        ranked_by: The other network that ranks.
+        linf: Threat model and attack of the L∞ study, by role.
     """
 
     name: str
@@ -53,8 +65,8 @@ class Scale:
     four: tuple[float, ...]
     repeats: Mapping[str, int]
     heads: Flat
-    moved: Mapping[str, Flat] = attrs.field(factory=dict)
-    unseen: Flat = attrs.field(factory=dict)
+    source_settings: Mapping[str, Flat] = attrs.field(factory=dict)
+    source_checks: Flat = attrs.field(factory=dict)
     pairs: tuple[tuple[str, str], ...]
     weighed: tuple[str, str]
     sweep: tuple[float, ...]
@@ -62,7 +74,13 @@ class Scale:
     linf: Mapping[str, Flat]
 
     def base(self, role: str, name: str, protocol: str) -> dict[str, Any]:
-        """The settings of a study on the data set `name` in the role `role`; the protocol goes by the role."""
+        """Return the settings of a study.
+
+        Args:
+            role: Whose settings it has, such as ``cifar10``.
+            name: The data set, which may be another one in this role.
+            protocol: ``authors`` or ``paper``. Its evaluation is that for the role, whatever the data set is called.
+        """
         settings = {"protocol": protocol, "data.name": name, **self.settings.get(role, self.settings[""])}
         if name.split(":")[0].split("?")[0] != role:
             defaults = PROTOCOLS.get(protocol).defaults({**nest(settings), "data": {"name": role}})
@@ -70,6 +88,7 @@ class Scale:
         return settings
 
 
+# Protocols set these by the name of the data set, which another one in a role does not have.
 _BY_DATA = ("evaluation.attacks", "evaluation.selection_attacks", "evaluation.examples")
 
 _DIGITS = {**_SMALL, **_FEW, "training.epochs": 12, "evaluation.selection_epochs": [9, 12]}
@@ -94,8 +113,8 @@ DEMO = Scale(
     four=(0.2, 0.5, 0.8),
     repeats={"": 2},
     heads={"epochs": 10, "selection_epochs": [10], **{key.split(".")[1]: value for key, value in _FEW.items()}},
-    moved={"digits": {"attack.eps": 0.25}, "mnist5k": {"attack.eps": 0.5}},
-    unseen={"evaluation.attacks": ["apgd-ce"], "evaluation.examples": 40, "evaluation.selection_epochs": [12]},
+    source_settings={"digits": {"attack.eps": 0.25}, "mnist5k": {"attack.eps": 0.5}},
+    source_checks={"evaluation.attacks": ["apgd-ce"], "evaluation.examples": 40, "evaluation.selection_epochs": [12]},
     pairs=(("digits", "mnist5k"), ("mnist5k", "digits"), ("digits 0-4", "digits 5-9")),
     weighed=("digits", "mnist5k"),
     sweep=(0.1, 0.3, 0.5),
@@ -142,6 +161,7 @@ PAPER = Scale(
     weighed=("cifar100", "cifar10"),
     sweep=TENTHS,
     ranked_by="resnet50",
-    linf={"": _LINF, "imagenet200": {**_LINF, "attack.steps": 10, "attack.step_size": "4/1275"}},  # as released
+    # the released configuration of ImageNet-200: 10 steps of 0.8/255
+    linf={"": _LINF, "imagenet200": {**_LINF, "attack.steps": 10, "attack.step_size": "4/1275"}},
 )
 SCALES = {scale.name: scale for scale in (DEMO, SHORT, PAPER)}

@@ -15,7 +15,8 @@ from sat_core.ranking import FILE, Ranking
 from sat_evaluation.figures.share_data import MEASURES, PublishedCurve
 from sat_evaluation.paper import published
 from sat_evaluation.paper.compare import Pair, caveats, compare
-from sat_evaluation.paper.experiments import PAPER_FIGURES, Panel, PaperFigure
+from sat_evaluation.paper.experiments import PAPER_FIGURES
+from sat_evaluation.paper.panels import Panel, PaperFigure
 from sat_evaluation.paper.reproduce import Reproduction, reproductions, rows_folder, study_folder
 from sat_evaluation.report.bars import class_charts, difficulty_charts
 from sat_evaluation.report.gather import readable

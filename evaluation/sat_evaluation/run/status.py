@@ -27,7 +27,7 @@ from sat_evaluation.run.progress import Progress, counts, log_line, row_width, t
 from sat_evaluation.run.progress import read as read_progress
 
 if TYPE_CHECKING:
-    from sat_evaluation.paper.experiments import Panel
+    from sat_evaluation.paper.panels import Panel
 
 
 @final
