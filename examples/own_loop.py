@@ -1,4 +1,4 @@
-"""Subset adversarial training in a PyTorch loop of your own, on the digits. Run it: python examples/own_loop.py"""
+"""Subset adversarial training in your own PyTorch loop, on the digits. Run it: python examples/own_loop.py"""
 
 import torch
 from torch import nn
@@ -9,7 +9,7 @@ from sat_torch import SubsetAdversarialStep, WithIndex
 
 
 class Net(nn.Sequential):
-    """Takes images `(n, 1, 8, 8)` in [0, 1] and normalises them itself, so that eps is in units of [0, 1] pixels."""
+    """Map images `(n, 1, 8, 8)` in [0, 1] to logits. It normalises inside, so eps is in units of [0, 1] pixels."""
 
     def __init__(self) -> None:
         convolutions = (nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 64, 3, 2, padding=1), nn.ReLU())
@@ -20,7 +20,7 @@ class Net(nn.Sequential):
 
 
 def train(data: DataSet, split: Split, epochs: int) -> tuple[Net, Recorder]:
-    """An ordinary training loop; the two lines with `step.` are all of it that knows of A and B."""
+    """Train in an ordinary loop. Only the two lines with `step.` are specific to SAT."""
     torch.manual_seed(0)
     images, labels = torch.from_numpy(data.train.images).permute(0, 3, 1, 2), torch.from_numpy(data.train.labels)
     loader = DataLoader(WithIndex(TensorDataset(images, labels)), batch_size=32, shuffle=True)
@@ -28,7 +28,7 @@ def train(data: DataSet, split: Split, epochs: int) -> tuple[Net, Recorder]:
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
     step = SubsetAdversarialStep(model, split, AttackSpec(norm="L2", eps=0.5, steps=7))
     for _ in range(epochs):
-        for x, y, index in loader:  # index: the numbers of the examples, added by WithIndex
+        for x, y, index in loader:  # index: the number of each example, added by WithIndex
             logits = model(step.mix(x, y, index))  # members of A become adversarial examples
             optimizer.zero_grad()
             step.loss(logits, y, index).backward()  # Σ w·ℓ / Σ w over the batch
@@ -38,21 +38,21 @@ def train(data: DataSet, split: Split, epochs: int) -> tuple[Net, Recorder]:
 
 
 def main(epochs: int = 3) -> dict[str, tuple[float, float]]:
-    """Train with nobody, a random half and the hardest half attacked; clean and PGD accuracy of each."""
-    data, backend, found, scores = get_dataset("digits"), get_backend("torch"), {}, None
+    """Attack no example, a random half and the hardest half; return clean and PGD accuracy of each training."""
+    data, backend, accuracies, scores = get_dataset("digits"), get_backend("torch"), {}, None
     x, y, stronger = data.test.images, data.test.labels, AttackSpec(norm="L2", eps=0.5, steps=20, step_size=0.05)
     for strategy, size in (("random", 0), ("random", 0.5), ("hardest", 0.5)):
         split = make_split(SubsetSpec(strategy=strategy, size=size), "uniform", data, scores=scores)
         model, recorder = train(data, split, epochs)
-        scores = scores if size else recorder.scores()["entropy"]  # of plain training; `(N,)`, higher is harder
+        scores = scores if size else recorder.scores()["entropy"]  # from plain training, `(N,)`; higher is harder
         classifier = backend.wrap(model, classes=10, image_shape=data.image_shape)
         inputs = (x, classifier.perturb(x, y, stronger))  # backend.evaluate(classifier, x, y, ...) is AutoAttack
         clean, pgd = (float((classifier.logits(images).argmax(1) == y).mean()) for images in inputs)
         print(f"|A| = {split.size:3}, {strategy:7}: clean {clean:.1%}, PGD-20 {pgd:.1%}")
-        found[f"{strategy} {size}"] = clean, pgd
-    return found
+        accuracies[f"{strategy} {size}"] = clean, pgd
+    return accuracies
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)  # a network this small is fastest on one
+    torch.set_num_threads(1)  # so small a network is fastest on one thread
     main()

@@ -1,4 +1,4 @@
-"""Subset adversarial training in a TensorFlow loop of your own, on the digits.
+"""Subset adversarial training in your own TensorFlow loop, on the digits.
 
 Run it: python examples/own_loop_tensorflow.py
 """
@@ -8,11 +8,11 @@ import tensorflow as tf
 from keras import layers
 
 from sat_core import AttackSpec, DataSet, Recorder, Split, SubsetSpec, get_backend, get_dataset, make_split
-from sat_tensorflow import SubsetAdversarialStep, with_index  # isort: split  # before TensorFlow: it sees to the order
+from sat_tensorflow import SubsetAdversarialStep, with_index  # isort: split  # before TensorFlow, see docs/own-loop.md
 
 
 def make_net() -> keras.Model:
-    """Takes images `(n, 8, 8, 1)` in [0, 1] and normalises them itself, so that eps is in units of [0, 1] pixels."""
+    """Map images `(n, 8, 8, 1)` in [0, 1] to logits. It normalises inside, so eps is in units of [0, 1] pixels."""
     normalise = layers.Rescaling(1 / 0.4, offset=-0.3 / 0.4)
     convolutions = (
         layers.Conv2D(32, 3, padding="same", activation="relu"),
@@ -23,7 +23,7 @@ def make_net() -> keras.Model:
 
 
 def train(data: DataSet, split: Split, epochs: int) -> tuple[keras.Model, Recorder]:
-    """An ordinary training loop; the two lines with `step.` are all of it that knows of A and B."""
+    """Train in an ordinary loop. Only the two lines with `step.` are specific to SAT."""
     keras.utils.set_random_seed(0)
     examples = with_index(tf.data.Dataset.from_tensor_slices((data.train.images, data.train.labels)))
     batches = examples.shuffle(len(data.train)).batch(32)
@@ -41,26 +41,26 @@ def train(data: DataSet, split: Split, epochs: int) -> tuple[keras.Model, Record
         return logits
 
     for _ in range(epochs):
-        for x, y, index in batches:  # index: the numbers of the examples, added by with_index
+        for x, y, index in batches:  # index: the number of each example, added by with_index
             logits = learn(x, y, index)
             recorder.update(index.numpy(), logits.numpy(), y.numpy())
     return model, recorder
 
 
 def main(epochs: int = 3) -> dict[str, tuple[float, float]]:
-    """Train with nobody, a random half and the hardest half attacked; clean and PGD accuracy of each."""
-    data, backend, found, scores = get_dataset("digits"), get_backend("tensorflow"), {}, None
+    """Attack no example, a random half and the hardest half; return clean and PGD accuracy of each training."""
+    data, backend, accuracies, scores = get_dataset("digits"), get_backend("tensorflow"), {}, None
     x, y, stronger = data.test.images, data.test.labels, AttackSpec(norm="L2", eps=0.5, steps=20, step_size=0.05)
     for strategy, size in (("random", 0), ("random", 0.5), ("hardest", 0.5)):
         split = make_split(SubsetSpec(strategy=strategy, size=size), "uniform", data, scores=scores)
         model, recorder = train(data, split, epochs)
-        scores = scores if size else recorder.scores()["entropy"]  # of plain training; `(N,)`, higher is harder
+        scores = scores if size else recorder.scores()["entropy"]  # from plain training, `(N,)`; higher is harder
         classifier = backend.wrap(model, classes=10, image_shape=data.image_shape)
         inputs = (x, classifier.perturb(x, y, stronger))  # backend.evaluate(classifier, x, y, ...) is AutoAttack
         clean, pgd = (float((classifier.logits(images).argmax(1) == y).mean()) for images in inputs)
         print(f"|A| = {split.size:3}, {strategy:7}: clean {clean:.1%}, PGD-20 {pgd:.1%}")
-        found[f"{strategy} {size}"] = clean, pgd
-    return found
+        accuracies[f"{strategy} {size}"] = clean, pgd
+    return accuracies
 
 
 if __name__ == "__main__":

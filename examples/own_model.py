@@ -1,4 +1,4 @@
-"""A network of your own in a study. In this folder:
+"""Your own network in a study. In this folder:
 
 sat run digits.toml --set model.name=own_model:make --out runs/own
 sat evaluate runs/own/arms/size-0.5/checkpoint-best --data digits --model own_model:make
@@ -8,10 +8,10 @@ from torch import nn
 
 
 def make(classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
-    """A network from normalised images `(n, c, h, w)` to logits; image_shape is `(h, w, c)`.
+    """Make a network from normalised images `(n, c, h, w)` to logits; image_shape is `(h, w, c)`.
 
-    Subtracting the mean and dividing by the deviation of the training images comes in front of it by itself. The
-    weights are those that the layers draw here, after PyTorch was seeded with training.seed.
+    Input normalisation with the mean and deviation of the training images is added automatically. The layers draw
+    their weights here, after PyTorch was seeded with training.seed.
     """
     height, width, channels = image_shape
     pixels = (height // 4) * (width // 4)

@@ -1,4 +1,4 @@
-"""A Keras network of your own in a study. In this folder:
+"""Your own Keras network in a study. In this folder:
 
 sat run digits.toml --backend tensorflow --set model.name=own_model_tensorflow:make --out runs/own
 sat evaluate runs/own/arms/size-0.5/checkpoint-best --backend tensorflow --data digits --model own_model_tensorflow:make
@@ -9,10 +9,10 @@ from keras import layers
 
 
 def make(classes: int, image_shape: tuple[int, int, int]) -> keras.Model:
-    """A network from normalised images `(n, h, w, c)` to logits; image_shape is `(h, w, c)`.
+    """Make a network from normalised images `(n, h, w, c)` to logits; image_shape is `(h, w, c)`.
 
-    Subtracting the mean and dividing by the deviation of the training images comes in front of it by itself. The
-    weights are those that the layers draw here, after Keras was seeded with training.seed.
+    Input normalisation with the mean and deviation of the training images is added automatically. The layers draw
+    their weights here, after Keras was seeded with training.seed.
     """
     return keras.Sequential(
         [
