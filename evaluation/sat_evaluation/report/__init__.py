@@ -1,1 +1,1 @@
-"""`sat report`: one HTML file that shows what studies asked, and what came out."""
+"""`sat report`: one HTML file with the settings and results of studies."""

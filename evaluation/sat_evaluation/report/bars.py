@@ -1,4 +1,4 @@
-"""What a report draws by class and by attack: the matrix of Fig. 2, difficulty, what broke the images."""
+"""Charts by class and by attack: the matrix of Fig. 2, difficulty, and which attack broke the test images."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from sat_evaluation.results.table import BASELINES
 from sat_evaluation.results.text import shown
 
 _MOST = 40
-"""Lines of one chart."""
+"""Bars of one chart."""
 _CLASSES = 200
 """Columns of a matrix that can still be read."""
 GREY = -1
+"""Number of the colour grey."""
 
 
 def class_charts(rows: Sequence[Row], published: PublishedClasses | None = None) -> Iterator[Matrix | Bars]:
@@ -79,21 +80,21 @@ def _part(part: PartAccuracy) -> Part:
 
 
 def breakdown(results: Sequence[Mapping[str, Any]], rows: Sequence[Row]) -> Bars:
-    """What became of the test images of each arm: misclassified as they are, broken by an attack, or robust."""
+    """Draw what became of the test images of each arm: misclassified as they are, broken by an attack, or robust."""
     groups = group(rows)
     by_arm = {result["arm"]: result for result in results}
     attacks = list(dict.fromkeys(a["name"] for result in results for a in result["attacks"]["breakdown"]))
     numbers = {name: 1 + number % (COLOURS - 1) for number, name in enumerate(attacks)}
     lines = []
     for name, g in list(zip(arm_names(groups), groups, strict=True))[:_MOST]:
-        found = [by_arm[row.arm] for row in g.rows]
+        seeds = [by_arm[row.arm] for row in g.rows]
         parts = [
             Part(
                 value=100 * g.accuracy("robust").value, number=0, tip=f"{name}: robust {accuracy(g.accuracy('robust'))}"
             )
         ]
         for attack in attacks:
-            broken = [_broken(result, attack) for result in found]
+            broken = [_broken(result, attack) for result in seeds]
             share = fmean(count / row.n for count, row in zip(broken, g.rows, strict=True))
             tip = f"{name}: {100 * share:.1f} % broken by {attack}, and by none before it ({fmean(broken):g} images)"
             parts.append(Part(value=100 * share, number=numbers[attack], tip=tip))
@@ -125,24 +126,23 @@ def difficulty_charts(ranking: Ranking, labels: np.ndarray, names: Sequence[str]
     difficulty = class_difficulty(ranking, labels)
     order = difficulty.order
     few = order if len(order) <= _MOST else (*order[: _MOST // 2], *order[-(_MOST // 2) :])
-    for metric, factor, what, unit in (
+    for metric, factor, title, unit in (
         ("entropy", 1, "Mean softmax entropy of the classes", "nats"),
         ("error", 100, "Errors in training by class", "%"),
     ):
         values = {c: factor * value for c, value in difficulty.means[metric].items()}
-        lines = [
-            (
-                shown(names[c], 24),
-                (Part(value=values[c], number=0, tip=f"{shown(names[c])}: {values[c]:.3g} {unit}"),),
-                "",
-            )
-            for c in few
-        ]
         yield Bars(
-            title=what,
+            title=title,
             text="means over the training examples of a class and over epochs, the hardest class by entropy first",
             unit=unit,
             highest=max(*values.values(), 1e-9),
-            lines=tuple((name, parts, f"{parts[0].value:.3g}") for name, parts, _ in lines),
+            lines=tuple(
+                (
+                    shown(names[c], 24),
+                    (Part(value=values[c], number=0, tip=f"{shown(names[c])}: {values[c]:.3g} {unit}"),),
+                    f"{values[c]:.3g}",
+                )
+                for c in few
+            ),
             notes=() if few == order else (f"{len(few)} of {len(order)}: the hardest and the easiest",),
         )

@@ -1,4 +1,4 @@
-"""Charts as values: what a template draws as SVG, in its own units, with words for whom cannot see it."""
+"""Charts as values that a template draws as SVG, with alt text for screen readers."""
 
 from __future__ import annotations
 
@@ -12,17 +12,26 @@ from sat_evaluation.figures.share_data import limits
 
 WIDTH, HEIGHT = 640, 360
 LEFT, RIGHT, TOP, BOTTOM = 56, 16, 14, 46
+"""Size of a plot and the margins around its axes, in the units of its ``viewBox``."""
 COLOURS = 7
-"""Of `style.css`; the curve after the last has the first colour again, and another marker."""
+"""Colours in ``style.css``. The curve after the last one has the first colour again, with another marker."""
 MARKERS = 5
+"""Shapes in ``macros.html``. 5 and 7 have no common divisor, so that 35 curves look different."""
 
 
 @final
 @attrs.frozen(kw_only=True)
 class Mark:
-    """One value with its interval, in the units of the axes. tip: what is said of it.
+    """One value with its interval, in the units of the axes.
 
-    aside: how far from its place it is drawn, so that bars do not hide each other.
+    Attributes:
+        x: Its place.
+        y: The value.
+        low: Lower end of the error bar.
+        high: Upper end of the error bar.
+        tip: What is shown beside the pointer.
+        large: Whether it is marked out among the others, as the epoch that was chosen.
+        offset: How far to the right of `x` it is drawn, so that error bars do not hide each other.
     """
 
     x: float
@@ -31,16 +40,22 @@ class Mark:
     high: float
     tip: str
     large: bool = False
-    aside: float = 0.0
+    offset: float = 0.0
 
 
 @final
 @attrs.frozen(kw_only=True)
 class Curve:
-    """Values of one kind. number: of its colour and marker. hollow: dashed, with empty markers. pale: of others.
-    reference: a thin dotted line that others are held against.
+    """Values that share a colour and a marker.
 
-    name: in the legend; curves of one name go and come together. line: whether its values are connected.
+    Attributes:
+        name: In the legend. A click there hides or shows all curves of the name.
+        number: Decides colour and marker.
+        marks: The values, from left to right.
+        hollow: Whether it is dashed, with empty markers.
+        pale: Whether it is drawn broad and pale, behind the others: published values.
+        reference: Whether it is a thin dotted line without markers, to compare others with.
+        line: Whether its marks are connected.
     """
 
     name: str
@@ -53,14 +68,14 @@ class Curve:
 
     @property
     def style(self) -> str:
-        """How `style.css` draws it: ``pale``, ``reference``, or empty for a curve with markers."""
+        """Its class in ``style.css``: ``pale``, ``reference``, or empty for a curve with markers."""
         return "pale" if self.pale else "reference" if self.reference else ""
 
 
 @final
 @attrs.frozen(kw_only=True)
 class Level:
-    """A line across at `y`. full: dashed instead of dotted."""
+    """A horizontal line across the plot. full: dashed, not dotted. pale: broad and pale, a published value."""
 
     y: float
     name: str
@@ -71,7 +86,7 @@ class Level:
 @final
 @attrs.frozen(kw_only=True)
 class Axis:
-    """low to high, with ticks at numbers between them."""
+    """An axis from `low` to `high`, with ticks between them."""
 
     label: str
     low: float
@@ -80,7 +95,7 @@ class Axis:
 
     @classmethod
     def over(cls, label: str, values: Iterable[float], *, least: float = 0.0, within: tuple[float, float]) -> Axis:
-        """Around `values` with some room, at least `least` long, nowhere outside of `within`."""
+        """Make an axis around `values` with some room, at least `least` long and nowhere outside of `within`."""
         low, high = limits(values, least, within)
         return cls(label=label, low=low, high=high, ticks=ticks(low, high))
 
@@ -88,7 +103,17 @@ class Axis:
 @final
 @attrs.frozen(kw_only=True)
 class Plot:
-    """Curves over two axes. title: what is seen; text: the same in a sentence, for whom cannot see it."""
+    """Curves over two axes.
+
+    Attributes:
+        title: Heading, and name of the CSV file.
+        text: Alt text: what is drawn, in one sentence.
+        x: Horizontal axis.
+        y: Vertical axis.
+        curves: Curves, later ones drawn above earlier ones.
+        levels: Horizontal lines.
+        notes: Small print below.
+    """
 
     title: str
     text: str
@@ -99,37 +124,40 @@ class Plot:
     notes: tuple[str, ...] = ()
 
     def at(self, mark: Mark) -> float:
-        """Where a mark is drawn, from the left."""
-        return self.left(mark.x + mark.aside)
+        """Return where a mark is drawn, from the left."""
+        return self.left(mark.x + mark.offset)
 
     def left(self, x: float) -> float:
-        """Where `x` is, from the left."""
+        """Return where the value `x` is, from the left."""
         return round(LEFT + (x - self.x.low) / (self.x.high - self.x.low) * (WIDTH - LEFT - RIGHT), 1)
 
     def down(self, y: float) -> float:
-        """Where `y` is, from the top."""
+        """Return where the value `y` is, from the top."""
         share = (y - self.y.low) / (self.y.high - self.y.low)
         return round(HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM), 1)
 
     def path(self, curve: Curve) -> str:
-        """The line of a curve, as SVG has it."""
+        """Return the line of a curve as the data of an SVG path."""
         return "M" + "L".join(f"{self.at(mark)} {self.down(mark.y)}" for mark in curve.marks)
 
     @property
     def legend(self) -> list[tuple[str, int, str]]:
-        """(name, number, class of its style), each once."""
+        """Name, number and style of the curves, each name once."""
         return list(dict.fromkeys((curve.name, curve.number, curve.style) for curve in self.curves))
 
     @property
     def styles(self) -> bool:
-        """Whether some curves are hollow and others are not, so that this has to be told."""
+        """Whether the legend has to explain hollow curves, because others are filled."""
         return len({curve.hollow for curve in self.curves if not curve.pale and not curve.reference}) > 1
 
 
 @final
 @attrs.frozen(kw_only=True)
 class Cell:
-    """value: a share, None where there is none. published: what others published. framed: see the chart's text."""
+    """One cell of a `Matrix`: a share in [0, 1], None where there is none, with the published one.
+
+    framed: has the meaning that the chart's text gives it.
+    """
 
     value: float | None
     tip: str
@@ -140,7 +168,7 @@ class Cell:
 @final
 @attrs.frozen(kw_only=True)
 class Matrix:
-    """A line of cells for each name in `lines`, a column for each in `columns`."""
+    """A table of coloured cells: a line for each name in `lines`, a column for each in `columns`."""
 
     title: str
     text: str
@@ -153,7 +181,7 @@ class Matrix:
 @final
 @attrs.frozen(kw_only=True)
 class Part:
-    """A piece of a bar. number: of its colour, negative for grey. published: what others published."""
+    """A piece of a bar. number: decides its colour, negative for grey. published: drawn as a tick."""
 
     value: float
     number: int
@@ -164,7 +192,18 @@ class Part:
 @final
 @attrs.frozen(kw_only=True)
 class Bars:
-    """Bars from the left, each of one piece or several. highest: the end of the axis."""
+    """Horizontal bars, each of one piece or several.
+
+    Attributes:
+        title: Heading, and name of the CSV file.
+        text: Alt text: what is drawn, in one sentence.
+        unit: Label of the axis.
+        highest: End of the axis, which starts at 0.
+        lines: Name of a bar, its pieces, and what is written at its end.
+        legend: Names and colours of pieces.
+        stacked: Whether pieces lie end to end, not below each other.
+        notes: Small print below.
+    """
 
     title: str
     text: str
@@ -177,12 +216,12 @@ class Bars:
 
     @property
     def ticks(self) -> tuple[float, ...]:
-        """Numbers below the axis."""
+        """Ticks of the axis."""
         return ticks(0, self.highest)
 
 
 def ticks(low: float, high: float, most: int = 6) -> tuple[float, ...]:
-    """Up to `most` round numbers between two.
+    """Return up to `most` round numbers between two.
 
     >>> ticks(0, 100), ticks(0.13, 0.38)
     ((0.0, 20.0, 40.0, 60.0, 80.0, 100.0), (0.15, 0.2, 0.25, 0.3, 0.35))
@@ -194,6 +233,6 @@ def ticks(low: float, high: float, most: int = 6) -> tuple[float, ...]:
     return tuple(round(n * step, digits) for n in range(ceil(low / step - 1e-9), floor(high / step + 1e-9) + 1))
 
 
-def spread(marks: Sequence[Mark]) -> list[float]:
-    """All that the y axis has to show of `marks`."""
+def ends(marks: Sequence[Mark]) -> list[float]:
+    """Return all values that the y axis has to show of `marks`."""
     return [value for mark in marks for value in (mark.low, mark.high)]

@@ -1,4 +1,4 @@
-"""Images of a report: the hardest and the easiest examples, and adversarial ones with what was added to them."""
+"""Images of a report: the hardest and easiest examples, and adversarial examples with their perturbations."""
 
 from __future__ import annotations
 
@@ -24,15 +24,22 @@ from sat_evaluation.results.text import shown
 from sat_evaluation.run.folder import unit_directory
 
 _EACH = 12
-"""Examples of each end of a ranking."""
+"""Examples from each end of a ranking."""
 _LARGEST = 224
-"""Pixels; larger images are shown at every second one, or every third."""
+"""Pixels along a side. Of larger images every second, third, ... pixel is shown, to keep the file small."""
 
 
 @final
 @attrs.frozen(kw_only=True)
 class Picture:
-    """One image as a data URI, with what is said below it and to whom cannot see it."""
+    """One image.
+
+    Attributes:
+        source: PNG as a data URI.
+        alt: Alt text for screen readers.
+        caption: Text below it.
+        good: Whether the model is right, None where that is no question.
+    """
 
     source: str
     alt: str
@@ -43,7 +50,14 @@ class Picture:
 @final
 @attrs.frozen(kw_only=True)
 class Adversarial:
-    """Lines of pictures, one for each test image: as it is, then of each arm the attacked one and the perturbation."""
+    """Adversarial examples of several arms.
+
+    Attributes:
+        heads: Names of the arms.
+        lines: For each test image the image itself, then for each arm the adversarial one and the perturbation.
+        factor: What perturbations are multiplied by, to be visible.
+        threat: Norm and radius.
+    """
 
     heads: tuple[str, ...]
     lines: tuple[tuple[Picture, ...], ...]
@@ -52,10 +66,10 @@ class Adversarial:
 
 
 def extremes(ranking: Ranking, data: DataSet) -> list[tuple[str, list[Picture]]]:
-    """The hardest and the easiest training examples by entropy, with their classes and entropies."""
+    """Return ``hardest`` and ``easiest`` with pictures of these training examples by entropy."""
     entropy = ranking.scores["entropy"]
     order = np.argsort(-entropy, kind="stable")
-    found = []
+    sides = []
     for name, index in (("hardest", order[:_EACH]), ("easiest", order[::-1][:_EACH])):
         images = as_float(data.train.images[index])
         pictures = []
@@ -63,19 +77,19 @@ def extremes(ranking: Ranking, data: DataSet) -> list[tuple[str, list[Picture]]]
             label = shown(data.class_names[data.train.labels[i]], 24)
             alt = f"training example {i}, {label}, entropy {entropy[i]:.3g} nats"
             pictures.append(Picture(source=encode(image), alt=alt, caption=f"{label} · {entropy[i]:.2g} nats · #{i}"))
-        found.append((name, pictures))
-    return found
+        sides.append((name, pictures))
+    return sides
 
 
 def adversarial(folder: Path, rows: Sequence[Row]) -> Adversarial | None:
-    """The images kept by up to three arms: plain training, half of |A|, full AT. None if none kept any."""
-    shown_rows = _three(rows)
-    kept = {name: found for name, row in shown_rows if (found := _read(folder, row)) is not None}
-    if not kept:
+    """Show examples saved by up to three arms: plain training, half of |A|, full AT. None if there are none."""
+    chosen = _three(rows)
+    saved = {name: arrays for name, row in chosen if (arrays := _read(folder, row)) is not None}
+    if not saved:
         return None
-    first = next(iter(kept.values()))
-    kept = {name: found for name, found in kept.items() if _same(found, first)}
-    names, arms = list(kept), list(kept.values())
+    first = next(iter(saved.values()))
+    saved = {name: arrays for name, arrays in saved.items() if _same(arrays, first)}
+    names, arms = list(saved), list(saved.values())
     classes = [shown(name, 20) for name in rows[0].class_names]
     changes = [arrays["adversarial"] - arrays["image"] for arrays in arms]
     factor = 0.5 / max(*(float(np.abs(change).max()) for change in changes), 1e-6)
@@ -85,14 +99,14 @@ def adversarial(folder: Path, rows: Sequence[Row]) -> Adversarial | None:
             Picture(source=encode(arms[0]["image"][i]), alt=f"test image of {classes[label]}", caption=classes[label])
         ]
         for name, arrays, change in zip(names, arms, changes, strict=True):
-            taken = int(arrays["predicted_adversarial"][i])
-            caption, good = f"taken for {classes[taken]}", taken == label
+            predicted = int(arrays["predicted_adversarial"][i])
+            caption, good = f"taken for {classes[predicted]}", predicted == label
             line.append(
                 Picture(source=encode(arrays["adversarial"][i]), alt=f"{name}: {caption}", caption=caption, good=good)
             )
             line.append(Picture(source=encode(0.5 + factor * change[i]), alt=f"{name}: what was added"))
         lines.append(tuple(line))
-    return Adversarial(heads=tuple(names), lines=tuple(lines), factor=factor, threat=shown_rows[0][1].threat)
+    return Adversarial(heads=tuple(names), lines=tuple(lines), factor=factor, threat=chosen[0][1].threat)
 
 
 def _three(rows: Sequence[Row]) -> list[tuple[str, Row]]:
@@ -107,16 +121,16 @@ def _three(rows: Sequence[Row]) -> list[tuple[str, Row]]:
 
 
 def _read(folder: Path, row: Row) -> dict[str, Any] | None:
-    """What the arm kept; None for one of an earlier version, or if it cannot be read."""
+    """The examples that the arm saved; None if an earlier version ran it, or if they cannot be read."""
     names = ("label", "image", "adversarial", "predicted_adversarial")
     try:
         arrays = files.read_npz(unit_directory(folder, row.arm) / EXAMPLES, *names)
     except DataError:
         return None
     images, classes = (arrays["image"], arrays["adversarial"]), (arrays["label"], arrays["predicted_adversarial"])
-    fits = all(a.ndim == 4 and a.dtype.kind == "f" and a.size and np.isfinite(a).all() for a in images)
-    known = all(a.ndim == 1 and a.dtype.kind in "iu" and len(a) == len(images[0]) for a in classes)
-    if not fits or not known or images[0].shape != images[1].shape:
+    images_fit = all(a.ndim == 4 and a.dtype.kind == "f" and a.size and np.isfinite(a).all() for a in images)
+    classes_fit = all(a.ndim == 1 and a.dtype.kind in "iu" and len(a) == len(images[0]) for a in classes)
+    if not images_fit or not classes_fit or images[0].shape != images[1].shape:
         return None
     return arrays if all((a >= 0).all() and (a < len(row.class_names)).all() for a in classes) else None
 
@@ -126,7 +140,7 @@ def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 
 def encode(image: np.ndarray) -> str:
-    """An image `(h, w, c)` in [0, 1] as a PNG in a data URI; NotInstalledError without Pillow."""
+    """Return an image `(h, w, c)` in [0, 1] as a PNG in a data URI; NotInstalledError without Pillow."""
     try:
         from PIL import Image
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""The report as one HTML file."""
+"""The report: one HTML file that needs no network, made of studies, transfers and reproductions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sat_core.errors import NotInstalledError, RunDirectoryError, SatError, inst
 from sat_core.files import write_text
 from sat_core.rundir import SPEC
 from sat_evaluation.paper.reproduce import asked_studies
-from sat_evaluation.report import charts
+from sat_evaluation.report import charts as chart_types
 from sat_evaluation.report.bars import breakdown, class_charts, difficulty_charts
 from sat_evaluation.report.charts import Plot
 from sat_evaluation.report.gallery import adversarial, extremes
@@ -29,15 +29,29 @@ from sat_evaluation.results.text import shown
 from sat_evaluation.run.folder import run_folders
 
 NAME = "report.html"
+"""Name of the file where the caller gives none."""
 _BEGINNING = b"<!doctype html>"
-_FEW = 20
-"""Warnings that are listed; of the others there is the number."""
+_LISTED = 20
+"""Warnings and unfinished units that are listed; the others are counted."""
 
 
 @final
 @attrs.frozen(kw_only=True)
 class Section:
-    """One run. charts, epochs, classes: what is drawn under "Results", "Training" and "Difficulty"."""
+    """One study or transfer on the page.
+
+    Attributes:
+        anchor: Id of the section, for links.
+        run: What was read from its folder.
+        arms: Table of the finished arms.
+        charts: Charts under "Results".
+        attacked: Charts under "AutoAttack".
+        epochs: Charts under "Training".
+        classes: Charts under "Difficulty".
+        extremes: Pictures of the hardest and the easiest training examples.
+        adversarial: Pictures of adversarial examples, or None.
+        provenance: Table of versions, seeds and data.
+    """
 
     anchor: str
     run: Run
@@ -52,22 +66,30 @@ class Section:
 
     @property
     def warnings(self) -> list[str]:
-        """The first of them, and how many there are besides."""
-        found = self.run.warnings
-        return found[:_FEW] + ([f"and {len(found) - _FEW} more"] if len(found) > _FEW else [])
+        """The first warnings, and a line that counts the others."""
+        lines = self.run.warnings
+        return lines[:_LISTED] + ([f"and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else [])
 
     @property
-    def open(self) -> tuple[list[Any], int]:
-        """Units that are not finished and of which there is something to say, and how many others there are."""
-        telling = [unit for unit in self.run.unfinished if unit.state != "waiting"][:_FEW]
-        return telling, len(self.run.unfinished) - len(telling)
+    def unfinished(self) -> tuple[list[Any], int]:
+        """Unfinished units that run, failed or stopped, and how many others there are."""
+        listed = [unit for unit in self.run.unfinished if unit.state != "waiting"][:_LISTED]
+        return listed, len(self.run.unfinished) - len(listed)
 
 
 def write_report(paths: Sequence[Path], out: Path | None = None) -> Path:
-    """Write the report of studies, transfers or reproductions side by side; returns its path.
+    """Write a report of studies, transfers or reproductions; returns its path.
 
-    out: by default ``report.html`` in the one folder, or in the working directory for several. Raises
-    RunDirectoryError or DataError if a folder is none of a run, NotInstalledError without Jinja2 or Pillow.
+    Unfinished and damaged runs are shown as far as they can be read, with the reason.
+
+    Args:
+        paths: Folders of studies, transfers or `sat reproduce`. Several are shown side by side.
+        out: The HTML file. By default ``report.html`` in the folder, or in the working directory if there are several.
+
+    Raises:
+        RunDirectoryError: A folder is none of these, or `out` exists and is no earlier report.
+        DataError: None of the folders can be read.
+        NotInstalledError: Jinja2 or Pillow is missing.
     """
     if out is None:
         out = paths[0] / NAME if len(paths) == 1 else Path(NAME)
@@ -86,7 +108,7 @@ def write_report(paths: Sequence[Path], out: Path | None = None) -> Path:
 
 
 def _check_target(out: Path) -> None:
-    """RunDirectoryError for an `out` that is there and no earlier report."""
+    """Raise RunDirectoryError if `out` exists and is no earlier report, so that nothing else is overwritten."""
     if out.is_dir():
         raise RunDirectoryError(f"--out: {out} is a folder; expected the name of a file, as {out / NAME}")
     if out.exists():
@@ -96,7 +118,7 @@ def _check_target(out: Path) -> None:
 
 
 def _runs(paths: Sequence[Path], problems: list[str]) -> Iterator[Run]:
-    """Those in `paths`; what cannot be read goes to `problems`, or is raised if there is nothing else."""
+    """Read the runs in `paths`; what cannot be read goes to `problems`, or is raised if no run can."""
     errors: list[SatError] = []
     found = 0
     names = Counter(path.resolve().name for path in paths)
@@ -120,14 +142,14 @@ def _runs(paths: Sequence[Path], problems: list[str]) -> Iterator[Run]:
 
 
 def _section(number: int, run: Run) -> Section:
-    both = "Accuracy when only a part A of the training examples is attacked"
-    found = [over_share(run.rows, ("robust", "clean"), both), *class_charts(run.rows), over_cost(run.rows)]
+    title = "Accuracy when only a part A of the training examples is attacked"
+    charts = [over_share(run.rows, ("robust", "clean"), title), *class_charts(run.rows), over_cost(run.rows)]
     ranking, data = run.ranking, run.data
     return Section(
         anchor=f"run-{number}",
         run=run,
         arms=arms_table(run),
-        charts=tuple(chart for chart in found if chart is not None),
+        charts=tuple(chart for chart in charts if chart is not None),
         attacked=(breakdown(run.results, run.rows),) if run.rows else (),
         epochs=tuple(over_epochs(run.results, run.rows)) if run.rows else (),
         classes=tuple(difficulty_charts(ranking, data.train.labels, data.class_names)) if ranking and data else (),
@@ -138,7 +160,7 @@ def _section(number: int, run: Run) -> Section:
 
 
 def _visible(value: Any) -> Any:
-    """Text of the page without control characters; what is markup already is ours."""
+    """Escape control characters in text of the page. Jinja's Markup comes from our templates and stays as it is."""
     return printable(value, keep="\n\t") if type(value) is str else value
 
 
@@ -159,7 +181,7 @@ def _rendered(
     )
     source, _, _ = environment.loader.get_source(environment, "script.js")  # type: ignore[union-attr]
     script = f"\n{source}"
-    kind = {charts.Plot: "plot", charts.Matrix: "matrix", charts.Bars: "bars"}
+    kind = {chart_types.Plot: "plot", chart_types.Matrix: "matrix", chart_types.Bars: "bars"}
     return environment.get_template("report.html").render(
         title=", ".join(shown(path.resolve().name, 40) for path in paths),
         sections=sections,
@@ -172,5 +194,5 @@ def _rendered(
         kind=lambda chart: kind[type(chart)],
         numbers=numbers,
         link=lambda table: f"data:text/csv;charset=utf-8,{quote(table.csv)}",
-        size=charts,
+        size=chart_types,
     )

@@ -1,4 +1,4 @@
-"""What a report draws of the arms of a study: accuracies over |A|, over cost and over epochs."""
+"""Plots of the arms of a study: accuracies over |A|, over cost and over epochs."""
 
 from __future__ import annotations
 
@@ -18,15 +18,14 @@ from sat_evaluation.figures.share_data import (
     published_on,
     share_curves,
 )
-from sat_evaluation.report.charts import Axis, Curve, Level, Mark, Plot, spread
-from sat_evaluation.results.curves import Group, group, listed_classes, series
-from sat_evaluation.results.curves import spread as intervals
+from sat_evaluation.report.charts import Axis, Curve, Level, Mark, Plot, ends
+from sat_evaluation.results.curves import Group, group, listed_classes, series, spread
 from sat_evaluation.results.rows import Accuracy, Row
 from sat_evaluation.results.table import BASELINES
 from sat_evaluation.results.text import percent, shown
 
 MOST = 12
-"""Curves of one plot."""
+"""Curves of one plot; more cannot be told apart."""
 _WITHIN = (0.0, 100.0)
 
 
@@ -50,7 +49,6 @@ def over_share(
             if curve.path:
                 curves.append(_arms(curve, hollow=both and curve.measure.startswith("clean")))
                 curves += _baselines(curve) if curve.on_part else ()
-        # of each published curve in its turn, whichever accuracy it is of
         pale += [_published(curve, points) for curve in ours for points in curve.published]
     if not curves:
         return None
@@ -65,28 +63,28 @@ def over_share(
         y=_accuracy_axis(everything, levels, "accuracy on test images (%)"),
         curves=everything,
         levels=levels,
-        notes=(f"bars: {intervals(groups)}", *_cut(by_number)),
+        notes=(f"bars: {spread(groups)}", *_cut(by_number)),
     )
 
 
 def beside(studies: Sequence[tuple[str, Sequence[Row]]]) -> Plot | None:
-    """Robust accuracy over |A| of several studies, each curve by the name of its study."""
+    """Draw robust accuracy over |A| of several studies, each curve under the name of its study."""
     plots = [(name, plot) for name, rows in studies if (plot := over_share(rows, ("robust",), "")) is not None]
-    found = [
-        attrs.evolve(c, name=name if len(plot.curves) == 1 else f"{name}: {c.name}", marks=_straight(c.marks))
+    everyone = [
+        attrs.evolve(c, name=name if len(plot.curves) == 1 else f"{name}: {c.name}", marks=_without_offset(c.marks))
         for name, plot in plots
         for c in plot.curves
     ]
-    if not found:
+    if not everyone:
         return None
-    curves = tuple(attrs.evolve(curve, number=number) for number, curve in enumerate(found[:MOST]))
+    curves = tuple(attrs.evolve(curve, number=number) for number, curve in enumerate(everyone[:MOST]))
     first, title = plots[0][1], "Robust accuracy of all studies"
     axis = _accuracy_axis(curves, (), first.y.label)
-    return attrs.evolve(first, title=title, curves=curves, y=axis, levels=(), notes=_cut(found))
+    return attrs.evolve(first, title=title, curves=curves, y=axis, levels=(), notes=_cut(everyone))
 
 
-def _straight(marks: Sequence[Mark]) -> tuple[Mark, ...]:
-    return tuple(attrs.evolve(mark, aside=0.0) for mark in marks)
+def _without_offset(marks: Sequence[Mark]) -> tuple[Mark, ...]:
+    return tuple(attrs.evolve(mark, offset=0.0) for mark in marks)
 
 
 def _cut(curves: Sequence[object]) -> tuple[str, ...]:
@@ -96,17 +94,16 @@ def _cut(curves: Sequence[object]) -> tuple[str, ...]:
 def over_cost(rows: Sequence[Row]) -> Plot | None:
     """Draw robust accuracy over the gradient evaluations of training and ranking; None without curves."""
     everyone = [c for c in share_curves(rows, "robust") if c.arms.strategy != "listed"]
-    found = everyone[:MOST]
-    if not found:
+    if not everyone:
         return None
-    series = [curve.arms for curve in found]
+    arms = [curve.arms for curve in everyone[:MOST]]
     curves = [
         Curve(
-            name=curve_name(c.arms, series),
+            name=curve_name(c.arms, arms),
             number=n,
             marks=tuple(_mark(point, "robust", x=_cost(point.group)) for point in c.path if point.group is not None),
         )
-        for n, c in enumerate(found)
+        for n, c in enumerate(everyone[:MOST])
     ]
     costs = [mark.x for curve in curves for mark in curve.marks]
     return Plot(
@@ -119,12 +116,12 @@ def over_cost(rows: Sequence[Row]) -> Plot | None:
         ),
         y=_accuracy_axis(curves, (), "robust accuracy (%)"),
         curves=tuple(curves),
-        notes=(f"bars: {intervals(g for c in series for g in c.points)}", *_cut(everyone)),
+        notes=(f"bars: {spread(g for c in arms for g in c.points)}", *_cut(everyone)),
     )
 
 
 def over_epochs(results: Sequence[dict[str, Any]], rows: Sequence[Row]) -> list[Plot]:
-    """Training loss, and the accuracies of the checks that chose the epoch; means over seeds."""
+    """Draw the training loss, and the accuracies of the checks that chose the epoch; means over seeds."""
     groups = group(rows)
     by_arm = {result["arm"]: result for result in results}
     names = arm_names(groups)
@@ -135,13 +132,13 @@ def over_epochs(results: Sequence[dict[str, Any]], rows: Sequence[Row]) -> list[
     notes = (chosen, *_cut(groups))
     losses, checks = [], []
     for number, (name, g) in enumerate(list(zip(names, groups, strict=True))[:MOST]):
-        found = [by_arm[row.arm] for row in g.rows]
-        epochs = range(min(len(result["losses"]) for result in found))
-        values = [[result["losses"][e] for result in found] for e in epochs]
+        seeds = [by_arm[row.arm] for row in g.rows]
+        epochs = range(min(len(result["losses"]) for result in seeds))
+        values = [[result["losses"][e] for result in seeds] for e in epochs]
         marks = tuple(_mean(e + 1, v, f"{name}, epoch {e + 1}: loss {fmean(v):.4g}") for e, v in enumerate(values))
         losses.append(Curve(name=name, number=number, marks=marks))
         for measure, hollow in (("robust", False), ("clean", True)):
-            marks = tuple(_checked(found, measure, name, {row.epoch for row in g.rows}))
+            marks = tuple(_checked(seeds, measure, name, {row.epoch for row in g.rows}))
             checks.append(Curve(name=name, number=number, marks=marks, hollow=hollow))
     return [
         _epochs("Training loss", "mean loss of an epoch (nats)", losses, (0.0, float("inf")), _cut(groups)),
@@ -150,11 +147,10 @@ def over_epochs(results: Sequence[dict[str, Any]], rows: Sequence[Row]) -> list[
 
 
 def arm_names(groups: Sequence[Group]) -> list[str]:
-    """What the groups are called where there is no axis for |A|."""
+    """Return names for groups of arms, with |A| in them, for charts that have no axis for |A|."""
     curves = series([row for g in groups for row in g.rows])
-    several = {id(curve): curve_name(curve, curves) for curve in curves}
-    owner = {row.arm: several[id(c)] for c in curves for g in c.groups for row in g.rows}
-    return [_arm_name(g.rows[0], owner.get(g.rows[0].arm, "")) for g in groups]
+    curve_names = {row.arm: curve_name(c, curves) for c in curves for g in c.groups for row in g.rows}
+    return [_arm_name(g.rows[0], curve_names.get(g.rows[0].arm, "")) for g in groups]
 
 
 def _arm_name(row: Row, curve: str) -> str:
@@ -170,7 +166,7 @@ def _cost(g: Group) -> float:
 
 def _arms(curve: ShareCurve, *, hollow: bool) -> Curve:
     marks = tuple(
-        _mark(point, curve.measure, aside=0.0 if point.group.rows[0].baseline else curve.offset)
+        _mark(point, curve.measure, offset=0.0 if point.group.rows[0].baseline else curve.offset)
         for point in curve.path
         if point.group is not None
     )
@@ -179,16 +175,16 @@ def _arms(curve: ShareCurve, *, hollow: bool) -> Curve:
 
 
 def _baselines(curve: ShareCurve) -> Iterator[Curve]:
-    """What the baselines reach on the classes in A, or in B, of each arm."""
+    """Curves of what the baselines reach on the classes in A, or in B, of each arm."""
     for baseline, points in (("none", curve.none), ("all", curve.full)):
-        called = f"{BASELINES[baseline]} on the same classes"
+        label = f"{BASELINES[baseline]} on the same classes"
         marks = tuple(
-            _mark(point, curve.measure, tip=f"{_size(point.group)}: {called} {point.value:.1f} %")
+            _mark(point, curve.measure, tip=f"{_size(point.group)}: {label} {point.value:.1f} %")
             for point in points
             if point.group is not None
         )
         if marks:
-            yield Curve(name=f"{curve.name}, {called}", number=curve.number, marks=marks, reference=True)
+            yield Curve(name=f"{curve.name}, {label}", number=curve.number, marks=marks, reference=True)
 
 
 def _published(curve: ShareCurve, points: Sequence[Point]) -> Curve:
@@ -200,12 +196,12 @@ def _published(curve: ShareCurve, points: Sequence[Point]) -> Curve:
     return Curve(name=name, number=curve.number, marks=marks, pale=True, line=len(marks) > 1)
 
 
-def _mark(point: Point, measure: str, *, x: float | None = None, aside: float = 0.0, tip: str = "") -> Mark:
+def _mark(point: Point, measure: str, *, x: float | None = None, offset: float = 0.0, tip: str = "") -> Mark:
     if not tip and point.group is not None:
         interval = f"{point.value:.1f} % [{point.low:.1f}, {point.high:.1f}]"
         tip = f"{_size(point.group)}: {MEASURES[measure]} {interval}{_seeds(point.group)}"
     place = point.share if x is None else x
-    return Mark(x=place, y=point.value, low=point.low, high=point.high, tip=tip, aside=aside)
+    return Mark(x=place, y=point.value, low=point.low, high=point.high, tip=tip, offset=offset)
 
 
 def _size(g: Group) -> str:
@@ -218,13 +214,12 @@ def _seeds(g: Group) -> str:
 
 
 def accuracy(a: Accuracy) -> str:
-    """``87.0 % [81.6, 91.0]``."""
+    """Return an accuracy with its interval, as ``87.0 % [81.6, 91.0]``."""
     return f"{100 * a.value:.1f} % [{100 * a.low:.1f}, {100 * a.high:.1f}]"
 
 
 def _accuracy_axis(curves: Sequence[Curve], levels: Sequence[Level], label: str) -> Axis:
-    """At least 20 points from top to bottom, so that small differences look small."""
-    values = [value for curve in curves for value in spread(curve.marks)] + [level.y for level in levels]
+    values = [value for curve in curves for value in ends(curve.marks)] + [level.y for level in levels]
     return Axis.over(label, values, least=LEAST_HEIGHT, within=_WITHIN)
 
 
@@ -251,7 +246,7 @@ def _epochs(
         title=title,
         text=f"{label} over the epochs of the training",
         x=attrs.evolve(x, ticks=tuple(tick for tick in x.ticks if tick == int(tick))),
-        y=Axis.over(label, spread(marks), within=within),
+        y=Axis.over(label, ends(marks), within=within),
         curves=tuple(curve for curve in curves if curve.marks),
         notes=notes,
     )

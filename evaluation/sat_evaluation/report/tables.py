@@ -1,4 +1,4 @@
-"""Tables of a report, with the CSV that stands behind each."""
+"""Tables of a report, each with its CSV file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,14 @@ from sat_evaluation.results.text import duration, percent, shown
 @final
 @attrs.frozen(kw_only=True)
 class Table:
-    """rows: cells as (text, what they are sorted by). csv: the same, or more, for other programs; file: its name."""
+    """A table that readers can sort and download.
+
+    Attributes:
+        heads: Names of the columns.
+        rows: Cells as (text, value that they are sorted by).
+        csv: The same, or more, as CSV.
+        file: Name of the CSV file.
+    """
 
     heads: tuple[str, ...]
     rows: tuple[tuple[tuple[str, str | float], ...], ...]
@@ -29,16 +36,16 @@ class Table:
 
 
 def arms_table(run: Run) -> Table:
-    """A line for each finished arm; the CSV is summary.csv."""
+    """Make a table with a line for each finished arm; its CSV is that of ``summary.csv``."""
     keys = varied(run.rows)
     several = len({row.strategy for row in run.rows if not row.baseline}) > 1
     heads = ("arm", "|A|", "share %", *(["strategy"] * several), *keys)
     heads += ("seed", "robust %", "clean %", "on A", "on B", "epoch", "cost %", "time")
     rows = [_arm(row, keys, several) for row in run.rows]
-    kept = [n for n, head in enumerate(heads) if any(row[n][0] not in ("", "–") for row in rows)]
+    filled = [n for n, head in enumerate(heads) if any(row[n][0] not in ("", "–") for row in rows)]
     return Table(
-        heads=tuple(heads[n] for n in kept),
-        rows=tuple(tuple(row[n] for n in kept) for row in rows),
+        heads=tuple(heads[n] for n in filled),
+        rows=tuple(tuple(row[n] for n in filled) for row in rows),
         csv=csv_text(run.rows),
         file=f"{run.name.replace('/', '-')}.csv",
     )
@@ -69,12 +76,12 @@ def _part(found: Accuracy | None) -> tuple[str, float]:
 
 
 def numbers(chart: Plot | Matrix | Bars) -> Table:
-    """What a chart shows, in numbers."""
+    """Make a table of the numbers behind a chart."""
     heads: tuple[str, ...]
     lines: list[tuple[Any, ...]]
     if isinstance(chart, Plot):
         heads = ("curve", chart.x.label, chart.y.label, "low", "high")
-        lines = [(_told(c.name, c.hollow, chart), m.x, m.y, m.low, m.high) for c in chart.curves for m in c.marks]
+        lines = [(_curve_name(c.name, c.hollow, chart), m.x, m.y, m.low, m.high) for c in chart.curves for m in c.marks]
         lines += [(level.name, "", level.y, "", "") for level in chart.levels]
     elif isinstance(chart, Matrix):
         heads = ("A", *chart.columns)
@@ -87,7 +94,7 @@ def numbers(chart: Plot | Matrix | Bars) -> Table:
     return Table(heads=heads, rows=cells, csv=csv_lines(heads, lines), file=f"{chart.title}.csv".replace("/", " "))
 
 
-def _told(name: str, hollow: bool, chart: Plot) -> str:
+def _curve_name(name: str, hollow: bool, chart: Plot) -> str:
     return f"{name}{', clean' if hollow else ', robust'}" if chart.styles else name
 
 
@@ -98,11 +105,11 @@ def _cell(value: Any) -> tuple[str, str | float]:
 
 
 def provenance(run: Run) -> Table:
-    """Where the numbers come from; where arms differ, all that they have."""
-    found: dict[str, dict[str, None]] = {}
+    """Make a table of versions, seeds, devices and data; where arms differ, it has all values."""
+    values_of: dict[str, dict[str, None]] = {}
 
     def add(name: str, value: object) -> None:
-        found.setdefault(name, {})[value if isinstance(value, str) else json.dumps(value)] = None
+        values_of.setdefault(name, {})[value if isinstance(value, str) else json.dumps(value)] = None
 
     for result in run.results:
         for name, version in result["versions"].items():
@@ -118,6 +125,6 @@ def provenance(run: Run) -> Table:
             add("features from", f"{result['source']['data']['name']}, {result['source']['run'].rsplit('/arms/')[0]}")
         if "reused" in result:
             add("taken over from", result["reused"].rsplit("/arms/")[0])
-    rows = [(name, shown(" / ".join(values), 160)) for name, values in found.items()]
+    rows = [(name, shown(" / ".join(values), 160)) for name, values in values_of.items()]
     lines = tuple(((name, name), (value, value)) for name, value in rows)
     return Table(heads=("what", "value"), rows=lines, csv=csv_lines(("what", "value"), rows), file="provenance.csv")
