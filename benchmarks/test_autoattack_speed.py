@@ -9,7 +9,6 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import pytest
@@ -17,7 +16,7 @@ import torch
 from measure import cost, record, timed
 from pyautoattack import AutoAttack
 
-from sat_core.autoattack import ENGINES
+from sat_core.autoattack import ENGINES, AttackSettings
 from sat_core.backend import get_backend
 from sat_core.batches import Planner
 from sat_core.classifier import Classifier
@@ -25,7 +24,7 @@ from sat_core.data import Examples
 from sat_core.datasets import get_dataset
 from sat_core.sections import AttackSpec, TrainingSpec
 from sat_core.splits import Split
-from sat_evaluation.attack import plan as plans
+from sat_evaluation.attack.plan import plan
 from sat_evaluation.attack.runner import evaluate
 
 THREADS = 2
@@ -84,14 +83,12 @@ class Setting:
 
     def ours(self, engine: str) -> np.ndarray:
         """The same by our runner."""
-        table, budgets = plans._table, self.budgets
-
-        def limited(*settings: Any) -> dict[str, Any]:
-            return {k: budgets.get(k, v) for k, v in table(*settings).items()}
-
-        with mock.patch.object(plans, "_table", limited):
-            data = self.examples
-            return evaluate(self.classifier, data.images, data.labels, norm=NORM, eps=self.eps, engine=engine).robust
+        shape = self.classifier.image_shape
+        planned, _ = plan("standard", norm=NORM, classes=self.classifier.classes, image_shape=shape)
+        limited = [{key: self.budgets.get(key, value) for key, value in a.to_table().items()} for a in planned]
+        attacks, data = tuple(AttackSettings.from_table(table) for table in limited), self.examples
+        options = {"norm": NORM, "eps": self.eps, "attacks": attacks, "engine": engine}
+        return evaluate(self.classifier, data.images, data.labels, **options).robust
 
 
 def _enlarged(data: Examples) -> Examples:

@@ -10,7 +10,7 @@ import numpy as np
 
 from sat_core import files, rundir
 from sat_core.arm import CHECKS, RESULTS, check_epochs, claim_arm
-from sat_core.autoattack import AUTOATTACK
+from sat_core.autoattack import AUTOATTACK, AttackSettings
 from sat_core.datasets import get_dataset
 from sat_core.difficulty import DIFFICULTIES
 from sat_core.evaluation import MISCLASSIFIED, ROBUST, Evaluation
@@ -85,7 +85,7 @@ def _evaluation(
     return Evaluation(
         label=labels,
         broken_by=rng.choice(fates, size=len(labels), p=shares),
-        attacks=tuple({"name": name, "iterations": 100, "queries": 1000 * len(labels)} for name in attacks),
+        attacks=tuple(AttackSettings(name=name, iterations=100) for name in attacks),
         norm=job.spec.attack.norm,
         eps=job.spec.attack.eps,
         package="pyautoattack 0.2",

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
+from sat_core.autoattack import AttackSettings
 from sat_core.classifier import Classifier
 from sat_core.evaluation import Evaluation
 from sat_core.registry import Registry
@@ -24,7 +25,7 @@ class Evaluator(Protocol):
         *,
         norm: str,
         eps: float,
-        attacks: str | tuple[str, ...] = "standard",
+        attacks: str | tuple[str | AttackSettings, ...] = "standard",
         seed: int = 0,
         batch_size: int = 250,
         engine: str = "package",

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 import sat_core
-from sat_core.evaluation import Evaluation, accuracies
+from sat_core.accuracy import accuracies
+from sat_core.evaluation import Evaluation
 from sat_core.files import read_seconds
 from sat_core.job import EVALUATION_SEED, Job
+from sat_core.json_fields import to_json
 from sat_core.ranking import Ranking, needs_ranking
 from sat_core.sections import EvaluationSpec
 from sat_core.spec import Spec
@@ -26,8 +28,8 @@ def scores(found: Evaluation, split: Split, classes: int | None = None) -> dict[
     """Clean and robust accuracy over all, A and B; and, given the number of classes, over each."""
     in_a = split.mask_over(found.label)
     return {
-        "clean_accuracy": accuracies(found.correct, found.label, classes, in_a),
-        "robust_accuracy": accuracies(found.robust, found.label, classes, in_a),
+        "clean_accuracy": to_json(accuracies(found.correct, found.label, classes, in_a)),
+        "robust_accuracy": to_json(accuracies(found.robust, found.label, classes, in_a)),
     }
 
 
@@ -90,7 +92,7 @@ def content(
             "package": report.package,
             "engine": report.engine,
             "precision": report.precision,
-            "breakdown": report.breakdown(),
+            "breakdown": to_json(report.breakdown()),
             "warnings": list(report.warnings),
         },
         "cost": {

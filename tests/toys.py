@@ -8,11 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from sat_core.accuracy import wilson
+from sat_core.autoattack import AttackSettings
 from sat_core.backend import Backend
 from sat_core.classifier import Classifier
 from sat_core.data import DataSet, Examples
-from sat_core.evaluation import MISCLASSIFIED, ROBUST, Evaluation, wilson
+from sat_core.evaluation import MISCLASSIFIED, ROBUST, Evaluation
 from sat_core.job import Job
+from sat_core.json_fields import to_json
 from sat_core.reference import NumpyBackend
 from sat_core.sections import AttackSpec
 from sat_core.spec import Spec
@@ -29,9 +32,9 @@ def pgd_evaluator(
     correct = classifier.logits(images).argmax(1) == labels
     robust = classifier.logits(classifier.perturb(images, labels, attack)).argmax(1) == labels
     broken_by = np.where(correct, np.where(robust, ROBUST, 0), MISCLASSIFIED)
-    table = ({"name": "pgd", "iterations": 10},)
+    attacks = (AttackSettings(name="pgd", iterations=10),)
     return Evaluation(
-        label=labels, broken_by=broken_by, attacks=table, norm=norm, eps=eps, package="numpy 2", engine="pgd"
+        label=labels, broken_by=broken_by, attacks=attacks, norm=norm, eps=eps, package="numpy 2", engine="pgd"
     )
 
 
@@ -125,6 +128,11 @@ def same_bytes(one: Path, other: Path, patterns: tuple[str, ...] = ("*",)) -> No
             assert first == second, name
 
 
+def accuracy(value: float, n: int) -> Any:
+    """An accuracy as it stands in files."""
+    return to_json(wilson(round(value * n), n))
+
+
 def result(
     size: int,
     robust: float,
@@ -150,7 +158,7 @@ def result(
         section, key = name.split("__")
         tables.setdefault(section, {})[key] = value
     spec = Spec.from_tables(tables)
-    in_a, in_b = (None, None) if parts is None else (wilson(round(p * n), n) for p in parts)
+    in_a, in_b = (None, None) if parts is None else (accuracy(p, n) for p in parts)
     return {
         "arm": f"{strategy}-{size}-{seed}",
         "spec": spec.to_tables(),
@@ -165,12 +173,12 @@ def result(
             "classes": list(chosen),
         },
         "selection": {"epoch": 7 + seed},
-        "clean_accuracy": {"all": wilson(round(clean * n), n), "A": None, "B": None, "per_class": [None] * len(names)},
+        "clean_accuracy": {"all": accuracy(clean, n), "A": None, "B": None, "per_class": [None] * len(names)},
         "robust_accuracy": {
-            "all": wilson(round(robust * n), n),
+            "all": accuracy(robust, n),
             "A": in_a,
             "B": in_b,
-            "per_class": [None if v is None else wilson(round(v * 100), 100) for v in per_class or [None] * len(names)],
+            "per_class": [None if v is None else accuracy(v, 100) for v in per_class or [None] * len(names)],
         },
         "attacks": {
             "norm": spec.attack.norm,

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 
+import attrs
 import numpy as np
 import pytest
 import torch
@@ -14,10 +15,10 @@ from prey import quick, setting
 from pyautoattack import AutoAttack
 from torch import nn
 
+from sat_core.autoattack import AttackSettings
 from sat_core.errors import NotInstalledError
 from sat_core.evaluation import MISCLASSIFIED, ROBUST
 from sat_core.evaluator import get_evaluator
-from sat_evaluation.attack import plan as plans
 from sat_evaluation.attack.package import find_package
 from sat_evaluation.attack.plan import plan
 from sat_evaluation.attack.runner import evaluate
@@ -48,13 +49,13 @@ def run_package(classifier, images, labels, attacks, norm, eps, seed, batch_size
         (("apgd-ce", "apgd-t", "fab"), "Linf", 0.06, 6, 1, 250, 1000),
     ],
 )
-def test_same_as_the_package(attacks, norm, eps, classes, channels, batch_size, queries, calls, caplog, monkeypatch):
+def test_same_as_the_package(attacks, norm, eps, classes, channels, batch_size, queries, calls, caplog):
     classifier, images, labels = setting(classes, channels, n=9)
     shares = []
-    table = plans._table
-    monkeypatch.setattr(plans, "_table", lambda *s: table(*s) | ({"queries": queries} if s[0] == "square" else {}))
+    planned, _ = plan(attacks, norm=norm, classes=classes, image_shape=classifier.image_shape)
+    planned = tuple(attrs.evolve(a, queries=queries) if a.name == "square" else a for a in planned)
     result = evaluate(
-        classifier, images, labels, norm=norm, eps=eps, attacks=attacks, seed=3, batch_size=batch_size,
+        classifier, images, labels, norm=norm, eps=eps, attacks=planned, seed=3, batch_size=batch_size,
         progress=lambda share, attack: shares.append((share, attack)),
     )  # fmt: skip
     ours = calls.copy()
@@ -71,11 +72,11 @@ def test_same_as_the_package(attacks, norm, eps, classes, channels, batch_size, 
         assert torch.equal(y, y_)
         assert torch.equal(adversarial, adversarial_)
 
-    names = [table["name"] for table in result.attacks]
+    names = [attack.name for attack in result.attacks]
     broken = dict.fromkeys(names, 0)
     for name, count in re.findall(r"(\S+) - \d+/\d+ - (\d+) out of \d+ successfully", caplog.text):
         broken[name] += int(count)
-    assert {row["name"]: row["broken"] for row in result.breakdown()} == broken
+    assert {outcome.settings.name: outcome.broken for outcome in result.breakdown()} == broken
     assert sum(count > 0 for count in broken.values()) > 1
     assert robust.sum() > 0
 
@@ -88,7 +89,8 @@ def test_same_as_the_package(attacks, norm, eps, classes, channels, batch_size, 
 
 def test_tables_are_the_settings_of_the_package():
     def tables(attacks, classes=10, norm="L2", shape=(32, 32, 3)):
-        return plan(attacks, norm=norm, classes=classes, image_shape=shape)
+        planned, notes = plan(attacks, norm=norm, classes=classes, image_shape=shape)
+        return tuple(settings.to_table() for settings in planned), notes
 
     apgd, fab = {"name": "apgd-ce", "iterations": 100}, {"name": "fab", "iterations": 100}
     targeted = [{"name": n, "iterations": 100, "restarts": 1, "target_classes": 9} for n in ("apgd-t", "fab-t")]
@@ -115,7 +117,7 @@ def test_few_classes(attacks, classes, left, out):
     classifier, images, labels = setting(classes, n=3)
     images[:, 0, 0] = 0.1
     result = evaluate(classifier, images, labels, norm="Linf", eps=0.5, attacks=attacks)
-    assert [table["name"] for table in result.attacks] == left
+    assert [attack.name for attack in result.attacks] == left
     for warning, (name, why) in zip(result.warnings, out.items(), strict=True):
         assert warning.startswith(f"{name} was left out")
         assert why in warning
@@ -123,10 +125,10 @@ def test_few_classes(attacks, classes, left, out):
 
 @pytest.mark.parametrize("height", [4, 12, 24])
 def test_square_is_left_out_where_the_package_cannot_tile(height):
-    tables, notes = plan("standard", norm="L2", classes=10, image_shape=(height, height, 1))
-    assert [table["name"] for table in tables] == ["apgd-ce", "apgd-t", "fab-t"]
+    planned, notes = plan("standard", norm="L2", classes=10, image_shape=(height, height, 1))
+    assert [settings.name for settings in planned] == ["apgd-ce", "apgd-t", "fab-t"]
     assert notes == [f"square was left out: with L2 it cannot tile images of {height}x{height} pixels"]
-    attack = find_package().attack({"name": "square", "queries": 1, "restarts": 1}, Flat(), **L2)
+    attack = find_package().attack(AttackSettings(name="square", queries=1), Flat(), **L2)
     with pytest.raises((RuntimeError, ZeroDivisionError)):
         attack(torch.rand(2, 1, height, height), torch.zeros(2, dtype=torch.int64))
 
@@ -147,7 +149,7 @@ def test_eps_zero_attacks_nothing(calls):
     assert calls == []
     np.testing.assert_array_equal(result.robust, classifier.logits(images).argmax(axis=1) == labels)
     assert "eps = 0: none of the 2 attacks was run" in result.warnings
-    assert result.breakdown()[-1]["robust_accuracy"] == result.correct.mean()
+    assert result.breakdown()[-1].robust_accuracy == result.correct.mean()
 
 
 def test_tiny_eps_breaks_nothing():

@@ -12,7 +12,7 @@ from pyautoattack import autopgd_base
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from sat_core.autoattack import ENGINES
+from sat_core.autoattack import ENGINES, AttackSettings
 from sat_core.backend import get_backend
 from sat_core.errors import DataError, EvaluationError, SpecError
 from sat_core.evaluation import ROBUST, Evaluation
@@ -63,7 +63,7 @@ def test_warns_of_masked_gradients():
     result = quick(classifier, images, labels, attacks=("apgd-ce", "square"), eps=0.1)
     zero, square = result.warnings
     assert "zero at 5 of 6 correctly classified images (83.3%)" in zero
-    before, after = (row["robust_accuracy"] for row in result.breakdown())
+    before, after = (outcome.robust_accuracy for outcome in result.breakdown())
     assert f"Square, which uses none, lowered robust accuracy from {before:.1%} to {after:.1%}" in square
     assert quick(classifier, images, labels, attacks=("square",), eps=0.1).warnings == (zero,)
 
@@ -74,9 +74,9 @@ def test_square_before_the_others_is_no_sign_of_masking():
         by = np.full(1000, ROBUST)
         for number, count in enumerate(broken_by):
             by[np.flatnonzero(by == ROBUST)[:count]] = number
-        tables = tuple({"name": name} for name in attacks)
+        settings = tuple(AttackSettings(name=name) for name in attacks)
         return runner._square_gain(
-            Evaluation(label=label, broken_by=by, attacks=tables, norm="L2", eps=1.0, package="")
+            Evaluation(label=label, broken_by=by, attacks=settings, norm="L2", eps=1.0, package="")
         )
 
     assert len(warnings(("apgd-ce", "square"), (500, 3))) == 1

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
+import attrs
 import numpy as np
 import pytest
 
@@ -27,8 +27,8 @@ from sat_core.sections import AttackSpec, TrainingSpec
 from sat_core.spec import Spec
 from sat_core.testing import samples
 from sat_core.testing.parity import IMAGE_SHAPES
-from sat_evaluation.attack import plan as plans
 from sat_evaluation.attack.model import Model
+from sat_evaluation.attack.plan import plan
 from sat_evaluation.attack.runner import evaluate, load
 from sat_evaluation.cli import main
 
@@ -68,12 +68,16 @@ def attacked(
     """An evaluation of the first `n` examples with a part of the iterations and queries: 1 / `by`."""
     classifier, data = ten
 
-    def shortened(*settings: object, table=plans._table) -> dict:
-        return {k: v // by if k in ("iterations", "queries") else v for k, v in table(*settings).items()}
-
-    options = {"norm": "L2", "eps": EPS[options.get("norm", "L2")], "engine": engine, **options}
-    with mock.patch.object(plans, "_table", shortened):
-        return evaluate(classifier, data.images[:n], data.labels[:n], **options)
+    norm = str(options.get("norm", "L2"))
+    planned, _ = plan(
+        options.get("attacks", "standard"), norm=norm, classes=classifier.classes, image_shape=classifier.image_shape
+    )
+    attacks = tuple(
+        attrs.evolve(a, iterations=a.iterations and a.iterations // by, queries=a.queries and a.queries // by)
+        for a in planned
+    )
+    options = {"eps": EPS[norm], "engine": engine, **options, "norm": norm, "attacks": attacks}
+    return evaluate(classifier, data.images[:n], data.labels[:n], **options)
 
 
 def few(n: int) -> int:
@@ -109,7 +113,7 @@ def test_each_attack_alone(ten: tuple[Classifier, Examples], norm: str, name: st
 def test_few_classes(backend: Backend, classes: int) -> None:
     small = trained(backend, classes)
     theirs, ours = (attacked(small, 60, engine, 20, eps=1.0) for engine in ("package", "fast"))
-    assert [table["name"] for table in ours.attacks] == [
+    assert [attack.name for attack in ours.attacks] == [
         name for name in ("apgd-ce", "apgd-t", "fab-t", "square") if classes > 3 or name != "apgd-t"
     ]
     assert ours.robust.sum() <= theirs.robust.sum() + few(60)
@@ -194,20 +198,24 @@ def test_the_searches_return_what_they_broke(ten: tuple[Classifier, Examples]) -
     classifier, data = ten
     model = Model(classifier, "fast")
     assert model.attacked is not model.module
-    tables, _ = plans.plan("standard", norm="L2", classes=10, image_shape=(8, 8, 1))
+    planned, _ = plan("standard", norm="L2", classes=10, image_shape=(8, 8, 1))
     x, y = model.tensors(data.float_images(np.arange(40)), data.labels[:40])
     with torch.no_grad():
         correct = margin(model.exact(x), y) > 1e-3
     x, y = x[correct], y[correct]
     for norm, small in EPS.items():
         eps = 2 * small  # random search breaks some, too
-        for table in tables:
-            short = {k: min(v, 50) if k in ("iterations", "queries") else v for k, v in table.items()}
+        for settings in planned:
+            short = attrs.evolve(
+                settings,
+                iterations=settings.iterations and min(settings.iterations, 50),
+                queries=settings.queries and min(settings.queries, 50),
+            )
             with torch.no_grad():
                 adversarial = Fast().attack(short, model, norm=norm, eps=eps, seed=0)(x, y)
                 gap = margin(model.exact(adversarial), y)
             size = (adversarial - x).flatten(1).norm(2.0 if norm == "L2" else torch.inf, dim=1)
-            assert (gap[size > 0] < 1e-4).all(), table["name"]
+            assert (gap[size > 0] < 1e-4).all(), settings.name
             assert (size > 0).any()
             assert size.max() <= eps * (1 + 1e-5)
             assert adversarial.min() >= 0

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from sat_core.autoattack import AttackSettings
 from sat_evaluation.attack.fast import search
 from sat_evaluation.attack.fast.apgd import windows
 from sat_evaluation.attack.fast.engine import Fast
@@ -51,9 +52,15 @@ class Linear:
         """Adversarial images of the images `rows`, or the images themselves."""
         self.asked.clear()
         seed = settings.pop("seed", 0)
-        table = {"iterations": ITERATIONS, "queries": QUERIES, "restarts": 1, "target_classes": CLASSES - 1, **settings}
+        budget = {
+            "iterations": ITERATIONS,
+            "queries": QUERIES,
+            "restarts": 1,
+            "target_classes": CLASSES - 1,
+            **settings,
+        }
         with torch.no_grad():
-            attack = Fast().attack({"name": name, **table}, self, norm=norm, eps=eps, seed=seed)
+            attack = Fast().attack(AttackSettings(name=name, **budget), self, norm=norm, eps=eps, seed=seed)
             return attack(self.x[rows], self.y[rows])
 
 
@@ -102,9 +109,9 @@ def test_apgd_makes_its_steps_as_small_as_they_have_to_be(
             far = (x - centre).square().flatten(1).sum(dim=1)
             return 10 * torch.stack([far, torch.full_like(far, radius**2), torch.full_like(far, -1)], dim=1)
 
-        table = {"name": name, "iterations": ITERATIONS, "restarts": 1}
+        settings = AttackSettings(name=name, iterations=ITERATIONS)
         with torch.no_grad():
-            found = Fast().attack(table, well, norm=norm, eps=eps, seed=seed)(image, torch.tensor([0]))
+            found = Fast().attack(settings, well, norm=norm, eps=eps, seed=seed)(image, torch.tensor([0]))
         assert size(found - centre, "L2") <= 1.01 * radius
 
 
@@ -172,7 +179,7 @@ def test_a_square_that_changes_nothing_is_not_asked() -> None:
     queries = {}
     for norm in NORMS:
         asked.clear()
-        Fast().attack({"name": "square", "queries": 500, "restarts": 1}, dark, norm=norm, eps=0.25, seed=0)(
+        Fast().attack(AttackSettings(name="square", queries=500), dark, norm=norm, eps=0.25, seed=0)(
             image, torch.zeros(1, dtype=torch.int64)
         )
         queries[norm] = len(asked)

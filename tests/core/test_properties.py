@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from sat_core.accuracy import Accuracies, accuracies, wilson
 from sat_core.data import DataSet, Examples
 from sat_core.difficulty import DIFFICULTIES, Recorder, entropy
 from sat_core.errors import DataError, SpecError
-from sat_core.evaluation import accuracies, wilson
 from sat_core.sections import SubsetSpec
 from sat_core.splits import count, hardest_first, make_split, validation_permutation, validation_split
 from sat_core.threat import THREAT_MODELS, ThreatModel
@@ -245,22 +245,23 @@ def test_wilson_intervals_contain_the_share(n: int, share: float) -> None:
     k = round(share * n)
     found = wilson(k, n)
     assert found is not None
-    assert 0 <= found["low"] <= found["value"] <= found["high"] <= 1
+    assert 0 <= found.low <= found.value <= found.high <= 1
+    assert found.count == k
     assert wilson(0, 0) is None
 
 
 def test_wilson_against_a_published_value() -> None:
     found = wilson(81, 263)  # Newcombe 1998, Table I: 0.2553 to 0.3662
     assert found is not None
-    assert (round(found["low"], 4), round(found["high"], 4)) == (0.2553, 0.3662)
+    assert tuple(round(end, 4) for end in found.interval) == (0.2553, 0.3662)
 
 
 @given(data=st.data(), classes=st.integers(1, 6), n=st.integers(1, 40))
 def test_accuracies_are_those_of_the_examples(data: st.DataObject, classes: int, n: int) -> None:
     draw = np.random.default_rng(data.draw(st.integers(0, 99)))
     good, label, in_a = draw.random(n) < 0.5, draw.integers(0, classes, n), draw.random(n) < 0.5
-    masks = {"all": np.ones(n, bool), "A": in_a, "B": ~in_a}
+    masks = {"all": np.ones(n, bool), "a": in_a, "b": ~in_a}
     expected = {part: wilson(int(good[mask].sum()), int(mask.sum())) for part, mask in masks.items()}
-    assert accuracies(good, label, None, in_a) == expected
-    per_class = [wilson(int(good[label == c].sum()), int((label == c).sum())) for c in range(classes)]
-    assert accuracies(good, label, classes, in_a) == {**expected, "per_class": per_class}
+    assert accuracies(good, label, None, in_a) == Accuracies(**expected)
+    per_class = tuple(wilson(int(good[label == c].sum()), int((label == c).sum())) for c in range(classes))
+    assert accuracies(good, label, classes, in_a) == Accuracies(**expected, per_class=per_class)

@@ -12,6 +12,7 @@ from rich.console import Console
 from toys import ALL, HALF, NONE, result
 
 from sat_core.errors import DataError
+from sat_evaluation.results.baseline import Baseline
 from sat_evaluation.results.csv_file import csv_lines, write_csv
 from sat_evaluation.results.curves import group, series, varied
 from sat_evaluation.results.headline import headline, title
@@ -54,7 +55,7 @@ def test_baselines_on_the_same_classes_as_an_arm() -> None:
 
 def test_rows_say_what_the_results_say() -> None:
     none, half, full = collect([NONE, HALF, ALL])
-    assert (none.baseline, half.baseline, full.baseline) == ("none", "", "all")
+    assert (none.baseline, half.baseline, full.baseline) == (Baseline.PLAIN, None, Baseline.FULL)
     assert (half.size, half.share, half.n, half.epoch) == (500, 0.5, 400, 7)
     assert half.robust.value == 0.815
     assert half.robust.low < 0.815 < half.robust.high
@@ -105,8 +106,8 @@ def test_baselines_are_shared_whatever_their_strategy_weights_or_attack() -> Non
     assert [len(g.rows) for g in group(rows)] == [1] * 5
     hardest, random = series(rows)
     for curve in (hardest, random):
-        assert curve.none is not None
-        assert curve.none.rows == (rows[0],)
+        assert curve.plain is not None
+        assert curve.plain.rows == (rows[0],)
         assert curve.full is not None
         assert curve.full.rows == (rows[2],)
     assert [g.rows[0].size for g in hardest.points] == [0, 500, 1000]

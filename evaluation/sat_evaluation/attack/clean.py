@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from sat_core.classifier import Classifier
@@ -12,9 +10,6 @@ from sat_core.errors import EvaluationError
 from sat_core.evaluation import MISCLASSIFIED, ROBUST
 from sat_core.probe import BATCH_DEPENDENT, apart, are_probabilities, are_scores
 from sat_evaluation.attack.model import Model, seeded
-
-if TYPE_CHECKING:
-    pass
 from sat_evaluation.attack.record import EvaluationSettings
 
 

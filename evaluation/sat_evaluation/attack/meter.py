@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, final
+from typing import final
 
 import numpy as np
 
 from sat_core.evaluation import ROBUST
-from sat_evaluation.attack.plan import work
-
-if TYPE_CHECKING:
-    pass
+from sat_evaluation.attack.plan import queries_and_price
 from sat_evaluation.attack.record import Record
 
 Progress = Callable[[float, str], None]
@@ -24,7 +21,7 @@ class Meter:
     def __init__(self, record: Record, *, classes: int, report: Progress | None) -> None:
         self.record, self.report = record, report
         s = record.settings
-        queries, self.prices = np.array([work(table, classes, s.engine) for table in s.attacks]).T
+        queries, self.prices = np.array([queries_and_price(attack, classes, s.engine) for attack in s.attacks]).T
         self.costs = queries * self.prices
         self.number, self.used, self.batch, self.later = 0, 0, 0.0, 0.0
 
@@ -43,4 +40,4 @@ class Meter:
             here = self.used * self.prices[self.number]
             done = float(self.record.queries @ self.prices + here)
             share = done / (done + max(self.batch - float(here), 0.0) + self.later)
-            self.report(share, self.record.settings.attacks[self.number]["name"])
+            self.report(share, self.record.settings.attacks[self.number].name)

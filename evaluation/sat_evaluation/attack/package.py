@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import attrs
 
+from sat_core.autoattack import AttackSettings
 from sat_core.errors import NotInstalledError, install
 
 if TYPE_CHECKING:
@@ -32,31 +33,30 @@ class Package:
     fab: Callable[..., Any]
     square: Callable[..., Any]
 
-    def check(self, attacks: tuple[dict[str, Any], ...]) -> None:
-        """The package has all of them."""
+    def check(self, attacks: tuple[AttackSettings, ...]) -> None:
+        """Accept all of them: the package has every attack of AutoAttack."""
 
-    def attack(self, table: dict[str, Any], model: Callable[..., Any], **common: Any) -> Perturb:
-        """The attack of `table` (see `plan`) on `model`, as a function of images `(n, c, h, w)` and labels.
+    def attack(self, settings: AttackSettings, model: Callable[..., Any], **common: Any) -> Perturb:
+        """Return an attack on `model` as a function of images `(n, c, h, w)` and labels.
 
-        common: norm, eps, seed and device, as the package takes them.
+        Args:
+            settings: which attack, and its budget; see `plan`.
+            model: logits of images.
+            **common: norm, eps, seed and device, as the package takes them.
         """
-        name, common["n_restarts"] = table["name"], table["restarts"]
+        name, iterations, targets = settings.name, settings.iterations, settings.target_classes
+        common["n_restarts"] = settings.restarts
         silent = logging.Logger("autoattack", logging.CRITICAL + 1)  # Evaluation.warnings says what it would say
         if name == "square":
-            made = self.square(model, n_queries=table["queries"], p_init=0.8, resc_schedule=False, **common)
+            made = self.square(model, n_queries=settings.queries, p_init=0.8, resc_schedule=False, **common)
         elif name == "fab":
-            made = self.fab(model, n_iter=table["iterations"], **common)
+            made = self.fab(model, n_iter=iterations, **common)
         elif name == "fab-t":
-            targets = table["target_classes"]
-            made = self.fab(model, n_iter=table["iterations"], n_target_classes=targets, targeted=True, **common)
+            made = self.fab(model, n_iter=iterations, n_target_classes=targets, targeted=True, **common)
         elif name == "apgd-t":
-            targets = table["target_classes"]
-            made = self.apgd_targeted(
-                model, n_iter=table["iterations"], n_target_classes=targets, logger=silent, **common
-            )
+            made = self.apgd_targeted(model, n_iter=iterations, n_target_classes=targets, logger=silent, **common)
         else:
-            loss = name.removeprefix("apgd-")
-            made = self.apgd(model, n_iter=table["iterations"], loss=loss, logger=silent, **common)
+            made = self.apgd(model, n_iter=iterations, loss=name.removeprefix("apgd-"), logger=silent, **common)
         perturb: Perturb = made.perturb
         return perturb
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from sat_core.autoattack import ATTACK_SETS, AUTOATTACK
+from sat_core.autoattack import ATTACK_SETS, AUTOATTACK, AttackSettings
 from sat_core.errors import SpecError, quoted
 from sat_core.registry import nearest
 
@@ -15,60 +15,71 @@ if TYPE_CHECKING:
     Perturb = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
+Attacks = str | tuple[str | AttackSettings, ...]
+"""A set of attacks by its name, or several attacks."""
 NORMS = ("L2", "Linf")
 CLASSES_NEEDED = {"apgd-dlr": 3, "apgd-t": 4}
 """The DLR loss divides by a difference to the third logit, the targeted one by a difference to the fourth."""
 
 
 def plan(
-    attacks: str | tuple[str, ...], *, norm: str, classes: int, image_shape: tuple[int, ...]
-) -> tuple[tuple[dict[str, Any], ...], list[str]]:
-    """Name and settings of each attack, in the order they run, and a line about each that has to be left out.
+    attacks: Attacks, *, norm: str, classes: int, image_shape: tuple[int, ...]
+) -> tuple[tuple[AttackSettings, ...], list[str]]:
+    """Return the settings of each attack in the order in which they run, and a line about each that is left out.
 
-    attacks: "standard", "plus", or names, which run with the settings of the package's version "custom". There, as in
-    the package, a FAB that follows FAB-T keeps FAB-T's single restart. image_shape: `(h, w, c)`.
-    Raises SpecError for unknown or repeated names, or if no attack is left.
+    Args:
+        attacks: "standard", "plus", or several names or `AttackSettings`. Names run with the settings of the package's
+            version "custom". There, as in the package, a FAB that follows FAB-T keeps FAB-T's single restart.
+        norm: L2 or Linf.
+        classes: how many the data has.
+        image_shape: `(h, w, c)`.
+
+    Raises:
+        SpecError: an attack is unknown or named twice, or none is left.
     """
     if isinstance(attacks, str) and attacks not in ATTACK_SETS:
         sets = " or ".join(map(repr, ATTACK_SETS))
         raise SpecError(
             f"attacks: expected {sets} or several names, got {quoted(attacks)}{nearest(attacks, ATTACK_SETS)}"
         )
-    names = ATTACK_SETS[attacks] if isinstance(attacks, str) else tuple(attacks)
+    chosen = ATTACK_SETS[attacks] if isinstance(attacks, str) else tuple(attacks)
+    names = tuple(attack.name if isinstance(attack, AttackSettings) else attack for attack in chosen)
     if not names or len(set(names)) < len(names) or not set(names) <= set(AUTOATTACK):
         raise SpecError(f"attacks: expected different ones of {', '.join(AUTOATTACK)}, got {quoted(names)}")
-    tables, notes = [], []
-    for place, name in enumerate(names):
+    planned, notes = [], []
+    for place, (name, attack) in enumerate(zip(names, chosen, strict=True)):
         height, width = image_shape[:2]
         if classes < CLASSES_NEEDED.get(name, 0):
             notes.append(f"{name} was left out: it needs {CLASSES_NEEDED[name]} classes and there are {classes}")
         elif name == "square" and norm == "L2" and not _square_fits(height, width):
             notes.append(f"square was left out: with L2 it cannot tile images of {height}x{width} pixels")
+        elif isinstance(attack, AttackSettings):
+            planned.append(attack)
         else:
             once = attacks == "standard" or (name == "fab" and "fab-t" in names[:place])
-            tables.append(_table(name, 1 if once else 5, min(9, classes - 1)))
-    if not tables:
+            planned.append(_settings(name, 1 if once else 5, min(9, classes - 1)))
+    if not planned:
         raise SpecError(f"attacks: none is left of {', '.join(names)}\n{notes[0]}; add 'apgd-ce' or 'fab-t'")
-    return tuple(tables), notes
+    return tuple(planned), notes
 
 
-def work(table: dict[str, Any], classes: int, engine: str) -> tuple[int, int]:
-    """Queries for an example that no attack breaks, and the mean price of one: forward 1, backward 2."""
-    if table["name"] == "square":
-        return table["queries"], 1
-    runs = table["restarts"] * table.get("target_classes", 1)
-    if engine != "fast" and table["name"].startswith("fab"):
+def queries_and_price(settings: AttackSettings, classes: int, engine: str) -> tuple[int, int]:
+    """Return the queries for an example that no attack breaks, and the mean price of one: forward 1, backward 2."""
+    if settings.name == "square":
+        return settings.queries or 0, 1
+    runs, iterations = settings.restarts * (settings.target_classes or 1), settings.iterations or 0
+    if engine != "fast" and settings.name.startswith("fab"):
         # two queries per iteration; FAB wants the gradient of every logit, FAB-T of one
-        return runs * 2 * table["iterations"], 1 + (classes if table["name"] == "fab" else 1)
-    return runs * (table["iterations"] + 1), 3
+        return runs * 2 * iterations, 1 + (classes if settings.name == "fab" else 1)
+    return runs * (iterations + 1), 3
 
 
-def _table(name: str, restarts: int, targets: int) -> dict[str, Any]:
+def _settings(name: str, restarts: int, targets: int) -> AttackSettings:
     if name == "square":
-        return {"name": name, "queries": 5000, "restarts": 1}
+        return AttackSettings(name=name, queries=5000)
     if name in ("apgd-t", "fab-t"):
-        return {"name": name, "iterations": 100, "restarts": 1, "target_classes": targets}
-    return {"name": name, "iterations": 100, "restarts": restarts}
+        return AttackSettings(name=name, iterations=100, target_classes=targets)
+    return AttackSettings(name=name, iterations=100, restarts=restarts)
 
 
 def _square_fits(height: int, width: int) -> bool:

@@ -6,19 +6,17 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 import attrs
 import numpy as np
 
+from sat_core.autoattack import AttackSettings
 from sat_core.errors import DataError, EvaluationError
 from sat_core.evaluation import Evaluation
-from sat_core.fields import tuples
 from sat_core.files import read_npz, write_npz
 from sat_core.images import ImageSource
-
-if TYPE_CHECKING:
-    pass
+from sat_core.json_fields import from_json, integer, json_field, number, part, sequence, text, to_json
 
 
 @final
@@ -26,16 +24,16 @@ if TYPE_CHECKING:
 class EvaluationSettings:
     """All that the flags depend on; data (images, labels) and model (weights, architecture) as SHA-256."""
 
-    norm: str
-    eps: float
-    attacks: tuple[dict[str, Any], ...] = attrs.field(converter=tuples)
-    seed: int
-    batch_size: int
-    package: str
-    engine: str = "package"
-    precision: str = "float32"
-    data: str
-    model: str
+    norm: str = json_field(text)
+    eps: float = json_field(number(0))
+    attacks: tuple[AttackSettings, ...] = json_field(sequence(part(AttackSettings)))
+    seed: int = json_field(integer())
+    batch_size: int = json_field(integer(1))
+    package: str = json_field(text)
+    engine: str = json_field(text, "package")
+    precision: str = json_field(text, "float32")
+    data: str = json_field(text)
+    model: str = json_field(text)
 
     def differences(self, other: EvaluationSettings) -> list[str]:
         """Like ``eps: 0.5 there, 0.25 here`` for every setting in which `self` (there) and `other` differ."""
@@ -71,7 +69,7 @@ class Record:
         """The record at `path`; DataError if there is none."""
         try:
             arrays = read_npz(path, *(a.name for a in attrs.fields(cls)))
-            settings = EvaluationSettings(**json.loads(str(arrays.pop("settings"))))
+            settings = from_json(EvaluationSettings, json.loads(str(arrays.pop("settings"))), strict=True)
         except (TypeError, ValueError) as error:
             reason = str(error).splitlines()[0].removeprefix(f"{path}: ")
             raise DataError(
@@ -111,7 +109,7 @@ class Record:
         """Write to `path`, whole or not at all; nothing without a path."""
         if path is not None:
             arrays = {a.name: getattr(self, a.name) for a in attrs.fields(Record)[1:]}
-            write_npz(Path(path), {**arrays, "settings": np.array(json.dumps(attrs.asdict(self.settings)))})
+            write_npz(Path(path), {**arrays, "settings": np.array(json.dumps(to_json(self.settings)))})
 
     def evaluation(self) -> Evaluation:
         """What the caller gets."""
@@ -129,9 +127,9 @@ class Record:
         )
 
 
-def sha256(arrays: Mapping[str, np.ndarray], text: str = "") -> str:
-    """Over `text`, then names, types, shapes and contents, in the order of names."""
-    digest = hashlib.sha256(text.encode())
+def sha256(arrays: Mapping[str, np.ndarray], prefix: str = "") -> str:
+    """Return the SHA-256 over `prefix`, then names, types, shapes and contents, in the order of names."""
+    digest = hashlib.sha256(prefix.encode())
     for name, array in sorted(arrays.items()):
         digest.update(f"{name} {array.dtype.str} {array.shape} ".encode())
         digest.update(np.ascontiguousarray(array).data)
@@ -145,5 +143,5 @@ def pixels(images: np.ndarray) -> np.ndarray:
 
 def _brief(value: Any) -> str:
     if isinstance(value, tuple):
-        return ", ".join(f"{table['name']} x{table['restarts']}" for table in value)
+        return ", ".join(f"{attack.name} x{attack.restarts}" for attack in value)
     return value[:16] if isinstance(value, str) and len(value) == 64 else str(value)

@@ -25,7 +25,7 @@ from sat_core.threat import THREAT_MODELS
 from sat_evaluation.attack.fast.engine import Fast
 from sat_evaluation.attack.model import Model, seeded
 from sat_evaluation.attack.package import Package, find_package
-from sat_evaluation.attack.plan import NORMS, plan
+from sat_evaluation.attack.plan import NORMS, Attacks, plan
 
 if TYPE_CHECKING:
     import torch
@@ -41,7 +41,7 @@ def evaluate(
     *,
     norm: str,
     eps: float,
-    attacks: str | tuple[str, ...] = "standard",
+    attacks: Attacks = "standard",
     seed: int = 0,
     batch_size: int = 250,
     engine: str = "package",
@@ -70,12 +70,12 @@ def evaluate(
     package: Package | Fast = Fast() if engine == "fast" else find_package()
     data = Examples(images, labels, classifier.classes, "images to attack")
     eps = _checked_eps(classifier, data, norm, eps, seed, batch_size)
-    tables, notes = plan(attacks, norm=norm, classes=classifier.classes, image_shape=classifier.image_shape)
-    package.check(tables)
+    planned, notes = plan(attacks, norm=norm, classes=classifier.classes, image_shape=classifier.image_shape)
+    package.check(planned)
     settings = EvaluationSettings(
         norm=norm,
         eps=eps,
-        attacks=tables,
+        attacks=planned,
         seed=int(seed),
         batch_size=int(batch_size),
         package=package.title,
@@ -91,12 +91,12 @@ def evaluate(
             if record is None:
                 broken_by, outputs = clean_outputs(model, data, settings)
                 flat = flat_gradients(classifier, data, np.flatnonzero(broken_by == ROBUST), batch_size)
-                idle = [] if eps > 0 else [f"eps = 0: none of the {len(tables)} attacks was run"]
+                idle = [] if eps > 0 else [f"eps = 0: none of the {len(planned)} attacks was run"]
                 record = Record.new(settings, data.labels.copy(), broken_by, [*notes, *idle, *outputs, *flat])
                 record.save(path)
             _attack(model, package, data, record, path, progress)
     if progress is not None:
-        progress(1.0, tables[-1]["name"])
+        progress(1.0, planned[-1].name)
     return record.evaluation()
 
 
@@ -114,10 +114,10 @@ def _attack(
     """Bring `record` to its end. The examples of an attack are those robust when it began, wherever it is now."""
     s = record.settings
     meter = Meter(record, classes=data.classes, report=progress)
-    for number, table in enumerate(s.attacks if s.eps > 0 else ()):
+    for number, attack in enumerate(s.attacks if s.eps > 0 else ()):
         if number < record.next[0]:
             continue
-        perturb = package.attack(table, model, norm=s.norm, eps=s.eps, seed=s.seed, device=model.device)
+        perturb = package.attack(attack, model, norm=s.norm, eps=s.eps, seed=s.seed, device=model.device)
         alive = np.flatnonzero((record.broken_by == ROBUST) | (record.broken_by == number))
         for index in batches(alive, s.batch_size)[record.next[1] :]:
             x, y = model.tensors(data.float_images(index), data.labels[index])
@@ -125,7 +125,7 @@ def _attack(
             with seeded(s.seed):
                 adversarial = perturb(x, y)
                 broken = model.exact(adversarial).max(dim=1)[1] != y
-            _check_adversarial(table["name"], s, x, adversarial)
+            _check_adversarial(attack.name, s, x, adversarial)
             record.broken_by[index[broken.cpu().numpy()]] = number
             record.queries[number] += meter.used
             record.next += (0, 1)
@@ -168,9 +168,9 @@ def _check_adversarial(attack: str, settings: EvaluationSettings, x: torch.Tenso
 def _square_gain(evaluation: Evaluation) -> list[str]:
     """A warning if Square, the black-box attack, broke what the others could not (the package's rule: 0.2 points)."""
     left = {"clean": float(evaluation.correct.mean())}
-    for row in evaluation.breakdown():
+    for outcome in evaluation.breakdown():
         if min(left.values()) > 0:  # with none left, no attack was run
-            left[row["name"]] = row["robust_accuracy"]
+            left[outcome.settings.name] = outcome.robust_accuracy
     square, others = left.pop("square", 1.0), min(left.values())
     if len(left) < 2 or square >= others - 0.002:
         return []

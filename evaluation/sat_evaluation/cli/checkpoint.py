@@ -14,13 +14,15 @@ from rich.console import Console
 from rich.table import Table
 
 from sat_core import checkpoint, files
+from sat_core.accuracy import accuracies
 from sat_core.autoattack import ATTACK_SETS, AUTOATTACK
 from sat_core.backend import Backend, get_backend
 from sat_core.classifier import Classifier
 from sat_core.data import DataSet
 from sat_core.datasets import get_dataset
 from sat_core.errors import SpecError, printable
-from sat_core.evaluation import Evaluation, accuracies
+from sat_core.evaluation import Evaluation
+from sat_core.json_fields import to_json
 from sat_core.sections import AttackSpec, EvaluationSpec, TrainingSpec
 from sat_core.splits import validation_permutation
 from sat_core.transfer import build_source
@@ -162,9 +164,9 @@ def _content(path: Path, about: dict[str, Any], data: DataSet, found: Evaluation
         "data": {"name": data.name, "fingerprint": data.fingerprint()},
         "norm": found.norm,
         "eps": found.eps,
-        "clean_accuracy": accuracies(found.correct, found.label, data.classes, None),
-        "robust_accuracy": accuracies(found.robust, found.label, data.classes, None),
-        "breakdown": found.breakdown(),
+        "clean_accuracy": to_json(accuracies(found.correct, found.label, data.classes, None)),
+        "robust_accuracy": to_json(accuracies(found.robust, found.label, data.classes, None)),
+        "breakdown": to_json(found.breakdown()),
         "package": found.package,
         "engine": found.engine,
         "precision": found.precision,

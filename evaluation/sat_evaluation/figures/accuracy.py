@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sat_evaluation.figures.canvas import BAR, COLOURS, GREY, GRID, drawing, heading
 from sat_evaluation.figures.share_data import Point, ShareCurve, accuracy_limits, share_curves
+from sat_evaluation.results.baseline import Baseline
 from sat_evaluation.results.curves import spread
 from sat_evaluation.results.headline import title
 from sat_evaluation.results.rows import Row
@@ -42,16 +43,16 @@ def accuracy_figure(rows: Sequence[Row]) -> Figure | None:
     curves = list(zip(share_curves(rows, "robust"), share_curves(rows, "clean"), strict=True))
     if not curves:
         return None
-    none, full = (_unique(getattr(robust, end) for robust, _ in curves) for end in ("none", "full"))
-    clean_none, clean_full = (_unique(getattr(clean, end) for _, clean in curves) for end in ("none", "full"))
+    plain, full = (_unique(getattr(robust, end) for robust, _ in curves) for end in ("plain", "full"))
+    clean_plain, clean_full = (_unique(getattr(clean, end) for _, clean in curves) for end in ("plain", "full"))
     with drawing(7.2, 4.9) as figure:
         axes = figure.add_subplot()
         drawn = [_curve(axes, robust, clean, COLOURS[robust.number % len(COLOURS)]) for robust, clean in curves]
-        for robust, clean in ((none, clean_none), (full, clean_full)):
+        for robust, clean in ((plain, clean_plain), (full, clean_full)):
             _points(axes, zip(robust, clean, strict=True), GREY)
         ends = [end for pair in curves for curve in pair for point in curve.path for end in (point.low, point.high)]
         axes.set_ylim(accuracy_limits(ends, (-2, 102)))
-        _baselines(axes, none, full)
+        _baselines(axes, plain, full)
         _share_axis(axes, [robust for robust, _ in curves])
         axes.set_ylabel("accuracy on test images (%)")
         axes.grid(axis="y", color=GRID)
@@ -99,10 +100,12 @@ def _points(axes: Any, pairs: Iterable[_Pair], colour: str) -> None:
             axes.errorbar(point.share, point.value, yerr=bars, color=colour, marker="o", markerfacecolor=face, **BAR)
 
 
-def _baselines(axes: Any, none: Sequence[Point], full: Sequence[Point]) -> None:
+def _baselines(axes: Any, plain: Sequence[Point], full: Sequence[Point]) -> None:
     """Draw grey lines across at the robust accuracy of plain training and of full AT, where there is one of each."""
     levels = [
-        (points[0].value, name) for points, name in ((none, "plain training"), (full, "full AT")) if len(points) == 1
+        (points[0].value, baseline.label)
+        for points, baseline in ((plain, Baseline.PLAIN), (full, Baseline.FULL))
+        if len(points) == 1
     ]
     low, high = axes.get_ylim()
     close = len(levels) == 2 and abs(levels[0][0] - levels[1][0]) < 0.12 * (high - low)  # their texts would overlap

@@ -8,9 +8,11 @@ from typing import final
 import attrs
 import numpy as np
 
+from sat_core.accuracy import Accuracy
 from sat_core.ranking import Ranking
+from sat_evaluation.results.baseline import Baseline
 from sat_evaluation.results.curves import Group, Series, series
-from sat_evaluation.results.rows import Accuracy, Row
+from sat_evaluation.results.rows import Row
 
 
 @final
@@ -80,8 +82,8 @@ class ClassLine:
     parts: tuple[PartAccuracy, ...]
 
     @property
-    def baseline(self) -> str:
-        """``none``, ``all`` or empty, as `sat_evaluation.results.rows.Row.baseline`."""
+    def baseline(self) -> Baseline | None:
+        """Which baseline it is; None for a proper subset."""
         return self.group.rows[0].baseline
 
     def members(self, names: Sequence[str]) -> str:
@@ -117,9 +119,9 @@ def class_matrix(rows: Sequence[Row], published: PublishedClasses | None = None)
         return None
     curve = curves[0]
     ordered = sorted(curve.groups, key=lambda g: (len(g.rows[0].classes), g.rows[0].classes))
-    groups = [g for g in (curve.none, *ordered, curve.full) if g is not None]
+    groups = [g for g in (curve.plain, *ordered, curve.full) if g is not None]
     lines = (
-        ClassLine(group=g, cells=tuple(_cells(g, published)), parts=tuple(_parts(g, curve.none, published)))
+        ClassLine(group=g, cells=tuple(_cells(g, published)), parts=tuple(_parts(g, curve.plain, published)))
         for g in groups
     )
     return ClassMatrix(curve=curve, lines=tuple(lines))
@@ -136,7 +138,7 @@ def _cells(g: Group, published: PublishedClasses | None) -> Iterator[ClassCell]:
     means = np.array([row.per_class for row in g.rows], float).mean(0)
     in_a = () if first.baseline else set(first.classes).intersection(*(row.classes for row in g.rows))
     numbers = None
-    if published and first.baseline == "all":
+    if published and first.baseline is Baseline.FULL:
         numbers = published.full
     elif published and (single := _single_class(g)) is not None:
         numbers = published.matrix[single]

@@ -10,6 +10,7 @@ import numpy as np
 
 from sat_evaluation.figures.canvas import COLOURS, GREY, drawing, heading
 from sat_evaluation.figures.class_data import ClassLine, PublishedClasses, class_matrix
+from sat_evaluation.results.baseline import Baseline
 from sat_evaluation.results.headline import title
 from sat_evaluation.results.rows import Row
 from sat_evaluation.results.text import shown
@@ -120,7 +121,11 @@ def _bars(axes: Any, places: np.ndarray, lines: Sequence[ClassLine], *, publishe
                 axes.bar_label(drawn, fmt="%.0f", padding=2, fontsize=7)
     for field, look, shown_at_all in (
         ("published", {"marker": "|", "markersize": 9, "label": "published"}, published),
-        ("plain", {"marker": ".", "label": "no adversarial examples", "clip_on": False}, lines[0].baseline == "none"),
+        (
+            "plain",
+            {"marker": ".", "label": Baseline.PLAIN.label, "clip_on": False},
+            lines[0].baseline is Baseline.PLAIN,
+        ),
     ):
         marks = [mark for part, shift in _PARTS for mark in values(field, part, shift)]
         if shown_at_all and marks:

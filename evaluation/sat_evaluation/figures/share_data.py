@@ -90,7 +90,7 @@ class ShareCurve:
         number: Place among the curves, which decides colour and marker.
         offset: How far to the right a drawing may move its points, so that error bars do not hide each other.
         points: The arms between the baselines.
-        none: Plain training. On all images one point at |A| = 0; on A or on B, its accuracy on the classes of each arm.
+        plain: Plain training. On all images one point at |A| = 0; on A or B, its accuracy on the classes of each arm.
         full: Full adversarial training likewise, at |A| = 100 %.
         published: Points of each published curve with the same strategy and weights.
     """
@@ -101,7 +101,7 @@ class ShareCurve:
     number: int
     offset: float
     points: tuple[Point, ...]
-    none: tuple[Point, ...]
+    plain: tuple[Point, ...]
     full: tuple[Point, ...]
     published: tuple[tuple[Point, ...], ...]
 
@@ -113,7 +113,7 @@ class ShareCurve:
     @property
     def path(self) -> tuple[Point, ...]:
         """The points from baseline to baseline; without them on A and on B."""
-        return self.points if self.on_part else (*self.none, *self.points, *self.full)
+        return self.points if self.on_part else (*self.plain, *self.points, *self.full)
 
 
 def share_curves(
@@ -143,7 +143,7 @@ def share_curves(
                 number=number,
                 offset=spacing * (number - (len(found) - 1) / 2),
                 points=points_of(arms.groups, measure, deviation=deviation),
-                none=_baseline(arms.none, arms, measure),
+                plain=_baseline(arms.plain, arms, measure),
                 full=_baseline(arms.full, arms, measure),
                 published=tuple(_published_points(shares) for shares in values if shares),
             )

@@ -12,14 +12,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sat_core.accuracy import Accuracy, wilson
 from sat_core.errors import DataError
-from sat_core.evaluation import wilson
 from sat_evaluation.figures.share_data import PublishedCurve
 from sat_evaluation.paper import published
 from sat_evaluation.paper.panels import Panel, PaperFigure
 from sat_evaluation.paper.reproduce import Reproduction, reproductions, rows_of
+from sat_evaluation.results.baseline import Baseline
 from sat_evaluation.results.curves import Group, group
-from sat_evaluation.results.rows import Accuracy, Row
+from sat_evaluation.results.rows import Row
 from sat_evaluation.results.text import percent, shown
 
 
@@ -84,7 +85,7 @@ def _pairs(figure: PaperFigure, out: Path) -> Iterator[Pair]:
 def _theirs(curve: PublishedCurve, g: Group) -> float | None:
     row = g.rows[0]
     if row.baseline:
-        return curve.full if row.baseline == "all" else None
+        return curve.full if row.baseline is Baseline.FULL else None
     values = curve.like(row.strategy, row.spec["weighting.rule"])
     return next((value for share, value in values.items() if abs(share - _asked(row)) < 0.005), None)
 
@@ -97,15 +98,16 @@ def _asked(row: Row) -> float:
 def _arm(g: Group) -> str:
     row = g.rows[0]
     if row.baseline:
-        return "full AT"
+        return row.baseline.label
     seeds = f", {len(g.rows)} seeds" if len(g.rows) > 1 else ""
     rule = row.spec["weighting.rule"]
     return f"{row.strategy} {percent(row.share)}{'' if rule == 'uniform' else f', {rule}'}{seeds}"
 
 
 def _pair(panel: Panel, arm: str, measure: str, ours: Accuracy, value: float, n: int) -> Pair:
-    interval = wilson(round(value * n), n) or {"low": value, "high": value}
-    theirs = Accuracy(value, float(interval["low"]), float(interval["high"]))
+    interval = wilson(round(value * n), n)
+    low, high = interval.interval if interval else (value, value)
+    theirs = Accuracy(value, n, low, high)
     return Pair(panel=panel.title, arm=arm, measure=measure, ours=ours, theirs=theirs)
 
 

@@ -22,6 +22,7 @@ from sat_evaluation.figures.share_data import (
 )
 from sat_evaluation.paper import published
 from sat_evaluation.paper.panels import PaperFigure
+from sat_evaluation.results.baseline import Baseline
 from sat_evaluation.results.curves import group
 from sat_evaluation.results.headline import title
 from sat_evaluation.results.rows import Row
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 PanelRows = Mapping[str, tuple[list[Row], list[Row]]]
 """By the name of the panel: arms (of a transfer, heads on the target), and arms of the study itself."""
-_BASELINES = {"none": ("no adversarial examples", ":"), "full": ("full AT", "--")}
+_BASELINES = {"plain": (Baseline.PLAIN.label, ":"), "full": (Baseline.FULL.label, "--")}
 """Baselines of a `ShareCurve`: what the legend calls them, and their dashes."""
 _MARKERS = "osD^vP"
 _PALE = {"alpha": 0.3}

@@ -14,7 +14,6 @@ from sat_evaluation.report.charts import COLOURS, Bars, Cell, Matrix, Part
 from sat_evaluation.report.plots import accuracy, arm_names
 from sat_evaluation.results.curves import group
 from sat_evaluation.results.rows import Row
-from sat_evaluation.results.table import BASELINES
 from sat_evaluation.results.text import shown
 
 _MOST = 40
@@ -32,7 +31,7 @@ def class_charts(rows: Sequence[Row], published: PublishedClasses | None = None)
         return
     lines = matrix.lines[:_MOST]
     names = [shown(name, 24) for name in rows[0].class_names]
-    labels = tuple(BASELINES.get(line.baseline) or line.members(names) for line in lines)
+    labels = tuple(line.baseline.label if line.baseline else line.members(names) for line in lines)
     yield Matrix(
         title="Robust accuracy by class (%)",
         text="lines: the classes in A, which are attacked in training; columns: the class of the test images, framed "

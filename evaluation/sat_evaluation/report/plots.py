@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 
+from sat_core.accuracy import Accuracy
 from sat_evaluation.figures.share_data import (
     LEAST_HEIGHT,
     MEASURES,
@@ -19,9 +20,9 @@ from sat_evaluation.figures.share_data import (
     share_curves,
 )
 from sat_evaluation.report.charts import Axis, Curve, Level, Mark, Plot, ends
+from sat_evaluation.results.baseline import Baseline
 from sat_evaluation.results.curves import Group, group, listed_classes, series, spread
-from sat_evaluation.results.rows import Accuracy, Row
-from sat_evaluation.results.table import BASELINES
+from sat_evaluation.results.rows import Row
 from sat_evaluation.results.text import percent, shown
 
 MOST = 12
@@ -53,7 +54,7 @@ def over_share(
     if not curves:
         return None
     full = [one.full for measure in measures for one in published_on(published, measure) if one.full is not None]
-    levels = tuple(Level(y=100 * y, name="full AT, published", full=True, pale=True) for y in dict.fromkeys(full))
+    levels = tuple(Level(y=100 * y, name=f"{Baseline.FULL.label}, published", full=True, pale=True) for y in dict.fromkeys(full))
     everything = (*curves, *pale)
     groups = [g for curve, *_ in by_number[:MOST] for g in curve.arms.points]
     return Plot(
@@ -155,7 +156,7 @@ def arm_names(groups: Sequence[Group]) -> list[str]:
 
 def _arm_name(row: Row, curve: str) -> str:
     if row.baseline:
-        return BASELINES[row.baseline]
+        return row.baseline.label
     chosen = listed_classes(row)
     return f"A = {shown(chosen, 60)}" if chosen else f"{percent(row.share)} {curve or row.strategy}"
 
@@ -176,8 +177,8 @@ def _arms(curve: ShareCurve, *, hollow: bool) -> Curve:
 
 def _baselines(curve: ShareCurve) -> Iterator[Curve]:
     """Curves of what the baselines reach on the classes in A, or in B, of each arm."""
-    for baseline, points in (("none", curve.none), ("all", curve.full)):
-        label = f"{BASELINES[baseline]} on the same classes"
+    for baseline, points in ((Baseline.PLAIN, curve.plain), (Baseline.FULL, curve.full)):
+        label = f"{baseline.label} on the same classes"
         marks = tuple(
             _mark(point, curve.measure, tip=f"{_size(point.group)}: {label} {point.value:.1f} %")
             for point in points
@@ -206,7 +207,7 @@ def _mark(point: Point, measure: str, *, x: float | None = None, offset: float =
 
 def _size(g: Group) -> str:
     row = g.rows[0]
-    return BASELINES.get(row.baseline, f"{row.strategy}, {percent(row.share)} ({row.size:,})")
+    return row.baseline.label if row.baseline else f"{row.strategy}, {percent(row.share)} ({row.size:,})"
 
 
 def _seeds(g: Group) -> str:

@@ -8,12 +8,13 @@ from typing import Any, final
 
 import attrs
 
+from sat_core.accuracy import Accuracy
 from sat_evaluation.report.charts import Bars, Matrix, Plot
 from sat_evaluation.report.gather import Run
 from sat_evaluation.report.plots import accuracy
 from sat_evaluation.results.csv_file import csv_lines, csv_text
 from sat_evaluation.results.curves import listed_classes, varied
-from sat_evaluation.results.rows import Accuracy, Row
+from sat_evaluation.results.rows import Row
 from sat_evaluation.results.text import duration, percent, shown
 
 

@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from sat_core.accuracy import Accuracy
 from sat_core.errors import DataError
-from sat_evaluation.results.rows import Accuracy, Row, collect
+from sat_evaluation.results.rows import Row, collect
 
 
 def checked(result: Any, name: str) -> Row:

@@ -7,8 +7,9 @@ import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from sat_core.accuracy import Accuracy
 from sat_core.files import write_text
-from sat_evaluation.results.rows import Accuracy, Row
+from sat_evaluation.results.rows import Row
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 """What a formula begins with in a spreadsheet."""

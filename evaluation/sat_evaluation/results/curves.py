@@ -9,7 +9,9 @@ from typing import Any, final
 
 import attrs
 
-from sat_evaluation.results.rows import Accuracy, Row
+from sat_core.accuracy import Accuracy
+from sat_evaluation.results.baseline import Baseline
+from sat_evaluation.results.rows import Row
 from sat_evaluation.results.text import shown
 
 
@@ -37,7 +39,7 @@ class Group:
         if len(found) == 1:
             return found[0]
         values = [a.value for a in found if a is not None]
-        return Accuracy(fmean(values), min(values), max(values)) if len(values) == len(found) else None
+        return Accuracy(fmean(values), self.rows[0].n, min(values), max(values)) if len(values) == len(found) else None
 
     def on_part_of(self, other: Group, name: str) -> float | None:
         """Accuracy of these arms on the A or the B of `other`, where A is made of classes: what a baseline reaches on
@@ -63,13 +65,13 @@ class Series:
     strategy: str
     settings: str
     groups: tuple[Group, ...]
-    none: Group | None
+    plain: Group | None
     full: Group | None
 
     @property
     def points(self) -> tuple[Group, ...]:
         """The groups between their baselines."""
-        return tuple(group for group in (self.none, *self.groups, self.full) if group is not None)
+        return tuple(group for group in (self.plain, *self.groups, self.full) if group is not None)
 
 
 def group(rows: Iterable[Row]) -> list[Group]:
@@ -98,7 +100,7 @@ def series(rows: Sequence[Row]) -> list[Series]:
         }
         settings = ", ".join(f"{key} = {shown(first.settings.get(key))}" for key in keys)
         ordered = tuple(sorted(found, key=lambda g: g.rows[0].share))
-        result.append(Series(first.strategy, settings, ordered, shared.get("none"), shared.get("all")))
+        result.append(Series(first.strategy, settings, ordered, shared.get(Baseline.PLAIN), shared.get(Baseline.FULL)))
     return result
 
 

@@ -19,7 +19,7 @@ def headline(rows: Sequence[Row]) -> str:
     Of `hardest` if it is there, else of the first strategy, at the share nearest to 0.5; of several subsets of that
     share, such as single classes, the one that brings most.
     """
-    curves = [(c, c.none, c.full) for c in series(rows) if c.none and c.full]
+    curves = [(c, c.plain, c.full) for c in series(rows) if c.plain and c.full]
     if not curves:
         return ""
     curve, without, whole = next((c for c in curves if c[0].strategy == "hardest"), curves[0])

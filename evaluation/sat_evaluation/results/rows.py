@@ -7,25 +7,22 @@ from typing import Any, final
 
 import attrs
 
+from sat_core.accuracy import Accuracy
 from sat_core.autoattack import ATTACK_SETS
 from sat_core.errors import DataError
+from sat_core.json_fields import from_json
 from sat_core.spec import DEFAULTS
 from sat_core.tables import flatten
+from sat_evaluation.results.baseline import Baseline
 from sat_evaluation.results.text import epsilon
 
 _NOT_COMPARED = ("training.seed", "subset.size", "subset.classes")
-_NOT_IN_ALL = ("subset.", "weighting.", "ranking.")
-_NOT_IN_NONE = (*_NOT_IN_ALL, "attack.kind", "attack.step", "attack.random_start", "attack.keep_best")
-
-
-@final
-@attrs.frozen
-class Accuracy:
-    """A share in [0, 1] and where it lies: 95 % Wilson interval of one training, lowest and highest of several."""
-
-    value: float
-    low: float
-    high: float
+_NOT_IN_FULL = ("subset.", "weighting.", "ranking.")
+_NOT_IN_BASELINE: dict[Baseline | None, tuple[str, ...]] = {
+    Baseline.PLAIN: (*_NOT_IN_FULL, "attack.kind", "attack.step", "attack.random_start", "attack.keep_best"),
+    Baseline.FULL: _NOT_IN_FULL,
+}
+"""Settings that change nothing in a baseline: nothing is selected, and where A is empty nothing is attacked."""
 
 
 @final
@@ -73,14 +70,14 @@ class Row:
     spec: dict[str, Any]
 
     @property
-    def baseline(self) -> str:
-        """``none`` (|A| = 0, plain training), ``all`` (full adversarial training), else empty."""
-        return {0: "none", self.total: "all"}.get(self.size, "")
+    def baseline(self) -> Baseline | None:
+        """Which baseline the arm is; None for a proper subset."""
+        return Baseline.of(self.size, self.total)
 
     @property
     def settings(self) -> dict[str, Any]:
         """What the arm depends on besides seed and members of A; a baseline knows no strategy, weights or ranking."""
-        ignored = _NOT_COMPARED + {"none": _NOT_IN_NONE, "all": _NOT_IN_ALL, "": ()}[self.baseline]
+        ignored = _NOT_COMPARED + _NOT_IN_BASELINE.get(self.baseline, ())
         return {"backend": self.backend} | {k: v for k, v in self.spec.items() if not k.startswith(ignored)}
 
     def over(self, name: str, classes: Iterable[int]) -> float | None:
@@ -153,7 +150,7 @@ def row_of(result: dict[str, Any]) -> Row:
 
 
 def _accuracy(entry: dict[str, float]) -> Accuracy:
-    return Accuracy(entry["value"], entry["low"], entry["high"])
+    return from_json(Accuracy, entry)
 
 
 def _part(entry: dict[str, float] | None) -> Accuracy | None:

@@ -11,13 +11,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sat_evaluation.results.baseline import Baseline
 from sat_evaluation.results.curves import Group, group, listed_classes, series, spread, varied
 from sat_evaluation.results.headline import title
 from sat_evaluation.results.rows import Row
 from sat_evaluation.results.text import duration, percent, shown
 
-BASELINES = {"none": "plain training", "all": "full AT"}
-"""What the arms with |A| = 0 and |A| = N are."""
 _GAP = 2
 _FIRST_TO_GO = ("time", "epoch", "share", "cost", "clean %", "on A", "on B")
 
@@ -49,15 +48,15 @@ def print_table(rows: Sequence[Row], console: Console | None = None) -> None:
 
 def _blocks(rows: Sequence[Row]) -> list[list[Group]]:
     baselines = [g for g in group(rows) if g.rows[0].baseline]
-    none, full = ([g for g in baselines if g.rows[0].baseline == name] for name in BASELINES)
-    return [none, *(list(curve.groups) for curve in series(rows)), full]
+    plain, full = ([g for g in baselines if g.rows[0].baseline is which] for which in Baseline)
+    return [plain, *(list(curve.groups) for curve in series(rows)), full]
 
 
 def _columns(rows: Sequence[Row], groups: Sequence[Group]) -> dict[str, list[str]]:
     """Heads to cells, without the columns in which nothing is to be seen."""
     firsts = [g.rows[0] for g in groups]
     chosen = {row.strategy for row in firsts if not row.baseline}
-    how = [BASELINES.get(row.baseline) or listed_classes(row) or row.strategy for row in firsts]
+    how = [row.baseline.label if row.baseline else listed_classes(row) or row.strategy for row in firsts]
     several, listed = len(chosen) > 1, chosen == {"listed"}
     names = [row.baseline or f"{row.size:,}" for row in firsts]
     if not several and not listed:

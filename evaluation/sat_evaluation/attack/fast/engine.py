@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 
 from sat_core import __version__
+from sat_core.autoattack import AttackSettings
 from sat_core.errors import NotInstalledError, SpecError, install
 
 if TYPE_CHECKING:
@@ -28,21 +29,23 @@ class Fast:
 
     title = f"sat-core {__version__}"
 
-    def check(self, attacks: tuple[dict[str, Any], ...]) -> None:
+    def check(self, attacks: tuple[AttackSettings, ...]) -> None:
         """Raises NotInstalledError without torch, SpecError for an attack that this engine does not have."""
         try:
             import torch  # noqa: F401
         except ImportError as error:
             raise NotInstalledError(f"AutoAttack needs torch ({error}): {install('torch')}") from error
-        for table in attacks:
-            if table["name"] not in _OF_ATTACK:
+        for settings in attacks:
+            if settings.name not in _OF_ATTACK:
                 raise SpecError(
-                    f"attacks: the engine 'fast' has {', '.join(_OF_ATTACK)}, and no {table['name']}\n"
+                    f"attacks: the engine 'fast' has {', '.join(_OF_ATTACK)}, and no {settings.name}\n"
                     "leave it out, or take the engine 'package'"
                 )
 
-    def attack(self, table: dict[str, Any], model: Forward, *, norm: str, eps: float, seed: int, **_: Any) -> Perturb:
-        """The attack of `table` (see `packages.plan`) on `model`, as a function of images `(n, c, h, w)` and labels.
+    def attack(
+        self, settings: AttackSettings, model: Forward, *, norm: str, eps: float, seed: int, **_: Any
+    ) -> Perturb:
+        """The attack of `settings` (see `plan`) on `model`, as a function of images `(n, c, h, w)` and labels.
 
         What is drawn depends on the seed, the attack, and the restart and target that it is for, and is the same for
         all examples: which others are in the batch changes nothing but rounding.
@@ -51,36 +54,37 @@ class Fast:
 
         def perturb(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
             search = Search(model, x, y, norm, eps)
-            _run(table, search, [seed, _OF_ATTACK[table["name"]]])
+            _run(settings, search, [seed, _OF_ATTACK[settings.name]])
             return search.adversarial
 
         return perturb
 
 
-def _run(table: dict[str, Any], search: Search, seed: list[int]) -> None:
+def _run(settings: AttackSettings, search: Search, seed: list[int]) -> None:
     import torch
 
     from sat_evaluation.attack.fast.apgd import apgd
     from sat_evaluation.attack.fast.fab import fab
     from sat_evaluation.attack.fast.square import square
 
-    name, restarts, shape = table["name"], table["restarts"], tuple(search.x.shape[1:])
+    name, shape = settings.name, tuple(search.x.shape[1:])
+    iterations, targets = settings.iterations or 0, settings.target_classes or 0
     if name == "square":
-        square(search, table["queries"], np.random.default_rng(seed))
+        square(search, settings.queries or 0, np.random.default_rng(seed))
         return
-    for restart in range(restarts):
+    for restart in range(settings.restarts):
         generator = torch.Generator().manual_seed(int(np.random.SeedSequence([*seed, restart]).generate_state(1)[0]))
         if name in ("apgd-ce", "apgd-dlr"):
             start, owner = search.noise(shape, generator), search.alive()
             if len(owner):
-                apgd(search, name.removeprefix("apgd-"), owner, None, start, table["iterations"])
+                apgd(search, name.removeprefix("apgd-"), owner, None, start, iterations)
             continue
-        starts = torch.cat([search.noise(shape, generator) for _ in range(table["target_classes"])])
-        for owner, target, rank in _groups(search, table["target_classes"]):
+        starts = torch.cat([search.noise(shape, generator) for _ in range(targets)])
+        for owner, target, rank in _groups(search, targets):
             if name == "apgd-t":
-                apgd(search, "dlr", owner, target, starts[rank], table["iterations"])
+                apgd(search, "dlr", owner, target, starts[rank], iterations)
             else:
-                fab(search, owner, target, starts[rank] / 2 if restart else None, table["iterations"])
+                fab(search, owner, target, starts[rank] / 2 if restart else None, iterations)
 
 
 def _groups(search: Search, targets: int) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
