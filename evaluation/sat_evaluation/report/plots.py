@@ -54,7 +54,9 @@ def over_share(
     if not curves:
         return None
     full = [one.full for measure in measures for one in published_on(published, measure) if one.full is not None]
-    levels = tuple(Level(y=100 * y, name=f"{Baseline.FULL.label}, published", full=True, pale=True) for y in dict.fromkeys(full))
+    levels = tuple(
+        Level(y=100 * y, name=f"{Baseline.FULL.label}, published", full=True, pale=True) for y in dict.fromkeys(full)
+    )
     everything = (*curves, *pale)
     groups = [g for curve, *_ in by_number[:MOST] for g in curve.arms.points]
     return Plot(
