@@ -1,0 +1,98 @@
+"""What figures and reports draw, as values: curves over |A|, the class matrix, difficulty by class."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from test_figures import singles
+from toys import ALL, HALF, NONE, result
+
+from sat_core.ranking import Ranking
+from sat_evaluation.figures.class_data import PublishedClasses, class_difficulty, class_matrix
+from sat_evaluation.figures.share_data import PublishedCurve, accuracy_limits, share_curves
+from sat_evaluation.results.rows import collect
+
+
+def test_points_of_several_curves_are_moved_apart() -> None:
+    arms = [result(300, 0.6, strategy=name) for name in ("hardest", "easiest", "random")]
+    curves = share_curves(collect([NONE, *arms, ALL]), "robust")
+    assert [curve.offset for curve in curves] == pytest.approx([-0.8, 0, 0.8])
+    assert [[point.share for point in curve.path] for curve in curves] == [[0, 30, 100]] * 3
+    many = [result(300, 0.6, attack__eps=eps / 10) for eps in range(1, 8)]
+    assert {curve.offset for curve in share_curves(collect(many), "robust")} == {0}
+
+
+def test_bars_of_several_seeds_are_their_range_or_their_deviation() -> None:
+    rows = collect([result(300, value, seed=seed, n=1000) for seed, value in enumerate((0.5, 0.6, 0.7))])
+    for deviation in (False, True):
+        (curve,) = share_curves(rows, "robust", deviation=deviation)
+        (point,) = curve.points
+        assert (point.value, point.low, point.high) == pytest.approx((60, 50, 70))
+    (curve,) = share_curves(rows[:2], "robust", deviation=True)
+    assert curve.points[0].high - curve.points[0].value == pytest.approx(10 / 2**0.5)
+    (curve,) = share_curves(rows[:1], "robust", deviation=True)
+    assert curve.points[0].high == pytest.approx(100 * rows[0].robust.high)
+
+
+def test_published_curves_belong_to_ours_of_the_same_strategy_and_weights() -> None:
+    values = {"hardest": {0.1: 0.2, 0.5: 0.4}}
+    common: dict[str, Any] = {"source": "a poster", "weights": "uniform", "values": values}
+    published = [
+        PublishedCurve(measure="robust", **common),
+        PublishedCurve(measure="clean", **common),
+        PublishedCurve(measure="robust", variant="ranked otherwise", **common),
+    ]
+    hardest, easiest = share_curves(collect([HALF, result(500, 0.7, strategy="easiest")]), "robust", published)
+    ((low, high),) = hardest.published
+    assert (low.share, low.value, high.share, high.value) == pytest.approx((10, 20, 50, 40))
+    assert easiest.published == ()
+    (balanced,) = share_curves(collect([result(500, 0.7, weighting__rule="balanced")]), "robust", published)
+    assert balanced.published == ()
+
+
+@pytest.mark.parametrize(
+    ("values", "ends"),
+    [
+        ([60, 61], (50.5, 70.5)),  # 20 points at least
+        ([0, 100], (-2, 101)),
+        ([1, 2], (-2, 18)),  # moved as a whole
+        ([99, 100], (81, 101)),
+        ([20, 70], (17, 73)),
+    ],
+)
+def test_axes_show_small_differences_as_small(values: list[float], ends: tuple[float, float]) -> None:
+    assert accuracy_limits(values, (-2, 101)) == pytest.approx(ends)
+
+
+def test_a_class_matrix_has_published_numbers_beside_single_classes_and_full_training() -> None:
+    baselines = [result(s, r, kind="classes", units=s // 250, per_class=[r] * 4) for s, r in ((0, 0.02), (1000, 0.69))]
+    published = PublishedClasses(
+        source="a table",
+        weights="balanced",
+        clean=(0.9,) * 4,
+        robust_a=(0.1, 0.2, 0.3, 0.4),
+        robust_b=(0.5, 0.6, 0.7, 0.8),
+        matrix=tuple((c / 10,) * 4 for c in range(4)),
+        full=(0.75,) * 4,
+    )
+    matrix = class_matrix(collect([*baselines, *singles()]), published)
+    assert matrix is not None
+    none, first, third, full = matrix.lines
+    assert [cell.published for cell in none.cells] == [None] * 4
+    assert [cell.published for cell in third.cells] == [0.2] * 4
+    assert [cell.published for cell in full.cells] == [0.75] * 4
+    assert [cell.framed for cell in third.cells] == [False, False, True, False]
+    assert third.cells[3].value is None  # no test image
+    assert [(part.part, part.published) for part in first.parts] == [("robust_a", 0.1), ("robust_b", 0.5)]
+    assert [part.plain for part in first.parts] == pytest.approx([0.02, 0.02])
+    assert [part.part for part in full.parts] == ["robust"]
+    assert class_matrix(collect([NONE, HALF, ALL])) is None
+
+
+def test_classes_are_ordered_by_their_mean_entropy() -> None:
+    scores = {"entropy": np.array([1.0, 3.0, 0.0, 2.0]), "error": np.array([0.1, 0.3, 0.5, 0.7])}
+    difficulty = class_difficulty(Ranking(scores=scores), np.array([0, 4, 4, 0]))
+    assert difficulty.order == (0, 4)  # equal means: in the order of classes
+    assert difficulty.means["error"] == pytest.approx({0: 0.4, 4: 0.4})
