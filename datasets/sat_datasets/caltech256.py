@@ -1,4 +1,4 @@
-"""Caltech-256: photographs in folders NNN.name, with a split of our own, because the release has none."""
+"""Caltech-256: photographs in folders NNN.name, in a split of our own because the release has none."""
 
 from __future__ import annotations
 
@@ -16,18 +16,26 @@ from sat_datasets.stream import checked_size
 
 FOLDER = "256_ObjectCategories"
 CLASSES, IMAGES = 257, 30_607
-"""Of the release, the clutter among them."""
+"""Numbers of the release, clutter included."""
 _IMAGE = re.compile(r"\d{3}_\d{4}\.jpg")
 
 
 def load(argument: str = "", *, clutter: str = "keep", size: str = "224") -> DataSet:
-    """24,485 training and 6,122 test images of `size` x `size` pixels, sorted by class and name.
+    """Load Caltech-256: 24,485 training and 6,122 test images, sorted by class and name.
 
-    Training has ⌊4/5⌋ of all images; the others are the test images, from each class in proportion, drawn as
-    `sat_datasets.digits.validation_mask` says, with its seed. clutter ``drop`` leaves the last class out and
-    changes nothing in the other 256. Grey photographs become RGB. What is in the release without being an image of it,
-    such as 198.spider/RENAME2, is passed over.
-    Raises DataError unless all 30,607 images are there: the split depends on each; NotInstalledError without Pillow.
+    ⌊4/5⌋ of all images are for training. The test images are chosen by `sat_datasets.digits.validation_mask`, from each
+    class in proportion. Grey photographs become RGB. Stray files of the release, such as 198.spider/RENAME2, are
+    skipped.
+
+    Args:
+        argument: The folder; by default the one of `sat_datasets.catalogue.root`.
+        clutter: "keep", or "drop" to leave out the class `clutter`; the split of the other 256 stays the same.
+        size: Pixels of a side.
+
+    Raises:
+        DataError: One of the 30,607 images is missing; the split depends on every one.
+        NotInstalledError: Pillow is not installed.
+        SpecError: An option has a value that it cannot have.
     """
     choice("caltech256", "clutter", clutter, ("keep", "drop"))
     pixels = checked_size(size, "caltech256")
@@ -39,19 +47,19 @@ def load(argument: str = "", *, clutter: str = "keep", size: str = "224") -> Dat
             f"{folder / FOLDER}: expected {IMAGES:,} images, got {len(files):,}\n{remedy('caltech256', folder, FOLDER)}"
         )
     labels = np.array([label for _, label in files])
-    held = validation_mask(labels, IMAGES - IMAGES * 4 // 5)
+    is_test = validation_mask(labels, IMAGES - IMAGES * 4 // 5)
     if clutter == "drop":
         names.pop()
     parts = []
-    for part, mask in (("train", ~held), ("test", held)):
-        taken = [files[i] for i in np.flatnonzero(mask & (labels < len(names)))]
-        parts.append(streamed("caltech256", folder, part, taken, len(names), pixels))
+    for part, mask in (("train", ~is_test), ("test", is_test)):
+        part_files = [files[i] for i in np.flatnonzero(mask & (labels < len(names)))]
+        parts.append(streamed("caltech256", folder, part, part_files, len(names), pixels))
     options = changed({"clutter": (clutter, "keep"), "size": (size, "224")})
     return dataset("caltech256", parts, [name.partition(".")[2] for name in names], options)
 
 
 def _classes(folder: Path) -> list[str]:
-    """Folders of the classes, in the order of their numbers, which start at 1."""
+    """Return the folders of the classes in the order of their numbers, which start at 1."""
     if not (folder / FOLDER).is_dir():
         raise absent("caltech256", folder, FOLDER)
     names = sorted(

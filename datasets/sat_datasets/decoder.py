@@ -1,7 +1,7 @@
-"""The program of a worker process, started by `sat_datasets.workers`: it answers the tasks that come on stdin.
+"""The program of a worker process, which `sat_datasets.workers` starts: it reads tasks on stdin and writes the results.
 
-Its argument is the search path of the process that starts it, as JSON. The folders that are missing here come last, so
-that a file of the user's with the name of a standard module is not imported in its place.
+Its argument is the `sys.path` of its parent, as JSON. Entries that this process lacks go to the end of its own path, so
+that a user's `queue.py` beside their script is not imported in place of the standard module.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import sys
 
 
 def main() -> None:
-    """Answer until stdin ends."""
+    """Do tasks until stdin ends."""
     sys.path += [entry for entry in json.loads(sys.argv[1]) if entry not in sys.path]
+    # Before the first message, so that the parent learns at once that Pillow cannot be imported.
     import PIL.Image  # noqa: F401
 
     from sat_core.errors import DataError
@@ -21,12 +22,12 @@ def main() -> None:
     from sat_datasets.messages import receive, send
 
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library prints is no answer
-    send(answers, {})
+    os.dup2(2, 1)  # what a library prints goes to stderr, not among the results
+    send(answers, {})  # ready
     while (message := receive(sys.stdin.buffer)) is not None:
-        about, array = message
+        header, array = message
         try:
-            result = TASKS[about["task"]](array=array, **about["arguments"])
+            result = TASKS[header["task"]](array=array, **header["arguments"])
         except DataError as error:
             send(answers, {"error": str(error)})
         except Exception as error:
@@ -42,4 +43,4 @@ if __name__ == "__main__":
     try:
         main()
     except BrokenPipeError:
-        os._exit(0)  # no one reads any more
+        os._exit(0)  # the parent has gone; the interpreter's own shutdown would try to flush the pipe again

@@ -1,4 +1,4 @@
-"""Published files into the folder of a data set: whole and checked, or not at all."""
+"""Download a data set: its folder gets all of the published files, checked, or none of them."""
 
 from __future__ import annotations
 
@@ -19,35 +19,46 @@ from typing import Any
 from sat_core import files
 from sat_core.datasets import DATASETS
 from sat_core.errors import DataError, RunDirectoryError
-from sat_datasets.catalogue import about
+from sat_datasets.catalogue import catalogue_entry
 from sat_datasets.fetch import Progress, fetch
-from sat_datasets.releases import Published, md5_sum, published
+from sat_datasets.releases import Published, md5_sum, published_files
 
-_EXTRACTED: dict[str, Any] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {"set_attrs": False}
-"""How members are written; Python has filters since 3.11.4."""
-NETWORK = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
+_EXTRACT_OPTIONS: dict[str, Any] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {"set_attrs": False}
+"""Options of `TarFile.extract`. Python has extraction filters since 3.11.4; `_refuse` does not depend on them."""
+NETWORK_ERRORS = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
 
 
 def download(name: str, folder: Path, *, progress: Progress = lambda *_: None) -> bool:
-    """Get the data set called `name` into `folder`; False if it was there, whole, and nothing was done.
+    """Download a data set.
 
-    Everything is made in a temporary folder inside `folder`: downloaded, held against its MD5 sum, unpacked, loaded
-    once, and then renamed. Whatever fails, `folder` is as it was before. A second download into it waits for the first.
-    Raises DataError if the data set has no published files, for a file that cannot be had within the limits of
-    `sat_datasets.fetch` or is another, for an archive with a member that leads out of it, and if `folder` cannot be
-    written.
+    The files are downloaded to a temporary folder inside `folder`, compared with their MD5 sums, unpacked, loaded once
+    and then renamed. If anything fails, `folder` is as it was before. A second download into the same folder waits for
+    the first.
+
+    Args:
+        name: The data set.
+        folder: Where to put it.
+        progress: Called many times a second; see `sat_datasets.fetch.Progress`.
+
+    Returns:
+        False if the data set was there already, and whole.
+
+    Raises:
+        DataError: The data set cannot be downloaded; a file does not arrive within the limits of `sat_datasets.fetch`
+            or is not the published one; a member of an archive leads out of its folder; `folder` cannot be written.
+        NotInstalledError: torchvision, or another package that the loader needs, is not installed.
     """
-    archives = published(name)
+    archives = published_files(name)
     if not archives:
         raise DataError(_by_hand(name, folder))
     try:
         if _missing(archives, folder):
-            with _alone(folder, progress), _temporary(folder) as temporary:
-                if missing := _missing(archives, folder):  # unless a process that was waited for got it
+            with _exclusive(folder, progress), _temporary(folder) as temporary:
+                if missing := _missing(archives, folder):  # asked again: the other process may have got it meanwhile
                     for archive in missing:
                         _fetch(name, archive, temporary, progress)
                     if missing == archives:
-                        _load(name, temporary)
+                        _check_loads(name, temporary)
                     for part in dict.fromkeys(archive.part for archive in missing):
                         (temporary / part).rename(folder / part)
                     return True
@@ -65,11 +76,11 @@ def _missing(archives: list[Published], folder: Path) -> list[Published]:
 
 
 @contextmanager
-def _alone(folder: Path, progress: Progress) -> Iterator[None]:
-    """Hold `folder`, which is made; folders that were made for it go, if nothing is in them at the end."""
+def _exclusive(folder: Path, progress: Progress) -> Iterator[None]:
+    """Create and lock `folder`; at the end, remove the folders that were created for it and are still empty."""
     import fcntl
 
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    created = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         while True:
             folder.mkdir(parents=True, exist_ok=True)
@@ -82,22 +93,23 @@ def _alone(folder: Path, progress: Progress) -> Iterator[None]:
                     fcntl.flock(handle, fcntl.LOCK_EX)
                 except OSError:  # a file system without locks for folders
                     pass
-                # a download that was waited for, and failed, has removed the folder that it had made
+                # The download that held the lock may have failed and removed the folder that it had created: then this
+                # lock is on a folder without a name, and the next turn of the loop creates a new one.
                 if folder.exists() and os.path.samestat(os.fstat(handle), os.stat(folder)):
                     yield
                     return
             finally:
                 os.close(handle)
     finally:
-        for path in made:
+        for path in created:
             if path.is_dir() and not any(path.iterdir()):
                 path.rmdir()
 
 
 def _by_hand(name: str, folder: Path) -> str:
-    known = about(name)
-    if known.package:
-        return f"data set {name!r}: expected one to download, got one that comes {known.obtain}; use it as it is"
+    entry = catalogue_entry(name)
+    if entry.package:
+        return f"data set {name!r}: expected one to download, got one that comes {entry.obtain}; use it as it is"
     return (
         f"data set {name!r}: expected one to download, got one whose terms have to be accepted at https://image-net.org\n"
         f"place ILSVRC2012 in {folder}, as train/nXXXXXXXX/*.JPEG and val/nXXXXXXXX/*.JPEG"
@@ -106,8 +118,8 @@ def _by_hand(name: str, folder: Path) -> str:
 
 @contextmanager
 def _temporary(folder: Path) -> Iterator[Path]:
-    """A folder inside `folder` that goes with all that is left in it."""
-    _sweep(folder)
+    """Create a temporary folder inside `folder`, on the same disk, so that files can be moved out by renaming them."""
+    _remove_leftovers(folder)
     temporary = Path(tempfile.mkdtemp(prefix=files.TEMPORARY, dir=folder))
     try:
         with files.locked(temporary):
@@ -116,8 +128,8 @@ def _temporary(folder: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _sweep(folder: Path) -> None:
-    """Remove what a download left that was killed; one that still runs holds its lock."""
+def _remove_leftovers(folder: Path) -> None:
+    """Remove the temporary folders of downloads that were killed; one that still runs holds a lock on its own."""
     for leftover in folder.glob(f"{files.TEMPORARY}*"):
         try:
             with files.locked(leftover):
@@ -127,12 +139,12 @@ def _sweep(folder: Path) -> None:
 
 
 def _fetch(name: str, archive: Published, temporary: Path, progress: Progress) -> None:
-    """Download one file and put it, or what is in it, where it belongs below `temporary`."""
+    """Download one file and put it, or the folder in it, at its `target` in `temporary`."""
     file = temporary / "download" / archive.url.rsplit("/", 1)[-1]
     file.parent.mkdir(exist_ok=True)
     try:
         fetch(archive.url, file, progress)
-    except NETWORK as error:
+    except NETWORK_ERRORS as error:
         reason = getattr(error, "reason", None) or error
         if isinstance(error, urllib.error.HTTPError):
             error.close()
@@ -140,10 +152,10 @@ def _fetch(name: str, archive: Published, temporary: Path, progress: Progress) -
             f"{archive.url}: cannot be downloaded ({reason})\n"
             f"try again later, or place {archive.target} in the folder by hand"
         ) from error
-    if (found := md5_sum(name, file)) != archive.md5:
+    if (actual := md5_sum(name, file)) != archive.md5:
         raise DataError(
             f"{archive.url}: expected a file with MD5 {archive.md5}, got a file of {file.stat().st_size:,} bytes with "
-            f"MD5 {found}\nthe download was cut off or the file is another one: try again later"
+            f"MD5 {actual}\nthe download was cut off or the file is another one: try again later"
         )
     target = temporary / archive.target
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -158,43 +170,52 @@ def _fetch(name: str, archive: Published, temporary: Path, progress: Progress) -
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """The files and folders of a tar archive, compressed or not, into `folder`, which is made.
+    """Unpack a tar archive, compressed or not.
 
-    Raises DataError for a member that is absolute, leads out of `folder` itself or as a link, or is no file, folder or
-    link, and for an archive that is cut off.
+    Args:
+        archive: The file.
+        folder: Where to; it is created.
+
+    Raises:
+        DataError: A member has an absolute path, leads out of `folder` by its path or as a link, or is no file, folder
+            or link; or the archive is truncated.
     """
     folder.mkdir()
     try:
         with tarfile.open(archive) as tar:
             for member in tar:
                 _refuse(archive.name, member, os.path.realpath(folder))
-                tar.extract(member, folder, **_EXTRACTED)
+                tar.extract(member, folder, **_EXTRACT_OPTIONS)
     except (tarfile.TarError, EOFError, zlib.error) as error:
         raise DataError(f"{archive.name}: expected a whole tar archive, got a broken one ({error})") from error
 
 
 def _refuse(archive: str, member: tarfile.TarInfo, home: str) -> None:
-    """DataError for a member that could write, or show, what lies outside of `home`, which it is unpacked to."""
+    """Refuse a member that could write to, or link to, anything outside of `home`, the folder it is unpacked to.
+
+    Paths are resolved on the disk, after the members before this one were written: two links that are harmless on their
+    own can lead out together.
+    """
     if not (member.isfile() or member.isdir() or member.issym() or member.islnk()):
         raise DataError(f"{archive}: expected files, folders and links, got {member.name!r}, which is none")
     target = member.linkname
     if member.issym():
         target = posixpath.join(posixpath.dirname(member.name), target)
-    reached = [os.path.realpath(os.path.join(home, path)) for path in (posixpath.dirname(member.name), target)]
-    if posixpath.isabs(member.name) or ".." in member.name.split("/") or not _inside(home, reached[0]):
-        out = repr(member.name)
-    elif posixpath.isabs(target) or not _inside(home, reached[1]):
-        out = f"{member.name!r}, a link to {member.linkname!r}"
+    parent, end = (os.path.realpath(os.path.join(home, path)) for path in (posixpath.dirname(member.name), target))
+    if posixpath.isabs(member.name) or ".." in member.name.split("/") or not _inside(home, parent):
+        escaping = repr(member.name)
+    elif posixpath.isabs(target) or not _inside(home, end):
+        escaping = f"{member.name!r}, a link to {member.linkname!r}"
     else:
         return
-    raise DataError(f"{archive}: expected members that stay in its folder, got {out}\nnothing of it is kept")
+    raise DataError(f"{archive}: expected members that stay in its folder, got {escaping}\nnothing of it is kept")
 
 
 def _inside(home: str, path: str) -> bool:
     return os.path.commonpath([home, path]) == home
 
 
-def _load(name: str, folder: Path) -> None:
+def _check_loads(name: str, folder: Path) -> None:
     try:
         DATASETS.get(name)(str(folder))
     except DataError as error:

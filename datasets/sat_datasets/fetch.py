@@ -1,4 +1,4 @@
-"""One file over HTTP, within limits of time, speed and size."""
+"""Download one file over HTTP, within limits on time, speed and size."""
 
 from __future__ import annotations
 
@@ -12,27 +12,38 @@ from typing import final
 from sat_core.errors import DataError
 
 PATIENCE = 60.0
-"""Seconds over which the speed is measured, and without a byte after which a connection has failed."""
+"""Seconds over which the speed is measured, and without any data after which a connection has failed."""
 SLOWEST = 10_000
-"""Bytes per second: a server that sends less is given up."""
+"""Lowest speed in bytes per second."""
 LONGEST = 12 * 3600.0
-"""Seconds that one file may take."""
+"""Most seconds for one file."""
 LARGEST = 2 * 2**30
-"""Bytes of one file; the largest of the catalogue has 1.2 GB."""
+"""Most bytes of one file; the largest file of the catalogue has 1.2 GB."""
 _CHUNK = 2**16
 
 Progress = Callable[[str, int, int | None], None]
-"""Called with what is going on, the bytes so far and, if known, their number."""
+"""Called with what is being done, the bytes received so far and, if the server says it, the size of the file."""
 
 
 def fetch(url: str, path: Path, progress: Progress = lambda *_: None) -> None:
-    """Write what is at `url` to `path`. DataError beyond a limit; else the errors of urllib and of the file system."""
+    """Download a file.
+
+    Args:
+        url: Its address.
+        path: Where to write it.
+        progress: Called about ten times a second.
+
+    Raises:
+        DataError: The file is too large, or the server too slow.
+        OSError: The file cannot be written, or the server cannot be reached (`urllib.error.URLError`).
+    """
     transfer = _Transfer(url, path)
-    # In a thread: whatever it waits for, a name server or the next byte of a header, the limits hold.
+    # urllib's timeout starts anew with every byte, and does not cover the name server. The transfer runs in a thread so
+    # that the limits hold whatever it is waiting for.
     thread = threading.Thread(target=transfer.run, daemon=True)
     thread.start()
-    start = since = time.monotonic()
-    before = 0
+    start = window_start = time.monotonic()
+    received_before = 0
     try:
         while thread.is_alive():
             thread.join(0.1)
@@ -40,11 +51,11 @@ def fetch(url: str, path: Path, progress: Progress = lambda *_: None) -> None:
             progress(url.rsplit("/", 1)[-1], received, transfer.total)
             if now - start > LONGEST:
                 raise _given_up(url, f"within {LONGEST / 3600:.3g} hours", f"{received:,} bytes")
-            if now - since > PATIENCE and thread.is_alive():
-                if received - before < SLOWEST * (now - since):
-                    speed = f"{SLOWEST:,} bytes per second"
-                    raise _given_up(url, f"at {speed}", f"{received - before:,} bytes in {now - since:.3g} seconds")
-                since, before = now, received
+            seconds, new = now - window_start, received - received_before
+            if seconds > PATIENCE and thread.is_alive():
+                if new < SLOWEST * seconds:
+                    raise _given_up(url, f"at {SLOWEST:,} bytes per second", f"{new:,} bytes in {seconds:.3g} seconds")
+                window_start, received_before = now, received
     finally:
         transfer.stopped = True
     if transfer.error is not None:
@@ -57,7 +68,7 @@ def _given_up(url: str, expected: str, got: str) -> DataError:
 
 @final
 class _Transfer:
-    """What the thread does, and how far it is."""
+    """One download in a thread: what it has received, and the error that ended it."""
 
     def __init__(self, url: str, path: Path) -> None:
         self.url, self.path = url, path
@@ -68,7 +79,7 @@ class _Transfer:
     def run(self) -> None:
         try:
             self._copy()
-        except BaseException as error:  # raised where it is waited for
+        except BaseException as error:  # `fetch` raises it in the caller's thread
             self.error = error
 
     def _copy(self) -> None:
@@ -77,7 +88,7 @@ class _Transfer:
             length = response.headers.get("Content-Length", "")
             self.total = int(length) if length.isdecimal() else None
             while not self.stopped and max(self.received, self.total or 0) <= LARGEST:
-                chunk = response.read1(_CHUNK)  # at most one wait for the network, so that a stop is heard
+                chunk = response.read1(_CHUNK)  # returns after one read from the network, so that `stopped` is noticed
                 if not chunk:
                     return
                 self.received += len(chunk)

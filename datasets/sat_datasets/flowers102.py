@@ -1,4 +1,4 @@
-"""Oxford Flowers, 102 classes: photographs that are decoded when they are asked for."""
+"""Oxford Flowers, 102 classes: photographs that are decoded when they are needed."""
 
 from __future__ import annotations
 
@@ -17,12 +17,19 @@ CLASSES = 102
 
 
 def load(argument: str = "", *, protocol: str = "paper", size: str = "224") -> DataSet:
-    """1,020 training, 1,020 validation and 6,149 test images of `size` x `size` pixels, ids in the order of setid.mat.
+    """Load Oxford Flowers: 1,020 training, 1,020 validation and 6,149 test images, in the order of setid.mat.
 
-    protocol ``authors`` is for comparison with the published table only: their code evaluates on the validation images,
-    so both other parts are these, and it takes an image's number, which counts from 1, for a position, which counts
-    from 0, so every image has the label of the next one. ``paper`` does neither.
-    Raises DataError for missing or other files; NotInstalledError without torchvision, scipy or Pillow.
+    Args:
+        argument: The folder; by default the one of `sat_datasets.catalogue.root`.
+        protocol: "paper", or "authors" to compare with the published table, with two errors of the released code: it
+            evaluates on the validation images, and it mistakes the number of an image, which starts at 1, for a
+            position, which starts at 0, so that every image gets the label of the next one.
+        size: Pixels of a side.
+
+    Raises:
+        DataError: A file is missing or is not the published one.
+        NotInstalledError: torchvision, scipy or Pillow is not installed.
+        SpecError: An option has a value that it cannot have.
     """
     choice("flowers102", "protocol", protocol, ("paper", "authors"))
     pixels = checked_size(size, "flowers102")
@@ -38,7 +45,7 @@ def load(argument: str = "", *, protocol: str = "paper", size: str = "224") -> D
     _check_images(folder, labels)
     if protocol == "authors":
         test = validation
-        labels = _of_the_next(labels)
+        labels = _labels_of_next(labels)
     parts = [
         streamed("flowers102", folder, part, [(file, labels[file]) for file in files], CLASSES, pixels)
         for part, files in (("train", train), ("test", test), ("validation", validation))
@@ -49,13 +56,13 @@ def load(argument: str = "", *, protocol: str = "paper", size: str = "224") -> D
 
 
 def _labels(release: Any) -> dict[str, int]:
-    """Files of a part of torchvision's data set, in its order, to labels."""
+    """Map the files of one part of torchvision's data set, in its order, to labels."""
     files = [f"{JPG}/{Path(path).name}" for path in release._image_files]
     return dict(zip(files, map(int, release._labels), strict=True))
 
 
-def _of_the_next(labels: dict[str, int]) -> dict[str, int]:
-    """Files to the labels of those whose number is one higher; the last keeps its own."""
+def _labels_of_next(labels: dict[str, int]) -> dict[str, int]:
+    """Give every file the label of the one whose number is one higher; the last file keeps its own."""
     files = sorted(labels)
     return {file: labels[after] for file, after in zip(files, [*files[1:], files[-1]], strict=True)}
 

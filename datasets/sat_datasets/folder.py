@@ -1,4 +1,4 @@
-"""A data set as a tree of image files: PATH/train/CLASS/..., PATH/test/CLASS/... and perhaps PATH/val/CLASS/..."""
+"""A data set in folders of image files: PATH/train/CLASS/..., PATH/test/CLASS/... and, optional, PATH/val/CLASS/..."""
 
 from __future__ import annotations
 
@@ -13,52 +13,64 @@ from sat_core.array_data import mean_and_std
 from sat_core.data import DataSet, Examples
 from sat_core.errors import DataError
 from sat_core.images import refuse_broken
-from sat_datasets.decode import Faults, need_pillow, read_image
-from sat_datasets.statistics import IMAGENET_MEAN, IMAGENET_STD
+from sat_datasets.catalogue import IMAGENET_MEAN, IMAGENET_STD
+from sat_datasets.decode import BrokenFiles, need_pillow, read_image
 from sat_datasets.stream import FileImages, checked_size
 
 VALIDATION = ("val", "valid", "validation")
-"""Folders of validation images; a tree has at most one."""
+"""Names that the folder of validation images may have; a data set has at most one."""
 LEFT_BEHIND = (
     "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "$recycle.bin", "system volume information",
     "lost+found", "@eadir",
 )  # fmt: skip
-"""What Windows, macOS and file servers leave in folders, in lower case; hidden files are skipped besides."""
+"""Files and folders that Windows, macOS and file servers create, in lower case; skipped, as hidden files are."""
 
 
 def load(argument: str, *, size: str = "") -> DataSet:
-    """The data set in the folder `argument`: uint8 `(n, h, w, c)`, classes and files in the order of their names.
+    """Load a data set of image files; classes and files are in the order of their names.
 
-    Without `size` all images are read at once and have to be of one size; c = 1 where no image has colour, otherwise 3,
-    and mean and std are the training images'. With `size`, images of any size are decoded when they are needed and
-    scaled to squares of that many pixels; c = 3, and mean and std are those in use for ImageNet.
+    The images in `val` (or `valid`, `validation`) pick the epoch. In a tree without `test`, such as ImageNet's, they
+    are the test images, and the data set has a note that says so. Folders inside a class belong to it; hidden files and
+    those that operating systems create are skipped. `sat_datasets.decode` lists the formats.
 
-    The images in ``val`` (or ``valid``, ``validation``) pick the epoch; in a tree without ``test``, such as ImageNet's,
-    they are the test images, and the data set has a note that says so. Folders inside a class belong to it; files that
-    are hidden or left behind by a system are skipped. Formats: `sat_datasets.decode`. Raises DataError, naming the
-    file, for what is no image, of another size than the first or outside the tree; NotInstalledError without Pillow.
+    Args:
+        argument: Path of the folder.
+        size: Pixels of a side. Images of any size are then decoded when they are needed and scaled to squares of three
+            channels, with ImageNet's mean and standard deviation. Without it, all images are read at once and must be
+            of one size; they have one channel if none has colour, and mean and standard deviation are those of the
+            training images.
+
+    Returns:
+        A data set with images `(n, h, w, c)` uint8.
+
+    Raises:
+        DataError: A file is no image, has another size than the first, or leads out of the folder; a class is missing,
+            empty or ambiguous. The message names it.
+        NotInstalledError: Pillow is not installed.
     """
     if not argument:
         raise DataError("data set 'folder': expected folder:PATH, got no path")
     need_pillow("folder")
     root = Path(argument).expanduser().resolve()
     names = [folder.name for folder in class_folders(root / "train")]
-    test, validation = _evaluated(root)
+    test, validation = _evaluation_folders(root)
     parts = ["train", test, *([validation] if validation else [])]
-    listed = [_files(root, part, names) for part in parts]
-    bounds = np.cumsum([len(files) for files in listed])[:-1]
-    paths = [path for files in listed for path, _ in files]
+    files_of_parts = [_files(root, part, names) for part in parts]
+    bounds = np.cumsum([len(files) for files in files_of_parts])[:-1]
+    paths = [path for files in files_of_parts for path, _ in files]
     images: Sequence[np.ndarray | FileImages]
     if size:
         pixels = checked_size(size, "folder")
-        images = [FileImages(root, [path.relative_to(root).as_posix() for path, _ in f], pixels) for f in listed]
+        images = [
+            FileImages(root, [p.relative_to(root).as_posix() for p, _ in files], pixels) for files in files_of_parts
+        ]
         mean, std = IMAGENET_MEAN, IMAGENET_STD
     else:
         images = np.split(_read(paths), bounds)
         mean, std = mean_and_std(images[0])
     examples = [
         Examples(part_images, np.array([label for _, label in files]), len(names), f"{root / part}")
-        for part, part_images, files in zip(parts, images, listed, strict=True)
+        for part, part_images, files in zip(parts, images, files_of_parts, strict=True)
     ]
     return DataSet(
         name=f"folder:{argument}" + (f"?size={size}" if size else ""),
@@ -72,68 +84,74 @@ def load(argument: str, *, size: str = "") -> DataSet:
     )
 
 
-def _evaluated(root: Path) -> tuple[str, str]:
-    """The folders with the test images and with those that pick the epoch; the latter may be missing: ''."""
-    there = [part for part in VALIDATION if os.path.lexists(root / part)]
-    if len(there) > 1:
-        raise DataError(f"{root}: expected one folder of validation images, got {' and '.join(there)}; rename one")
-    validation = there[0] if there else ""
+def _evaluation_folders(root: Path) -> tuple[str, str]:
+    """Return the names of the folders with test and validation images; the latter is '' if there is none."""
+    present = [part for part in VALIDATION if os.path.lexists(root / part)]
+    if len(present) > 1:
+        raise DataError(f"{root}: expected one folder of validation images, got {' and '.join(present)}; rename one")
+    validation = present[0] if present else ""
     if validation and not os.path.lexists(root / "test"):
         return validation, ""
     return "test", validation
 
 
 def class_folders(part: Path) -> list[Path]:
-    """The folders of the classes in `part`, sorted; two whose names differ only in case are refused."""
+    """Return the folders of the classes in `part`, sorted.
+
+    Raises:
+        DataError: There are none, something else is among them, or two have names that look the same.
+    """
     if part.is_symlink() or not part.is_dir():
-        there = [path.name for path in sorted(part.parent.iterdir()) if path.is_dir()] if part.parent.is_dir() else []
-        beside = f"; {part.parent} has {', '.join(map(repr, there[:5]))}" if there else ""
-        got = "a link" if part.is_symlink() else f"none{beside}"
+        folders = [path.name for path in sorted(part.parent.iterdir()) if path.is_dir()] if part.parent.is_dir() else []
+        hint = f"; {part.parent} has {', '.join(map(repr, folders[:5]))}" if folders else ""
+        got = "a link" if part.is_symlink() else f"none{hint}"
         raise DataError(f"{part}: expected a folder with a folder for each class, got {got}")
-    folders = _visible(part, part.parent)
-    for folder in folders:
+    classes = _entries(part, part.parent)
+    for folder in classes:
         if not folder.is_dir():
             raise DataError(f"{folder}: expected a folder for each class in {part}, got a file")
-    if not folders:
+    if not classes:
         raise DataError(f"{part}: expected a folder for each class, got none")
-    alike = {_alike(folder.name): folder.name for folder in folders}
-    for folder in folders:
-        if alike[_alike(folder.name)] != folder.name:
+    by_appearance = {_appearance(folder.name): folder.name for folder in classes}
+    for folder in classes:
+        other = by_appearance[_appearance(folder.name)]
+        if other != folder.name:
             raise DataError(
                 f"{folder}: expected class names that differ in more than case, spaces or Unicode form, got "
-                f"{alike[_alike(folder.name)]!r}, too\nmost likely they are one class: rename or merge the folders"
+                f"{other!r}, too\nmost likely they are one class: rename or merge the folders"
             )
-    return folders
+    return classes
 
 
-def _alike(name: str) -> str:
-    """The same for names that look the same: macOS writes é as two characters, others as one."""
+def _appearance(name: str) -> str:
+    """Return the same text for names that look the same: macOS stores é as two characters, other systems as one."""
     return " ".join(unicodedata.normalize("NFC", name.casefold()).split())
 
 
 def _files(root: Path, part: str, names: list[str]) -> list[tuple[Path, int]]:
-    """Paths with labels, in the order of class and path."""
-    found = []
+    """Return the paths of one part with labels, in the order of class and path."""
+    labelled = []
     for folder in class_folders(root / part):
         if folder.name not in names:
-            same = next((f", which is {name!r} there" for name in names if _alike(name) == _alike(folder.name)), "")
-            raise DataError(f"{folder}: expected one of the classes in {root / 'train'}, got {folder.name!r}{same}")
+            alike = (name for name in names if _appearance(name) == _appearance(folder.name))
+            hint = next((f", which is {name!r} there" for name in alike), "")
+            raise DataError(f"{folder}: expected one of the classes in {root / 'train'}, got {folder.name!r}{hint}")
         files = sorted(_below(folder, root), key=lambda path: path.relative_to(folder).as_posix())
         if not files:
             raise DataError(f"{folder}: expected at least one image, got none")
-        found += [(path, names.index(folder.name)) for path in files]
-    return found
+        labelled += [(path, names.index(folder.name)) for path in files]
+    return labelled
 
 
 def _below(folder: Path, root: Path) -> list[Path]:
     files: list[Path] = []
-    for path in _visible(folder, root):
+    for path in _entries(folder, root):
         files += _below(path, root) if path.is_dir() else [path]
     return files
 
 
-def _visible(folder: Path, root: Path) -> list[Path]:
-    """What is in a folder, sorted, without what is hidden or left behind by a system; links lead to files in `root`."""
+def _entries(folder: Path, root: Path) -> list[Path]:
+    """Return what is in a folder, sorted, without hidden and system files; links must lead to files in `root`."""
     try:
         entries = sorted(p for p in folder.iterdir() if p.name[0] != "." and p.name.lower() not in LEFT_BEHIND)
     except OSError as error:
@@ -151,13 +169,13 @@ def _visible(folder: Path, root: Path) -> list[Path]:
 
 
 def _read(paths: list[Path]) -> np.ndarray:
-    """All images, `(n, h, w, c)` uint8."""
+    """Read all images, `(n, h, w, c)` uint8."""
     pixels: list[np.ndarray] = []
-    faults = Faults()
+    broken = BrokenFiles()
     for path in paths:
-        with faults:
+        with broken:
             pixels.append(read_image(path))
-    refuse_broken(faults.found, len(paths))
+    refuse_broken(broken.faults, len(paths))
     first_h, first_w = pixels[0].shape[:2]
     for path, array in zip(paths, pixels, strict=True):
         h, w = array.shape[:2]
@@ -169,5 +187,5 @@ def _read(paths: list[Path]) -> np.ndarray:
     channels = max(array.shape[2] for array in pixels)
     images = np.empty((len(pixels), *pixels[0].shape[:2], channels), dtype=np.uint8)
     for image, array in zip(images, pixels, strict=True):
-        image[:] = array
+        image[:] = array  # broadcasts a grey image to three channels
     return images

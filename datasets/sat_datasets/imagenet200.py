@@ -1,4 +1,4 @@
-"""ImageNet-200: the photographs of 200 classes out of an ILSVRC2012 tree in torchvision's layout."""
+"""ImageNet-200: the photographs of 200 classes of ILSVRC2012, in torchvision's layout."""
 
 from __future__ import annotations
 
@@ -9,40 +9,48 @@ from pathlib import Path
 
 from sat_core.data import DataSet
 from sat_core.errors import DataError
-from sat_datasets.catalogue import about, root
+from sat_datasets.catalogue import catalogue_entry, root
 from sat_datasets.named import changed, choice, dataset, streamed
 from sat_datasets.stream import checked_size
 
 WNIDS: tuple[str, ...] = tuple((resources.files("sat_datasets") / "wnids.txt").read_text().split())
-"""The 200 classes of ImageNet-A, by WordNet number, sorted; the label of a class is its position."""
+"""WordNet numbers of the 200 classes of ImageNet-A, sorted; the label of a class is its position."""
 SUFFIXES = (".jpeg", ".jpg")
 HOW = "place ILSVRC2012 there as train/nXXXXXXXX/*.JPEG and val/nXXXXXXXX/*.JPEG, or say imagenet200:FOLDER"
 
 
 def load(argument: str = "", *, partial: str = "refuse", size: str = "224") -> DataSet:
-    """259,906 training and 10,000 test images of `size` x `size` pixels, sorted by class and name.
+    """Load ImageNet-200: 259,906 training and 10,000 test images, sorted by class and name.
 
-    The order is that of torchvision's ImageFolder over these classes, so that the published rankings apply. A label is
-    the position of a class in `WNIDS`, its name the WordNet number. The other 800 classes may be in
-    the tree or not. partial ``allow`` turns another number of images into a warning.
-    Raises DataError for a missing class, and for another number of images; NotInstalledError without Pillow.
+    The order is that of torchvision's ImageFolder over these classes, by which the published rankings count. The other
+    800 classes may lie in the same folders.
+
+    Args:
+        argument: The folder; by default the one of `sat_datasets.catalogue.root`.
+        partial: "refuse", or "allow" to get a warning instead of an error for another number of images.
+        size: Pixels of a side.
+
+    Raises:
+        DataError: A class is missing, or the number of images differs.
+        NotInstalledError: Pillow is not installed.
+        SpecError: An option has a value that it cannot have.
     """
     choice("imagenet200", "partial", partial, ("refuse", "allow"))
     pixels = checked_size(size, "imagenet200")
     folder = root("imagenet200", argument)
-    known = about("imagenet200")
+    entry = catalogue_entry("imagenet200")
     parts = []
-    for part, title, expected in (("train", "training", known.train), ("val", "validation", known.test)):
+    for part, title, expected in (("train", "training", entry.train), ("val", "validation", entry.test)):
         files = _files(folder, part)
         if len(files) != expected:
-            _say(f"{folder / part}: expected {expected:,} {title} images, got {len(files):,}", partial)
+            _refuse_or_warn(f"{folder / part}: expected {expected:,} {title} images, got {len(files):,}", partial)
         parts.append(streamed("imagenet200", folder, part, files, len(WNIDS), pixels))
     options = changed({"partial": (partial, "refuse"), "size": (size, "224")})
     return dataset("imagenet200", parts, WNIDS, options)
 
 
 def _files(folder: Path, part: str) -> list[tuple[str, int]]:
-    """Paths below `folder` with labels, sorted by class and name."""
+    """Return paths relative to `folder` with labels, sorted by class and name."""
     classes = {wnid: _images(folder / part / wnid) for wnid in WNIDS}
     missing = [wnid for wnid, images in classes.items() if not images]
     if missing:
@@ -55,13 +63,13 @@ def _files(folder: Path, part: str) -> list[tuple[str, int]]:
 
 
 def _images(folder: Path) -> list[str]:
-    """Names of the images in the folder of a class, sorted; none if there is no such folder."""
+    """Return the names of the images of a class, sorted; none if it has no folder."""
     if not folder.is_dir():
         return []
     return sorted(name for name in os.listdir(folder) if name.lower().endswith(SUFFIXES) and not name.startswith("."))
 
 
-def _say(message: str, partial: str) -> None:
+def _refuse_or_warn(message: str, partial: str) -> None:
     if partial == "refuse":
         raise DataError(f"{message}\n?partial=allow takes what is there; published rankings do not fit it")
     warnings.warn(message, stacklevel=3)

@@ -1,4 +1,4 @@
-"""Messages between this process and its workers: a line of JSON, and the bytes of an array. Nothing is pickled."""
+"""Messages between a process and its workers: one line of JSON, then the bytes of an array. Nothing is pickled."""
 
 from __future__ import annotations
 
@@ -8,25 +8,38 @@ from typing import IO, Any
 import numpy as np
 
 
-def send(pipe: IO[bytes], about: dict[str, Any], array: np.ndarray | None = None) -> None:
-    """Write `about`, and `array` if there is one; OSError if no one reads any more."""
+def send(pipe: IO[bytes], header: dict[str, Any], array: np.ndarray | None = None) -> None:
+    """Write a message.
+
+    Args:
+        pipe: Where to.
+        header: What JSON can hold.
+        array: Sent behind the header, if there is one.
+
+    Raises:
+        OSError: The other side has closed the pipe.
+    """
     if array is not None:
-        about = {**about, "array": [array.dtype.str, array.shape]}
-    pipe.write(json.dumps(about).encode() + b"\n")
+        header = {**header, "array": [array.dtype.str, array.shape]}
+    pipe.write(json.dumps(header).encode() + b"\n")
     if array is not None:
         pipe.write(np.ascontiguousarray(array).data.cast("B") if array.size else b"")
     pipe.flush()
 
 
 def receive(pipe: IO[bytes]) -> tuple[dict[str, Any], np.ndarray | None] | None:
-    """What `send` wrote; None if the other side has ended before or within it."""
+    """Read a message.
+
+    Returns:
+        Header and array as `send` got them; None if the other side ended before the message was complete.
+    """
     line = pipe.readline()
     if not line.endswith(b"\n"):
         return None
-    about = json.loads(line)
-    if "array" not in about:
-        return about, None
-    dtype, shape = about.pop("array")
+    header = json.loads(line)
+    if "array" not in header:
+        return header, None
+    dtype, shape = header.pop("array")
     array = np.empty(shape, np.dtype(dtype))
     rest = array.reshape(-1).view(np.uint8).data
     while len(rest):
@@ -34,4 +47,4 @@ def receive(pipe: IO[bytes]) -> tuple[dict[str, Any], np.ndarray | None] | None:
         if not read:
             return None
         rest = rest[read:]
-    return about, array
+    return header, array

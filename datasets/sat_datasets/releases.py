@@ -1,4 +1,4 @@
-"""The published files of the data sets that can be downloaded: addresses and MD5 sums, as torchvision has them."""
+"""The published files of the data sets that can be downloaded: addresses and MD5 sums, taken from torchvision."""
 
 from __future__ import annotations
 
@@ -14,13 +14,20 @@ CALTECH256 = (
     "https://data.caltech.edu/records/nyy15-4j048/files/256_ObjectCategories.tar",
     "67b4f42ca05d46448c6bb8ecd2220f6d",
 )
-"""Address and MD5 sum; torchvision has them inside a method, where they cannot be read."""
+"""Address and MD5 sum, copied from torchvision, which keeps them inside a method; a test compares them."""
 
 
 @final
 @attrs.frozen
 class Published:
-    """One file to download. target: the path below the data set's folder that it is, or that it unpacks to."""
+    """One file to download.
+
+    Args:
+        url: Its address.
+        md5: Its MD5 sum, in hexadecimal.
+        target: Where it belongs, relative to the folder of the data set; for an archive, the folder that it unpacks to.
+        unpack: Whether it is a tar archive.
+    """
 
     url: str
     md5: str
@@ -29,12 +36,16 @@ class Published:
 
     @property
     def part(self) -> str:
-        """What is in the data set's folder itself: the first name of the path."""
+        """The first component of `target`: what appears in the folder of the data set."""
         return self.target.split("/")[0]
 
 
-def published(name: str) -> list[Published]:
-    """What there is to download for `name`, nothing where it comes by hand or with a package."""
+def published_files(name: str) -> list[Published]:
+    """Return the files to download for a data set; none if it ships with a package or has to be placed by hand.
+
+    Raises:
+        NotInstalledError: torchvision, which has the addresses, is not installed.
+    """
     if name == "caltech256":
         return [Published(*CALTECH256, "256_ObjectCategories", unpack=True)]
     if name in ("cifar10", "cifar100"):
@@ -52,29 +63,36 @@ def published(name: str) -> list[Published]:
     return []
 
 
-def sums(name: str) -> dict[str, str]:
-    """Paths below the data set's folder of files with an MD5 sum of their own, to that sum."""
+def md5_sums(name: str) -> dict[str, str]:
+    """Return the published MD5 sums of single files, by their path relative to the folder of the data set.
+
+    An unpacked archive has no sums, except CIFAR's, whose release lists one for each member.
+    """
     if name in ("cifar10", "cifar100"):
         cifar = _torchvision(name, name.upper())
         files = [*cifar.train_list, *cifar.test_list, (cifar.meta["filename"], cifar.meta["md5"])]
         return {f"{cifar.base_folder}/{file}": md5 for file, md5 in files}
-    return {file.target: file.md5 for file in published(name) if not file.unpack}
+    return {file.target: file.md5 for file in published_files(name) if not file.unpack}
 
 
 def check_sums(name: str, folder: Path) -> None:
-    """DataError, naming the first file that is missing or not as published; nothing is read but the bytes."""
-    for path, expected in sums(name).items():
+    """Compare the files of a data set with their published MD5 sums, without parsing them.
+
+    Raises:
+        DataError: A file is missing or differs; the message names the first one.
+    """
+    for path, expected in md5_sums(name).items():
         if not (folder / path).is_file():
             raise absent(name, folder, path)
-        if (found := md5_sum(name, folder / path)) != expected:
+        if (actual := md5_sum(name, folder / path)) != expected:
             raise DataError(
-                f"{folder / path}: expected the published file, MD5 {expected}, got {found}\n"
+                f"{folder / path}: expected the published file, MD5 {expected}, got {actual}\n"
                 f"{remedy(name, folder, path)}"
             )
 
 
 def md5_sum(name: str, path: Path) -> str:
-    """MD5 sum of a file, in hexadecimal."""
+    """Return the MD5 sum of a file, in hexadecimal."""
     with needs(name, "torchvision"):
         from torchvision.datasets.utils import calculate_md5
     return str(calculate_md5(path))

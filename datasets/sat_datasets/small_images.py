@@ -1,4 +1,4 @@
-"""CIFAR-10, CIFAR-100 and SVHN: images of 32 x 32 pixels, in the order of their releases, read by torchvision."""
+"""CIFAR-10, CIFAR-100 and SVHN: images of 32 x 32 pixels in the order of their releases, read by torchvision."""
 
 from __future__ import annotations
 
@@ -13,25 +13,36 @@ from sat_datasets.releases import check_sums
 
 
 def load_cifar10(argument: str = "") -> DataSet:
-    """50,000 training and 10,000 test images, uint8 `(n, 32, 32, 3)`, ten classes.
+    """Load CIFAR-10: 50,000 training and 10,000 test images of ten classes, uint8 `(n, 32, 32, 3)`.
 
-    Example i is the release's i-th, which torchvision and the published rankings count alike. The files are pickles:
-    nothing is unpickled before each has the MD5 sum that the release has.
-    Raises DataError, naming the file, where one is missing or another; NotInstalledError without torchvision.
+    Examples are numbered as in the release, by torchvision, and in the published rankings.
+
+    Args:
+        argument: The folder; by default the one of `sat_datasets.catalogue.root`.
+
+    Raises:
+        DataError: A file is missing or is not the published one; the message names it.
+        NotInstalledError: torchvision is not installed.
     """
     return _cifar("cifar10", argument)
 
 
 def load_cifar100(argument: str = "") -> DataSet:
-    """The same with 100 classes, the fine labels of the release."""
+    """Load CIFAR-100 with its 100 fine labels; otherwise as `load_cifar10`."""
     return _cifar("cifar100", argument)
 
 
 def load_svhn(argument: str = "") -> DataSet:
-    """73,257 training and 26,032 test images, uint8 `(n, 32, 32, 3)`; class k is the digit k.
+    """Load SVHN: 73,257 training and 26,032 test images, uint8 `(n, 32, 32, 3)`, in the order of the release.
 
-    Order as in the release, whose label 10 for the digit 0 becomes 0. Its third part, `extra`, is left out.
-    Raises as `load_cifar10`, also NotInstalledError without scipy.
+    Class k is the digit k; the release labels the digit 0 with 10. The part `extra` of the release is not used.
+
+    Args:
+        argument: The folder; by default the one of `sat_datasets.catalogue.root`.
+
+    Raises:
+        DataError: A file is missing or is not the published one; the message names it.
+        NotInstalledError: torchvision or scipy is not installed.
     """
     folder = _checked("svhn", argument)
     with needs("svhn", "torchvision and scipy"):
@@ -53,14 +64,15 @@ def _cifar(name: str, argument: str) -> DataSet:
     train, test = release(folder, train=True), release(folder, train=False)
     names = tuple(train.classes)
     parts = []
-    for part, read in (("train", train), ("test", test)):
-        images, labels = np.ascontiguousarray(read.data), np.array(read.targets)
+    for part, data in (("train", train), ("test", test)):
+        images, labels = np.ascontiguousarray(data.data), np.array(data.targets)
         parts.append(Examples(images, labels, len(names), f"{name}: {part}"))
     return dataset(name, parts, names)
 
 
 def _checked(name: str, argument: str) -> Path:
-    """The folder of the data set, after every file in it was found to be the published one."""
+    """Return the folder of a data set after checking the MD5 sum of every file in it."""
     folder = root(name, argument)
+    # CIFAR's files are pickles, which can run any code: torchvision unpickles them only if they are the published ones.
     check_sums(name, folder)
     return folder

@@ -1,4 +1,4 @@
-"""Image files that are decoded when they are asked for, by worker processes, a few batches ahead."""
+"""Image files that worker processes decode when they are needed, a few batches ahead."""
 
 from __future__ import annotations
 
@@ -19,20 +19,24 @@ from sat_datasets.decode import squares
 from sat_datasets.workers import Task, ordered
 
 CHUNK = 32
-"""Images in a task of `__getitem__`; fewer are decoded in this process."""
+"""Images per task of `__getitem__`; this many or fewer are decoded in this process."""
 BLOCK = 64
-"""Images in a task of `check`."""
+"""Images per task of `check`."""
 HASHED = 2**31
-"""Bytes of files up to which a fingerprint is one of their contents; that takes seconds."""
+"""Most bytes of files whose contents are part of the fingerprint; hashing that many takes seconds."""
 _CHECKED: set[int] = set()
-"""Sets of files whose headers this process has checked."""
+"""Hashes of the lists of files that this process has checked, so that no run and no arm checks them twice."""
 
 
 @final
 class FileImages(ImageSource):
-    """The images `files` (posix paths below `root`) as squares of `size` pixels; see `sat_core.images.ImageSource`.
+    """Image files as squares, decoded when they are needed; memory does not depend on their number.
 
-    Memory does not depend on how many there are. How many processes decode says `sat_datasets.workers`.
+    Args:
+        root: The folder of the files.
+        files: Posix paths relative to `root`.
+        size: Pixels of a side.
+        channels: 1 or 3.
     """
 
     def __init__(self, root: Path, files: Sequence[str], size: int = 224, channels: int = 3) -> None:
@@ -40,11 +44,11 @@ class FileImages(ImageSource):
         self.shape = (len(self.files), size, size, channels)
 
     def __getitem__(self, index: np.ndarray | slice) -> np.ndarray:
-        numbers = np.arange(len(self))[index]
-        if len(numbers) <= CHUNK:
-            return self.read(numbers)
-        parts = np.array_split(numbers, -(-len(numbers) // CHUNK))
-        images = np.empty((len(numbers), *self.shape[1:]), np.uint8)
+        positions = np.arange(len(self))[index]
+        if len(positions) <= CHUNK:
+            return self.read(positions)
+        parts = np.array_split(positions, -(-len(positions) // CHUNK))
+        images = np.empty((len(positions), *self.shape[1:]), np.uint8)
         done = 0
         for batch in self.stream((part, None) for part in parts):
             images[done : done + len(batch)] = batch
@@ -52,29 +56,39 @@ class FileImages(ImageSource):
         return images
 
     def read(self, index: np.ndarray, draws: np.ndarray | None = None) -> np.ndarray:
-        """The images numbered `index`, decoded here; with `draws` `(n, d)`, random parts of them."""
-        return squares(**self._asked(index), array=draws)
+        """Decode images in this process.
+
+        Args:
+            index: `(n,)` positions.
+            draws: `(n, d)` uniform draws that place a random crop in each image, or None for the central crop.
+
+        Returns:
+            `(n, size, size, channels)` uint8.
+        """
+        return squares(**self._arguments(index), array=draws)
 
     def stream(self, requests: Iterable[Request]) -> Iterator[np.ndarray]:
-        return ordered(("squares", self._asked(index), draws) for index, draws in requests)
+        return ordered(("squares", self._arguments(index), draws) for index, draws in requests)
 
-    def _asked(self, index: np.ndarray) -> dict[str, Any]:
+    def _arguments(self, index: np.ndarray) -> dict[str, Any]:
         return {"paths": self._paths(index), "size": self.shape[1], "channels": self.shape[3]}
 
     def _paths(self, index: Iterable[int]) -> list[str]:
         return [f"{self.root}{os.sep}{self.files[number]}" for number in index]
 
     def check(self, progress: Callable[[int], None] = lambda _: None, *, whole: bool = False) -> list[Fault]:
+        # Size and time of every file are in the key: a file that is replaced is checked again.
         key = hash((self.root, self.files, *map(_state, self._paths(range(len(self))))))
         if key in _CHECKED and not whole:
             return []
         starts = range(0, len(self), BLOCK)
         tasks: Iterable[Task] = (
-            ("checked", {"paths": self._paths(range(len(self))[i : i + BLOCK]), "whole": whole}, None) for i in starts
+            ("find_broken", {"paths": self._paths(range(len(self))[i : i + BLOCK]), "whole": whole}, None)
+            for i in starts
         )
         faults: list[Fault] = []
-        for start, found in zip(starts, ordered(tasks), strict=True):
-            faults += map(tuple, found)
+        for start, new in zip(starts, ordered(tasks), strict=True):
+            faults += map(tuple, new)  # JSON has made lists of the pairs
             progress(min(start + BLOCK, len(self)))
         if not faults:
             _CHECKED.add(key)
@@ -108,7 +122,7 @@ class FileImages(ImageSource):
 
 
 def _state(path: str) -> tuple[int, int]:
-    """Size and time of the last change; zeros for a file that is not there."""
+    """Return size and modification time of a file; zeros if it is missing."""
     try:
         status = os.stat(path)
     except OSError:
@@ -117,7 +131,11 @@ def _state(path: str) -> tuple[int, int]:
 
 
 def checked_size(text: str, name: str) -> int:
-    """The option ``size`` of the data set called `name` as a number of pixels; SpecError for what is none."""
+    """Return the option `size` of a data set as a number.
+
+    Raises:
+        SpecError: `text` is no number from 8 to 1024.
+    """
     if not re.fullmatch("[1-9][0-9]{0,3}", text) or not 8 <= int(text) <= 1024:
         raise SpecError(f"data set {name!r}: expected size=N with N from 8 to 1024 pixels, got {quoted(text)}")
     return int(text)

@@ -1,4 +1,4 @@
-"""Whether the files of a data set are whole."""
+"""Check that the files of a data set are whole."""
 
 from __future__ import annotations
 
@@ -11,15 +11,24 @@ from sat_datasets.catalogue import CATALOGUE
 
 
 def verify(name: str, progress: Callable[[int, int], None] = lambda *_: None) -> DataSet:
-    """Load the data set of that full name and look at each of its images; the data set, if all is well.
+    """Load a data set and decode every image of it.
 
-    Loading checks MD5 sums where the release has them, classes and counts; then every photograph is decoded.
-    progress: called with the images decoded so far and their number. Raises DataError naming the broken files.
+    Loading compares MD5 sums where the release has them, classes, and numbers of images.
+
+    Args:
+        name: The full name, such as "flowers102?size=64" or "folder:PATH".
+        progress: Called with the number of images decoded so far and the number of all.
+
+    Returns:
+        The data set.
+
+    Raises:
+        DataError: Files are missing, broken or not the published ones; the message names them.
     """
     data = get_dataset(name)
     head = split_name(name)[0]
-    known = CATALOGUE[head].fingerprint if head in CATALOGUE else ""
-    if known and data.name == head and data.fingerprint() != known:
-        raise DataError(f"data set {name!r}: expected the fingerprint {known}, got {data.fingerprint()}")
+    expected = CATALOGUE[head].fingerprint if head in CATALOGUE else ""
+    if expected and data.name == head and data.fingerprint() != expected:  # with options it is another data set
+        raise DataError(f"data set {name!r}: expected the fingerprint {expected}, got {data.fingerprint()}")
     check_files(*data.parts, progress=progress, whole=True)
     return data

@@ -1,7 +1,7 @@
 """Worker processes that decode images a few batches ahead.
 
-They are programs of their own (`decoder.py`), not started by `multiprocessing`, which would run the user's main module
-again in each of them: that fails in scripts without a ``__main__`` guard, on stdin and in notebooks.
+They run a program of their own (`decoder.py`). `multiprocessing` would import the user's main module again in each of
+them, which fails in scripts without an `if __name__ == "__main__"` guard, on stdin and in notebooks.
 """
 
 from __future__ import annotations
@@ -26,31 +26,37 @@ from sat_datasets.decode import TASKS
 from sat_datasets.messages import receive, send
 
 AHEAD = 2
-"""Tasks that each worker process may be ahead."""
+"""Tasks per worker that may be done before their results are used; more would fill the memory with batches.
+"""
 PATIENCE = 10.0
-"""Seconds that a worker has to end after it closed its output."""
+"""Seconds that a worker may take to end after it closed its output."""
 Task = tuple[str, dict[str, Any], np.ndarray | None]
 """A name in `sat_datasets.decode.TASKS`, arguments that JSON can hold, and an array or None."""
-_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 _IDLE: dict[int, list[_Worker]] = {}
-"""Workers that wait for the next task, by the process that started them: a fork must not use them."""
+"""Workers without a task, by the id of the process that started them: after a fork, the child must not use them."""
 
 
 def ordered(tasks: Iterable[Task]) -> Iterator[Any]:
-    """The result of each task, in that order, computed by as many processes as `count` says.
+    """Do tasks in worker processes and yield their results in the order of the tasks.
 
-    `tasks` is read a few ahead. Workers are kept for the next call. Raises DataError where a task does, and where a
-    worker cannot be started or ends before its answer.
+    Workers stay for the next call; `close` ends them.
+
+    Args:
+        tasks: Read a few ahead of the results.
+
+    Raises:
+        DataError: A task raises it; or a worker cannot be started, or ends before it has answered.
     """
     workers = count()
     if not workers:
         yield from (TASKS[name](array=array, **arguments) for name, arguments, array in tasks)
         return
-    pool = ThreadPoolExecutor(workers)
+    pool = ThreadPoolExecutor(workers)  # a thread per worker, which waits for it
     waiting: deque[Future[Any]] = deque()
     try:
         for task in tasks:
-            waiting.append(pool.submit(_done, task))
+            waiting.append(pool.submit(_do, task))
             if len(waiting) > AHEAD * workers:
                 yield waiting.popleft().result()
         while waiting:
@@ -60,15 +66,28 @@ def ordered(tasks: Iterable[Task]) -> Iterator[Any]:
 
 
 def count() -> int:
-    """How many processes decode: SAT_WORKERS, by default one per core that is ours, at most 8; 0 is this process."""
+    """Return the number of worker processes; with 0, this process decodes itself.
+
+    It is $SAT_WORKERS, by default one per core that this process may use, at most 8.
+
+    Raises:
+        SpecError: SAT_WORKERS is no count.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    asked = os.environ.get("SAT_WORKERS") or str(min(8, cores))
-    if not asked.isdecimal():
-        raise SpecError(f"SAT_WORKERS: expected a count of processes that decode images, got {quoted(asked)}")
-    return int(asked)
+    setting = os.environ.get("SAT_WORKERS") or str(min(8, cores))
+    if not setting.isdecimal():
+        raise SpecError(f"SAT_WORKERS: expected a count of processes that decode images, got {quoted(setting)}")
+    return int(setting)
 
 
-def _done(task: Task) -> Any:
+@atexit.register
+def close() -> None:
+    """End the worker processes that have no task, which frees their memory; the next call starts new ones."""
+    for worker in _IDLE.pop(os.getpid(), []):
+        worker.end()
+
+
+def _do(task: Task) -> Any:
     idle = _IDLE.setdefault(os.getpid(), [])
     try:
         worker = idle.pop()
@@ -85,13 +104,15 @@ def _done(task: Task) -> Any:
 
 @final
 class _Worker:
-    """One process. It ends when its stdin does, and so with this process, however that ends."""
+    """A worker process. It ends when its stdin is closed, and so with this process, however that ends."""
 
     def __init__(self) -> None:
         path = [os.path.abspath(entry) for entry in sys.path]
+        # -P: the folder of decoder.py stays off the path, where our modules could shadow standard ones.
         command = [sys.executable, "-P", str(Path(__file__).with_name("decoder.py")), json.dumps(path)]
-        # Signals stay blocked in the child: a stop concerns the process that trains, and its workers end with it.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+        # A child inherits blocked signals. Ctrl-C reaches the whole process group, but only the process that trains
+        # should stop, at its next checkpoint; until then it needs its workers.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
         try:
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         except (OSError, ValueError) as error:
@@ -100,33 +121,37 @@ class _Worker:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         self._requests, self._answers = cast(IO[bytes], self._process.stdin), cast(IO[bytes], self._process.stdout)
         if self._receive() is None:
-            raise _not_started(_told(self._status()))
+            raise _not_started(_status_text(self._exit_status()))
 
     def alive(self) -> bool:
-        """Whether it can do another task; what is left of one that has ended is released."""
+        """Return whether it runs; of one that has ended, release the pipes."""
         if self._process.poll() is not None:
             self.end()
         return self._process.returncode is None
 
     def ask(self, task: Task) -> Any:
-        """The result of one task; DataError if it has none, or the process has ended."""
+        """Return the result of a task.
+
+        Raises:
+            DataError: The task has failed, or the process has ended.
+        """
         name, arguments, array = task
-        with suppress(OSError):  # it has ended, as its missing answer says
+        with suppress(OSError):  # the process has ended: the missing answer shows it, with the status
             send(self._requests, {"task": name, "arguments": arguments}, array)
         answer = self._receive()
         if answer is None:
-            raise _ended(self._status())
-        about, result = answer
-        if "error" in about:
-            raise DataError(about["error"])
-        return about.get("result", result)
+            raise _ended(self._exit_status())
+        header, result = answer
+        if "error" in header:
+            raise DataError(header["error"])
+        return header.get("result", result)
 
     def end(self) -> None:
-        """Kill it; it has nothing to save."""
+        """Kill the process, which has nothing to save."""
         self._process.kill()
         self._process.wait()
         self._answers.close()
-        with suppress(OSError):  # of what it has not read
+        with suppress(OSError):  # closing flushes a task that the process has not read
             self._requests.close()
 
     def _receive(self) -> Any:
@@ -136,8 +161,8 @@ class _Worker:
             self.end()
             raise
 
-    def _status(self) -> int:
-        """How it ended; one that closed its output and goes on is killed."""
+    def _exit_status(self) -> int:
+        """Wait for the end of a process that has closed its output; one that goes on is killed."""
         try:
             return self._process.wait(timeout=PATIENCE)
         except subprocess.TimeoutExpired:
@@ -160,16 +185,10 @@ def _ended(status: int) -> DataError:
             "set SAT_WORKERS to fewer; the same command goes on where it stopped"
         )
     return DataError(
-        f"a process that decodes images crashed ({_told(status)}; more may stand on stderr)\n"
+        f"a process that decodes images crashed ({_status_text(status)}; more may stand on stderr)\n"
         "`sat data verify` with SAT_WORKERS=1 looks for a file that causes it"
     )
 
 
-def _told(status: int) -> str:
+def _status_text(status: int) -> str:
     return signal.Signals(-status).name if status < 0 else f"exit status {status}"
-
-
-@atexit.register
-def _end_all() -> None:
-    for worker in _IDLE.get(os.getpid(), []):
-        worker.end()

@@ -6,13 +6,14 @@ import errno
 import subprocess
 import sys
 import tarfile
+import urllib.request
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from archives import Server, archives, caltech_files, fails, link, tar
 
-from sat_datasets import fetch, releases
+from sat_datasets import releases
 from sat_datasets.download import download, unpack
 
 pytestmark = pytest.mark.data
@@ -84,10 +85,22 @@ def test_interrupts_and_full_disks(
     server.publish("cifar10", monkeypatch)
     written: list[Path] = []
 
-    def half(transfer: Any) -> None:
-        transfer.path.write_bytes(b"half")
-        written.append(transfer.path)
-        raise error
+    class Half:
+        """An answer of which one part arrives."""
+
+        headers: ClassVar[dict[str, str]] = {}
+
+        def __enter__(self) -> Half:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def read1(self, _size: int) -> bytes:
+            if written:
+                raise error
+            written.extend(untouched.rglob("cifar10.tar.gz"))
+            return b"half"
 
     def member(_tar: tarfile.TarFile, info: tarfile.TarInfo, folder: Path, **_: Any) -> None:
         (folder / "half").write_bytes(b"half")
@@ -95,7 +108,7 @@ def test_interrupts_and_full_disks(
         raise error
 
     if stage == "download":
-        monkeypatch.setattr(fetch._Transfer, "_copy", half)
+        monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: Half())
     else:
         monkeypatch.setattr(tarfile.TarFile, "extract", member)
     if isinstance(error, OSError):

@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,10 +73,10 @@ def test_a_program_ends_whatever_it_left_unread(photographs: Path, tmp_path: Pat
 @pytest.fixture
 def one_worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A single worker process, started within the test; none is left."""
+    workers.close()
     monkeypatch.setenv("SAT_WORKERS", "1")
-    monkeypatch.setattr(workers, "_IDLE", {})
     yield
-    workers._end_all()
+    workers.close()
 
 
 def with_program(monkeypatch: pytest.MonkeyPatch, folder: Path, text: str) -> None:
@@ -130,16 +132,30 @@ def test_a_decoder_that_ends_is_told_of(
     assert says in str(error.value)
 
 
+def decoders() -> list[int]:
+    """The worker processes of this one."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == os.getpid() and b"decoder.py" in (folder / "cmdline").read_bytes():
+                found.append(int(folder.name))
+    return found
+
+
 def test_workers_are_kept_whatever_signal_reaches_them_and_replaced(data: DataSet, one_worker: None) -> None:
-    def decode() -> Any:
+    def decode() -> int:
         assert len(list(data.train.images.stream((np.arange(4), None) for _ in range(9)))) == 9
-        (worker,) = workers._IDLE[os.getpid()]
+        (worker,) = decoders()
         return worker
 
     first = decode()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):  # a stop is for the process that trains
-        first._process.send_signal(number)
-    assert decode() is first
-    first._process.kill()
-    first._process.wait()
-    assert decode() is not first
+        os.kill(first, number)
+    assert decode() == first
+    os.kill(first, signal.SIGKILL)
+    while (Path("/proc") / str(first) / "cmdline").read_bytes():  # until it is a zombie
+        time.sleep(0.01)
+    assert decode() != first
+    workers.close()
+    assert decoders() == []

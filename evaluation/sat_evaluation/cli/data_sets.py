@@ -15,7 +15,7 @@ from sat_core.data import DataSet, Examples, check_files
 from sat_core.datasets import DATASETS, get_dataset, get_loader, split_name
 from sat_core.errors import SpecError, printable, quoted
 from sat_core.images import ImageSource
-from sat_datasets.catalogue import CATALOGUE, FORMS, About, root
+from sat_datasets.catalogue import CATALOGUE, FORMS, Entry, root
 
 
 def print_list() -> None:
@@ -35,7 +35,7 @@ def print_list() -> None:
     console.print("\n`sat data info NAME` says more; NAME:FOLDER reads one from another folder", highlight=False)
 
 
-def is_here(known: About, argument: str = "") -> bool:
+def is_here(known: Entry, argument: str = "") -> bool:
     """Whether all parts are in the data set's folder, or the package that brings it along is installed."""
     if known.package:
         return find_spec(known.package) is not None
@@ -53,7 +53,7 @@ def print_info(name: str) -> None:
         _print_facts(_of_catalogue(known, argument))
 
 
-def _of_loaded(data: DataSet, known: About | None, argument: str) -> list[tuple[str, str]]:
+def _of_loaded(data: DataSet, known: Entry | None, argument: str) -> list[tuple[str, str]]:
     counts = [f"{len(data.train):,} training"]
     if data.validation is not None:
         counts.append(f"{len(data.validation):,} validation")
@@ -76,7 +76,7 @@ def _of_loaded(data: DataSet, known: About | None, argument: str) -> list[tuple[
     ]
 
 
-def _of_catalogue(known: About, argument: str) -> list[tuple[str, str]]:
+def _of_catalogue(known: Entry, argument: str) -> list[tuple[str, str]]:
     how = f"`sat data download {known.name}` gets it ({known.obtain})"
     if known.name == "imagenet200":
         how = "place train/nXXXXXXXX/*.JPEG and val/nXXXXXXXX/*.JPEG of ILSVRC2012 there"
@@ -94,7 +94,7 @@ def _of_catalogue(known: About, argument: str) -> list[tuple[str, str]]:
     ]
 
 
-def _where(known: About | None, argument: str) -> str:
+def _where(known: Entry | None, argument: str) -> str:
     if known is None:
         return argument
     return f"comes {known.obtain}" if known.package else str(root(known.name, argument))
