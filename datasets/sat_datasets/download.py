@@ -81,29 +81,33 @@ def _exclusive(folder: Path, progress: Progress) -> Iterator[None]:
     import fcntl
 
     created = [path for path in (folder, *folder.parents) if not path.exists()]
-    try:
-        while True:
-            folder.mkdir(parents=True, exist_ok=True)
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
             handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:  # a download that failed has just removed it
+            continue
+        try:
             try:
-                try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    progress(f"waiting for another download into {folder}", 0, None)
-                    fcntl.flock(handle, fcntl.LOCK_EX)
-                except OSError:  # a file system without locks for folders
-                    pass
-                # The download that held the lock may have failed and removed the folder that it had created: then this
-                # lock is on a folder without a name, and the next turn of the loop creates a new one.
-                if folder.exists() and os.path.samestat(os.fstat(handle), os.stat(folder)):
-                    yield
-                    return
-            finally:
-                os.close(handle)
-    finally:
-        for path in created:
-            if path.is_dir() and not any(path.iterdir()):
-                path.rmdir()
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                progress(f"waiting for another download into {folder}", 0, None)
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            except OSError:  # a file system without locks for folders
+                pass
+            # The download that held the lock may have failed and removed the folder that it had created: then this lock
+            # is on a folder without a name, and the next turn of the loop creates a new one.
+            if not folder.exists() or not os.path.samestat(os.fstat(handle), os.stat(folder)):
+                continue
+            try:
+                yield
+            finally:  # before the lock is released: who waits for it must not lose its folder
+                for path in created:
+                    if path.is_dir() and not any(path.iterdir()):
+                        path.rmdir()
+            return
+        finally:
+            os.close(handle)
 
 
 def _by_hand(name: str, folder: Path) -> str:
