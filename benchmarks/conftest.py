@@ -1,4 +1,4 @@
-"""One thread for everything, and what the record says of the machine."""
+"""One thread for everything, and the facts about the machine in the record."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _START = time.perf_counter(), sum(os.times()[:4])
 
 @pytest.fixture(scope="session")
 def thousand(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a study with a thousand finished arms; with ten in a smoke round."""
+    """The folder of a study with a thousand finished arms; ten in a smoke round."""
     from thousand import PER_SEED, write_study
 
     folder = tmp_path_factory.mktemp("thousand") / "study"
@@ -39,7 +39,9 @@ def thousand(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 
 def pytest_benchmark_update_machine_info(config: Any, machine_info: dict[str, Any]) -> None:
-    """Called when all is measured. Adds versions and the share of a core that was ours; takes the host's name out."""
+    """Add versions and our share of a core to the record, and remove the name of the host; pytest calls it at the
+    end.
+    """
     del machine_info["node"]
     elapsed, computed = time.perf_counter() - _START[0], sum(os.times()[:4]) - _START[1]
     machine_info["minutes"] = elapsed / 60

@@ -1,4 +1,4 @@
-"""What is measured and the goals, in one place. Most are ratios, which outlive the machine."""
+"""All measures and goals. Most are ratios of two measurements, which hold on other machines as well."""
 
 from __future__ import annotations
 
@@ -7,9 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Goal:
-    """One row of the report. goal: G1 … G13, empty for information. unit: what the ratio counts.
+    """A row of the report.
 
-    sense: ``at most`` or ``at least`` the limit; a row without either is only recorded.
+    Args:
+        measure: What is measured.
+        unit: The unit of the ratio.
+        goal: G1 to G14, or an empty string for a row without a goal.
+        sense: "at most" or "at least", or an empty string.
+        limit: The limit, or None.
     """
 
     measure: str

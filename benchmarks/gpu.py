@@ -1,7 +1,7 @@
-"""How fast training and AutoAttack are on a GPU, as one table in Markdown: python benchmarks/gpu.py [--device cuda:0]
+"""Measure training and AutoAttack on a GPU and print Markdown tables: python benchmarks/gpu.py [--device cuda:0]
 
-Needs the package with its extras `torch` and `autoattack`, and no data: images are random, in the number and size of
-CIFAR-10's. Half an hour on a current data-centre GPU. `--smoke` runs the same code on a CPU with tiny numbers.
+It needs the package with its extras `torch` and `autoattack` and no data: images are random, in the number and size of
+CIFAR-10's. It takes half an hour on a current data-centre GPU. `--smoke` runs the same code on a CPU with tiny numbers.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ SHARES = (0.0, 0.1, 0.3, 0.5, 1.0)
 STEPS = 7
 RECIPE_EPOCHS = 201
 GOAL_MINUTES = {1.0: 35, 0.5: 20}
-"""By the share of A: the wide network's recipe on one current data-centre GPU."""
+"""Goals for the whole recipe of the wide network on one current data-centre GPU, by the share of A.
+"""
 GOAL_UTILISATION = 0.4
 SWITCHES: dict[str, dict[str, Any]] = {
     "float32": {},
@@ -37,7 +38,7 @@ SWITCHES: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Size:
-    """How much is measured: the recipe's size, or a smoke round's."""
+    """How much is measured, in earnest or in a smoke round."""
 
     cifar: tuple[str, ...] = ("resnet18", "wide-preact-resnet18")
     large: str = "resnet50"
@@ -71,25 +72,25 @@ SMOKE = Size(
 
 
 def wait(backend: Backend) -> None:
-    """Until the device has done all it was asked to."""
+    """Wait for the device: CUDA calls return before their work is done."""
     if backend.device != "cpu":
         torch.cuda.synchronize(torch.device(backend.device))
 
 
 def random_examples(n: int, side: int) -> Examples:
-    """Images `(n, side, side, 3)` with random labels."""
+    """Make random images `(n, side, side, 3)` with random labels."""
     rng = np.random.default_rng(0)
     return Examples(rng.integers(0, 256, (n, side, side, 3), np.uint8), rng.integers(0, 10, n), classes=10)
 
 
 def build(backend: Backend, model: str, data: Examples) -> Classifier:
-    """A network with normalisation, as in a study."""
+    """Build a network that normalises its input, as in a study."""
     shape = tuple(data.images.shape[1:])
     return backend.build(model, classes=10, image_shape=shape, mean=(0.5,) * 3, std=(0.25,) * 3)  # type: ignore[arg-type]
 
 
 def multiplications(classifier: Classifier, side: int) -> int:
-    """Multiply-adds of one image's forward, in convolutions and linear layers."""
+    """Count the multiply-adds of one image's forward pass in convolutions and linear layers."""
     counts: list[int] = []
 
     def count(layer: torch.nn.Module, _inputs: Any, output: torch.Tensor) -> None:
@@ -113,7 +114,7 @@ def operations(forward: int, share: float) -> float:
 
 
 def matrix_rate(backend: Backend, side: int) -> float:
-    """Operations per second of a large bf16 matrix product: the best of ten, after a warm-up."""
+    """Return the operations per second of a large bf16 matrix product: the best of twelve rounds of ten."""
     device = torch.device(backend.device)
     a, b = (torch.randn(side, side, device=device, dtype=torch.bfloat16) for _ in range(2))
     best = float("inf")
@@ -130,7 +131,7 @@ def matrix_rate(backend: Backend, side: int) -> float:
 def seconds_per_epoch(
     backend: Backend, model: str, data: Examples, batch: int, share: float, epochs: int, switches: dict[str, Any]
 ) -> list[float]:
-    """Of each timed epoch, by real plans and the real trainer, data on the device; one epoch before is not counted."""
+    """Time whole epochs with real plans and the real trainer, data on the device; a first epoch is not counted."""
     imagenet = data.images.shape[1] > 32
     attack = AttackSpec(norm="L2", eps=3.0 if imagenet else 0.5, steps=STEPS, step_size=0.5 if imagenet else 0.1)
     training = TrainingSpec(
@@ -144,7 +145,7 @@ def seconds_per_epoch(
     members = np.random.default_rng(1).permutation(len(data)) < round(share * len(data))
     split = Split(kind="examples", strategy="random", members=members, classes=None, weights=(1.0, 1.0))
     planner = Planner(split, training, attack, tuple(data.images.shape[1:]))  # type: ignore[arg-type]
-    taken = []
+    seconds = []
     with backend.session(training):
         trainer = backend.trainer(build(backend, model, data), data, training, attack)
         for epoch in range(epochs + 1):
@@ -152,26 +153,28 @@ def seconds_per_epoch(
             start = time.perf_counter()
             trainer.run(planner.epoch(epoch), lambda _plan, _result: None)
             wait(backend)
-            taken.append((time.perf_counter() - start) * len(data) / (planner.steps_per_epoch * batch))
-    return taken[1:]
+            # The last incomplete batch is dropped: scale to all images.
+            seconds.append((time.perf_counter() - start) * len(data) / (planner.steps_per_epoch * batch))
+    return seconds[1:]
 
 
 def attacked_per_second(
     backend: Backend, model: str, data: Examples, attacks: str | tuple[str, ...]
 ) -> tuple[float, float]:
-    """Images per second that AutoAttack takes, and the share that it leaves unbroken.
+    """Return the images per second of AutoAttack, and the share of images that it leaves unbroken.
 
-    Labels are what the network says, and the ball is tiny, so that all images go through all attacks: the dearest case.
+    The labels are the network's own predictions and the ball is tiny, so that every image goes through every attack:
+    the most expensive case.
     """
     classifier = build(backend, model, data)
     labels = classifier.logits(data.images).argmax(axis=1)
     start = time.perf_counter()
-    found = backend.evaluate(classifier, data.images, labels, norm="L2", eps=1e-5, attacks=attacks)
-    return len(data) / (time.perf_counter() - start), float(found.robust.mean())
+    evaluation = backend.evaluate(classifier, data.images, labels, norm="L2", eps=1e-5, attacks=attacks)
+    return len(data) / (time.perf_counter() - start), float(evaluation.robust.mean())
 
 
 def switches_of(size: Size) -> dict[str, dict[str, Any]]:
-    """All of them, in a smoke round without compilation."""
+    """Return `SWITCHES`, in a smoke round without compilation."""
     return {
         name: {key: value for key, value in switches.items() if key != "compile" or size.compile}
         for name, switches in SWITCHES.items()
@@ -179,7 +182,7 @@ def switches_of(size: Size) -> dict[str, dict[str, Any]]:
 
 
 def rates(backend: Backend, size: Size, rate: float) -> Iterator[tuple[str, ...]]:
-    """A row for each network, precision and share."""
+    """Yield a row for each network, precision and share."""
     plan: list[tuple[str, Callable[[], Examples], int, int]] = [
         *(
             (model, lambda: random_examples(size.part, size.sides[0]), size.batch, size.sides[0])
@@ -192,61 +195,61 @@ def rates(backend: Backend, size: Size, rate: float) -> Iterator[tuple[str, ...]
         forward = multiplications(build(backend, model, data), side)
         for name, switches in switches_of(size).items():
             for share in SHARES:
-                fresh()
-                taken = np.median(seconds_per_epoch(backend, model, data, batch, share, size.epochs, switches))
-                per_second = len(data) / taken
-                used = per_second * operations(forward, share) / rate
-                yield f"{model}, {side}x{side}", name, f"{share:.0%}", f"{per_second:,.0f}", f"{used:.0%}"
+                free_memory()
+                seconds = np.median(seconds_per_epoch(backend, model, data, batch, share, size.epochs, switches))
+                per_second = len(data) / seconds
+                utilisation = per_second * operations(forward, share) / rate
+                yield f"{model}, {side}x{side}", name, f"{share:.0%}", f"{per_second:,.0f}", f"{utilisation:.0%}"
 
 
 def recipe(backend: Backend, size: Size, rate: float) -> Iterator[tuple[str, ...]]:
-    """The whole recipe of the wide network, extrapolated from whole epochs, against the goals."""
+    """Yield the wide network's whole recipe, extrapolated from whole epochs, with the goals."""
     model, side = size.cifar[-1], size.sides[0]
     data = random_examples(size.epoch, side)
     forward = multiplications(build(backend, model, data), side)
     switches = list(switches_of(size).values())[-1]
     for share, goal in GOAL_MINUTES.items():
-        fresh()
-        taken = np.array(seconds_per_epoch(backend, model, data, size.batch, share, size.epochs, switches))
-        minutes, work = np.median(taken) * RECIPE_EPOCHS / 60, operations(forward, share) * len(data)
-        used = work / np.median(taken) / rate
+        free_memory()
+        seconds = np.array(seconds_per_epoch(backend, model, data, size.batch, share, size.epochs, switches))
+        minutes, work = np.median(seconds) * RECIPE_EPOCHS / 60, operations(forward, share) * len(data)
+        utilisation = work / np.median(seconds) / rate
         yield (
             "full AT" if share == 1 else f"{share:.0%} ESAT",
             f"{work * RECIPE_EPOCHS / 1e15:,.3g}",
-            f"{np.median(taken):.3g} ({taken.min():.3g} to {taken.max():.3g})",
+            f"{np.median(seconds):.3g} ({seconds.min():.3g} to {seconds.max():.3g})",
             f"{minutes:.3g}",
             judged(f"under {goal}", minutes < goal, size),
-            f"{used:.0%}",
-            judged(f"at least {GOAL_UTILISATION:.0%}", used >= GOAL_UTILISATION, size),
+            f"{utilisation:.0%}",
+            judged(f"at least {GOAL_UTILISATION:.0%}", utilisation >= GOAL_UTILISATION, size),
         )
 
 
 def judged(goal: str, met: bool, size: Size) -> str:
-    """A goal and whether it is met; a smoke round meets nothing."""
+    """Say whether a goal is met; a smoke round measures none."""
     return f"{goal}: {'not measured' if size == SMOKE else 'met' if met else 'missed'}"
 
 
-def fresh() -> None:
-    """Nothing of the row before is left."""
+def free_memory() -> None:
+    """Drop compiled graphs and cached memory of the row before."""
     torch.compiler.reset()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 
 def table(*lines: tuple[str, ...]) -> str:
-    """In Markdown; the first line is the head."""
+    """Return a Markdown table; the first line is its head."""
     head, *rest = lines
     return "\n".join(f"| {' | '.join(line)} |" for line in (head, ("---",) * len(head), *rest))
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="", help="cpu, cuda or cuda:N; cuda if there is none given")
     parser.add_argument("--smoke", action="store_true", help="tiny numbers, on a CPU unless a device is given")
-    asked = parser.parse_args()
-    size = SMOKE if asked.smoke else Size()
-    backend = get_backend("torch", asked.device or ("cpu" if asked.smoke else "cuda"))
+    arguments = parser.parse_args()
+    size = SMOKE if arguments.smoke else Size()
+    backend = get_backend("torch", arguments.device or ("cpu" if arguments.smoke else "cuda"))
     card = "CPU" if backend.device == "cpu" else torch.cuda.get_device_name(torch.device(backend.device))
     versions = ", ".join(f"{name} {number}" for name, number in backend.versions().items())
     rate = matrix_rate(backend, size.matrix)
@@ -257,12 +260,13 @@ def main() -> None:
     print("\n" + table(head, *rates(backend, size, rate)), flush=True)
     lines = []
     for model in size.cifar:
-        found, robust = attacked_per_second(backend, model, random_examples(size.attacked, size.sides[0]), size.attacks)
+        data = random_examples(size.attacked, size.sides[0])
+        per_second, robust = attacked_per_second(backend, model, data, size.attacks)
         lines.append(
             (
                 model,
                 size.attacks if isinstance(size.attacks, str) else ", ".join(size.attacks),
-                f"{found:.3g}",
+                f"{per_second:.3g}",
                 f"{robust:.0%}",
             )
         )

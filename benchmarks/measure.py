@@ -1,4 +1,4 @@
-"""Interleaved measurements: what is compared runs in turn, in one process, so that both see the same machine."""
+"""Interleaved measurements: subject and reference take turns in one process, so that both see the same machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Clock = Callable[[], float]
 
 
 def timed(call: Callable[[], Any], clock: Clock) -> float:
-    """Seconds that one call takes."""
+    """Return the seconds that one call takes."""
     start = clock()
     call()
     return clock() - start
@@ -25,23 +25,37 @@ def timed(call: Callable[[], Any], clock: Clock) -> float:
 def compare(
     benchmark: Any, subject: Callable[[], Any], reference: Callable[[], Any], rounds: int, clock: Clock
 ) -> np.ndarray:
-    """subject / reference for each round, in which the reference runs first; one round before them is not counted.
+    """Time two calls in turn, the reference first; a first round is not counted.
 
-    `clock` is the timer of `benchmark`. With --benchmark-disable both run once and the ratios are empty.
+    Args:
+        benchmark: pytest-benchmark's fixture.
+        subject: What is measured.
+        reference: What it is compared with.
+        rounds: Number of rounds.
+        clock: The timer of `benchmark`.
+
+    Returns:
+        Seconds of the subject / seconds of the reference, one for each round. With --benchmark-disable both run once
+        and the array is empty.
     """
-    before: list[float] = []
+    references: list[float] = []
     benchmark.pedantic(
-        subject, setup=lambda: before.append(timed(reference, clock)), rounds=rounds, warmup_rounds=1, iterations=1
+        subject, setup=lambda: references.append(timed(reference, clock)), rounds=rounds, warmup_rounds=1, iterations=1
     )
-    return np.array([]) if benchmark.disabled else np.array(benchmark.stats.stats.data) / before[1:]
+    return np.array([]) if benchmark.disabled else np.array(benchmark.stats.stats.data) / references[1:]
 
 
 def record(
     benchmark: Any, key: str, ratios: Sequence[float] | np.ndarray, note: str = "", seconds: float | None = None
 ) -> None:
-    """Add a row to the record: the goal called `key`, the measured ratios, their median and middle half.
+    """Add a row to the record of a benchmark.
 
-    note: what the goal's name cannot say beforehand. seconds: of one call, if not those of the subject of `benchmark`.
+    Args:
+        benchmark: pytest-benchmark's fixture.
+        key: The goal, in `goals.GOALS`.
+        ratios: The measured ratios; their median and middle half are recorded.
+        note: What only the measurement can tell, such as which peer was fastest.
+        seconds: Seconds of one call, if they are not those of the subject of `benchmark`.
     """
     if benchmark.disabled:
         return
@@ -61,9 +75,10 @@ print(code, time.perf_counter() - start, used.ru_maxrss / 2**20)
 
 
 def cost(command: Sequence[str]) -> tuple[float, float]:
-    """Seconds of the clock that a program takes, and GiB that it holds at most.
+    """Run a program; return the seconds it takes by the clock and its peak memory in GiB.
 
-    A small process starts it: to Linux, what the one that starts a program held by then was held by the program, too.
+    A small process starts it, because Linux counts the memory of the parent at the time of the fork as memory of the
+    child, and pytest's process may hold more than the program that is measured.
     """
     done = subprocess.run([sys.executable, "-c", _WAIT, *command], check=True, stdout=subprocess.PIPE, text=True)
     code, seconds, peak = map(float, done.stdout.split())
@@ -72,8 +87,10 @@ def cost(command: Sequence[str]) -> tuple[float, float]:
 
 
 def keep_memory() -> None:
-    """From now on this process keeps the memory it frees. By default glibc hands large arrays back to the system, and
-    fetching them anew can take an eighth of a training step and a quarter of scipy's softmax and entropy.
+    """Make this process keep the memory that it frees.
+
+    By default glibc returns large arrays to the system. Fetching them again can take an eighth of a training step and a
+    quarter of scipy's softmax and entropy.
     """
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     if hasattr(libc, "mallopt"):

@@ -1,8 +1,7 @@
-"""Trains or evaluates and ends: python benchmarks/memory.py training|evaluation ours|bare|idle MODEL BATCH
+"""A process whose memory is measured: python benchmarks/memory.py training|evaluation ours|bare|idle MODEL BATCH
 
-Both do the same work on the same network and images: two steps of PGD-2 training on a batch, or the logits of 1,024
-images, 512 at a time. "bare" is the shortest loop that does it, in plain PyTorch; "idle"
-has network and images and does nothing.
+"ours" and "bare" do the same work on the same network and images: two training steps with PGD-2, or the logits of 1,024
+images, 512 at a time. "bare" is the shortest loop in plain PyTorch; "idle" makes network and images and does nothing.
 """
 
 from __future__ import annotations
@@ -21,13 +20,13 @@ EVALUATED, AT_ONCE = 1024, 512
 
 
 def images(n: int) -> Examples:
-    """Random images of CIFAR's size."""
+    """Make random images of CIFAR's size."""
     rng = np.random.default_rng(0)
     return Examples(rng.integers(0, 256, (n, 32, 32, 3), np.uint8), rng.integers(0, 10, n), classes=10)
 
 
 def train(classifier: Any, data: Examples, batch: int) -> None:
-    """By the trainer, with everything in A."""
+    """Train with our trainer, everything in A."""
     from sat_core.batches import Planner
     from sat_core.sections import AttackSpec, TrainingSpec
     from sat_core.splits import Split
@@ -41,12 +40,12 @@ def train(classifier: Any, data: Examples, batch: int) -> None:
 
 
 def sizes(delta: torch.Tensor) -> torch.Tensor:
-    """Euclidean norm of each."""
+    """Return the Euclidean norm of each image, `(n, 1, 1, 1)`."""
     return torch.linalg.vector_norm(delta, dim=(1, 2, 3), keepdim=True)
 
 
 def train_bare(module: torch.nn.Module, data: Examples, batch: int) -> None:
-    """The loop that everyone writes."""
+    """Train with the loop that everyone writes."""
     pixels, labels = torch.from_numpy(data.images.transpose(0, 3, 1, 2).copy()), torch.from_numpy(data.labels)
     optimizer = torch.optim.SGD(module.parameters(), 0.01, momentum=0.9, weight_decay=5e-4)
     loss_of = torch.nn.CrossEntropyLoss()
@@ -68,18 +67,18 @@ def train_bare(module: torch.nn.Module, data: Examples, batch: int) -> None:
 
 
 def evaluate_bare(module: torch.nn.Module, data: Examples) -> np.ndarray:
-    """Logits, batch by batch."""
+    """Return the logits, computed batch by batch."""
     module.eval()
-    found = []
+    logits = []
     with torch.no_grad():
         for first in range(0, len(data), AT_ONCE):
             x = torch.from_numpy(data.images[first : first + AT_ONCE].transpose(0, 3, 1, 2).copy()).float() / 255
-            found.append(module(x).numpy())
-    return np.concatenate(found)
+            logits.append(module(x).numpy())
+    return np.concatenate(logits)
 
 
 def main() -> None:
-    """One of them."""
+    """Do the work that the arguments name."""
     work, who, model, batch = sys.argv[1:]
     torch.set_num_threads(1)
     classifier: Any = get_backend("torch").build(model, classes=10, image_shape=(32, 32, 3))

@@ -1,6 +1,6 @@
-"""How far the two backends are apart, as a page: python benchmarks/parity.py docs/parity.md [FOLDER]
+"""Measure how far the two backends differ and write a page: python benchmarks/parity.py docs/parity.md [FOLDER]
 
-The studies in FOLDER (default: runs/parity) are gone on with; finished ones are read.
+Studies in FOLDER (by default runs/parity) are continued; finished ones are read.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ EXAMPLE = Path(__file__).parents[1] / "examples" / "digits.toml"
 NAMES = ("torch", "tensorflow")
 SEEDS = (0, 1, 2)
 MEAN, SINGLE = 4.0, 8.0
-"""Limits, in points of robust accuracy: of the mean over seeds, and of any one arm."""
+"""Largest differences of robust accuracy, in points: of the mean over seeds, and of any single arm.
+"""
 
 PAGE = """\
 # Parity of the backends
@@ -61,12 +62,12 @@ Measured on {date} with `make parity`, on {versions}, CPU, one thread.
 
 
 def table(head: tuple[str, ...], lines: list[tuple[Any, ...]]) -> str:
-    """A table in Markdown."""
+    """Return a Markdown table."""
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in (head, ("---",) * len(head), *lines))
 
 
 def fixed_rows(both: list[Backend], data: DataSet) -> list[tuple[str, str, float, float]]:
-    """What is compared, the tolerance in words, what was measured, the limit."""
+    """Return rows of the parity table: what is compared, the tolerance in words, the measured value, the limit."""
     rows = [(row.what, row.tolerance, row.measure(*both), row.limit) for row in PARITY.values()]
     order, missing = ranking_difference(*both, data.train)
     ranking = (PARITY["order_of_the_ranking"], PARITY["hardest_of_the_ranking"])
@@ -77,19 +78,19 @@ def fixed_rows(both: list[Backend], data: DataSet) -> list[tuple[str, str, float
 
 
 def flags_row(both: list[Backend], data: DataSet, study: Path) -> tuple[str, str, float, float]:
-    """AutoAttack by both on the arm that PyTorch trained with half of the examples in A."""
+    """Compare AutoAttack's flags on the arm that PyTorch trained with half of the examples in A."""
     arm = study / "arms" / next(p.name for p in sorted((study / "arms").glob("*size-0.5*")))
     index = np.array(read_json(arm / "split.json")["report"])
-    found = [
+    one, other = (
         backend.evaluate(backend.load(arm / BEST), data.test.images[index], data.test.labels[index], norm="L2", eps=0.5)
         for backend in both
-    ]
-    differ = float((found[0].robust != found[1].robust).mean())
+    )
+    differ = float((one.robust != other.robust).mean())
     return f"AutoAttack's flags of one checkpoint, {len(index)} examples", "at most 1 % differ", differ, 0.01
 
 
 def study_rows(folder: Path) -> tuple[list[tuple[Any, ...]], float, float, int]:
-    """A line per |A|, the largest difference of means and of arms, and the number of arms."""
+    """Return a line per |A|, the largest difference of means and of single arms, and the number of arms."""
     study = Study.load(EXAMPLE).set({"training.seed": list(SEEDS)})
     robust: dict[str, dict[float, list[float]]] = {}
     for name in NAMES:
@@ -99,17 +100,17 @@ def study_rows(folder: Path) -> tuple[list[tuple[Any, ...]], float, float, int]:
             value = 100 * result["robust_accuracy"]["all"]["value"]
             robust[name].setdefault(float(arm.spec.subset.size), []).append(value)
     lines, means, singles = [], [], []
-    for size, ours in robust["torch"].items():
-        theirs = robust["tensorflow"][size]
-        means.append(abs(np.mean(ours) - np.mean(theirs)))
-        singles.append(np.abs(np.subtract(ours, theirs)).max())
-        cells = (f"{np.mean(v):.1f} ({', '.join(f'{x:.1f}' for x in v)})" for v in (ours, theirs))
+    for size, torch in robust["torch"].items():
+        tensorflow = robust["tensorflow"][size]
+        means.append(abs(np.mean(torch) - np.mean(tensorflow)))
+        singles.append(np.abs(np.subtract(torch, tensorflow)).max())
+        cells = (f"{np.mean(v):.1f} ({', '.join(f'{x:.1f}' for x in v)})" for v in (torch, tensorflow))
         lines.append((f"{size:.0%}", *cells, f"{means[-1]:.1f}", f"{singles[-1]:.1f}"))
     return lines, float(max(means)), float(max(singles)), len(study.arms)
 
 
 def main() -> None:
-    """Measure, write the page, print it. A row that does not hold is said at the top, not failed on."""
+    """Measure, write the page and print it. Rows that do not hold are listed at the top; they fail nothing."""
     target, folder = Path(sys.argv[1]), Path(sys.argv[2] if len(sys.argv) > 2 else "runs/parity")
     data, both = get_dataset("digits"), [get_backend(name) for name in NAMES]
     for backend in both:

@@ -1,7 +1,7 @@
-"""Adversarial training with the packages that people would take instead, each used as its documentation says.
+"""Adversarial training with other packages, each used as its documentation says.
 
-A peer is given a model in evaluation mode, makes its attack once, and then serves batch after batch. None starts at
-random, and each returns its last iterate, as ours does.
+A peer gets a model in evaluation mode, makes its attack once, and then takes batch after batch. No attack starts at
+random, and all return the last iterate, as ours does.
 """
 
 from __future__ import annotations
@@ -22,12 +22,18 @@ from torch.nn.functional import cross_entropy
 from sat_core.sections import AttackSpec, TrainingSpec
 
 Perturb = Callable[[Any, Any], Any]
-"""Images in [0, 1] and int64 labels to adversarial examples, in the peer's own kind of array."""
+"""Turns images in [0, 1] and int64 labels into adversarial examples, in the peer's own kind of array.
+"""
 
 
 @dataclass(frozen=True)
 class Peer:
-    """perturb: the attack alone. step: attack and training step on one batch; returns the training loss."""
+    """A package in use.
+
+    Args:
+        perturb: The attack alone.
+        step: Attack and training step on one batch; returns the training loss.
+    """
 
     perturb: Perturb
     step: Callable[[Any, Any], float]
@@ -35,7 +41,13 @@ class Peer:
 
 @dataclass(frozen=True)
 class Task:
-    """What all have to do. shape: of an image, as the framework has it."""
+    """What every peer has to do.
+
+    Args:
+        attack: The attack.
+        training: The settings of SGD.
+        shape: Shape of an image in the framework's layout.
+    """
 
     attack: AttackSpec
     training: TrainingSpec
@@ -43,12 +55,12 @@ class Task:
 
 
 def sgd(module: nn.Module, t: TrainingSpec) -> torch.optim.Optimizer:
-    """The optimiser of our step."""
+    """Return the optimiser that our step has."""
     return torch.optim.SGD(module.parameters(), t.lr, momentum=t.momentum, weight_decay=t.weight_decay)
 
 
 def with_perturb(module: nn.Module, task: Task, perturb: Perturb) -> Peer:
-    """The loop that everyone writes around an attack."""
+    """Wrap an attack in the training loop that everyone writes."""
     optimizer = sgd(module, task.training)
 
     def step(images: Tensor, labels: Tensor) -> float:
@@ -65,29 +77,30 @@ def with_perturb(module: nn.Module, task: Task, perturb: Perturb) -> Peer:
 
 
 def torchattacks(module: nn.Module, task: Task) -> Peer:
-    """PGDL2 and PGD."""
+    """Use torchattacks: PGDL2 and PGD."""
     from torchattacks import PGD, PGDL2
 
     attack = task.attack
     kind = {"L2": PGDL2, "Linf": PGD}[attack.norm]
-    made = kind(module, eps=attack.eps, alpha=attack.step_size, steps=attack.steps, random_start=False)
-    return with_perturb(module, task, made)
+    perturb = kind(module, eps=attack.eps, alpha=attack.step_size, steps=attack.steps, random_start=False)
+    return with_perturb(module, task, perturb)
 
 
 def foolbox(module: nn.Module, task: Task) -> Peer:
-    """L2PGD and LinfPGD; the clipped examples, the second of three results."""
+    """Use foolbox: L2PGD and LinfPGD."""
     from foolbox import PyTorchModel
     from foolbox.attacks import L2PGD, LinfPGD
 
     attack = task.attack
     kind = {"L2": L2PGD, "Linf": LinfPGD}[attack.norm]
-    made = kind(abs_stepsize=attack.step_size, steps=attack.steps, random_start=False)
+    pgd = kind(abs_stepsize=attack.step_size, steps=attack.steps, random_start=False)
     model = PyTorchModel(module.eval(), bounds=(0, 1))
-    return with_perturb(module, task, lambda x, y: made(model, x, y, epsilons=attack.eps)[1])
+    # The second of three results: examples clipped to the ball.
+    return with_perturb(module, task, lambda x, y: pgd(model, x, y, epsilons=attack.eps)[1])
 
 
-class _Kept(nn.CrossEntropyLoss):
-    """Remembers the last loss, which adversarial-robustness-toolbox does not return."""
+class _RememberedLoss(nn.CrossEntropyLoss):
+    """Keeps the last loss, which adversarial-robustness-toolbox does not return."""
 
     last = torch.zeros(())
 
@@ -101,26 +114,26 @@ def _art_pgd(estimator: Any, task: Task) -> Any:
 
     attack = task.attack
     norm = {"L2": 2, "Linf": np.inf}[attack.norm]
-    about = {"eps": attack.eps, "eps_step": attack.step_size, "max_iter": attack.steps, "num_random_init": 0}
-    return ProjectedGradientDescent(estimator, norm, **about, batch_size=task.training.batch_size, verbose=False)
+    options = {"eps": attack.eps, "eps_step": attack.step_size, "max_iter": attack.steps, "num_random_init": 0}
+    return ProjectedGradientDescent(estimator, norm, **options, batch_size=task.training.batch_size, verbose=False)
 
 
-def _art_torch(module: nn.Module, task: Task) -> tuple[Any, _Kept]:
+def _art_torch(module: nn.Module, task: Task) -> tuple[Any, _RememberedLoss]:
     from art.estimators.classification import PyTorchClassifier
 
-    loss = _Kept()
-    about = {"input_shape": task.shape, "nb_classes": 10, "clip_values": (0.0, 1.0), "device_type": "cpu"}
-    return PyTorchClassifier(module, loss, optimizer=sgd(module, task.training), **about), loss
+    loss = _RememberedLoss()
+    options = {"input_shape": task.shape, "nb_classes": 10, "clip_values": (0.0, 1.0), "device_type": "cpu"}
+    return PyTorchClassifier(module, loss, optimizer=sgd(module, task.training), **options), loss
 
 
 def art(module: nn.Module, task: Task) -> Peer:
-    """adversarial-robustness-toolbox: ProjectedGradientDescent, which takes arrays and returns arrays."""
+    """Use adversarial-robustness-toolbox: ProjectedGradientDescent, from arrays to arrays."""
     pgd = _art_pgd(_art_torch(module, task)[0], task)
     return with_perturb(module, task, lambda x, y: torch.from_numpy(pgd.generate(x.numpy(), y.numpy())))
 
 
 def art_trainer(module: nn.Module, task: Task) -> Peer:
-    """adversarial-robustness-toolbox: AdversarialTrainer, which does the whole step."""
+    """Use adversarial-robustness-toolbox: AdversarialTrainer, which does the whole step."""
     from art.defences.trainer import AdversarialTrainer
 
     estimator, loss = _art_torch(module, task)
@@ -135,7 +148,7 @@ def art_trainer(module: nn.Module, task: Task) -> Peer:
 
 
 def art_tensorflow(model: Any, task: Task) -> Peer:
-    """adversarial-robustness-toolbox: AdversarialTrainer of a Keras model, on arrays `(n, h, w, c)`."""
+    """Use adversarial-robustness-toolbox: AdversarialTrainer of a Keras model, on arrays `(n, h, w, c)`."""
     import keras
     from art.defences.trainer import AdversarialTrainer
     from art.estimators.classification import TensorFlowV2Classifier
@@ -143,8 +156,8 @@ def art_tensorflow(model: Any, task: Task) -> Peer:
     training = task.training
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     optimizer = keras.optimizers.SGD(training.lr, momentum=training.momentum, weight_decay=training.weight_decay)
-    about = {"input_shape": task.shape, "nb_classes": 10, "clip_values": (0.0, 1.0)}
-    estimator = TensorFlowV2Classifier(model, loss_object=loss, optimizer=optimizer, **about)
+    options = {"input_shape": task.shape, "nb_classes": 10, "clip_values": (0.0, 1.0)}
+    estimator = TensorFlowV2Classifier(model, loss_object=loss, optimizer=optimizer, **options)
     pgd = _art_pgd(estimator, task)
     trainer = AdversarialTrainer(estimator, pgd, ratio=1.0)
 
@@ -161,4 +174,4 @@ PEERS: dict[str, Callable[[nn.Module, Task], Peer]] = {
     "ART": art,
     "ART AdversarialTrainer": art_trainer,
 }
-"""Those on PyTorch. ART: adversarial-robustness-toolbox."""
+"""The peers on PyTorch. ART is adversarial-robustness-toolbox."""

@@ -1,4 +1,4 @@
-"""Benchmark results as a page: python benchmarks/report.py docs/benchmarks.md RESULTS.json ..."""
+"""Write benchmark results as a page: python benchmarks/report.py docs/benchmarks.md RESULTS.json ..."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ HEAD = ("goal", "measure", "limit", "ratio", "middle half", "repeats", "result",
 
 
 def verdict(row: dict[str, Any]) -> str:
-    """``met`` or ``missed``, and whether by less than the spread; a dash where there is no limit."""
+    """Return "met" or "missed", "narrowly" if the limit lies within the spread; a dash where there is no limit."""
     limit = row["limit"]
     if limit is None:
         return "–"
@@ -60,7 +60,7 @@ def verdict(row: dict[str, Any]) -> str:
 
 
 def cells(row: dict[str, Any]) -> tuple[str, ...]:
-    """One line of the table."""
+    """Return one line of the table."""
     return (
         row["goal"] or "–",
         row["measure"] + (f" ({row['note']})" if row["note"] else ""),
@@ -74,12 +74,12 @@ def cells(row: dict[str, Any]) -> tuple[str, ...]:
 
 
 def order(row: dict[str, Any]) -> float:
-    """By the number of the goal; what has none comes last."""
+    """Return a key that sorts rows by the number of their goal; rows without one come last."""
     return float(row["goal"][1:] or "inf")
 
 
 def page(*runs: dict[str, Any]) -> str:
-    """The page, in Markdown, of one run or of several, which were made one after another."""
+    """Return the page in Markdown; several runs were made one after another."""
     rows = [row for run in runs for benchmark in run["benchmarks"] for row in benchmark["extra_info"]["rows"]]
     rows.sort(key=order)
     judged = [row for row in rows if row["goal"]]
@@ -105,7 +105,7 @@ def page(*runs: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Write the page and print it. A missed goal is said, not failed on: machines differ."""
+    """Write the page and print it. A missed goal is reported and fails nothing, because machines differ."""
     target, *sources = map(Path, sys.argv[1:])
     text = page(*(json.loads(source.read_text()) for source in sources))
     target.write_text(text)

@@ -28,20 +28,21 @@ from sat_evaluation.attack.plan import plan
 from sat_evaluation.attack.runner import evaluate
 
 THREADS = 2
+REFERENCE = "run_standard_evaluation"
 CLOCK = time.perf_counter
 NORM = "L2"
 FULL = {"iterations": 100, "target_classes": 9, "queries": 5000}
 SHORT = {"iterations": 40, "target_classes": 4, "queries": 1200}
-"""For ResNet-18, which takes minutes per image with the full ones: a sixth of these for FAB-T, a quarter for Square."""
+"""For ResNet-18, which takes minutes per image with `FULL`. FAB-T has a sixth of the work of it, Square a quarter."""
 SMOKE = {"iterations": 3, "target_classes": 2, "queries": 5}
 SETTINGS = {"resnet18": (SHORT, 3, 2, 0.3, 60, 16), "small-cnn": (FULL, 48, 2, 0.5, 90, 64)}
-"""Budgets, images that are attacked, repeats, ε, and for how many steps of which batch the network is trained."""
+"""Budgets, images to attack, repeats, ε, and the steps and batch size with which the network is trained."""
 
 pytestmark = pytest.mark.benchmark(timer=CLOCK)
 
 
 class Setting:
-    """A network after a short training (adversarial for the small CNN), and digits that it knows."""
+    """A network after a short training (adversarial for the small CNN), and digits that it classifies correctly."""
 
     def __init__(self, model: str, smoke: bool) -> None:
         torch.set_num_threads(THREADS)
@@ -52,37 +53,37 @@ class Setting:
         if smoke:
             self.n, steps = 4, 12
         shape, channels = train.images.shape[1:], train.images.shape[3]
-        about = {"classes": 10, "image_shape": shape, "mean": (0.3,) * channels, "std": (0.37,) * channels}
+        options = {"classes": 10, "image_shape": shape, "mean": (0.3,) * channels, "std": (0.37,) * channels}
         backend, self.training = get_backend("torch"), TrainingSpec(epochs=1, batch_size=batch, lr=0.05)
-        self.classifier: Classifier = backend.build(model, **about)
+        self.classifier: Classifier = backend.build(model, **options)
         attack = AttackSpec(norm=NORM, eps=0.5, steps=3)
         members = np.full(len(train), model == "small-cnn")
         split = Split(kind="examples", strategy="random", members=members, classes=None, weights=(1.0, 1.0))
         planner = Planner(split, self.training, attack, shape)
         plans = itertools.islice((plan for epoch in itertools.count() for plan in planner.epoch(epoch)), steps)
         backend.trainer(self.classifier, train, self.training, attack).run(plans, lambda *_: None)
-        known = np.flatnonzero(self.classifier.logits(test.images).argmax(1) == test.labels)[::4][: self.n]
-        self.examples = test.take(known)
+        correct = np.flatnonzero(self.classifier.logits(test.images).argmax(1) == test.labels)[::4][: self.n]
+        self.examples = test.take(correct)
 
     def package(self) -> np.ndarray:
-        """Which examples are robust, as the package says on the bare module; bool `(n,)`."""
+        """Run the package's own evaluation on the bare module; return which examples are robust, bool `(n,)`."""
         module, data = self.classifier.module.eval(), self.examples  # type: ignore[attr-defined]
-        theirs = AutoAttack(module, norm=NORM, eps=self.eps, seed=0, device="cpu", version="standard")
-        for part in (theirs.apgd, theirs.apgd_targeted, theirs.fab):
+        package = AutoAttack(module, norm=NORM, eps=self.eps, seed=0, device="cpu", version="standard")
+        for part in (package.apgd, package.apgd_targeted, package.fab):
             part.n_iter = part.n_iter_orig = self.budgets["iterations"]
             part.n_iter_2, part.n_iter_min, part.size_decr = (
                 max(int(share * part.n_iter), 1) for share in (0.22, 0.06, 0.03)
             )
             part.n_target_classes = self.budgets["target_classes"]
-        theirs.square.n_queries = self.budgets["queries"]
+        package.square.n_queries = self.budgets["queries"]
         x = torch.from_numpy(data.float_images(np.arange(len(data))).transpose(0, 3, 1, 2).copy())
-        trace = sys.gettrace()
-        _, predicted = theirs.run_standard_evaluation(x, torch.from_numpy(data.labels), batch_size=250)
+        trace = sys.gettrace()  # the package replaces the trace function, which coverage uses
+        _, predicted = package.run_standard_evaluation(x, torch.from_numpy(data.labels), batch_size=250)
         sys.settrace(trace)
         return predicted.numpy() == data.labels
 
     def ours(self, engine: str) -> np.ndarray:
-        """The same by our runner."""
+        """Run the same evaluation with our runner."""
         shape = self.classifier.image_shape
         planned, _ = plan("standard", norm=NORM, classes=self.classifier.classes, image_shape=shape)
         limited = [{key: self.budgets.get(key, value) for key, value in a.to_table().items()} for a in planned]
@@ -92,16 +93,16 @@ class Setting:
 
 
 def _enlarged(data: Examples) -> Examples:
-    """Digits of 8x8 grey pixels at 32x32 in three channels."""
+    """Enlarge digits of 8x8 grey pixels to 32x32 in three channels."""
     images = data.images.repeat(4, axis=1).repeat(4, axis=2).repeat(3, axis=3)
     return Examples(images, data.labels, data.classes, data.name)
 
 
 @pytest.mark.parametrize("model", SETTINGS)
 def test_autoattack(benchmark: Any, model: str) -> None:
-    """The package's flags are equal; with the other engines, which round otherwise, but for one or one in fifteen."""
+    """The package's flags are equal; the other engines round differently and may differ in one in fifteen."""
     setting = Setting("small-cnn" if benchmark.disabled else model, benchmark.disabled)
-    runs: dict[str, Callable[[], np.ndarray]] = {"theirs": setting.package}
+    runs: dict[str, Callable[[], np.ndarray]] = {REFERENCE: setting.package}
     runs |= {engine: partial(setting.ours, engine) for engine in ENGINES}
     robust: dict[str, np.ndarray] = {}
     seconds: dict[str, list[float]] = {name: [] for name in runs}
@@ -111,24 +112,25 @@ def test_autoattack(benchmark: Any, model: str) -> None:
             seconds[name].append(timed(lambda: robust.__setitem__(name, run()), CLOCK))  # noqa: B023
 
     benchmark.pedantic(turn, rounds=setting.rounds)
-    np.testing.assert_array_equal(robust["package"], robust["theirs"])
-    few = max(len(robust["theirs"]) // 15, 1)
-    assert (robust["folded"] != robust["theirs"]).sum() <= few
-    assert robust["fast"].sum() <= robust["theirs"].sum() + few
-    note = f"{robust['theirs'].sum()} of {len(robust['theirs'])} robust"
+    expected = robust[REFERENCE]
+    np.testing.assert_array_equal(robust["package"], expected)
+    few = max(len(expected) // 15, 1)
+    assert (robust["folded"] != expected).sum() <= few
+    assert robust["fast"].sum() <= expected.sum() + few
+    note = f"{expected.sum()} of {len(expected)} robust"
     for engine in ENGINES:
-        ratios = np.array(seconds["theirs"]) / seconds[engine]
+        ratios = np.array(seconds[REFERENCE]) / seconds[engine]
         record(benchmark, f"autoattack-{engine}-{model}", ratios, note, float(np.median(seconds[engine])))
 
 
 def _peak(who: str, smoke: bool) -> float:
-    """GiB at most in a process that attacks 64 images with ResNet-18."""
+    """Return the peak memory, in GiB, of a process that attacks 64 images with ResNet-18."""
     code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_autoattack_speed as t; "
     return cost([sys.executable, "-c", f"{code}t.attack({who!r}, {smoke})"])[1]
 
 
 def attack(who: str, smoke: bool) -> None:
-    """Run in that process."""
+    """Run in the process that `_peak` starts."""
     SETTINGS["resnet18"] = (SMOKE, 64, 1, 0.3, 60, 16)
     setting = Setting("small-cnn" if smoke else "resnet18", smoke)
     setting.package() if who == "bare" else setting.ours(who)

@@ -14,19 +14,19 @@ PROGRAM = str(Path(__file__).with_name("memory.py"))
 
 
 def peak(work: str, who: str, *size: str) -> float:
-    """GiB that a process held at most which does nothing else."""
+    """Return the peak memory, in GiB, of a process that does nothing else."""
     return cost([sys.executable, PROGRAM, work, who, *size])[1]
 
 
 def test_a_peak_is_that_of_the_program_alone() -> None:
-    """However much the process that asks has held."""
-    held = np.ones(2**26)
-    assert 0 < cost([sys.executable, "-c", "pass"])[1] < held.nbytes / 2**31
+    """The peak does not count what the measuring process holds."""
+    large = np.ones(2**26)
+    assert 0 < cost([sys.executable, "-c", "pass"])[1] < large.nbytes / 2**31
 
 
 @pytest.mark.parametrize("work", ["training", "evaluation"])
 def test_memory(benchmark: Any, work: str) -> None:
-    """A process each, in turn. For information also without what a process holds that only has network and images."""
+    """Processes in turn; for information also without the memory of a process that only has network and images."""
     size = ("small-cnn", "8") if benchmark.disabled else ("resnet18", "64")
     idle = peak(work, "idle", *size)
     bare: list[float] = []

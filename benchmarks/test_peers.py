@@ -1,4 +1,4 @@
-"""G10: a step of PGD-7 training, beside the packages that people would take instead, in one process."""
+"""G10: a training step with PGD-7 against other packages, in one process."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ATTACKS = {
 }
 OURS, CHANNELS_LAST, TENSORFLOW, ART_TENSORFLOW = "ours", "ours, channels_last", "TensorFlow", "ART TensorFlow"
 SAME, SAME_RISE = 0.01, 0.05
-"""How far apart, relatively, the losses may be that two attacks reach, and their rises above the clean loss."""
+"""Largest relative differences of the losses that two attacks reach, and of their rises above the clean loss."""
 
 pytestmark = [
     pytest.mark.benchmark(timer=CLOCK),
@@ -39,7 +39,7 @@ pytestmark = [
 
 
 def examples(model: str, batch: int) -> Examples:
-    """One batch: digits for the small CNN, noise for a ResNet-18."""
+    """Return one batch: digits for the small CNN, noise for a ResNet-18."""
     if model == "small-cnn":
         return get_dataset("digits").train.take(np.arange(batch))
     rng = np.random.default_rng(0)
@@ -47,7 +47,7 @@ def examples(model: str, batch: int) -> Examples:
 
 
 class Runners:
-    """Everyone's training step on one batch, each with a network of its own that starts with the same weights."""
+    """The training steps of all packages on one batch, each with its own network, from the same initial weights."""
 
     def __init__(self, model: str, batch: int, norm: str, threads: int) -> None:
         self._model, self._attack, self._data = model, ATTACKS[norm], examples(model, batch)
@@ -55,10 +55,10 @@ class Runners:
         self._images, self._labels = as_float(self._data.images), self._data.labels
         self.steps: dict[str, Callable[[], float]] = {}
         self.reached: dict[str, float] = {}
-        """Loss in evaluation mode of the adversarial examples for the weights that all start with."""
+        """Losses of the adversarial examples for the initial weights, in evaluation mode."""
 
     def add_ours(self, name: str, backend: Backend, **switches: Any) -> None:
-        """Our trainer, by real plans, with everything in A."""
+        """Add our trainer, with real plans and everything in A."""
         classifier, training = self._build(backend), attrs.evolve(self._training, **switches)
         split = Split(
             kind="examples",
@@ -79,7 +79,7 @@ class Runners:
         self._add(name, classifier, adversarial, step)
 
     def add_peers(self) -> None:
-        """All that are on PyTorch."""
+        """Add all peers on PyTorch."""
         x, y = torch.from_numpy(self._images.transpose(0, 3, 1, 2).copy()), torch.from_numpy(self._labels)
         for name, make in peers.PEERS.items():
             classifier = self._build(get_backend("torch"))
@@ -88,7 +88,7 @@ class Runners:
             self._add(name, classifier, adversarial, lambda peer=peer: peer.step(x, y))
 
     def add_art_tensorflow(self, backend: Backend) -> None:
-        """The one peer that trains Keras models."""
+        """Add the one peer that trains Keras models."""
         classifier = self._build(backend)
         peer = peers.art_tensorflow(classifier.native, self._task(self._images.shape))
         adversarial = peer.perturb(self._images, self._labels)
@@ -105,7 +105,7 @@ class Runners:
         self.steps[name] = step
 
     def clean_loss(self) -> float:
-        """What an attack that does nothing would reach."""
+        """Return the loss that an attack would reach which does nothing."""
         return self._loss(self._build(get_backend("torch")), self._images)
 
     def _loss(self, classifier: Classifier, images: np.ndarray) -> float:
@@ -113,35 +113,37 @@ class Runners:
 
 
 def check_same_work(runners: Runners, first_losses: dict[str, float]) -> None:
-    """Nobody is fast by attacking less: all attacks reach the same loss, and so do the steps that are timed."""
-    wanted, clean = runners.reached[OURS], runners.clean_loss()
-    assert wanted > clean
+    """Check that nobody is fast by attacking less: attacks and timed steps all reach the same loss."""
+    ours, clean = runners.reached[OURS], runners.clean_loss()
+    assert ours > clean
     for name, reached in runners.reached.items():
-        assert reached == pytest.approx(wanted, rel=SAME), name
-        assert reached - clean == pytest.approx(wanted - clean, rel=SAME_RISE), name
+        assert reached == pytest.approx(ours, rel=SAME), name
+        assert reached - clean == pytest.approx(ours - clean, rel=SAME_RISE), name
     for name, loss in first_losses.items():
         if np.isfinite(loss):
             assert loss == pytest.approx(first_losses[OURS], rel=SAME), name
 
 
 def measure(benchmark: Any, runners: Runners, rounds: int) -> dict[str, np.ndarray]:
-    """Seconds of everyone's step in each round, in which all take their turn; the first, uncounted one is checked."""
+    """Time all steps in turn; return the seconds of each round. A first round is not counted, and its losses are
+    checked.
+    """
     first = {name: step() for name, step in runners.steps.items()}
     check_same_work(runners, first)
     seconds: dict[str, list[float]] = {name: [] for name in runners.steps if name != OURS}
 
     def others() -> None:
-        for name, kept in seconds.items():
-            kept.append(timed(runners.steps[name], CLOCK))
+        for name, values in seconds.items():
+            values.append(timed(runners.steps[name], CLOCK))
 
     benchmark.pedantic(runners.steps[OURS], setup=others, rounds=rounds, iterations=1)
     if benchmark.disabled:
         return {}
-    return {name: np.array(kept) for name, kept in seconds.items()} | {OURS: np.array(benchmark.stats.stats.data)}
+    return {name: np.array(values) for name, values in seconds.items()} | {OURS: np.array(benchmark.stats.stats.data)}
 
 
 def report(benchmark: Any, case: str, seconds: dict[str, np.ndarray]) -> None:
-    """The fastest peer against both of our backends; in the norm of the goals, a row for each."""
+    """Record the fastest peer against both of our backends and, for the L2 norm, every peer."""
     if not seconds:
         return
     fastest = min(peers.PEERS, key=lambda name: np.median(seconds[name]))
@@ -163,7 +165,9 @@ def report(benchmark: Any, case: str, seconds: dict[str, np.ndarray]) -> None:
 def test_l2(benchmark: Any, model: str, batch: int, rounds: int) -> None:
     """Both backends and everyone."""
     smoke = benchmark.disabled
-    threads = 1 if smoke else 2  # TensorFlow's are for good, and a smoke round shares its process with the others
+    threads = (
+        1 if smoke else 2
+    )  # TensorFlow's number cannot be changed, and a smoke round runs everything in one process
     keep_memory()
     tensorflow, ours = get_backend("tensorflow"), get_backend("torch")
     spec = TrainingSpec(epochs=1, threads=threads)
@@ -174,7 +178,7 @@ def test_l2(benchmark: Any, model: str, batch: int, rounds: int) -> None:
         runners.add_ours(CHANNELS_LAST, ours, channels_last=True)
         runners.add_peers()
         if model == "resnet18":
-            runners.add_art_tensorflow(tensorflow)  # runs eagerly: a second for a step of the small CNN
+            runners.add_art_tensorflow(tensorflow)  # it runs eagerly: a step of the small CNN takes a second
         report(benchmark, model, measure(benchmark, runners, rounds))
 
 

@@ -17,16 +17,14 @@ from sat_core.sections import SubsetSpec
 from sat_core.splits import Split, make_split
 
 CLOCK = time.process_time
-ASKED = (("examples", "hardest"), ("examples", "easiest"), ("examples", "random"), ("classes", "hardest"))
+SUBSETS = (("examples", "hardest"), ("examples", "easiest"), ("examples", "random"), ("classes", "hardest"))
 
 
 @pytest.mark.benchmark(timer=CLOCK)
 @pytest.mark.parametrize("key", ["recorder", "recorder-kept"])
 def test_recorder(benchmark: Any, key: str) -> None:
-    """All four statistics by the recorder, against the entropy alone by scipy; memory cannot be un-kept, so that is
-    the second.
-    """
-    if key == "recorder-kept":
+    """All four statistics by the recorder, against the entropy alone by scipy."""
+    if key == "recorder-kept":  # second, since it cannot be undone
         keep_memory()
     n, k = (64, 100) if benchmark.disabled else (4096, 1000)
     rng = np.random.default_rng(0)
@@ -47,11 +45,11 @@ def test_recorder(benchmark: Any, key: str) -> None:
 
 @pytest.mark.benchmark(timer=CLOCK)
 def test_imagenet(benchmark: Any) -> None:
-    """G11: all that comes before the arms of a study of ImageNet's size, but for the training itself.
+    """G11: a ranking of ImageNet's size, without the training that it records.
 
-    1.28 million rows of logits are recorded in batches of 1024; then come the scores by all metrics, and splits: the
-    hardest and the easiest examples, random ones, and the hardest classes. The logits are a block of 65,536 rows over
-    and over again, and so is the sum that it is held against: all of them would be 5 GB.
+    1.28 million rows of logits are recorded in batches of 1024; then come the scores by all metrics and four splits:
+    the hardest and the easiest examples, random ones, and the hardest classes. All rows would be 5 GB, so the recorder
+    and the sum that it is compared with read a block of 65,536 rows again and again.
     """
     n, k, block, batch = (1000, 100, 256, 64) if benchmark.disabled else (1_280_000, 1000, 65_536, 1024)
     rng = np.random.default_rng(0)
@@ -62,21 +60,21 @@ def test_imagenet(benchmark: Any) -> None:
     data = DataSet(name="n", train=train, test=train.take(np.arange(k)), class_names=("",) * k, mean=(0.0,), std=(1.0,))
     splits: list[Split] = []
 
-    def ranked() -> None:
+    def rank() -> None:
         recorder = Recorder(n)
         for start in range(0, n, batch):
             index, first = order[start : start + batch], start % block
             rows = slice(first, first + len(index))
             recorder.update(index, logits[rows], labels[rows])
         scores = recorder.scores()["entropy"]
-        for kind, strategy in ASKED:
+        for kind, strategy in SUBSETS:
             subset = SubsetSpec(kind=kind, strategy=strategy, size=0.3)
             splits.append(make_split(subset, "balanced", data, scores=scores))
 
-    def summed() -> None:
+    def add_up() -> None:
         for start in range(0, n, block):
             logits[: n - start].sum()
 
-    ratios = compare(benchmark, ranked, summed, rounds=5, clock=CLOCK)
+    ratios = compare(benchmark, rank, add_up, rounds=5, clock=CLOCK)
     assert {split.size for split in splits if split.kind == "examples"} == {round(0.3 * n)}
     record(benchmark, "imagenet", ratios)

@@ -1,4 +1,4 @@
-"""G3 and G4: the library and the command start as fast as numpy does. Whole processes, wall clock."""
+"""G3 and G4: start-up time of the library and the command against that of numpy, as whole processes, by the clock."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SAT = str(Path(sysconfig.get_path("scripts"), "sat"))
     ],
 )
 def test_start(benchmark: Any, tmp_path: Path, key: str, command: list[str]) -> None:
-    """Started in an empty folder, so that the installed library is measured. The uncounted round writes bytecode."""
+    """In an empty folder, so that the installed library is measured; the uncounted first round writes bytecode."""
 
     def start(command: list[str]) -> None:
         subprocess.run(command, cwd=tmp_path, check=True, stdout=subprocess.DEVNULL)

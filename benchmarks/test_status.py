@@ -1,4 +1,4 @@
-"""G9: `sat status` and `sat report` of a thousand arms. Whole processes: seconds of the clock, and peak memory."""
+"""G9: `sat status` and `sat report` of a thousand arms, as whole processes: seconds by the clock, and peak memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COMMANDS = {"status": ["--all"], "report": []}
 @pytest.mark.parametrize("name", COMMANDS)
 @pytest.mark.benchmark(timer=time.perf_counter)
 def test_seconds(benchmark: Any, thousand: Path, name: str) -> None:
-    """Told of every arm, which are all finished: the most that there is to read."""
+    """All arms are finished and listed, which is the most that there is to read."""
     seconds: list[float] = []
     benchmark.pedantic(lambda: seconds.append(_cost(name, thousand)[0]), rounds=5, warmup_rounds=1)
     record(benchmark, f"{name}-seconds", seconds[1:])
@@ -25,7 +25,7 @@ def test_seconds(benchmark: Any, thousand: Path, name: str) -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 @pytest.mark.benchmark(timer=time.perf_counter)
 def test_memory(benchmark: Any, thousand: Path, name: str) -> None:
-    """The same, for its memory."""
+    """Peak memory of the same commands."""
     peaks: list[float] = []
     benchmark.pedantic(lambda: peaks.append(_cost(name, thousand)[1]), rounds=3)
     record(benchmark, f"{name}-memory", peaks)

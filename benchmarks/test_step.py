@@ -1,4 +1,4 @@
-"""G1: the cost of a training step follows |A|."""
+"""G1: the cost of a training step is in proportion to |A|."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sat_core.splits import Split
 
 THREADS, CLOCK = 2, time.perf_counter
 EPOCHS, BATCHES = 5, 10
-"""50 batches. An epoch sees every image once, so that exactly the share of A is attacked in each."""
+"""50 batches. An epoch sees every image once, so that exactly the share of A is attacked in each epoch."""
 ATTACK = AttackSpec(kind="pgd", norm="L2", eps=0.5, steps=7, step_size=0.1)
 
 pytestmark = pytest.mark.benchmark(timer=CLOCK)
@@ -31,7 +31,7 @@ class Steps:
 
     def __init__(self, model: str, shape: tuple[int, int, int], batch: int, batches: int) -> None:
         torch.set_num_threads(THREADS)
-        keep_memory()  # else a full step pays more per image than a small one, and flatters the ratio
+        keep_memory()  # otherwise a full step costs more per image than a small one, which flatters the ratio
         rng = np.random.default_rng(0)
         n = batch * batches
         data = Examples(rng.integers(0, 256, (n, *shape), np.uint8), rng.integers(0, 10, n), classes=10)
@@ -43,7 +43,7 @@ class Steps:
         self.losses: list[float] = []
 
     def with_share(self, share: float, at_once: int = 1) -> Callable[[], None]:
-        """Something that, each time it is called, plans and makes the next `at_once` steps with that share in A."""
+        """Return a function that plans and does the next `at_once` steps with that share of the images in A."""
         members = self._order < round(share * len(self._order))
         split = Split(kind="examples", strategy="random", members=members, classes=None, weights=(1.0, 1.0))
         planner = Planner(split, self._training, ATTACK, self._shape)

@@ -1,4 +1,4 @@
-"""G7, G8: images decoded when they are needed, nearly as fast as torchvision does it, in memory that does not grow."""
+"""G7, G8: images are decoded when they are needed, nearly as fast as by torchvision, in memory that does not grow."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from measure import record
 
 SIZE, BATCH, WORKERS = 224, 64, 2
 ROUNDS, IMAGES = 9, 2048
-"""Of the comparison of rates, and images decoded in each half of a round."""
+"""Rounds of the comparison of rates, and images that each side decodes in a round."""
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def _tree(root: Path, count: int) -> Path:
 
 
 def _ours(root: Path, order: np.ndarray) -> float:
-    """Images per second after the first batch, cropped at random."""
+    """Return our images per second after the first batch, cropped at random."""
     from sat_core.augmentation import AUGMENTATIONS
     from sat_core.datasets import get_dataset
 
@@ -51,8 +51,8 @@ def _ours(root: Path, order: np.ndarray) -> float:
     return _rate(images.stream((order[i : i + BATCH], draws) for i in range(0, len(order), BATCH)))
 
 
-def _theirs(root: Path, order: np.ndarray) -> float:
-    """The same with ImageFolder and DataLoader."""
+def _torchvision(root: Path, order: np.ndarray) -> float:
+    """Return the same for ImageFolder and DataLoader."""
     from torch.utils.data import DataLoader, Subset
     from torchvision.datasets import ImageFolder
     from torchvision.transforms import Compose, PILToTensor, RandomResizedCrop
@@ -73,15 +73,15 @@ def test_rate(benchmark: Any, trees: tuple[Path, Path], monkeypatch: pytest.Monk
     monkeypatch.setenv("SAT_WORKERS", str(WORKERS))
     count = 2 * BATCH if benchmark.disabled else IMAGES
     order = np.random.default_rng(0).permutation(len(list((trees[0] / "train").rglob("*.jpg"))))[:count]
-    expected: list[float] = []
-    found: list[float] = []
+    reference: list[float] = []
+    ours: list[float] = []
     benchmark.pedantic(
-        lambda: found.append(_ours(trees[0], order)),
-        setup=lambda: expected.append(_theirs(trees[0], order)),
+        lambda: ours.append(_ours(trees[0], order)),
+        setup=lambda: reference.append(_torchvision(trees[0], order)),
         rounds=1 if benchmark.disabled else ROUNDS,
         warmup_rounds=0 if benchmark.disabled else 1,
     )
-    record(benchmark, "stream-rate", (np.array(found) / expected)[1:])
+    record(benchmark, "stream-rate", (np.array(ours) / reference)[1:])
 
 
 EPOCH = """
@@ -103,11 +103,15 @@ if __name__ == "__main__":
     for batch in images.stream(requests(len(images))):
         assert batch.dtype == np.uint8
 """
-"""A program that decodes every training image of a tree once."""
+"""A program that decodes every training image of a tree once.
+"""
 
 
 def _peak(root: Path, folder: Path) -> float:
-    """GiB: the largest proportional set size of an epoch, summed over the process and all below it."""
+    """Return the largest proportional set size of an epoch, in GiB, summed over the process and its descendants.
+
+    Proportional: a page that several processes share counts once.
+    """
     script = folder / "epoch.py"
     script.write_text(EPOCH)
     process = subprocess.Popen([sys.executable, str(script), str(root)])
@@ -126,7 +130,7 @@ def _family(parent: int) -> list[int]:
 
 
 def _pss(pid: int) -> int:
-    """KiB; 0 for a process that has just ended."""
+    """Return the proportional set size in KiB; 0 for a process that has just ended."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except OSError:
@@ -138,7 +142,7 @@ def _pss(pid: int) -> int:
 def test_memory(
     benchmark: Any, key: str, trees: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The peak with 20,000 images, in GiB, and against the peak with an eighth of them."""
+    """The peak with 20,000 images, in GiB, and as a multiple of the peak with an eighth of them."""
     monkeypatch.setenv("SAT_WORKERS", str(WORKERS))
     few: list[float] = []
     many: list[float] = []

@@ -1,4 +1,4 @@
-"""G14: what the training of a study takes beyond its gradients."""
+"""G14: the time of a study's training beyond that of its gradients."""
 
 from __future__ import annotations
 
@@ -25,13 +25,11 @@ CLOCK = time.perf_counter
 
 
 class Bare:
-    """Seconds per gradient of an example, of the attack and of the step, on whole batches: nothing is planned, recorded
-    or saved, and all of a batch are attacked.
-    """
+    """A bare loop on whole batches: nothing is planned, recorded or saved, and every image of a batch is attacked."""
 
     def __init__(self, spec: Spec, data: DataSet) -> None:
-        about: dict[str, Any] = {"image_shape": data.image_shape, "mean": data.mean, "std": data.std}
-        classifier = get_backend("torch").build(spec.model.name, classes=data.classes, **about)
+        shape: dict[str, Any] = {"image_shape": data.image_shape, "mean": data.mean, "std": data.std}
+        classifier = get_backend("torch").build(spec.model.name, classes=data.classes, **shape)
         self._module = classifier.module.to(memory_format=torch.channels_last)  # type: ignore[attr-defined]
         self._folded, self._attack, self._batch = Folded(classifier.native), spec.attack, spec.training.batch_size
         t = spec.training
@@ -42,29 +40,31 @@ class Bare:
         self._y = torch.from_numpy(data.train.labels[: self._batch])
 
     def perturb(self) -> None:
-        """The attack on every image."""
+        """Attack every image."""
         normalised = self._module.normaliser(torch.float32)
         with self._folded.current():
             pgd(lambda x: self._folded(normalised(x)), self._x, self._y, self._attack)
 
     def step(self) -> None:
-        """The training step."""
+        """Do the training step."""
         self._module.train()
         self._optimizer.zero_grad()
         cross_entropy(self._module(self._x), self._y).backward()
         self._optimizer.step()
 
     def seconds(self, repeats: int) -> tuple[float, float]:
-        """Of one gradient of the attack, and of the step: medians."""
-        taken = [(timed(self.perturb, CLOCK), timed(self.step, CLOCK)) for _ in range(repeats)]
-        attack, step = np.median(taken, axis=0) / self._batch
+        """Return the median seconds per example of one gradient of the attack, and of the step."""
+        seconds = [(timed(self.perturb, CLOCK), timed(self.step, CLOCK)) for _ in range(repeats)]
+        attack, step = np.median(seconds, axis=0) / self._batch
         return float(attack) / self._attack.steps, float(step)
 
 
 @pytest.mark.benchmark(timer=CLOCK)
 def test_training_of_the_example(benchmark: Any, tmp_path: Path) -> None:
-    """Ranking and all arms of examples/digits.toml on one thread, one after another: planning, records and checkpoints
-    are theirs, AutoAttack and the start of processes are not. Before each arm the bare loop is timed anew.
+    """Ranking and all arms of examples/digits.toml on one thread, one after another.
+
+    Planning, records and checkpoints are included, AutoAttack and the start of processes are not. The bare loop is
+    timed again before each arm.
     """
     smoke = benchmark.disabled
     keep_memory()

@@ -1,4 +1,4 @@
-"""G5 and G6: TensorFlow is about as fast as PyTorch at the same work, in one process."""
+"""G5 and G6: TensorFlow against PyTorch at the same work, in one process."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.benchmark(timer=CLOCK)
 
 @pytest.fixture(scope="module")
 def both() -> tuple[Backend, Backend]:
-    """TensorFlow and PyTorch, each with one thread; TensorFlow first, it sees to the order of imports."""
+    """TensorFlow and PyTorch, each with one thread. TensorFlow comes first: our backend imports PyTorch before it."""
     keep_memory()
     backends = get_backend("tensorflow"), get_backend("torch")
     for backend in backends:
@@ -40,12 +40,12 @@ def images(model: str, n: int) -> Examples:
 
 def build(backend: Backend, model: str) -> Any:
     channels = SHAPES[model][2]
-    about = {"classes": 10, "image_shape": SHAPES[model], "mean": (0.5,) * channels, "std": (0.25,) * channels}
-    return backend.build(model, **about)  # type: ignore[arg-type]
+    options = {"classes": 10, "image_shape": SHAPES[model], "mean": (0.5,) * channels, "std": (0.25,) * channels}
+    return backend.build(model, **options)  # type: ignore[arg-type]
 
 
 def step(backend: Backend, model: str, batch: int) -> Callable[[], float]:
-    """One training step with everything in A; returns its loss."""
+    """Return a function that does one training step with everything in A and returns its loss."""
     data, training = images(model, batch), TrainingSpec(epochs=1, batch_size=batch, lr=0.01, schedule="constant")
     members = np.ones(batch, bool)
     split = Split(kind="examples", strategy="random", members=members, classes=None, weights=(1.0, 1.0))
@@ -61,7 +61,7 @@ def step(backend: Backend, model: str, batch: int) -> Callable[[], float]:
 
 
 def autoattack(backend: Backend, model: str, name: str, n: int) -> Callable[[], np.ndarray]:
-    """One of AutoAttack's attacks on the torch module, with fewer iterations; returns the adversarial images."""
+    """Return a function that runs one of AutoAttack's attacks on the torch module, with ten iterations."""
     from sat_evaluation.attack.model import Model, seeded
     from sat_evaluation.attack.package import find_package
 

@@ -1,4 +1,4 @@
-"""A study with a thousand finished arms that no one trained: settings and formats are real, scores are drawn."""
+"""A study with a thousand finished arms that were never trained: settings and formats are real, scores are random."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from sat_core.training import Position
 from sat_evaluation.run.folder import RANKING, unit_directory
 
 PER_SEED = 10
-"""Arms: two strategies with four sizes each, and the two baselines."""
+"""Arms per seed: two strategies with four sizes each, and the two baselines."""
 TABLES: dict[str, Any] = {
     "data": {"name": "digits"},
     "model": {"name": "small-cnn"},
@@ -43,9 +43,9 @@ def write_study(folder: Path, arms: int = 1000) -> Study:
         scores={name: rng.random(len(data.train)) for name in DIFFICULTIES}, seed=0, gradients=43110, seconds=17.5
     )
     experiment = rundir.claim(folder, study.to_tables(), backend, data)
-    about = {"seed": np.array(ranking.seed), "gradients": np.array(ranking.gradients)}
-    about[files.EXPERIMENT] = np.array(experiment)
-    files.write_npz(folder / RANKING / FILE, {**ranking.scores, **about})
+    metadata = {"seed": np.array(ranking.seed), "gradients": np.array(ranking.gradients)}
+    metadata[files.EXPERIMENT] = np.array(experiment)
+    files.write_npz(folder / RANKING / FILE, {**ranking.scores, **metadata})
     for arm in study.arms:
         directory = unit_directory(folder, arm.name)
         _write_arm(Job(spec=arm.spec, data=data, backend=backend, directory=directory), ranking, rng)
@@ -78,13 +78,13 @@ def _write_arm(job: Job, ranking: Ranking, rng: np.random.Generator) -> None:
 def _evaluation(
     job: Job, labels: np.ndarray, attacks: tuple[str, ...], split: Split, rng: np.random.Generator
 ) -> Evaluation:
-    """The more of the examples are in A, the more images are robust."""
+    """Draw an evaluation in which more images are robust the more examples are in A."""
     robust = 0.3 + 0.4 * split.size / len(split.members)
-    fates = [ROBUST, MISCLASSIFIED, *range(len(attacks))]
+    outcomes = [ROBUST, MISCLASSIFIED, *range(len(attacks))]
     shares = [robust, 0.1, *[(0.9 - robust) / len(attacks)] * len(attacks)]
     return Evaluation(
         label=labels,
-        broken_by=rng.choice(fates, size=len(labels), p=shares),
+        broken_by=rng.choice(outcomes, size=len(labels), p=shares),
         attacks=tuple(AttackSettings(name=name, iterations=100) for name in attacks),
         norm=job.spec.attack.norm,
         eps=job.spec.attack.eps,
