@@ -150,7 +150,7 @@ def _train_and_report(job: Job, ranking: Ranking, split: Split, experiment: str)
             about = {"model": dict(classifier.description), "epoch": epoch, "data": job.data.name, "attack": threat}
             about[files.EXPERIMENT] = experiment
             if job.source is not None:
-                about["source"] = job.source.about()
+                about["source"] = job.source.inputs.to_dict()
             checkpoint.save(job.directory / BEST, {"model": classifier.state()}, about)
 
     epochs = check_epochs(spec, head=job.source is not None)

@@ -5,13 +5,16 @@ The order is the recipe's: crop, flip, colour jitter, rotation (section 1.0).
 
 from __future__ import annotations
 
-from typing import final
+from collections.abc import Callable, Sequence
+from typing import Any, final
 
 import attrs
 import numpy as np
 
 from sat_core.registry import Registry
 
+Tensor = Any
+"""A tensor of any framework."""
 BRIGHTNESS, CONTRAST, SATURATION = 0, 1, 2
 """Jitter operations, as in `JitterPlan.order`."""
 GREY = (0.299, 0.587, 0.114)
@@ -45,6 +48,32 @@ class Augmentation:
         """
         columns = _DRAWS + 2 * _TRIES if self.resized_crop else _DRAWS
         return rng.random((n, columns)) if self.active else None
+
+    def apply(
+        self,
+        images: Tensor,
+        draws: np.ndarray | None,
+        size: Sequence[int],
+        *,
+        gather: Callable[[Tensor, np.ndarray], Tensor],
+        jitter: Callable[[Tensor, JitterPlan], Tensor],
+    ) -> Tensor:
+        """Crop, flip, jitter and rotate a batch as `draws` say, on the tensors of any framework.
+
+        Args:
+            images: float, in [0, 1]; the layout is that of the two functions.
+            draws: what `draw` returned for this batch.
+            size: height and width of the images.
+            gather: takes images and source pixels `(n, h, w)` as `move_map` makes them.
+            jitter: takes images and a plan.
+        """
+        if draws is None:
+            return images
+        images = gather(images, move_map(self, draws, *size))
+        plan = jitter_plan(self, draws)
+        images = images if plan is None else jitter(images, plan)
+        rotation = rotation_map(self, draws, *size)
+        return images if rotation is None else gather(images, rotation)
 
     @property
     def active(self) -> bool:

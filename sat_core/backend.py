@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sat_core import checkpoint
-from sat_core.arrays import channels_first
 from sat_core.classifier import Classifier
 from sat_core.errors import CheckpointError, SpecError, brief, quoted
 from sat_core.evaluation import Evaluation
 from sat_core.evaluator import get_evaluator
 from sat_core.initialisation import initial_state
+from sat_core.input_spec import InputSpec
 from sat_core.registry import Registry, nearest
 
 if TYPE_CHECKING:
@@ -38,16 +38,18 @@ class Backend(ABC):
 
     @abstractmethod
     def new(self, description: Mapping[str, Any]) -> Classifier:
-        """One of the backend's own models with any weights. description: name as "model", the keywords of `build` but
-        for the seed, and "head": True for one `with_head`; the classifier keeps it as its own. "dtype": the type of
-        its weights, as ``float16``; float32 if left out.
+        """Make one of the backend's own models with any weights.
+
+        Args:
+            description: its name as "model", the keys of `InputSpec.to_dict`, and "head": True for one `with_head`;
+                the classifier keeps it as its own. "dtype" is the type of its weights, as ``float16``; float32 if left
+                out.
         """
 
     @abstractmethod
     def seeded(self, seed: int) -> AbstractContextManager[None]:
         """Inside, what the framework draws follows from `seed`; afterwards its generators are as they were."""
 
-    @abstractmethod
     def wrap(
         self,
         model: Any,
@@ -57,12 +59,28 @@ class Backend(ABC):
         mean: tuple[float, ...] = (),
         std: tuple[float, ...] = (),
     ) -> Classifier:
-        """A user's own native model as a `Classifier`. The object is used as it is, never copied.
+        """Make a `Classifier` of a user's own native model. The object is used as it is, never copied.
 
-        A few images are sent through it first; see `sat_core.probe`. Raises SpecError unless finite logits
-        `(n, classes)` come out, with a gradient with respect to the images. A network that itself scales pixels of
-        0..255 down is refused, too, unless `mean` and `std` make them so: 0 and 1/255 for each channel.
+        A few images are sent through it first; see `sat_core.probe`.
+
+        Args:
+            model: a `torch.nn.Module` or `keras.Model` that returns logits.
+            classes: number of logits.
+            image_shape: `(h, w, c)` of the images.
+            mean: per channel, in units of [0, 1] pixels; subtracted in front of the model. Empty if the model
+                normalises itself.
+            std: per channel, in units of [0, 1] pixels; divided by after that.
+
+        Raises:
+            SpecError: unless finite logits `(n, classes)` come out, with a gradient with respect to the images. A
+                network that itself scales pixels of 0..255 down is refused, too, unless `mean` and `std` make them so:
+                0 and 1/255 for each channel.
         """
+        return self.wrap_for(InputSpec(classes, image_shape, mean, std), model)
+
+    @abstractmethod
+    def wrap_for(self, inputs: InputSpec, model: Any) -> Classifier:
+        """Do as `wrap`, which gathers its keywords in `inputs`."""
 
     @abstractmethod
     def trainer(
@@ -94,26 +112,40 @@ class Backend(ABC):
         std: tuple[float, ...] = (),
         seed: int = 0,
     ) -> Classifier:
-        """A new network that normalises inside with `mean` and `std` (none if empty). Raises SpecError.
+        """Make a new network that normalises inside.
 
-        Weights of the backend's own models are drawn by `sat_core.initialisation` and so equal in every backend. A
-        ``package.module:factory`` is called with `classes` and `image_shape` as keywords, after seeding the framework.
+        Weights of the backend's own models are drawn by `sat_core.initialisation` and so equal in every backend.
+
+        Args:
+            model: one of `models`, or a ``package.module:factory``, which is called with `classes` and `image_shape`
+                as keywords, after seeding the framework.
+            classes: number of logits.
+            image_shape: `(h, w, c)` of the images.
+            mean: see `wrap`.
+            std: see `wrap`.
+            seed: of the weights.
+
+        Raises:
+            SpecError: for a model that does not exist, or that `wrap` refuses.
         """
-        about: dict[str, Any] = {"classes": classes, "image_shape": image_shape, "mean": mean, "std": std}
+        return self.build_for(InputSpec(classes, image_shape, mean, std), model, seed)
+
+    def build_for(self, inputs: InputSpec, model: str, seed: int = 0) -> Classifier:
+        """Do as `build`, which gathers its keywords in `inputs`."""
         if ":" in model:
             factory = user_factory(model)
             with self.seeded(seed):
                 try:
-                    native = factory(classes=classes, image_shape=image_shape)
+                    native = factory(classes=inputs.classes, image_shape=inputs.image_shape)
                 except (Exception, SystemExit) as error:  # the user's function may raise anything
                     raise SpecError(f"model.name: {model}(classes, image_shape) raised {brief(error)}") from error
-                return self.wrap(native, **about)
+                return self.wrap_for(inputs, native)
         if model not in self.models():
             raise SpecError(
                 f"model.name: unknown model {quoted(model)}{nearest(model, self.models())}\n"
                 f"expected one of {', '.join(self.models())}, or package.module:factory"
             )
-        classifier = self.new({"model": model, **about})
+        classifier = self.new({"model": model, **inputs.to_dict()})
         classifier.load_state(initial_state(classifier.state(), seed))
         return classifier
 
@@ -147,8 +179,8 @@ class Backend(ABC):
         try:
             h, w, c = map(int, about["image_shape"])
             mean, std = (tuple(map(float, about[key])) for key in ("mean", "std"))
-            known = {"classes": int(about["classes"]), "image_shape": (h, w, c), "mean": mean, "std": std}
-            return self.new({"model": name, **known, **({"head": True} if about.get("head") else {})})
+            inputs = InputSpec(int(about["classes"]), (h, w, c), mean, std)
+            return self.new({"model": name, **inputs.to_dict(), **({"head": True} if about.get("head") else {})})
         except Exception as error:  # a framework has errors of its own for sizes that make no network
             raise CheckpointError(f"{path}: what it says of its model makes none ({brief(error)})") from error
 
@@ -186,14 +218,6 @@ def user_factory(name: str) -> Callable[..., Any]:
 
 BACKENDS: Registry[Callable[..., Backend]] = Registry("backend", "sat_core.backends")
 """Backends by name, found by entry point; each entry makes a `Backend` from `device`."""
-
-
-def check_statistics(mean: tuple[float, ...], std: tuple[float, ...], image_shape: tuple[int, ...]) -> None:
-    """SpecError unless images are `(h, w, c)`, with as many means and deviations as channels, or none."""
-    if len(image_shape) != 3 or min(image_shape) < 1 or channels_first(image_shape):
-        raise SpecError(f"image_shape: expected (height, width, channels), got {tuple(image_shape)}")
-    if len(mean) != len(std) or len(mean) not in (0, image_shape[2]):
-        raise SpecError(f"mean, std: expected none or one per channel ({image_shape[2]}), got {mean} and {std}")
 
 
 def device_number(device: str) -> int | None:

@@ -1,4 +1,4 @@
-"""What a classifier must offer: the calls that a backend implements and the checks around them, which the core owns.
+"""What a classifier must offer: the calls that a backend implements, and what the core does around them.
 
 Everything at this boundary is numpy: images `(n, h, w, c)` uint8 or float32 in [0, 1], labels int64 `(n,)`, logits
 float32 `(n, k)`. Inside, a backend keeps its own layout, and offers native-tensor twins of the calls.
@@ -7,17 +7,18 @@ float32 `(n, k)`. Inside, a backend keeps its own layout, and offers native-tens
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 import numpy as np
 
-from sat_core.arrays import check_images, check_labels
+from sat_core.arrays import as_float, check_images, check_labels
+from sat_core.chunks import chunks
 from sat_core.errors import DataError, EvaluationError, SpecError
-
-if TYPE_CHECKING:
-    from sat_core.sections import AttackSpec
+from sat_core.input_spec import InputSpec
+from sat_core.sections import AttackSpec
+from sat_core.threat import THREAT_MODELS
 
 State = dict[str, np.ndarray]
 """Named arrays. Canonical: convolutions `(out, in, h, w)`, linear layers `(out, in)`, PyTorch's names."""
@@ -29,12 +30,12 @@ LOSSES = ("ce", "dlr", "targeted-dlr", "logit-difference")
 class Classifier(ABC):
     """A network from images in [0, 1] to logits. All calls but training run in evaluation mode and change nothing.
 
-    Images `(n, h, w, c)` and labels may be tensors. Raises DataError for those that do not fit, and EvaluationError
-    where the network gives NaN or infinity.
+    Images `(n, h, w, c)` and labels may be arrays or tensors, and there may be any number of them. All calls raise
+    DataError for images or labels that do not fit, and EvaluationError where the network gives NaN or infinity.
     """
 
-    classes: int
-    image_shape: tuple[int, int, int]
+    inputs: InputSpec
+    """Classes, shape of the images and normalisation."""
     native: Any
     """The framework's own module."""
     description: Mapping[str, Any]
@@ -46,23 +47,39 @@ class Classifier(ABC):
     head: Any = None
     """Features to logits, in the framework's own way, where only these are learned: see `with_head`. Else None."""
 
+    @property
+    def classes(self) -> int:
+        """Number of logits."""
+        return self.inputs.classes
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """`(h, w, c)` of the images that it takes."""
+        return self.inputs.image_shape
+
     @final
     def logits(self, images: np.ndarray) -> np.ndarray:
-        """Logits, float32 `(n, k)`, of any number of images."""
-        return self._finite("logits", self._logits(self._images(images)))
+        """Return the logits, float32 `(n, k)`."""
+        return self._finite("logits", self._in_chunks(self._logits, images))
 
     @final
     def features(self, images: np.ndarray) -> np.ndarray:
-        """The input of the last linear layer, float32 `(n, d)`."""
-        return self._finite("features", self._features(self._images(images)))
+        """Return the input of the last linear layer, float32 `(n, d)`."""
+        return self._finite("features", self._in_chunks(self._features, images))
 
     @final
     def with_head(self, classes: int, seed: int = 0) -> Classifier:
-        """A classifier for a task of other `classes` on the same features (paper, S-CSAT and S-ESAT; recipe, 1.4).
+        """Make a classifier for another task on the same features (paper, S-CSAT and S-ESAT; recipe, 1.4).
 
-        In place of the last layer it has one hidden layer, as wide as the features, a ReLU and a linear layer, whose
-        weights the core draws for `seed`. All else is frozen, BatchNorm's statistics, too. Images and normalisation
-        stay the same. This classifier is not changed. Raises SpecError for features that are not `(n, d)`.
+        In place of the last layer it has one hidden layer, as wide as the features, a ReLU and a linear layer. All
+        else is frozen, BatchNorm's statistics, too. This classifier is not changed.
+
+        Args:
+            classes: of the new task.
+            seed: from which the core draws the weights of the head.
+
+        Raises:
+            SpecError: for features that are not `(n, d)`.
         """
         if not isinstance(classes, int | np.integer) or classes < 2:
             raise SpecError(f"with_head: expected at least 2 classes, got {classes!r}")
@@ -72,32 +89,61 @@ class Classifier(ABC):
     def perturb(
         self, images: np.ndarray, labels: np.ndarray, attack: AttackSpec, rng: np.random.Generator | None = None
     ) -> np.ndarray:
-        """Adversarial examples, float32 in [0, 1], within ε of `images`.
+        """Attack `images`; the caller's arrays, weights, gradients and modes of layers stay as they were.
 
-        `rng` draws the random start through the threat model (required if the attack has one). The caller's arrays,
-        the weights, their gradients and the mode of every layer are as they were.
+        Args:
+            images: uint8 or float32 in [0, 1], `(n, h, w, c)`.
+            labels: true classes, `(n,)`.
+            attack: norm, radius and steps.
+            rng: draws the random start through the threat model; required if the attack has one.
+
+        Returns:
+            Adversarial examples, float32 in [0, 1], within ε of `images`.
+
+        Raises:
+            SpecError: for a random start without `rng`, or if ε or the step size is too large for `images`.
         """
         images = self._images(images)
-        return self._finite("perturb", self._perturb(images, self._labels(labels, images), attack, rng))
+        labels = self._labels(labels, images)
+        start = self._start(images, attack, rng)
+        parts = [np.empty((0, *self.image_shape), np.float32)]
+        for rows in chunks(np.arange(len(images))):
+            noise = None if start is None else start[rows]
+            parts.append(self._perturb(as_float(images[rows]), labels[rows], attack, noise))
+        return self._finite("perturb", np.concatenate(parts))
 
     @final
     def loss_gradient(
         self, images: np.ndarray, labels: np.ndarray, loss: str = "ce", targets: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Logits `(n, k)`, losses `(n,)` and the gradient of their sum over the images, `(n, h, w, c)`; one call.
+        """Compute logits, losses and the gradient of their sum over the images, in one call.
 
-        loss: one of `LOSSES`. targets: int64 `(n,)`, for the targeted losses.
+        Args:
+            images: uint8 or float32 in [0, 1], `(n, h, w, c)`.
+            labels: true classes, `(n,)`.
+            loss: one of `LOSSES`.
+            targets: other classes, int64 `(n,)`, for the targeted losses.
+
+        Returns:
+            Logits `(n, k)`, losses `(n,)` and gradient `(n, h, w, c)`, all float32.
         """
         images = self._images(images)
         labels = self._labels(labels, images)
         targets = None if targets is None else self._labels(targets, images, "targets")
-        logits, losses, gradient = self._loss_gradient(images, labels, loss, targets)
+        if len(images) == 0:
+            zero = np.zeros(1, np.int64)
+            logits, losses, gradient = self._loss_gradient(self._one(), zero, loss, None if targets is None else zero)
+            return logits[:0], losses[:0], gradient[:0]
+        logits, losses, gradient = self._loss_gradient(as_float(images), labels, loss, targets)
         self._finite("loss_gradient", losses)
         return self._finite("loss_gradient", logits), losses, self._finite("loss_gradient", gradient)
 
     @abstractmethod
     def _logits(self, images: np.ndarray) -> np.ndarray:
-        """What `logits` is. Here and in the next four the core has checked the arguments, and checks the result."""
+        """Return what `logits` does, for at least one image and at most `chunks.CHUNK` of them.
+
+        Here and in the next four the core has checked the arguments, made images float32, and checks the result.
+        """
 
     @abstractmethod
     def _features(self, images: np.ndarray) -> np.ndarray: ...
@@ -107,18 +153,37 @@ class Classifier(ABC):
 
     @abstractmethod
     def _perturb(
-        self, images: np.ndarray, labels: np.ndarray, attack: AttackSpec, rng: np.random.Generator | None
-    ) -> np.ndarray: ...
+        self, images: np.ndarray, labels: np.ndarray, attack: AttackSpec, start: np.ndarray | None
+    ) -> np.ndarray:
+        """Return what `perturb` does, for at most `chunks.CHUNK` images. start: δ, float32 `(n, h, w, c)`."""
 
     @abstractmethod
     def _loss_gradient(
         self, images: np.ndarray, labels: np.ndarray, loss: str, targets: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]: ...
 
+    def _in_chunks(self, call: Callable[[np.ndarray], np.ndarray], images: np.ndarray) -> np.ndarray:
+        images = self._images(images)
+        if len(images) == 0:  # convolutions refuse a batch of nothing; one image tells the shape of the result
+            return call(self._one())[:0]
+        return np.concatenate([call(as_float(part)) for part in chunks(images)])
+
+    def _one(self) -> np.ndarray:
+        return np.zeros((1, *self.image_shape), np.float32)
+
+    def _start(self, images: np.ndarray, attack: AttackSpec, rng: np.random.Generator | None) -> np.ndarray | None:
+        """Draw the random start that `attack` asks for; None if it asks for none."""
+        attack.check_images(images.shape[1:])
+        if not attack.random_start:
+            return None
+        if rng is None:
+            raise SpecError("perturb: the attack has a random start; pass rng=numpy.random.default_rng(seed)")
+        return THREAT_MODELS.get(attack.norm).random_start(rng, images.shape, attack.eps)
+
     def _images(self, images: np.ndarray) -> np.ndarray:
         """`check_images`, of the shape that this network takes."""
         images = check_images(images)
-        if images.shape[1:] != tuple(self.image_shape):
+        if images.shape[1:] != self.image_shape:
             expected = ", ".join(map(str, self.image_shape))
             raise DataError(
                 f"images: expected shape (n, {expected}), got {images.shape}\n"
@@ -132,34 +197,41 @@ class Classifier(ABC):
             raise DataError(f"{name}: expected one for each of {len(images)} images, got {len(labels)}")
         return labels
 
-    def _finite(self, call: str, found: np.ndarray) -> np.ndarray:
-        if not np.isfinite(found).all():
-            bad = int((~np.isfinite(found.reshape(len(found), -1)).all(axis=1)).sum())
+    def _finite(self, call: str, values: np.ndarray) -> np.ndarray:
+        if not np.isfinite(values).all():
+            bad = int((~np.isfinite(values.reshape(len(values), -1)).all(axis=1)).sum())
             raise EvaluationError(
-                f"{call}: expected finite numbers, got NaN or infinity for {bad} of {len(found)} images\n"
+                f"{call}: expected finite numbers, got NaN or infinity for {bad} of {len(values)} images\n"
                 "the weights are not finite, or the network overflows in its precision"
             )
-        return found
+        return values
 
     @abstractmethod
     def as_torch_module(self) -> Any:
-        """A differentiable `torch.nn.Module` in evaluation mode: float32 `(n, c, h, w)` in [0, 1] to float32 logits."""
+        """Return a differentiable `torch.nn.Module` in evaluation mode.
+
+        It takes float32 `(n, c, h, w)` in [0, 1] and gives float32 logits `(n, k)`.
+        """
 
     @contextmanager
     def exact(self) -> Iterator[None]:
         """Inside, float32 is float32: no product is rounded to TF32, as GPUs may do; afterwards as it was."""
         yield
 
-    def attacked_torch_module(self, again: bool = True) -> Any:
-        """As `as_torch_module`, for many calls with the weights of now: it may be faster, and differ in rounding.
+    def attacked_torch_module(self, retain_graph: bool = True) -> Any:
+        """Return a module as `as_torch_module` does, for many calls with the weights as they are now.
 
-        again: gradients may be asked for more than once of the same logits, which takes more memory.
+        It may be faster, and then differs in rounding.
+
+        Args:
+            retain_graph: allow repeated backward passes through the same logits, as PyTorch's argument of that name
+                does; takes more memory.
         """
         return self.as_torch_module()
 
     @abstractmethod
     def state(self) -> State:
-        """Copies of all weights and BatchNorm statistics under canonical names."""
+        """Return copies of all weights and BatchNorm statistics under canonical names."""
 
     @abstractmethod
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:

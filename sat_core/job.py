@@ -22,6 +22,7 @@ from sat_core.errors import DataError, Interrupted, SpecError, brief, quoted
 from sat_core.evaluation import Evaluation
 from sat_core.evaluator import Evaluator, get_evaluator
 from sat_core.images import ImageSource
+from sat_core.input_spec import InputSpec
 from sat_core.order_file import read_order
 from sat_core.sections import SubsetSpec
 from sat_core.spec import Spec
@@ -104,14 +105,7 @@ class Job:
             return self.make_classifier()
         if self.source is not None:
             return self.source.load(self.backend).with_head(self.data.classes, self.spec.training.seed)
-        return self.backend.build(
-            self.spec.model.name,
-            classes=self.data.classes,
-            image_shape=self.data.image_shape,
-            mean=self.data.mean,
-            std=self.data.std,
-            seed=self.spec.training.seed,
-        )
+        return self.backend.build_for(InputSpec.of(self.data), self.spec.model.name, self.spec.training.seed)
 
     def probe(self) -> None:
         """Build the model and send two images through it and back. Raises SpecError if it does not fit the data."""

@@ -13,6 +13,7 @@ import attrs
 
 from sat_core import checkpoint, files
 from sat_core.errors import CheckpointError, DataError, RunDirectoryError, SpecError, TrainingError, quoted
+from sat_core.input_spec import InputSpec
 from sat_core.protocols import PROTOCOLS
 from sat_core.registry import unknown
 from sat_core.spec import Spec
@@ -78,15 +79,16 @@ class Source:
         """SHA-256 of the checkpoint in hexadecimal."""
         return hashlib.sha256(self.checkpoint.read_bytes()).hexdigest()
 
-    def about(self) -> dict[str, Any]:
-        """What `Backend.build` needs besides the model's name; goes into the checkpoints of transfers."""
+    @property
+    def inputs(self) -> InputSpec:
+        """What its network takes; goes into the checkpoints of transfers."""
         data = self.results["data"]
-        return {"classes": len(data["classes"]), **{key: data[key] for key in ("image_shape", "mean", "std")}}
+        return InputSpec(len(data["classes"]), self.image_shape, data["mean"], data["std"])
 
     def load(self, backend: Backend) -> Classifier:
         """Its classifier; a user's own model is made by the factory that its spec names."""
         name = self.spec.model.name
-        into = build_source(backend, name, self.about()) if ":" in name else None
+        into = backend.build_for(self.inputs, name) if ":" in name else None
         try:
             return backend.load(self.checkpoint, into=into)
         except CheckpointError as error:
@@ -99,12 +101,6 @@ class Source:
         kept = ("spec", "split", "cost", "clean_accuracy", "robust_accuracy", "backend")
         about = {"run": os.path.relpath(self.directory, directory), "fingerprint": self.fingerprint()}
         return {**about, **{key: self.results[key] for key in kept}, "data": self.results["data"]}
-
-
-def build_source(backend: Backend, model: str, about: Mapping[str, Any]) -> Classifier:
-    """The source of a transfer as a new classifier, from what `Source.about` says."""
-    made: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in about.items()}
-    return backend.build(model, **made)
 
 
 def check_settings(asked: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Augmentation on tensors; the draws and index maps are made by `sat_core.augmentation`."""
+"""Augmentation on tensors; `sat_core.augmentation` has the outline, the draws and the index maps."""
 
 from __future__ import annotations
 
@@ -6,33 +6,34 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import Tensor
 
-from sat_core.augmentation import BRIGHTNESS, CONTRAST, GREY, Augmentation, jitter_plan, move_map, rotation_map
+from sat_core.augmentation import BRIGHTNESS, CONTRAST, GREY, Augmentation, JitterPlan
 
 
 def augment(images: Tensor, augmentation: Augmentation, draws: np.ndarray | None) -> Tensor:
-    """Crop, flip, jitter, rotate float images `(n, h, w, c)` in [0, 1] as `draws` say."""
-    if draws is None:
-        return images
-    h, w = images.shape[1:3]
-    images = _gather(images, tf.constant(move_map(augmentation, draws, h, w)))
-    jitter = jitter_plan(augmentation, draws)
-    if jitter is not None:
-        factors = tf.cast(jitter.factors, images.dtype)
-        for place in range(jitter.order.shape[1]):
-            images = _jitter(images, factors, tf.constant(jitter.order[:, place]))
-    rotation = rotation_map(augmentation, draws, h, w)
-    return images if rotation is None else _gather(images, tf.constant(rotation))
+    """Crop, flip, jitter and rotate float images `(n, h, w, c)` in [0, 1] as `draws` say."""
+    return augmentation.apply(images, draws, images.shape[1:3], gather=_gather, jitter=_jitter)
+
+
+def _gather(images: Tensor, source: np.ndarray) -> Tensor:
+    return _gathered(images, tf.constant(source))
+
+
+def _jitter(images: Tensor, plan: JitterPlan) -> Tensor:
+    factors = tf.cast(plan.factors, images.dtype)
+    for place in range(plan.order.shape[1]):
+        images = _blend(images, factors, tf.constant(plan.order[:, place]))
+    return images
 
 
 @tf.function(autograph=False)
-def _gather(images: Tensor, source: Tensor) -> Tensor:
+def _gathered(images: Tensor, source: Tensor) -> Tensor:
     _, h, w, c = images.shape
-    padded = tf.pad(tf.reshape(images, (-1, h * w, c)), ((0, 0), (0, 1), (0, 0)))
+    padded = tf.pad(tf.reshape(images, (-1, h * w, c)), ((0, 0), (0, 1), (0, 0)))  # the pixel h·w is the zero outside
     return tf.gather(padded, source, batch_dims=1)
 
 
 @tf.function(autograph=False)
-def _jitter(images: Tensor, factors: Tensor, operation: Tensor) -> Tensor:
+def _blend(images: Tensor, factors: Tensor, operation: Tensor) -> Tensor:
     """One operation per image, chosen by `operation` `(n,)`: x·f + d·(1 - f) with d black, the mean grey, or grey."""
     f = tf.gather(factors, operation, batch_dims=1)[:, None, None, None]
     grey = images

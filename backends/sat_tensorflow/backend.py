@@ -18,6 +18,7 @@ from sat_core.backend import Backend, device_number
 from sat_core.classifier import Classifier
 from sat_core.data import Examples
 from sat_core.errors import SpecError, type_name
+from sat_core.input_spec import InputSpec
 from sat_core.probe import check_network
 from sat_core.sections import AttackSpec, TrainingSpec
 from sat_core.trainer import Trainer
@@ -51,11 +52,10 @@ class TensorFlowBackend(Backend):
         return tuple(MODELS)
 
     def new(self, description: Mapping[str, Any]) -> TensorFlowClassifier:
-        about = {key: value for key, value in description.items() if key != "model"}
-        about.pop("head", None)
+        inputs, dtype = InputSpec.from_dict(description), description.get("dtype", "float32")
         with tf.device(self._device):
-            native, head = build(description, about.pop("dtype", "float32"))
-        return TensorFlowClassifier(native, self._device, **about, description=description, head=head)
+            native, head = build(description, dtype)
+        return TensorFlowClassifier(native, self._device, inputs, description=description, head=head)
 
     @contextmanager
     def seeded(self, seed: int) -> Iterator[None]:
@@ -72,22 +72,13 @@ class TensorFlowBackend(Backend):
             random.setstate(before[0])
             np.random.set_state(before[1])
 
-    def wrap(
-        self,
-        model: Any,
-        *,
-        classes: int,
-        image_shape: tuple[int, int, int],
-        mean: tuple[float, ...] = (),
-        std: tuple[float, ...] = (),
-    ) -> TensorFlowClassifier:
+    def wrap_for(self, inputs: InputSpec, model: Any) -> TensorFlowClassifier:
         """See `sat_core.backend.Backend.wrap`. The state has what `model.variables` has: of layers that draw, those
         resume that hold a `keras.random.SeedGenerator`, as Keras's own do, and a bare `tf.Variable` is not seen.
         """
         if not isinstance(model, keras.Model):
             raise SpecError(f"model: expected a keras.Model of Keras 3, got {type_name(model)}")
-        options: dict[str, Any] = {"classes": classes, "image_shape": image_shape, "mean": mean, "std": std}
-        classifier = TensorFlowClassifier(model, self._device, **options)
+        classifier = TensorFlowClassifier(model, self._device, inputs)
         check_network(partial(look, classifier), classifier)
         return classifier
 
@@ -116,7 +107,7 @@ class TensorFlowBackend(Backend):
             raise SpecError('training.precision: Keras cannot widen a model later; build yours with dtype="float64"')
         state = classifier.state()
         with tf.device(self._device):
-            classifier.take(*build(classifier.description, "float64"))
+            classifier.use(*build(classifier.description, "float64"))
         classifier.load_state(state)
 
     def versions(self) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import final
 
 import keras
@@ -10,35 +9,44 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import Tensor
 
-from sat_core.arrays import check_batch, check_index, check_range
-from sat_core.errors import DataError, SpecError, type_name
+from sat_core.arrays import check_batch
+from sat_core.errors import DataError, type_name
 from sat_core.sections import AttackSpec
 from sat_core.splits import Split
-from sat_core.threat import THREAT_MODELS
+from sat_core.step import AdversarialStep
 from sat_tensorflow.attacks import PGD
 from sat_tensorflow.losses import weighted_sum
 from sat_tensorflow.modes import frozen
 
 
 @final
-class SubsetAdversarialStep:
+class SubsetAdversarialStep(AdversarialStep):
     """Makes adversarial examples for members of A in a batch, and weighs the loss.
 
-    model: images `(n, h, w, c)` in [0, 1] to logits, normalising inside. The attack runs in evaluation mode and leaves
-    weights and statistics as they were. rng: draws the random start, if the attack has one. Works eagerly and inside
-    of a tf.function, but for one that is compiled by XLA: the number of members is not known to it.
+    The attack runs in evaluation mode and leaves weights and statistics as they were. Works eagerly and inside of a
+    tf.function, but for one that is compiled by XLA: the number of members is not known to it.
 
     In all calls images are floats `(n, h, w, c)`, labels integers `(n,)`, index integers `(n,)` the numbers of the
-    examples in the split. Types and shapes are checked in every batch, pixels and numbers in the first: to look at
-    them stalls a GPU. Raises SpecError and DataError; inside of a tf.function TensorFlow's own errors of the same text.
+    examples in the split. Types and shapes are checked in every batch, pixels and numbers in the first, as reading
+    them stalls a GPU.
+
+    Args:
+        model: images `(n, h, w, c)` in [0, 1] to logits, normalising inside.
+        split: which examples are in A, and their weights.
+        attack: how they are attacked.
+        rng: draws the random start, if the attack has one.
+
+    Raises:
+        SpecError: for an attack with a random start and no `rng`, or that is too strong for the images.
+        DataError: for batches that do not fit; inside of a tf.function TensorFlow's own errors of the same text.
     """
+
+    layout = "n, h, w, c"
 
     def __init__(
         self, model: keras.Model, split: Split, attack: AttackSpec, rng: np.random.Generator | None = None
     ) -> None:
-        if attack.random_start and rng is None:
-            raise SpecError("the attack has a random start; pass rng=numpy.random.default_rng(seed)")
-        self.model, self.split, self.attack, self.rng = model, split, attack, rng
+        super().__init__(model, split, attack, rng)
         self._members = tf.constant(split.members)
         self._weights = tf.constant(split.example_weights(np.arange(len(split.members))))
         self._pgd = PGD(lambda: frozen(model))
@@ -50,14 +58,15 @@ class SubsetAdversarialStep:
         )
 
     def __call__(self, images: Tensor, labels: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-        """The mixed batch and its loss Σ w·ℓ / Σ w, to be called under a tf.GradientTape; the forward is in training
-        mode.
+        """Return the mixed batch and its loss Σ w·ℓ / Σ w; call it under a tf.GradientTape.
+
+        The forward runs in training mode.
         """
         mixed = self.mix(images, labels, index)
         return mixed, self.loss(self.model(mixed, training=True), labels, index)
 
     def mix(self, images: Tensor, labels: Tensor, index: Tensor) -> Tensor:
-        """`images` with adversarial examples in place of the members of A; float32, whatever the network is."""
+        """Return `images` with adversarial examples in place of the members of A; float32, whatever the network is."""
         images, labels, index = (tf.convert_to_tensor(tensor) for tensor in (images, labels, index))
         with tf.control_dependencies([self._check(images, labels, index)]):
             index = tf.identity(tf.cast(index, tf.int64))  # so that nothing is gathered before the check
@@ -72,19 +81,13 @@ class SubsetAdversarialStep:
     def _attacked(self, images: Tensor, labels: Tensor, members: Tensor) -> Tensor:
         x, y = tf.gather_nd(images, members), tf.cast(tf.gather_nd(labels, members), tf.int64)
         start = None
-        if self.rng is not None and self.attack.random_start:
-            draw = partial(THREAT_MODELS.get(self.attack.norm).random_start, self.rng)
-            start = tf.numpy_function(lambda shape: draw(tuple(shape), self.attack.eps), [tf.shape(x)], tf.float32)
+        if self.attack.random_start:
+            start = tf.numpy_function(lambda shape: self._random_start(tuple(shape)), [tf.shape(x)], tf.float32)
             start = tf.cast(tf.ensure_shape(start, x.shape), x.dtype)
         return tf.tensor_scatter_nd_update(images, members, self._pgd(x, y, self.attack, start))
 
-    def loss(self, logits: Tensor, labels: Tensor, index: Tensor) -> Tensor:
-        """Σ w·ℓ / Σ w over the batch, with the weights of the split."""
-        total, weight = self.losses(logits, labels, index)
-        return total / weight
-
     def losses(self, logits: Tensor, labels: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Σ w·ℓ and Σ w over the batch apart, at least in float32, for a batch that is made of several parts.
+        """Return Σ w·ℓ and Σ w over the batch apart, at least in float32, for a batch that is made of several parts.
 
         The loss of the whole batch is the sum of all Σ w·ℓ over the sum of all Σ w; the mean of the parts' own losses
         is another number. Micro-batches: add up the gradients of each Σ w·ℓ, then divide them by the sum of all Σ w.
@@ -100,8 +103,7 @@ class SubsetAdversarialStep:
 
     def _check(self, images: Tensor, labels: Tensor, index: Tensor) -> Tensor:
         _check_known(images, labels, index)
-        check_batch(labels, index, images)
-        self.attack.check_images(tuple(images.shape[1:]))
+        self._check_shapes(images, labels, index)
         known = tf.logical_or(self._checked, tf.equal(tf.size(images), 0))
         return tf.cond(known, lambda: True, lambda: self._look(images, index))
 
@@ -110,8 +112,7 @@ class SubsetAdversarialStep:
         first, last, total = tf.reduce_min(index), tf.reduce_max(index), self._members.shape[0]
         checks = []
         if tf.executing_eagerly():
-            check_range(float(low), float(high))
-            check_index(int(first), int(last), total)
+            self._check_values(float(low), float(high), int(first), int(last))
         else:
             pixels = "images: expected pixels in [0, 1]; normalise inside the model, not before"
             numbers = f"index: expected numbers of the {total} examples of the split, 0..{total - 1}"

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import Tensor
 
+from sat_core.ascent import Members, attack_members
 from sat_core.augmentation import AUGMENTATIONS
 from sat_core.batches import BatchPlan
 from sat_core.classifier import State
@@ -17,14 +18,16 @@ from sat_core.images import ImageSource
 from sat_core.precision import FP16_SCALE, check_precision, least_precise
 from sat_core.sections import AttackSpec, TrainingSpec
 from sat_core.trainer import OnBatch, StepResult, Trainer
-from sat_tensorflow.attacks import PGD, attack_members
+from sat_tensorflow.arrays import to_numpy
+from sat_tensorflow.attacks import PGD
 from sat_tensorflow.augmentation import augment
-from sat_tensorflow.classifier import TensorFlowClassifier, to_numpy
+from sat_tensorflow.classifier import TensorFlowClassifier
 from sat_tensorflow.losses import weighted_loss
 from sat_tensorflow.modes import Forward, precision
+from sat_tensorflow.ops import OPS
 from sat_tensorflow.optimizer import Optimizer
 
-POLICIES = {"bf16": "mixed_bfloat16", "fp16": "mixed_float16"}
+HALF = {"bf16": "mixed_bfloat16", "fp16": "mixed_float16"}
 
 
 @final
@@ -45,7 +48,7 @@ class TensorFlowTrainer(Trainer):
         check_precision(training.precision, weights, classifier.precision)
         half = self._in_precision(classifier.forward)
         self._pgd = PGD(
-            (lambda: half) if training.precision in POLICIES else classifier.taken,
+            (lambda: half) if training.precision in HALF else classifier.folded,
             xla=training.compile,
             gradient_scale=FP16_SCALE if training.precision == "fp16" else 1.0,
         )
@@ -62,9 +65,9 @@ class TensorFlowTrainer(Trainer):
     def run(self, batches: Iterable[BatchPlan], on_batch: OnBatch) -> None:
         for plan in batches:
             with tf.device(self._classifier.device):
-                loss, logits = self._update(
-                    *self._batch(plan), tf.constant(plan.weights), tf.constant(plan.lr, tf.float64)
-                )
+                images, labels = self._batch(plan)
+                images = self._attacked(images, labels, plan)
+                loss, logits = self._update(images, labels, tf.constant(plan.weights), tf.constant(plan.lr, tf.float64))
             on_batch(plan, StepResult(lambda loss=loss: float(loss), lambda logits=logits: to_numpy(logits)))  # type: ignore[misc]
 
     @property
@@ -80,16 +83,20 @@ class TensorFlowTrainer(Trainer):
         return graph.get_concrete_function()
 
     def _batch(self, plan: BatchPlan) -> tuple[Tensor, Tensor]:
-        """The mixed batch and its labels."""
         labels = tf.gather(self._labels, plan.index)
         images = tf.gather(self._images, plan.index) if plan.images is None else tf.constant(plan.images)
         dtype = self._classifier.dtype
         images = tf.cast(images, dtype) / 255 if images.dtype == tf.uint8 else tf.cast(images, dtype)
         images = augment(images, AUGMENTATIONS.get(self._training.augmentation), plan.draws)
-        start = None if plan.start is None else tf.constant(plan.start, dtype)
-        pad_to = max(1, len(plan.index) // 16) if self._training.compile else 1
-        members = tf.constant(np.flatnonzero(plan.members))
-        return attack_members(self._pgd, images, labels, members, self._attack, start, pad_to=pad_to), labels
+        return images, labels
+
+    def _attacked(self, images: Tensor, labels: Tensor, plan: BatchPlan) -> Tensor:
+        members = Members.of(plan.members, plan.start, padded=self._training.compile)
+
+        def perturb(x: Tensor, y: Tensor, start: Tensor | None) -> Tensor:
+            return self._pgd(x, y, self._attack, start)
+
+        return attack_members(OPS, perturb, images, labels, members)
 
     def _step(self, images: Tensor, labels: Tensor, weights: Tensor, lr: Tensor) -> tuple[Tensor, Tensor]:
         self._traces += 1
@@ -102,7 +109,7 @@ class TensorFlowTrainer(Trainer):
 
     def _in_precision(self, forward: Forward) -> Forward:
         def within(images: Tensor) -> Tensor:
-            with precision(self._classifier.native, POLICIES.get(self._training.precision)):
+            with precision(self._classifier.native, HALF.get(self._training.precision)):
                 return forward(images)
 
         return within

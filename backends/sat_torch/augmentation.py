@@ -1,4 +1,4 @@
-"""Augmentation on tensors; the draws and index maps are made by `sat_core.augmentation`."""
+"""Augmentation on tensors; `sat_core.augmentation` has the outline, the draws and the index maps."""
 
 from __future__ import annotations
 
@@ -6,33 +6,30 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sat_core.augmentation import BRIGHTNESS, CONTRAST, GREY, Augmentation, jitter_plan, move_map, rotation_map
+from sat_core.augmentation import BRIGHTNESS, CONTRAST, GREY, Augmentation, JitterPlan
 
 
 def augment(images: Tensor, augmentation: Augmentation, draws: np.ndarray | None) -> Tensor:
-    """Crop, flip, jitter, rotate float images `(n, c, h, w)` in [0, 1] as `draws` say."""
-    if draws is None:
-        return images
-    h, w = images.shape[2:]
-    images = _gather(images, move_map(augmentation, draws, h, w))
-    jitter = jitter_plan(augmentation, draws)
-    if jitter is not None:
-        factors = torch.from_numpy(jitter.factors).to(images)
-        order = torch.from_numpy(jitter.order).to(images.device)
-        for place in range(order.shape[1]):
-            images = _jitter(images, factors, order[:, place])
-    rotation = rotation_map(augmentation, draws, h, w)
-    return images if rotation is None else _gather(images, rotation)
+    """Crop, flip, jitter and rotate float images `(n, c, h, w)` in [0, 1] as `draws` say."""
+    return augmentation.apply(images, draws, images.shape[2:], gather=_gather, jitter=_jitter)
 
 
 def _gather(images: Tensor, source: np.ndarray) -> Tensor:
     n, c, h, w = images.shape
-    padded = torch.nn.functional.pad(images.reshape(n, c, h * w), (0, 1))
+    padded = torch.nn.functional.pad(images.reshape(n, c, h * w), (0, 1))  # the pixel h·w is the zero outside
     index = torch.from_numpy(source).to(images.device).long().reshape(n, 1, h * w).expand(n, c, h * w)
     return padded.gather(2, index).reshape(n, c, h, w)
 
 
-def _jitter(images: Tensor, factors: Tensor, operation: Tensor) -> Tensor:
+def _jitter(images: Tensor, plan: JitterPlan) -> Tensor:
+    factors = torch.from_numpy(plan.factors).to(images)
+    order = torch.from_numpy(plan.order).to(images.device)
+    for place in range(order.shape[1]):
+        images = _blend(images, factors, order[:, place])
+    return images
+
+
+def _blend(images: Tensor, factors: Tensor, operation: Tensor) -> Tensor:
     """One operation per image, chosen by `operation` `(n,)`: x·f + d·(1 - f) with d black, the mean grey, or grey."""
     f = factors.gather(1, operation[:, None])[:, :, None, None]
     grey = images

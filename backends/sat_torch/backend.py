@@ -16,6 +16,7 @@ from sat_core.backend import Backend, device_number
 from sat_core.classifier import Classifier
 from sat_core.data import Examples
 from sat_core.errors import SpecError, type_name
+from sat_core.input_spec import InputSpec
 from sat_core.probe import check_network
 from sat_core.sections import AttackSpec, TrainingSpec
 from sat_core.trainer import Trainer
@@ -45,13 +46,13 @@ class TorchBackend(Backend):
         return tuple(MODELS)
 
     def new(self, description: Mapping[str, Any]) -> TorchClassifier:
-        about = dict(description)
+        inputs, dtype = InputSpec.from_dict(description), description.get("dtype", "float32")
         with torch.random.fork_rng(devices=[]), plain():
-            native, head = MODELS[about.pop("model")](about["classes"], about["image_shape"]), None
-            if about.pop("head", False):
-                native, head = put_head(native, "fc", about["classes"])
-            native.to(getattr(torch, about.pop("dtype", "float32")))
-        return TorchClassifier(native.eval(), self._device, **about, description=description, head=head)
+            native, head = MODELS[description["model"]](inputs.classes, inputs.image_shape), None
+            if description.get("head"):
+                native, head = put_head(native, "fc", inputs.classes)
+            native.to(getattr(torch, dtype))
+        return TorchClassifier(native.eval(), self._device, inputs, description=description, head=head)
 
     @contextmanager
     def seeded(self, seed: int) -> Iterator[None]:
@@ -59,20 +60,12 @@ class TorchBackend(Backend):
             torch.manual_seed(seed)
             yield
 
-    def wrap(
-        self,
-        model: Any,
-        *,
-        classes: int,
-        image_shape: tuple[int, int, int],
-        mean: tuple[float, ...] = (),
-        std: tuple[float, ...] = (),
-    ) -> TorchClassifier:
+    def wrap_for(self, inputs: InputSpec, model: Any) -> TorchClassifier:
         if not isinstance(model, nn.Module):
             raise SpecError(f"model: expected a torch.nn.Module, got {type_name(model)}")
         if any(p.is_meta for p in model.parameters()):
             raise SpecError("model: expected weights, got a module on the meta device; load its weights first")
-        classifier = TorchClassifier(model, self._device, classes=classes, image_shape=image_shape, mean=mean, std=std)
+        classifier = TorchClassifier(model, self._device, inputs)
         lazy = any(nn.parameter.is_lazy(p) for p in model.parameters())  # these draw weights
         with nullcontext() if lazy else torch.random.fork_rng():
             check_network(partial(look, classifier), classifier)

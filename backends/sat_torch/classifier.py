@@ -7,26 +7,25 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, final
 
+import attrs
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sat_core.arrays import as_float
-from sat_core.backend import check_statistics
 from sat_core.checkpoint import check_state
 from sat_core.classifier import Classifier, State
 from sat_core.errors import SpecError
 from sat_core.initialisation import initial_state
-from sat_core.precision import FP16_SCALE, attack_type, least_precise
-from sat_core.reference.attacks import takes_start
+from sat_core.input_spec import InputSpec
+from sat_core.precision import FP16_SCALE, HALF, attack_type, least_precise
 from sat_core.sections import AttackSpec
 from sat_torch import attacks
-from sat_torch.attacked import attacked
+from sat_torch.arrays import like, to_numpy, to_numpy_images
+from sat_torch.bridge import Evaluated, folded_module
+from sat_torch.folded import as_built
 from sat_torch.models.head import put_head
-from sat_torch.modes import Evaluated, frozen, plain, run, tf32
+from sat_torch.modes import frozen, plain, run, tf32
 
-_CHUNK = 512
-"""Images per forward of calls that take any number of them."""
 _COUNTER = "num_batches_tracked"
 
 
@@ -64,21 +63,15 @@ class TorchClassifier(Classifier):
         self,
         native: nn.Module,
         device: torch.device,
+        inputs: InputSpec,
         *,
-        classes: int,
-        image_shape: tuple[int, int, int],
-        mean: tuple[float, ...] = (),
-        std: tuple[float, ...] = (),
         description: Mapping[str, Any] | None = None,
         head: nn.Module | None = None,
     ) -> None:
-        check_statistics(mean, std, image_shape)
+        self.inputs = inputs
         self.native = native
-        self.module = Normalised(native, mean, std).to(device)
+        self.module = Normalised(native, inputs.mean, inputs.std).to(device)
         self.device = device
-        self.classes = classes
-        self.image_shape = image_shape
-        self.mean, self.std = mean, std
         self.description = description or {}
         self.head = head
 
@@ -98,12 +91,12 @@ class TorchClassifier(Classifier):
         return str(self.device)
 
     def _logits(self, images: np.ndarray) -> np.ndarray:
-        return self._over(self.module, images)
+        return self._run(self.module, images)
 
     def _features(self, images: np.ndarray) -> np.ndarray:
-        return self._over(lambda x: self._last(x)[1], images)
+        return self._run(lambda x: self._last_input(x)[1], images)
 
-    def _last(self, x: Tensor) -> tuple[str, Tensor]:
+    def _last_input(self, x: Tensor) -> tuple[str, Tensor]:
         """Name and input of the linear layer that is called last for images `x`."""
         called: list[tuple[str, Tensor]] = []
         hooks = [
@@ -122,48 +115,35 @@ class TorchClassifier(Classifier):
 
     def _with_head(self, classes: int, seed: int) -> TorchClassifier:
         with frozen(self.module), torch.no_grad():
-            last, features = self._last(self.image_tensor(np.zeros((1, *self.image_shape), np.float32)))
+            last, features = self._last_input(self.image_tensor(np.zeros((1, *self.image_shape), np.float32)))
         if features.ndim != 2:
             raise SpecError(f"with_head: expected features of shape (n, d), got {tuple(features.shape)}")
         with plain():
             native, head = put_head(copy.deepcopy(self.native), last, classes)
-        made = TorchClassifier(
-            native,
-            self.device,
-            classes=classes,
-            image_shape=self.image_shape,
-            mean=self.mean,
-            std=self.std,
-            description=self.description and {**self.description, "classes": classes, "head": True},
-            head=head,
-        )
+        inputs = attrs.evolve(self.inputs, classes=classes)
+        description = self.description and {**self.description, "classes": classes, "head": True}
+        made = TorchClassifier(native, self.device, inputs, description=description, head=head)
         state, learning = made.state(), [name for name, p in native.named_parameters() if p.requires_grad]
         made.load_state(state | initial_state({name: state[name] for name in learning}, seed))
         return made
 
     def _perturb(
-        self, images: np.ndarray, labels: np.ndarray, attack: AttackSpec, rng: np.random.Generator | None
+        self, images: np.ndarray, labels: np.ndarray, attack: AttackSpec, start: np.ndarray | None
     ) -> np.ndarray:
-        images = as_float(images)
-        start = takes_start(attack, images, rng)
-        parts = [np.empty((0, *images.shape[1:]), np.float32)]
+        x, y = self._tensors(images, labels)
+        noise = None if start is None else self.image_tensor(start)
         with frozen(self.module):
-            for i in range(0, len(images), _CHUNK):
-                x, y = self._tensors(images[i : i + _CHUNK], labels[i : i + _CHUNK])
-                noise = None if start is None else self.image_tensor(start[i : i + _CHUNK])
-                found = attacks.pgd(self.module, x, y, attack, noise, gradient_scale=self._gradient_scale)
-                parts.append(to_numpy_images(found))
-        return np.concatenate(parts)
+            adversarial = attacks.pgd(self.module, x, y, attack, noise, gradient_scale=self._gradient_scale)
+        return to_numpy_images(adversarial)
 
     def _loss_gradient(
         self, images: np.ndarray, labels: np.ndarray, loss: str, targets: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         x, y = self._tensors(images, labels)
         t = None if targets is None else torch.tensor(targets, device=self.device)
+        scale = self._gradient_scale
         with frozen(self.module):
-            logits, losses, gradient = attacks.loss_gradient(
-                self.module, x, y, loss, t, gradient_scale=self._gradient_scale
-            )
+            logits, losses, gradient = attacks.loss_gradient(self.module, x, y, loss, t, gradient_scale=scale)
         return to_numpy(logits), to_numpy(losses), to_numpy_images(gradient)
 
     @property
@@ -178,50 +158,37 @@ class TorchClassifier(Classifier):
     def as_torch_module(self) -> nn.Module:
         return Evaluated(self.module, self.dtype)
 
-    def attacked_torch_module(self, again: bool = True) -> nn.Module:
-        return attacked(self, again)
+    def attacked_torch_module(self, retain_graph: bool = True) -> nn.Module:
+        """See `Classifier`: folded, if it is one of our networks; a user's module is attacked as it is."""
+        if not self.description or self.precision in HALF or not as_built(self.native):
+            return self.as_torch_module()
+        return folded_module(self.module, self.native, self.module.normaliser(self.dtype), self.dtype, retain_graph)
 
     def state(self) -> State:
-        return {name: to_numpy(value).copy() for name, value in self._tensors_by_name().items()}
+        return {name: to_numpy(value).copy() for name, value in self.variables().items()}
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
-        own = self._tensors_by_name()
-        check_state({name: np.empty(v.shape, _number(v)) for name, v in own.items()}, state, "model")
+        own = self.variables()
+        check_state({name: like(value) for name, value in own.items()}, state, "model")
         with torch.no_grad():
             for name, value in own.items():
                 value.copy_(torch.from_numpy(np.array(state[name])))
 
-    def _tensors_by_name(self) -> dict[str, Tensor]:
-        """Parameters and buffers, but for BatchNorm's counter, which our models never use (fixed momentum)."""
+    def variables(self) -> dict[str, Tensor]:
+        """Parameters and buffers by canonical name, but for BatchNorm's counter in our models.
+
+        These have a fixed momentum and never use it, and other frameworks have no such counter.
+        """
         named = self.native.state_dict()
         return {k: v for k, v in named.items() if not (self.description and k.endswith(_COUNTER))}
 
-    def _over(self, forward: Callable[[Tensor], Tensor], images: np.ndarray) -> np.ndarray:
+    def _run(self, forward: Callable[[Tensor], Tensor], images: np.ndarray) -> np.ndarray:
         with frozen(self.module), torch.no_grad():
-            chunks = (
-                self.image_tensor(as_float(images[i : i + _CHUNK])) for i in range(0, max(len(images), 1), _CHUNK)
-            )
-            return np.concatenate([to_numpy(forward(chunk).float()) for chunk in chunks])
+            return to_numpy(forward(self.image_tensor(images)).float())
 
     def _tensors(self, images: np.ndarray, labels: np.ndarray) -> tuple[Tensor, Tensor]:
-        return self.image_tensor(as_float(images)), torch.tensor(labels, device=self.device)
+        return self.image_tensor(images), torch.tensor(labels, device=self.device)
 
     def image_tensor(self, images: np.ndarray) -> Tensor:
         """Float images `(n, h, w, c)` as `module` takes them."""
         return torch.from_numpy(images.transpose(0, 3, 1, 2).copy()).to(self.device, self.dtype)
-
-
-def _number(tensor: Tensor) -> np.dtype:
-    """A type of its kind; numpy has none for bfloat16."""
-    return np.dtype(np.float32) if tensor.is_floating_point() else torch.empty(0, dtype=tensor.dtype).numpy().dtype
-
-
-def to_numpy(tensor: Tensor) -> np.ndarray:
-    """A tensor's values on the CPU; bfloat16, which numpy has not, as float32."""
-    tensor = tensor.detach().cpu()
-    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
-
-
-def to_numpy_images(tensor: Tensor) -> np.ndarray:
-    """`(n, c, h, w)` to float32 `(n, h, w, c)`, contiguous."""
-    return np.ascontiguousarray(to_numpy(tensor.float()).transpose(0, 2, 3, 1))

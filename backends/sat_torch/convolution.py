@@ -78,15 +78,15 @@ class Convolution(nn.Module):
         self._packed = packed = shape, (there, self.bias, padding, *how), (back, None, padding, spare, *how)
         return packed
 
-    def back(self, gradient: Tensor, y: Tensor | None, packed: Packed, again: bool) -> tuple[Tensor, Tensor]:
+    def back(self, gradient: Tensor, y: Tensor | None, packed: Packed, retain_graph: bool) -> tuple[Tensor, Tensor]:
         """From the gradient over `y`, what `forward` gave, those over its two arguments.
 
-        y: where there is a ReLU; its memory is used unless `again`. The gradient over images is a transposed
+        y: where there is a ReLU; its memory is used unless `retain_graph`. The gradient over images is a transposed
         convolution, or for few channels, with which oneDNN is slow, a product of matrices.
         """
         if y is not None:  # all that took y are done with it
             gradient = gradient if gradient.stride() == y.stride() else torch.empty_like(y).copy_(gradient)
-            into = torch.empty_like(y) if again else y
+            into = torch.empty_like(y) if retain_graph else y
             gradient = torch.ops.aten.threshold_backward.grad_input(gradient, y, 0, grad_input=into)
         conv, (shape, _, back) = self.layers[0], packed
         if conv.in_channels >= _FEW or conv.groups > 1:
@@ -101,12 +101,12 @@ class Convolutions(nn.Module):
     """Convolutions in a row, one operation for autograd, whose calls are a good part of a small network's time.
 
     steps: a convolution, and where its arguments are in a list of those that are given and those computed since. Only
-    the last result is asked for. again: gradients may be asked for more than once.
+    the last result is asked for. retain_graph: allow repeated backward passes.
     """
 
-    def __init__(self, steps: list[tuple[Convolution, tuple[int, ...]]], again: bool) -> None:
+    def __init__(self, steps: list[tuple[Convolution, tuple[int, ...]]], retain_graph: bool) -> None:
         super().__init__()
-        self.steps, self.again = steps, again
+        self.steps, self.retain_graph = steps, retain_graph
 
     def forward(self, *given: Tensor) -> Tensor:
         """The result for `given`, where `packs` is true of them."""
@@ -132,13 +132,13 @@ class _Taped(torch.autograd.Function):
         owner, tape = ctx.owner, ctx.tape
         if not tape:
             raise RuntimeError(
-                "gradients of these logits were asked for before; take attacked_torch_module(again=True)"
+                "gradients of these logits were asked for before; take attacked_torch_module(retain_graph=True)"
             )
         slopes: list[Tensor | None] = [*[None] * (ctx.given + len(owner.steps) - 1), gradient]
         for number in reversed(range(len(owner.steps))):
             (layer, places), slope = owner.steps[number], slopes.pop()
-            y, packed = tape[number] if owner.again else tape.pop()  # and its memory is free
-            parts = () if slope is None else layer.back(slope, y, packed, owner.again)
+            y, packed = tape[number] if owner.retain_graph else tape.pop()  # and its memory is free
+            parts = () if slope is None else layer.back(slope, y, packed, owner.retain_graph)
             for place, part in zip(places, parts, strict=False):
                 before = slopes[place]
                 slopes[place] = part if before is None else before + part

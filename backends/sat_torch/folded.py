@@ -27,13 +27,13 @@ _RELU = (torch.relu, functional.relu, "relu")
 class Folded:
     """One of our networks that is `as_built`, from normalised images to logits; with the weights of when it took them.
 
-    A trace cannot know what else a user's may do: gradients of its own, branches, draws. again: gradients may be asked
-    for more than once of the same logits.
+    A trace cannot know what else a user's may do: gradients of its own, branches, draws.
+    retain_graph: allow repeated backward passes through the same logits.
     """
 
-    def __init__(self, network: nn.Module, again: bool = False) -> None:
+    def __init__(self, network: nn.Module, retain_graph: bool = False) -> None:
         self._graph = _fold(network)
-        self._differentiable = _in_rows(self._graph, again)
+        self._differentiable = _in_rows(self._graph, retain_graph)
         self._layers = [layer for layer in self._graph.modules() if isinstance(layer, Convolution | Affine)]
 
     def take(self) -> None:
@@ -143,7 +143,7 @@ def _fold(network: nn.Module) -> fx.GraphModule:
     return _module(graph, used, network)
 
 
-def _in_rows(folded: fx.GraphModule, again: bool) -> fx.GraphModule:
+def _in_rows(folded: fx.GraphModule, retain_graph: bool) -> fx.GraphModule:
     """The same with all convolutions that follow each other in one layer."""
     graph, layers = copy.deepcopy(folded.graph), dict(folded.named_modules(remove_duplicate=False))
     used: dict[str, nn.Module] = {}
@@ -156,7 +156,7 @@ def _in_rows(folded: fx.GraphModule, again: bool) -> fx.GraphModule:
             given = [*dict.fromkeys(other for node in part for other in node.args if other not in part)]
             values, name = [*given, *part], f"row_{len(used)}"
             steps = [(layers[str(node.target)], tuple(values.index(other) for other in node.args)) for node in part]
-            used[name] = Convolutions(steps, again)
+            used[name] = Convolutions(steps, retain_graph)
             with graph.inserting_after(part[-1]):
                 part[-1].replace_all_uses_with(graph.call_module(name, tuple(given)))
             for node in reversed(part):

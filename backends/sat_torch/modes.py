@@ -10,6 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+Forward = Callable[[Tensor], Tensor]
+"""Images `(n, c, h, w)` in [0, 1] to logits, in any precision."""
+
 
 @contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
@@ -30,6 +33,18 @@ def frozen(module: nn.Module) -> Iterator[None]:
             layer.training = True
         for parameter in learning:
             parameter.requires_grad_(True)
+
+
+def precision(forward: Forward, device: str, half: torch.dtype | None) -> Forward:
+    """`forward` under autocast to `half`, with the weights as they are; as it is if that is None."""
+    if half is None:
+        return forward
+
+    def within(images: Tensor) -> Tensor:
+        with torch.autocast(device, half):
+            return forward(images)
+
+    return within
 
 
 @contextmanager
@@ -76,21 +91,3 @@ def run(module: nn.Module, images: Tensor) -> Tensor:
     """`module` on images in the type of its weights."""
     weights = next((p.dtype for p in module.parameters() if p.is_floating_point()), images.dtype)
     return module(images.to(weights))
-
-
-class Evaluated(nn.Module):
-    """A module that runs frozen, whatever the mode of the one inside; float32 in and out, whatever its own type.
-
-    run: what is called in its place, with the layers of `module`.
-    """
-
-    def __init__(self, module: nn.Module, dtype: torch.dtype, run: Callable[[Tensor], Tensor] | None = None) -> None:
-        super().__init__()
-        self.module, self._run = module, run
-        self.dtype = dtype
-        self.training = False
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits `(n, k)` of `images` `(n, c, h, w)`."""
-        with frozen(self.module):
-            return (self._run or self.module)(images.to(self.dtype)).float()

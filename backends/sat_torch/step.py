@@ -11,66 +11,75 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset, Subset
 
-from sat_core.arrays import check_batch, check_index, check_range
-from sat_core.errors import DataError, SpecError, type_name
+from sat_core.arrays import check_batch
+from sat_core.ascent import Members, attack_members
+from sat_core.errors import DataError, type_name
 from sat_core.sections import AttackSpec
 from sat_core.splits import Split
-from sat_core.threat import THREAT_MODELS
-from sat_torch.attacks import attack_members
+from sat_core.step import AdversarialStep
+from sat_torch.attacks import pgd
 from sat_torch.losses import weighted_sum
 from sat_torch.modes import frozen, run
+from sat_torch.ops import OPS
 
 
 @final
-class SubsetAdversarialStep:
+class SubsetAdversarialStep(AdversarialStep):
     """Makes adversarial examples for members of A in a batch, and weighs the loss.
 
-    model: images `(n, c, h, w)` in [0, 1] to logits, normalising inside. The attack runs in evaluation mode and leaves
-    modes, weights and gradients as they were. It runs on the module inside of DistributedDataParallel or DataParallel,
-    so that ranks with different numbers of members do not wait for each other. rng: draws the random start, if the
-    attack has one; on several ranks, give each its own seed.
+    The attack runs in evaluation mode and leaves modes, weights and gradients as they were. It runs on the module
+    inside of DistributedDataParallel or DataParallel, so that ranks with different numbers of members do not wait for
+    each other.
 
     In all calls images are floats `(n, c, h, w)`, labels integers `(n,)`, index integers `(n,)` the numbers of the
-    examples in the split. Types and shapes are checked in every batch, pixels and numbers in the first: to look at
-    them stalls a GPU. Raises SpecError and DataError.
+    examples in the split. Types and shapes are checked in every batch, pixels and numbers in the first, as reading
+    them stalls a GPU.
+
+    Args:
+        model: images `(n, c, h, w)` in [0, 1] to logits, normalising inside.
+        split: which examples are in A, and their weights.
+        attack: how they are attacked.
+        rng: draws the random start, if the attack has one; on several ranks, give each its own seed.
+
+    Raises:
+        SpecError: for an attack with a random start and no `rng`, or that is too strong for the images.
+        DataError: for batches that do not fit.
     """
+
+    layout = "n, c, h, w"
 
     def __init__(
         self, model: nn.Module, split: Split, attack: AttackSpec, rng: np.random.Generator | None = None
     ) -> None:
-        if attack.random_start and rng is None:
-            raise SpecError("the attack has a random start; pass rng=numpy.random.default_rng(seed)")
-        self.model, self.split, self.attack, self.rng = model, split, attack, rng
+        super().__init__(model, split, attack, rng)
         self._attacked = _without_parallel(model)
         self._checked = False
 
     def __call__(self, images: Tensor, labels: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-        """The mixed batch and its loss Σ w·ℓ / Σ w, ready for `backward`; the forward runs in the model's own mode."""
+        """Return the mixed batch and its loss Σ w·ℓ / Σ w, ready for `backward`.
+
+        The forward runs in the model's own mode.
+        """
         mixed = self.mix(images, labels, index)
         return mixed, self.loss(run(self.model, mixed), labels, index)
 
     def mix(self, images: Tensor, labels: Tensor, index: Tensor) -> Tensor:
-        """`images` with adversarial examples in place of the members of A; float32, whatever the network is."""
+        """Return `images` with adversarial examples in place of the members of A; float32, whatever the network is."""
         self._check(images, labels, index)
         images = images if images.dtype == torch.float64 else images.float()
-        members = np.flatnonzero(self.split.members[index.cpu().numpy()])
-        start = None
-        if self.attack.random_start and len(members) and self.rng is not None:
-            n, (c, h, w) = len(members), images.shape[1:]
-            noise = THREAT_MODELS.get(self.attack.norm).random_start(self.rng, (n, h, w, c), self.attack.eps)
-            start = torch.from_numpy(noise.transpose(0, 3, 1, 2).copy()).to(images)
-        with frozen(self._attacked):
-            places = torch.from_numpy(members).to(images.device)
-            forward = partial(run, self._attacked)
-            return attack_members(forward, images, labels.long(), places, self.attack, start)
+        members, start = self.split.members[index.cpu().numpy()], None
+        if self.attack.random_start and members.any():
+            c, h, w = images.shape[1:]
+            start = self._random_start((int(members.sum()), h, w, c))
 
-    def loss(self, logits: Tensor, labels: Tensor, index: Tensor) -> Tensor:
-        """Σ w·ℓ / Σ w over the batch, with the weights of the split."""
-        total, weight = self.losses(logits, labels, index)
-        return total / weight
+        def perturb(x: Tensor, y: Tensor, start: Tensor | None) -> Tensor:
+            return pgd(partial(run, self._attacked), x, y, self.attack, start)
+
+        with frozen(self._attacked):
+            return attack_members(OPS, perturb, images, labels.long(), Members.of(members, start))
 
     def losses(self, logits: Tensor, labels: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Σ w·ℓ and Σ w over the batch apart, at least in float32, for a batch that is made of several parts.
+        """Return Σ w·ℓ and Σ w over the batch apart, at least in float32, for a batch that is made of several parts.
 
         The loss of the whole batch is the sum of all Σ w·ℓ over the sum of all Σ w; the mean of the parts' own losses
         is another number. Micro-batches: call `backward` on each Σ w·ℓ, then divide every gradient by the sum of all
@@ -83,11 +92,9 @@ class SubsetAdversarialStep:
         return weighted_sum(wide, labels.long(), weights.to(wide))
 
     def _check(self, images: Tensor, labels: Tensor, index: Tensor) -> None:
-        check_batch(labels, index, images, "n, c, h, w")
+        self._check_shapes(images, labels, index)
         if not self._checked and len(images):
-            check_range(float(images.min()), float(images.max()))
-            check_index(int(index.min()), int(index.max()), len(self.split.members))
-            self.attack.check_images(tuple(images.shape[1:]))
+            self._check_values(float(images.min()), float(images.max()), int(index.min()), int(index.max()))
             self._checked = True
 
 

@@ -1,6 +1,6 @@
 """The numpy oracle: what every backend is compared with. Clear before fast."""
 
-from sat_core.reference.attacks import pgd, takes_start
+from sat_core.reference.attacks import pgd
 from sat_core.reference.augmentation import augment
 from sat_core.reference.backend import NumpyBackend
 from sat_core.reference.classifier import NumpyClassifier
@@ -14,6 +14,5 @@ __all__ = [
     "augment",
     "loss_and_gradient",
     "pgd",
-    "takes_start",
     "weighted_mean",
 ]

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import numpy as np
 
-from sat_core.errors import SpecError
 from sat_core.sections import AttackSpec
 from sat_core.threat import THREAT_MODELS
 
@@ -43,16 +42,3 @@ def pgd(
         moved = x + real(attack.step_size) * threat.ascent_direction(gradient)
         x = np.clip(x0 + threat.project(moved - x0, attack.eps), low, high).astype(real)
     return best if attack.keep_best else x
-
-
-def takes_start(attack: AttackSpec, images: np.ndarray, rng: np.random.Generator | None) -> np.ndarray | None:
-    """The random start that `attack` asks for, drawn from `rng`; None if it asks for none.
-
-    SpecError without `rng`, or if ε or the step size is too large for `images`.
-    """
-    attack.check_images(images.shape[1:])
-    if not attack.random_start:
-        return None
-    if rng is None:
-        raise SpecError("perturb: the attack has a random start; pass rng=numpy.random.default_rng(seed)")
-    return THREAT_MODELS.get(attack.norm).random_start(rng, images.shape, attack.eps)

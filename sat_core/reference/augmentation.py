@@ -9,25 +9,13 @@ from sat_core.augmentation import (
     CONTRAST,
     GREY,
     Augmentation,
-    jitter_plan,
-    move_map,
-    rotation_map,
+    JitterPlan,
 )
 
 
 def augment(images: np.ndarray, augmentation: Augmentation, draws: np.ndarray | None) -> np.ndarray:
-    """Crop, flip, jitter, rotate float images `(n, h, w, c)` in [0, 1] as `draws` say."""
-    if draws is None:
-        return images
-    _, h, w, _ = images.shape
-    images = gather(images, move_map(augmentation, draws, h, w))
-    jitter = jitter_plan(augmentation, draws)
-    if jitter is not None:
-        images = np.stack(
-            [_jitter(image, *plan) for image, *plan in zip(images, jitter.factors, jitter.order, strict=True)]
-        )
-    rotation = rotation_map(augmentation, draws, h, w)
-    return images if rotation is None else gather(images, rotation)
+    """Crop, flip, jitter and rotate float images `(n, h, w, c)` in [0, 1] as `draws` say."""
+    return augmentation.apply(images, draws, images.shape[1:3], gather=gather, jitter=jitter)
 
 
 def gather(images: np.ndarray, source: np.ndarray) -> np.ndarray:
@@ -35,6 +23,11 @@ def gather(images: np.ndarray, source: np.ndarray) -> np.ndarray:
     n, h, w, c = images.shape
     padded = np.concatenate([images.reshape(n, h * w, c), np.zeros((n, 1, c), images.dtype)], axis=1)
     return padded[np.arange(n)[:, None, None], source]
+
+
+def jitter(images: np.ndarray, plan: JitterPlan) -> np.ndarray:
+    """Colour jitter, image by image."""
+    return np.stack([_jitter(image, *one) for image, *one in zip(images, plan.factors, plan.order, strict=True)])
 
 
 def _jitter(image: np.ndarray, factors: np.ndarray, order: np.ndarray) -> np.ndarray:

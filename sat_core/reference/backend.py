@@ -16,6 +16,7 @@ from sat_core.backend import Backend
 from sat_core.classifier import Classifier
 from sat_core.data import Examples
 from sat_core.errors import SpecError
+from sat_core.input_spec import InputSpec
 from sat_core.probe import Look, check_network
 from sat_core.reference.classifier import NumpyClassifier
 from sat_core.reference.layers import Pass
@@ -47,9 +48,9 @@ class NumpyBackend(Backend):
     def seeded(self, seed: int) -> AbstractContextManager[None]:
         return nullcontext()
 
-    def wrap(self, model: Any, **about: Any) -> NumpyClassifier:
-        """The linear model with the weights `model`."""
-        classifier = NumpyClassifier({"model": "linear", "mean": (), "std": (), **about}, model)
+    def wrap_for(self, inputs: InputSpec, model: Any) -> NumpyClassifier:
+        """Make the linear model with the weights `model`."""
+        classifier = NumpyClassifier({"model": "linear", **inputs.to_dict()}, model)
 
         def look(images: np.ndarray) -> Look:
             logits = classifier.run(Pass(model), images)[0].astype(np.float32)

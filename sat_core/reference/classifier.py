@@ -7,14 +7,13 @@ from typing import Any, final
 
 import numpy as np
 
-from sat_core.arrays import as_float
-from sat_core.backend import check_statistics
 from sat_core.checkpoint import check_state
 from sat_core.classifier import Classifier, State
 from sat_core.errors import NotInstalledError
 from sat_core.initialisation import initial_state
+from sat_core.input_spec import InputSpec
 from sat_core.precision import attack_type
-from sat_core.reference.attacks import pgd, takes_start
+from sat_core.reference.attacks import pgd
 from sat_core.reference.layers import Back, Layer, Pass, chain, linear, relu
 from sat_core.reference.losses import loss_and_gradient
 from sat_core.reference.networks import HEAD, NEW_HEAD, ORACLES, head_shapes
@@ -29,14 +28,12 @@ class NumpyClassifier(Classifier):
     """
 
     def __init__(self, description: Mapping[str, Any], state: State) -> None:
-        check_statistics(description["mean"], description["std"], description["image_shape"])
         self.description = description
-        self.classes = description["classes"]
-        self.image_shape = tuple(description["image_shape"])
+        self.inputs = InputSpec.from_dict(description)
         self.native = state
         channels = self.image_shape[2]
-        self._mean = np.array(description["mean"] or (0.0,) * channels)
-        self._std = np.array(description["std"] or (1.0,) * channels)
+        self._mean = np.array(self.inputs.mean or (0.0,) * channels)
+        self._std = np.array(self.inputs.std or (1.0,) * channels)
         self._body = ORACLES[description["model"]]
         self.head = NEW_HEAD if description.get("head") else None
 
@@ -69,12 +66,12 @@ class NumpyClassifier(Classifier):
         return logits, losses, back(over_logits)
 
     def _logits(self, images: np.ndarray) -> np.ndarray:
-        return self.forward(as_float(images), Pass(self.native))[0].astype(np.float32)
+        return self.forward(images, Pass(self.native))[0].astype(np.float32)
 
     def _features(self, images: np.ndarray) -> np.ndarray:
         inner = chain(linear("fc.hidden"), relu) if self.head else chain()
         network = chain(self._body, inner)
-        return self.forward(as_float(images), Pass(self.native), network)[0].astype(np.float32)
+        return self.forward(images, Pass(self.native), network)[0].astype(np.float32)
 
     def _with_head(self, classes: int, seed: int) -> NumpyClassifier:
         width = self.native["fc.weight"].shape[1]
@@ -84,16 +81,15 @@ class NumpyClassifier(Classifier):
         return NumpyClassifier({**self.description, "classes": classes, "head": True}, body | head)
 
     def _perturb(
-        self, images: np.ndarray, labels: np.ndarray, attack: AttackSpec, rng: np.random.Generator | None
+        self, images: np.ndarray, labels: np.ndarray, attack: AttackSpec, start: np.ndarray | None
     ) -> np.ndarray:
-        start = takes_start(attack, images, rng)
-        x = as_float(images).astype(attack_type(self.precision))
+        x = images.astype(attack_type(self.precision))
         return pgd(self.gradient, x, labels, attack, start).astype(np.float32)
 
     def _loss_gradient(
         self, images: np.ndarray, labels: np.ndarray, loss: str, targets: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        logits, losses, gradient = self.gradient(as_float(images), labels, loss, targets)
+        logits, losses, gradient = self.gradient(images, labels, loss, targets)
         return logits.astype(np.float32), losses.astype(np.float32), gradient.astype(np.float32)
 
     def as_torch_module(self) -> Any:

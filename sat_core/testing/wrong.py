@@ -9,12 +9,12 @@ from typing import Any, final
 import attrs
 import numpy as np
 
-from sat_core.arrays import as_float
 from sat_core.backend import Backend
 from sat_core.batches import BatchPlan
 from sat_core.classifier import Classifier, State
 from sat_core.data import Examples
-from sat_core.reference import pgd, takes_start
+from sat_core.input_spec import InputSpec
+from sat_core.reference import pgd
 from sat_core.sections import AttackSpec, TrainingSpec
 from sat_core.splits import Split
 from sat_core.trainer import OnBatch, Trainer
@@ -39,7 +39,7 @@ class _WrongClassifier(Classifier):
 
     def __init__(self, right: Classifier, fault: str, backend: Backend) -> None:
         self._right, self._fault, self._backend = right, fault, backend
-        self.classes, self.image_shape = right.classes, right.image_shape
+        self.inputs = right.inputs
         self.native, self.description, self.head = right.native, right.description, right.head
         self.precision = right.precision
 
@@ -61,22 +61,20 @@ class _WrongClassifier(Classifier):
         return self._right.as_torch_module()
 
     def _perturb(
-        self, images: np.ndarray, labels: np.ndarray, attack: AttackSpec, rng: np.random.Generator | None
+        self, images: np.ndarray, labels: np.ndarray, attack: AttackSpec, start: np.ndarray | None
     ) -> np.ndarray:
         if self._fault == "ε 1 % too large":
             attack = attrs.evolve(attack, eps=attack.eps * 1.01)
         if self._fault == "no clamp":
-            start = takes_start(attack, images, rng)
-            return pgd(self._inside, as_float(images), labels, attack, start, clamp=False)
+            return pgd(self._inside, images, labels, attack, start, clamp=False)
         if self._fault == "images in the type of the weights":
-            rounded = as_float(images).astype(self.precision).astype(np.float32)
-            return self._right.perturb(rounded, labels, attack, rng)
+            images = images.astype(self.precision).astype(np.float32)
         if self._fault == "attack in training mode":
             self._use_batch_statistics(images, labels)
-        found = self._right.perturb(images, labels, attack, rng)
+        adversarial = self._right._perturb(images, labels, attack, start)
         if self._fault == "weights touched by the attack":
             self._right.load_state({k: v * np.float32(1.0001) for k, v in self._right.state().items()})
-        return found
+        return adversarial
 
     def _inside(self, images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return self.loss_gradient(np.clip(images, 0, 1), labels)
@@ -169,8 +167,8 @@ class _WrongBackend(Backend):
     def seeded(self, seed: int) -> AbstractContextManager[None]:
         return self._right.seeded(seed)
 
-    def wrap(self, model: Any, **options: Any) -> Classifier:
-        return _WrongClassifier(self._right.wrap(model, **options), self._fault, self._right)
+    def wrap_for(self, inputs: InputSpec, model: Any) -> Classifier:
+        return _WrongClassifier(self._right.wrap_for(inputs, model), self._fault, self._right)
 
     def trainer(
         self,

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from sat_core.autoattack import AttackSettings
+from sat_core.errors import SpecError
 from sat_evaluation.attack.fast import search
 from sat_evaluation.attack.fast.apgd import windows
 from sat_evaluation.attack.fast.engine import Fast
@@ -189,6 +190,12 @@ def test_a_square_that_changes_nothing_is_not_asked() -> None:
             best = tried if tried.sum() < best.sum() else best
     assert queries["L2"] == 500 + 1
     assert queries["Linf"] < 0.7 * queries["L2"]
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_a_norm_that_the_engine_does_not_know_is_refused(linear: Linear, name: str) -> None:
+    with pytest.raises(SpecError, match=r"^norm: expected L2 or Linf, got 'L1'$"):
+        linear.attacked(name, "L1", 0.1, [0])
 
 
 def test_checks_of_apgd_come_ever_sooner() -> None:

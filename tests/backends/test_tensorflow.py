@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from toys import own_network
 
+from sat_core.ascent import Members, attack_members
 from sat_core.augmentation import AUGMENTATIONS
 from sat_core.backend import Backend
 from sat_core.errors import SpecError
@@ -64,26 +65,24 @@ def test_graphs_are_made_once_however_many_are_attacked(backend: Backend, share:
 def test_compiled_attacks_are_padded_to_sixteenths_of_the_batch(backend: Backend) -> None:
     import tensorflow as tf
 
-    from sat_tensorflow.attacks import attack_members
+    from sat_tensorflow.ops import OPS
 
-    data, shapes = samples.examples(16), []
+    data, shapes, rng = samples.examples(128), [], np.random.default_rng(0)
     x, y = tf.constant(data.images), tf.constant(data.labels)
     classifier = samples.build(backend, "small-cnn")
 
-    def pgd(images: Any, *arguments: Any) -> Any:
+    def perturb(images: Any, labels: Any, start: Any) -> Any:
         shapes.append(len(images))
-        return classifier._pgd(images, *arguments)  # type: ignore[attr-defined]
+        return classifier._pgd(images, labels, samples.attack(), start)  # type: ignore[attr-defined]
 
-    for members in (1, 5, 16):
-        places = tf.range(members, dtype=tf.int64)
-        start = tf.random.stateless_normal((members, *samples.SHAPE), (0, 1)) * 0.01
+    for n in (1, 35, 128):
+        mask, start = np.arange(128) < n, (rng.standard_normal((n, *samples.SHAPE)) * 0.01).astype(np.float32)
         plain, padded = (
-            attack_members(pgd, x, y, places, samples.attack(), start, pad_to=pad)  # type: ignore[arg-type]
-            for pad in (1, 8)
+            attack_members(OPS, perturb, x, y, Members.of(mask, start, padded=padded)) for padded in (False, True)
         )
         np.testing.assert_allclose(plain, padded, atol=1e-3)
-        np.testing.assert_array_equal(padded[members:], x[members:])
-    assert shapes == [1, 8, 5, 8, 16, 16]
+        np.testing.assert_array_equal(padded[n:], x[n:])
+    assert shapes == [1, 8, 35, 40, 128, 128]
 
 
 @pytest.mark.parametrize(("model", "head"), [*((model, False) for model in IMAGE_SHAPES), ("small-cnn", True)])
@@ -98,7 +97,7 @@ def test_folded_networks_are_the_same_function(backend: Backend, model: str, hea
     @tf.function
     def both(x: Any) -> Any:
         made = []
-        for forward in (classifier.taken(), classifier.forward):
+        for forward in (classifier.folded(), classifier.forward):
             with tf.GradientTape() as tape:
                 tape.watch(x)
                 logits = forward(x)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from toys import own_network
 
+from sat_core.ascent import Members, attack_members
 from sat_core.augmentation import AUGMENTATIONS
 from sat_core.backend import Backend
 from sat_core.reference import augment as oracle_augment
@@ -38,25 +39,30 @@ def test_nothing_touches_the_global_generators(backend: Backend) -> None:
     assert np.random.get_state()[1].tolist() == before[1]
 
 
-@pytest.mark.parametrize("members", [1, 5, 16])
-def test_padding_for_compiled_code_changes_nothing(backend: Backend, members: int) -> None:
+@pytest.mark.parametrize("n", [1, 35, 128])
+def test_padding_for_compiled_code_changes_nothing(backend: Backend, n: int) -> None:
     import torch
 
-    from sat_torch.attacks import attack_members
+    from sat_torch.attacks import pgd
+    from sat_torch.ops import OPS
 
-    classifier, data = samples.build(backend, "small-cnn"), samples.examples(16)
+    classifier, data = samples.build(backend, "small-cnn"), samples.examples(128)
     x, y = torch.from_numpy(data.images.transpose(0, 3, 1, 2).copy()), torch.from_numpy(data.labels)
-    places = torch.arange(members)
     shapes = []
 
     def forward(images: torch.Tensor) -> torch.Tensor:
         shapes.append(len(images))
         return classifier.module(images)  # type: ignore[attr-defined]
 
-    plain, padded = (attack_members(forward, x, y, places, samples.attack(), pad_to=pad) for pad in (1, 8))
-    assert set(shapes) == {members, -(-members // 8) * 8}
+    def perturb(images: torch.Tensor, labels: torch.Tensor, start: torch.Tensor | None) -> torch.Tensor:
+        return pgd(forward, images, labels, samples.attack(), start)
+
+    plain, padded = (
+        attack_members(OPS, perturb, x, y, Members.of(np.arange(128) < n, padded=padded)) for padded in (False, True)
+    )
+    assert set(shapes) == {n, -(-n // 8) * 8}
     torch.testing.assert_close(plain, padded, atol=1e-3, rtol=0)
-    assert torch.equal(padded[members:], x[members:])
+    assert torch.equal(padded[n:], x[n:])
 
 
 def test_only_members_are_attacked_and_cost_follows_them(backend: Backend) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from sat_core.chunks import chunks
 from sat_core.classifier import Classifier
 from sat_core.data import Examples
 from sat_core.errors import EvaluationError
@@ -18,7 +19,7 @@ def clean_outputs(model: Model, data: Examples, settings: EvaluationSettings) ->
     broken_by, warnings = np.full(len(data), ROBUST, np.int64), []
     probabilities, low, high = True, np.inf, -np.inf
     with seeded(settings.seed):
-        for index in batches(np.arange(len(data)), settings.batch_size):
+        for index in chunks(np.arange(len(data)), settings.batch_size):
             x, y = model.tensors(data.float_images(index), data.labels[index])
             output = model.exact(x)
             logits, expected = output.cpu().numpy(), (len(index), data.classes)
@@ -60,7 +61,7 @@ def _depends_on_the_batch(model: Model, data: Examples) -> bool:
 def flat_gradients(classifier: Classifier, data: Examples, correct: np.ndarray, batch_size: int) -> list[str]:
     """A warning if some of the images numbered `correct` have no gradient to follow."""
     flat = 0
-    for index in batches(correct, batch_size):
+    for index in chunks(correct, batch_size):
         gradient = classifier.loss_gradient(data.images[index], data.labels[index], "ce")[2]
         flat += int((~gradient.reshape(len(index), -1).any(axis=1)).sum())
     if flat == 0:
@@ -69,11 +70,6 @@ def flat_gradients(classifier: Classifier, data: Examples, correct: np.ndarray, 
         f"masked gradients: that of the cross-entropy is zero at {flat} of {len(correct)} correctly classified images "
         f"({flat / len(correct):.1%}), which attacks that follow it cannot move"
     ]
-
-
-def batches(index: np.ndarray, size: int) -> list[np.ndarray]:
-    """`index` in pieces of `size`, the last as long as it comes."""
-    return [index[start : start + size] for start in range(0, len(index), size)]
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sat_core.autoattack import ENGINES
+from sat_core.chunks import chunks
 from sat_core.classifier import Classifier
 from sat_core.data import Examples
 from sat_core.errors import DataError, EvaluationError, SpecError, quoted
@@ -29,7 +30,7 @@ from sat_evaluation.attack.plan import NORMS, Attacks, plan
 
 if TYPE_CHECKING:
     import torch
-from sat_evaluation.attack.clean import batches, clean_outputs, flat_gradients
+from sat_evaluation.attack.clean import clean_outputs, flat_gradients
 from sat_evaluation.attack.meter import Meter, Progress
 from sat_evaluation.attack.record import EvaluationSettings, Record, pixels, sha256
 
@@ -119,7 +120,7 @@ def _attack(
             continue
         perturb = package.attack(attack, model, norm=s.norm, eps=s.eps, seed=s.seed, device=model.device)
         alive = np.flatnonzero((record.broken_by == ROBUST) | (record.broken_by == number))
-        for index in batches(alive, s.batch_size)[record.next[1] :]:
+        for index in chunks(alive, s.batch_size)[record.next[1] :]:
             x, y = model.tensors(data.float_images(index), data.labels[index])
             model.on_query = meter.begin(number, len(index), int((alive > index[-1]).sum()))
             with seeded(s.seed):

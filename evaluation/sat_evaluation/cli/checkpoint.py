@@ -22,10 +22,10 @@ from sat_core.data import DataSet
 from sat_core.datasets import get_dataset
 from sat_core.errors import SpecError, printable
 from sat_core.evaluation import Evaluation
+from sat_core.input_spec import InputSpec
 from sat_core.json_fields import to_json
 from sat_core.sections import AttackSpec, EvaluationSpec, TrainingSpec
 from sat_core.splits import validation_permutation
-from sat_core.transfer import build_source
 from sat_evaluation.cli.data_sets import check_headers
 
 
@@ -111,10 +111,9 @@ def _load(
     """The classifier, and the data with images as it takes them: for a transfer, scaled to its source's."""
     into = None
     if model is not None and "source" in about:
-        into = build_source(backend, model, about["source"]).with_head(data.classes)
+        into = backend.build_for(InputSpec.from_dict(about["source"]), model).with_head(data.classes)
     elif model is not None:
-        shape, mean, std = data.image_shape, data.mean, data.std
-        into = backend.build(model, classes=data.classes, image_shape=shape, mean=mean, std=std)
+        into = backend.build_for(InputSpec.of(data), model)
     classifier = backend.load(path, into=into)
     if "source" in about:
         data = data.resized(classifier.image_shape)

@@ -8,12 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sat_evaluation.attack.fast.search import Search, margin
+from sat_evaluation.attack.fast.search import TINY, Search, margin
 
 MOMENTUM = 0.75
 RISING = 0.75
 """The share of the steps since the last check in which the loss has to rise, or the step is halved."""
-_TINY = 1e-12
 
 
 def loss_of(name: str, logits: Tensor, y: Tensor, target: Tensor | None) -> Tensor:
@@ -26,9 +25,9 @@ def loss_of(name: str, logits: Tensor, y: Tensor, target: Tensor | None) -> Tens
     top = logits.topk(3 if target is None else 4, dim=1).values
     if target is None:
         other = torch.where(own == top[:, 0], top[:, 1], top[:, 0])
-        return (other - own) / (top[:, 0] - top[:, 2] + _TINY)
+        return (other - own) / (top[:, 0] - top[:, 2] + TINY)
     other = logits.gather(1, target[:, None])[:, 0]
-    return (other - own) / (top[:, 0] - (top[:, 2] + top[:, 3]) / 2 + _TINY)
+    return (other - own) / (top[:, 0] - (top[:, 2] + top[:, 3]) / 2 + TINY)
 
 
 def windows(iterations: int) -> list[int]:
@@ -85,7 +84,7 @@ def apgd(search: Search, name: str, owner: Tensor, target: Tensor | None, start:
             x, gradient = torch.where(halve, best, x), torch.where(halve, best_gradient, gradient)
             rises, halved, checked_loss = torch.zeros_like(rises), halve, best_loss
         if i < iterations:
-            moved = search.project(x0, x + step * search.steepest(gradient))
+            moved = search.project(x0, x + step * search.geometry.ascent_direction(gradient))
             share = MOMENTUM if i > 0 else 1.0
             moved = search.project(x0, x + share * (moved - x) + (1 - share) * (x - previous))
             x, previous = moved, x

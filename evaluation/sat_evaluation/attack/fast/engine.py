@@ -10,6 +10,7 @@ import numpy as np
 from sat_core import __version__
 from sat_core.autoattack import AttackSettings
 from sat_core.errors import NotInstalledError, SpecError, install
+from sat_core.geometry import get_geometry
 
 if TYPE_CHECKING:
     import torch
@@ -50,10 +51,12 @@ class Fast:
         What is drawn depends on the seed, the attack, and the restart and target that it is for, and is the same for
         all examples: which others are in the batch changes nothing but rounding.
         """
-        from sat_evaluation.attack.fast.search import Search
+        from sat_evaluation.attack.fast.search import TINY, Ops, Search
+
+        geometry = get_geometry(norm, Ops(), TINY)
 
         def perturb(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-            search = Search(model, x, y, norm, eps)
+            search = Search(model, x, y, geometry, eps)
             _run(settings, search, [seed, _OF_ATTACK[settings.name]])
             return search.adversarial
 

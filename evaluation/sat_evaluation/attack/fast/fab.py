@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from sat_evaluation.attack.fast.search import Search
+from sat_evaluation.attack.fast.search import TINY, Search
 
 OVERSHOOT, TOWARDS_IMAGE, BACK = 1.05, 0.1, 0.9
 """η, the largest α, and β of the paper: how far beyond the boundary a step goes, the most that the projection of the
@@ -15,7 +15,9 @@ image itself counts, and what is left of a perturbation after it crossed the bou
 _NEWTON = 8
 CHECKED = 10
 """Iterations from one look at the progress to the next."""
-_TINY = 1e-12
+_DIRECTIONS = {"L2": lambda w: w, "Linf": torch.sign}
+"""From a point towards a hyperplane with the normal w, by norm: along w the Euclidean distance is shortest, along its
+signs the largest change of a pixel is smallest."""
 
 
 def fab(search: Search, owner: Tensor, target: Tensor, start: Tensor | None, iterations: int) -> None:
@@ -32,7 +34,7 @@ def fab(search: Search, owner: Tensor, target: Tensor, start: Tensor | None, ite
     for i in range(iterations + 1):
         logits, gap, gradient = search.gradient(x.reshape(-1, *search.x.shape[1:]), partial(_gap, y=y, target=target))
         w, crossed = gradient.flatten(1), logits.argmax(1) != y
-        far = _size(search.norm, x - x0)[:, 0]
+        far = search.geometry.size(x - x0)[:, 0]
         nearest = torch.where(crossed, torch.minimum(far, nearest), nearest)
         lost = None
         if 0 < i < iterations and i % CHECKED == 0:
@@ -48,9 +50,9 @@ def fab(search: Search, owner: Tensor, target: Tensor, start: Tensor | None, ite
             )
         points = torch.stack([torch.where(crossed[:, None], x0 + BACK * (x - x0), x), x0])
         missing = -gap - ((points - x) * w).sum(dim=-1)
-        steps = to_hyperplane(search.norm, points, w, missing)
-        sizes = _size(search.norm, steps)
-        alpha = (sizes[0] / (sizes[0] + sizes[1] + _TINY)).clamp(max=TOWARDS_IMAGE)
+        steps = to_hyperplane(search.geometry.name, points, w, missing)
+        sizes = search.geometry.size(steps.flatten(0, 1)).reshape(*steps.shape[:2], 1)
+        alpha = (sizes[0] / (sizes[0] + sizes[1] + TINY)).clamp(max=TOWARDS_IMAGE)
         here, there = points + OVERSHOOT * steps
         x = torch.lerp(here, there, alpha).clamp_(0, 1)
 
@@ -65,7 +67,7 @@ def to_hyperplane(norm: str, points: Tensor, w: Tensor, missing: Tensor) -> Tens
     """
     w = torch.where(missing < 0, -1.0, 1.0)[..., None] * w
     missing = missing.abs()
-    v = w if norm == "L2" else w.sign()
+    v = _DIRECTIONS[norm](w)
     slopes = v * w
     low, high = -points, 1 - points
     length = torch.zeros_like(missing)
@@ -73,12 +75,8 @@ def to_hyperplane(norm: str, points: Tensor, w: Tensor, missing: Tensor) -> Tens
         wanted = length[..., None] * v
         d = torch.clamp(wanted, low, high)
         slope = (slopes * (d == wanted)).sum(dim=-1)
-        length = length + ((missing - (w * d).sum(dim=-1)) / (slope + _TINY)).clamp_(0, 1e9)
+        length = length + ((missing - (w * d).sum(dim=-1)) / (slope + TINY)).clamp_(0, 1e9)
     return torch.clamp(length[..., None] * v, low, high)
-
-
-def _size(norm: str, delta: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(delta, 2.0 if norm == "L2" else torch.inf, dim=-1, keepdim=True)
 
 
 def _gap(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:

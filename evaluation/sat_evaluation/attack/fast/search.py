@@ -1,4 +1,4 @@
-"""What the searches share: the examples of a batch, what is known of them, and the geometry of the two norms."""
+"""What the searches share: the examples of a batch, which of them are broken, and moves inside the ball."""
 
 from __future__ import annotations
 
@@ -8,12 +8,30 @@ from typing import final
 import torch
 from torch import Tensor
 
+from sat_core.geometry import Geometry
+
 Forward = Callable[[Tensor], Tensor]
 Loss = Callable[[Tensor], Tensor]
 """Logits `(r, k)` to losses `(r,)`."""
 PATIENCE = 0.5
 """Searches go on while what is missing is at most this share of what they have gained."""
-_TINY = 1e-12
+TINY = 1e-12
+"""Added before divisions, as in AutoAttack. Training has 1e-10; here that would shorten the steps of networks whose
+gradients nearly vanish, which is what these attacks have to cope with."""
+
+
+@final
+class Ops:
+    """See `sat_core.geometry.NormOps`. A backend has the same for its own tensors, and none is imported here."""
+
+    def norm(self, x: Tensor, order: float) -> Tensor:
+        return torch.linalg.vector_norm(x, order, dim=tuple(range(1, x.ndim)), keepdim=True)
+
+    def sign(self, x: Tensor) -> Tensor:
+        return x.sign()
+
+    def clip(self, x: Tensor, low: float, high: float) -> Tensor:
+        return x.clamp(low, high)
 
 
 @final
@@ -24,8 +42,8 @@ class Search:
     found: bool `(n,)`. adversarial: `(n, c, h, w)`, the point that was found, or the image itself.
     """
 
-    def __init__(self, forward: Forward, x: Tensor, y: Tensor, norm: str, eps: float) -> None:
-        self.forward, self.x, self.y, self.norm, self.eps = forward, x, y, norm, eps
+    def __init__(self, forward: Forward, x: Tensor, y: Tensor, geometry: Geometry, eps: float) -> None:
+        self.forward, self.x, self.y, self.geometry, self.eps = forward, x, y, geometry, eps
         self.found = torch.zeros(len(x), dtype=torch.bool, device=x.device)
         self.adversarial = x.clone()
 
@@ -65,32 +83,17 @@ class Search:
         """
         return (gained > 0) & (gap > PATIENCE * gained)
 
-    def size(self, delta: Tensor) -> Tensor:
-        """Norm of each δ, `(r, 1, 1, 1)`."""
-        if self.norm == "L2":
-            return torch.linalg.vector_norm(delta, dim=(1, 2, 3), keepdim=True)
-        return delta.abs().amax(dim=(1, 2, 3), keepdim=True)
-
     def project(self, x: Tensor, point: Tensor) -> Tensor:
         """`point` pulled into the ball around `x`, then into [0, 1]."""
-        delta = point - x
-        if self.norm == "L2":
-            delta = delta * (self.eps / (self.size(delta) + _TINY)).clamp(max=1.0)
-        else:
-            delta = delta.clamp(-self.eps, self.eps)
-        return (x + delta).clamp_(0, 1)
-
-    def steepest(self, gradient: Tensor) -> Tensor:
-        """The step of norm 1 along which a loss rises fastest."""
-        return gradient / (self.size(gradient) + _TINY) if self.norm == "L2" else gradient.sign()
+        return (x + self.geometry.project(point - x, self.eps)).clamp_(0, 1)
 
     def noise(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
         """A random δ of norm eps, `(1, c, h, w)`: uniform on the sphere, or in the cube and then scaled."""
-        if self.norm == "L2":
+        if self.geometry.name == "L2":
             draw = torch.randn((1, *shape), generator=generator)
         else:
             draw = 2 * torch.rand((1, *shape), generator=generator) - 1
-        return (self.eps * draw / self.size(draw)).to(self.x)
+        return (self.eps * draw / self.geometry.size(draw)).to(self.x)
 
 
 def margin(logits: Tensor, y: Tensor, target: Tensor | None = None) -> Tensor:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sat_evaluation.attack.fast.search import Search, margin
+from sat_evaluation.attack.fast.search import TINY, Search, margin
 
 FIRST_SHARE = 0.8
 """Of the image that the first squares cover; AutoAttack's."""
@@ -23,7 +24,7 @@ def square(search: Search, queries: int, rng: np.random.Generator) -> None:
 
     A square that changes nothing is a query whose answer is known: it is counted and not asked.
     """
-    move = _Linf(search, rng) if search.norm == "Linf" else _L2(search, rng)
+    move = _MOVES[search.geometry.name](search, rng)
     owner = search.alive()
     x0, y = search.x[owner], search.y[owner]
     x = move.first(x0)
@@ -100,7 +101,7 @@ class _L2:
         for top in range(h % side // 2, h - side + 1, side):
             for left in range(w % side // 2, w - side + 1, side):
                 delta[:, :, top : top + side, left : left + side] = self._bump(side, x0)
-        return (x0 + self.search.eps * delta / self.search.size(delta)).clamp(0, 1)
+        return (x0 + self.search.eps * delta / self.search.geometry.size(delta)).clamp(0, 1)
 
     def next(self, x: Tensor, x0: Tensor, side: int) -> Tensor:
         side = max(side, 3)
@@ -113,11 +114,11 @@ class _L2:
         energy[here] = 0
         mass = in_here + energy[there].sum(dim=(2, 3), keepdim=True)
         free = (self.search.eps**2 - spent).clamp_(min=0) / x.shape[1]
-        shape = old / (in_here.sqrt() + 1e-12) + self._bump(side, x)
-        shape = shape / (torch.linalg.vector_norm(shape, dim=(2, 3), keepdim=True) + 1e-12)
+        shape = old / (in_here.sqrt() + TINY) + self._bump(side, x)
+        shape = shape / (torch.linalg.vector_norm(shape, dim=(2, 3), keepdim=True) + TINY)
         delta[there] = 0
         delta[here] = shape * (free + mass).sqrt()
-        return x0.add(delta * (self.search.eps / (self.search.size(delta) + 1e-12))).clamp_(0, 1)
+        return x0.add(delta * (self.search.eps / (self.search.geometry.size(delta) + TINY))).clamp_(0, 1)
 
     def changed(self, tried: Tensor, x: Tensor) -> Tensor:
         return torch.arange(len(x), device=x.device)
@@ -131,6 +132,9 @@ class _L2:
         return self.bumps[side, standing] * torch.from_numpy(signs).to(like)
 
 
+_MOVES: dict[str, Callable[[Search, np.random.Generator], _L2 | _Linf]] = {"L2": _L2, "Linf": _Linf}
+
+
 def _eta(side: int, standing: bool) -> np.ndarray:
     """A pyramid of ever smaller steps (1, 1/4, 1/9, …) in one half, a negative one in the other; norm 1."""
     halves = []
@@ -139,7 +143,7 @@ def _eta(side: int, standing: bool) -> np.ndarray:
         ring = np.maximum(np.abs(rows - height // 2), np.abs(columns - side // 2))
         steps = np.array([(1 / np.arange(r + 1, max(height, side) // 2 + 2) ** 2).sum() for r in range(side + 1)])
         half = steps[ring]
-        halves.append(sign * half / max(float(np.linalg.norm(half)), 1e-12))
+        halves.append(sign * half / max(float(np.linalg.norm(half)), TINY))
     eta = np.concatenate(halves)
     eta /= np.linalg.norm(eta)
     return eta.T.copy() if standing else eta

@@ -1,0 +1,53 @@
+"""The tensor operations that the outlines of the core are made of, in TensorFlow; images are `(n, h, w, c)`."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, final
+
+import numpy as np
+import tensorflow as tf
+from tensorflow import Tensor
+
+from sat_core.ascent import TensorOps
+
+
+@final
+class _Ops:
+    """See `sat_core.ascent.TensorOps`."""
+
+    def norm(self, x: Tensor, order: float) -> Tensor:
+        axes = tuple(range(1, len(x.shape)))
+        if order == math.inf:
+            return tf.reduce_max(tf.abs(x), axis=axes, keepdims=True)
+        return tf.sqrt(tf.reduce_sum(x * x, axis=axes, keepdims=True))
+
+    def sign(self, x: Tensor) -> Tensor:
+        return tf.sign(x)
+
+    def clip(self, x: Tensor, low: Any, high: Any) -> Tensor:
+        return tf.clip_by_value(x, low, high)
+
+    def where(self, condition: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        return tf.where(condition, x, y)
+
+    def maximum(self, x: Tensor, y: Tensor) -> Tensor:
+        return tf.maximum(x, y)
+
+    def full(self, images: Tensor, value: float) -> Tensor:
+        return tf.fill(tf.shape(images)[:1], tf.constant(value, images.dtype))
+
+    def tensor(self, array: np.ndarray, like: Tensor) -> Tensor:
+        return tf.constant(array)
+
+    def images(self, array: np.ndarray, like: Tensor) -> Tensor:
+        return tf.constant(array, like.dtype)
+
+    def take(self, x: Tensor, rows: Tensor) -> Tensor:
+        return tf.gather(x, rows)
+
+    def put(self, x: Tensor, rows: Tensor, values: Tensor) -> Tensor:
+        return tf.tensor_scatter_nd_update(x, rows[:, None], values)
+
+
+OPS: TensorOps = _Ops()

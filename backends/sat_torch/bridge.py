@@ -1,0 +1,67 @@
+"""A classifier's network as a differentiable module of PyTorch, which is what AutoAttack takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+
+from sat_torch.folded import Folded
+from sat_torch.modes import frozen
+
+
+@final
+class Evaluated(nn.Module):
+    """A module that runs frozen, whatever the mode of the one inside; float32 in and out, whatever its own type.
+
+    Args:
+        module: images `(n, c, h, w)` in [0, 1] to logits.
+        dtype: type of the images that it gets.
+        run: what is called in its place, with the layers of `module`.
+    """
+
+    def __init__(self, module: nn.Module, dtype: torch.dtype, run: Callable[[Tensor], Tensor] | None = None) -> None:
+        super().__init__()
+        self.module, self._run = module, run
+        self.dtype = dtype
+        self.training = False
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits `(n, k)` of `images` `(n, c, h, w)`."""
+        with frozen(self.module):
+            return (self._run or self.module)(images.to(self.dtype)).float()
+
+
+def folded_module(
+    module: nn.Module, network: nn.Module, normalise: Callable[[Tensor], Tensor], dtype: torch.dtype, retain_graph: bool
+) -> Evaluated:
+    """Return `module` with BatchNorm folded into the convolutions, for many attacks with the weights as they are now.
+
+    Args:
+        module: images in [0, 1] to logits, on its device.
+        network: what is inside of it, one of our networks that is `as_built`.
+        normalise: what is in front of it.
+        dtype: type of the images.
+        retain_graph: see `Folded`.
+    """
+    folded = Folded(network, retain_graph)
+    folded.take()
+    on_cpu = next(module.parameters()).device.type == "cpu"
+    # oneDNN computes channels last faster, and would reorder the images of every call itself
+    layout = torch.channels_last if on_cpu else torch.contiguous_format
+    return Evaluated(module, dtype, lambda images: folded(normalise(_InLayout.apply(images, layout))))
+
+
+class _InLayout(torch.autograd.Function):
+    """Images in another memory layout; their gradient is contiguous, as attacks call `view` on it."""
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, layout: torch.memory_format) -> Tensor:
+        laid = images.contiguous(memory_format=layout)
+        return laid.view_as(laid) if laid is images else laid  # autograd takes an input that is returned amiss
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient.contiguous(), None

@@ -1,0 +1,63 @@
+"""The images and classes that a network is built for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, final
+
+import attrs
+
+from sat_core.arrays import channels_first
+from sat_core.errors import SpecError
+
+if TYPE_CHECKING:
+    from sat_core.data import DataSet
+
+
+def _as_tuple(values: Any) -> tuple[Any, ...]:
+    return tuple(values)
+
+
+@final
+@attrs.frozen
+class InputSpec:
+    """What a network takes and how many classes it tells apart.
+
+    Args:
+        classes: number of logits.
+        image_shape: `(height, width, channels)` of an image.
+        mean: per channel, in units of [0, 1] pixels; subtracted inside the model. Empty: no normalisation.
+        std: per channel, in units of [0, 1] pixels; divided by after that. Empty: no normalisation.
+
+    Raises:
+        SpecError: unless images are `(h, w, c)`, with as many means and deviations as channels, or none.
+
+    >>> InputSpec(classes=10, image_shape=(8, 8, 1), mean=(0.3,), std=(0.4,)).to_dict()
+    {'classes': 10, 'image_shape': (8, 8, 1), 'mean': (0.3,), 'std': (0.4,)}
+    """
+
+    classes: int
+    image_shape: tuple[int, int, int] = attrs.field(converter=_as_tuple)
+    mean: tuple[float, ...] = attrs.field(default=(), converter=_as_tuple)
+    std: tuple[float, ...] = attrs.field(default=(), converter=_as_tuple)
+
+    def __attrs_post_init__(self) -> None:
+        shape, mean, std = self.image_shape, self.mean, self.std
+        if len(shape) != 3 or min(shape) < 1 or channels_first(shape):
+            raise SpecError(f"image_shape: expected (height, width, channels), got {shape}")
+        if len(mean) != len(std) or len(mean) not in (0, shape[2]):
+            raise SpecError(f"mean, std: expected none or one per channel ({shape[2]}), got {mean} and {std}")
+
+    @classmethod
+    def of(cls, data: DataSet) -> InputSpec:
+        """Return the inputs of a network that is trained on `data` and normalises with its statistics."""
+        return cls(data.classes, data.image_shape, data.mean, data.std)
+
+    @classmethod
+    def from_dict(cls, description: Mapping[str, Any]) -> InputSpec:
+        """Read what `to_dict` wrote, also from JSON; other keys are ignored. Raises SpecError, KeyError, TypeError."""
+        return cls(*(description[field.name] for field in attrs.fields(cls)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields by name, as they stand in the description of a checkpoint."""
+        return attrs.asdict(self)
