@@ -190,12 +190,17 @@ def headings(page: Path) -> list[str]:
     return [line for line in page.read_text(encoding="utf-8").splitlines() if re.match(r"##+ \d", line)]
 
 
-def test_examples_in_docstrings_are_true() -> None:
-    modules = ("difficulty", "evaluation", "schedules", "splits")
-    found = [doctest.testmod(importlib.import_module(f"sat_core.{name}")) for name in modules]
-    found.append(doctest.testmod(importlib.import_module("sat_evaluation.results.text")))
-    assert all(result.attempted for result in found)
-    assert not any(result.failed for result in found)
+def with_examples(root: Path) -> list[str]:
+    """Names of the modules below a source root whose docstrings have examples."""
+    paths = (path for package in sorted(root.glob("sat_*")) for path in sorted(package.rglob("*.py")))
+    return [".".join(p.relative_to(root).with_suffix("").parts) for p in paths if ">>> " in p.read_text("utf-8")]
+
+
+@pytest.mark.parametrize("name", [*with_examples(ROOT), *with_examples(ROOT / "evaluation")])
+def test_examples_in_docstrings_are_true(name: str) -> None:
+    result = doctest.testmod(importlib.import_module(name))
+    assert result.attempted
+    assert not result.failed
 
 
 def python_of(page: Path) -> str:
