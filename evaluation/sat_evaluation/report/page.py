@@ -190,6 +190,7 @@ def _rendered(
         problems=problems,
         version=__version__,
         script=script,
+        # the page's policy runs the script with this hash and no other, whatever names from data sets contain
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         kind=lambda chart: kind[type(chart)],
         numbers=numbers,

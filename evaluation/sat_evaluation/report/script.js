@@ -1,5 +1,6 @@
 "use strict";
-// Values of marks near the pointer, or under a tap.
+// Show the value of a mark beside the pointer, or after a tap.
+// textContent, not innerHTML: names of classes come from data sets and may be markup.
 const tip = document.getElementById("tip");
 function show(event) {
   const mark = event.target.closest("[data-tip]");
@@ -15,7 +16,7 @@ document.addEventListener("click", show);
 document.addEventListener("scroll", () => { tip.hidden = true; }, true);
 document.addEventListener("keydown", (event) => { if (event.key === "Escape") tip.hidden = true; });
 
-// A name in the legend hides its curves, and brings them back.
+// Hide and show curves by their names in the legend.
 for (const button of document.querySelectorAll("[data-toggle]")) {
   button.addEventListener("click", () => {
     const on = button.getAttribute("aria-pressed") !== "true";
@@ -26,7 +27,7 @@ for (const button of document.querySelectorAll("[data-toggle]")) {
   });
 }
 
-// The head of a column sorts the table by it.
+// Sort a table by a click on the head of a column: by data-sort where cells have it, else by their text.
 function key(row, column) {
   const cell = row.cells[column];
   return "sort" in cell.dataset ? Number(cell.dataset.sort) : cell.textContent;
