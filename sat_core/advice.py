@@ -1,4 +1,4 @@
-"""Settings that make an experiment, but hardly the one that is wanted."""
+"""Warnings about settings that are valid, but probably not what is wanted."""
 
 from __future__ import annotations
 
@@ -8,26 +8,33 @@ from sat_core.spec import Spec
 
 
 def advice(spec: Spec, size: int) -> list[str]:
-    """Warnings about `spec`, one line each, where A has `size` examples. Each begins with the key that it is about."""
+    """Return warnings about settings, one line each, that begin with the key in question.
+
+    Args:
+        spec: The settings of an arm.
+        size: |A| in examples.
+    """
     subset, attack, training, evaluation = spec.subset, spec.attack, spec.training, spec.evaluation
-    found = []
+    warnings = []
     if subset.strategy != "listed" and subset.size > 0 and size == 0:
-        found.append(f"subset.size: {subset.size} of the {subset.kind} is less than one: A is empty, plain training")
+        warnings.append(f"subset.size: {subset.size} of the {subset.kind} is less than one: A is empty, plain training")
     if subset.kind == "examples" and _is_one(subset.size):
-        found.append("subset.size: 1 is one example, 1.0 all of them")
+        warnings.append("subset.size: 1 is one example, 1.0 all of them")
     if size and attack.eps == 0:
-        found.append("attack.eps: with 0 no image is changed: this is plain training at the cost of the attack")
+        warnings.append("attack.eps: with 0 no image is changed: this is plain training at the cost of the attack")
     reach = attack.steps * attack.step_size
     if size and not attack.random_start and reach < attack.eps:
-        found.append(f"attack.step_size: the steps add up to {reach:.4g}, which is less than eps = {attack.eps:.4g}")
+        warnings.append(f"attack.step_size: the steps add up to {reach:.4g}, which is less than eps = {attack.eps:.4g}")
     if ":" in training.schedule and not parse_schedule(training.schedule).drop_epochs(training.epochs):
         drops = shortened(training.schedule)
-        found.append(f"training.schedule: {drops} has no drop within {training.epochs} epochs; the rate stays the same")
+        warnings.append(
+            f"training.schedule: {drops} has no drop within {training.epochs} epochs; the rate stays the same"
+        )
     late = [e for e in evaluation.selection_epochs if isinstance(e, int) and e > training.epochs]
     if late:
-        found.append(f"evaluation.selection_epochs: {late[0]} is past the end, and stands for {training.epochs}")
+        warnings.append(f"evaluation.selection_epochs: {late[0]} is past the end, and stands for {training.epochs}")
     ones = [key for key in ("examples", "selection_share") if _is_one(getattr(evaluation, key))]
-    return [*found, *(f"evaluation.{key}: 1 is one image; a share has a decimal point" for key in ones)]
+    return [*warnings, *(f"evaluation.{key}: 1 is one image; a share has a decimal point" for key in ones)]
 
 
 def _is_one(size: int | float | str) -> bool:

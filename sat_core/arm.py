@@ -92,7 +92,7 @@ def check_epochs(spec: Spec, *, head: bool = False) -> tuple[int, ...]:
     if not isinstance(asked, str):
         return tuple(sorted({min(e, t.epochs) for e in asked}))
     drops = parse_schedule(t.schedule).drop_epochs(t.epochs)
-    return PROTOCOLS.get(spec.protocol).checks(dataset_name(spec.to_tables()), t.epochs, drops, head=head)
+    return PROTOCOLS.get(spec.protocol).check_epochs(dataset_name(spec.to_tables()), t.epochs, drops, head=head)
 
 
 def _read_checks(path: Path, experiment: str) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
-"""How difficult each example is: statistics of a non-robust classifier's outputs, streamed over its training.
+"""How difficult each example is: statistics of the outputs of a non-robust classifier, collected as it trains.
 
-The recorder's memory is O(N): nothing of size N x k is kept.
+The recorder's memory is O(N): logits of N x k values are used and dropped batch by batch.
 """
 
 from __future__ import annotations
@@ -20,13 +20,20 @@ _CHUNK = 1 << 17
 """Logits handled at a time: half a MiB of float32, which with two more arrays of that size stays in a core's cache."""
 
 _FAR = 16.0
-"""Nats. Where another class is further above the label than this, a row is computed anew in float64."""
+"""Nats. A row in which another class is further above the label than this is computed anew in float64."""
 
 
 @final
 @attrs.frozen
 class Moments:
-    """What one batch of logits says, each `(n,)` float64: entropy in nats, p(label), error, margin in probability."""
+    """Statistics of each row of a batch of logits, float64 `(n,)`.
+
+    Attributes:
+        entropy: Softmax entropy in nats.
+        probability: p(label).
+        error: 1 where the prediction is wrong, else 0.
+        margin: p(label) minus the highest other probability.
+    """
 
     entropy: np.ndarray
     probability: np.ndarray
@@ -35,9 +42,12 @@ class Moments:
 
 
 def entropy(logits: np.ndarray) -> np.ndarray:
-    """Softmax entropy of each row in nats, float64 `(n,)`; stable for huge logits (paper, Eq. 3).
+    """Return the softmax entropy of each row of logits in nats, float64 `(n,)` (paper, Eq. 3).
 
-    With s = z - max z: H = log Σ e^s - Σ s e^s / Σ e^s. Raises DataError for NaN.
+    With s = z - max z: H = log Σ e^s - Σ s e^s / Σ e^s, which is stable for huge logits.
+
+    Raises:
+        DataError: A logit is NaN.
 
     >>> entropy(np.array([[0.0, 0.0], [1e30, -1e30]])).round(6).tolist()
     [0.693147, 0.0]
@@ -46,9 +56,16 @@ def entropy(logits: np.ndarray) -> np.ndarray:
 
 
 def moments(logits: np.ndarray, labels: np.ndarray) -> Moments:
-    """Entropy, p(label), error and margin of each row of `logits` `(n, k)` with `labels` `(n,)`.
+    """Return entropy, p(label), error and margin of each row of logits.
 
-    Of float32 logits the entropy is right to about 5e-6 nats, where the label has the highest logit to 1e-6.
+    Of float32 logits the entropy is right to about 5e-6 nats, and to 1e-6 where the label has the highest logit.
+
+    Args:
+        logits: `(n, k)`, any type of floats.
+        labels: Classes, int64 `(n,)`.
+
+    Raises:
+        DataError: A logit is NaN.
     """
     n, k = logits.shape
     rows = max(1, min(n, _CHUNK // max(1, k)))
@@ -60,18 +77,19 @@ def moments(logits: np.ndarray, labels: np.ndarray) -> Moments:
             shifted, weight = buffers[:, : part.stop - start]
             _chunk(logits[part], labels[part], shifted, weight, ones, sums[:, part])
         total, product, other = sums.astype(np.float64)
-        found = _statistics(total, product, np.zeros(n), other)
+        statistics = _statistics(total, product, np.zeros(n), other)
+        # e^(z - z_label) loses precision, or overflows, where the label is far from the highest logit
         far = np.flatnonzero(~(other <= _FAR) | np.isnan(product))
-        found[:, far] = _stable(logits[far].astype(np.float64), labels[far])
-    if np.isnan(found[0]).any():
+        statistics[:, far] = _stable(logits[far].astype(np.float64), labels[far])
+    if np.isnan(statistics[0]).any():
         raise DataError("logits: expected finite numbers, got NaN; the classifier has diverged")
-    return Moments(*found)
+    return Moments(*statistics)
 
 
 def _chunk(z: np.ndarray, y: np.ndarray, s: np.ndarray, e: np.ndarray, ones: np.ndarray, out: np.ndarray) -> None:
-    """Into `out` `(3, n)`: Σ e^s, Σ s e^s and the highest s of another class, where s = z - z_label.
+    """Write Σ e^s, Σ s e^s and the highest s of another class into `out` `(3, n)`, where s = z - z_label.
 
-    Nothing but what has to pass over all logits, with the label's logit in the place of the highest: one pass less.
+    Subtracting the label's logit, not the highest, saves a pass over all logits.
     """
     at = np.arange(len(y)), y
     np.subtract(z, z[at][:, None], out=s)
@@ -83,25 +101,30 @@ def _chunk(z: np.ndarray, y: np.ndarray, s: np.ndarray, e: np.ndarray, ones: np.
 
 
 def _stable(z: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """The statistics of float64 logits, however large they are."""
+    """Statistics of float64 logits of any size."""
     at = np.arange(len(y)), y
     s = z - z.max(axis=1, keepdims=True, initial=-np.inf)
     e, own = np.exp(s), s[at]
-    product = np.vecdot(np.maximum(s, -1e4), e)  # and not 0 · -∞
+    product = np.vecdot(np.maximum(s, -1e4), e)  # -∞ · e^-∞ would be NaN
     s[at] = -np.inf
     return _statistics(e.sum(axis=1), product, own, s.max(axis=1, initial=-np.inf))
 
 
 def _statistics(total: np.ndarray, product: np.ndarray, own: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """`(4, n)`, in the order of `Moments`. With s the logits up to a constant: Σ e^s, Σ s e^s, s of the label, highest
-    s of another class.
+    """Statistics `(4, n)` in the order of `Moments`, where s are the logits up to a constant.
+
+    Args:
+        total: Σ e^s of each row.
+        product: Σ s e^s.
+        own: s of the label.
+        other: Highest s of another class.
     """
     p = np.exp(own) / total
     return np.stack([np.log(total) - product / total, p, other > own, p - np.exp(other) / total])
 
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Spearman's ρ of two arrays `(n,)`, in [-1, 1]; ties share their mean rank. 0 if one of them is constant.
+    """Return Spearman's ρ of two arrays `(n,)`, in [-1, 1]; 0 if one of them is constant. Ties share their mean rank.
 
     >>> round(rank_correlation(np.array([1.0, 2.0, 2.0, 9.0]), np.array([4, 3, 2, 1])), 4)
     -0.9487
@@ -121,31 +144,41 @@ def _ranks(values: np.ndarray) -> np.ndarray:
 class Recorder:
     """Collects the four difficulty statistics of N examples while a classifier trains.
 
-    An example is averaged over the forwards in which it was seen, so epochs that drop the last batch need no care.
+    Each example is averaged over the forward passes in which it was seen: epochs drop their last, incomplete batch.
     """
 
     _ARRAYS = ("seen", "entropy", "errors", "margin", "mean", "m2")
 
     def __init__(self, examples: int) -> None:
-        self._table = np.zeros((examples, len(self._ARRAYS)))  # what is known of an example lies side by side
+        self._table = np.zeros((examples, len(self._ARRAYS)))  # the columns of an example side by side: one cache line
         self.seen, self.entropy, self.errors, self.margin, self.mean, self.m2 = self._table.T
 
     def update(self, index: np.ndarray, logits: np.ndarray, labels: np.ndarray) -> None:
-        """Add one forward: example numbers `(n,)`, without repeats; logits `(n, k)`; labels `(n,)`."""
-        now = moments(logits, labels)
+        """Add the outputs of one forward pass.
+
+        Args:
+            index: Numbers of the examples, `(n,)`, each once.
+            logits: `(n, k)`.
+            labels: Their classes, int64 `(n,)`.
+        """
+        batch = moments(logits, labels)
         rows = self._table[index]
         seen, entropy, errors, margin, mean, m2 = rows.T
         seen += 1
-        entropy += now.entropy
-        errors += now.error
-        margin += now.margin
-        before = now.probability - mean  # Welford's running variance
+        entropy += batch.entropy
+        errors += batch.error
+        margin += batch.margin
+        before = batch.probability - mean  # Welford's running variance
         mean += before / seen
-        m2 += before * (now.probability - mean)
+        m2 += before * (batch.probability - mean)
         self._table[index] = rows
 
     def scores(self) -> dict[str, np.ndarray]:
-        """Difficulty of each example by metric, float64 `(N,)`, higher is harder. DataError if one was never seen."""
+        """Return the difficulty of each example by metric, float64 `(N,)`; higher is harder.
+
+        Raises:
+            DataError: An example was never seen.
+        """
         unseen = int((self.seen == 0).sum())
         if unseen:
             raise DataError(
@@ -155,24 +188,24 @@ class Recorder:
         return {name: DIFFICULTIES.get(name).score(self) for name in DIFFICULTIES}
 
     def state(self) -> dict[str, np.ndarray]:
-        """Everything collected, as named arrays of size N."""
+        """Return everything collected, as named arrays of size N."""
         return {name: column.copy() for name, column in zip(self._ARRAYS, self._table.T, strict=True)}
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
-        """Continue from what `state` returned; CheckpointError if that was another's."""
+        """Continue from what `state` returned; CheckpointError if it was for another number of examples."""
         check_state(self.state(), state, "recorder")
         for name, column in zip(self._ARRAYS, self._table.T, strict=True):
             column[:] = state[name]
 
 
 class Difficulty(ABC):
-    """A metric over a `Recorder`."""
+    """A metric of difficulty over what a `Recorder` collected."""
 
     name: str
 
     @abstractmethod
     def score(self, recorder: Recorder) -> np.ndarray:
-        """Difficulty of every example, float64 `(N,)`, higher is harder."""
+        """Return the difficulty of every example, float64 `(N,)`; higher is harder."""
 
 
 class Entropy(Difficulty):

@@ -1,4 +1,4 @@
-"""What measures robust accuracy: the interface, and the registry in which evaluators are found."""
+"""The interface of evaluators, which measure robust accuracy, and their registry."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sat_core.registry import Registry
 
 
 class Evaluator(Protocol):
-    """AutoAttack, or whatever measures robust accuracy in its place."""
+    """Measures robust accuracy; by default AutoAttack (`sat_evaluation.attack.runner.evaluate`)."""
 
     def __call__(
         self,
@@ -32,9 +32,20 @@ class Evaluator(Protocol):
         path: Path | None = None,
         progress: Callable[[float, str], None] | None = None,
     ) -> Evaluation:
-        """Attack `images` `(n, h, w, c)`, an array or a source that `images[index]` decodes.
+        """Attack images and return which attack broke which.
 
-        engine: one of `sat_core.autoattack.ENGINES`. Saves to and resumes from `path` (.npz); progress(share, attack).
+        Args:
+            classifier: What is attacked.
+            images: `(n, h, w, c)`, uint8 or float32 in [0, 1]: an array, or a source that decodes ``images[index]``.
+            labels: Classes, int64 `(n,)`.
+            norm: Name of the threat model, such as ``Linf``.
+            eps: Radius of the ball, in units of [0, 1] pixels.
+            attacks: Name of a set of attacks, several names, or attacks with settings.
+            seed: Of all random draws.
+            batch_size: Images that are attacked together.
+            engine: One of `sat_core.autoattack.ENGINES`.
+            path: An .npz that is saved to after each batch and resumed from.
+            progress: Called with the share of the work that is done, in [0, 1], and the name of the attack.
         """
 
 
@@ -43,5 +54,5 @@ EVALUATORS: Registry[Evaluator] = Registry("evaluator", "sat_core.evaluators")
 
 
 def get_evaluator(name: str = "autoattack") -> Evaluator:
-    """The evaluator called `name`."""
+    """Return the evaluator called `name`."""
     return EVALUATORS.get(name)

@@ -12,7 +12,7 @@ from sat_core.errors import SpecError, quoted
 from sat_core.registry import nearest
 
 Check = Callable[[Any], str | None]
-"""Returns what was expected if the value is wrong, else None."""
+"""Return what was expected if the value is wrong, else None."""
 
 
 def field(
@@ -22,7 +22,7 @@ def field(
     eq: bool | Callable[[Any], Any] = True,
     init: bool = True,
 ) -> Any:
-    """An attrs field whose value is converted, then held to `check`; `eq` and `init` as in `attrs.field`."""
+    """Return an attrs field whose value is converted, then checked; `eq` and `init` are those of `attrs.field`."""
 
     def validate(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
         expected = check(value)
@@ -32,21 +32,22 @@ def field(
     return attrs.field(default=default, validator=validate, converter=converter, eq=eq, init=init)
 
 
-def asked() -> Any:
-    """What was given for a derived field of the same name without the underscore; None: derive it.
+def given() -> Any:
+    """Return a field for the value that was given for a derived field of the same name without the underscore.
 
-    `attrs.evolve` passes this on, not the derived value, which would be stale.
+    None means that the value is derived. `attrs.evolve` passes this field on, not the derived value, which would be
+    stale.
     """
     return attrs.field(default=None, eq=False, repr=False)
 
 
 def integer(minimum: int, default: Any = attrs.NOTHING, *, init: bool = True) -> Any:
-    """A whole number from `minimum` to what 64 bits hold; True and 3.0 are not whole numbers."""
+    """Return a field for an integer from `minimum` to the largest that 64 bits hold; True and 3.0 are refused."""
     return field(lambda v: None if whole(v, minimum) else f"an integer >= {minimum}", default, init=init)
 
 
 def real(minimum: float = 0.0, below: float = math.inf, default: Any = attrs.NOTHING, *, init: bool = True) -> Any:
-    """A finite number in [minimum, below); text like "8/255" is read as a fraction."""
+    """Return a field for a finite number in [minimum, below); text like "8/255" is read as a fraction."""
     words = f"a finite number >= {minimum:g}" if below == math.inf else f"a number in [{minimum:g}, {below:g})"
 
     def check(value: Any) -> str | None:
@@ -56,30 +57,30 @@ def real(minimum: float = 0.0, below: float = math.inf, default: Any = attrs.NOT
 
 
 def choice(names: Callable[[], Iterable[str]] | Iterable[str], default: Any = attrs.NOTHING) -> Any:
-    """One of `names` (a registry is looked at when the value is checked)."""
+    """Return a field for one of `names`; a function is called when a value is checked, as for a registry that grows."""
 
     def check(value: Any) -> str | None:
-        known = list(names() if callable(names) else names)
-        if isinstance(value, str) and value in known:
+        choices = list(names() if callable(names) else names)
+        if isinstance(value, str) and value in choices:
             return None
-        hint = nearest(value, known) if isinstance(value, str) else ""
-        return f"one of {', '.join(known)}{hint}"
+        hint = nearest(value, choices) if isinstance(value, str) else ""
+        return f"one of {', '.join(choices)}{hint}"
 
     return field(check, default)
 
 
 def flag(default: Any = attrs.NOTHING, *, init: bool = True) -> Any:
-    """True or false."""
+    """Return a field for true or false."""
     return field(lambda v: None if isinstance(v, bool) else "true or false", default, init=init)
 
 
 def text(default: Any = attrs.NOTHING) -> Any:
-    """Any text."""
+    """Return a field for any text."""
     return field(lambda v: None if isinstance(v, str) else "text", default)
 
 
 def fraction(value: Any) -> Any:
-    """ "8/255" → 8/255 and 1 → 1.0; what is no number is returned as it is, for the validator to refuse."""
+    """Return "8/255" as 8/255 and 1 as 1.0; anything else is returned as it is, for the validator to refuse."""
     try:
         if isinstance(value, str):
             above, slash, below = value.partition("/")
@@ -90,12 +91,12 @@ def fraction(value: Any) -> Any:
 
 
 def tuples(value: Any) -> Any:
-    """Lists become tuples, so that a spec can be hashed and compared."""
+    """Return lists as tuples, so that a spec can be hashed and compared."""
     return tuple(tuples(v) for v in value) if isinstance(value, list | tuple) else value
 
 
 def whole(value: Any, minimum: int) -> bool:
-    """Whether it is a whole number from `minimum` to what 64 bits hold."""
+    """Return whether `value` is an integer from `minimum` to the largest that 64 bits hold."""
     return _is_int(value) and minimum <= value < 2**63
 
 

@@ -10,47 +10,57 @@ from typing import Any
 from sat_core.registry import Registry
 
 _HEADS = {"caltech256": (101, 128), "flowers102": (101, 102)}
-"""Epochs and batch size of heads for these data sets; those of all others are as for CIFAR-10."""
+"""Epochs and batch size of heads for these data sets; for all others they are those for CIFAR-10."""
 
 
 class EvaluationProtocol(ABC):
-    """Defaults that belong together; each is also a key of its own in the study file."""
+    """Defaults of a study that belong together; each is also a key of its own in the study file."""
 
     name: str
 
     @abstractmethod
-    def defaults(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        """Dotted keys to values, for keys that `asked` (nested tables) leaves out."""
+    def defaults(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the defaults of a study, as dotted keys to values.
+
+        Args:
+            settings: The study's own settings as nested tables, on which some defaults depend.
+        """
 
     def data(self, name: str) -> str:
-        """The data set that stands for `name` under this protocol."""
+        """Return the data set that stands for `name` under this protocol."""
         return name
 
     def head(self, target: str) -> dict[str, Any]:
-        """Epochs and batch size with which a head for the data set `target` is trained (recipe, section 1.4)."""
+        """Return epochs and batch size of the training of a head for the data set `target` (recipe, section 1.4)."""
         epochs, batch_size = _HEADS.get(re.split("[:?]", target)[0], (41, 128))
         return {"epochs": epochs, "batch_size": batch_size}
 
     @abstractmethod
-    def of_target(self, evaluation: Mapping[str, Any]) -> dict[str, Any]:
-        """What a transfer keeps of the evaluation section of its source."""
+    def transferred(self, evaluation: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the settings in the [evaluation] section of a source that its transfers keep."""
 
     @abstractmethod
-    def checks(self, dataset: str, epochs: int, drops: tuple[int, ...], *, head: bool = False) -> tuple[int, ...]:
-        """The epochs (counted from 1) after which robust accuracy on the selection split is measured.
+    def check_epochs(self, dataset: str, epochs: int, drops: tuple[int, ...], *, head: bool = False) -> tuple[int, ...]:
+        """Return the epochs, counted from 1, after which robust accuracy on the selection split is measured.
 
-        head: of the training of a head on frozen features.
+        Args:
+            dataset: Name of the data set, without path and options.
+            epochs: Length of the training.
+            drops: Epochs after which the learning rate drops.
+            head: Whether a head is trained on frozen features.
         """
 
 
 class Paper(EvaluationProtocol):
-    """The text of the paper: last iterate, uniform weights (section 3.2), rankings from snapshots (Eq. 3), a check
-    after each drop and at the end.
+    """The text of the paper.
+
+    Attacks return the last iterate, weights are uniform (section 3.2), rankings are recorded by snapshots (Eq. 3), and
+    checks follow each drop of the learning rate and the last epoch.
     """
 
     name = "paper"
 
-    def defaults(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+    def defaults(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         return {
             "attack.keep_best": False,
             "weighting.rule": "uniform",
@@ -60,32 +70,34 @@ class Paper(EvaluationProtocol):
             "evaluation.examples": "rest",
         }
 
-    def of_target(self, evaluation: Mapping[str, Any]) -> dict[str, Any]:
-        """All but the epochs."""
+    def transferred(self, evaluation: Mapping[str, Any]) -> dict[str, Any]:
+        """Keep all but the epochs of checks, which belong to the length of the source's training."""
         return {key: value for key, value in evaluation.items() if key != "selection_epochs"}
 
-    def checks(self, dataset: str, epochs: int, drops: tuple[int, ...], *, head: bool = False) -> tuple[int, ...]:
-        """First epoch after each drop and the last; without drops, 5 epochs spread over the last quarter."""
+    def check_epochs(self, dataset: str, epochs: int, drops: tuple[int, ...], *, head: bool = False) -> tuple[int, ...]:
+        """Return the first epoch after each drop and the last; without drops, 5 epochs over the last quarter."""
         after = [d + 1 for d in drops] or [round(epochs * (0.75 + 0.05 * i)) for i in range(1, 5)]
         return _unique([*after, epochs], epochs)
 
 
 class Authors(EvaluationProtocol):
-    """The released code, source of the published numbers: best of x0 … x6, rankings recorded online, fixed check
-    epochs, 80 % reported. Weights are uniform but for a single class in A; figures with other weights set their own.
+    """The authors' released code, the source of the published numbers.
+
+    Attacks return the best of x0 … x6, rankings are recorded online, the epochs of checks are fixed, and 80 % of the
+    validation images are reported. Weights are uniform but for a single class in A; figures with other weights set
+    them.
     """
 
     name = "authors"
     _FEW = ("apgd-ce", "apgd-t")
 
-    def defaults(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        data = dataset_name(asked)
-        subset = asked.get("subset", {})
-        by_class = subset.get("kind") == "classes"
-        one, classes = subset.get("size"), subset.get("classes")
+    def defaults(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        data, attack = dataset_name(settings), settings.get("attack", {})
+        subset = settings.get("subset", {})
+        size, classes, by_class = subset.get("size"), subset.get("classes"), subset.get("kind") == "classes"
         listed = isinstance(classes, list | tuple) and len(classes) == 1
-        single = by_class and (listed or (isinstance(one, int) and one == 1))
-        attack = asked.get("attack", {})
+        single = by_class and (listed or (isinstance(size, int) and size == 1))
+        # the released configurations of these studies run two attacks only (recipe, section 1.3)
         few = single or data == "cifar100" or (data == "imagenet200" and by_class)
         attacks: Any = self._FEW if few else "standard"
         return {
@@ -98,7 +110,7 @@ class Authors(EvaluationProtocol):
         }
 
     def _positions(self, data: str) -> dict[str, Any]:
-        """Of the permuted validation images; at most 1000 pick the epoch, as many are never used (section 1.3)."""
+        """Positions in the permuted validation images: 1000 pick the epoch, the last 1000 are never used (1.3)."""
         if data == "flowers102":
             return {"evaluation.examples": "rest"}
         if data == "caltech256":
@@ -106,20 +118,20 @@ class Authors(EvaluationProtocol):
         return {"evaluation.examples": 0.8}  # positions 1000 … 8999 of 10,000
 
     def data(self, name: str) -> str:
-        """Flowers-102 as the authors' code reads it: shifted labels, and validation images that also report."""
+        """Return Flowers-102 as the authors' code reads it: labels are shifted, validation images report, too."""
         head, _, options = name.partition("?")
         if head.partition(":")[0] != "flowers102" or "protocol=" in options:
             return name
         return f"{name}{'&' if options else '?'}protocol=authors"
 
-    def of_target(self, evaluation: Mapping[str, Any]) -> dict[str, Any]:
-        """The engine only: what is fixed for the target holds."""
+    def transferred(self, evaluation: Mapping[str, Any]) -> dict[str, Any]:
+        """Keep the engine only: the released code fixes all else for each target."""
         return {key: value for key, value in evaluation.items() if key == "engine"}
 
-    def checks(self, dataset: str, epochs: int, drops: tuple[int, ...], *, head: bool = False) -> tuple[int, ...]:
-        """The recipe's epochs (15, 50, 101, 151, 200 of 201; 51, 101, 150 of 151), scaled to other lengths.
+    def check_epochs(self, dataset: str, epochs: int, drops: tuple[int, ...], *, head: bool = False) -> tuple[int, ...]:
+        """Return the recipe's epochs (15, 50, 101, 151, 200 of 201; 51, 101, 150 of 151), scaled to other lengths.
 
-        Of a head, 15, 51, 76, 100 of 101 for Caltech-256 and Flowers-102, else 5, 21, 31, 40 of 41.
+        Those of a head are 15, 51, 76, 100 of 101 for Caltech-256 and Flowers-102, else 5, 21, 31, 40 of 41.
         """
         last, fixed = {
             (False, False): (201, (15, 50, 101, 151, 200)),
@@ -131,7 +143,7 @@ class Authors(EvaluationProtocol):
 
 
 def dataset_name(tables: Mapping[str, Any]) -> str:
-    """``imagenet200`` of ``imagenet200:PATH?OPTION=VALUE``."""
+    """Return the name of the data set without path and options: ``imagenet200`` of ``imagenet200:PATH?size=64``."""
     name = tables.get("data", {}).get("name", "")
     return re.split("[:?]", name)[0] if isinstance(name, str) else ""
 

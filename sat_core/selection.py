@@ -10,23 +10,31 @@ from sat_core.registry import Registry
 
 
 class SelectionRule(ABC):
-    """An order of all units; A is made of the first ones."""
+    """Orders the units; A is made of the first ones.
+
+    Attributes:
+        name: What it is called in a study file.
+        needs_ranking: Whether it looks at the difficulty of units.
+        needs_all: Whether the ranking has to have every unit, because the rule looks at its end.
+    """
 
     name: str
     needs_ranking: bool = True
     needs_all: bool = False
-    """Whether the ranking has to have every unit: the end of a part of it means nothing."""
 
     @abstractmethod
     def order(self, ranking: np.ndarray, listed: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Unit numbers, int64, those that go into A first.
+        """Return unit numbers, int64, those that go into A first.
 
-        ranking: all units, hardest first (empty if the rule needs none). listed: units the user named.
+        Args:
+            ranking: All units, hardest first, int64; in any order if the rule needs no ranking.
+            listed: Units that the user named, int64.
+            rng: For random orders.
         """
 
 
 class Hardest(SelectionRule):
-    """Hardest first: highest mean entropy of a non-robust classifier."""
+    """Takes the hardest units first, by default those with the highest mean entropy of a non-robust classifier."""
 
     name = "hardest"
 
@@ -35,7 +43,7 @@ class Hardest(SelectionRule):
 
 
 class Easiest(SelectionRule):
-    """Easiest first: exactly the hardest-first order reversed (recipe, section 2)."""
+    """Takes the easiest units first: the order of `Hardest` reversed (recipe, section 2)."""
 
     name = "easiest"
     needs_all = True
@@ -45,7 +53,7 @@ class Easiest(SelectionRule):
 
 
 class Random(SelectionRule):
-    """In an order drawn from the arm's seed."""
+    """Takes units in an order drawn from the seed of the arm."""
 
     name = "random"
     needs_ranking = False
@@ -55,7 +63,7 @@ class Random(SelectionRule):
 
 
 class Listed(SelectionRule):
-    """The units that the user named, and no others."""
+    """Takes the units that the user named, and no others."""
 
     name = "listed"
     needs_ranking = False

@@ -135,7 +135,7 @@ def transfer_spec(source: Spec, target: str, asked: Mapping[str, Any]) -> Spec:
     check_settings(asked)
     protocol, tables = PROTOCOLS.get(source.protocol), source.to_tables()
     head = {"optimizer": "sgd", "lr": 0.1, "schedule": "piecewise", **protocol.head(target)}
-    merged = {"training": {**tables["training"], **head}, "evaluation": protocol.of_target(tables["evaluation"])}
+    merged = {"training": {**tables["training"], **head}, "evaluation": protocol.transferred(tables["evaluation"])}
     for key, value in asked.items():
         merged[SETTINGS[key]][key] = value
     with named_as_transfer(target):

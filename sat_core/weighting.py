@@ -12,23 +12,36 @@ from sat_core.registry import Registry
 
 
 class WeightingRule(ABC):
-    """w_A as a function of |A| and N, with w_B = 1."""
+    """Gives w_A as a function of |A| and N; w_B is 1."""
 
     name: str
 
     @abstractmethod
     def weight_of_a(self, in_a: int, total: int) -> float:
-        """w_A for 0 < in_a < total."""
+        """Return w_A for 0 < |A| < N.
+
+        Args:
+            in_a: |A|, the number of training examples in A.
+            total: N, the number of all training examples.
+        """
 
     def weights(self, in_a: int, total: int) -> tuple[float, float]:
-        """(w_A, w_B) for |A| = in_a of N = total examples. Raises SpecError outside 0 … total."""
+        """Return (w_A, w_B); both are 1 where A or B is empty.
+
+        Args:
+            in_a: |A|, the number of training examples in A.
+            total: N, the number of all training examples.
+
+        Raises:
+            SpecError: |A| is not in 0 … N.
+        """
         if not 0 <= in_a <= total:
             raise SpecError(f"weights: expected |A| in 0..{total}, got {in_a}")
         return (1.0, 1.0) if in_a in (0, total) else (self.weight_of_a(in_a, total), 1.0)
 
 
 class Uniform(WeightingRule):
-    """w_A = 1."""
+    """w_A = 1: all examples weigh the same (paper, section 3.2)."""
 
     name = "uniform"
 
@@ -46,7 +59,7 @@ class Balanced(WeightingRule):
 
 
 class Emphasised(WeightingRule):
-    """w_A = (1 + 10·|A|/N)·|B|/|A|: twice the balance at 10 %, rising to ten times at 90 %."""
+    """w_A = (1 + 10·|A|/N)·|B|/|A|: A weighs twice as much as B at 10 %, rising to ten times at 90 % (section 4.3)."""
 
     name = "emphasised"
 

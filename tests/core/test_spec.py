@@ -244,10 +244,10 @@ def test_the_protocols_differ_as_the_page_says() -> None:
         spec = Spec.from_tables(tables)
         assert (spec.weighting.rule, spec.evaluation.attacks) == (rule, attacks), data
         assert Spec.from_tables({**tables, "protocol": "paper"}).weighting.rule == "uniform"
-    assert PROTOCOLS.get("authors").checks("cifar10", 201, (100, 150)) == (15, 50, 101, 151, 200)
-    assert PROTOCOLS.get("authors").checks("imagenet200", 151, (50, 100)) == (51, 101, 150)
-    assert PROTOCOLS.get("paper").checks("cifar10", 201, (100, 150)) == (101, 151, 201)
-    assert PROTOCOLS.get("paper").checks("cifar10", 40, ()) == (32, 34, 36, 38, 40)
+    assert PROTOCOLS.get("authors").check_epochs("cifar10", 201, (100, 150)) == (15, 50, 101, 151, 200)
+    assert PROTOCOLS.get("authors").check_epochs("imagenet200", 151, (50, 100)) == (51, 101, 150)
+    assert PROTOCOLS.get("paper").check_epochs("cifar10", 201, (100, 150)) == (101, 151, 201)
+    assert PROTOCOLS.get("paper").check_epochs("cifar10", 40, ()) == (32, 34, 36, 38, 40)
 
 
 def test_schedules() -> None:
