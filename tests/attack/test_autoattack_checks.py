@@ -17,7 +17,7 @@ from sat_core.backend import get_backend
 from sat_core.errors import DataError, EvaluationError, SpecError
 from sat_core.evaluation import ROBUST, Evaluation
 from sat_core.files import read_npz
-from sat_evaluation.attack import runner
+from sat_evaluation.attack.runner import masking_warnings
 
 pytestmark = pytest.mark.torch
 
@@ -75,9 +75,7 @@ def test_square_before_the_others_is_no_sign_of_masking():
         for number, count in enumerate(broken_by):
             by[np.flatnonzero(by == ROBUST)[:count]] = number
         settings = tuple(AttackSettings(name=name) for name in attacks)
-        return runner._square_gain(
-            Evaluation(label=label, broken_by=by, attacks=settings, norm="L2", eps=1.0, package="")
-        )
+        return masking_warnings(Evaluation(label=label, broken_by=by, attacks=settings, norm="L2", eps=1.0, package=""))
 
     assert len(warnings(("apgd-ce", "square"), (500, 3))) == 1
     assert warnings(("apgd-ce", "square"), (500, 2)) == []

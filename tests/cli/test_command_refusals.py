@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from sat_command import OWN, refused, sat
 
-from sat_core.backend import BACKENDS
+from sat_core import backend
+from sat_core.registry import Registry
 from sat_evaluation.attack.package import PACKAGES
 from sat_evaluation.cli import main
 
@@ -85,7 +86,7 @@ def test_a_study_without_autoattack_is_refused_before_training(
 def test_a_backend_without_its_package_says_what_to_install(
     study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(BACKENDS, "_entries", {})
+    monkeypatch.setattr(backend, "BACKENDS", Registry("backend", "sat_core.backends"))  # as in a new process
     for name in ("torch", "tensorflow"):
         monkeypatch.setitem(sys.modules, f"sat_{name}", None)
         arguments = ["run", study, "--out", tmp_path / "out", "--backend", name]

@@ -74,12 +74,10 @@ def test_only_what_is_close_is_guessed(name: str, known: list[str], guess: str |
 
 
 def test_what_is_not_installed_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    from sat_core.backend import BACKENDS
-    from sat_core.datasets import DATASETS
-
-    for registry, name, module in ((BACKENDS, "torch", "sat_torch"), (DATASETS, "digits", "sat_datasets.digits")):
+    backends: Registry[Any] = Registry("backend", "sat_core.backends")
+    data_sets: Registry[Any] = Registry("data set", "sat_core.datasets", extra="data")
+    for registry, name, module in ((backends, "torch", "sat_torch"), (data_sets, "digits", "sat_datasets.digits")):
         monkeypatch.setitem(sys.modules, module, None)
-        monkeypatch.setattr(registry, "_entries", {})
         with pytest.raises(
             NotInstalledError, match=r"is not installed .*pip install '\.\[(torch|data)\]' in the folder"
         ):

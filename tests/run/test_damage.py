@@ -9,15 +9,15 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from toys import pgd_evaluator, same_bytes, toy
 
-from sat_core.backend import BACKENDS
-from sat_core.datasets import DATASETS
+from sat_core import backend, datasets, evaluator
 from sat_core.errors import SatError
-from sat_core.evaluator import EVALUATORS
 from sat_core.reference import NumpyBackend
+from sat_core.registry import Registry
 from sat_core.study import Study
 from sat_evaluation.cli import main
 from sat_evaluation.run import studies as studies
@@ -89,12 +89,16 @@ class Here(Executor):
 
 @pytest.fixture(autouse=True)
 def registries(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setitem(BACKENDS._entries, "numpy", NumpyBackend)
-    monkeypatch.setitem(DATASETS._entries, "toy", lambda _path: toy())
-    monkeypatch.setitem(EVALUATORS._entries, "autoattack", pgd_evaluator)
+    for module, table, name, entry in (
+        (backend, "BACKENDS", "numpy", NumpyBackend),
+        (datasets, "DATASETS", "toy", lambda _path: toy()),
+        (evaluator, "EVALUATORS", "autoattack", pgd_evaluator),
+    ):
+        registry: Registry[Any] = Registry(name)
+        registry.register(name, entry)
+        monkeypatch.setattr(module, table, registry)
     monkeypatch.setitem(sys.modules, "matplotlib", None)  # no plots, which take longer than all else here
     monkeypatch.setattr(studies, "find_package", lambda: None)
-    monkeypatch.setattr(worker, "_end_with_parent", lambda: None)
     handlers = {number: signal.getsignal(number) for number in WORKER_STOPS}
     yield
     for number, handler in handlers.items():

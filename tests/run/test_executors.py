@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from folders import ARMS, program, put
 
+from sat_core import files
 from sat_core.errors import EXIT_CONTINUE, RunDirectoryError
 from sat_evaluation.run import worker
 from sat_evaluation.run.executors.base import Outcome, Place, Unit
@@ -130,10 +131,11 @@ def test_a_full_disk_has_an_exit_status_of_its_own(monkeypatch: pytest.MonkeyPat
     assert worker.main() == 2
 
 
-def test_a_worker_whose_parent_has_gone_before_it_began_ends(tmp_path: Path) -> None:
+def test_a_worker_whose_parent_has_gone_before_it_began_ends(out: Path) -> None:
     """It learns its parent's number from that one: of an orphan the system names another."""
-    code = "import os, time; from sat_evaluation.run.worker import _end_with_parent; _end_with_parent(); time.sleep(60)"
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "SAT_PARENT": str(gone.pid)}, timeout=50)
+    command = [sys.executable, "-m", "sat_evaluation.run.worker", str(out), "size-0.0", "20"]
+    with files.locked(out / "arms" / "size-0.0"):  # which it would wait for
+        done = subprocess.run(command, env={**os.environ, "SAT_PARENT": str(gone.pid)}, timeout=50)
     assert done.returncode == EXIT_CONTINUE

@@ -133,7 +133,7 @@ def _attack(
             record.save(path)
         record.next[:] = number + 1, 0
     record.next[:] = len(s.attacks), 0
-    record.warnings = np.array([*record.warnings, *_square_gain(record.evaluation())], dtype=np.str_)
+    record.warnings = np.array([*record.warnings, *masking_warnings(record.evaluation())], dtype=np.str_)
     record.save(path)
 
 
@@ -166,8 +166,11 @@ def _check_adversarial(attack: str, settings: EvaluationSettings, x: torch.Tenso
         )
 
 
-def _square_gain(evaluation: Evaluation) -> list[str]:
-    """A warning if Square, the black-box attack, broke what the others could not (the package's rule: 0.2 points)."""
+def masking_warnings(evaluation: Evaluation) -> list[str]:
+    """Return a warning if Square, which needs no gradients, broke what the attacks before it could not.
+
+    The limit of 0.2 points of robust accuracy is the package's.
+    """
     left = {"clean": float(evaluation.correct.mean())}
     for outcome in evaluation.breakdown():
         if min(left.values()) > 0:  # with none left, no attack was run

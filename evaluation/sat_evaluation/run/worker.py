@@ -34,7 +34,6 @@ def work(out: Path, unit: str, save_every: float, tensorboard: bool = False) -> 
     asked = threading.Event()
     for number in WORKER_STOPS:
         signal.signal(number, lambda *_: asked.set())
-    _end_with_parent()
     directory = unit_directory(out, unit)
     with files.locked(directory, wait=10):
         files.sweep(directory)
@@ -65,8 +64,8 @@ def _job(out: Path, unit: str, **options: Any) -> Job:
     return Job(spec=arm.spec, full_name=arm.full, data=data, backend=backend, **options)
 
 
-def _end_with_parent() -> None:
-    """A study that is killed takes its workers along; whatever they have saved is whole."""
+def end_with_parent() -> None:
+    """End this process when its parent ends: a killed study takes its workers along; what they have saved is whole."""
     parent = int(os.environ.get(PARENT) or os.getppid())
 
     def watch() -> None:
@@ -105,6 +104,7 @@ def _disk_is_full(error: BaseException | None) -> bool:
 
 
 if __name__ == "__main__":
+    end_with_parent()
     with standard_streams():  # what a model prints ends nothing, whatever the encoding
         status = main()
     sys.exit(status)
