@@ -1,4 +1,4 @@
-"""The model on the clean images: what is misclassified, and what speaks against attacking it."""
+"""The model on clean images: what it misclassifies, and warnings that AutoAttack may overestimate its robustness."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ from sat_evaluation.attack.record import EvaluationSettings
 
 
 def clean_outputs(model: Model, data: Examples, settings: EvaluationSettings) -> tuple[np.ndarray, list[str]]:
-    """`broken_by` before any attack, int64 `(n,)`, and warnings about the outputs."""
+    """Return `broken_by` before any attack, int64 `(n,)`, and warnings about the outputs.
+
+    Raises:
+        EvaluationError: Logits have the wrong shape or are not finite.
+    """
     broken_by, warnings = np.full(len(data), ROBUST, np.int64), []
     probabilities, low, high = True, np.inf, -np.inf
     with seeded(settings.seed):
@@ -30,7 +34,7 @@ def clean_outputs(model: Model, data: Examples, settings: EvaluationSettings) ->
                     f"model: expected finite logits, got NaN or infinity for {bad} of {len(x)} images"
                 )
             broken_by[index[(output.max(dim=1)[1] != y).cpu().numpy()]] = MISCLASSIFIED
-            if index[0] == 0:
+            if index[0] == 0:  # one batch is enough to see dropout or random defences
                 change = np.linalg.norm(_unit(logits) - _unit(model.exact(x).cpu().numpy()), axis=1).max()
                 if change > 1e-4:
                     warnings.append(
@@ -51,7 +55,7 @@ def clean_outputs(model: Model, data: Examples, settings: EvaluationSettings) ->
 
 
 def _depends_on_the_batch(model: Model, data: Examples) -> bool:
-    """Whether an image has other logits alone than among others."""
+    """Whether the logits of an image change with the others in its batch, as with BatchNorm in training mode."""
     few = np.arange(min(8, len(data)))
     x, _ = model.tensors(data.float_images(few), data.labels[few])
     together, alone = (model.exact(images)[-1:].cpu().numpy() for images in (x, x[-1:]))
@@ -59,7 +63,7 @@ def _depends_on_the_batch(model: Model, data: Examples) -> bool:
 
 
 def flat_gradients(classifier: Classifier, data: Examples, correct: np.ndarray, batch_size: int) -> list[str]:
-    """A warning if some of the images numbered `correct` have no gradient to follow."""
+    """Return a warning if the cross-entropy has no gradient at some of the images numbered `correct`."""
     flat = 0
     for index in chunks(correct, batch_size):
         gradient = classifier.loss_gradient(data.images[index], data.labels[index], "ce")[2]

@@ -1,4 +1,4 @@
-"""How much of an evaluation is done."""
+"""Progress of an evaluation."""
 
 from __future__ import annotations
 
@@ -12,21 +12,36 @@ from sat_evaluation.attack.plan import queries_and_price
 from sat_evaluation.attack.record import Record
 
 Progress = Callable[[float, str], None]
+"""Called with the share of the work that is done, in [0, 1], and the name of the attack."""
 
 
 @final
 class Meter:
-    """Share of the work that is done: forward passes so far over those and the ones that may come. It never falls."""
+    """Computes which share of the work is done: passes so far over those and the ones that may come.
 
-    def __init__(self, record: Record, *, classes: int, report: Progress | None) -> None:
-        self.record, self.report = record, report
+    The share never falls, because the work that may come is that of examples which no attack breaks.
+
+    Args:
+        record: The evaluation.
+        classes: How many the data has.
+        progress: Called at every query.
+    """
+
+    def __init__(self, record: Record, *, classes: int, progress: Progress | None) -> None:
+        self.record, self.progress = record, progress
         s = record.settings
         queries, self.prices = np.array([queries_and_price(attack, classes, s.engine) for attack in s.attacks]).T
         self.costs = queries * self.prices
         self.number, self.used, self.batch, self.later = 0, 0, 0.0, 0.0
 
     def begin(self, number: int, images: int, waiting: int) -> Callable[[int], None]:
-        """A batch of `images` begins, with `waiting` images behind it; returns what hears of its queries."""
+        """Begin a batch; returns a function to be called with the number of images in each of its queries.
+
+        Args:
+            number: Place of the attack.
+            images: Number of images in the batch.
+            waiting: Number of images that the attack gets after it.
+        """
         self.number, self.used = number, 0
         self.batch = float(images * self.costs[number])
         robust = int((self.record.broken_by == ROBUST).sum())
@@ -34,10 +49,10 @@ class Meter:
         return self.count
 
     def count(self, images: int) -> None:
-        """`images` go through the model."""
+        """Count a query of so many images."""
         self.used += images
-        if self.report is not None:
+        if self.progress is not None:
             here = self.used * self.prices[self.number]
             done = float(self.record.queries @ self.prices + here)
             share = done / (done + max(self.batch - float(here), 0.0) + self.later)
-            self.report(share, self.record.settings.attacks[self.number].name)
+            self.progress(share, self.record.settings.attacks[self.number].name)

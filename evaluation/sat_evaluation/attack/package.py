@@ -1,4 +1,4 @@
-"""The package that has the four attacks of AutoAttack (Croce & Hein 2020)."""
+"""The installed package with the four attacks of AutoAttack (Croce & Hein 2020)."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 PACKAGES = ("pyautoattack", "autoattack")
-"""Where the attacks are looked for: PyPI's package first, then upstream's; their modules and classes agree."""
+"""Packages that are tried in turn: that on PyPI, then the authors'; modules and classes have the same names."""
 
 
 @final
 @attrs.frozen(kw_only=True)
 class Package:
-    """What is installed: name and version, and the classes of the attacks."""
+    """An installed package: its name and version, and its classes of attacks."""
 
     title: str
     apgd: Callable[..., Any]
@@ -40,9 +40,9 @@ class Package:
         """Return an attack on `model` as a function of images `(n, c, h, w)` and labels.
 
         Args:
-            settings: which attack, and its budget; see `plan`.
-            model: logits of images.
-            **common: norm, eps, seed and device, as the package takes them.
+            settings: Which attack, and its budget; see `plan`.
+            model: Returns the logits of images.
+            **common: `norm`, eps, seed and device, as the package takes them.
         """
         name, iterations, targets = settings.name, settings.iterations, settings.target_classes
         common["n_restarts"] = settings.restarts
@@ -62,7 +62,7 @@ class Package:
 
 
 def find_package() -> Package:
-    """The attacks of the first of `PACKAGES` that can be imported; NotInstalledError if there is none."""
+    """Return the first of `PACKAGES` that can be imported; NotInstalledError if there is none."""
     reasons = []
     for name in PACKAGES:
         try:

@@ -19,7 +19,7 @@ Attacks = str | tuple[str | AttackSettings, ...]
 """A set of attacks by its name, or several attacks."""
 NORMS = ("L2", "Linf")
 CLASSES_NEEDED = {"apgd-dlr": 3, "apgd-t": 4}
-"""The DLR loss divides by a difference to the third logit, the targeted one by a difference to the fourth."""
+"""The DLR loss divides by the difference to the third logit, the targeted DLR loss by that to the fourth."""
 
 
 def plan(
@@ -28,14 +28,14 @@ def plan(
     """Return the settings of each attack in the order in which they run, and a line about each that is left out.
 
     Args:
-        attacks: "standard", "plus", or several names or `AttackSettings`. Names run with the settings of the package's
-            version "custom". There, as in the package, a FAB that follows FAB-T keeps FAB-T's single restart.
-        norm: L2 or Linf.
-        classes: how many the data has.
+        attacks: ``standard``, ``plus``, or several names or `AttackSettings`. Names run with the settings of the
+            package's version ``custom``, in which a FAB that follows FAB-T keeps FAB-T's single restart.
+        norm: ``L2`` or ``Linf``.
+        classes: How many the data has.
         image_shape: `(h, w, c)`.
 
     Raises:
-        SpecError: an attack is unknown or named twice, or none is left.
+        SpecError: An attack is unknown or named twice, or none is left.
     """
     if isinstance(attacks, str) and attacks not in ATTACK_SETS:
         sets = " or ".join(map(repr, ATTACK_SETS))
@@ -83,7 +83,7 @@ def _settings(name: str, restarts: int, targets: int) -> AttackSettings:
 
 
 def _square_fits(height: int, width: int) -> bool:
-    """The package starts from tiles of a fifth of the height and fails where they end outside the image."""
+    """Whether the package's L2 Square can start: it fails where its tiles, a fifth of the height, leave the image."""
     tile = height // 5
     start = (height - 5 * tile) // 2
     return tile == 1 or (tile > 1 and all(start + side // tile * tile <= side for side in (height, width)))

@@ -1,4 +1,4 @@
-"""What an evaluation has found so far: its settings, its file, and resuming from it."""
+"""The state of an evaluation: its settings, its file, and how it is resumed from that."""
 
 from __future__ import annotations
 
@@ -22,7 +22,17 @@ from sat_core.json_fields import from_json, integer, json_field, number, part, s
 @final
 @attrs.frozen(kw_only=True)
 class EvaluationSettings:
-    """All that the flags depend on; data (images, labels) and model (weights, architecture) as SHA-256."""
+    """Everything that the flags depend on; two evaluations with equal settings have equal flags.
+
+    Attributes:
+        norm, eps: Threat model; eps in units of [0, 1] pixels.
+        attacks: In the order in which they run.
+        seed, batch_size: The package's attacks draw by batch, so both change what is drawn.
+        package: Name and version.
+        engine, precision: As in `sat_core.evaluation.Evaluation`.
+        data: SHA-256 of images and labels.
+        model: SHA-256 of weights and architecture.
+    """
 
     norm: str = json_field(text)
     eps: float = json_field(number(0))
@@ -36,7 +46,7 @@ class EvaluationSettings:
     model: str = json_field(text)
 
     def differences(self, other: EvaluationSettings) -> list[str]:
-        """Like ``eps: 0.5 there, 0.25 here`` for every setting in which `self` (there) and `other` differ."""
+        """Return a text like ``eps: 0.5 there, 0.25 here`` for every setting in which `self` and `other` differ."""
         pairs = [(a.name, getattr(self, a.name), getattr(other, a.name)) for a in attrs.fields(EvaluationSettings)]
         return [f"{name}: {_brief(there)} there, {_brief(here)} here" for name, there, here in pairs if there != here]
 
@@ -44,10 +54,15 @@ class EvaluationSettings:
 @final
 @attrs.define(kw_only=True, eq=False)
 class Record:
-    """What is known so far, and exactly what is in the file.
+    """The state of an evaluation, which is also the content of its file.
 
-    next: attack and batch that are to run next; attack = number of attacks when finished. queries: images that each
-    attack has sent through the model.
+    Attributes:
+        settings: What is evaluated, and how.
+        label: Classes, int64 `(n,)`.
+        broken_by: As in `sat_core.evaluation.Evaluation`, int64 `(n,)`.
+        next: Attack and batch that run next, int64 `(2,)`; attack = number of attacks when all have run.
+        queries: How many images each attack has sent through the model, int64.
+        warnings: Lines of text about the model.
     """
 
     settings: EvaluationSettings
@@ -59,14 +74,14 @@ class Record:
 
     @classmethod
     def new(cls, settings: EvaluationSettings, label: np.ndarray, broken_by: np.ndarray, warnings: list[str]) -> Record:
-        """Before the first attack."""
+        """Return the record before the first attack."""
         start, none = np.zeros(2, np.int64), np.zeros(len(settings.attacks), np.int64)
         texts = np.array(warnings, dtype=np.str_)
         return cls(settings=settings, label=label, broken_by=broken_by, next=start, queries=none, warnings=texts)
 
     @classmethod
     def read(cls, path: Path) -> Record:
-        """The record at `path`; DataError if there is none."""
+        """Return the record at `path`; DataError if the file is none."""
         try:
             arrays = read_npz(path, *(a.name for a in attrs.fields(cls)))
             settings = from_json(EvaluationSettings, json.loads(str(arrays.pop("settings"))), strict=True)
@@ -88,7 +103,7 @@ class Record:
 
     @classmethod
     def resume(cls, path: Path | None, settings: EvaluationSettings) -> Record | None:
-        """The record at `path`, if any; EvaluationError if it was made with other settings."""
+        """Return the record at `path`, if there is one; EvaluationError if it was made with other settings."""
         if path is None or not Path(path).exists():
             return None
         record = cls.read(path)
@@ -102,17 +117,17 @@ class Record:
 
     @property
     def finished(self) -> bool:
-        """No attack is left to run."""
+        """Whether all attacks have run."""
         return bool(self.next[0] >= len(self.settings.attacks))
 
     def save(self, path: Path | None) -> None:
-        """Write to `path`, whole or not at all; nothing without a path."""
+        """Write to `path`, whole or not at all; do nothing without a path."""
         if path is not None:
             arrays = {a.name: getattr(self, a.name) for a in attrs.fields(Record)[1:]}
             write_npz(Path(path), {**arrays, "settings": np.array(json.dumps(to_json(self.settings)))})
 
     def evaluation(self) -> Evaluation:
-        """What the caller gets."""
+        """Return the public `Evaluation`."""
         s = self.settings
         return Evaluation(
             label=self.label,
@@ -128,7 +143,7 @@ class Record:
 
 
 def sha256(arrays: Mapping[str, np.ndarray], prefix: str = "") -> str:
-    """Return the SHA-256 over `prefix`, then names, types, shapes and contents, in the order of names."""
+    """Return the SHA-256 over `prefix`, then names, types, shapes and contents of the arrays, in the order of names."""
     digest = hashlib.sha256(prefix.encode())
     for name, array in sorted(arrays.items()):
         digest.update(f"{name} {array.dtype.str} {array.shape} ".encode())
@@ -137,7 +152,7 @@ def sha256(arrays: Mapping[str, np.ndarray], prefix: str = "") -> str:
 
 
 def pixels(images: np.ndarray) -> np.ndarray:
-    """The images, or what stands for them where they are too many for memory."""
+    """Return the images, or the fingerprint of a source in their place, whose images do not fit into memory."""
     return np.frombuffer(images.fingerprint().encode(), np.uint8) if isinstance(images, ImageSource) else images
 
 

@@ -1,9 +1,10 @@
-"""AutoAttack (Croce & Hein 2020), per example, saved after every batch: the package's attacks, our runner.
+"""AutoAttack (Croce & Hein 2020) with results per example, saved after every batch.
 
-The flags are those of the package's `run_standard_evaluation` for the same seed and batch size: each attack gets, in
-batches, the examples that no earlier one broke, and torch is seeded anew for each batch. With the engine "folded" they
-see a copy of the model that may be faster and differ in rounding (`Classifier.attacked_torch_module`), and so do the
-attacks of `sat_evaluation.attack.fast`, the engine "fast"; what is broken the model itself says.
+With the engine "package" the flags equal those of the package's `run_standard_evaluation` for the same seed and batch
+size: each attack gets, in batches, the examples that no earlier one broke, and torch is seeded anew for each batch.
+The engine "folded" attacks a copy of the model that may be faster and differs in rounding
+(`Classifier.attacked_torch_module`); the engine "fast" attacks that copy by `sat_evaluation.attack.fast`. The original
+model makes the final check of every adversarial image, whatever the engine.
 """
 
 from __future__ import annotations
@@ -23,16 +24,16 @@ from sat_core.evaluation import ROBUST, Evaluation
 from sat_core.fields import fraction
 from sat_core.registry import nearest
 from sat_core.threat import THREAT_MODELS
+from sat_evaluation.attack.clean import clean_outputs, flat_gradients
 from sat_evaluation.attack.fast.engine import Fast
+from sat_evaluation.attack.meter import Meter, Progress
 from sat_evaluation.attack.model import Model, seeded
 from sat_evaluation.attack.package import Package, find_package
 from sat_evaluation.attack.plan import NORMS, Attacks, plan
+from sat_evaluation.attack.record import EvaluationSettings, Record, pixels, sha256
 
 if TYPE_CHECKING:
     import torch
-from sat_evaluation.attack.clean import clean_outputs, flat_gradients
-from sat_evaluation.attack.meter import Meter, Progress
-from sat_evaluation.attack.record import EvaluationSettings, Record, pixels, sha256
 
 
 def evaluate(
@@ -49,20 +50,31 @@ def evaluate(
     path: Path | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """AutoAttack on `images` `(n, h, w, c)`, uint8 or float32 in [0, 1]: a `sat_core.evaluator.Evaluator`.
+    """Attack images with AutoAttack and return which attack broke which; a `sat_core.evaluator.Evaluator`.
 
-    Of images that are decoded when asked for, only one batch is in memory.
+    The network computes in float32, or in the type that it brings, never in TF32; the result says which.
 
-    norm: L2 or Linf. eps: in units of [0, 1] pixels; with 0 nothing is attacked. attacks: "standard", "plus", or names,
-    which run as in the package's version "custom". engine: one of `ENGINES`. path: saved to after each batch; an
-    unfinished file is continued, a finished one returned. progress: called at every query with the share of the work
-    done, in [0, 1], and the attack.
+    Args:
+        classifier: What is attacked.
+        images: `(n, h, w, c)`, uint8 or float32 in [0, 1]. Of images that are decoded on request, one batch at a time
+            is in memory.
+        labels: Classes, int64 `(n,)`.
+        norm: ``L2`` or ``Linf``.
+        eps: Radius of the ball, in units of [0, 1] pixels; with 0 nothing is attacked.
+        attacks: ``standard``, ``plus``, or several names, which run with the settings of the package's version
+            ``custom``; `AttackSettings` among them run with their own.
+        seed: Of torch's generators, for each batch.
+        batch_size: Images that are attacked together.
+        engine: One of `ENGINES`.
+        path: An .npz that is saved to after each batch. An unfinished file is continued, a finished one returned.
+        progress: Called at every query with the share of the work that is done, in [0, 1], and the name of the attack.
 
-    All is computed in float32, or what the network brings, never in TF32; the result says which.
-
-    Raises NotInstalledError without torch or a package, SpecError and DataError for settings and images that make no
-    evaluation, and EvaluationError if the file is of another evaluation, a logit is not finite, or an adversarial image
-    is outside the ball or [0, 1].
+    Raises:
+        NotInstalledError: torch or AutoAttack's package is missing.
+        SpecError: A setting is wrong.
+        DataError: The images do not fit the classifier, or the file is damaged.
+        EvaluationError: The file is of another evaluation, a logit is not finite, or an adversarial image is outside
+            the ball or [0, 1].
     """
     if engine not in ENGINES:
         raise SpecError(
@@ -70,7 +82,7 @@ def evaluate(
         )
     package: Package | Fast = Fast() if engine == "fast" else find_package()
     data = Examples(images, labels, classifier.classes, "images to attack")
-    eps = _checked_eps(classifier, data, norm, eps, seed, batch_size)
+    eps = _check_threat(classifier, data, norm, eps, seed, batch_size)
     planned, notes = plan(attacks, norm=norm, classes=classifier.classes, image_shape=classifier.image_shape)
     package.check(planned)
     settings = EvaluationSettings(
@@ -102,7 +114,12 @@ def evaluate(
 
 
 def load(path: Path) -> Evaluation:
-    """The evaluation finished at `path`. Raises DataError if it is no such file, EvaluationError if unfinished."""
+    """Return the finished evaluation at `path`.
+
+    Raises:
+        DataError: The file is damaged, or no evaluation.
+        EvaluationError: The evaluation is not finished.
+    """
     record = Record.read(path)
     if not record.finished:
         raise EvaluationError(f"{path}: expected a finished evaluation, got one that was broken off; run it again")
@@ -112,13 +129,14 @@ def load(path: Path) -> Evaluation:
 def _attack(
     model: Model, package: Package | Fast, data: Examples, record: Record, path: Path | None, progress: Progress | None
 ) -> None:
-    """Bring `record` to its end. The examples of an attack are those robust when it began, wherever it is now."""
+    """Run the attacks that are left, and save after every batch."""
     s = record.settings
-    meter = Meter(record, classes=data.classes, report=progress)
+    meter = Meter(record, classes=data.classes, progress=progress)
     for number, attack in enumerate(s.attacks if s.eps > 0 else ()):
         if number < record.next[0]:
             continue
         perturb = package.attack(attack, model, norm=s.norm, eps=s.eps, seed=s.seed, device=model.device)
+        # the candidates are fixed when an attack starts, also after a resume: batches decide what is drawn
         alive = np.flatnonzero((record.broken_by == ROBUST) | (record.broken_by == number))
         for index in chunks(alive, s.batch_size)[record.next[1] :]:
             x, y = model.tensors(data.float_images(index), data.labels[index])
@@ -137,8 +155,8 @@ def _attack(
     record.save(path)
 
 
-def _checked_eps(classifier: Classifier, data: Examples, norm: str, eps: float, seed: int, batch_size: int) -> float:
-    """eps as a float; SpecError or DataError if anything here makes no evaluation."""
+def _check_threat(classifier: Classifier, data: Examples, norm: str, eps: float, seed: int, batch_size: int) -> float:
+    """Return eps as a float; SpecError or DataError if the settings do not fit each other or the images."""
     eps = fraction(eps)
     if norm not in NORMS:
         raise SpecError(f"norm: expected {' or '.join(NORMS)}, got {quoted(norm)}")
@@ -155,11 +173,11 @@ def _checked_eps(classifier: Classifier, data: Examples, norm: str, eps: float, 
 
 
 def _check_adversarial(attack: str, settings: EvaluationSettings, x: torch.Tensor, adversarial: torch.Tensor) -> None:
-    """EvaluationError unless what `attack` made of `x` are numbers in [0, 1], within eps of it up to rounding."""
+    """EvaluationError unless the adversarial images are numbers in [0, 1] within eps of `x`, up to rounding."""
     images = adversarial.cpu().numpy()
     size = THREAT_MODELS.get(settings.norm).size(images - x.cpu().numpy()).max()
     low, high = images.min(), images.max()
-    if not (low >= 0 and high <= 1 and size <= settings.eps * (1 + 1e-4) + 1e-6):  # false for NaN, too
+    if not (low >= 0 and high <= 1 and size <= settings.eps * (1 + 1e-4) + 1e-6):  # NaN makes each comparison false
         raise EvaluationError(
             f"{attack}: expected adversarial images in [0, 1] with {settings.norm} distance <= {settings.eps:.6g}, "
             f"got [{low:.6g}, {high:.6g}] and {size:.6g}"
