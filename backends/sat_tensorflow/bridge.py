@@ -1,4 +1,7 @@
-"""A network of TensorFlow as a differentiable module of PyTorch, which is what AutoAttack takes."""
+"""A network of TensorFlow as a differentiable module of PyTorch, which is what AutoAttack takes.
+
+PyTorch records one operation, an `autograd.Function`, whose forward and backward each run one graph of TensorFlow.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +18,25 @@ if TYPE_CHECKING:
     import torch
 
 _ALIGNMENT = 64
-"""Bytes. Memory that TensorFlow's kernels may take as their own begins at a multiple."""
+"""Bytes. TensorFlow's kernels (Eigen) may assume that the memory of a tensor begins at a multiple of this; PyTorch
+aligns what it allocates, but not a view into the middle of it."""
 
 
 def torch_module(forward: Forward, image_shape: tuple[int, int, int], device: str) -> torch.nn.Module:
-    """`forward` on tensors of PyTorch: float32 images `(n, c, h, w)` to float32 logits, on the same device if both
-    frameworks see it, else through the CPU. What the way forwards computed is kept for the way back.
+    """Make a module of PyTorch that computes `forward`.
 
-    Raises NotInstalledError without PyTorch.
+    Args:
+        forward: images `(n, h, w, c)` to logits, in evaluation mode.
+        image_shape: `(h, w, c)`.
+        device: where TensorFlow computes. Tensors are handed over in place if PyTorch sees that device, too, and
+            through the CPU if not.
+
+    Returns:
+        A module from float32 images `(n, c, h, w)` to float32 logits `(n, k)`. What the forward pass computes is kept
+        for the backward pass.
+
+    Raises:
+        NotInstalledError: without PyTorch.
     """
     try:
         import torch
@@ -30,21 +44,24 @@ def torch_module(forward: Forward, image_shape: tuple[int, int, int], device: st
         raise NotInstalledError(f"as_torch_module needs PyTorch ({error}): {install('autoattack')}") from error
 
     with tf.device(device):
-        logits_of, forwards, backwards = _ways(forward, image_shape)
+        logits_of, forward_pass, backward_pass = _passes(forward, image_shape)
 
     class Call(torch.autograd.Function):
         @staticmethod
         def forward(ctx: Any, images: torch.Tensor) -> torch.Tensor:
             if not ctx.needs_input_grad[0]:
                 return _to_torch(logits_of(_to_tensorflow(images, device)), images)
-            logits, *ctx.kept = forwards(_to_tensorflow(images.clone(), device))  # the caller may write into images
+            # TensorFlow shares the memory and keeps it for the backward pass, until when the caller may write into
+            # `images`; hence the clone
+            logits, *ctx.residuals = forward_pass(_to_tensorflow(images.clone(), device))
             return _to_torch(logits, images)
 
         @staticmethod
         @torch.autograd.function.once_differentiable
         def backward(ctx: Any, cotangent: torch.Tensor) -> torch.Tensor:
+            # autograd may call this in a thread of its own, where the `tf.device` of the forward does not hold
             with tf.device(device):
-                return _to_torch(backwards(_to_tensorflow(cotangent, device), *ctx.kept), cotangent)
+                return _to_torch(backward_pass(_to_tensorflow(cotangent, device), *ctx.residuals), cotangent)
 
     class Bridge(torch.nn.Module):
         def __init__(self) -> None:
@@ -60,17 +77,19 @@ def torch_module(forward: Forward, image_shape: tuple[int, int, int], device: st
 
 
 def torch_device(device: str) -> str:
-    """PyTorch's name for a device of TensorFlow, where PyTorch sees it too; else ``cpu``."""
+    """Return PyTorch's name for a device of TensorFlow if PyTorch sees it, too, else ``cpu``."""
     import torch
 
     number = device.partition("GPU:")[2]
     return f"cuda:{number}" if number and torch.cuda.is_available() else "cpu"
 
 
-def _ways(forward: Forward, image_shape: tuple[int, int, int]) -> tuple[Any, ...]:
-    """Three graphs: images `(n, c, h, w)` to logits; to logits and what the way back needs; the way back.
+def _passes(forward: Forward, image_shape: tuple[int, int, int]) -> tuple[Any, ...]:
+    """Three graphs: images `(n, c, h, w)` to logits; to logits and residuals; cotangent and residuals to gradient.
 
-    A tape over a tf.function does the same, and spends more time on the tape than a small network takes.
+    They are parts of one graph that has both passes: residuals are the tensors that the backward part takes from the
+    forward part. A `tf.GradientTape` over a `tf.function` does the same, but recording it takes longer than a small
+    network does.
     """
     h, w, c = image_shape
 
@@ -80,45 +99,49 @@ def _ways(forward: Forward, image_shape: tuple[int, int, int]) -> tuple[Any, ...
         return logits, tf.zeros((tf.shape(cotangent)[0], c, h, w)) if gradient is None else gradient
 
     specs = tf.TensorSpec((None, c, h, w), tf.float32), tf.TensorSpec((None, None), tf.float32)
-    whole = tf.compat.v1.wrap_function(both, specs)
+    whole = tf.compat.v1.wrap_function(both, specs)  # the only kind of function that can be pruned
     images, cotangent = whole.inputs[:2]
     logits, gradient = whole.outputs
-    of_images, of_cotangent = _reached(images), _reached(cotangent)
+    of_images, of_cotangent = _dependents(images), _dependents(cotangent)
     inputs = [tensor for operation in of_cotangent for tensor in operation.inputs if tensor is not cotangent]
-    kept = {t.ref(): t for t in inputs if t.op in of_images and t.op not in of_cotangent}
+    # what depends on neither, such as reads of weights, each part computes itself
+    residuals = {t.ref(): t for t in inputs if t.op in of_images and t.op not in of_cotangent}
     if images.ref() in {t.ref() for t in inputs}:
-        kept[images.ref()] = images
-    needed = list(kept.values())
-    if any(tensor.dtype in (tf.variant, tf.resource) for tensor in needed):
-        needed = [images]  # what loops leave cannot be kept: the way back goes forwards anew
-    ways = ([images], logits), ([images], [logits, *needed]), ([cotangent, *needed], gradient)
-    return tuple(_part(whole, given, wanted) for given, wanted in ways)
+        residuals[images.ref()] = images
+    kept = list(residuals.values())
+    if any(tensor.dtype in (tf.variant, tf.resource) for tensor in kept):
+        # lists and stacks of a while loop cannot leave a graph, so the backward part has to run the forward again
+        kept = [images]
+    parts = ([images], logits), ([images], [logits, *kept]), ([cotangent, *kept], gradient)
+    return tuple(_part(whole, inputs, outputs) for inputs, outputs in parts)
 
 
-def _part(whole: Any, given: list[Tensor], wanted: Any) -> Any:
-    """The part of a graph between some of its tensors. Pruned functions are slow to call, so there is one around it."""
-    part = whole.prune(given, wanted)
-    specs = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in given]
+def _part(whole: Any, inputs: list[Tensor], outputs: Any) -> Any:
+    """The part of a graph between some of its tensors."""
+    part = whole.prune(inputs, outputs)
+    specs = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in inputs]
+    # pruned functions are slow to call, a concrete function around one is not
     return tf.function(lambda *tensors: part(*tensors), specs, autograph=False).get_concrete_function()
 
 
-def _reached(tensor: Tensor) -> dict[Any, None]:
-    """The operations that depend on `tensor`, or only wait for it, in an order that does not change from run to run.
+def _dependents(tensor: Tensor) -> dict[Any, None]:
+    """The operations that depend on `tensor` by data or by control, in an order that is the same in every run.
 
-    Gradients of tf.square and swish wait for the cotangent, although they compute with values of the way forwards.
+    Control dependencies count, because the gradients of tf.square and swish compute with values of the forward pass
+    behind a control dependency on the cotangent: such an operation belongs to the backward part.
     """
-    found: dict[Any, None] = {tensor.op: None}
+    dependents: dict[Any, None] = {tensor.op: None}  # a dict keeps the order; a set of objects is ordered by address
     for operation in tensor.graph.get_operations():
         before = (*(value.op for value in operation.inputs), *operation.control_inputs)
-        if any(one in found for one in before):
-            found[operation] = None
-    del found[tensor.op]
-    return found
+        if any(one in dependents for one in before):
+            dependents[operation] = None
+    del dependents[tensor.op]
+    return dependents
 
 
 def _to_tensorflow(tensor: torch.Tensor, device: str) -> Tensor:
     tensor = tensor.detach().contiguous()
-    if tensor.is_cuda != ("GPU" in device) or tensor.numel() == 0:
+    if tensor.is_cuda != ("GPU" in device) or tensor.numel() == 0:  # which has no memory to share
         return tf.constant(tensor.cpu().numpy())
     if tensor.data_ptr() % _ALIGNMENT:
         tensor = tensor.clone()
@@ -138,7 +161,7 @@ def _to_torch(tensor: Tensor, like: torch.Tensor) -> torch.Tensor:
 
 
 def _wait(tensor: torch.Tensor) -> None:
-    """On a GPU the two frameworks queue their work apart, and neither waits for the other's."""
+    """On a GPU each framework has a stream of its own, and neither waits for the other's."""
     if tensor.is_cuda:
         import torch
 

@@ -1,7 +1,8 @@
-"""Our networks as an attack sees them: BatchNorm in evaluation mode is affine, and the convolution before takes it in.
+"""Our networks for attacks, with BatchNorm folded into the convolutions.
 
-The same function but for rounding, with fewer passes over memory: what is left of BatchNorm is a bias, which TensorFlow
-adds, and clips, as it writes the convolution.
+In evaluation mode BatchNorm is affine with constants per channel, so that norm(conv(x, W)) = s·conv(x, W) + t =
+conv(x, s·W) + t, with s = γ / √(σ² + ε) and t = β - μ·s. This is numerically equivalent up to rounding and makes fewer
+passes over memory: what is left of BatchNorm is a bias, and TensorFlow fuses convolution, bias and ReLU.
 """
 
 from __future__ import annotations
@@ -20,10 +21,15 @@ from sat_tensorflow.modes import Forward
 
 
 def folded(model: keras.Model) -> Callable[[], Forward]:
-    """Takes the weights of one of our networks as they are when it is called; see `sat_tensorflow.modes.frozen`."""
+    """Prepare one of our networks for folding.
+
+    Returns:
+        A function that folds the weights as they are when it is called, and returns a forward as
+        `sat_tensorflow.modes.frozen` does: gradients end at the weights, and no variable changes.
+    """
     norms = [(norm, _convolution(norm)) for norm in model.layers if isinstance(norm, BatchNorm)]
 
-    def taken() -> Forward:
+    def fold() -> Forward:
         constants = {id(v): (v, tf.stop_gradient(v.value)) for v in model.trainable_variables}
         calls: dict[Any, Callable[..., Tensor]] = {}
         for norm, convolution in norms:
@@ -35,19 +41,20 @@ def folded(model: keras.Model) -> Callable[[], Forward]:
                 calls[norm] = _shifted(tf.stop_gradient(shift))
 
         def forward(images: Tensor) -> Tensor:
+            # the scope replaces the kernels, so that the model and its variables stay as they are
             with keras.StatelessScope(state_mapping=[*constants.values()]), _called(calls):
                 return model(images, training=False)
 
         return forward
 
-    return taken
+    return fold
 
 
 def _convolution(norm: BatchNorm) -> layers.Conv2D | None:
-    """The convolution whose output only `norm` takes."""
-    found = norm.input._keras_history.operation
-    alone = isinstance(found, layers.Conv2D) and not found.use_bias and len(found._outbound_nodes) == 1
-    return found if alone else None
+    """The convolution whose output only `norm` takes: others would get the scaled one."""
+    layer = norm.input._keras_history.operation
+    alone = isinstance(layer, layers.Conv2D) and not layer.use_bias and len(layer._outbound_nodes) == 1
+    return layer if alone else None
 
 
 def _affine(scale: Tensor, shift: Tensor) -> Callable[..., Tensor]:
@@ -55,12 +62,12 @@ def _affine(scale: Tensor, shift: Tensor) -> Callable[..., Tensor]:
 
 
 def _shifted(shift: Tensor) -> Callable[..., Tensor]:
-    return lambda x, **_: tf.nn.bias_add(x, shift)
+    return lambda x, **_: tf.nn.bias_add(x, shift)  # TensorFlow fuses it with the convolution and the ReLU
 
 
 @contextmanager
 def _called(calls: dict[Any, Callable[..., Tensor]]) -> Iterator[None]:
-    """Inside, layers call these functions."""
+    """Inside, each layer computes its function in place of its own `call`."""
     for layer, call in calls.items():
         layer.call = call
     try:

@@ -15,10 +15,10 @@ Forward = Callable[[Tensor], Tensor]
 
 
 def frozen(model: keras.Model) -> Forward:
-    """`model` in evaluation mode as a function to logits in the type of the images, whatever it computes in.
+    """Return `model` in evaluation mode as a function to logits in the type of the images, whatever it computes in.
 
-    It changes no variable, and gradients end at its weights: BatchNorm uses its running statistics, and no graph has
-    what only weight gradients would need.
+    It changes no variable: BatchNorm uses its running statistics. Gradients end at the weights, so that no graph keeps
+    what only their gradients would need.
     """
 
     def forward(images: Tensor) -> Tensor:
@@ -31,7 +31,7 @@ def frozen(model: keras.Model) -> Forward:
 
 @contextmanager
 def precision(model: keras.Model, policy: str | None) -> Iterator[None]:
-    """What is traced inside computes by the dtype policy, such as "mixed_bfloat16", with the weights as they are."""
+    """Inside, `model` is traced with the dtype policy, such as "mixed_bfloat16"; its weights stay as they are."""
     layers = [layer for layer in model._flatten_layers() if policy is not None]
     before = [layer.dtype_policy for layer in layers]
     try:
@@ -45,7 +45,7 @@ def precision(model: keras.Model, policy: str | None) -> Iterator[None]:
 
 @contextmanager
 def tf32(allowed: bool) -> Iterator[None]:
-    """Whether CUDA may round the products of float32 to TF32 inside, as it does by default; afterwards as it was."""
+    """Inside, allow or forbid CUDA to round products of float32 to TF32, as it does by default; later as before."""
     setting = tf.config.experimental
     before = setting.tensor_float_32_execution_enabled()
     setting.enable_tensor_float_32_execution(allowed)
@@ -57,7 +57,15 @@ def tf32(allowed: bool) -> Iterator[None]:
 
 @contextmanager
 def inputs_of(model: keras.Model, which: Callable[[keras.Layer], bool]) -> Iterator[list[tuple[keras.Layer, Tensor]]]:
-    """The layers of `model` that are called inside, those for which `which` is true, with what they are called with."""
+    """Record the inputs of layers.
+
+    Args:
+        model: whose layers are watched, nested ones included.
+        which: whether a layer is.
+
+    Yields:
+        A list that gets each watched layer with its input, in the order of the calls made inside.
+    """
     caught: list[tuple[keras.Layer, Tensor]] = []
     layers = [layer for layer in model._flatten_layers() if which(layer)]
 
@@ -68,7 +76,7 @@ def inputs_of(model: keras.Model, which: Callable[[keras.Layer], bool]) -> Itera
 
         return caught_call
 
-    for layer in layers:
+    for layer in layers:  # Keras has no hooks; an attribute of the object comes before the method of its class
         layer.call = catching(layer, layer.call)
     try:
         yield caught

@@ -29,7 +29,7 @@ class Evaluated(nn.Module):
         self.training = False
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits `(n, k)` of `images` `(n, c, h, w)`."""
+        """Return the logits `(n, k)` of `images` `(n, c, h, w)`."""
         with frozen(self.module):
             return (self._run or self.module)(images.to(self.dtype)).float()
 
@@ -47,20 +47,19 @@ def folded_module(
         retain_graph: see `Folded`.
     """
     folded = Folded(network, retain_graph)
-    folded.take()
+    folded.fold()
     on_cpu = next(module.parameters()).device.type == "cpu"
-    # oneDNN computes channels last faster, and would reorder the images of every call itself
-    layout = torch.channels_last if on_cpu else torch.contiguous_format
+    layout = torch.channels_last if on_cpu else torch.contiguous_format  # the faster one on a CPU
     return Evaluated(module, dtype, lambda images: folded(normalise(_InLayout.apply(images, layout))))
 
 
 class _InLayout(torch.autograd.Function):
-    """Images in another memory layout; their gradient is contiguous, as attacks call `view` on it."""
+    """Images in another memory layout; their gradient is contiguous, as attacks may call `view` on it."""
 
     @staticmethod
     def forward(ctx: Any, images: Tensor, layout: torch.memory_format) -> Tensor:
         laid = images.contiguous(memory_format=layout)
-        return laid.view_as(laid) if laid is images else laid  # autograd takes an input that is returned amiss
+        return laid.view_as(laid) if laid is images else laid
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:

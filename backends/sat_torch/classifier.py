@@ -30,7 +30,11 @@ _COUNTER = "num_batches_tracked"
 
 
 class Normalised(nn.Module):
-    """A network on [0, 1] images: subtracts `mean` and divides by `std` per channel first, if there are any."""
+    """A network on [0, 1] images that are normalised per channel first, if there are any statistics.
+
+    They are kept in float64 and rounded once to the type that is computed in, so that a float64 training is exact. They
+    are no part of the state.
+    """
 
     mean: Tensor
     std: Tensor
@@ -44,11 +48,11 @@ class Normalised(nn.Module):
             self.register_buffer(name, tensor, persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits of images `(n, c, h, w)` in [0, 1]; the network gets them in the type of its weights."""
+        """Return the logits of images `(n, c, h, w)` in [0, 1]; the network gets them in the type of its weights."""
         return run(self.inner, self.normaliser(images.dtype)(images))
 
     def normaliser(self, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
-        """Images of that type to what the network takes."""
+        """Return the function from images of that type to what the network takes."""
         if not self.has_statistics:
             return lambda images: images
         mean, std = self.mean.to(dtype), self.std.to(dtype)
@@ -57,7 +61,15 @@ class Normalised(nn.Module):
 
 @final
 class TorchClassifier(Classifier):
-    """See `sat_core.classifier.Classifier`. `module` takes tensors `(n, c, h, w)` in [0, 1]; `native` is inside it."""
+    """See `sat_core.classifier.Classifier`. `module` takes tensors `(n, c, h, w)` in [0, 1]; `native` is inside it.
+
+    Args:
+        native: normalised images to logits; used as it is.
+        device: where it computes.
+        inputs: classes, shape of the images and normalisation.
+        description: of one of our networks, as `Backend.new` takes it; none for a user's.
+        head: the part of `native` that learns, where the rest is frozen.
+    """
 
     def __init__(
         self,

@@ -1,4 +1,9 @@
-"""Convolutions and what follows each, in evaluation mode: weights folded, and on a CPU packed for oneDNN."""
+"""Convolutions in evaluation mode with what follows each folded in, and on a CPU run by oneDNN with packed weights.
+
+On a CPU in float32 we call the operators that PyTorch's compiler (TorchInductor) uses: a convolution that adds a
+residual and clips as it writes, with weights that were put into oneDNN's blocked layout once. `nn.Conv2d` repacks its
+weights in every call, which matters where an attack makes many calls with the same ones.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 _FEW = 16
-"""Channels: a vector of the processor's."""
+"""Channels of float32 that fill a vector of 512 bits; with fewer, oneDNN's transposed convolution is slow."""
 _OPERATORS = (
     "_convolution_pointwise",
     "_convolution_transpose_pointwise",
@@ -24,17 +29,17 @@ Packed = tuple[torch.Size, tuple[Any, ...], tuple[Any, ...]]
 
 @final
 class Convolution(nn.Module):
-    """relu(norm(conv(x)) + other) for images of any type; all but the convolution may be missing."""
+    """relu(norm(conv(x)) + residual) for images of any type; all but the convolution may be missing."""
 
     def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d | None, relu: bool) -> None:
         super().__init__()
-        self.layers = (conv, norm)  # a tuple: they stay where they are
+        self.layers = (conv, norm)  # in a tuple, so that they are not registered here and stay the network's
         self.relu = relu
         self.weight: Any = None
         self.bias: Tensor | None = None
         self._packed: Packed | None = None
 
-    def take(self) -> None:
+    def fold(self) -> None:
         """Fold the weights as they are now."""
         conv, norm = self.layers
         self.weight, self.bias = conv.weight.detach(), None if conv.bias is None else conv.bias.detach()
@@ -43,54 +48,70 @@ class Convolution(nn.Module):
             self.weight = self.weight * scale[:, None, None, None]
             self.bias = shift if self.bias is None else shift + self.bias * scale
 
-    def drop(self) -> None:
-        """Free what `take` made."""
+    def release(self) -> None:
+        """Free what `fold` and `pack` made."""
         self.weight = self.bias = self._packed = None
 
-    def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
-        """What comes of `x` `(n, c, h, w)`; where `packs(x)`, without a graph for gradients: see `Convolutions`."""
-        if packs(x):
-            return self.fused(self.pack(x.shape), x, other)
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """Return the output for `x` `(n, c, h, w)`.
+
+        Where `on_onednn(x)`, autograd does not see it; `Convolutions` has the gradients.
+        """
+        if on_onednn(x):
+            return self.fused(self.pack(x.shape), x, residual)
         conv = self.layers[0]
         y = functional.conv2d(x, self.weight, self.bias, conv.stride, conv.padding, conv.dilation, conv.groups)
-        y = y if other is None else y + other
+        y = y if residual is None else y + residual
         return y.relu() if self.relu else y
 
-    def fused(self, packed: Packed, x: Tensor, other: Tensor | None = None) -> Tensor:
-        """`forward` where `packs(x)`."""
+    def fused(self, packed: Packed, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """Compute `forward` where `on_onednn(x)`."""
         convolved: Any = torch.ops.mkldnn._convolution_pointwise
-        if other is None:
+        if residual is None:
             return convolved(x, *packed[1], "relu" if self.relu else "none", [], "")
-        return convolved(x, other, *packed[1], "add", None, "relu" if self.relu else None, [], "")
+        return convolved(x, residual, *packed[1], "add", None, "relu" if self.relu else None, [], "")
 
     def pack(self, shape: torch.Size) -> Packed:
-        """For images of that shape; kept until there is another."""
+        """Return the weights in oneDNN's layout for images of that shape; kept until another shape comes."""
         packed = self._packed
         if packed is not None and packed[0] == shape:
             return packed
         conv, ops = self.layers[0], torch.ops.mkldnn
-        padding: Any = conv.padding  # numbers, or it would not be here
+        padding: Any = conv.padding  # numbers: `sat_torch.folded` leaves other convolutions as they are
         how = (conv.stride, conv.dilation, conv.groups)
         sides = zip(shape[2:], conv.kernel_size, padding, conv.stride, conv.dilation, strict=True)
+        # rows and columns at the end that no window reaches, because of the stride: the transposed convolution has to
+        # be told of them, or its result is that much smaller than the images
         spare = [(side + 2 * p - d * (k - 1) - 1) % s for side, k, p, s, d in sides]
-        there = ops._reorder_convolution_weight(self.weight, padding, *how, shape)
-        back = ops._reorder_convolution_transpose_weight(self.weight, padding, spare, *how)
-        self._packed = packed = shape, (there, self.bias, padding, *how), (back, None, padding, spare, *how)
+        forward_weight = ops._reorder_convolution_weight(self.weight, padding, *how, shape)
+        backward_weight = ops._reorder_convolution_transpose_weight(self.weight, padding, spare, *how)
+        arguments = (forward_weight, self.bias, padding, *how), (backward_weight, None, padding, spare, *how)
+        self._packed = packed = shape, *arguments
         return packed
 
-    def back(self, gradient: Tensor, y: Tensor | None, packed: Packed, retain_graph: bool) -> tuple[Tensor, Tensor]:
-        """From the gradient over `y`, what `forward` gave, those over its two arguments.
+    def gradients(
+        self, gradient: Tensor, y: Tensor | None, packed: Packed, retain_graph: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Compute the gradients over `x` and `residual` from the gradient over the output.
 
-        y: where there is a ReLU; its memory is used unless `retain_graph`. The gradient over images is a transposed
-        convolution, or for few channels, with which oneDNN is slow, a product of matrices.
+        The gradient over images is a transposed convolution, or where images have few channels a product of matrices,
+        which is faster there.
+
+        Args:
+            gradient: over the output.
+            y: the output, where there is a ReLU; its memory is overwritten unless `retain_graph`.
+            packed: of the forward pass.
+            retain_graph: whether there may be another backward pass.
         """
-        if y is not None:  # all that took y are done with it
+        if y is not None:
+            # in the layout of y, in which the convolution computes
             gradient = gradient if gradient.stride() == y.stride() else torch.empty_like(y).copy_(gradient)
+            # all that took y are done with it by now, so that no memory has to be fetched for the result
             into = torch.empty_like(y) if retain_graph else y
             gradient = torch.ops.aten.threshold_backward.grad_input(gradient, y, 0, grad_input=into)
-        conv, (shape, _, back) = self.layers[0], packed
+        conv, (shape, _, backward) = self.layers[0], packed
         if conv.in_channels >= _FEW or conv.groups > 1:
-            return torch.ops.mkldnn._convolution_transpose_pointwise(gradient, *back, "none", [], ""), gradient
+            return torch.ops.mkldnn._convolution_transpose_pointwise(gradient, *backward, "none", [], ""), gradient
         columns = self.weight.flatten(1).t() @ gradient.flatten(2)
         sides = shape[2:], conv.kernel_size, conv.dilation, conv.padding, conv.stride
         return functional.fold(columns, *sides), gradient  # type: ignore[arg-type]
@@ -98,27 +119,31 @@ class Convolution(nn.Module):
 
 @final
 class Convolutions(nn.Module):
-    """Convolutions in a row, one operation for autograd, whose calls are a good part of a small network's time.
+    """Consecutive convolutions as one operation of autograd.
 
-    steps: a convolution, and where its arguments are in a list of those that are given and those computed since. Only
-    the last result is asked for. retain_graph: allow repeated backward passes.
+    Recording and calling each alone would be a good part of a small network's time.
+
+    Args:
+        steps: each a convolution, and the places of its arguments in the list of the inputs and the outputs by then.
+            Only the last output is returned.
+        retain_graph: allow repeated backward passes; the memory of each step is then kept until the end.
     """
 
     def __init__(self, steps: list[tuple[Convolution, tuple[int, ...]]], retain_graph: bool) -> None:
         super().__init__()
         self.steps, self.retain_graph = steps, retain_graph
 
-    def forward(self, *given: Tensor) -> Tensor:
-        """The result for `given`, where `packs` is true of them."""
-        return _Taped.apply(self, *given)
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Return the last output for `inputs`, where `on_onednn` is true of them."""
+        return _Taped.apply(self, *inputs)
 
 
 class _Taped(torch.autograd.Function):
-    """The tape: per step what its way back needs, the result if it was clipped and packed weights."""
+    """The tape has for each step what its backward pass needs: the output if it was clipped, and packed weights."""
 
     @staticmethod
-    def forward(ctx: Any, owner: Convolutions, *given: Tensor) -> Tensor:
-        values, ctx.owner, ctx.given, ctx.tape = [*given], owner, len(given), []
+    def forward(ctx: Any, owner: Convolutions, *inputs: Tensor) -> Tensor:
+        values, ctx.owner, ctx.inputs, ctx.tape = [*inputs], owner, len(inputs), []
         for layer, places in owner.steps:
             packed = layer.pack(values[places[0]].shape)
             y = layer.fused(packed, *(values[place] for place in places))
@@ -134,30 +159,53 @@ class _Taped(torch.autograd.Function):
             raise RuntimeError(
                 "gradients of these logits were asked for before; take attacked_torch_module(retain_graph=True)"
             )
-        slopes: list[Tensor | None] = [*[None] * (ctx.given + len(owner.steps) - 1), gradient]
+        slopes: list[Tensor | None] = [*[None] * (ctx.inputs + len(owner.steps) - 1), gradient]
         for number in reversed(range(len(owner.steps))):
             (layer, places), slope = owner.steps[number], slopes.pop()
-            y, packed = tape[number] if owner.retain_graph else tape.pop()  # and its memory is free
-            parts = () if slope is None else layer.back(slope, y, packed, owner.retain_graph)
-            for place, part in zip(places, parts, strict=False):
+            y, packed = tape[number] if owner.retain_graph else tape.pop()  # which frees the memory
+            parts = () if slope is None else layer.gradients(slope, y, packed, owner.retain_graph)
+            for place, part in zip(places, parts, strict=False):  # a convolution without residual has one argument
                 before = slopes[place]
                 slopes[place] = part if before is None else before + part
         return None, *slopes
 
 
+@final
+class Affine(nn.Module):
+    """BatchNorm where no convolution is before it, as at the beginning of a pre-activation block."""
+
+    def __init__(self, norm: nn.BatchNorm2d) -> None:
+        super().__init__()
+        self.layers = (norm,)
+        self.scale: Any = None
+        self.shift: Any = None
+
+    def fold(self) -> None:
+        """See `Convolution.fold`."""
+        self.scale, self.shift = (v[:, None, None] for v in affine(self.layers[0]))
+
+    def release(self) -> None:
+        """Free what `fold` made."""
+        self.scale = self.shift = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return `x` `(n, c, h, w)`, normalised."""
+        return torch.addcmul(self.shift, x, self.scale)
+
+
 def affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Scale and shift of a BatchNorm in evaluation mode, each `(c,)`."""
+    """Return scale and shift of a BatchNorm in evaluation mode, each `(c,)`."""
     mean, variance = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
     scale = norm.weight.detach() / (variance + norm.eps).sqrt()
     return scale, norm.bias.detach() - mean * scale
 
 
-def packs(x: Tensor) -> bool:
-    """Whether oneDNN computes on images like `x`."""
+def on_onednn(x: Tensor) -> bool:
+    """Tell whether oneDNN computes on images like `x`."""
     return x.dtype == torch.float32 and x.device.type == "cpu" and _has_operators()
 
 
 @cache
 def _has_operators() -> bool:
-    """They are PyTorch's own, for its compiler: where one of them is missing, convolutions are plain ones."""
+    """They are internal to PyTorch, for its compiler: where one is missing, convolutions are PyTorch's public ones."""
     return torch._C._has_mkldnn and all(hasattr(torch.ops.mkldnn, name) for name in _OPERATORS)

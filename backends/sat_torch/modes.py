@@ -16,14 +16,14 @@ Forward = Callable[[Tensor], Tensor]
 
 @contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode and no gradients for weights inside; every layer's mode and every weight's flag as before after.
+    """Inside, evaluation mode and no gradients for weights; later each layer's mode and each weight's flag as before.
 
     BatchNorm uses its running statistics, and autograd keeps nothing that only weight gradients would need.
     """
     training = [m for m in module.modules() if m.training]
     learning = [p for p in module.parameters() if p.requires_grad and not nn.parameter.is_lazy(p)]
     try:
-        for layer in training:
+        for layer in training:  # and not module.eval(), as a user may have put single layers into evaluation mode
             layer.training = False
         for parameter in learning:
             parameter.requires_grad_(False)
@@ -36,7 +36,7 @@ def frozen(module: nn.Module) -> Iterator[None]:
 
 
 def precision(forward: Forward, device: str, half: torch.dtype | None) -> Forward:
-    """`forward` under autocast to `half`, with the weights as they are; as it is if that is None."""
+    """Return `forward` under autocast to `half`, with the weights as they are; unchanged if that is None."""
     if half is None:
         return forward
 
@@ -49,10 +49,10 @@ def precision(forward: Forward, device: str, half: torch.dtype | None) -> Forwar
 
 @contextmanager
 def tf32(allowed: bool) -> Iterator[None]:
-    """Whether CUDA may round the products of float32 to TF32 inside, and nothing else may; afterwards as it was.
+    """Inside, allow or forbid CUDA to round products of float32 to TF32, and forbid all else; later as before.
 
-    By default cuDNN does, and torch.set_float32_matmul_precision allows bfloat16 on a CPU. PyTorch keeps each setting
-    of CUDA in an old and in a new form, and raises errors where the two disagree.
+    By default cuDNN rounds, and a user's `torch.set_float32_matmul_precision` may allow bfloat16 on a CPU. PyTorch
+    keeps each setting of CUDA in an old and in a new form, and raises errors where the two disagree; so both are set.
     """
     cudnn: Any = torch.backends.cudnn
     matmul: Any = torch.backends.cuda.matmul
@@ -77,7 +77,7 @@ def tf32(allowed: bool) -> Iterator[None]:
 
 @contextmanager
 def plain() -> Iterator[None]:
-    """What is made inside is float32 on the CPU, whatever the defaults of the process are."""
+    """Inside, new tensors are float32 on the CPU, whatever the defaults of the process are."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float32)
     try:
@@ -88,6 +88,6 @@ def plain() -> Iterator[None]:
 
 
 def run(module: nn.Module, images: Tensor) -> Tensor:
-    """`module` on images in the type of its weights."""
+    """Call `module` on images in the type of its weights."""
     weights = next((p.dtype for p in module.parameters() if p.is_floating_point()), images.dtype)
     return module(images.to(weights))
