@@ -1,4 +1,7 @@
-"""Threat models: the geometry of a norm ball, apart from any attack loop. Numpy; the oracle of every backend."""
+"""Threat models in numpy: which perturbations are allowed, apart from any attack loop.
+
+These are the definitions. `sat_core.geometry` has the same on tensors, and is compared with them.
+"""
 
 from __future__ import annotations
 
@@ -22,28 +25,37 @@ class ThreatModel(ABC):
 
     @abstractmethod
     def size(self, delta: np.ndarray) -> np.ndarray:
-        """Norm of each δ, float64 `(n,)`."""
+        """Return the norm of each δ, float64 `(n,)`."""
 
     @abstractmethod
     def project(self, delta: np.ndarray, eps: float) -> np.ndarray:
-        """The nearest perturbation inside the ball of radius `eps`, for each δ."""
+        """Return the nearest perturbation inside the ball of radius `eps`, for each δ."""
 
     @abstractmethod
     def ascent_direction(self, gradient: np.ndarray) -> np.ndarray:
-        """The step of norm 1 along which the loss rises fastest: argmax <v, gradient> over norm(v) <= 1."""
+        """Return the step of norm 1 along which the loss rises fastest: argmax <v, gradient> over norm(v) <= 1."""
 
     @abstractmethod
     def random_start(self, rng: np.random.Generator, shape: tuple[int, ...], eps: float) -> np.ndarray:
-        """Random δ of the given shape `(n, h, w, c)` inside the ball, float32."""
+        """Draw δ of the given shape `(n, h, w, c)` inside the ball, float32."""
 
     @abstractmethod
     def diameter(self, image_shape: tuple[int, ...] | None) -> float:
-        """Largest distance between two images `(h, w, c)` in [0, 1]; infinite if it depends on a shape not given."""
+        """Return the largest distance between two images in [0, 1].
+
+        Args:
+            image_shape: `(h, w, c)`; the result is infinite if it depends on a shape that is not given.
+        """
 
     def check(self, lengths: Mapping[str, float], image_shape: tuple[int, ...] | None = None) -> None:
-        """SpecError for the first of `lengths` (radii and step sizes, by name) that is the diameter or more.
+        """Refuse lengths that reach across the whole space of images, usually because they are in units of 0..255.
 
-        A ball of that radius holds every image. The usual cause is a length in units of 0..255.
+        Args:
+            lengths: radii and step sizes, by the names that messages use.
+            image_shape: `(h, w, c)`, if it is known.
+
+        Raises:
+            SpecError: for the first length that is the diameter or more; a ball of that radius holds every image.
         """
         limit = self.diameter(image_shape)
         for name, length in lengths.items():
@@ -62,7 +74,7 @@ class L2(ThreatModel):
     name = "L2"
 
     def size(self, delta: np.ndarray) -> np.ndarray:
-        flat = delta.reshape(len(delta), -1).astype(np.float64)
+        flat = _flat(delta).astype(np.float64)
         return np.sqrt(np.einsum("ni,ni->n", flat, flat))
 
     def project(self, delta: np.ndarray, eps: float) -> np.ndarray:
@@ -87,8 +99,7 @@ class Linf(ThreatModel):
     name = "Linf"
 
     def size(self, delta: np.ndarray) -> np.ndarray:
-        flat = np.abs(delta.reshape(len(delta), -1)).astype(np.float64)
-        return flat.max(axis=1, initial=0.0)
+        return np.abs(_flat(delta)).astype(np.float64).max(axis=1, initial=0.0)
 
     def project(self, delta: np.ndarray, eps: float) -> np.ndarray:
         return np.clip(delta, -eps, eps)
@@ -101,6 +112,10 @@ class Linf(ThreatModel):
 
     def diameter(self, image_shape: tuple[int, ...] | None) -> float:
         return 1.0
+
+
+def _flat(delta: np.ndarray) -> np.ndarray:
+    return delta.reshape(len(delta), math.prod(delta.shape[1:]))  # reshape(n, -1) fails for n = 0
 
 
 def _per_example(scale: np.ndarray, like: np.ndarray) -> np.ndarray:
