@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from sat_core import DataSet, Study, get_backend, get_dataset
-from sat_core.arm import BEST
 from sat_core.backend import Backend
 from sat_core.files import read_json
 from sat_core.sections import TrainingSpec
 from sat_core.testing import PARITY
 from sat_core.testing.parity import ranking_difference
+from sat_evaluation.run.folder import RunFolder
 from sat_evaluation.run.studies import run_study
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "digits.toml"
@@ -79,11 +79,11 @@ def fixed_rows(both: list[Backend], data: DataSet) -> list[tuple[str, str, float
 
 def flags_row(both: list[Backend], data: DataSet, study: Path) -> tuple[str, str, float, float]:
     """Compare AutoAttack's flags on the arm that PyTorch trained with half of the examples in A."""
-    arm = study / "arms" / next(p.name for p in sorted((study / "arms").glob("*size-0.5*")))
-    index = np.array(read_json(arm / "split.json")["report"])
+    arm = next(arm for arm in RunFolder(study).arms if "size-0.5" in arm.name)
+    index = np.array(read_json(arm.split_file)["report"])
+    images, labels = data.test.images[index], data.test.labels[index]
     one, other = (
-        backend.evaluate(backend.load(arm / BEST), data.test.images[index], data.test.labels[index], norm="L2", eps=0.5)
-        for backend in both
+        backend.evaluate(backend.load(arm.best_checkpoint), images, labels, norm="L2", eps=0.5) for backend in both
     )
     differ = float((one.robust != other.robust).mean())
     return f"AutoAttack's flags of one checkpoint, {len(index)} examples", "at most 1 % differ", differ, 0.01

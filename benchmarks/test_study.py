@@ -17,6 +17,7 @@ from sat_core import DataSet, Study, get_backend, get_dataset
 from sat_core.job import Job
 from sat_core.ranking import run_ranking
 from sat_core.spec import Spec
+from sat_core.unit_folder import UnitFolder
 from sat_torch.attacks import pgd
 from sat_torch.folded import Folded
 
@@ -78,14 +79,14 @@ def test_training_of_the_example(benchmark: Any, tmp_path: Path) -> None:
         folder = tmp_path / str(len(ratios))
         bare, spent, expected = Bare(spec, data), 0.0, 0.0
         attack, step = bare.seconds(2 if smoke else 50)
-        job = Job(spec=spec, data=data, backend=backend, directory=folder / "ranking")
+        job = Job(spec=spec, data=data, backend=backend, folder=UnitFolder(folder / "ranking"))
         start = CLOCK()
         ranking = run_ranking(job)
         spent += CLOCK() - start
         expected += step * ranking.gradients
         for arm in study.arms:
             attack, step = bare.seconds(2 if smoke else 50)
-            own = attrs.evolve(job, spec=arm.spec, directory=folder / arm.name)
+            own = attrs.evolve(job, spec=arm.spec, folder=UnitFolder(folder / arm.name))
             start = CLOCK()
             position = own.fit(own.build(), ranking.split(own), "").run()
             spent += CLOCK() - start

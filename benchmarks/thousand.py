@@ -8,20 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from sat_core import files, rundir
-from sat_core.arm import CHECKS, RESULTS, check_epochs, claim_arm
+from sat_core import files
+from sat_core.arm import check_epochs, claim_arm
 from sat_core.autoattack import AUTOATTACK, AttackSettings
 from sat_core.datasets import get_dataset
 from sat_core.difficulty import DIFFICULTIES
 from sat_core.evaluation import MISCLASSIFIED, ROBUST, Evaluation
 from sat_core.job import Job
-from sat_core.ranking import FILE, Ranking
+from sat_core.ranking import Ranking
 from sat_core.reference import NumpyBackend
 from sat_core.results import content, scores
 from sat_core.splits import Split
 from sat_core.study import Study
 from sat_core.training import Position
-from sat_evaluation.run.folder import RANKING, unit_directory
+from sat_evaluation.run.folder import RunFolder
 
 PER_SEED = 10
 """Arms per seed: two strategies with four sizes each, and the two baselines."""
@@ -34,45 +34,46 @@ TABLES: dict[str, Any] = {
 }
 
 
-def write_study(folder: Path, arms: int = 1000) -> Study:
-    """Write a finished study with `arms` arms, a multiple of ten, into `folder`; a minute for a thousand."""
+def write_study(path: Path, arms: int = 1000) -> Study:
+    """Write a finished study with `arms` arms, a multiple of ten, into `path`; a minute for a thousand."""
     grid = {**TABLES["grid"], "training.seed": list(range(arms // PER_SEED))}
     study, data, backend = Study.from_tables({**TABLES, "grid": grid}), get_dataset("digits"), NumpyBackend()
     rng = np.random.default_rng(0)
     ranking = Ranking(
         scores={name: rng.random(len(data.train)) for name in DIFFICULTIES}, seed=0, gradients=43110, seconds=17.5
     )
-    experiment = rundir.claim(folder, study.to_tables(), backend, data)
-    metadata = {"seed": np.array(ranking.seed), "gradients": np.array(ranking.gradients)}
-    metadata[files.EXPERIMENT] = np.array(experiment)
-    files.write_npz(folder / RANKING / FILE, {**ranking.scores, **metadata})
-    for arm in study.arms:
-        directory = unit_directory(folder, arm.name)
-        _write_arm(Job(spec=arm.spec, data=data, backend=backend, directory=directory), ranking, rng)
+    folder = RunFolder(path)
+    jobs = [Job(spec=arm.spec, data=data, backend=backend, folder=folder.unit(arm.name)) for arm in study.arms]
+    fingerprint = folder.claim(jobs[0].experiment(study.to_tables()))
+    about = {"seed": np.array(ranking.seed), "gradients": np.array(ranking.gradients)}
+    about[files.EXPERIMENT] = np.array(fingerprint)
+    files.write_npz(folder.ranking.ranking_file, {**ranking.scores, **about})
+    for job in jobs:
+        _write_arm(job, ranking, rng)
     return study
 
 
 def _write_arm(job: Job, ranking: Ranking, rng: np.random.Generator) -> None:
-    experiment = claim_arm(job)
+    folder, fingerprint = job.folder, claim_arm(job)
     split = ranking.split(job)
     candidates, picking, reporting = job.evaluated()
     chosen = {"members": np.flatnonzero(split.members), "selection": picking, "report": reporting}
     lists = {name: index.tolist() for name, index in chosen.items()}
-    files.write_json(job.directory / "split.json", {**split.summary(), **lists})
+    files.write_json(folder.split_file, {**split.summary(), **lists})
     checks = []
     for epoch in check_epochs(job.spec):
         found = _evaluation(job, candidates.labels[picking], ("apgd-ce", "apgd-t"), split, rng)
         checks.append({"epoch": epoch, **scores(found, split, job.data.classes)})
-    files.write_json(job.directory / CHECKS, {files.EXPERIMENT: experiment, "checks": checks})
+    files.write_json(folder.checks_file, {files.EXPERIMENT: fingerprint, "checks": checks})
     for stage, seconds in (("training", 61.2), ("selection", 12.4), ("evaluation", 9.8)):
-        files.add_seconds(job.directory, stage, seconds)
+        folder.add_seconds(stage, seconds)
     report = _evaluation(job, job.data.test.labels[reporting], AUTOATTACK, split, rng)
     flags = {"label": report.label, "broken_by": report.broken_by, "queries": np.full(len(AUTOATTACK), 1000)}
-    files.write_npz(job.directory / "evaluation" / "report.npz", flags)
+    files.write_npz(folder.evaluation_file("report"), flags)
     losses = (2.3 * np.exp(-np.arange(job.spec.training.epochs) / 6) + 0.1 * rng.random(30)).tolist()
     position = Position(epoch=30, losses=losses, attack_gradients=7 * 30 * split.size, training_gradients=43110)
     found = content(job, ranking, split, checks, report, position, [])
-    files.write_json(job.directory / RESULTS, {**found, files.EXPERIMENT: experiment})
+    files.write_json(folder.results_file, {**found, files.EXPERIMENT: fingerprint})
 
 
 def _evaluation(

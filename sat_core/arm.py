@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -17,17 +16,12 @@ from sat_core.errors import CheckpointError, DataError, RunDirectoryError
 from sat_core.job import Job
 from sat_core.protocols import PROTOCOLS, dataset_name
 from sat_core.ranking import Ranking
-from sat_core.rundir import claim
 from sat_core.schedules import parse_schedule
 from sat_core.spec import Spec
 from sat_core.splits import Split
-from sat_core.training import LAST, Fit
-from sat_core.transfer import FEATURES, named_as_transfer
+from sat_core.training import Fit
+from sat_core.transfer import named_as_transfer
 
-BEST = "checkpoint-best" + checkpoint.SUFFIX
-RESULTS = "results.json"
-CHECKS = "selection.json"
-EXAMPLES = "examples.npz"
 SHOWN = 6
 """Test images that are kept with adversarial examples, for people to look at."""
 
@@ -42,39 +36,26 @@ def run_arm(job: Job, ranking: Ranking | None = None) -> dict[str, Any]:
 
 
 def _run(job: Job, ranking: Ranking | None) -> dict[str, Any]:
-    experiment = claim_arm(job)
-    done = job.directory / RESULTS
-    if done.exists():
-        return read_results(done, experiment)
+    folder, fingerprint = job.folder, claim_arm(job)
+    if folder.has_results:
+        return folder.own_results(fingerprint)
     job.check()
     ranking = ranking or Ranking(order=job.published_order())
     split = ranking.split(job)
     _, picking, reporting = job.evaluated()
     chosen = {"members": np.flatnonzero(split.members), "selection": picking, "report": reporting}
     lists = {name: index.tolist() for name, index in chosen.items()}
-    files.write_json(job.directory / "split.json", {**split.summary(), **lists})
+    files.write_json(folder.split_file, {**split.summary(), **lists})
     with job.backend.session(job.spec.training):
-        content = _train_and_report(job, ranking, split, experiment)
-    files.write_json(done, content)
-    shutil.rmtree(job.directory / FEATURES, ignore_errors=True)
+        content = _train_and_report(job, ranking, split, fingerprint)
+    files.write_json(folder.results_file, content)
+    folder.remove_features()
     return content
 
 
 def claim_arm(job: Job) -> str:
-    """Make the job's directory its own, or check that it is: of the same spec, data and source. See `claim`."""
-    return claim(job.directory, arm_tables(job), job.backend, job.data)
-
-
-def read_results(path: Path, experiment: str) -> dict[str, Any]:
-    """The `results.json` at `path`; DataError unless it is of this experiment and of the arm in whose folder it is."""
-    try:
-        content = files.read_json(path)
-        of = content[files.EXPERIMENT], content["arm"]
-    except (DataError, LookupError, TypeError) as error:
-        raise DataError(f"{path}: expected the results of a finished arm\ndelete {path} and start again") from error
-    if of != (experiment, path.parent.name):
-        raise DataError(f"{path}: belongs to another arm or study\ndelete {path} and start again")
-    return content
+    """Make the job's folder its own, or check that it is: of the same spec, data and source. See `Folder.claim`."""
+    return job.folder.claim(job.experiment(arm_tables(job)))
 
 
 def arm_tables(job: Job) -> dict[str, Any]:
@@ -95,45 +76,46 @@ def check_epochs(spec: Spec, *, head: bool = False) -> tuple[int, ...]:
     return PROTOCOLS.get(spec.protocol).check_epochs(dataset_name(spec.to_tables()), t.epochs, drops, head=head)
 
 
-def _read_checks(path: Path, experiment: str) -> list[dict[str, Any]]:
+def _read_checks(path: Path, fingerprint: str) -> list[dict[str, Any]]:
     """The checks at `path`; none if there is no such file, or not a whole one of this experiment."""
     try:
         content = files.read_json(path)
-        checks = content["checks"] if content[files.EXPERIMENT] == experiment else []
+        checks = content["checks"] if content[files.EXPERIMENT] == fingerprint else []
         results.best_epoch(checks or [])
     except (DataError, LookupError, TypeError, ValueError):
         return []
     return checks
 
 
-def _check_state(job: Job, checks: list[dict[str, Any]], fit: Fit, experiment: str) -> None:
+def _check_state(job: Job, checks: list[dict[str, Any]], fit: Fit, fingerprint: str) -> None:
     """RunDirectoryError unless there is what the training left behind: its checks, and the best epoch so far."""
     at = fit.position
-    if not (job.directory / LAST).exists():  # evaluations from before are of weights that there are no more
-        shutil.rmtree(job.directory / "evaluation", ignore_errors=True)
+    folder = job.folder
+    if not folder.last_checkpoint.exists():  # evaluations from before are of weights that there are no more
+        folder.remove_evaluations()
     past = [epoch for epoch in fit.checks if (epoch, 0) < (at.epoch, at.step)]
     checks[:] = [check for check in checks if check["epoch"] <= at.epoch]
     missing = [str(epoch) for epoch in past if epoch not in [check["epoch"] for check in checks]]
-    reason = f"{job.directory / CHECKS}: lacks the checks after epochs {', '.join(missing)}" if missing else ""
+    reason = f"{folder.checks_file}: lacks the checks after epochs {', '.join(missing)}" if missing else ""
     if past and not missing and (best := results.best_epoch(checks)) in past:
         try:
-            saved = checkpoint.read(job.directory / BEST)
-            saved.check(experiment)
+            saved = checkpoint.read(folder.best_checkpoint)
+            saved.check(fingerprint)
             if saved.about.get("epoch") != best:
                 reason = f"{saved.path}: expected the weights after epoch {best}"
         except CheckpointError as error:
             reason = str(error).splitlines()[0]
     if reason:
-        last = job.directory / LAST
+        last = folder.last_checkpoint
         raise RunDirectoryError(f"{reason}\nthe training cannot go on without; delete {last} and it starts anew")
 
 
-def _train_and_report(job: Job, ranking: Ranking, split: Split, experiment: str) -> dict[str, Any]:
+def _train_and_report(job: Job, ranking: Ranking, split: Split, fingerprint: str) -> dict[str, Any]:
     spec = job.spec
     candidates, picking, reporting = job.evaluated()
     classifier = job.build()
-    path = job.directory / CHECKS
-    checks = _read_checks(path, experiment)
+    folder = job.folder
+    checks = _read_checks(folder.checks_file, fingerprint)
 
     def tell(kind: str, epoch: int, scores: Mapping[str, Any]) -> None:
         job.scalars(epoch, {f"{kind}/{name}": scores[name]["all"]["value"] for name in results.ACCURACIES})
@@ -143,32 +125,30 @@ def _train_and_report(job: Job, ranking: Ranking, split: Split, experiment: str)
             attacks = spec.evaluation.selection_attacks
             found = job.attack(classifier, candidates.take(picking), attacks, f"selection-{epoch:04d}", "selection")
             checks.append({"epoch": epoch, **results.scores(found, split)})
-            files.write_json(path, {files.EXPERIMENT: experiment, "checks": checks})
+            files.write_json(folder.checks_file, {files.EXPERIMENT: fingerprint, "checks": checks})
             tell("selection", epoch, checks[-1])
         if results.best_epoch(checks) == epoch:
             threat = {"norm": spec.attack.norm, "eps": spec.attack.eps}
             about = {"model": dict(classifier.description), "epoch": epoch, "data": job.data.name, "attack": threat}
-            about[files.EXPERIMENT] = experiment
+            about[files.EXPERIMENT] = fingerprint
             if job.source is not None:
                 about["source"] = job.source.inputs.to_dict()
-            checkpoint.save(job.directory / BEST, {"model": classifier.state()}, about)
+            checkpoint.save(folder.best_checkpoint, {"model": classifier.state()}, about)
 
     epochs = check_epochs(spec, head=job.source is not None)
-    fit = job.fit(classifier, split, experiment, checks=epochs, on_check=on_check)
+    fit = job.fit(classifier, split, fingerprint, checks=epochs, on_check=on_check)
     fit.resume()
-    _check_state(job, checks, fit, experiment)
+    _check_state(job, checks, fit, fingerprint)
     for check in checks:
         tell("selection", check["epoch"], check)
     position = fit.run()
-    job.backend.load(job.directory / BEST, into=classifier)
+    job.backend.load(folder.best_checkpoint, into=classifier)
     reported = job.data.test.take(reporting)
     report = job.attack(classifier, reported, spec.evaluation.attacks, "report", "evaluation")
-    files.write_npz(
-        job.directory / EXAMPLES, _examples(classifier, reported.take(np.arange(len(reported))[:SHOWN]), spec)
-    )
+    files.write_npz(folder.examples_file, _examples(classifier, reported.take(np.arange(len(reported))[:SHOWN]), spec))
     content = {
         **results.content(job, ranking, split, checks, report, position, [*job.data.notes, *fit.warnings()]),
-        files.EXPERIMENT: experiment,
+        files.EXPERIMENT: fingerprint,
     }
     tell("report", content["selection"]["epoch"], content)
     return content

@@ -14,11 +14,10 @@ import numpy as np
 
 from sat_core.errors import CheckpointError, quoted, shortened
 from sat_core.files import EXPERIMENT, irregular, write_bytes
+from sat_core.unit_folder import UnitFolder
 
 SUFFIX = ".safetensors"
 _KEY = "sat-core"
-_WRAPPERS = {"module": "DataParallel or DistributedDataParallel", "_orig_mod": "torch.compile"}
-"""Parts of names that modules of PyTorch put before those of the network inside, and whose."""
 _KINDS = {"F64", "F32", "F16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL"}
 """Types of numpy as safetensors calls them; it has no bfloat16 and no float8."""
 
@@ -32,9 +31,9 @@ class Checkpoint:
     groups: dict[str, dict[str, np.ndarray]]
     about: dict[str, Any]
 
-    def check(self, experiment: str) -> None:
-        """CheckpointError unless it was written in a run of this experiment (`sat_core.rundir.claim`)."""
-        if self.about.get(EXPERIMENT) != experiment:
+    def check(self, fingerprint: str) -> None:
+        """Raise CheckpointError unless it was written in a run of the experiment with this fingerprint."""
+        if self.about.get(EXPERIMENT) != fingerprint:
             raise CheckpointError(f"{self.path}: belongs to another arm or study")
 
 
@@ -49,7 +48,7 @@ def save(path: Path, groups: Mapping[str, Mapping[str, np.ndarray]], about: Mapp
 def find(path: str | Path) -> Path:
     """The file that `path` names, with or without suffix, or the best in an arm's folder; else CheckpointError."""
     path = Path(path)
-    for candidate in (path, path.with_name(path.name + SUFFIX), path / f"checkpoint-best{SUFFIX}"):
+    for candidate in (path, path.with_name(path.name + SUFFIX), UnitFolder(path).best_checkpoint):
         if candidate.is_file():
             return candidate
         if candidate.exists() and not candidate.is_dir():
@@ -111,37 +110,3 @@ def _foreign(path: Path) -> str:
     if names and all(name.endswith(".npy") for name in names):
         return "an .npz of numpy\npass its arrays: classifier.load_state(dict(numpy.load(path)))"
     return ""
-
-
-def _bare(name: str) -> str:
-    return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
-
-
-def _wrapped(expected: Mapping[str, np.ndarray], got: Mapping[str, np.ndarray], what: str) -> str:
-    """What to do with the same network inside of a wrapper on one side."""
-    saved, own = ({part for name in names for part in name.split(".")} & {*_WRAPPERS} for names in (got, expected))
-    part = min(saved ^ own, default="module")
-    whose, remedy = "the model", f"wrap the module inside: model.{part}"
-    if part in saved:
-        whose = "the state"
-        remedy = f"strip it: {{name.replace('{part}.', ''): value for name, value in state.items()}}"
-    says = f"{what}: the names of {whose} have {part!r}, of {_WRAPPERS[part]}, before those of the same network"
-    return f"{says}\n{remedy}"
-
-
-def check_state(expected: Mapping[str, np.ndarray], got: Mapping[str, np.ndarray], what: str) -> None:
-    """CheckpointError for the first array that is missing, surplus, or of another shape or kind of number."""
-    if expected.keys() != got.keys() and {*map(_bare, expected)} == {*map(_bare, got)}:
-        raise CheckpointError(_wrapped(expected, got, what))
-    for name in [*expected, *got]:
-        if name not in got or name not in expected:
-            word = "lacks" if name in expected else "has a surplus"
-            raise CheckpointError(f"{what}: the state {word} {quoted(name)}; it belongs to another architecture")
-        if expected[name].shape != got[name].shape:
-            raise CheckpointError(
-                f"{what}: {quoted(name)}: expected shape {expected[name].shape}, got {got[name].shape}"
-            )
-        if expected[name].dtype.kind != got[name].dtype.kind:
-            raise CheckpointError(
-                f"{what}: {quoted(name)}: expected numbers as {expected[name].dtype}, got {got[name].dtype}"
-            )

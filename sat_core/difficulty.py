@@ -12,9 +12,9 @@ from typing import final
 import attrs
 import numpy as np
 
-from sat_core.checkpoint import check_state
 from sat_core.errors import DataError
 from sat_core.registry import Registry
+from sat_core.state import check_state
 
 _CHUNK = 1 << 17
 """Logits handled at a time: half a MiB of float32, which with two more arrays of that size stays in a core's cache."""

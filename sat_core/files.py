@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import math
 import os
 import stat
 import tempfile
@@ -24,7 +23,6 @@ from sat_core.registry import nearest
 
 TEMPORARY = ".partial-"
 """Prefix of files that are being written; one that is left behind was cut off and can go."""
-SECONDS = "seconds.json"
 _KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a pipe (FIFO)",
@@ -33,7 +31,8 @@ _KINDS = {
     stat.S_IFBLK: "a device",
 }
 EXPERIMENT = "experiment"
-"""Under which name files of a run keep the fingerprint of their experiment, see `sat_core.rundir.claim`."""
+"""Under which name files of a run keep the fingerprint of their experiment, see `sat_core.experiment`."""
+_LOCK = ".lock"
 LONGEST_NAME = 200
 """Bytes: file systems take 255, and suffixes have to fit in."""
 
@@ -162,20 +161,17 @@ def _refuse(constant: str) -> float:
     raise ValueError(f"{constant} is no number of JSON")
 
 
-def add_seconds(directory: Path, stage: str, seconds: float) -> None:
-    """Add to the time that a stage took, over all starts of a run; kept apart from files whose bytes must repeat."""
-    spent = read_seconds(directory)
-    write_json(directory / SECONDS, {**spent, stage: spent.get(stage, 0.0) + seconds})
-
-
-def read_seconds(directory: Path) -> dict[str, float]:
-    """Stages to seconds so far; empty before the first. What is no such table is left out: it has only times."""
+def link_or_copy(source: Path, target: Path) -> None:
+    """Make `target` a hard link to `source`, or a copy where the disk allows no links; never a part of it."""
+    partial = target.with_name(f"{TEMPORARY}{target.name}")
     try:
-        found = read_json(directory / SECONDS)
-    except DataError:
-        return {}
-    stages = found.items() if isinstance(found, dict) else ()
-    return {stage: float(value) for stage, value in stages if isinstance(value, int | float) and math.isfinite(value)}
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial.unlink(missing_ok=True)
+        os.link(source, partial)
+        os.replace(partial, target)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        write_bytes(target, source.read_bytes())
 
 
 def sweep(directory: Path, below: bool = True) -> None:
@@ -191,7 +187,7 @@ def locked(directory: Path, wait: float = 0.0) -> Iterator[None]:
 
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        file = (directory / ".lock").open("a+")
+        file = (directory / _LOCK).open("a+")
     except OSError as error:
         raise RunDirectoryError(f"{directory}: cannot be written ({error.strerror}); choose another folder") from error
     with file:
@@ -207,6 +203,20 @@ def locked(directory: Path, wait: float = 0.0) -> Iterator[None]:
                     ) from error
             time.sleep(0.05)
         yield
+
+
+def is_locked(directory: Path) -> bool:
+    """Return whether a process holds `directory`. It asks with a shared lock, which it gives back at once."""
+    import fcntl
+
+    try:
+        with (directory / _LOCK).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def reason(error: BaseException) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, final
@@ -21,6 +21,7 @@ from sat_core.data import DataSet, Examples
 from sat_core.errors import DataError, Interrupted, SpecError, brief, quoted
 from sat_core.evaluation import Evaluation
 from sat_core.evaluator import Evaluator, get_evaluator
+from sat_core.experiment import Experiment, run_table
 from sat_core.images import ImageSource
 from sat_core.input_spec import InputSpec
 from sat_core.order_file import read_order
@@ -29,6 +30,7 @@ from sat_core.spec import Spec
 from sat_core.splits import Split, count, make_split, validation_split
 from sat_core.training import STOPPED, Fit, Report, Scalars
 from sat_core.transfer import FEATURES, Source, transfer_keys
+from sat_core.unit_folder import UnitFolder
 
 PART = 1024
 """Images whose features are computed between two saves."""
@@ -51,7 +53,7 @@ class Job:
     spec: Spec
     data: DataSet
     backend: Backend
-    directory: Path
+    folder: UnitFolder
     progress: Report = lambda *_: None
     scalars: Scalars = lambda *_: None
     stop: Callable[[], bool] = lambda: False
@@ -61,6 +63,11 @@ class Job:
     streams: str = ""
     full_name: str = ""
     make_classifier: Callable[[], Classifier] | None = None
+
+    def experiment(self, tables: Mapping[str, Any]) -> Experiment:
+        """Return the experiment that these settings make with the job's backend, device and data."""
+        run = run_table(self.backend.name, self.backend.device, self.data)
+        return Experiment(tables=tables, run=run, data=self.data.name)
 
     def check(self) -> int:
         """Refuse, before any training, what this data cannot give; returns |A|. Raises SpecError or DataError."""
@@ -136,7 +143,7 @@ class Job:
                 attacks=attacks,
                 seed=EVALUATION_SEED,
                 engine=self.spec.evaluation.engine,
-                path=self.directory / "evaluation" / f"{name}.npz",
+                path=self.folder.evaluation_file(name),
                 progress=lambda share, note: self.tell(stage, share, note),
             )
 
@@ -146,18 +153,18 @@ class Job:
         if self.stop():
             raise Interrupted(STOPPED)
 
-    def fit(self, classifier: Classifier, split: Split, experiment: str, **options: Any) -> Fit:
-        """The training of `classifier` on this data; `experiment` and `options` as in `Fit`."""
+    def fit(self, classifier: Classifier, split: Split, fingerprint: str, **options: Any) -> Fit:
+        """The training of `classifier` on this data; `fingerprint` and `options` as in `Fit`."""
         augmented = AUGMENTATIONS.get(self.spec.training.augmentation).active
-        features = None if self.source is None or augmented else self._features(self.source, experiment)
+        features = None if self.source is None or augmented else self._features(self.source, fingerprint)
         return Fit(
             classifier=classifier,
             trainer=self.backend.trainer(classifier, self.data.train, self.spec.training, self.spec.attack, features),
             with_images=features is None,
             planner=self.planner(split),
             data=self.data.train,
-            directory=self.directory,
-            experiment=experiment,
+            folder=self.folder,
+            fingerprint=fingerprint,
             progress=self.progress,
             scalars=self.scalars,
             stop=self.stop,
@@ -165,33 +172,33 @@ class Job:
             **options,
         )
 
-    def _features(self, source: Source, experiment: str) -> np.ndarray:
+    def _features(self, source: Source, fingerprint: str) -> np.ndarray:
         """Of all training images, float32 `(n, d)`: computed once, saved in parts; a damaged one is made anew."""
         images, classifier = self.data.train.images, None
         parts: list[np.ndarray] = []
-        for place, index in enumerate(np.array_split(np.arange(len(images)), -(-len(images) // PART))):
-            path = self.directory / FEATURES / f"{place:05d}.npz"
-            part = _saved_part(path, len(index), experiment)
+        for number, index in enumerate(np.array_split(np.arange(len(images)), -(-len(images) // PART))):
+            path = self.folder.features_file(number)
+            part = _saved_part(path, len(index), fingerprint)
             if part is None:
                 with self.timed(FEATURES):
                     classifier = classifier or source.load(self.backend)
                     part = classifier.features(images[index])
-                    files.write_npz(path, {FEATURES: part, files.EXPERIMENT: np.array(experiment)})
+                    files.write_npz(path, {FEATURES: part, files.EXPERIMENT: np.array(fingerprint)})
                 self.tell(FEATURES, (index[-1] + 1) / len(images), f"{index[-1] + 1} of {len(images)} images")
             parts.append(part)
         return np.concatenate(parts)
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
-        """Counts the time inside towards `stage`."""
+        """Add elapsed time to `stage`."""
         start = time.monotonic()
         try:
             yield
         finally:
-            files.add_seconds(self.directory, stage, time.monotonic() - start)
+            self.folder.add_seconds(stage, time.monotonic() - start)
 
 
-def _saved_part(path: Path, n: int, experiment: str) -> np.ndarray | None:
+def _saved_part(path: Path, n: int, fingerprint: str) -> np.ndarray | None:
     """Features of `n` images that this experiment saved; None if there are none."""
     try:
         arrays = files.read_npz(path, FEATURES, files.EXPERIMENT)
@@ -199,4 +206,4 @@ def _saved_part(path: Path, n: int, experiment: str) -> np.ndarray | None:
         return None
     features = arrays[FEATURES]
     whole = features.dtype == np.float32 and features.ndim == 2 and len(features) == n and np.isfinite(features).all()
-    return features if whole and str(arrays[files.EXPERIMENT]) == experiment else None
+    return features if whole and str(arrays[files.EXPERIMENT]) == fingerprint else None

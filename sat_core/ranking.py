@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, final
 
 import attrs
@@ -12,13 +11,12 @@ from sat_core import files
 from sat_core.difficulty import DIFFICULTIES, Recorder, rank_correlation
 from sat_core.errors import DataError, SpecError
 from sat_core.job import Job
-from sat_core.rundir import claim
 from sat_core.sections import ModelSpec
 from sat_core.selection import SELECTION_RULES
 from sat_core.spec import Spec
 from sat_core.splits import Split, make_split
+from sat_core.unit_folder import UnitFolder
 
-FILE = "ranking.npz"
 STREAMS = "ranking "
 """Prefix of the random streams of a ranking: were they those of the arms, an arm would draw the same batches."""
 FOLLOWS = 0.1
@@ -43,11 +41,11 @@ class Ranking:
     seconds: float | None = None
 
     @classmethod
-    def read(cls, directory: Path, experiment: str = "") -> Ranking:
-        """The finished ranking in `directory`; DataError unless each metric has a finite number for every example, and
-        the file is of `experiment` where that is given.
+    def read(cls, folder: UnitFolder, fingerprint: str = "") -> Ranking:
+        """The finished ranking in `folder`; DataError unless each metric has a finite number for every example, and
+        the file is of the experiment with `fingerprint` where that is given.
         """
-        path = directory / FILE
+        path = folder.ranking_file
         try:
             arrays = files.read_npz(path, *DIFFICULTIES, "places", "seed", "gradients", files.EXPERIMENT)
             of, places = str(arrays.pop(files.EXPERIMENT)), arrays.pop("places")
@@ -58,10 +56,10 @@ class Ranking:
         scores = list(arrays.values())
         if any(s.shape != places.shape or s.dtype.kind != "f" or not np.isfinite(s).all() for s in scores):
             reason = "expected a finite number per example and metric"
-        elif experiment and of != experiment:
+        elif fingerprint and of != fingerprint:
             reason = "belongs to another study"
         else:
-            seconds = files.read_seconds(directory).get("ranking")
+            seconds = folder.seconds().get("ranking")
             return cls(scores=arrays, places=places, seed=seed, gradients=gradients, seconds=seconds)
         raise DataError(f"{path}: {reason}\ndelete {path} and start again")
 
@@ -139,15 +137,15 @@ def run_ranking(job: Job) -> Ranking:
     """Train a non-robust classifier for `ranking.epochs` and record how difficult each example is (paper, Eq. 3)."""
     job = ranking_job(job)
     training = job.spec.training
-    experiment = claim(job.directory, ranking_tables(job), job.backend, job.data)
-    if not (job.directory / FILE).exists():
+    fingerprint = job.folder.claim(job.experiment(ranking_tables(job)))
+    if not job.folder.has_ranking:
         recorder = Recorder(len(job.data.train))
         snapshot = job.spec.ranking.record == "snapshot"
         with job.backend.session(training):
             options = {"stage": "ranking", "recorder": recorder, "snapshot": snapshot}
-            fit = job.fit(job.build(), job.no_members(), experiment, **options)
+            fit = job.fit(job.build(), job.no_members(), fingerprint, **options)
             gradients = fit.run().training_gradients
         about = {"gradients": np.array(gradients), "seed": np.array(training.seed), "places": fit.planner.places(0)}
-        about[files.EXPERIMENT] = np.array(experiment)
-        files.write_npz(job.directory / FILE, {**recorder.scores(), **about})
-    return Ranking.read(job.directory, experiment)
+        about[files.EXPERIMENT] = np.array(fingerprint)
+        files.write_npz(job.folder.ranking_file, {**recorder.scores(), **about})
+    return Ranking.read(job.folder, fingerprint)

@@ -11,7 +11,6 @@ import numpy as np
 import sat_core
 from sat_core.accuracy import accuracies
 from sat_core.evaluation import Evaluation
-from sat_core.files import read_seconds
 from sat_core.job import EVALUATION_SEED, Job
 from sat_core.json_fields import to_json
 from sat_core.ranking import Ranking, needs_ranking
@@ -53,12 +52,12 @@ def content(
 ) -> dict[str, Any]:
     """What `results.json` says of a finished arm; the fields are described in `docs/results.md`."""
     spec, data = job.spec, job.data
-    seconds = read_seconds(job.directory)
+    seconds = job.folder.seconds()
     planned = spec.training.epochs * job.planner(split).steps_per_epoch * spec.training.batch_size
     stages = (*([FEATURES] if job.source else []), "training", "selection", "evaluation")
     versions = {"sat-core": sat_core.__version__, "python": platform.python_version(), "numpy": np.__version__}
     return {
-        "arm": job.directory.name,
+        "arm": job.folder.name,
         **({"full_name": job.full_name} if job.full_name else {}),
         "spec": spec.to_tables(),
         "backend": job.backend.name,
@@ -80,7 +79,7 @@ def content(
             "train": len(data.train),
             "test": len(data.test),
         },
-        **({"source": job.source.summary(job.directory)} if job.source else {}),
+        **({"source": job.source.summary(job.folder)} if job.source else {}),
         "ranking": _ranking(spec, ranking),
         "split": split.summary(),
         "selection": {"epoch": best_epoch(checks), "attacks": spec.evaluation.selection_attacks, "checks": checks},

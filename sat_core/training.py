@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any, final
 
 import attrs
@@ -18,10 +17,10 @@ from sat_core.classifier import Classifier
 from sat_core.data import Examples
 from sat_core.difficulty import Recorder
 from sat_core.errors import CheckpointError, Interrupted, TrainingError
-from sat_core.files import EXPERIMENT, add_seconds
+from sat_core.files import EXPERIMENT
 from sat_core.trainer import StepResult, Trainer
+from sat_core.unit_folder import UnitFolder
 
-LAST = "checkpoint-last" + checkpoint.SUFFIX
 STOPPED = "stopped on request; everything is saved, the same command goes on"
 PROBE = 64
 """Members of A on which a single-step attack is watched for catastrophic overfitting."""
@@ -53,11 +52,11 @@ class Position:
 @final
 @attrs.define(kw_only=True)
 class Fit:
-    """One training in one directory; `run` starts it or goes on where the directory says it stopped.
+    """One training in one folder; `run` starts it or goes on where the folder says it stopped.
 
     recorder: gets the logits of every training forward, or with `snapshot` those of all training images after each
     epoch. checks: epochs (from 1) after which `on_check(epoch)` is called; it may be called again after a crash.
-    experiment: of the directory, as `sat_core.rundir.claim` gives it; a checkpoint of another one is refused.
+    fingerprint: of the experiment that the folder belongs to; a checkpoint of another one is refused.
     save_every: seconds between saves within an epoch. stop: asked between steps; True saves and raises Interrupted.
     with_images: whether images that are decoded when asked for are; not where the trainer has features instead.
     scalars: told of every epoch before a checkpoint is past it, so that none is left out however often a run stops.
@@ -67,8 +66,8 @@ class Fit:
     trainer: Trainer
     planner: Planner
     data: Examples
-    directory: Path
-    experiment: str
+    folder: UnitFolder
+    fingerprint: str
     stage: str = "training"
     recorder: Recorder | None = None
     snapshot: bool = False
@@ -84,8 +83,8 @@ class Fit:
     _saved: float = attrs.field(factory=time.monotonic, init=False)
 
     def resume(self) -> Position:
-        """Go to where the directory says that the training stopped. CheckpointError if it is not told there."""
-        path = self.directory / LAST
+        """Go to where the folder says that the training stopped. CheckpointError if it is not told there."""
+        path = self.folder.last_checkpoint
         if self.position == Position() and path.exists():
             try:
                 self._load(checkpoint.read(path))
@@ -203,7 +202,7 @@ class Fit:
         return float((self.classifier.logits(adversarial).argmax(axis=1) == labels).mean())
 
     def _load(self, saved: checkpoint.Checkpoint) -> None:
-        saved.check(self.experiment)
+        saved.check(self.fingerprint)
         self.classifier.load_state(saved.groups["model"])
         self.trainer.load_state(saved.groups.get("trainer", {}))
         if self.recorder is not None:
@@ -214,10 +213,10 @@ class Fit:
         groups = {"model": self.classifier.state(), "trainer": self.trainer.state()}
         if self.recorder is not None:
             groups["recorder"] = self.recorder.state()
-        checkpoint.save(self.directory / LAST, groups, self._about())
-        add_seconds(self.directory, self.stage, time.monotonic() - self._saved)
+        checkpoint.save(self.folder.last_checkpoint, groups, self._about())
+        self.folder.add_seconds(self.stage, time.monotonic() - self._saved)
         self._saved = time.monotonic()
 
     def _about(self) -> dict[str, Any]:
         about = {"model": dict(self.classifier.description), "position": attrs.asdict(self.position)}
-        return about | {EXPERIMENT: self.experiment}
+        return about | {EXPERIMENT: self.fingerprint}

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, final
 
 import attrs
 
-from sat_core import checkpoint, files
+from sat_core import checkpoint
 from sat_core.errors import CheckpointError, DataError, RunDirectoryError, SpecError, TrainingError, quoted
 from sat_core.input_spec import InputSpec
 from sat_core.protocols import PROTOCOLS
 from sat_core.registry import unknown
 from sat_core.spec import Spec
+from sat_core.unit_folder import UnitFolder
 
 if TYPE_CHECKING:
     from sat_core.backend import Backend
@@ -39,30 +40,30 @@ FEATURES = "features"
 class Source:
     """A finished run whose features are used. results: the content of its `results.json`."""
 
-    directory: Path
+    folder: UnitFolder
     results: Mapping[str, Any]
 
     @classmethod
-    def read(cls, directory: Path) -> Source:
-        """The run in `directory`; RunDirectoryError unless it is finished and whole."""
-        path = directory / "results.json"
-        if not path.exists():
-            raise RunDirectoryError(f"{directory}: expected a finished run, found no results.json; finish it first")
+    def read(cls, folder: UnitFolder) -> Source:
+        """The run in `folder`; RunDirectoryError unless it is finished and whole."""
+        path = folder.results_file
+        if not folder.has_results:
+            raise RunDirectoryError(f"{folder}: expected a finished run, found no {path.name}; finish it first")
         try:
-            results = files.read_json(path)
+            results = folder.results()
             _, _, _ = results["data"]["image_shape"]
         except (DataError, LookupError, TypeError, ValueError) as error:
             raise RunDirectoryError(
                 f"{path}: does not say what images its run took\ndelete {path} and run it again"
             ) from error
         if "source" in results:
-            raise RunDirectoryError(f"{directory}: is a transfer itself; take {results['source']['run']!r}, its source")
-        return cls(directory=directory, results=results)
+            raise RunDirectoryError(f"{folder}: is a transfer itself; take {results['source']['run']!r}, its source")
+        return cls(folder=folder, results=results)
 
     @property
     def checkpoint(self) -> Path:
         """The weights of the epoch that was picked; CheckpointError if they are gone."""
-        return checkpoint.find(self.directory)
+        return checkpoint.find(self.folder.path)
 
     @property
     def spec(self) -> Spec:
@@ -96,10 +97,10 @@ class Source:
                 f"{str(error).splitlines()[0]}\nto train the source anew, delete its results.json and checkpoint-last"
             ) from error
 
-    def summary(self, directory: Path) -> dict[str, Any]:
-        """What the `results.json` of a transfer in `directory` says of its source."""
+    def summary(self, folder: UnitFolder) -> dict[str, Any]:
+        """What the `results.json` of a transfer in `folder` says of its source."""
         kept = ("spec", "split", "cost", "clean_accuracy", "robust_accuracy", "backend")
-        about = {"run": os.path.relpath(self.directory, directory), "fingerprint": self.fingerprint()}
+        about = {"run": os.path.relpath(self.folder.path, folder.path), "fingerprint": self.fingerprint()}
         return {**about, **{key: self.results[key] for key in kept}, "data": self.results["data"]}
 
 

@@ -20,6 +20,7 @@ from sat_core.reference import NumpyBackend
 from sat_core.sections import AttackSpec
 from sat_core.spec import Spec
 from sat_core.tables import nest
+from sat_core.unit_folder import UnitFolder
 
 
 def pgd_evaluator(
@@ -101,7 +102,7 @@ def job(directory: Path, **changes: Any) -> Job:
         **changes.pop("keys", {}),
     }
     options = {"data": toy(), "backend": NumpyBackend(), "evaluator": pgd_evaluator, **changes}
-    return Job(spec=Spec.from_tables(nest(keys)), directory=directory, **options)
+    return Job(spec=Spec.from_tables(nest(keys)), folder=UnitFolder(directory), **options)
 
 
 OUTCOME = ("*.npz", "*.safetensors", "split.json", "selection.json", "spec.toml", "results.json")

@@ -10,10 +10,10 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import Tensor
 
-from sat_core.checkpoint import check_state
 from sat_core.classifier import State
 from sat_core.precision import FP16_GROWTH_INTERVAL, FP16_SCALE
 from sat_core.sections import TrainingSpec
+from sat_core.state import check_state
 from sat_tensorflow.arrays import from_canonical, to_canonical
 
 _BETAS = (0.9, 0.999)

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sat_core.checkpoint import check_state
 from sat_core.classifier import State
 from sat_core.precision import FP16_GROWTH_INTERVAL, FP16_SCALE
 from sat_core.sections import TrainingSpec
+from sat_core.state import check_state
 from sat_torch.arrays import to_numpy
 
 _SCALER = {"scaler.scale": "scale", "scaler.growth_tracker": "_growth_tracker"}

@@ -7,7 +7,6 @@ from typing import Any, final
 
 import numpy as np
 
-from sat_core.checkpoint import check_state
 from sat_core.classifier import Classifier, State
 from sat_core.errors import NotInstalledError
 from sat_core.initialisation import initial_state
@@ -18,6 +17,7 @@ from sat_core.reference.layers import Back, Layer, Pass, chain, linear, relu
 from sat_core.reference.losses import loss_and_gradient
 from sat_core.reference.networks import HEAD, NEW_HEAD, ORACLES, head_shapes
 from sat_core.sections import AttackSpec
+from sat_core.state import check_state
 
 
 @final

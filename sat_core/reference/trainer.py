@@ -9,7 +9,6 @@ import numpy as np
 
 from sat_core.augmentation import AUGMENTATIONS
 from sat_core.batches import BatchPlan
-from sat_core.checkpoint import check_state
 from sat_core.classifier import State
 from sat_core.data import Examples
 from sat_core.reference.attacks import pgd
@@ -18,6 +17,7 @@ from sat_core.reference.classifier import NumpyClassifier
 from sat_core.reference.layers import Pass
 from sat_core.reference.losses import loss_and_gradient, weighted_mean
 from sat_core.sections import AttackSpec, TrainingSpec
+from sat_core.state import check_state
 from sat_core.trainer import OnBatch, StepResult, Trainer
 
 

@@ -21,12 +21,13 @@ from sat_core.data import Examples
 from sat_core.datasets import get_dataset
 from sat_core.errors import EvaluationError, RunDirectoryError, SpecError
 from sat_core.evaluation import ROBUST, Evaluation
+from sat_core.experiment import Experiment, run_table
 from sat_core.files import read_npz
-from sat_core.rundir import claim
 from sat_core.sections import AttackSpec, TrainingSpec
 from sat_core.spec import Spec
 from sat_core.testing import samples
 from sat_core.testing.parity import IMAGE_SHAPES
+from sat_core.unit_folder import UnitFolder
 from sat_evaluation.attack.model import Model
 from sat_evaluation.attack.plan import plan
 from sat_evaluation.attack.runner import evaluate, load
@@ -176,15 +177,20 @@ def test_the_command_line_offers_all_engines(capsys: pytest.CaptureFixture[str])
 def test_in_a_folder_of_an_older_version_the_package_attacked(backend: Backend, tmp_path: Path) -> None:
     data, asked = get_dataset("digits"), {"data": {"name": "digits"}, "training": {"epochs": 2}}
     spec = Spec.from_tables(asked)
-    claim(tmp_path, spec.to_tables(), backend, data)
+
+    def claim(spec: Spec) -> None:
+        run = run_table(backend.name, backend.device, data)
+        UnitFolder(tmp_path).claim(Experiment(tables=spec.to_tables(), run=run, data=data.name))
+
+    claim(spec)
     path = tmp_path / "spec.toml"
     text = path.read_text()
     path.write_text(text.replace('engine = "package"\n', ""))
     assert path.read_text() != text
-    claim(tmp_path, spec.to_tables(), backend, data)
+    claim(spec)
     fast = Spec.from_tables({**asked, "evaluation": {"engine": "fast"}})
     with pytest.raises(RunDirectoryError, match=r"evaluation\.engine is 'package' there and 'fast' here"):
-        claim(tmp_path, fast.to_tables(), backend, data)
+        claim(fast)
 
 
 @pytest.mark.torch

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from sat_core import checkpoint, files, rundir
+from sat_core import checkpoint, files
 from sat_core.backend import get_backend, user_factory
 from sat_core.data import Examples
 from sat_core.datasets import get_dataset
@@ -32,6 +32,7 @@ from sat_core.errors import (
 from sat_core.order_file import read_order
 from sat_core.registry import Registry, nearest
 from sat_core.spec import KEYS
+from sat_core.unit_folder import UnitFolder
 
 
 def test_a_registry_knows_its_names_and_the_nearest() -> None:
@@ -251,7 +252,7 @@ def test_a_checkpoint_in_a_type_that_numpy_lacks_is_refused(tmp_path: Path, kind
 def test_a_spec_that_is_nested_too_deep_is_named(tmp_path: Path) -> None:
     (tmp_path / "spec.toml").write_text("a = " + "[" * 100_000)
     with pytest.raises(RunDirectoryError, match=r"spec\.toml: cannot be read \(brackets are nested too deep\)"):
-        rundir.read(tmp_path)
+        UnitFolder(tmp_path).read_spec()
 
 
 def test_values_in_messages_are_short() -> None:

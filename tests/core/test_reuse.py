@@ -14,6 +14,7 @@ from sat_core.arm import run_arm
 from sat_core.errors import RunDirectoryError
 from sat_core.ranking import Ranking, run_ranking
 from sat_core.reuse import Finished
+from sat_core.unit_folder import UnitFolder
 
 
 def finish(study: Path, name: str = "arm", **changes: Any) -> Ranking:
@@ -29,11 +30,11 @@ def test_a_ranking_and_an_arm_are_taken_over_whole(tmp_path: Path) -> None:
     assert found.take_ranking(job(new / "ranking"))
     assert (new / "ranking/ranking.npz").read_bytes() == (tmp_path / "a/ranking/ranking.npz").read_bytes()
     arm = job(new / "arms" / "other-name")
-    assert found.take_arm(arm, Ranking.read(new / "ranking"))
-    results = json.loads((arm.directory / "results.json").read_text())
+    assert found.take_arm(arm, Ranking.read(UnitFolder(new / "ranking")))
+    results = json.loads((arm.folder.path / "results.json").read_text())
     assert (results["arm"], results["reused"]) == ("other-name", "../../../a/arms/arm")
     assert run_arm(arm, ranking) == results
-    weights = [folder / "checkpoint-best.safetensors" for folder in (tmp_path / "a/arms/arm", arm.directory)]
+    weights = [folder / "checkpoint-best.safetensors" for folder in (tmp_path / "a/arms/arm", arm.folder.path)]
     assert os.path.samefile(*weights)
     assert not list(new.rglob(".partial*"))
     assert before == {path: path.read_bytes() for path in before}

@@ -24,6 +24,7 @@ from sat_core.spec import Spec
 from sat_core.splits import validation_permutation
 from sat_core.study import Study
 from sat_core.transfer import Source, transfer_spec
+from sat_core.unit_folder import UnitFolder
 
 SOURCE = {"model.name": "small-cnn", "training.epochs": 2, "subset.strategy": "random"}
 HEAD = {"epochs": 4, "batch_size": 16, "lr": 0.05}
@@ -58,11 +59,11 @@ def other(classes: int = 4, shape: tuple[int, int, int] = (9, 7, 3), validation:
 
 def moved(source: Path, directory: Path, asked: dict[str, Any] | None = None, **changes: Any) -> Job:
     """The transfer of `source` to the other task."""
-    found = Source.read(source)
+    found = Source.read(UnitFolder(source))
     data = changes.pop("data", other()).resized(found.image_shape)
     spec = transfer_spec(found.spec, "other", {**HEAD, **(asked or {})})
     options = {"backend": NumpyBackend(), "evaluator": pgd_evaluator, **changes}
-    return Job(spec=spec, data=data, directory=directory, source=found, **options)
+    return Job(spec=spec, data=data, folder=UnitFolder(directory), source=found, **options)
 
 
 def test_only_the_head_learns_and_the_results_name_the_source(source: Path, tmp_path: Path) -> None:
@@ -78,7 +79,7 @@ def test_only_the_head_learns_and_the_results_name_the_source(source: Path, tmp_
         "fc.out.bias": (4,),
     }
     assert (tmp_path / "head" / found["source"]["run"]).resolve() == source.resolve()
-    assert found["source"]["fingerprint"] == Source.read(source).fingerprint()
+    assert found["source"]["fingerprint"] == Source.read(UnitFolder(source)).fingerprint()
     assert found["source"]["split"]["size"] == 45
     assert found["data"]["name"] == "other"
     assert found["data"]["image_shape"] == [6, 6, 1]
@@ -192,17 +193,17 @@ def test_with_augmentation_features_are_those_of_the_augmented_images(source: Pa
 
 def test_a_source_that_cannot_be_used_is_refused(source: Path, tmp_path: Path) -> None:
     with pytest.raises(RunDirectoryError, match=r"no results.json"):
-        Source.read(tmp_path)
+        Source.read(UnitFolder(tmp_path))
     head = tmp_path / "head"
     run_arm(moved(source, head))
     with pytest.raises(RunDirectoryError, match="is a transfer itself"):
-        Source.read(head)
+        Source.read(UnitFolder(head))
     (tmp_path / "old").mkdir()
     old = json.loads((source / "results.json").read_text())
     del old["data"]["image_shape"]
     (tmp_path / "old" / "results.json").write_text(json.dumps(old))
     with pytest.raises(RunDirectoryError, match="what images its run took"):
-        Source.read(tmp_path / "old")
+        Source.read(UnitFolder(tmp_path / "old"))
     (tmp_path / "gone").mkdir()
     (tmp_path / "gone" / "results.json").write_text((source / "results.json").read_text())
     with pytest.raises(CheckpointError, match="no such checkpoint"):
@@ -228,7 +229,7 @@ def test_a_source_that_has_changed_is_another_experiment(source: Path, tmp_path:
 )
 def test_wrong_settings_are_named(source: Path, asked: dict[str, Any], says: str) -> None:
     with pytest.raises(SpecError, match=says):
-        transfer_spec(Source.read(source).spec, "x", asked)
+        transfer_spec(Source.read(UnitFolder(source)).spec, "x", asked)
 
 
 @pytest.mark.parametrize(
@@ -326,6 +327,6 @@ def test_a_source_of_a_users_model_has_to_be_made_by_its_factory(source: Path, t
     results = json.loads((source / "results.json").read_text())
     results["spec"]["model"]["name"] = "nowhere:make"
     (tmp_path / "own" / "results.json").write_text(json.dumps(results))
-    found = attrs.evolve(Source.read(tmp_path / "own"), directory=source, results=results)
+    found = attrs.evolve(Source.read(UnitFolder(tmp_path / "own")), folder=UnitFolder(source), results=results)
     with pytest.raises(SpecError, match="cannot import 'nowhere:make'"):
         found.load(NumpyBackend())

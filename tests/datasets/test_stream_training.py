@@ -24,14 +24,17 @@ from sat_core.reference import NumpyBackend
 from sat_core.spec import Spec
 from sat_core.study import Study
 from sat_core.tables import nest
-from sat_evaluation.run.studies import prepare
+from sat_core.unit_folder import UnitFolder
+from sat_evaluation.cli.live_view import Terminal
+from sat_evaluation.run.folder import RunFolder
+from sat_evaluation.run.prepare import prepare_study
 
 pytestmark = pytest.mark.data
 
 
 def test_plans_keep_their_images(data: DataSet) -> None:
     spec = Spec.from_tables({"data": {"name": "x"}, "training": {"epochs": 1, "batch_size": 7}})
-    split = Job(spec=spec, data=data, backend=NumpyBackend(), directory=Path()).no_members()
+    split = Job(spec=spec, data=data, backend=NumpyBackend(), folder=UnitFolder(Path())).no_members()
     training = attrs.evolve(spec.training, augmentation="imagenet")
     planner = Planner(split, training, spec.attack, data.image_shape)
     plans = list(with_images(planner.epoch(0, 2), data.train.images, CROP))
@@ -55,7 +58,7 @@ def job(name: str, directory: Path, backend: Backend, **changes: Any) -> Job:
         **changes.pop("keys", {}),
     }
     options = {"data": get_dataset(name), "backend": backend, "evaluator": pgd_evaluator, **changes}
-    return Job(spec=Spec.from_tables(nest(keys)), directory=directory, **options)
+    return Job(spec=Spec.from_tables(nest(keys)), folder=UnitFolder(directory), **options)
 
 
 def test_a_training_on_streamed_images_is_the_same_wherever_it_is_broken_off(
@@ -106,7 +109,7 @@ def test_a_run_looks_at_its_images_before_it_begins(
     def start(name: str, **transfer: Any) -> Any:
         settings = {"training": {"epochs": 1, "batch_size": 8}, "subset": {"size": 1.0}}
         study = Study(settings={"data": {"name": name}, **settings}, transfer=transfer)
-        return prepare(study, tmp_path / "out", NumpyBackend())
+        return prepare_study(study, RunFolder(tmp_path / "out"), NumpyBackend(), (), Terminal())
 
     whole, broken = f"folder:{photographs}?size={SIZE}", f"folder:{tmp_path / 'tree'}?size={SIZE}"
     for asked in ({"name": broken}, {"name": whole, "targets": [broken], "epochs": 1}):

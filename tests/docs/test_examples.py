@@ -10,7 +10,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from sat_core.arm import BEST, run_arm
+from sat_core.arm import run_arm
 from sat_core.backend import Backend
 from sat_core.batches import BatchPlan
 from sat_core.data import Examples
@@ -20,6 +20,7 @@ from sat_core.sections import AttackSpec, TrainingSpec
 from sat_core.spec import Spec
 from sat_core.study import Study
 from sat_core.tables import nest
+from sat_core.unit_folder import UnitFolder
 
 pytestmark = pytest.mark.backend
 
@@ -59,7 +60,7 @@ def test_studies_attack_as_many_digits_as_they_say(backend: Backend, tmp_path: P
     data = get_dataset("digits")
     sizes = {
         name: [
-            Job(spec=arm.spec, data=data, backend=backend, directory=tmp_path).check()
+            Job(spec=arm.spec, data=data, backend=backend, folder=UnitFolder(tmp_path)).check()
             for arm in Study.load(EXAMPLES / name).arms
         ]
         for name in ARMS
@@ -87,12 +88,13 @@ def test_own_model_is_trained_and_its_checkpoint_evaluated(
     }
     monkeypatch.chdir(EXAMPLES)
     spec = Spec.from_tables(nest(keys))
-    found = run_arm(Job(spec=spec, data=get_dataset("digits"), backend=backend, directory=tmp_path))
+    found = run_arm(Job(spec=spec, data=get_dataset("digits"), backend=backend, folder=UnitFolder(tmp_path)))
     assert found["clean_accuracy"]["all"]["value"] > 0.3
     assert found["losses"][1] < found["losses"][0]
     options = ["--data", "digits", "--attacks", "apgd-ce", "--examples", "20", "--backend", backend.name]
-    assert main(["evaluate", str(tmp_path / BEST), *options]) == 2  # a checkpoint imports no code
-    assert main(["evaluate", str(tmp_path / BEST), *options, "--model", keys["model.name"]]) == 0
+    best = str(tmp_path / "checkpoint-best.safetensors")
+    assert main(["evaluate", best, *options]) == 2  # a checkpoint imports no code
+    assert main(["evaluate", best, *options, "--model", keys["model.name"]]) == 0
     (scores,) = (tmp_path / "evaluate").glob("*.json")
     assert json.loads(scores.read_text())["clean_accuracy"]["all"]["value"] > 0.3
 

@@ -16,13 +16,14 @@ from sat_core.files import write_json
 from sat_core.json_fields import to_json
 from sat_core.study import Arm
 from sat_core.transfer import transfer_spec
+from sat_evaluation.cli.comparison import print_comparison
 from sat_evaluation.paper import published
-from sat_evaluation.paper.compare import compare, print_comparison
+from sat_evaluation.paper.compare import compare
 from sat_evaluation.paper.experiments import PAPER_FIGURES, paper_figure, parse_data
 from sat_evaluation.paper.panels import PaperFigure
-from sat_evaluation.paper.reproduce import Reproduction, draw, reproductions, study_folder
+from sat_evaluation.paper.reproduce import Reproduction, draw, reproductions
 from sat_evaluation.paper.scales import SCALES
-from sat_evaluation.run.folder import unit_directory
+from sat_evaluation.run.folder import ReproductionFolder
 from sat_evaluation.run.heads import transfer_folders
 
 _FEW = ("apgd-ce", "apgd-t")
@@ -71,18 +72,18 @@ def results(arm: Arm, robust: float, n: int, classes: int, source: dict[str, Any
 def fill(figure: PaperFigure, out: Path, robust: float = 0.5, n: int = 8000) -> None:
     """Results for every arm of a figure, and every head."""
     for panel in figure.panels:
-        folder = study_folder(out, panel)
+        folder = ReproductionFolder(out).study(panel.name)
         for arm in panel.study.arms:
             found = results(arm, robust, n, 10)
-            write_json(unit_directory(folder, arm.name) / "results.json", found)
+            write_json(folder.unit(arm.name).results_file, found)
             for target in transfer_folders(panel.study, folder).values():
                 source = {key: found[key] for key in ("spec", "split", "cost", "data", "backend")}
-                write_json(unit_directory(target, arm.name) / "results.json", results(arm, robust, n, 10, source))
+                write_json(target.unit(arm.name).results_file, results(arm, robust, n, 10, source))
 
 
 def made(out: Path, figure: str, scale: str = "paper", protocol: str = "authors", **fills: Any) -> PaperFigure:
     asked = Reproduction(figure=figure, scale=scale, protocol=protocol)
-    asked.write(out)
+    asked.write(ReproductionFolder(out))
     fill(asked.make(), out, **fills)
     return asked.make()
 
@@ -210,7 +211,7 @@ def test_published_numbers_are_complete_and_have_sources() -> None:
 
 def test_numbers_beside_the_published_ones(tmp_path: Path) -> None:
     made(tmp_path, "fig6", robust=0.664)
-    ((asked, pairs),) = compare(tmp_path)
+    ((asked, pairs),) = compare(ReproductionFolder(tmp_path))
     assert asked.figure == "fig6"
     assert len(pairs) == 3 * 2 * (3 * 9 + 1)
     by = {(pair.panel, pair.arm, pair.measure): pair for pair in pairs}
@@ -227,17 +228,17 @@ def test_numbers_beside_the_published_ones(tmp_path: Path) -> None:
 
 def printed(folder: Path) -> str:
     output = io.StringIO()
-    print_comparison(folder, Console(file=output, width=120))
+    print_comparison(ReproductionFolder(folder), Console(file=output, width=120))
     return output.getvalue()
 
 
 def test_classes_and_weights_beside_the_published_ones(tmp_path: Path) -> None:
     made(tmp_path / "2", "fig2", robust=0.378)
-    ((_, pairs),) = compare(tmp_path / "2")
+    ((_, pairs),) = compare(ReproductionFolder(tmp_path / "2"))
     assert len(pairs) == 30
     assert next(pair for pair in pairs if (pair.arm, pair.measure) == ("A = cat", "robust_b")).agree
     made(tmp_path / "7", "fig7", scale="short", protocol="paper", robust=0.3)
-    ((_, pairs),) = compare(tmp_path / "7")
+    ((_, pairs),) = compare(ReproductionFolder(tmp_path / "7"))
     assert {(pair.arm, pair.agree) for pair in pairs} == {
         ("hardest 10 %", False),
         ("hardest 10 %, balanced", True),
@@ -249,41 +250,41 @@ def test_classes_and_weights_beside_the_published_ones(tmp_path: Path) -> None:
 def test_arms_with_other_weights_are_not_held_against_published_ones(tmp_path: Path) -> None:
     settings = {"weighting.rule": "balanced"}
     asked = Reproduction(figure="fig6", scale="paper", protocol="authors", settings=settings)
-    asked.write(tmp_path)
+    asked.write(ReproductionFolder(tmp_path))
     fill(asked.make(), tmp_path)
-    ((_, pairs),) = compare(tmp_path)
+    ((_, pairs),) = compare(ReproductionFolder(tmp_path))
     assert {pair.arm for pair in pairs} == {"full AT"}
     assert "other data or settings than the published ones: weighting.rule" in printed(tmp_path).replace("\n", " ")
     made(tmp_path / "2", "fig2", protocol="paper")
     with pytest.raises(DataError, match="no arm is finished that has a published number"):
-        compare(tmp_path / "2")
+        compare(ReproductionFolder(tmp_path / "2"))
 
 
 def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
     with pytest.raises(RunDirectoryError, match="expected the folder of `sat reproduce`"):
-        compare(tmp_path)
+        compare(ReproductionFolder(tmp_path))
     made(tmp_path, "fig6", scale="demo")
     with pytest.raises(DataError, match="no numbers have been published on digits, mnist5k for fig6"):
-        compare(tmp_path)
-    Reproduction(figure="fig6", scale="short", protocol="authors").write(tmp_path / "short")
+        compare(ReproductionFolder(tmp_path))
+    Reproduction(figure="fig6", scale="short", protocol="authors").write(ReproductionFolder(tmp_path / "short"))
     with pytest.raises(DataError, match="no arm is finished that has a published number"):
-        compare(tmp_path / "short")
+        compare(ReproductionFolder(tmp_path / "short"))
 
 
 def test_a_folder_has_a_figure_in_one_way(tmp_path: Path) -> None:
     asked = Reproduction(figure="fig6", scale="short", protocol="authors")
-    asked.write(tmp_path)
+    asked.write(ReproductionFolder(tmp_path))
     other = Reproduction(figure="fig6", scale="short", protocol="paper")
-    other.write(tmp_path)  # no study has begun yet, so that it may still be asked for in another way
-    assert reproductions(tmp_path) == [other]
-    asked.write(tmp_path)
-    assert reproductions(tmp_path) == [asked]
-    study_folder(tmp_path, asked.make().panels[0]).mkdir(parents=True)
+    other.write(ReproductionFolder(tmp_path))  # no study has begun: it may still be asked for in another way
+    assert reproductions(ReproductionFolder(tmp_path)) == [other]
+    asked.write(ReproductionFolder(tmp_path))
+    assert reproductions(ReproductionFolder(tmp_path)) == [asked]
+    (tmp_path / "studies" / asked.make().panels[0].name).mkdir(parents=True)
     with pytest.raises(RunDirectoryError, match="the figure is there with another protocol"):
-        other.write(tmp_path)
+        other.write(ReproductionFolder(tmp_path))
     (tmp_path / "fig6.json").write_text(json.dumps({"figure": "fig6", "new": 1}))
     with pytest.raises(RunDirectoryError, match="another version wrote it"):
-        reproductions(tmp_path)
+        reproductions(ReproductionFolder(tmp_path))
 
 
 # figures --------------------------------------------------------------------------------------------------------------
@@ -293,12 +294,12 @@ def test_a_folder_has_a_figure_in_one_way(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["fig2", "fig5", "fig7", "fig8", "radii", "other-ranking"])
 def test_every_figure_is_drawn(name: str, tmp_path: Path) -> None:
     figure = made(tmp_path, name, "short")
-    png, svg = draw(figure, tmp_path)
+    png, svg = draw(figure, ReproductionFolder(tmp_path))
     assert png.stat().st_size > 10_000
     text = svg.read_text()
     assert "plain training" in text
     first = png.read_bytes()
-    draw(figure, tmp_path)
+    draw(figure, ReproductionFolder(tmp_path))
     assert png.read_bytes() == first
 
 
@@ -307,17 +308,17 @@ def test_published_numbers_are_drawn_under_the_authors_protocol_alone(tmp_path: 
     for name, words in (("rs-fgsm", "pale: published,"), ("fig2", "(53)")):
         for protocol in ("authors", "paper"):
             out = tmp_path / f"{name}-{protocol}"
-            _, svg = draw(made(out, name, protocol=protocol), out)
+            _, svg = draw(made(out, name, protocol=protocol), ReproductionFolder(out))
             assert (words in svg.read_text().replace("\xa0", " ")) == (protocol == "authors")
 
 
 @pytest.mark.report
 def test_arms_that_are_missing_are_left_out(tmp_path: Path) -> None:
     asked = Reproduction(figure="fig5", scale="demo", protocol="paper")
-    assert draw(asked.make(), tmp_path) == []
+    assert draw(asked.make(), ReproductionFolder(tmp_path)) == []
     fill(asked.make(), tmp_path)
     for path in tmp_path.glob("studies/*/arms/strategy-random*/results.json"):
         path.unlink()
-    _, svg = draw(asked.make(), tmp_path)
+    _, svg = draw(asked.make(), ReproductionFolder(tmp_path))
     assert "random" not in svg.read_text()
     assert "hardest" in svg.read_text()

@@ -15,15 +15,14 @@ from sat_core.files import read_json, write_json
 from sat_evaluation.report.page import write_report
 from sat_evaluation.results.headline import headline
 from sat_evaluation.results.rows import collect
-from sat_evaluation.run.folder import FAILED, LOG
 
 pytestmark = pytest.mark.backend
 
 
 def test_an_arm_that_failed_is_told_of(copy: Path) -> None:
     (arm(copy) / "results.json").unlink()
-    write_json(arm(copy) / FAILED, {"reason": "out of <memory>"})
-    (arm(copy) / LOG).write_text("# started\nlast words\n")
+    write_json(arm(copy) / "failed.json", {"reason": "out of <memory>"})
+    (arm(copy) / "log.txt").write_text("# started\nlast words\n")
     found = Page(write_report([copy]))
     assert "1 not finished, 5 finished" in found.words()
     assert f"{arm(copy).name} failed: out of <memory>" in found.words()

@@ -25,6 +25,7 @@ from sat_evaluation.report.page import write_report
 from sat_evaluation.results.csv_file import csv_text
 from sat_evaluation.results.headline import headline
 from sat_evaluation.results.rows import collect
+from sat_evaluation.run.folder import ReproductionFolder
 
 pytestmark = pytest.mark.backend
 
@@ -164,7 +165,7 @@ def test_studies_side_by_side(study: Path, copy: Path, tmp_path: Path) -> None:
 def test_figures_of_a_reproduction(study: Path, tmp_path: Path) -> None:
     data = f"npz:{study.parent / 'data.npz'}"
     asked = Reproduction(figure="fig5", scale="demo", protocol="authors", data={"mine": data})
-    asked.write(tmp_path)
+    asked.write(ReproductionFolder(tmp_path))
     (panel,) = asked.make().panels
     folder = tmp_path / "studies" / panel.name
     shutil.copytree(study, folder)

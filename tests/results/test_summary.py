@@ -12,6 +12,7 @@ from rich.console import Console
 from toys import ALL, HALF, NONE, result
 
 from sat_core.errors import DataError
+from sat_evaluation.cli.summary import print_summary
 from sat_evaluation.results.baseline import Baseline
 from sat_evaluation.results.csv_file import csv_lines, write_csv
 from sat_evaluation.results.curves import group, series, varied
@@ -19,14 +20,14 @@ from sat_evaluation.results.headline import headline, title
 from sat_evaluation.results.rows import collect
 from sat_evaluation.results.table import print_table
 from sat_evaluation.results.text import duration, epsilon, percent
-from sat_evaluation.run.studies import report
+from sat_evaluation.run.folder import RunFolder
 
 
 def test_warnings_that_all_arms_share_are_printed_once(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     results = [result(0, 0.43), result(500, 0.8), result(1000, 0.83)]
     for made, own in zip(results, ([], ["overfitting"], ["overfitting"]), strict=True):
         made["warnings"] = ["val is the test set", *own]
-    report(results, tmp_path)
+    print_summary(results, RunFolder(tmp_path))
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning")]
     assert lines == [
         "warning: val is the test set",

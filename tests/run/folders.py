@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
+from sat_evaluation.run.folder import RunFolder
 from sat_evaluation.run.status import statuses
 
 ARMS = ("size-0.0", "size-0.5", "size-1.0")
@@ -38,4 +39,4 @@ def program(path: Path, text: str) -> Path:
 
 
 def states(out: Path) -> dict[str, str]:
-    return {unit.name: unit.state for unit in statuses(out)}
+    return {unit.name: unit.state for unit in statuses(RunFolder(out))}

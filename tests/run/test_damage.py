@@ -19,12 +19,12 @@ from sat_core.errors import SatError
 from sat_core.reference import NumpyBackend
 from sat_core.registry import Registry
 from sat_core.study import Study
+from sat_core.unit_folder import UnitFolder
 from sat_evaluation.cli import main
-from sat_evaluation.run import studies as studies
-from sat_evaluation.run import worker
+from sat_evaluation.run import preflight, studies, worker
 from sat_evaluation.run.executors.base import Executor, Outcome, Tick, Unit
-from sat_evaluation.run.executors.processes import WORKER_STOPS, record_failure
-from sat_evaluation.run.folder import RANKING
+from sat_evaluation.run.executors.processes import WORKER_STOPS
+from sat_evaluation.run.folder import RANKING, RunFolder
 from sat_evaluation.run.status import statuses
 
 STUDY = Study.loads("""
@@ -74,16 +74,16 @@ TOLD = ("failed.json", "progress.json", "summary.csv")
 class Here(Executor):
     """Units run one after the other in this process."""
 
-    def run(self, out: Path, units: Sequence[Unit], device: str, tick: Tick) -> Outcome:
+    def run(self, folder: RunFolder, units: Sequence[Unit], device: str, tick: Tick) -> Outcome:
         outcome = Outcome()
         for unit in units:
             if RANKING in outcome.failed and unit.after_ranking:
                 continue
             try:
-                worker.work(out, unit.name, save_every=0.0)
+                worker.run_unit(folder, unit.name, save_every=0.0)
                 outcome.done.append(unit.name)
             except SatError as error:
-                outcome.failed[unit.name] = record_failure(out, unit.name, "; ".join(str(error).splitlines()))
+                outcome.failed[unit.name] = folder.unit(unit.name).record_failure("; ".join(str(error).splitlines()))
         return outcome
 
 
@@ -98,7 +98,7 @@ def registries(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         registry.register(name, entry)
         monkeypatch.setattr(module, table, registry)
     monkeypatch.setitem(sys.modules, "matplotlib", None)  # no plots, which take longer than all else here
-    monkeypatch.setattr(studies, "find_package", lambda: None)
+    monkeypatch.setattr(preflight, "find_package", lambda: None)
     handlers = {number: signal.getsignal(number) for number in WORKER_STOPS}
     yield
     for number, handler in handlers.items():
@@ -120,7 +120,7 @@ def finished(whole: Path) -> Path:
     if not whole.exists():
         run(whole)
         for folder in (ONE, OTHER, "ranking"):
-            record_failure(whole, Path(folder).name, "")
+            UnitFolder(whole / folder).record_failure("")
     return whole
 
 
@@ -176,7 +176,7 @@ def test_a_damaged_file_is_made_anew_or_named(
             Path(path).unlink()
             if act == "empty":
                 Path(path).touch()
-    assert all(unit.state == "finished" for unit in statuses(out))
+    assert all(unit.state == "finished" for unit in statuses(RunFolder(out)))
     expected = tmp_path / "expected"
     shutil.copytree(finished, expected)
     for path in [path for folder in (out, expected) for path in folder.rglob("*.*") if path.name in TOLD]:

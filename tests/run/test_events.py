@@ -17,11 +17,14 @@ from toys import job, same_bytes
 from sat_core.arm import run_arm
 from sat_core.errors import Interrupted, NotInstalledError, RunDirectoryError
 from sat_core.ranking import Ranking, run_ranking
+from sat_core.unit_folder import UnitFolder
 from sat_evaluation.cli import main
 from sat_evaluation.run import events
-from sat_evaluation.run.events import EVENTS, EventFile
+from sat_evaluation.run.events import EventFile
 
 pytestmark = pytest.mark.tensorboard
+
+EVENTS = "events.out.tfevents.sat"
 
 
 def curves(directory: Path) -> dict[str, dict[int, float]]:
@@ -39,7 +42,7 @@ def finish(root: Path, *, on: bool = True, **changes: Any) -> Path:
     """A ranking and an arm."""
 
     def scalars(name: str) -> dict[str, Any]:
-        return {"scalars": EventFile(root / name)} if on else {}
+        return {"scalars": EventFile(UnitFolder(root / name).events_file)} if on else {}
 
     ranking = run_ranking(job(root / "ranking", **changes, **scalars("ranking")))
     run_arm(job(root / "arm", **changes, **scalars("arm")), ranking)
@@ -113,25 +116,28 @@ def test_a_crash_beside_any_value_leaves_none_out(tmp_path: Path, after: int, wr
             raise Cut
 
     left, arm = after, tmp_path / "cut"
-    file = EventFile(arm)
+    file = EventFile(UnitFolder(arm).events_file)
     with pytest.raises(Cut):
         run_arm(job(arm, scalars=crashing, save_every=0.0), ranking)
-    run_arm(job(arm, scalars=EventFile(arm)), ranking)
+    run_arm(job(arm, scalars=EventFile(UnitFolder(arm).events_file)), ranking)
     assert curves(arm) == curves(whole)
 
 
 def test_a_file_that_was_cut_off_goes_on_behind_its_last_whole_record(tmp_path: Path) -> None:
     whole = tmp_path / "whole"
     whole.mkdir()
-    file = EventFile(whole)
+    file = EventFile(UnitFolder(whole).events_file)
     for epoch in (1, 2, 3):
         file(epoch, {"loss": 1 / epoch, "learning_rate": 0.1})
-    content, expected = (whole / EVENTS).read_bytes(), {tag: [1, 2, 3, 4] for tag in ("loss", "learning_rate")}
+    content, expected = (
+        (whole / EVENTS).read_bytes(),
+        {tag: [1, 2, 3, 4] for tag in ("loss", "learning_rate")},
+    )
     for length in range(len(content)):
         cut = tmp_path / f"cut-{length}"
         cut.mkdir()
         (cut / EVENTS).write_bytes(content[:length])
-        file = EventFile(cut)
+        file = EventFile(UnitFolder(cut).events_file)
         for epoch in (1, 2, 3, 4):
             file(epoch, {"loss": 1 / epoch, "learning_rate": 0.1})
         assert {tag: list(points) for tag, points in curves(cut).items()} == expected
@@ -160,10 +166,10 @@ def test_writing_imports_no_framework_and_the_reader_none_of_ours(tmp_path: Path
 def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RunDirectoryError, match=r"tfevents\.sat: cannot be written \(Not a directory\)"):
-        EventFile(tmp_path / "file")(1, {"loss": 1.0})
+        EventFile(UnitFolder(tmp_path / "file").events_file)(1, {"loss": 1.0})
     (tmp_path / EVENTS).mkdir()
     with pytest.raises(RunDirectoryError, match=r"tfevents\.sat: cannot be read or written"):
-        EventFile(tmp_path)
+        EventFile(UnitFolder(tmp_path).events_file)
 
 
 def test_without_the_package_it_is_refused_before_anything_else(
@@ -171,7 +177,7 @@ def test_without_the_package_it_is_refused_before_anything_else(
 ) -> None:
     monkeypatch.setattr(events, "find_spec", lambda _name: None)
     with pytest.raises(NotInstalledError):
-        EventFile(tmp_path)
+        EventFile(UnitFolder(tmp_path).events_file)
     study = tmp_path / "study.toml"
     study.write_text('data.name = "digits"\ntraining.epochs = 1\n')
     for command in (["run", study], ["transfer", tmp_path, "--data", "digits"], ["reproduce", "fig3"]):

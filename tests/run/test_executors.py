@@ -18,7 +18,8 @@ from sat_core.errors import EXIT_CONTINUE, RunDirectoryError
 from sat_evaluation.run import worker
 from sat_evaluation.run.executors.base import Outcome, Place, Unit
 from sat_evaluation.run.executors.local import Local, gpus
-from sat_evaluation.run.executors.processes import EXIT_FULL, log_end, recorded_failure
+from sat_evaluation.run.executors.processes import EXIT_FULL
+from sat_evaluation.run.folder import RunFolder
 
 
 def run(out: Path, units: list[Unit], executor: Local, device: str = "cpu") -> tuple[Outcome, int]:
@@ -29,7 +30,7 @@ def run(out: Path, units: list[Unit], executor: Local, device: str = "cpu") -> t
         nonlocal most
         most = max(most, len(places))
 
-    return executor.run(out, units, device, tick), most
+    return executor.run(RunFolder(out), units, device, tick), most
 
 
 def test_each_gpu_has_a_worker_of_its_own(
@@ -68,17 +69,17 @@ def test_a_failure_is_kept_with_its_reason_until_the_next_start(out: Path, worke
     put(workers / "size-1.0", f"exit {EXIT_FULL}")
     outcome, _ = run(out, [Unit(name, 1) for name in ARMS], Local(jobs=2))
     assert outcome.failed["size-0.0"] == f"two (see {out}/arms/size-0.0/log.txt)"
-    kept = {name: recorded_failure(out, name) for name in ARMS}
+    kept = {name: RunFolder(out).unit(name).failure() for name in ARMS}
     assert kept["size-0.0"] == "two"
     assert kept["size-0.5"].startswith("ended by SIGKILL")
     assert kept["size-1.0"].startswith("no space left on the disk")
-    assert log_end(out, "size-0.0") == ["one", "two"]
-    assert log_end(out, "size-0.5") == ["about to go"]
+    assert RunFolder(out).unit("size-0.0").log_end() == ["one", "two"]
+    assert RunFolder(out).unit("size-0.5").log_end() == ["about to go"]
     for name in ARMS:
         put(workers / name, "true")
     assert sorted(run(out, [Unit(name, 1) for name in ARMS], Local())[0].done) == sorted(ARMS)
-    assert [recorded_failure(out, name) for name in ARMS] == ["", "", ""]
-    assert log_end(out, "size-0.0") == []
+    assert [RunFolder(out).unit(name).failure() for name in ARMS] == ["", "", ""]
+    assert RunFolder(out).unit("size-0.0").log_end() == []
 
 
 def test_arms_without_a_ranking_say_so(out: Path, workers: Path) -> None:
@@ -87,7 +88,7 @@ def test_arms_without_a_ranking_say_so(out: Path, workers: Path) -> None:
     units = [Unit("ranking", 1), Unit("size-0.0", 1), Unit("size-0.5", 1, after_ranking=True)]
     outcome, _ = run(out, units, Local(jobs=1))
     assert outcome.done == ["size-0.0"]
-    assert outcome.failed["size-0.5"] == recorded_failure(out, "size-0.5") == "not run: the ranking failed"
+    assert outcome.failed["size-0.5"] == RunFolder(out).unit("size-0.5").failure() == "not run: the ranking failed"
 
 
 def test_a_unit_whose_folder_cannot_be_written_takes_no_other_down(out: Path, workers: Path) -> None:
@@ -125,9 +126,9 @@ def test_a_full_disk_has_an_exit_status_of_its_own(monkeypatch: pytest.MonkeyPat
         raise RunDirectoryError("something else")
 
     monkeypatch.setattr(worker.sys, "argv", ["worker", "out", "size-0.0", "20"])
-    monkeypatch.setattr(worker, "work", full)
+    monkeypatch.setattr(worker, "run_unit", full)
     assert worker.main() == EXIT_FULL
-    monkeypatch.setattr(worker, "work", other)
+    monkeypatch.setattr(worker, "run_unit", other)
     assert worker.main() == 2
 
 

@@ -14,9 +14,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from sat_core.unit_folder import UnitFolder
+from sat_evaluation.cli import live_view
+from sat_evaluation.cli import units as rows
+from sat_evaluation.cli.live_view import LiveView
 from sat_evaluation.run import progress
 from sat_evaluation.run.output import Output, standard_streams
-from sat_evaluation.run.progress import LiveView, Progress, ProgressFile, read
+from sat_evaluation.run.progress import Progress, ProgressFile, read
 
 
 class Clock:
@@ -32,14 +36,15 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
     clock = Clock()
-    monkeypatch.setattr(progress, "time", clock)
+    for module in (progress, live_view, rows):
+        monkeypatch.setattr(module, "time", clock)
     return clock
 
 
-def view(paths: dict[str, Path], *, terminal: bool, width: int = 80, height: int = 24) -> tuple[LiveView, io.StringIO]:
+def view(units: list[UnitFolder], *, terminal: bool, width: int = 80, height: int = 24) -> tuple[LiveView, io.StringIO]:
     output = io.StringIO()
     console = Console(file=output, force_terminal=terminal, force_interactive=terminal, width=width, height=height)
-    return LiveView(paths, console), output
+    return LiveView(units, console), output
 
 
 def lines(output: io.StringIO) -> list[str]:
@@ -50,7 +55,7 @@ def frame(output: io.StringIO, view: LiveView) -> str:
     """What one refresh draws, without colours."""
     output.truncate(0)
     output.seek(0)
-    view.refresh()
+    view.refresh({}, "")
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", output.getvalue()).strip()
 
 
@@ -130,42 +135,43 @@ def test_share_and_time_left() -> None:
 
 
 def test_plain_lines_say_what_is_new_and_nothing_twice(clock: Clock, tmp_path: Path) -> None:
-    paths = {"size-0.1": tmp_path / "a.json", "size-0.3": tmp_path / "b.json"}
-    shown, output = view(paths, terminal=False)
-    report = ProgressFile(paths["size-0.1"])
+    one, other = units = [UnitFolder(tmp_path / name) for name in ("size-0.1", "size-0.3")]
+    shown, output = view(units, terminal=False)
+    report = ProgressFile(one.progress_file)
     with shown:
-        shown.refresh()
+        shown.refresh({}, "")
         assert lines(output) == []
         report("training", 0, 100)
-        shown.refresh()
-        shown.refresh()
+        shown.refresh({}, "")
+        shown.refresh({}, "")
         for _ in range(7):
             clock.now += 10
             report("training", (clock.now - 1000) / 4, 100)
-            shown.refresh()
+            shown.refresh({}, "")
         report("selection", 0, 1)
-        shown.refresh()
-        shown.finish("size-0.1", "robust 81.5 %")
-        shown.fail("size-0.3", "TrainingError: no number\nTraceback (most recent call last)\x1b[31m")
+        shown.refresh({}, "")
+        shown.finish(one)
+        shown.fail(other, "TrainingError: no number\nTraceback (most recent call last)\x1b[31m")
         report("evaluation", 0, 1)  # too late to be of interest
-        shown.refresh()
+        shown.refresh({}, "")
     assert lines(output) == [
         "size-0.1: training",
         "size-0.1: training 8 %, 6 min left",
         "size-0.1: training 15 %, 6 min left",
         "size-0.1: selection",
-        "size-0.1: finished, robust 81.5 %",
+        "size-0.1: finished",
         "size-0.3: failed, TrainingError: no number",
         "1 of 2 finished · 1 failed · 70 s",
     ]
 
 
 def test_plain_lines_have_no_control_characters(clock: Clock, tmp_path: Path) -> None:
-    shown, output = view({"a\x1b[2J": tmp_path / "a.json"}, terminal=False, width=30)
+    unit = UnitFolder(tmp_path / "a\x1b[2J")
+    shown, output = view([unit], terminal=False, width=30)
     with shown:
-        ProgressFile(tmp_path / "a.json")("tr\raining", 0, 1)
-        shown.refresh()
-        shown.fail("a\x1b[2J", "[red]" + "long " * 20 + "\x07")
+        ProgressFile(unit.progress_file)("tr\raining", 0, 1)
+        shown.refresh({}, "")
+        shown.fail(unit, "[red]" + "long " * 20 + "\x07")
     text = output.getvalue()
     assert all(c.isprintable() or c == "\n" for c in text)
     assert len(text.splitlines()) == 3
@@ -174,9 +180,9 @@ def test_plain_lines_have_no_control_characters(clock: Clock, tmp_path: Path) ->
 
 @pytest.mark.parametrize("terminal", [False, True])
 def test_files_from_before_are_ignored(terminal: bool, clock: Clock, tmp_path: Path) -> None:
-    ProgressFile(tmp_path / "a.json")("training", 50, 100)
+    ProgressFile(UnitFolder(tmp_path / "a").progress_file)("training", 50, 100)
     clock.now += 1
-    shown, output = view({"a": tmp_path / "a.json"}, terminal=terminal)
+    shown, output = view([UnitFolder(tmp_path / "a")], terminal=terminal)
     with shown:
         pass
     assert "training" not in output.getvalue()
@@ -185,41 +191,41 @@ def test_files_from_before_are_ignored(terminal: bool, clock: Clock, tmp_path: P
 
 def test_terminal_rows(clock: Clock, tmp_path: Path) -> None:
     names = ["waits", "runs", "done", "a name that is far too long for a row", "broken"]
-    paths: dict[str, Path] = {name: tmp_path / f"{i}.json" for i, name in enumerate(names)}
-    shown, output = view(paths, terminal=True)
-    report = ProgressFile(paths["runs"])
+    units = {name: UnitFolder(tmp_path / name) for name in names}
+    shown, output = view(list(units.values()), terminal=True)
+    report = ProgressFile(units["runs"].progress_file)
     with shown:
         report("training", 0, 30)
         clock.now += 30
         report("training", 15, 30, "loss [b]0.31[/b] and more words than there is room for")
-        shown.finish("done", "robust 81.5 %")
-        shown.fail("broken", "DataError: no such file\nsecond line")
+        shown.finish(units["done"])
+        shown.fail(units["broken"], "DataError: no such file\nsecond line")
         found = [line.rstrip() for line in frame(output, shown).splitlines()]
     rows = {line.split("  ")[0].strip(): line for line in found}
     assert list(rows) == ["waits", "runs", "done", "a name that is far to…", "broken", found[-1]]
     assert rows["waits"].endswith("waiting")
     assert "training   ━━━━━━──────  50 %   30 s left  loss [b]" in rows["runs"]
-    assert rows["done"].endswith("finished   robust 81.5 %")
+    assert rows["done"].endswith("finished")
     assert rows["broken"].endswith("failed     DataError: no such file")
     assert found[-1] == "1 of 5 finished · 1 failed · 1 running · 2 waiting · 30 s"
     assert max(map(len, found)) <= 80
 
 
 def test_more_units_than_lines_shows_those_that_run_or_failed(clock: Clock, tmp_path: Path) -> None:
-    paths: dict[str, Path] = {f"arm-{i}": tmp_path / f"{i}.json" for i in range(20)}
-    shown, output = view(paths, terminal=True, height=8)
+    units = [UnitFolder(tmp_path / f"arm-{i}") for i in range(20)]
+    shown, output = view(units, terminal=True, height=8)
     with shown:
         for i in (3, 17):
-            ProgressFile(paths[f"arm-{i}"])("training", 1, 2)
-        shown.finish("arm-1", "")
-        shown.fail("arm-9", "reason")
+            ProgressFile(units[i].progress_file)("training", 1, 2)
+        shown.finish(units[1])
+        shown.fail(units[9], "reason")
         text = frame(output, shown)
     assert [line.split()[0] for line in text.splitlines()] == ["arm-3", "arm-9", "arm-17", "1"]
     assert "1 of 20 finished · 1 failed · 2 running · 16 waiting" in text
 
 
 def test_the_terminal_is_left_as_it_was_after_an_error(tmp_path: Path) -> None:
-    shown, output = view({"a": tmp_path / "a.json"}, terminal=True)
+    shown, output = view([UnitFolder(tmp_path / "a")], terminal=True)
 
     def broken() -> Any:
         with shown:
@@ -255,14 +261,13 @@ def test_output_that_fails_ends_nothing(
     stream = make()
     with standard_streams() as output:
         monkeypatch.setattr(sys, "stdout", Output(stream))
-        shown = LiveView(
-            {"a": tmp_path / "a.json"}, Console(file=sys.stdout, force_terminal=True) if terminal else None
-        )
+        unit = UnitFolder(tmp_path / "a")
+        shown = LiveView([unit], Console(file=sys.stdout, force_terminal=True) if terminal else None)
         with shown:
-            ProgressFile(tmp_path / "a.json")("training", 1, 2)
-            shown.refresh()
+            ProgressFile(unit.progress_file)("training", 1, 2)
+            shown.refresh({}, "")
             print("a line")  # noqa: T201
-            shown.fail("a", "reason")
+            shown.fail(unit, "reason")
         assert (sys.stdout.error is None) == (stream is None)  # type: ignore[attr-defined]
         sys.stdout.close()
         assert output.error is None

@@ -17,12 +17,13 @@ from sat_evaluation.run.executors import queue
 from sat_evaluation.run.executors.base import Place, Unit
 from sat_evaluation.run.executors.queue import Submission
 from sat_evaluation.run.executors.slurm import Slurm, minutes
+from sat_evaluation.run.folder import RunFolder
 
 
 def test_the_queue_is_read_by_name(out: Path, commands: Path) -> None:
     found = [Submission("sat-a", ("ranking",)), Submission("sat-b", ARMS)]
-    queue.record(out, found)
-    assert queue.submissions(out) == found
+    queue.record(RunFolder(out), found)
+    assert queue.submissions(RunFolder(out)) == found
     lines = ["sat-a|7|N/A|RUNNING|one|None", "sat-b|8|2|PENDING||Dependency", "sat-b|8|0|COMPLETING|two|None"]
     program(commands / "squeue", f"test $4 = sat-a,sat-b && printf '{'|n'.join(lines)}' | sed 's/|n/\\n/g'")
     there = queue.places(found)
@@ -40,21 +41,21 @@ def test_the_queue_is_read_by_name(out: Path, commands: Path) -> None:
 def test_a_queue_that_does_not_answer_is_no_empty_one(
     out: Path, commands: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    queue.record(out, [Submission("sat-a", ("ranking", "size-0.0"))])
+    queue.record(RunFolder(out), [Submission("sat-a", ("ranking", "size-0.0"))])
     put(out / "arms" / "size-0.0" / "results.json", json.dumps(RESULTS))
     program(commands / "squeue", "echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1")
-    assert queue.places(queue.submissions(out)) is None
+    assert queue.places(queue.submissions(RunFolder(out))) is None
     assert states(out) == {
         "ranking": "unknown", "size-0.0": "finished", "size-0.5": "waiting", "size-1.0": "waiting",
     }  # fmt: skip
     monkeypatch.setenv("PATH", "")
     assert states(out)["ranking"] == "unknown"
     with pytest.raises(NotInstalledError, match="squeue: not found"):
-        queue.places(queue.submissions(out))
+        queue.places(queue.submissions(RunFolder(out)))
     for content in ("[]", "", '{"sat-a": 3}'):
         put(out / "slurm" / "jobs.json", content)
         with pytest.raises(DataError, match=r"jobs.json: expected names of jobs.*\ndelete .*jobs.json once none"):
-            queue.submissions(out)
+            queue.submissions(RunFolder(out))
 
 
 @pytest.mark.parametrize(
@@ -97,7 +98,7 @@ def test_options_that_make_no_executor_are_refused(arguments: list[str], says: s
 @pytest.mark.parametrize("name", ["runs-%j", "a%%b", "a\\b", "a\nb"])
 def test_paths_in_which_slurm_would_replace_something_are_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(RunDirectoryError, match="expected a path without %"):
-        Slurm().check(tmp_path / name)
+        Slurm().check(RunFolder(tmp_path / name))
     assert not (tmp_path / name).exists()
 
 
@@ -105,13 +106,13 @@ def test_paths_in_which_slurm_would_replace_something_are_refused(name: str, tmp
 def test_folders_in_which_others_can_change_what_jobs_run_are_refused(mode: int, tmp_path: Path) -> None:
     before = os.umask(0o002)
     try:
-        Slurm().check(tmp_path / "new")  # is made so that it can be used
+        Slurm().check(RunFolder(tmp_path / "new"))  # is made so that it can be used
     finally:
         os.umask(before)
-    Slurm().check(tmp_path / "new")
+    Slurm().check(RunFolder(tmp_path / "new"))
     (tmp_path / "new").chmod(mode)
     with pytest.raises(RunDirectoryError, match=r"nobody else can change.*\nchmod 755 ") as error:
-        Slurm().check(tmp_path / "new")
+        Slurm().check(RunFolder(tmp_path / "new"))
     assert len(str(error.value).splitlines()) <= 3
 
 
@@ -121,7 +122,7 @@ def test_jobs_run_what_nobody_else_can_change_and_no_file_of_the_working_directo
     program(commands / "srun", "true")
     program(commands / "sbatch", f"cat $1 > {out}/script; echo Submitted batch job 7")
     executor = Slurm(detach=True, partition="gpu", more={"qos": "low"})
-    executor.check(out)
+    executor.check(RunFolder(out))
     with pytest.raises(Detached):
         executor.run(out, [Unit("ranking", 1)], "cpu", lambda *_: None)
     lines = (out / "script").read_text().splitlines()

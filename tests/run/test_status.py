@@ -9,11 +9,11 @@ import pytest
 from folders import ARMS, RESULTS, SPEC, put, states
 
 from sat_core import files
+from sat_core.unit_folder import UnitFolder
 from sat_evaluation.cli import main
-from sat_evaluation.run.executors import processes
-from sat_evaluation.run.executors.processes import failure
+from sat_evaluation.run.executors.processes import record_end
+from sat_evaluation.run.folder import RunFolder
 from sat_evaluation.run.progress import ProgressFile
-from sat_evaluation.run.status import held
 
 
 def test_the_folder_tells_the_state_of_every_unit(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -22,7 +22,7 @@ def test_the_folder_tells_the_state_of_every_unit(out: Path, capsys: pytest.Capt
     put(out / "arms" / "size-0.0" / "results.json", json.dumps(RESULTS))
     ProgressFile(out / "arms" / "size-0.5" / "progress.json")("training", 1, 2)
     put(out / "arms" / "size-1.0" / "log.txt", "# started now on here\nTraceback:\n  line 3\nValueError: no\nno\n")
-    failure(out, "size-1.0", 1)
+    record_end(RunFolder(out).unit("size-1.0"), 1)
     before = sorted(out.rglob("*"))
     assert states(out) == {"ranking": "finished", "size-0.0": "finished", "size-0.5": "stopped", "size-1.0": "failed"}
     with files.locked(out / "arms" / "size-0.5"):
@@ -57,11 +57,11 @@ def test_results_that_are_none_are_named(out: Path, content: str, capsys: pytest
 
 
 def test_a_lock_is_asked_for_without_being_taken(tmp_path: Path) -> None:
-    assert not held(tmp_path)
+    assert not UnitFolder(tmp_path).is_locked()
     assert list(tmp_path.iterdir()) == []
     with files.locked(tmp_path):
-        assert held(tmp_path)
-    assert not held(tmp_path)
+        assert UnitFolder(tmp_path).is_locked()
+    assert not UnitFolder(tmp_path).is_locked()
     with files.locked(tmp_path):
         pass
 
@@ -71,7 +71,7 @@ def test_more_arms_than_lines_shows_those_that_matter(tmp_path: Path, capsys: py
     put(out / "spec.toml", SPEC.replace("[0.0, 0.5, 1.0]", str([i / 100 for i in range(100)])))
     for i in range(50):
         put(out / f"arms/size-{i / 100}/results.json", json.dumps(RESULTS))
-    processes.record_failure(out, "size-0.7", "no data")
+    RunFolder(out).unit("size-0.7").record_failure("no data")
     main(["status", str(out)])
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["size-0.7", "50"]
     main(["status", str(out), "--all"])

@@ -1,19 +1,17 @@
-"""`sat reproduce` and `sat compare`."""
+"""`sat reproduce`."""
 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
-from sat_evaluation.cli.options import add_debug, add_running, add_settings, running
+from sat_evaluation.cli.options import add_running, add_settings, running
 
 _REPRODUCE = "Run the studies behind a figure of the paper, or an experiment around it, and draw it."
-_COMPARE = "Our numbers in the folder of `sat reproduce` beside the published ones."
 
 
 def add(commands: Any) -> None:
-    """Their arguments."""
+    """Add the command and its arguments."""
     reproduce = commands.add_parser("reproduce", help="a figure of the paper by one command", description=_REPRODUCE)
     reproduce.add_argument(
         "figures",
@@ -40,10 +38,6 @@ def add(commands: Any) -> None:
     reproduce.add_argument("--dry-run", action="store_true", help="print the studies and stop")
     reproduce.set_defaults(run=_reproduce)
     add_running(reproduce)
-    compare = commands.add_parser("compare", help="reproduced numbers beside the published ones", description=_COMPARE)
-    compare.add_argument("folder", type=Path, help="--out of `sat reproduce`")
-    compare.set_defaults(run=_compare)
-    add_debug(compare)
 
 
 def _reproduce(arguments: argparse.Namespace) -> int:
@@ -62,9 +56,11 @@ def _reproduce(arguments: argparse.Namespace) -> int:
         for one in asked:
             _print(one)
         return 0
+    from sat_evaluation.cli.live_view import Terminal
     from sat_evaluation.paper.reproduce import reproduce_all
+    from sat_evaluation.run.folder import ReproductionFolder
 
-    reproduce_all(asked, Path(arguments.out), **options)
+    reproduce_all(asked, ReproductionFolder(arguments.out), view=Terminal(), **options)
     return 0
 
 
@@ -74,10 +70,3 @@ def _print(asked: Any) -> None:
     for panel in figure.panels:
         print(f"\n# {panel.name}: {'the ranking only' if panel.ranking else f'{len(panel.study.arms)} arms'}")
         print(panel.study.dumps())
-
-
-def _compare(arguments: argparse.Namespace) -> int:
-    from sat_evaluation.paper.compare import print_comparison
-
-    print_comparison(arguments.folder)
-    return 0

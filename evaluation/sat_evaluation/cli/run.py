@@ -15,7 +15,7 @@ _TRANSFER = "Train a head for another data set on the frozen features of finishe
 
 
 def add(commands: Any) -> None:
-    """Their arguments."""
+    """Add the commands and their arguments."""
     run = commands.add_parser("run", help="run a study: rank, split, train, evaluate, summarise", description=_RUN)
     run.add_argument("study", help="study file (TOML)")
     add_settings(run, "override a key")
@@ -33,30 +33,34 @@ def add(commands: Any) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     from sat_core.study import Study
     from sat_core.tables import parse_setting
+    from sat_evaluation.cli.live_view import Terminal
+    from sat_evaluation.cli.summary import print_summary, print_transfers
+    from sat_evaluation.run.folder import RunFolder
+    from sat_evaluation.run.studies import check_study, run_study
 
     study = Study.load(arguments.study).set(dict(map(parse_setting, arguments.settings)))
-    options = running(arguments)
+    options = {**running(arguments), "view": Terminal()}
     if arguments.dry_run:
-        from sat_evaluation.run.studies import check_study
-
         print_arms(study)
         check_study(study, arguments.out, **options)
         return 0
-    from sat_evaluation.run.studies import report, report_transfers, run_study
-
     results = run_study(study, arguments.out, **options)
-    report(results, arguments.out)
-    report_transfers(study, arguments.out)
+    print_summary(results, RunFolder(arguments.out))
+    print_transfers(study, RunFolder(arguments.out))
     return 0
 
 
 def _transfer(arguments: argparse.Namespace) -> int:
     from sat_core.tables import parse_setting
-    from sat_evaluation.run.studies import report, run_transfer
+    from sat_evaluation.cli.live_view import Terminal
+    from sat_evaluation.cli.summary import print_summary
+    from sat_evaluation.run.folder import RunFolder
+    from sat_evaluation.run.studies import run_transfer
 
-    asked = {key.removeprefix("transfer."): value for key, value in map(parse_setting, arguments.settings)}
-    results = run_transfer(arguments.source, arguments.data, arguments.out, asked=asked, **running(arguments))
-    report(results, arguments.out)
+    settings = {key.removeprefix("transfer."): value for key, value in map(parse_setting, arguments.settings)}
+    options = {**running(arguments), "view": Terminal(), "settings": settings}
+    results = run_transfer(arguments.source, arguments.data, arguments.out, **options)
+    print_summary(results, RunFolder(arguments.out))
     return 0
 
 

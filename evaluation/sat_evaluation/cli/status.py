@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from sat_evaluation.cli.options import add_debug
@@ -11,18 +12,16 @@ _STATUS = "How far every arm is, from another terminal or the next day: what is 
 
 
 def add(commands: Any) -> None:
-    """Its arguments."""
+    """Add the command and its arguments."""
     command = commands.add_parser("status", help="how far the arms of a study are", description=_STATUS)
-    command.add_argument("folder", help="of a study, of a transfer, or of a reproduction")
+    command.add_argument("folder", type=Path, help="of a study, of a transfer, or of a reproduction")
     command.add_argument("--all", action="store_true", help="every arm, however many there are")
     add_debug(command)
-    command.set_defaults(run=_run)
+    command.set_defaults(run=_status)
 
 
-def _run(arguments: argparse.Namespace) -> int:
-    from pathlib import Path
+def _status(arguments: argparse.Namespace) -> int:
+    from sat_evaluation.cli.state import print_state
 
-    from sat_evaluation.run.status import print_status
-
-    print_status(Path(arguments.folder), all_units=arguments.all)
+    print_state(arguments.folder, all_units=arguments.all)
     return 0

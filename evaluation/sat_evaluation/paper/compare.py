@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import final
 
 import attrs
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from sat_core.accuracy import Accuracy, wilson
 from sat_core.errors import DataError
@@ -22,6 +17,7 @@ from sat_evaluation.results.baseline import Baseline
 from sat_evaluation.results.curves import Group, group
 from sat_evaluation.results.rows import Row
 from sat_evaluation.results.text import percent, shown
+from sat_evaluation.run.folder import ReproductionFolder
 
 
 @final
@@ -41,7 +37,7 @@ class Pair:
         return self.ours.low <= self.theirs.high and self.theirs.low <= self.ours.high
 
 
-def compare(out: Path) -> list[tuple[Reproduction, list[Pair]]]:
+def compare(out: ReproductionFolder) -> list[tuple[Reproduction, list[Pair]]]:
     """The pairs of each figure in `out`. RunDirectoryError if none is there, DataError if nothing can be compared."""
     found = [(asked, list(_pairs(asked.make(), out))) for asked in reproductions(out)]
     if not any(pairs for _, pairs in found):
@@ -60,7 +56,7 @@ def _has_numbers(figure: str, panel: Panel) -> bool:
     return bool(numbers)
 
 
-def _pairs(figure: PaperFigure, out: Path) -> Iterator[Pair]:
+def _pairs(figure: PaperFigure, out: ReproductionFolder) -> Iterator[Pair]:
     for panel in figure.panels:
         groups = group(rows_of(panel, out))
         n = published.examples(panel.target or panel.data)
@@ -111,30 +107,8 @@ def _pair(panel: Panel, arm: str, measure: str, ours: Accuracy, value: float, n:
     return Pair(panel=panel.title, arm=arm, measure=measure, ours=ours, theirs=theirs)
 
 
-def print_comparison(out: Path, console: Console | None = None) -> None:
-    """A table for each figure, and below it where the two disagree."""
-    console = console or Console()
-    for asked, pairs in compare(out):
-        if not pairs:
-            continue
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-        for head in ("data", "A", "accuracy"):
-            table.add_column(head)
-        for head in ("ours % [ ]", "published %", "difference"):
-            table.add_column(head, justify="right", no_wrap=True)
-        table.add_column("")
-        for pair in pairs:
-            ours = f"{100 * pair.ours.value:.1f} [{100 * pair.ours.low:.1f}, {100 * pair.ours.high:.1f}]"
-            difference = f"{100 * (pair.ours.value - pair.theirs.value):+.1f}"
-            cells = (pair.panel, pair.arm, pair.measure.replace("_a", " on A").replace("_b", " on B"), ours)
-            table.add_row(*map(Text, (*cells, f"{100 * pair.theirs.value:.1f}", difference)), "" if pair.agree else "≠")
-        console.print(Text(f"{asked.figure} · scale {asked.scale} · protocol {asked.protocol}", style="bold"))
-        console.print(table)
-        for line in _summary(asked, pairs):
-            console.print(Text(line), soft_wrap=True)
-
-
-def _summary(asked: Reproduction, pairs: list[Pair]) -> Iterator[str]:
+def summary(asked: Reproduction, pairs: list[Pair]) -> Iterator[str]:
+    """How many pairs agree, which disagree most, and why they may differ besides, in lines."""
     apart = [pair for pair in pairs if not pair.agree]
     counts = f"{len(pairs) - len(apart)} of {len(pairs)} agree"
     yield f"{counts}: the intervals overlap (95 %; of several seeds, lowest to highest)"

@@ -8,13 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 import attrs
-from rich.console import Console
-from rich.text import Text
 
 from sat_core import files
-from sat_core.arm import RESULTS
 from sat_core.errors import DataError, Detached, NotInstalledError, RunDirectoryError, SatError
-from sat_core.ranking import FILE, Ranking
+from sat_core.ranking import Ranking
 from sat_evaluation.figures.canvas import save_figure
 from sat_evaluation.paper.experiments import PAPER_FIGURES, paper_figure
 from sat_evaluation.paper.panels import Panel, PaperFigure
@@ -22,9 +19,10 @@ from sat_evaluation.paper.scales import Flat
 from sat_evaluation.results.headline import headline
 from sat_evaluation.results.rows import Row, collect
 from sat_evaluation.run.executors.base import Executor
-from sat_evaluation.run.folder import RANKING, STUDIES, unit_directory
+from sat_evaluation.run.folder import ReproductionFolder, RunFolder
 from sat_evaluation.run.heads import transfer_folders
 from sat_evaluation.run.studies import run_study
+from sat_evaluation.run.view import Silent, View
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,11 +43,11 @@ class Reproduction:
         """The figure with its studies; SpecError."""
         return paper_figure(self.figure, self.scale, self.protocol, self.data, self.settings)
 
-    def write(self, out: Path) -> None:
+    def write(self, out: ReproductionFolder) -> None:
         """Leave in `out` what was asked; RunDirectoryError if it has the figure with other settings."""
-        path = out / f"{self.figure}.json"
+        path = out.figure_file(self.figure)
         asked = attrs.asdict(self)
-        begun = any(study_folder(out, panel).exists() for panel in self.make().panels)
+        begun = any(out.study(panel.name).exists for panel in self.make().panels)
         if begun and path.exists() and (there := _read_json(path)) != asked:
             differing = [key for key in asked if not isinstance(there, dict) or there.get(key) != asked[key]]
             raise RunDirectoryError(
@@ -58,9 +56,9 @@ class Reproduction:
         files.write_json(path, asked)
 
 
-def reproductions(out: Path) -> list[Reproduction]:
+def reproductions(out: ReproductionFolder) -> list[Reproduction]:
     """The figures that were asked for in `out`; RunDirectoryError if there are none."""
-    found = [_read(path) for name in PAPER_FIGURES if (path := out / f"{name}.json").exists()]
+    found = [_read(path) for name in PAPER_FIGURES if (path := out.figure_file(name)).exists()]
     if not found:
         raise RunDirectoryError(f"{out}: expected the folder of `sat reproduce`, found no figure in it")
     return found
@@ -86,19 +84,20 @@ def _read_json(path: Path) -> Any:
         raise RunDirectoryError(f"{error}\ndelete {path} and start the figure again as it was asked for") from error
 
 
-def asked_studies(out: Path) -> dict[Path, Panel]:
+def asked_studies(out: ReproductionFolder) -> dict[RunFolder, Panel]:
     """The studies of the figures that were asked for in `out`, by their folders, which may not be there yet."""
-    return {study_folder(out, panel): panel for asked in reproductions(out) for panel in asked.make().panels}
+    return {out.study(panel.name): panel for asked in reproductions(out) for panel in asked.make().panels}
 
 
 def reproduce_all(
     asked: Sequence[Reproduction],
-    out: Path,
+    out: ReproductionFolder,
     *,
     backend: str | None = None,
     device: str = "cpu",
     executor: Executor | None = None,
     reuse: Sequence[Path] = (),
+    view: View | None = None,
 ) -> None:
     """Run the studies of figures in ``out/studies`` and draw them; arms that another study has finished are reused.
 
@@ -108,7 +107,7 @@ def reproduce_all(
     figures = [one.make() for one in asked]
     for one in asked:
         one.write(out)
-    options = {"backend": backend, "device": device}
+    options: dict[str, Any] = {"backend": backend, "device": device, "view": view or Silent()}
     if executor is not None and executor.submitting:
         _submit(figures, out, reuse, executor.submitting, options)
         if executor == executor.submitting:
@@ -121,7 +120,9 @@ def reproduce_all(
         raise RunDirectoryError(f"{failed[0]}{more}") from failed[0]
 
 
-def _submit(figures: Sequence[PaperFigure], out: Path, reuse: Sequence[Path], executor: Executor, options: Any) -> None:
+def _submit(
+    figures: Sequence[PaperFigure], out: ReproductionFolder, reuse: Sequence[Path], executor: Executor, options: Any
+) -> None:
     """Put studies into the queue before one is waited for: of each data set the first, whose arms others may share."""
     first = {panel.data: panel for panel in reversed([panel for figure in figures for panel in figure.panels])}
     for panel in first.values():
@@ -129,29 +130,31 @@ def _submit(figures: Sequence[PaperFigure], out: Path, reuse: Sequence[Path], ex
             _run_study(panel, out, reuse, {**options, "executor": executor})
 
 
-def _run_study(panel: Panel, out: Path, reuse: Sequence[Path], options: Mapping[str, Any]) -> None:
-    folder = study_folder(out, panel)
-    others = [path for path in (out / STUDIES).glob("*") if path != folder]
-    run_study(panel.study, folder, only_ranking=panel.ranking, reuse=[*reuse, *others], **options)
+def _run_study(panel: Panel, out: ReproductionFolder, reuse: Sequence[Path], options: Mapping[str, Any]) -> None:
+    folder = out.study(panel.name)
+    others = [study.path for study in out.studies if study != folder]
+    run_study(panel.study, folder.path, only_ranking=panel.ranking, reuse=[*reuse, *others], **options)
 
 
-def _run(figure: PaperFigure, out: Path, reuse: Sequence[Path], options: Mapping[str, Any]) -> list[SatError]:
+def _run(
+    figure: PaperFigure, out: ReproductionFolder, reuse: Sequence[Path], options: Mapping[str, Any]
+) -> list[SatError]:
     """Returns why studies are not finished."""
-    console = Console()
+    view: View = options["view"]
     failed: list[SatError] = []
-    console.print(Text(f"{figure.name}: {figure.title}", style="bold"))
+    view.heading(f"{figure.name}: {figure.title}")
     for number, panel in enumerate(figure.panels, 1):
-        console.print(f"study {number} of {len(figure.panels)}: {panel.name}", markup=False, highlight=False)
+        view.say(f"study {number} of {len(figure.panels)}: {panel.name}")
         try:
             _run_study(panel, out, reuse, options)
         except RunDirectoryError as error:
             failed.append(error)
     for line in _told(figure, out):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        view.say(line)
     return failed
 
 
-def _told(figure: PaperFigure, out: Path) -> Iterator[str]:
+def _told(figure: PaperFigure, out: ReproductionFolder) -> Iterator[str]:
     for panel in figure.panels if figure.kind != "difficulty" else ():
         sentence = headline(rows_of(panel, out))
         if sentence:
@@ -163,12 +166,12 @@ def _told(figure: PaperFigure, out: Path) -> Iterator[str]:
         yield f"no figure: {error}"
 
 
-def draw(figure: PaperFigure, out: Path) -> list[Path]:
+def draw(figure: PaperFigure, out: ReproductionFolder) -> list[Path]:
     """Write PNG and SVG of a figure from the finished arms in `out`; returns their paths. NotInstalledError."""
-    return [path for name, drawn in figures_of(figure, out).items() for path in save_figure(drawn, out / name)]
+    return [path for name, drawn in figures_of(figure, out).items() for path in save_figure(drawn, out.drawing(name))]
 
 
-def figures_of(figure: PaperFigure, out: Path) -> dict[str, Figure]:
+def figures_of(figure: PaperFigure, out: ReproductionFolder) -> dict[str, Figure]:
     """Draw a figure of the paper from the finished arms in `out`.
 
     Returns:
@@ -180,8 +183,8 @@ def figures_of(figure: PaperFigure, out: Path) -> dict[str, Figure]:
     from sat_evaluation.paper import draw
 
     if figure.kind == "difficulty":
-        rankings = {panel.data: unit_directory(study_folder(out, panel), RANKING) for panel in figure.panels}
-        found = {p.data: Ranking.read(rankings[p.data]) for p in figure.panels if (rankings[p.data] / FILE).exists()}
+        folders = {panel.data: out.study(panel.name).ranking for panel in figure.panels}
+        found = {role: Ranking.read(folder) for role, folder in folders.items() if folder.has_ranking}
         names = {p.data: p.study.base.data.name for p in figure.panels}
         drawn = draw.difficulty_figure(figure, {role: (names[role], ranking) for role, ranking in found.items()})
         return {} if drawn is None else {figure.name: drawn}
@@ -196,21 +199,15 @@ def figures_of(figure: PaperFigure, out: Path) -> dict[str, Figure]:
     )
 
 
-def study_folder(out: Path, panel: Panel) -> Path:
-    """Where a panel's study is."""
-    return out / STUDIES / panel.name
-
-
-def rows_of(panel: Panel, out: Path, *, source: bool = False) -> list[Row]:
+def rows_of(panel: Panel, out: ReproductionFolder, *, source: bool = False) -> list[Row]:
     """The finished arms of a panel: heads on its target, if it has one; those of the study itself with `source`."""
     folder = rows_folder(panel, out, source=source)
-    paths = [unit_directory(folder, arm.name) / RESULTS for arm in panel.study.arms]
-    return collect(files.read_json(path) for path in paths if path.exists())
+    return collect(unit.results() for arm in panel.study.arms if (unit := folder.unit(arm.name)).has_results)
 
 
-def rows_folder(panel: Panel, out: Path, *, source: bool = False) -> Path:
+def rows_folder(panel: Panel, out: ReproductionFolder, *, source: bool = False) -> RunFolder:
     """Where these arms are."""
-    folder = study_folder(out, panel)
+    folder = out.study(panel.name)
     if panel.target and not source:
         (folder,) = transfer_folders(panel.study, folder).values()
     return folder

@@ -5,14 +5,12 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, final
 
 import attrs
 import numpy as np
 
 from sat_core import files
-from sat_core.arm import EXAMPLES
 from sat_core.arrays import as_float
 from sat_core.data import DataSet
 from sat_core.errors import DataError, NotInstalledError, install
@@ -21,7 +19,7 @@ from sat_evaluation.report.plots import arm_names
 from sat_evaluation.results.curves import group, series
 from sat_evaluation.results.rows import Row
 from sat_evaluation.results.text import shown
-from sat_evaluation.run.folder import unit_directory
+from sat_evaluation.run.folder import RunFolder
 
 _EACH = 12
 """Examples from each end of a ranking."""
@@ -81,7 +79,7 @@ def extremes(ranking: Ranking, data: DataSet) -> list[tuple[str, list[Picture]]]
     return sides
 
 
-def adversarial(folder: Path, rows: Sequence[Row]) -> Adversarial | None:
+def adversarial(folder: RunFolder, rows: Sequence[Row]) -> Adversarial | None:
     """Show examples saved by up to three arms: plain training, half of |A|, full AT. None if there are none."""
     chosen = _three(rows)
     saved = {name: arrays for name, row in chosen if (arrays := _read(folder, row)) is not None}
@@ -120,11 +118,11 @@ def _three(rows: Sequence[Row]) -> list[tuple[str, Row]]:
     return [(names[id(g.rows[0])], g.rows[0]) for g in (curve.plain, half, curve.full) if g is not None]
 
 
-def _read(folder: Path, row: Row) -> dict[str, Any] | None:
+def _read(folder: RunFolder, row: Row) -> dict[str, Any] | None:
     """The examples that the arm saved; None if an earlier version ran it, or if they cannot be read."""
     names = ("label", "image", "adversarial", "predicted_adversarial")
     try:
-        arrays = files.read_npz(unit_directory(folder, row.arm) / EXAMPLES, *names)
+        arrays = files.read_npz(folder.unit(row.arm).examples_file, *names)
     except DataError:
         return None
     images, classes = (arrays["image"], arrays["adversarial"]), (arrays["label"], arrays["predicted_adversarial"])

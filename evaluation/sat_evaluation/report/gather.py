@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, final
 
 import attrs
 
-from sat_core import files
 from sat_core.data import DataSet
 from sat_core.datasets import get_dataset
 from sat_core.errors import DataError, SatError
-from sat_core.ranking import FILE, Ranking
-from sat_core.rundir import SPEC, read
+from sat_core.ranking import Ranking
 from sat_core.spec import DEFAULTS
 from sat_core.tables import flatten
 from sat_evaluation.report.valid import checked
 from sat_evaluation.results.headline import headline, title
 from sat_evaluation.results.rows import Row
 from sat_evaluation.results.text import percent, shown
-from sat_evaluation.run.folder import RANKING, TRANSFERS, finished, unit_directory
+from sat_evaluation.run.folder import RANKING, TRANSFER, RunFolder
 from sat_evaluation.run.status import UnitStatus, statuses, unit_names
 
 
@@ -35,7 +32,7 @@ class Run:
     could not be read, and why.
     """
 
-    folder: Path
+    folder: RunFolder
     name: str
     asked: list[tuple[str, str]]
     spec: str
@@ -70,19 +67,19 @@ class Run:
         return [shown(f"{arm}: {text}", 400) for arm, text in found]
 
 
-def gather(folder: Path, name: str) -> Run:
+def gather(folder: RunFolder, name: str) -> Run:
     """Read the study or transfer in `folder`; what is broken in it is a problem. RunDirectoryError if it is none."""
     problems: list[str] = []
     names = unit_names(folder)
-    unfinished = list(statuses(folder, [name for name in names if not finished(folder, name).exists()]))
+    unfinished = list(statuses(folder, [name for name in names if not folder.unit(name).is_finished]))
     found = list(readable(folder, names, problems))  # those too that were finished meanwhile
     unfinished = [unit for unit in unfinished if unit.name not in {row.arm for _, row in found}]
     ranking, data = _ranking(folder, problems)
     return Run(
         folder=folder,
         name=name,
-        asked=list(_asked(read(folder)[0])),
-        spec=(folder / SPEC).read_text(encoding="utf-8"),
+        asked=list(_asked(folder.read_spec()[0])),
+        spec=folder.spec_file.read_text(encoding="utf-8"),
         rows=[row for _, row in found],
         results=[result for result, _ in found],
         unfinished=unfinished,
@@ -92,26 +89,26 @@ def gather(folder: Path, name: str) -> Run:
     )
 
 
-def readable(folder: Path, names: Sequence[str], problems: list[str]) -> Iterator[tuple[dict[str, Any], Row]]:
+def readable(folder: RunFolder, names: Sequence[str], problems: list[str]) -> Iterator[tuple[dict[str, Any], Row]]:
     """The results of those arms in `folder` that are finished and whole; of others the reason goes to `problems`."""
     for name in names:
-        path = finished(folder, name)
-        if name != RANKING and path.exists():
+        unit = folder.unit(name)
+        if name != RANKING and unit.has_results:
             try:
-                result = files.read_json(path)
+                result = unit.results()
                 yield result, checked(result, name)
             except (DataError, LookupError, TypeError, AttributeError) as error:
                 reason = error if isinstance(error, DataError) else f"expected another structure ({error!r})"
-                problems.append(shown(f"{name}: {path.name}: {'; '.join(str(reason).splitlines())}", 400))
+                problems.append(shown(f"{name}: {unit.results_file.name}: {'; '.join(str(reason).splitlines())}", 400))
 
 
-def _ranking(folder: Path, problems: list[str]) -> tuple[Ranking | None, DataSet | None]:
+def _ranking(folder: RunFolder, problems: list[str]) -> tuple[Ranking | None, DataSet | None]:
     """The ranking of a study and the images it is of; these only if they are still the same."""
-    tables, about = read(folder)
-    if TRANSFERS in tables or not (unit_directory(folder, RANKING) / FILE).exists():
+    tables, about = folder.read_spec()
+    if TRANSFER in tables or not folder.ranking.has_ranking:
         return None, None
     try:
-        ranking = Ranking.read(unit_directory(folder, RANKING))
+        ranking = Ranking.read(folder.ranking)
         data = get_dataset(str(tables["data"]["name"]))
     except SatError as error:
         problems.append(shown(f"no images of the ranking: {'; '.join(str(error).splitlines())}", 400))

@@ -15,7 +15,6 @@ import attrs
 from sat_core import __version__
 from sat_core.errors import NotInstalledError, RunDirectoryError, SatError, install, printable
 from sat_core.files import write_text
-from sat_core.rundir import SPEC
 from sat_evaluation.paper.reproduce import asked_studies
 from sat_evaluation.report import charts as chart_types
 from sat_evaluation.report.bars import breakdown, class_charts, difficulty_charts
@@ -26,7 +25,7 @@ from sat_evaluation.report.plots import beside, over_cost, over_epochs, over_sha
 from sat_evaluation.report.reproduction import Drawn, drawn
 from sat_evaluation.report.tables import Table, arms_table, numbers, provenance
 from sat_evaluation.results.text import shown
-from sat_evaluation.run.folder import run_folders
+from sat_evaluation.run.folder import ReproductionFolder, RunFolder, run_folders
 
 NAME = "report.html"
 """Name of the file where the caller gives none."""
@@ -97,9 +96,9 @@ def write_report(paths: Sequence[Path], out: Path | None = None) -> Path:
     problems: list[str] = []
     runs = list(_runs(paths, problems))
     figures: list[Drawn] = []
-    for path in [path for path in paths if not (path / SPEC).exists()]:
+    for path in [path for path in paths if not RunFolder(path).has_begun]:
         try:
-            figures += drawn(path)
+            figures += drawn(ReproductionFolder(path))
         except SatError as error:
             problems.append(shown("; ".join(str(error).splitlines()), 400))
     several = beside([(run.name, run.rows) for run in runs]) if len(paths) > 1 else None
@@ -127,9 +126,9 @@ def _runs(paths: Sequence[Path], problems: list[str]) -> Iterator[Run]:
         base = base if names[path.resolve().name] == 1 else path.as_posix()
         folders = run_folders(path)
         for folder in folders:
-            inside = folder.relative_to(path).as_posix()
+            inside = folder.path.relative_to(path).as_posix()
             try:
-                panel = None if (path / SPEC).exists() else asked_studies(path).get(folder)
+                panel = None if RunFolder(path).has_begun else asked_studies(ReproductionFolder(path)).get(folder)
                 if panel is not None and panel.ranking:
                     continue
                 yield gather(folder, shown(base if inside == "." else f"{base}/{inside}", 80))

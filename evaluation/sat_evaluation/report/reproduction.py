@@ -4,27 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import groupby
-from pathlib import Path
 from typing import Any, final
 
 import attrs
 
 from sat_core.datasets import get_dataset
 from sat_core.errors import DataError, SatError
-from sat_core.ranking import FILE, Ranking
+from sat_core.ranking import Ranking
 from sat_evaluation.figures.share_data import MEASURES, PublishedCurve
 from sat_evaluation.paper import published
 from sat_evaluation.paper.compare import Pair, caveats, compare
 from sat_evaluation.paper.experiments import PAPER_FIGURES
 from sat_evaluation.paper.panels import Panel, PaperFigure
-from sat_evaluation.paper.reproduce import Reproduction, reproductions, rows_folder, study_folder
+from sat_evaluation.paper.reproduce import Reproduction, reproductions, rows_folder
 from sat_evaluation.report.bars import class_charts, difficulty_charts
 from sat_evaluation.report.gather import readable
 from sat_evaluation.report.plots import over_share
 from sat_evaluation.results.headline import title
 from sat_evaluation.results.rows import Row
 from sat_evaluation.results.text import shown
-from sat_evaluation.run.folder import RANKING, unit_directory
+from sat_evaluation.run.folder import ReproductionFolder
 
 
 @final
@@ -45,7 +44,7 @@ class Drawn:
         return list(caveats(self.asked))
 
 
-def drawn(out: Path) -> Iterator[Drawn]:
+def drawn(out: ReproductionFolder) -> Iterator[Drawn]:
     """The figures that were asked for in `out`, as far as they are finished."""
     try:
         pairs = {asked.figure: tuple(found) for asked, found in compare(out)}
@@ -64,7 +63,7 @@ def drawn(out: Path) -> Iterator[Drawn]:
             yield Drawn(asked=asked, title=PAPER_FIGURES[asked.figure], panels=(), problem=reason)
 
 
-def _panels(figure: PaperFigure, out: Path, theirs: bool) -> Iterator[tuple[str, str, tuple[Any, ...]]]:
+def _panels(figure: PaperFigure, out: ReproductionFolder, theirs: bool) -> Iterator[tuple[str, str, tuple[Any, ...]]]:
     for (data, target), found in groupby(figure.panels, key=lambda panel: (panel.data, panel.target)):
         panels = list(found)
         if figure.kind == "difficulty":
@@ -79,7 +78,7 @@ def _panels(figure: PaperFigure, out: Path, theirs: bool) -> Iterator[tuple[str,
         yield panels[0].title, title(rows) if rows else "", charts
 
 
-def _curves(panels: list[Panel], out: Path, theirs: list[PublishedCurve]) -> Iterator[Any]:
+def _curves(panels: list[Panel], out: ReproductionFolder, theirs: list[PublishedCurve]) -> Iterator[Any]:
     for measures, of_source in ((panels[0].of_source, True), (panels[0].measures, False)):
         rows = [row for panel in panels for row in _rows(panel, out, source=of_source)]
         for measure in measures:
@@ -88,15 +87,15 @@ def _curves(panels: list[Panel], out: Path, theirs: list[PublishedCurve]) -> Ite
             yield over_share(rows, (measure,), f"{words}, on {on}" if on else words, [] if of_source else theirs)
 
 
-def _rows(panel: Panel, out: Path, *, source: bool = False) -> list[Row]:
+def _rows(panel: Panel, out: ReproductionFolder, *, source: bool = False) -> list[Row]:
     """As `rows_of`, without those that cannot be read, of which the section of their study tells."""
     folder = rows_folder(panel, out, source=source)
     return [row for _, row in readable(folder, [arm.name for arm in panel.study.arms], [])]
 
 
-def _difficulty(panel: Panel, out: Path) -> Iterator[Any]:
-    folder = unit_directory(study_folder(out, panel), RANKING)
-    if (folder / FILE).exists():
+def _difficulty(panel: Panel, out: ReproductionFolder) -> Iterator[Any]:
+    folder = out.study(panel.name).ranking
+    if folder.has_ranking:
         data = get_dataset(panel.study.base.data.name)
         yield from difficulty_charts(Ranking.read(folder), data.train.labels, data.class_names)
 

@@ -11,7 +11,6 @@ from typing import Any, final
 
 from sat_core.errors import NotInstalledError, RunDirectoryError, install
 
-EVENTS = "events.out.tfevents.sat"
 _FRAME = 16
 """Bytes around each record: its length and two check sums."""
 
@@ -24,16 +23,16 @@ def require_tensorboard() -> None:
 
 @final
 class EventFile:
-    """The `scalars` of a job (`sat_core.training.Scalars`), appended to the event file in `directory`.
+    """The `scalars` of a job (`sat_core.training.Scalars`), appended to the event file at `path`.
 
     What the file has already is not written again, and what was cut off at its end goes, so that it has each value
     once, however often the job was stopped. Of the package only what knows the format is used: none of it imports a
     framework. Raises RunDirectoryError if the file cannot be read or written.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, path: Path) -> None:
         require_tensorboard()
-        self._path = directory / EVENTS
+        self._path = path
         self._known: set[tuple[str, int]] = set()
         try:
             if self._path.exists():

@@ -1,13 +1,11 @@
-"""Units of work in a folder: run side by side with a live view, then summed up as table, CSV and plots."""
+"""The units of a run: run side by side, then summed up as CSV and plots."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
-from sat_core import files
 from sat_core.errors import Interrupted, NotInstalledError, RunDirectoryError
 from sat_evaluation.figures.accuracy import accuracy_figure
 from sat_evaluation.figures.canvas import save_figure
@@ -15,39 +13,42 @@ from sat_evaluation.figures.matrix import matrix_figure
 from sat_evaluation.results.csv_file import write_csv
 from sat_evaluation.results.rows import Row, collect
 from sat_evaluation.run.executors.base import Executor, Outcome, Place, Unit
-from sat_evaluation.run.executors.processes import log_end
-from sat_evaluation.run.folder import PROGRESS, finished, unit_directory
-from sat_evaluation.run.progress import LiveView
+from sat_evaluation.run.folder import RunFolder
+from sat_evaluation.run.view import View
 
 
-def work_through(out: Path, units: Sequence[Unit], executor: Executor, device: str) -> Outcome:
-    """Run `units` in the folder `out` by `executor`, with a live view."""
+def run_units(folder: RunFolder, units: Sequence[Unit], executor: Executor, device: str, view: View) -> Outcome:
+    """Run `units` of `folder` by `executor`, shown in `view`."""
     if not units:
         return Outcome()
-    with files.locked(out), LiveView({u.name: unit_directory(out, u.name) / PROGRESS for u in units}) as view:
-        files.sweep(out, below=False)  # each unit sweeps its own: it may run already, elsewhere
-        seen: set[str] = set()
+    with folder.locked(), view.units([folder.unit(unit.name) for unit in units]) as shown:
+        folder.sweep()
+        ended: set[str] = set()
 
         def tick(outcome: Outcome, places: Mapping[str, Place]) -> None:
-            for name in [n for n in (*outcome.done, *outcome.failed) if n not in seen]:
-                seen.add(name)
+            for name in [name for name in (*outcome.done, *outcome.failed) if name not in ended]:
+                ended.add(name)
                 if name in outcome.failed:
-                    view.fail(name, outcome.failed[name], log_end(out, name))
+                    shown.fail(folder.unit(name), outcome.failed[name])
                 else:
-                    view.finish(name, "")
-            view.refresh({name: place.where for name, place in places.items() if not place.running}, outcome.notice)
+                    shown.finish(folder.unit(name))
+            shown.refresh({name: place.where for name, place in places.items() if not place.running}, outcome.notice)
 
-        return executor.run(out, units, device, tick)
+        return executor.run(folder, units, device, tick)
 
 
-def finish(out: Path, names: Sequence[str], outcome: Outcome) -> list[dict[str, Any]]:
-    """Sum up the arms that are done, as CSV and plots; then say which are not. Returns their results."""
-    paths = [path for name in names if (path := finished(out, name)).exists()]
-    results = [files.read_json(path) for path in paths]
+def finish(folder: RunFolder, names: Sequence[str], outcome: Outcome) -> list[dict[str, Any]]:
+    """Sum up the finished ones of the arms `names`, as CSV and plots, and return their results.
+
+    Raises:
+        RunDirectoryError: Arms failed; it says why.
+        Interrupted: The run was stopped.
+    """
+    results = [unit.results() for name in names if (unit := folder.unit(name)).is_finished]
     rows = collect(results)
     try:
         if rows:
-            _draw(out, rows)
+            _draw(folder, rows)
     except RunDirectoryError:
         if not outcome.failed:  # as on a disk that is full, which is why arms failed
             raise
@@ -62,8 +63,8 @@ def finish(out: Path, names: Sequence[str], outcome: Outcome) -> list[dict[str, 
     return results
 
 
-def _draw(out: Path, rows: Sequence[Row]) -> None:
-    write_csv(out / "summary.csv", rows)
-    with suppress(NotInstalledError):  # what reports to the user says so
-        save_figure(accuracy_figure(rows), out / "accuracy")
-        save_figure(matrix_figure(rows), out / "matrix")
+def _draw(folder: RunFolder, rows: Sequence[Row]) -> None:
+    write_csv(folder.summary_file, rows)
+    with suppress(NotInstalledError):  # a run needs no matplotlib; whoever shows its results says so
+        save_figure(accuracy_figure(rows), folder.accuracy_plot)
+        save_figure(matrix_figure(rows), folder.matrix_plot)

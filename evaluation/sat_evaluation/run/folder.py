@@ -3,42 +3,151 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import final
 
-from sat_core.arm import RESULTS
+import attrs
+
+from sat_core import files
 from sat_core.errors import RunDirectoryError
-from sat_core.ranking import FILE
-from sat_core.rundir import SPEC
+from sat_core.folder import Folder
+from sat_core.study import folder_name
+from sat_core.unit_folder import UnitFolder
 
 RANKING = "ranking"
-ARMS = "arms"
-TRANSFERS = "transfer"
-"""Folder of a study with a folder per target; and the table in the spec of such a folder."""
-STUDIES = "studies"
-"""Folder of a reproduction with a folder per study."""
-PROGRESS, LOG, FAILED = "progress.json", "log.txt", "failed.json"
-"""In the folder of a unit: how far it is, what its processes printed, and why the last one failed."""
+"""Name of the unit that is the ranking."""
+TRANSFER = "transfer"
+"""Table in the spec of the folder of a transfer."""
+_ARMS, _TRANSFERS, _STUDIES, _QUEUE = "arms", "transfer", "studies", "slurm"
 
 
-def unit_directory(out: Path, unit: str) -> Path:
-    """Where the ranking, or the arm called `unit`, lies in `out`."""
-    return out / RANKING if unit == RANKING else out / ARMS / unit
+@final
+@attrs.frozen
+class RunFolder(Folder):
+    """The folder of a study, with its ranking, arms and transfers; or of one transfer, with its heads as arms.
 
-
-def finished(out: Path, unit: str) -> Path:
-    """The file that is there when the ranking, or the arm called `unit`, is finished."""
-    return unit_directory(out, unit) / (FILE if unit == RANKING else RESULTS)
-
-
-def run_folders(path: Path) -> list[Path]:
-    """The folder of a study or transfer and those of its transfers; of a reproduction, all of its studies'.
-
-    RunDirectoryError if `path` is none of these.
+    >>> RunFolder("runs/digits").unit("size-0.5").path.as_posix()
+    'runs/digits/arms/size-0.5'
     """
-    if (path / SPEC).exists():
-        return [path, *(spec.parent for spec in sorted(path.glob(f"{TRANSFERS}/*/{SPEC}")))]
-    found = [folder for spec in sorted(path.glob(f"{STUDIES}/*/{SPEC}")) for folder in run_folders(spec.parent)]
-    if not found:
+
+    def unit(self, name: str) -> UnitFolder:
+        """Return the folder of the ranking, or of the arm called `name`."""
+        return self.ranking if name == RANKING else UnitFolder(self.path / _ARMS / name)
+
+    @property
+    def ranking(self) -> UnitFolder:
+        """The folder of the ranking."""
+        return UnitFolder(self.path / RANKING)
+
+    @property
+    def arms(self) -> list[UnitFolder]:
+        """The folders of arms that are there, sorted by name."""
+        return [UnitFolder(path) for path in sorted((self.path / _ARMS).glob("*/"))]
+
+    @property
+    def has_arms(self) -> bool:
+        """Whether there is a folder for arms, as there is in that of a study which has begun."""
+        return (self.path / _ARMS).is_dir()
+
+    def transfer(self, target: str) -> RunFolder:
+        """Return the folder of the transfer of this study to the data set `target`."""
+        return RunFolder(self.path / _TRANSFERS / folder_name(target))
+
+    @property
+    def transfers(self) -> list[RunFolder]:
+        """The folders of transfers that have begun, sorted by name."""
+        return [folder for path in sorted((self.path / _TRANSFERS).glob("*")) if (folder := RunFolder(path)).has_begun]
+
+    def may_hold(self, path: Path) -> bool:
+        """Return whether `path` is outside of this folder, or where it has its own transfers."""
+        path, here = path.resolve(), self.path.resolve()
+        return not path.is_relative_to(here) or path.is_relative_to(here / _TRANSFERS)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the folder belongs to a study or a transfer already."""
+        return self.spec_file.exists()
+
+    @property
+    def summary_file(self) -> Path:
+        """The finished arms as CSV."""
+        return self.path / "summary.csv"
+
+    @property
+    def accuracy_plot(self) -> Path:
+        """Accuracy over |A|, without the suffix of a format."""
+        return self.path / "accuracy"
+
+    @property
+    def matrix_plot(self) -> Path:
+        """Accuracy per class of single-class arms, without the suffix of a format."""
+        return self.path / "matrix"
+
+    @property
+    def summaries(self) -> list[Path]:
+        """The tables and plots that are there."""
+        return [path for path in sorted(self.path.iterdir()) if path.suffix in (".csv", ".png", ".svg")]
+
+    @property
+    def queue(self) -> Path:
+        """Folder for what belongs to jobs in Slurm's queue."""
+        return self.path / _QUEUE
+
+    @property
+    def jobs_file(self) -> Path:
+        """Which jobs have been submitted."""
+        return self.queue / "jobs.json"
+
+    @property
+    def pickles(self) -> Path:
+        """submitit's folder. Jobs run what is pickled there, so it is nobody else's."""
+        return self.queue / "submitit"
+
+    def sweep(self) -> None:
+        """Remove what interrupted writes left in the folder itself: its units may run already, on other machines."""
+        files.sweep(self.path, below=False)
+
+
+@final
+@attrs.frozen
+class ReproductionFolder:
+    """The folder of `sat reproduce`: what was asked for and drawn, and a folder for each study."""
+
+    path: Path = attrs.field(converter=Path)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def study(self, name: str) -> RunFolder:
+        """Return the folder of the study called `name`."""
+        return RunFolder(self.path / _STUDIES / name)
+
+    @property
+    def studies(self) -> list[RunFolder]:
+        """The folders of studies that are there, sorted by name."""
+        return [RunFolder(path) for path in sorted((self.path / _STUDIES).glob("*"))]
+
+    def figure_file(self, figure: str) -> Path:
+        """Return the file that says with which settings a figure was asked for."""
+        return self.path / f"{figure}.json"
+
+    def drawing(self, name: str) -> Path:
+        """Return the file of a drawing, without the suffix of a format."""
+        return self.path / name
+
+
+def run_folders(path: Path) -> list[RunFolder]:
+    """Return the folder of a study or transfer and those of its transfers; of a reproduction, all of its studies'.
+
+    Raises:
+        RunDirectoryError: `path` is none of these.
+    """
+    folder = RunFolder(path)
+    if folder.has_begun:
+        return [folder, *folder.transfers]
+    studies = [study for study in ReproductionFolder(path).studies if study.has_begun]
+    if not studies:
         raise RunDirectoryError(
-            f"{path}: expected the folder of a study (with {SPEC}), of a transfer or of `sat reproduce`"
+            f"{path}: expected the folder of a study (with {folder.spec_file.name}), of a transfer or of "
+            "`sat reproduce`"
         )
-    return found
+    return [each for study in studies for each in (study, *study.transfers)]

@@ -9,98 +9,102 @@ from typing import Any, final
 
 import attrs
 
-from sat_core.arm import RESULTS
 from sat_core.data import DataSet
 from sat_core.datasets import get_dataset
 from sat_core.errors import RunDirectoryError
 from sat_core.job import Job
 from sat_core.protocols import PROTOCOLS
-from sat_core.rundir import SPEC, read
 from sat_core.spec import Spec
-from sat_core.study import Study, folder_name
+from sat_core.study import Study
 from sat_core.transfer import Source, transfer_spec
-from sat_evaluation.run.folder import ARMS, TRANSFERS, unit_directory
+from sat_core.unit_folder import UnitFolder
+from sat_evaluation.run.folder import TRANSFER, RunFolder
 
 
 @final
 @attrs.frozen(kw_only=True)
 class Transfer:
-    """What was asked. source: folder of a run, or of a study. asked: some of `sat_core.transfer.SETTINGS`."""
+    """A transfer of one run or of all arms of a study.
+
+    Args:
+        source: Folder of the run, or of the study.
+        target: Name of a data set.
+        settings: Some of `sat_core.transfer.SETTINGS`.
+    """
 
     source: Path
     target: str
-    asked: Mapping[str, Any]
+    settings: Mapping[str, Any]
 
-    def sources(self) -> dict[str, Path]:
-        """Folders of the runs by name, in the order of the study; RunDirectoryError if one is not finished."""
-        if (self.source / RESULTS).exists():
-            return {self.source.resolve().name: self.source}
-        if not (self.source / ARMS).is_dir():
+    def sources(self) -> dict[str, UnitFolder]:
+        """Return the folders of the runs by name, in the order of the study.
+
+        Raises:
+            RunDirectoryError: One is not finished.
+        """
+        run, study = UnitFolder(self.source), RunFolder(self.source)
+        if run.has_results:
+            return {self.source.resolve().name: run}
+        if not study.has_arms:
             raise RunDirectoryError(
-                f"{self.source}: expected the folder of a study or of an arm, found no {ARMS}/ and no {RESULTS}"
+                f"{self.source}: expected the folder of a study or of an arm, found no arms/ and no "
+                f"{run.results_file.name}"
             )
-        arms = Study.from_tables(read(self.source)[0]).arms
-        found = {arm.name: unit_directory(self.source, arm.name) for arm in arms}
-        missing = [name for name, folder in found.items() if not (folder / RESULTS).exists()]
+        arms = Study.from_tables(study.read_spec()[0]).arms
+        folders = {arm.name: study.unit(arm.name) for arm in arms}
+        missing = [name for name, folder in folders.items() if not folder.has_results]
         if missing:
             raise RunDirectoryError(
-                f"{self.source}: {len(missing)} of {len(found)} arms are not finished ({', '.join(missing[:3])})\n"
+                f"{self.source}: {len(missing)} of {len(folders)} arms are not finished ({', '.join(missing[:3])})\n"
                 "run the study to its end first"
             )
-        return found
+        return folders
 
-    def check_folder(self, out: Path) -> None:
-        """RunDirectoryError for an `out` in the folder of the source, but where a study has its own transfers."""
-        inside, source = out.resolve(), self.source.resolve()
-        if inside.is_relative_to(source) and not inside.is_relative_to(source / TRANSFERS):
-            raise RunDirectoryError(f"{out}: expected a folder outside of the source {self.source}; choose another")
+    def check_folder(self, folder: RunFolder) -> None:
+        """RunDirectoryError for a `folder` in that of the source, but where a study has its own transfers."""
+        if not RunFolder(self.source).may_hold(folder.path):
+            raise RunDirectoryError(f"{folder}: expected a folder outside of the source {self.source}; choose another")
 
     def job(self, name: str, data: DataSet, **options: Any) -> Job:
-        """The training of a head on the features of the run called `name`, with what `data` returns.
+        """Return the training of a head on the features of the run called `name`.
 
-        options: as in `Job`.
+        Args:
+            name: One of `sources`.
+            data: What the method `data` returns.
+            options: As in `Job`.
         """
         source = Source.read(self.sources()[name])
-        spec = transfer_spec(source.spec, self.target, self.asked)
+        spec = transfer_spec(source.spec, self.target, self.settings)
         full_name = str(source.results.get("full_name", ""))
         return Job(spec=spec, data=data, source=source, full_name=full_name, **options)
 
     def data(self) -> DataSet:
-        """The target, as the protocol of the source has it and with images as it takes them."""
+        """Return the target, as the protocol of the source has it and with images as it takes them."""
         source = Source.read(next(iter(self.sources().values())))
         return target_data(source.spec, self.target).resized(source.image_shape)
 
-    def tables(self, out: Path) -> dict[str, Any]:
-        """As `spec.toml` in `out` says it; the source relative to `out`, so that both can be moved together."""
-        source = os.path.relpath(self.source.resolve(), out.resolve())
-        return {TRANSFERS: {"source": source, "target": self.target, **self.asked}}
+    def tables(self, folder: RunFolder) -> dict[str, Any]:
+        """Return what ``spec.toml`` in `folder` says. The source is relative to it, so that both can be moved."""
+        source = os.path.relpath(self.source.resolve(), folder.path.resolve())
+        return {TRANSFER: {"source": source, "target": self.target, **self.settings}}
 
     @classmethod
-    def read(cls, out: Path) -> Transfer:
-        """What `tables` wrote in `out`."""
-        asked = dict(read(out)[0][TRANSFERS])
+    def read(cls, folder: RunFolder) -> Transfer:
+        """Return the transfer whose `tables` are in `folder`."""
+        settings = dict(folder.read_spec()[0][TRANSFER])
         try:
-            return cls(source=out / asked.pop("source"), target=asked.pop("target"), asked=asked)
+            return cls(source=folder.path / settings.pop("source"), target=settings.pop("target"), settings=settings)
         except (KeyError, TypeError) as error:
             raise RunDirectoryError(
-                f"{out / SPEC}: [transfer]: expected the texts source and target; {error}"
+                f"{folder.spec_file}: [transfer]: expected the texts source and target; {error}"
             ) from error
 
 
 def target_data(source: Spec, target: str) -> DataSet:
-    """The data set `target` under the protocol of a source with the spec `source`."""
+    """Return the data set `target` under the protocol of a source with the spec `source`."""
     return get_dataset(PROTOCOLS.get(source.protocol).data(target))
 
 
-def transfer_folders(study: Study, out: Path) -> dict[str, Path]:
-    """The targets of a study in `out`, with their folders."""
-    return {target: out / TRANSFERS / folder_name(target) for target in study.transfer.get("targets", ())}
-
-
-def told(result: Mapping[str, Any]) -> str:
-    """What happens to the images of the target, and where ε holds, in one line."""
-    (h, w, _), attacks = result["data"]["image_shape"], result["attacks"]
-    return (
-        f"images of {result['data']['name']} are taken at {w} x {h} pixels, as the models trained on "
-        f"{result['source']['data']['name']} do; ε = {attacks['eps']:g} ({attacks['norm']}) holds there"
-    )
+def transfer_folders(study: Study, folder: RunFolder) -> dict[str, RunFolder]:
+    """Return the targets of a study in `folder`, with their folders."""
+    return {target: folder.transfer(target) for target in study.transfer.get("targets", ())}

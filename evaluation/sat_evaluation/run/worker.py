@@ -8,58 +8,55 @@ import sys
 import threading
 import time
 import traceback
-from pathlib import Path
 from typing import Any
 
-from sat_core import files
 from sat_core.arm import run_arm
 from sat_core.backend import get_backend
 from sat_core.datasets import get_dataset
 from sat_core.errors import EXIT_CONTINUE, Interrupted, SatError, brief, printable
 from sat_core.job import Job
 from sat_core.ranking import Ranking, needs_ranking, run_ranking
-from sat_core.rundir import read
 from sat_core.study import Arm, Study
 from sat_evaluation.run.events import EventFile
 from sat_evaluation.run.executors.base import TENSORBOARD
 from sat_evaluation.run.executors.processes import DISK_FULL, EXIT_FULL, PARENT, WORKER_STOPS
-from sat_evaluation.run.folder import PROGRESS, RANKING, TRANSFERS, unit_directory
+from sat_evaluation.run.folder import RANKING, TRANSFER, RunFolder
 from sat_evaluation.run.heads import Transfer
 from sat_evaluation.run.output import standard_streams
 from sat_evaluation.run.progress import ProgressFile
 
 
-def work(out: Path, unit: str, save_every: float, tensorboard: bool = False) -> None:
-    """Run one unit of the study in `out` to its end, or until a signal of WORKER_STOPS asks to save and stop."""
-    asked = threading.Event()
+def run_unit(folder: RunFolder, name: str, save_every: float, tensorboard: bool = False) -> None:
+    """Run one unit of `folder` to its end, or until a signal of WORKER_STOPS asks to save and stop."""
+    stop = threading.Event()
     for number in WORKER_STOPS:
-        signal.signal(number, lambda *_: asked.set())
-    directory = unit_directory(out, unit)
-    with files.locked(directory, wait=10):
-        files.sweep(directory)
-        job = _job(
-            out,
-            unit,
-            directory=directory,
-            progress=ProgressFile(directory / PROGRESS),
-            stop=asked.is_set,
+        signal.signal(number, lambda *_: stop.set())
+    unit = folder.unit(name)
+    with unit.locked(wait=10):
+        unit.sweep()
+        job = _make_job(
+            folder,
+            name,
+            folder=unit,
+            progress=ProgressFile(unit.progress_file),
+            stop=stop.is_set,
             save_every=save_every,
-            **({"scalars": EventFile(directory)} if tensorboard else {}),
+            **({"scalars": EventFile(unit.events_file)} if tensorboard else {}),
         )
-        if unit == RANKING:
+        if name == RANKING:
             run_ranking(job)
         else:
-            run_arm(job, Ranking.read(out / RANKING) if needs_ranking(job.spec) else None)
+            run_arm(job, Ranking.read(folder.ranking) if needs_ranking(job.spec) else None)
 
 
-def _job(out: Path, unit: str, **options: Any) -> Job:
-    tables, run = read(out)
+def _make_job(run_folder: RunFolder, name: str, **options: Any) -> Job:
+    tables, run = run_folder.read_spec()
     backend = get_backend(run["backend"], run["device"])
-    if TRANSFERS in tables:
-        transfer = Transfer.read(out)
-        return transfer.job(unit, transfer.data(), backend=backend, **options)
+    if TRANSFER in tables:
+        transfer = Transfer.read(run_folder)
+        return transfer.job(name, transfer.data(), backend=backend, **options)
     study = Study.from_tables(tables)
-    arm = Arm(RANKING, study.base) if unit == RANKING else {arm.name: arm for arm in study.arms}[unit]
+    arm = Arm(RANKING, study.base) if name == RANKING else {arm.name: arm for arm in study.arms}[name]
     data = get_dataset(arm.spec.data.name)
     return Job(spec=arm.spec, full_name=arm.full, data=data, backend=backend, **options)
 
@@ -80,7 +77,7 @@ def main() -> int:
     """Exit status 0: done; 1 or 2: failed, the last line of stderr says why; else as the names of the statuses say."""
     out, unit, save_every, *more = sys.argv[1:]
     try:
-        work(Path(out), unit, float(save_every), TENSORBOARD in more)
+        run_unit(RunFolder(out), unit, float(save_every), TENSORBOARD in more)
     except Interrupted:
         return EXIT_CONTINUE
     except Exception as error:

@@ -6,7 +6,6 @@ import signal
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import final
 
@@ -14,6 +13,7 @@ import attrs
 
 from sat_core.errors import SpecError
 from sat_evaluation.run.events import require_tensorboard
+from sat_evaluation.run.folder import RunFolder
 
 STOPS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 TENSORBOARD = "--tensorboard"
@@ -94,13 +94,13 @@ class Executor(ABC):
         """This executor when it only submits to a queue, then raises Detached; None without a queue."""
         return None
 
-    def check(self, out: Path) -> None:
+    def check(self, folder: RunFolder) -> None:
         """Refuse a folder in which units cannot be run, before anything is written to it. RunDirectoryError."""
         return None
 
     @abstractmethod
-    def run(self, out: Path, units: Sequence[Unit], device: str, tick: Tick) -> Outcome:
-        """Run `units` of the folder `out`, in order. One that fails takes no other down but those that need it."""
+    def run(self, folder: RunFolder, units: Sequence[Unit], device: str, tick: Tick) -> Outcome:
+        """Run `units` of `folder`, in order. One that fails takes no other down but those that need it."""
 
 
 @contextmanager

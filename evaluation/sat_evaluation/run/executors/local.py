@@ -7,23 +7,22 @@ import shutil
 import subprocess
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import final
 
 import attrs
 
 from sat_core.training import STOPPED as SAVED
+from sat_core.unit_folder import UnitFolder
 from sat_datasets.workers import count
 from sat_evaluation.run.executors.base import Executor, Outcome, Place, Tick, Unit, stop_signals
 from sat_evaluation.run.executors.processes import (
     RANKING_FAILED,
     STOPPED,
-    failure,
     not_started,
-    record_failure,
+    record_end,
     start_worker,
 )
-from sat_evaluation.run.folder import LOG, RANKING, unit_directory
+from sat_evaluation.run.folder import RANKING, RunFolder
 
 
 @final
@@ -31,7 +30,7 @@ from sat_evaluation.run.folder import LOG, RANKING, unit_directory
 class Local(Executor):
     """Processes here. jobs: by default one per GPU if the device is ``cuda``, else as many as there are cores for."""
 
-    def run(self, out: Path, units: Sequence[Unit], device: str, tick: Tick) -> Outcome:
+    def run(self, folder: RunFolder, units: Sequence[Unit], device: str, tick: Tick) -> Outcome:
         """See `Executor`. A stop is handed to the processes, which save and end; they end with this one in any case."""
         outcome, waiting, saved = Outcome(), list(units), False
         free = self.slots(device, units[0].threads)
@@ -39,14 +38,14 @@ class Local(Executor):
         running: dict[str, tuple[subprocess.Popen[bytes], dict[str, str]]] = {}
         with stop_signals(outcome, SAVED):
             while (waiting and not outcome.stopped) or running:
-                for unit in _ready(out, waiting, outcome, units):
+                for unit in _ready(folder, waiting, outcome, units):
                     if free:
                         waiting.remove(unit)
                         slot = free.pop(0)
                         try:
-                            worker = start_worker(out, unit, self.arguments, {"SAT_WORKERS": decoders, **slot})
+                            worker = start_worker(folder, unit, self.arguments, {"SAT_WORKERS": decoders, **slot})
                         except OSError as error:
-                            outcome.failed[unit.name] = not_started(out, unit.name, error)
+                            outcome.failed[unit.name] = not_started(folder.unit(unit.name), error)
                             free.append(slot)
                         else:
                             running[unit.name] = worker, slot
@@ -61,7 +60,7 @@ class Local(Executor):
                         saved = True
                         outcome.stopped = SAVED if name == RANKING else outcome.stopped
                     else:
-                        _settle(out, name, worker.returncode, outcome)
+                        _settle(folder.unit(name), worker.returncode, outcome)
                 tick(outcome, dict.fromkeys(running, Place(running=True)))
         outcome.stopped = SAVED if saved else outcome.stopped
         return outcome
@@ -86,19 +85,19 @@ def gpus() -> list[str]:
     return done.stdout.split() if done.returncode == 0 else []
 
 
-def _ready(out: Path, waiting: list[Unit], outcome: Outcome, units: Sequence[Unit]) -> list[Unit]:
+def _ready(folder: RunFolder, waiting: list[Unit], outcome: Outcome, units: Sequence[Unit]) -> list[Unit]:
     if outcome.stopped:
         return []
     ranked = RANKING in outcome.done or RANKING not in [unit.name for unit in units]
     if RANKING in outcome.failed:
         for unit in [u for u in waiting if u.after_ranking]:
             waiting.remove(unit)
-            outcome.failed[unit.name] = record_failure(out, unit.name, RANKING_FAILED)
+            outcome.failed[unit.name] = folder.unit(unit.name).record_failure(RANKING_FAILED)
     return [unit for unit in waiting if ranked or not unit.after_ranking]
 
 
-def _settle(out: Path, name: str, status: int, outcome: Outcome) -> None:
+def _settle(unit: UnitFolder, status: int, outcome: Outcome) -> None:
     if status == 0:
-        outcome.done.append(name)
+        outcome.done.append(unit.name)
     else:
-        outcome.failed[name] = f"{failure(out, name, status)} (see {unit_directory(out, name) / LOG})"
+        outcome.failed[unit.name] = f"{record_end(unit, status)} (see {unit.log_file})"

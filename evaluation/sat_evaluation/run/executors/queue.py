@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import final
 
 import attrs
@@ -13,9 +12,8 @@ import attrs
 from sat_core import files
 from sat_core.errors import DataError, NotInstalledError
 from sat_evaluation.run.executors.base import Place
+from sat_evaluation.run.folder import RunFolder
 
-FOLDER = "slurm"
-RECORD = "jobs.json"
 _FORMAT = "%j|%F|%K|%T|%N|%r"
 _RUNNING = ("RUNNING", "COMPLETING", "SIGNALING", "STAGE_OUT", "STOPPED", "SUSPENDED")
 
@@ -29,9 +27,9 @@ class Submission:
     units: tuple[str, ...]
 
 
-def submissions(out: Path) -> list[Submission]:
-    """Those of the folder `out` that may still be in the queue. DataError if the record is none."""
-    path = out / FOLDER / RECORD
+def submissions(folder: RunFolder) -> list[Submission]:
+    """Those of `folder` that may still be in the queue. DataError if the record is none."""
+    path = folder.jobs_file
     if not path.exists():
         return []
     try:
@@ -42,9 +40,9 @@ def submissions(out: Path) -> list[Submission]:
         ) from error
 
 
-def record(out: Path, found: Iterable[Submission]) -> None:
-    """Make these the submissions of `out`."""
-    files.write_json(out / FOLDER / RECORD, {each.name: list(each.units) for each in found})
+def record(folder: RunFolder, found: Iterable[Submission]) -> None:
+    """Make these the submissions of `folder`."""
+    files.write_json(folder.jobs_file, {each.name: list(each.units) for each in found})
 
 
 def places(found: Sequence[Submission]) -> dict[str, Place] | None:

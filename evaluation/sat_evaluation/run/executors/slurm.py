@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from itertools import groupby
-from pathlib import Path
 from typing import Any, final
 from uuid import uuid4
 
@@ -20,11 +19,11 @@ import attrs
 from sat_core.errors import Detached, NotInstalledError, RunDirectoryError, SpecError, install
 from sat_evaluation.run.executors import queue
 from sat_evaluation.run.executors.base import Executor, Outcome, Place, Tick, Unit, stop_signals
-from sat_evaluation.run.executors.processes import RANKING_FAILED, record_failure, recorded_failure
-from sat_evaluation.run.executors.queue import FOLDER, Submission
+from sat_evaluation.run.executors.processes import RANKING_FAILED
+from sat_evaluation.run.executors.queue import Submission
 from sat_evaluation.run.executors.sbatch import check_line, check_option, check_path, own_folder
 from sat_evaluation.run.executors.task import Task
-from sat_evaluation.run.folder import FAILED, LOG, RANKING, finished, unit_directory
+from sat_evaluation.run.folder import RANKING, RunFolder
 
 _STAYS = "the jobs stay in the queue: the same command waits for them again, scancel ends them"
 _SILENT = "Slurm's controller does not answer; waiting for it"
@@ -37,8 +36,6 @@ _LARGEST = 1000
 """Jobs of one array; Slurm's default for MaxArraySize is 1001."""
 _RESTARTS = 1000
 """How often a job may reach its time limit."""
-PICKLES = "submitit"
-"""submitit's folder, in that of the queue. Jobs run what is pickled there: it is nobody else's."""
 
 
 @final
@@ -72,68 +69,71 @@ class Slurm(Executor):
         for key, value in self.more.items():
             check_option(key, value)
 
-    def check(self, out: Path) -> None:
+    def check(self, folder: RunFolder) -> None:
         """See `Executor`."""
-        check_path(out)
-        own_folder(out)
+        check_path(folder.path)
+        own_folder(folder.path)
 
     @property
     def submitting(self) -> Executor:
         """See `Executor`."""
         return attrs.evolve(self, detach=True)
 
-    def run(self, out: Path, units: Sequence[Unit], device: str, tick: Tick) -> Outcome:
+    def run(self, folder: RunFolder, units: Sequence[Unit], device: str, tick: Tick) -> Outcome:
         """See `Executor`. A stop ends the waiting, and no job. RunDirectoryError if a job is refused."""
         outcome = Outcome()
         with stop_signals(outcome, _STAYS):
-            self._submit_missing(out, units, device, outcome, tick)
+            self._submit_missing(folder, units, device, outcome, tick)
             if self.detach and not outcome.stopped:
                 raise Detached(f"{len(units)} jobs in the queue; the same command waits for them and sums up")
-            self._wait(out, units, outcome, tick)
+            self._wait(folder, units, outcome, tick)
         return outcome
 
-    def _answer(self, out: Path, outcome: Outcome, tick: Tick) -> dict[str, Place]:
+    def _answer(self, folder: RunFolder, outcome: Outcome, tick: Tick) -> dict[str, Place]:
         """What squeue says, however long that takes; nothing if a stop is asked for meanwhile."""
         while not outcome.stopped:
-            there = queue.places(queue.submissions(out))
+            there = queue.places(queue.submissions(folder))
             outcome.notice = _SILENT if there is None else ""
             if there is not None:
                 return there
             _pause(_POLL, outcome, tick, {})
         return {}
 
-    def _wait(self, out: Path, units: Sequence[Unit], outcome: Outcome, tick: Tick) -> None:
+    def _wait(self, folder: RunFolder, units: Sequence[Unit], outcome: Outcome, tick: Tick) -> None:
         left = {unit.name: unit for unit in units}
         looks, last = dict.fromkeys(left, 0), dict.fromkeys(left, "its job")
         while left and not outcome.stopped:
-            there = self._answer(out, outcome, tick)
+            there = self._answer(folder, outcome, tick)
             last |= {name: place.job for name, place in there.items()}
             for name in [] if outcome.stopped else list(left):
                 looks[name] = 0 if name in there else looks[name] + 1
-                if finished(out, name).exists():
+                unit = folder.unit(name)
+                if unit.is_finished:
                     outcome.done.append(name)
-                elif reason := recorded_failure(out, name):
-                    outcome.failed[name] = f"{reason} (see {unit_directory(out, name) / LOG})"
+                elif reason := unit.failure():
+                    outcome.failed[name] = f"{reason} (see {unit.log_file})"
                 elif looks[name] == _LOOKS:
                     needless = left[name].after_ranking and RANKING in outcome.failed
                     reason = RANKING_FAILED if needless else f"{last[name]} left the queue: {_GONE}"
-                    outcome.failed[name] = record_failure(out, name, reason)
+                    outcome.failed[name] = unit.record_failure(reason)
                 else:
                     continue
                 del left[name]
             _pause(_POLL if left else 0, outcome, tick, there)
 
-    def _submit_missing(self, out: Path, units: Sequence[Unit], device: str, outcome: Outcome, tick: Tick) -> None:
+    def _submit_missing(
+        self, folder: RunFolder, units: Sequence[Unit], device: str, outcome: Outcome, tick: Tick
+    ) -> None:
         """Submit the ranking, then arrays of the arms, alike in what they ask for; none that is there already."""
-        there = self._answer(out, outcome, tick)
+        there = self._answer(folder, outcome, tick)
         if outcome.stopped:
             return
-        own_folder(out / FOLDER)
-        own_folder(out / FOLDER / PICKLES, 0o700)
-        known = [each for each in queue.submissions(out) if any(unit in there for unit in each.units)]
-        missing = [unit for unit in units if unit.name not in there or recorded_failure(out, unit.name)]
+        own_folder(folder.queue)
+        own_folder(folder.pickles, 0o700)
+        known = [each for each in queue.submissions(folder) if any(unit in there for unit in each.units)]
+        missing = [unit for unit in units if unit.name not in there or folder.unit(unit.name).failure()]
         for unit in missing:
-            (unit_directory(out, unit.name) / FAILED).unlink(missing_ok=True)
+            folder.unit(unit.name).forget_failure()
         ranking = there[RANKING].job if RANKING in there else ""
 
         def kind(unit: Unit) -> tuple[bool, bool, int]:
@@ -141,20 +141,20 @@ class Slurm(Executor):
 
         for (_, needs_ranking, _), alike in groupby(sorted(missing, key=kind), key=kind):
             for array in _parts(list(alike)):
-                name = f"sat-{re.sub('[^A-Za-z0-9_.-]', '_', out.resolve().name)}-{uuid4().hex[:8]}"
+                name = f"sat-{re.sub('[^A-Za-z0-9_.-]', '_', folder.path.resolve().name)}-{uuid4().hex[:8]}"
                 known.append(Submission(name, tuple(unit.name for unit in array)))
-                queue.record(out, known)  # before they are submitted: found by name if this process dies meanwhile
+                queue.record(folder, known)  # before they are submitted: found by name if this process dies meanwhile
                 options = self._parameters(name, array[0].threads, device, ranking if needs_ranking else "")
                 job = None
                 while job is None and not outcome.stopped:
-                    job = self._submit(out, array, options)
+                    job = self._submit(folder, array, options)
                     if job is None:  # it may have been taken all the same
-                        self._answer(out, outcome, tick)
+                        self._answer(folder, outcome, tick)
                         subprocess.run(["scancel", "--name", name], check=False, capture_output=True)
                 if job and array[0].name == RANKING:
                     ranking = job
 
-    def _submit(self, out: Path, units: Sequence[Unit], options: Mapping[str, Any]) -> str | None:
+    def _submit(self, folder: RunFolder, units: Sequence[Unit], options: Mapping[str, Any]) -> str | None:
         """Submit one array; returns its number, None if the controller does not answer. RunDirectoryError: refused."""
         try:
             from submitit import SlurmExecutor
@@ -162,17 +162,18 @@ class Slurm(Executor):
         except ImportError as error:
             raise NotInstalledError(f"--executor slurm needs submitit: {install('cluster')}") from error
         try:
+            there = RunFolder(folder.path.resolve())
             python = f"{shlex.quote(sys.executable)} -P"  # as `start_worker` does it
-            executor = SlurmExecutor(out.resolve() / FOLDER / PICKLES, max_num_timeout=_RESTARTS, python=python)
+            executor = SlurmExecutor(there.pickles, max_num_timeout=_RESTARTS, python=python)
             executor.update_parameters(**options)
             with _outside_of_jobs():
-                jobs = executor.submit_array([Task(out.resolve(), unit, self.arguments) for unit in units])
+                jobs = executor.submit_array([Task(there, unit, self.arguments) for unit in units])
         except (
             FailedJobError,
             RuntimeError,
         ) as error:  # the latter where there is no sbatch, or no number in its answer
             said = next((line for line in reversed(str(error).splitlines()) if line.strip()), "no message")
-            if queue.places(queue.submissions(out)) is None:
+            if queue.places(queue.submissions(folder)) is None:
                 return None
             raise RunDirectoryError(f"Slurm refused the jobs: {said}\nchange the options and run it again") from error
         return str(jobs[0].job_id).split("_")[0]

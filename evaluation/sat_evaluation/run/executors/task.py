@@ -7,25 +7,25 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any, final
 
 import attrs
 
 from sat_core.errors import EXIT_CONTINUE, RunDirectoryError
 from sat_evaluation.run.executors.base import Unit
-from sat_evaluation.run.executors.processes import STOPPED, WORKER_STOPS, failure, start_worker
+from sat_evaluation.run.executors.processes import STOPPED, WORKER_STOPS, record_end, start_worker
+from sat_evaluation.run.folder import RunFolder
 
 
 @final
 @attrs.frozen
 class Task:
-    """The unit of the study in `out`, in a process of its own, so that whatever ends that process does not end this.
+    """A unit of the run in `folder`, in a process of its own, so that whatever ends that process does not end this.
 
     arguments: see `sat_evaluation.run.executors.base.Executor`.
     """
 
-    out: Path
+    folder: RunFolder
     unit: Unit
     arguments: tuple[str, ...]
 
@@ -39,7 +39,7 @@ class Task:
         for stop in WORKER_STOPS:
             signal.signal(stop, lambda *_: asked.append(True))
         decoders = os.environ.get("SAT_WORKERS") or str(self.unit.threads)
-        worker = start_worker(self.out, self.unit, self.arguments, {"SAT_WORKERS": decoders})
+        worker = start_worker(self.folder, self.unit, self.arguments, {"SAT_WORKERS": decoders})
         while worker.poll() is None:
             if asked:
                 worker.terminate()
@@ -49,7 +49,7 @@ class Task:
                 requeue(number, None)
             sys.exit(EXIT_CONTINUE)
         if worker.returncode:
-            raise RunDirectoryError(failure(self.out, self.unit.name, worker.returncode))
+            raise RunDirectoryError(record_end(self.folder.unit(self.unit.name), worker.returncode))
 
     def checkpoint(self) -> Any:
         """What submitit runs when the job starts again: the same; the unit's folder knows how far it is."""

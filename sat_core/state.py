@@ -1,0 +1,46 @@
+"""The state of a model or a trainer, named arrays: whether one fits another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from sat_core.errors import CheckpointError, quoted
+
+_WRAPPERS = {"module": "DataParallel or DistributedDataParallel", "_orig_mod": "torch.compile"}
+"""Parts of names that modules of PyTorch put before those of the network inside, and whose."""
+
+
+def _bare(name: str) -> str:
+    return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
+
+
+def _wrapped(expected: Mapping[str, np.ndarray], got: Mapping[str, np.ndarray], what: str) -> str:
+    """What to do with the same network inside of a wrapper on one side."""
+    saved, own = ({part for name in names for part in name.split(".")} & {*_WRAPPERS} for names in (got, expected))
+    part = min(saved ^ own, default="module")
+    whose, remedy = "the model", f"wrap the module inside: model.{part}"
+    if part in saved:
+        whose = "the state"
+        remedy = f"strip it: {{name.replace('{part}.', ''): value for name, value in state.items()}}"
+    says = f"{what}: the names of {whose} have {part!r}, of {_WRAPPERS[part]}, before those of the same network"
+    return f"{says}\n{remedy}"
+
+
+def check_state(expected: Mapping[str, np.ndarray], got: Mapping[str, np.ndarray], what: str) -> None:
+    """CheckpointError for the first array that is missing, surplus, or of another shape or kind of number."""
+    if expected.keys() != got.keys() and {*map(_bare, expected)} == {*map(_bare, got)}:
+        raise CheckpointError(_wrapped(expected, got, what))
+    for name in [*expected, *got]:
+        if name not in got or name not in expected:
+            word = "lacks" if name in expected else "has a surplus"
+            raise CheckpointError(f"{what}: the state {word} {quoted(name)}; it belongs to another architecture")
+        if expected[name].shape != got[name].shape:
+            raise CheckpointError(
+                f"{what}: {quoted(name)}: expected shape {expected[name].shape}, got {got[name].shape}"
+            )
+        if expected[name].dtype.kind != got[name].dtype.kind:
+            raise CheckpointError(
+                f"{what}: {quoted(name)}: expected numbers as {expected[name].dtype}, got {got[name].dtype}"
+            )
