@@ -1,6 +1,7 @@
 """Augmentation: every draw in numpy, every move of a pixel as one integer gather, the same in every backend.
 
-The order is the recipe's: crop, flip, colour jitter, rotation (section 1.0).
+The order is the recipe's: crop, flip, colour jitter, rotation (section 1.0). A gather of whole pixels gives the same
+bits in every framework, where interpolation would not.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 from sat_core.registry import Registry
 
 Tensor = Any
-"""A tensor of any framework."""
+"""A tensor of any framework, numpy included."""
 BRIGHTNESS, CONTRAST, SATURATION = 0, 1, 2
 """Jitter operations, as in `JitterPlan.order`."""
 GREY = (0.299, 0.587, 0.114)
@@ -29,9 +30,16 @@ _AREA, _ASPECT = (0.08, 1.0), (3 / 4, 4 / 3)
 @final
 @attrs.frozen
 class Augmentation:
-    """What happens to a training image. crop: padding with zeros in pixels; jitter: half width of the factors around 1;
-    rotation: largest angle in degrees, nearest neighbour, zeros outside. resized_crop: a random part of the image is
-    scaled to the size that the network takes, where the image is decoded, instead of the test-time transform.
+    """What happens to a training image.
+
+    Args:
+        name: under which it is registered.
+        crop: pixels of zeros on each side, from which a random crop of the image's size is taken.
+        flip: mirror half of the images left to right.
+        jitter: half width of the range of factors around 1, for brightness, contrast and saturation.
+        rotation: largest angle in degrees; nearest neighbour, zeros outside.
+        resized_crop: scale a random part of the image to the size that the network takes; done where images are
+            decoded, instead of the test-time transform.
     """
 
     name: str
@@ -42,9 +50,12 @@ class Augmentation:
     resized_crop: bool = False
 
     def draw(self, rng: np.random.Generator, n: int) -> np.ndarray | None:
-        """Uniforms in [0, 1) for `n` examples, float64 `(n, 10)`, or `(n, 30)` with a resized crop; None without any.
+        """Draw uniforms in [0, 1) for `n` examples.
 
-        They know nothing of image size.
+        They do not depend on the size of images, so that a seed means the same for every data set.
+
+        Returns:
+            float64 `(n, 10)`, or `(n, 30)` with a resized crop; None if this augmentation does nothing.
         """
         columns = _DRAWS + 2 * _TRIES if self.resized_crop else _DRAWS
         return rng.random((n, columns)) if self.active else None
@@ -84,12 +95,15 @@ class Augmentation:
 @final
 @attrs.frozen
 class JitterPlan:
-    """Colour jitter of a batch. factors: float32 `(n, 3)` for brightness, contrast, saturation. order: int64 `(n, 3)`,
-    the operations in the order in which they are applied.
+    """Colour jitter of a batch.
 
-    Each blends the image with a dull one and clips to [0, 1]: x·f + d·(1 - f), where d is black for brightness, the
-    mean grey of the image for contrast, and its own grey for saturation. Pillow truncates to whole numbers after each
-    operation; this arithmetic does not, and differs by less than 4/255 (in the mean over pixels, less than 2/255).
+    Each operation blends the image with a dull one and clips to [0, 1]: x·f + d·(1 - f), where d is black for
+    brightness, the mean grey of the image for contrast, and its own grey for saturation. Pillow truncates to whole
+    numbers after each operation; this arithmetic does not, and differs by less than 4/255 (in the mean over pixels, less than 2/255).
+
+    Args:
+        factors: float32 `(n, 3)`, for brightness, contrast and saturation.
+        order: int64 `(n, 3)`, the operations in the order in which they are applied.
     """
 
     factors: np.ndarray
@@ -97,7 +111,11 @@ class JitterPlan:
 
 
 def move_map(augmentation: Augmentation, draws: np.ndarray, h: int, w: int) -> np.ndarray:
-    """Crop and flip as a gather: source pixel row·w + column of each pixel, int32 `(n, h, w)`; h·w stands for zero."""
+    """Return crop and flip as a gather.
+
+    Returns:
+        The source pixel row·w + column of each pixel, int32 `(n, h, w)`; h·w stands for zero.
+    """
     pad = augmentation.crop
     top = np.floor(draws[:, 0] * (2 * pad + 1)).astype(np.int32)
     left = np.floor(draws[:, 1] * (2 * pad + 1)).astype(np.int32)
@@ -110,10 +128,18 @@ def move_map(augmentation: Augmentation, draws: np.ndarray, h: int, w: int) -> n
 
 
 def crop_box(draws: np.ndarray, h: int, w: int) -> tuple[int, int, int, int]:
-    """Top, left, height and width of the part of an image of `h` x `w` that a resized crop keeps; draws: `(30,)`.
+    """Choose the part of an image of `h` x `w` that a resized crop keeps.
 
     8 % to all of the area at an aspect ratio of 3/4 to 4/3: the first of ten tries that lies inside, else the largest
     central part of the nearest ratio (recipe, section 1.0: torchvision's RandomResizedCrop).
+
+    Args:
+        draws: uniforms of one image, `(30,)`.
+        h: height of the image.
+        w: width of the image.
+
+    Returns:
+        Top, left, height and width, in pixels.
     """
     areas = _AREA[0] + draws[_DRAWS : _DRAWS + _TRIES] * (_AREA[1] - _AREA[0])
     low, high = np.log(_ASPECT)
@@ -128,7 +154,7 @@ def crop_box(draws: np.ndarray, h: int, w: int) -> tuple[int, int, int, int]:
 
 
 def rotation_map(augmentation: Augmentation, draws: np.ndarray, h: int, w: int) -> np.ndarray | None:
-    """Rotation about the centre as a gather like `move_map`; None where there is none."""
+    """Return the rotation about the centre as a gather like `move_map`; None where there is none."""
     if not augmentation.rotation:
         return None
     angle = np.deg2rad((draws[:, 3] * 2 - 1) * augmentation.rotation)[:, None, None]
@@ -140,7 +166,7 @@ def rotation_map(augmentation: Augmentation, draws: np.ndarray, h: int, w: int) 
 
 
 def jitter_plan(augmentation: Augmentation, draws: np.ndarray) -> JitterPlan | None:
-    """Factors and order of the colour jitter; None where there is none."""
+    """Return factors and order of the colour jitter; None where there is none."""
     if not augmentation.jitter:
         return None
     factors = 1 + (draws[:, 4:7] * 2 - 1) * augmentation.jitter

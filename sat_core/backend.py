@@ -27,14 +27,17 @@ if TYPE_CHECKING:
 
 
 class Backend(ABC):
-    """A framework. An object that is passed around, never a global: several can live in one process."""
+    """A framework that computes what the core plans.
+
+    It is an object that is passed around, never a global, so that several can live in one process.
+    """
 
     name: str
     device: str
 
     @abstractmethod
     def models(self) -> tuple[str, ...]:
-        """Names that `build` takes, besides ``package.module:factory``."""
+        """Return the names that `build` takes, besides ``package.module:factory``."""
 
     @abstractmethod
     def new(self, description: Mapping[str, Any]) -> Classifier:
@@ -91,16 +94,20 @@ class Backend(ABC):
         attack: AttackSpec,
         features: np.ndarray | None = None,
     ) -> Trainer:
-        """A trainer of `classifier` on `data`, which is put on the device once; images that are decoded when they are
-        asked for come with the plans instead.
+        """Make a trainer.
 
-        features: of all of `data`, float32 `(n, d)`, for a classifier `with_head`: the head is then trained on these,
-        and no image is looked at. Without augmentation that is the same training.
+        Args:
+            classifier: of this backend; its weights are trained in place.
+            data: put on the device once. Images that are decoded when they are needed come with the plans instead.
+            training: optimiser, precision and augmentation.
+            attack: of the members of A.
+            features: of all of `data`, float32 `(n, d)`, for a classifier `with_head`. The head is then trained on
+                these, and no image is looked at; without augmentation that is the same training.
         """
 
     @abstractmethod
     def versions(self) -> dict[str, str]:
-        """Names and versions of the packages that compute."""
+        """Return names and versions of the packages that compute."""
 
     def build(
         self,
@@ -151,15 +158,22 @@ class Backend(ABC):
 
     @contextmanager
     def session(self, training: TrainingSpec) -> Iterator[None]:
-        """Settings that frameworks only have per process (threads, deterministic kernels, TF32), afterwards as they
-        were, if the framework can.
+        """Inside, apply settings that frameworks only have per process: threads, deterministic kernels, TF32.
+
+        Afterwards they are as they were, if the framework has a way back.
         """
         yield
 
     def load(self, path: str | Path, into: Classifier | None = None) -> Classifier:
-        """The classifier saved at `path`, built anew or loaded `into` one of the same architecture.
+        """Load a checkpoint. Code from the file is never executed.
 
-        Never executes code from the file: a checkpoint of a user's own model needs `into`. Raises CheckpointError.
+        Args:
+            path: of the file, or of the folder of a finished arm.
+            into: a classifier of the same architecture that takes over the weights; needed for a user's own model. A
+                new one is built if it is left out.
+
+        Raises:
+            CheckpointError: for files that are damaged, foreign, or of another architecture.
         """
         saved = checkpoint.read(path)
         if "model" not in saved.groups:
@@ -185,12 +199,12 @@ class Backend(ABC):
             raise CheckpointError(f"{path}: what it says of its model makes none ({brief(error)})") from error
 
     def evaluate(self, classifier: Classifier, images: np.ndarray, labels: np.ndarray, **options: Any) -> Evaluation:
-        """AutoAttack, the same call with every backend; `options` as in `sat_core.evaluator.Evaluator`."""
+        """Run AutoAttack, the same call with every backend; `options` as in `sat_core.evaluator.Evaluator`."""
         return get_evaluator()(classifier, images, labels, **options)
 
 
 def user_factory(name: str) -> Callable[..., Any]:
-    """What ``package.module:factory`` names. SpecError if there is none.
+    """Import what ``package.module:factory`` names. SpecError if there is none.
 
     The working directory is searched last, so that no file in it stands in for an installed package, and stays on
     `sys.path`: the factory may import more of it when it is called.
@@ -207,9 +221,9 @@ def user_factory(name: str) -> Callable[..., Any]:
         package = module.partition(".")[0]
         where = getattr(sys.modules.get(package), "__file__", None)
         absent = where and isinstance(error, AttributeError | ModuleNotFoundError)
-        found = f"\n{package!r} is {where}; if that is not yours, give yours another name" if absent else ""
+        shadowed = f"\n{package!r} is {where}; if that is not yours, give yours another name" if absent else ""
         raise SpecError(
-            f"model.name: cannot import {quoted(name)} ({brief(error)}); expected package.module:factory{found}"
+            f"model.name: cannot import {quoted(name)} ({brief(error)}); expected package.module:factory{shadowed}"
         ) from error
     if not callable(factory):
         raise SpecError(f"model.name: expected {quoted(name)} to be callable, got {type(factory).__name__}")
@@ -221,7 +235,7 @@ BACKENDS: Registry[Callable[..., Backend]] = Registry("backend", "sat_core.backe
 
 
 def device_number(device: str) -> int | None:
-    """0 for "cuda", N for "cuda:N", None for "cpu"; SpecError for anything else."""
+    """Return 0 for "cuda", N for "cuda:N", None for "cpu"; SpecError for anything else."""
     kind, colon, number = device.partition(":")
     if kind not in ("cpu", "cuda") or (colon and not (kind == "cuda" and number.isdecimal())):
         raise SpecError(f"device: expected cpu, cuda or cuda:N, got {quoted(device)}")
@@ -229,8 +243,10 @@ def device_number(device: str) -> int | None:
 
 
 def get_backend(name: str | None = None, device: str = "cpu") -> Backend:
-    """The backend called `name`, computing on `device` ("cpu", "cuda", "cuda:1").
+    """Return a backend.
 
-    Without a name the environment variable SAT_BACKEND decides, and torch if it is not set.
+    Args:
+        name: as "torch". By default the environment variable SAT_BACKEND decides, and torch if it is not set.
+        device: "cpu", "cuda" or "cuda:N".
     """
     return BACKENDS.get(name or os.environ.get("SAT_BACKEND") or "torch")(device=device)

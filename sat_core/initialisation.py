@@ -10,10 +10,15 @@ from sat_core.streams import stream
 
 
 def initial_state(template: Mapping[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
-    """Initial values for the canonical names and shapes of `template`.
+    """Draw initial weights.
 
     Convolutions and linear layers: Kaiming normal, fan-in, gain √2. Biases and running means 0, running variances 1,
-    BatchNorm weights N(1, 0.02). Each array has a stream of its own, named by it, so order does not matter.
+    BatchNorm weights N(1, 0.02). Each array has a random stream of its own, named after it, so that neither the order
+    of arrays nor a new one among them changes the others.
+
+    Args:
+        template: arrays of the canonical names, shapes and types, with any values.
+        seed: of the network.
     """
     return {name: _draw(name, value, seed) for name, value in template.items()}
 

@@ -1,4 +1,8 @@
-"""What a network of the user's does with a few images: found out when it is wrapped, before anything is computed."""
+"""Checks of a user's network: a few images are sent through it when it is wrapped.
+
+Most faults of a wrapped network (probabilities in place of logits, pixels scaled down twice, a broken gradient) raise
+no error later; they only make it look more robust than it is.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +19,12 @@ if TYPE_CHECKING:
     from sat_core.classifier import Classifier
 
 FIRST_LAYERS = 4
-"""So many of the layers with weights a backend looks at; the first may take something else than images."""
+"""Number of layers with weights that a backend looks at; the very first may take something else than images."""
 _CONTRAST = 1 / 4
-"""Between black and white, at least, where the first layer of a network for pixels in [0, 1] is entered."""
+"""Least difference between black and white at the input of the first layer, in a network for pixels in [0, 1]. Of one
+that divides by 255 itself, it is 1/255 divided by the deviation."""
 _FAR = 1e4
-"""So much farther from grey than pixels are images that saturate a sigmoid."""
+"""Factor by which images are moved away from grey so that they saturate a sigmoid."""
 BATCH_DEPENDENT = (
     "batch-dependent model: the logits of an image change with the others in its batch, as by BatchNorm without "
     "running statistics, and so accuracies change with the batch size"
@@ -31,9 +36,12 @@ BATCH_DEPENDENT = (
 class Look:
     """What a network did with n images, in evaluation mode.
 
-    output: what it returned. values: the same as float32, None if that is not one tensor of real numbers. entered:
-    names and inputs of the first layers with weights, in the order of their calls, float32 with the images along the
-    first axis. gradient: whether it has one with respect to the images, even if that is zero.
+    Args:
+        output: what it returned.
+        values: the same as float32; None if that is not one tensor of real numbers.
+        entered: names and inputs of the first layers with weights, in the order of their calls, float32 with the images
+            along the first axis.
+        gradient: whether the output has one with respect to the images, even if that is zero.
     """
 
     output: Any
@@ -43,13 +51,20 @@ class Look:
 
 
 def check_network(look: Callable[[np.ndarray], Look], classifier: Classifier) -> None:
-    """SpecError unless the network of `classifier` gives logits for images in [0, 1], and gradients of them.
+    """Check that the network of `classifier` gives logits for images in [0, 1], with gradients.
 
-    look: sends float32 images `(n, h, w, c)` through the network, after the classifier's normalisation, and changes
-    nothing. Warns of logits that depend on the other images in the batch. Log-probabilities are logits: no loss here
-    changes if a number is added to all logits of an image.
+    Log-probabilities are logits: no loss here changes if a number is added to all logits of an image. Warns of logits
+    that depend on the other images in the batch.
+
+    Args:
+        look: sends float32 images `(n, h, w, c)` through the network, after the classifier's normalisation, and changes
+            nothing.
+        classifier: with the number of classes and the shape of images that are expected.
+
+    Raises:
+        SpecError: says what the network returns instead, and what to change.
     """
-    images = _images(classifier.image_shape)
+    images = _probe_images(classifier.image_shape)
     several, one = (_look(look, part) for part in (images, images[-1:]))
     logits, alone = (_logits(seen, n, classifier.classes) for seen, n in ((several, len(images)), (one, 1)))
     _check_range(look, images, logits)
@@ -60,22 +75,23 @@ def check_network(look: Callable[[np.ndarray], Look], classifier: Classifier) ->
         )
     _check_contrast(several.entered, classifier)
     if apart(logits[-1:], alone):
+        # a network that draws random numbers differs from call to call, too: that is not this warning's business
         others, again = (_look(look, part).values for part in (images[[-1] * len(images)], images))
         if others is not None and again is not None and apart(logits[-1:], others[-1:]) and not apart(logits, again):
             warnings.warn(BATCH_DEPENDENT, stacklevel=3)
 
 
 def are_probabilities(outputs: np.ndarray) -> bool:
-    """Whether all rows `(n, k)` are non-negative with sum 1, up to the rounding of half precision."""
+    """Tell whether all rows `(n, k)` are non-negative with sum 1, up to the rounding of half precision."""
     return bool(outputs.min() >= 0 and np.abs(outputs.sum(axis=1) - 1).max() < 5e-3)
 
 
 def are_scores(outputs: np.ndarray) -> bool:
-    """Whether all outputs are in [0, 1] and reach towards both ends, as those of a sigmoid do."""
+    """Tell whether all outputs are in [0, 1] and reach towards both ends, as those of a sigmoid do."""
     return bool(0 <= outputs.min() < 0.05 and 0.95 < outputs.max() <= 1)
 
 
-def _images(image_shape: tuple[int, int, int]) -> np.ndarray:
+def _probe_images(image_shape: tuple[int, int, int]) -> np.ndarray:
     """Black, white, and two of noise."""
     noise = np.random.default_rng(0).random((2, *image_shape), np.float32)
     return np.concatenate([np.zeros_like(noise[:1]), np.ones_like(noise[:1]), noise])
@@ -148,7 +164,7 @@ def _check_range(look: Callable[[np.ndarray], Look], images: np.ndarray, outputs
 
 
 def _check_contrast(entered: tuple[tuple[str, np.ndarray], ...], classifier: Classifier) -> None:
-    """Of a network that divides by 255 itself, the first layer sees grey only."""
+    """The first layer of a network that divides by 255 itself sees hardly any contrast in images in [0, 1]."""
     contrasts = ((name, float(np.ptp(values, axis=0).max(initial=0))) for name, values in entered)
     name, contrast = next(((name, contrast) for name, contrast in contrasts if contrast > 0), ("", 1.0))
     if contrast < _CONTRAST:
@@ -162,5 +178,5 @@ def _check_contrast(entered: tuple[tuple[str, np.ndarray], ...], classifier: Cla
 
 
 def apart(logits: np.ndarray, others: np.ndarray) -> bool:
-    """Whether they differ by more than another order of sums does, in half precision, too."""
+    """Tell whether logits differ by more than rounding in another order of sums, also that of half precision."""
     return bool(np.abs(logits - others).max() > 0.02 * np.abs(logits).max() + 1e-6)

@@ -18,7 +18,7 @@ _ALIKE = 0.75
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint: `` (did you mean 'x'?)`` for the closest of `known`, or an empty string if none is close.
+    """Return a hint, `` (did you mean 'x'?)``, for the closest of `known`; an empty string if none is close.
 
     Of a dotted key, section and name both have to be close; a name alone stands for every key that ends in it.
     """
@@ -29,7 +29,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    """The message for a name that is none of `known`: with the closest one, and all there are."""
+    """Return the message for a name that is none of `known`: with the closest one, and all there are."""
     known = list(known)
     return f"unknown {kind} {quoted(name)}{nearest(name, known)}\nexpected one of: {', '.join(known)}"
 
@@ -51,8 +51,15 @@ def _alike(word: str, known: str) -> float:
 class Registry(Generic[T]):
     """A table of named things of one kind.
 
-    `kind` is the word used in messages. With `group`, installed packages add entries through entry points of that
-    group; they are looked up on first use, never on import. `extra` is what installs them, by default their name.
+    Args:
+        kind: the word for them in messages.
+        group: installed packages add entries through entry points of this group; they are looked up on first use,
+            never on import.
+        extra: the extra of sat-core that installs them; by default their name.
+
+    >>> fruit = Registry("fruit")
+    >>> fruit.register("apple", 1), fruit.get("apple"), "pear" in fruit
+    (1, 1, False)
     """
 
     def __init__(self, kind: str, group: str | None = None, extra: str | None = None) -> None:
@@ -69,7 +76,12 @@ class Registry(Generic[T]):
         return entry
 
     def get(self, name: str) -> T:
-        """The entry called `name`; SpecError names the nearest one, NotInstalledError what to install."""
+        """Return the entry called `name`.
+
+        Raises:
+            SpecError: names the nearest entry, if there is none of that name.
+            NotInstalledError: says what to install, if its package cannot be imported.
+        """
         if name not in self._entries:
             points = self._entry_points()
             if name not in points:
@@ -84,7 +96,7 @@ class Registry(Generic[T]):
         return self._entries[name]
 
     def names(self) -> tuple[str, ...]:
-        """All names, those of installed packages included, in order of registration."""
+        """Return all names, those of installed packages included, in order of registration."""
         return tuple(dict.fromkeys([*self._entries, *self._entry_points()]))
 
     def __iter__(self) -> Iterator[str]:
