@@ -18,10 +18,10 @@ from sat_core.job import Job
 from sat_core.ranking import Ranking
 from sat_core.reference import NumpyBackend
 from sat_core.results import content, scores
+from sat_core.run_folder import RunFolder
 from sat_core.splits import Split
 from sat_core.study import Study
 from sat_core.training import Position
-from sat_evaluation.run.folder import RunFolder
 
 PER_SEED = 10
 """Arms per seed: two strategies with four sizes each, and the two baselines."""

@@ -21,12 +21,12 @@ from sat_core.errors import DataError, Interrupted, SpecError
 from sat_core.job import Job
 from sat_core.ranking import run_ranking
 from sat_core.reference import NumpyBackend
+from sat_core.run_folder import RunFolder
 from sat_core.spec import Spec
 from sat_core.study import Study
 from sat_core.tables import nest
 from sat_core.unit_folder import UnitFolder
 from sat_evaluation.cli.live_view import Terminal
-from sat_evaluation.run.folder import RunFolder
 from sat_evaluation.run.prepare import prepare_study
 
 pytestmark = pytest.mark.data

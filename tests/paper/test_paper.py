@@ -14,6 +14,7 @@ from sat_core.accuracy import wilson
 from sat_core.errors import DataError, RunDirectoryError, SpecError
 from sat_core.files import write_json
 from sat_core.json_fields import to_json
+from sat_core.run_folder import ReproductionFolder
 from sat_core.study import Arm
 from sat_core.transfer import transfer_spec
 from sat_evaluation.cli.comparison import print_comparison
@@ -23,7 +24,6 @@ from sat_evaluation.paper.experiments import PAPER_FIGURES, paper_figure, parse_
 from sat_evaluation.paper.panels import PaperFigure
 from sat_evaluation.paper.reproduce import Reproduction, draw, reproductions
 from sat_evaluation.paper.scales import SCALES
-from sat_evaluation.run.folder import ReproductionFolder
 from sat_evaluation.run.heads import transfer_folders
 
 _FEW = ("apgd-ce", "apgd-t")

@@ -18,6 +18,7 @@ from pages import Page, results
 from sat_core.backend import Backend
 from sat_core.errors import RunDirectoryError, SatError
 from sat_core.files import read_json, write_json
+from sat_core.run_folder import ReproductionFolder
 from sat_evaluation.cli import main
 from sat_evaluation.paper.reproduce import Reproduction
 from sat_evaluation.report.charts import Axis
@@ -25,7 +26,6 @@ from sat_evaluation.report.page import write_report
 from sat_evaluation.results.csv_file import csv_text
 from sat_evaluation.results.headline import headline
 from sat_evaluation.results.rows import collect
-from sat_evaluation.run.folder import ReproductionFolder
 
 pytestmark = pytest.mark.backend
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from toys import ALL, HALF, NONE, result
 
 from sat_core.errors import DataError
+from sat_core.run_folder import RunFolder
 from sat_evaluation.cli.summary import print_summary
 from sat_evaluation.results.baseline import Baseline
 from sat_evaluation.results.csv_file import csv_lines, write_csv
@@ -20,7 +21,6 @@ from sat_evaluation.results.headline import headline, title
 from sat_evaluation.results.rows import collect
 from sat_evaluation.results.table import print_table
 from sat_evaluation.results.text import duration, epsilon, percent
-from sat_evaluation.run.folder import RunFolder
 
 
 def test_warnings_that_all_arms_share_are_printed_once(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
-from sat_evaluation.run.folder import RunFolder
+from sat_core.run_folder import RunFolder
 from sat_evaluation.run.status import statuses
 
 ARMS = ("size-0.0", "size-0.5", "size-1.0")

@@ -18,13 +18,13 @@ from sat_core import backend, datasets, evaluator
 from sat_core.errors import SatError
 from sat_core.reference import NumpyBackend
 from sat_core.registry import Registry
+from sat_core.run_folder import RANKING, RunFolder
 from sat_core.study import Study
 from sat_core.unit_folder import UnitFolder
 from sat_evaluation.cli import main
 from sat_evaluation.run import preflight, studies, worker
 from sat_evaluation.run.executors.base import Executor, Outcome, Tick, Unit
 from sat_evaluation.run.executors.processes import WORKER_STOPS
-from sat_evaluation.run.folder import RANKING, RunFolder
 from sat_evaluation.run.status import statuses
 
 STUDY = Study.loads("""

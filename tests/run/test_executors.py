@@ -15,11 +15,11 @@ from folders import ARMS, program, put
 
 from sat_core import files
 from sat_core.errors import EXIT_CONTINUE, RunDirectoryError
+from sat_core.run_folder import RunFolder
 from sat_evaluation.run import worker
 from sat_evaluation.run.executors.base import Outcome, Place, Unit
 from sat_evaluation.run.executors.local import Local, gpus
 from sat_evaluation.run.executors.processes import EXIT_FULL
-from sat_evaluation.run.folder import RunFolder
 
 
 def run(out: Path, units: list[Unit], executor: Local, device: str = "cpu") -> tuple[Outcome, int]:

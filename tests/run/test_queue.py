@@ -12,12 +12,12 @@ import pytest
 from folders import ARMS, RESULTS, program, put, states
 
 from sat_core.errors import DataError, Detached, NotInstalledError, RunDirectoryError, SpecError
+from sat_core.run_folder import RunFolder
 from sat_evaluation.cli.options import running
 from sat_evaluation.run.executors import queue
 from sat_evaluation.run.executors.base import Place, Unit
 from sat_evaluation.run.executors.queue import Submission
 from sat_evaluation.run.executors.slurm import Slurm, minutes
-from sat_evaluation.run.folder import RunFolder
 
 
 def test_the_queue_is_read_by_name(out: Path, commands: Path) -> None:

@@ -9,10 +9,10 @@ import pytest
 from folders import ARMS, RESULTS, SPEC, put, states
 
 from sat_core import files
+from sat_core.run_folder import RunFolder
 from sat_core.unit_folder import UnitFolder
 from sat_evaluation.cli import main
 from sat_evaluation.run.executors.processes import record_end
-from sat_evaluation.run.folder import RunFolder
 from sat_evaluation.run.progress import ProgressFile
 
 

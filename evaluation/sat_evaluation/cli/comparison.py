@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sat_core.run_folder import ReproductionFolder
 from sat_evaluation.paper.compare import compare, summary
-from sat_evaluation.run.folder import ReproductionFolder
 
 
 def print_comparison(out: ReproductionFolder, console: Console | None = None) -> None:

@@ -56,9 +56,9 @@ def _reproduce(arguments: argparse.Namespace) -> int:
         for one in asked:
             _print(one)
         return 0
+    from sat_core.run_folder import ReproductionFolder
     from sat_evaluation.cli.live_view import Terminal
     from sat_evaluation.paper.reproduce import reproduce_all
-    from sat_evaluation.run.folder import ReproductionFolder
 
     reproduce_all(asked, ReproductionFolder(arguments.out), view=Terminal(), **options)
     return 0

@@ -31,11 +31,11 @@ def add(commands: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from sat_core.run_folder import RunFolder
     from sat_core.study import Study
     from sat_core.tables import parse_setting
     from sat_evaluation.cli.live_view import Terminal
     from sat_evaluation.cli.summary import print_summary, print_transfers
-    from sat_evaluation.run.folder import RunFolder
     from sat_evaluation.run.studies import check_study, run_study
 
     study = Study.load(arguments.study).set(dict(map(parse_setting, arguments.settings)))
@@ -51,10 +51,10 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _transfer(arguments: argparse.Namespace) -> int:
+    from sat_core.run_folder import RunFolder
     from sat_core.tables import parse_setting
     from sat_evaluation.cli.live_view import Terminal
     from sat_evaluation.cli.summary import print_summary
-    from sat_evaluation.run.folder import RunFolder
     from sat_evaluation.run.studies import run_transfer
 
     settings = {key.removeprefix("transfer."): value for key, value in map(parse_setting, arguments.settings)}

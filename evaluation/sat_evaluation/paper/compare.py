@@ -9,6 +9,7 @@ import attrs
 
 from sat_core.accuracy import Accuracy, wilson
 from sat_core.errors import DataError
+from sat_core.run_folder import ReproductionFolder
 from sat_evaluation.figures.share_data import PublishedCurve
 from sat_evaluation.paper import published
 from sat_evaluation.paper.panels import Panel, PaperFigure
@@ -17,7 +18,6 @@ from sat_evaluation.results.baseline import Baseline
 from sat_evaluation.results.curves import Group, group
 from sat_evaluation.results.rows import Row
 from sat_evaluation.results.text import percent, shown
-from sat_evaluation.run.folder import ReproductionFolder
 
 
 @final

@@ -12,6 +12,7 @@ import attrs
 from sat_core import files
 from sat_core.errors import DataError, Detached, NotInstalledError, RunDirectoryError, SatError
 from sat_core.ranking import Ranking
+from sat_core.run_folder import ReproductionFolder, RunFolder
 from sat_evaluation.figures.canvas import save_figure
 from sat_evaluation.paper.experiments import PAPER_FIGURES, paper_figure
 from sat_evaluation.paper.panels import Panel, PaperFigure
@@ -19,7 +20,6 @@ from sat_evaluation.paper.scales import Flat
 from sat_evaluation.results.headline import headline
 from sat_evaluation.results.rows import Row, collect
 from sat_evaluation.run.executors.base import Executor
-from sat_evaluation.run.folder import ReproductionFolder, RunFolder
 from sat_evaluation.run.heads import transfer_folders
 from sat_evaluation.run.studies import run_study
 from sat_evaluation.run.view import Silent, View

@@ -11,13 +11,13 @@ from sat_core.data import DataSet
 from sat_core.datasets import get_dataset
 from sat_core.errors import DataError, SatError
 from sat_core.ranking import Ranking
+from sat_core.run_folder import RANKING, TRANSFER, RunFolder
 from sat_core.spec import DEFAULTS
 from sat_core.tables import flatten
 from sat_evaluation.report.valid import checked
 from sat_evaluation.results.headline import headline, title
 from sat_evaluation.results.rows import Row
 from sat_evaluation.results.text import percent, shown
-from sat_evaluation.run.folder import RANKING, TRANSFER, RunFolder
 from sat_evaluation.run.status import UnitStatus, statuses, unit_names
 
 

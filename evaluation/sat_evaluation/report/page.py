@@ -15,6 +15,7 @@ import attrs
 from sat_core import __version__
 from sat_core.errors import NotInstalledError, RunDirectoryError, SatError, install, printable
 from sat_core.files import write_text
+from sat_core.run_folder import ReproductionFolder, RunFolder, run_folders
 from sat_evaluation.paper.reproduce import asked_studies
 from sat_evaluation.report import charts as chart_types
 from sat_evaluation.report.bars import breakdown, class_charts, difficulty_charts
@@ -25,7 +26,6 @@ from sat_evaluation.report.plots import beside, over_cost, over_epochs, over_sha
 from sat_evaluation.report.reproduction import Drawn, drawn
 from sat_evaluation.report.tables import Table, arms_table, numbers, provenance
 from sat_evaluation.results.text import shown
-from sat_evaluation.run.folder import ReproductionFolder, RunFolder, run_folders
 
 NAME = "report.html"
 """Name of the file where the caller gives none."""

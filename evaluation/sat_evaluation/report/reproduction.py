@@ -11,6 +11,7 @@ import attrs
 from sat_core.datasets import get_dataset
 from sat_core.errors import DataError, SatError
 from sat_core.ranking import Ranking
+from sat_core.run_folder import ReproductionFolder
 from sat_evaluation.figures.share_data import MEASURES, PublishedCurve
 from sat_evaluation.paper import published
 from sat_evaluation.paper.compare import Pair, caveats, compare
@@ -23,7 +24,6 @@ from sat_evaluation.report.plots import over_share
 from sat_evaluation.results.headline import title
 from sat_evaluation.results.rows import Row
 from sat_evaluation.results.text import shown
-from sat_evaluation.run.folder import ReproductionFolder
 
 
 @final

@@ -7,13 +7,13 @@ from contextlib import suppress
 from typing import Any
 
 from sat_core.errors import Interrupted, NotInstalledError, RunDirectoryError
+from sat_core.run_folder import RunFolder
 from sat_evaluation.figures.accuracy import accuracy_figure
 from sat_evaluation.figures.canvas import save_figure
 from sat_evaluation.figures.matrix import matrix_figure
 from sat_evaluation.results.csv_file import write_csv
 from sat_evaluation.results.rows import Row, collect
 from sat_evaluation.run.executors.base import Executor, Outcome, Place, Unit
-from sat_evaluation.run.folder import RunFolder
 from sat_evaluation.run.view import View
 
 

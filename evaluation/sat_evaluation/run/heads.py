@@ -14,11 +14,11 @@ from sat_core.datasets import get_dataset
 from sat_core.errors import RunDirectoryError
 from sat_core.job import Job
 from sat_core.protocols import PROTOCOLS
+from sat_core.run_folder import TRANSFER, RunFolder
 from sat_core.spec import Spec
 from sat_core.study import Study
 from sat_core.transfer import Source, transfer_spec
 from sat_core.unit_folder import UnitFolder
-from sat_evaluation.run.folder import TRANSFER, RunFolder
 
 
 @final

@@ -13,11 +13,11 @@ from sat_core.datasets import get_dataset
 from sat_core.errors import SatError
 from sat_core.job import Job
 from sat_core.ranking import needs_ranking, ranking_job
+from sat_core.run_folder import RunFolder
 from sat_core.sections import ModelSpec
 from sat_core.study import Study
 from sat_core.transfer import named_as_transfer, transfer_keys, transfer_spec
 from sat_evaluation.attack.package import find_package
-from sat_evaluation.run.folder import RunFolder
 from sat_evaluation.run.heads import target_data, transfer_folders
 from sat_evaluation.run.view import View
 

@@ -13,10 +13,10 @@ from sat_core.experiment import Experiment
 from sat_core.job import Job
 from sat_core.ranking import Ranking, needs_ranking, ranking_job, ranking_tables
 from sat_core.reuse import Finished
+from sat_core.run_folder import RANKING, TRANSFER, RunFolder
 from sat_core.study import Study
 from sat_evaluation.results.rows import collect
 from sat_evaluation.run.executors.base import Unit
-from sat_evaluation.run.folder import RANKING, TRANSFER, RunFolder
 from sat_evaluation.run.heads import Transfer
 from sat_evaluation.run.preflight import base_job, check_data, check_jobs, study_jobs
 from sat_evaluation.run.view import View

@@ -9,11 +9,11 @@ import attrs
 
 from sat_core.errors import DataError, NotInstalledError, SatError, SpecError
 from sat_core.ranking import needs_ranking
+from sat_core.run_folder import RANKING, TRANSFER, RunFolder
 from sat_core.study import Study
 from sat_core.unit_folder import UnitFolder
 from sat_evaluation.run.executors import queue
 from sat_evaluation.run.executors.base import Place
-from sat_evaluation.run.folder import RANKING, TRANSFER, RunFolder
 from sat_evaluation.run.heads import Transfer
 from sat_evaluation.run.progress import Progress
 from sat_evaluation.run.progress import read as read_progress

@@ -8,11 +8,11 @@ from typing import Any
 
 from sat_core.backend import Backend, device_number, get_backend
 from sat_core.reuse import Finished
+from sat_core.run_folder import RANKING, RunFolder
 from sat_core.study import Study
 from sat_evaluation.run.executors.base import Executor
 from sat_evaluation.run.executors.local import Local
 from sat_evaluation.run.finish import finish, run_units
-from sat_evaluation.run.folder import RANKING, RunFolder
 from sat_evaluation.run.heads import Transfer, transfer_folders
 from sat_evaluation.run.preflight import study_jobs
 from sat_evaluation.run.prepare import prepare_study, prepare_transfer

@@ -16,11 +16,11 @@ from sat_core.datasets import get_dataset
 from sat_core.errors import EXIT_CONTINUE, Interrupted, SatError, brief, printable
 from sat_core.job import Job
 from sat_core.ranking import Ranking, needs_ranking, run_ranking
+from sat_core.run_folder import RANKING, TRANSFER, RunFolder
 from sat_core.study import Arm, Study
 from sat_evaluation.run.events import EventFile
 from sat_evaluation.run.executors.base import TENSORBOARD
 from sat_evaluation.run.executors.processes import DISK_FULL, EXIT_FULL, PARENT, WORKER_STOPS
-from sat_evaluation.run.folder import RANKING, TRANSFER, RunFolder
 from sat_evaluation.run.heads import Transfer
 from sat_evaluation.run.output import standard_streams
 from sat_evaluation.run.progress import ProgressFile

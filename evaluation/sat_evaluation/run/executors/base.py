@@ -12,8 +12,8 @@ from typing import final
 import attrs
 
 from sat_core.errors import SpecError
+from sat_core.run_folder import RunFolder
 from sat_evaluation.run.events import require_tensorboard
-from sat_evaluation.run.folder import RunFolder
 
 STOPS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 TENSORBOARD = "--tensorboard"

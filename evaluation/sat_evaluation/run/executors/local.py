@@ -11,6 +11,7 @@ from typing import final
 
 import attrs
 
+from sat_core.run_folder import RANKING, RunFolder
 from sat_core.training import STOPPED as SAVED
 from sat_core.unit_folder import UnitFolder
 from sat_datasets.workers import count
@@ -22,7 +23,6 @@ from sat_evaluation.run.executors.processes import (
     record_end,
     start_worker,
 )
-from sat_evaluation.run.folder import RANKING, RunFolder
 
 
 @final

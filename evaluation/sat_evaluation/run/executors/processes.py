@@ -10,9 +10,9 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from sat_core.errors import EXIT_CONTINUE
+from sat_core.run_folder import RunFolder
 from sat_core.unit_folder import UnitFolder
 from sat_evaluation.run.executors.base import Unit
-from sat_evaluation.run.folder import RunFolder
 
 WORKER_STOPS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 """Signals on which a worker saves and ends. Slurm sends them to every process of a job."""

@@ -11,8 +11,8 @@ import attrs
 
 from sat_core import files
 from sat_core.errors import DataError, NotInstalledError
+from sat_core.run_folder import RunFolder
 from sat_evaluation.run.executors.base import Place
-from sat_evaluation.run.folder import RunFolder
 
 _FORMAT = "%j|%F|%K|%T|%N|%r"
 _RUNNING = ("RUNNING", "COMPLETING", "SIGNALING", "STAGE_OUT", "STOPPED", "SUSPENDED")

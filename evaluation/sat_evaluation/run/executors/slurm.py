@@ -17,13 +17,13 @@ from uuid import uuid4
 import attrs
 
 from sat_core.errors import Detached, NotInstalledError, RunDirectoryError, SpecError, install
+from sat_core.run_folder import RANKING, RunFolder
 from sat_evaluation.run.executors import queue
 from sat_evaluation.run.executors.base import Executor, Outcome, Place, Tick, Unit, stop_signals
 from sat_evaluation.run.executors.processes import RANKING_FAILED
 from sat_evaluation.run.executors.queue import Submission
 from sat_evaluation.run.executors.sbatch import check_line, check_option, check_path, own_folder
 from sat_evaluation.run.executors.task import Task
-from sat_evaluation.run.folder import RANKING, RunFolder
 
 _STAYS = "the jobs stay in the queue: the same command waits for them again, scancel ends them"
 _SILENT = "Slurm's controller does not answer; waiting for it"

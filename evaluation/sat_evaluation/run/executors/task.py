@@ -12,9 +12,9 @@ from typing import Any, final
 import attrs
 
 from sat_core.errors import EXIT_CONTINUE, RunDirectoryError
+from sat_core.run_folder import RunFolder
 from sat_evaluation.run.executors.base import Unit
 from sat_evaluation.run.executors.processes import STOPPED, WORKER_STOPS, record_end, start_worker
-from sat_evaluation.run.folder import RunFolder
 
 
 @final
