@@ -2,18 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from sat_core.arrays import as_float, check_images, label_remedy
 from sat_core.data import DataSet, Examples
-from sat_core.errors import DataError
+from sat_core.datasets import get_dataset
+from sat_core.errors import DataError, type_name
 
 REQUIRED = ("x_train", "y_train", "x_test", "y_test")
 OPTIONAL = ("x_val", "y_val", "class_names", "mean", "std")
 _BLOCK = 1024
 """Images that are converted to float at a time: the whole set as float32 would need four times its memory."""
+Data = DataSet | str | Mapping[str, Any] | Sequence[Sequence[Any]]
+"""A data set, the name of one, a mapping with `x_train`, `y_train`, `x_test` and `y_test`, or the pairs
+``(x_train, y_train), (x_test, y_test)`` as `keras.datasets` gives them."""
+
+
+def as_data_set(data: Data) -> DataSet:
+    """Give what users call data as a data set; see `Data`.
+
+    Raises:
+        DataError: It is none, or its arrays do not fit together.
+    """
+    if isinstance(data, DataSet):
+        return data
+    if isinstance(data, str):
+        return get_dataset(data)
+    if not isinstance(data, Mapping):
+        pairs: Any = data
+        try:
+            (x_train, y_train), (x_test, y_test) = pairs
+        except (TypeError, ValueError) as error:
+            raise DataError(
+                f"data: expected a data set, the name of one, or (x_train, y_train), (x_test, y_test), "
+                f"got {type_name(data)}\nAutoAttack picks the epoch and reports on test images: give some"
+            ) from error
+        data = {"x_train": x_train, "y_train": y_train, "x_test": x_test, "y_test": y_test}
+    return data_set_from_arrays({key: np.asarray(value) for key, value in data.items()}, name="arrays")
 
 
 def data_set_from_arrays(arrays: Mapping[str, np.ndarray], *, name: str, prefix: str = "") -> DataSet:

@@ -18,6 +18,7 @@ from sat_core.evaluation import Evaluation
 from sat_core.evaluator import get_evaluator
 from sat_core.initialisation import initial_state
 from sat_core.input_spec import InputSpec
+from sat_core.probe import OtherClasses
 from sat_core.registry import Registry, nearest
 
 if TYPE_CHECKING:
@@ -57,8 +58,8 @@ class Backend(ABC):
         self,
         model: Any,
         *,
-        classes: int,
         image_shape: tuple[int, int, int],
+        classes: int | None = None,
         mean: tuple[float, ...] = (),
         std: tuple[float, ...] = (),
     ) -> Classifier:
@@ -68,8 +69,8 @@ class Backend(ABC):
 
         Args:
             model: a `torch.nn.Module` or `keras.Model` that returns logits.
-            classes: number of logits.
             image_shape: `(h, w, c)` of the images.
+            classes: number of logits; by default as many as the model gives.
             mean: per channel, in units of [0, 1] pixels; subtracted in front of the model. Empty if the model
                 normalises itself.
             std: per channel, in units of [0, 1] pixels; divided by after that.
@@ -79,7 +80,12 @@ class Backend(ABC):
                 network that itself scales pixels of 0..255 down is refused, too, unless `mean` and `std` make them so:
                 0 and 1/255 for each channel.
         """
-        return self.wrap_for(InputSpec(classes, image_shape, mean, std), model)
+        try:
+            return self.wrap_for(InputSpec(classes or 2, image_shape, mean, std), model)
+        except OtherClasses as error:  # the guess was wrong, and the model has been asked how many it has
+            if classes is not None or not error.classes or error.classes < 2:
+                raise
+            return self.wrap_for(InputSpec(error.classes, image_shape, mean, std), model)
 
     @abstractmethod
     def wrap_for(self, inputs: InputSpec, model: Any) -> Classifier:

@@ -32,6 +32,19 @@ BATCH_DEPENDENT = (
 
 
 @final
+class OtherClasses(SpecError):
+    """A network has another number of logits than expected.
+
+    Attributes:
+        classes: How many it has; None if its output is no `(n, classes)`.
+    """
+
+    def __init__(self, classes: int | None, message: str) -> None:
+        super().__init__(message)
+        self.classes = classes
+
+
+@final
 @attrs.frozen(eq=False)
 class Look:
     """What a network did with n images, in evaluation mode.
@@ -114,9 +127,11 @@ def _logits(seen: Look, n: int, classes: int) -> np.ndarray:
             "wrap a module that returns the logits alone, such as output.logits, output[0] or output['out']"
         )
     if values.shape != (n, classes):
-        raise SpecError(
+        rows = values.ndim == 2 and len(values) == n
+        raise OtherClasses(
+            values.shape[1] if rows else None,
             f"model: expected logits of shape ({n}, {classes}) for {n} images of {classes} classes, got {values.shape}"
-            f"\n{_remedy(values.shape, n, classes)}"
+            f"\n{_remedy(values.shape, n, classes)}",
         )
     if not np.isfinite(values).all():
         raise SpecError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+from pathlib import Path
 from typing import Any, final
 
 import attrs
@@ -9,22 +11,26 @@ import numpy as np
 
 from sat_core import files
 from sat_core.difficulty import DIFFICULTIES, Recorder, rank_correlation
+from sat_core.display import data_frame, html_table
 from sat_core.errors import DataError, SpecError
 from sat_core.job import Job
+from sat_core.registry import unknown
 from sat_core.sections import ModelSpec
 from sat_core.selection import SELECTION_RULES
 from sat_core.spec import Spec
-from sat_core.splits import Split, make_split
+from sat_core.splits import Split, hardest_first, make_split
 from sat_core.unit_folder import UnitFolder
 
 STREAMS = "ranking "
 """Prefix of the random streams of a ranking: were they those of the arms, an arm would draw the same batches."""
+_SHOWN = 5
+"""Examples of each end of a ranking that a notebook shows."""
 FOLLOWS = 0.1
 """|ρ| between difficulty and the place in the first epoch above which a ranking measures the order, too."""
 
 
 @final
-@attrs.frozen(kw_only=True, eq=False)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Ranking:
     """Difficulty of all training examples, by metric, or a published order.
 
@@ -69,6 +75,44 @@ class Ranking:
         scores = self.scores.get(spec.ranking.metric)
         seed = spec.training.seed
         return make_split(spec.subset, spec.weighting.rule, job.data, scores=scores, order=self.order, seed=seed)
+
+    def hardest_first(self, metric: str = "entropy") -> np.ndarray:
+        """Return the numbers of the examples, hardest first.
+
+        Args:
+            metric: "entropy", "error", "variance" or "margin"; a published order has none.
+
+        Returns:
+            int64 `(N,)`; examples of equal difficulty in the order of their numbers.
+
+        Raises:
+            SpecError: The ranking has no such metric.
+        """
+        if self.order is not None:
+            return self.order
+        if metric not in self.scores:
+            raise SpecError(unknown("metric", metric, self.scores))
+        return hardest_first(self.scores[metric])
+
+    def save_order(self, path: str | Path, metric: str = "entropy") -> None:
+        """Save `hardest_first` as .npy: `read_order` reads it, and ``ranking.file`` of a study can name it."""
+        content = io.BytesIO()
+        np.save(content, self.hardest_first(metric))
+        files.write_bytes(Path(path), content.getvalue())
+
+    def to_pandas(self) -> Any:
+        """Return a `pandas.DataFrame` with one row per example and one column per metric; see `data_frame`."""
+        columns = self.scores if self.order is None else {"example": self.order}
+        return data_frame({name: values.tolist() for name, values in columns.items()})
+
+    def __repr__(self) -> str:
+        examples = len(self.hardest_first(next(iter(self.scores), "")))
+        return f"Ranking({examples:,} examples, {', '.join(self.scores) or 'a published order'})"
+
+    def _repr_html_(self) -> str:
+        orders = {metric: self.hardest_first(metric) for metric in self.scores} or {"order": self.hardest_first()}
+        rows = [(metric, *order[:_SHOWN].tolist(), "…", *order[-_SHOWN:].tolist()) for metric, order in orders.items()]
+        return html_table(f"{self!r}: hardest first", (), rows)
 
     def order_correlation(self, metric: str) -> float | None:
         """Spearman's ρ between the difficulty of examples and their place in the first epoch; None without scores.

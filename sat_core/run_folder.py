@@ -73,6 +73,11 @@ class RunFolder(Folder):
         return self.path / "summary.csv"
 
     @property
+    def order_file(self) -> Path:
+        """Example numbers, hardest first, as `sat rank` saves them; a study's ``ranking.file`` can name it."""
+        return self.path / "order.npy"
+
+    @property
     def accuracy_plot(self) -> Path:
         """Accuracy over |A|, without the suffix of a format."""
         return self.path / "accuracy"

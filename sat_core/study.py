@@ -15,6 +15,7 @@ import attrs
 from sat_core.errors import SpecError, quoted
 from sat_core.files import parse_toml, reason, short_name
 from sat_core.registry import nearest
+from sat_core.runner import RUNNERS
 from sat_core.sections import AttackSpec
 from sat_core.spec import KEYS, Spec, check_keys
 from sat_core.tables import flatten, nest
@@ -185,6 +186,36 @@ class Study:
             for table in grids if in_grid else [base]:
                 table[key] = value
         return Study(settings=nest(base), grids=grids, transfer=transfer)
+
+    def run(
+        self,
+        out: str | Path,
+        *,
+        backend: str | None = None,
+        device: str = "cpu",
+        jobs: int | None = None,
+        reuse: Sequence[str | Path] = (),
+        progress: bool = True,
+    ) -> Any:
+        """Run every arm on this machine, each in a process of its own; the same call continues after an interruption.
+
+        Args:
+            out: Folder for results and checkpoints.
+            backend: "torch" or "tensorflow". Default: the environment variable SAT_BACKEND, or PyTorch.
+            device: "cpu", "cuda" (one arm per GPU) or "cuda:N".
+            jobs: Arms at a time. Default: one per GPU, or as many as there are cores.
+            reuse: Folders whose finished arms are taken over where they are the same.
+            progress: Show how far each arm is.
+
+        Returns:
+            The results (`sat_evaluation.run.study_results.StudyResults`): iterate over arms, or use `to_pandas()` and
+            `figure()`.
+
+        Raises:
+            SatError: Something is wrong with the study, before anything is trained; or arms failed.
+        """
+        options: dict[str, Any] = {"backend": backend, "device": device, "jobs": jobs}
+        return RUNNERS.get("study")(self, out, reuse=reuse, progress=progress, **options)
 
     @property
     def _varied(self) -> list[str]:

@@ -69,7 +69,7 @@ def test_importing_loads_nothing_heavy(statement: str) -> None:
 
 
 def test_specs_and_studies_load_no_framework() -> None:
-    loaded = loaded_after("import sat_core; sat_core.Study, sat_core.Job, sat_core.run_arm, sat_core.make_split")
+    loaded = loaded_after("import sat_core; sat_core.Study, sat_core.train, sat_core.Ranking, sat_core.make_split")
     assert "numpy" in loaded
     assert not loaded & set(HEAVY)
 
@@ -95,13 +95,27 @@ def test_the_check_of_imports_can_fail() -> None:
     assert "json" in loaded_after("import json")
 
 
-def test_public_names_exist() -> None:
+def test_public_names_are_what_is_shown_and_documented() -> None:
     import sat_core
 
+    assert dir(sat_core) == sorted(sat_core.__all__)
     for name in sat_core.__all__:
-        assert getattr(sat_core, name)
+        value = getattr(sat_core, name)
+        assert callable(value), name
+        assert value.__doc__, name
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         sat_core.nothing  # noqa: B018
+
+
+def test_the_front_door_is_seen_by_editors() -> None:
+    """Names under TYPE_CHECKING, which editors read, are those that are imported on first use."""
+    import sat_core
+
+    tree = ast.parse(Path(str(sat_core.__file__)).read_text())
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    homes = {alias.name: node.module for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert sorted(homes) == dir(sat_core)
+    assert all(getattr(sat_core, name).__module__ == module for name, module in homes.items())
 
 
 def test_the_wheel_has_our_packages_and_no_others() -> None:

@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from sat_core.accuracy import Accuracy
 from sat_core.files import write_text
@@ -17,10 +18,16 @@ _OWN_COLUMN = ("subset.kind", "subset.strategy", "subset.size", "weighting.rule"
 
 
 def csv_text(rows: Sequence[Row]) -> str:
-    """One line per arm as CSV; the dotted keys in which the arms differ have columns of their own."""
+    """Format one line per arm as CSV."""
+    records = csv_records(rows)
+    return csv_lines(records[0] if records else ["arm"], (record.values() for record in records))
+
+
+def csv_records(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return one record per arm; the dotted keys in which arms differ have columns of their own."""
     keys = dict.fromkeys(key for row in rows for key in row.spec if key not in _OWN_COLUMN)
     differ = [key for key in keys if len({repr(row.spec.get(key)) for row in rows}) > 1]
-    table = [
+    return [
         {
             "arm": row.arm,
             "backend": row.backend,
@@ -46,7 +53,6 @@ def csv_text(rows: Sequence[Row]) -> str:
         }
         for row in rows
     ]
-    return csv_lines(table[0] if table else ["arm"], (line.values() for line in table))
 
 
 def csv_lines(heads: Iterable[str], lines: Iterable[Iterable[object]]) -> str:

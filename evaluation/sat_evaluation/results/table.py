@@ -28,8 +28,7 @@ def print_table(rows: Sequence[Row], console: Console | None = None) -> None:
     """
     console = console or Console()
     blocks = _blocks(rows)
-    groups = [g for block in blocks for g in block]
-    columns = _columns(rows, groups)
+    columns, groups = table_cells(rows), [g for block in blocks for g in block]
     hidden: list[str] = []
     while _too_wide(columns, console.width) and (less := [name for name in _FIRST_TO_GO if name in columns]):
         hidden.append(less[0])
@@ -44,6 +43,11 @@ def print_table(rows: Sequence[Row], console: Console | None = None) -> None:
     console.print(_table(columns, console.width, ends))
     for note in notes:
         console.print(Text(note, style="dim"))
+
+
+def table_cells(rows: Sequence[Row]) -> dict[str, list[str]]:
+    """Return the heads of the table's columns with their cells, one per group of seeds."""
+    return _columns(rows, [g for block in _blocks(rows) for g in block])
 
 
 def _blocks(rows: Sequence[Row]) -> list[list[Group]]:

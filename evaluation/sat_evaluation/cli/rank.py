@@ -1,0 +1,60 @@
+"""`sat rank`."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from sat_evaluation.cli.options import add_computing, add_settings
+
+if TYPE_CHECKING:
+    from sat_core.ranking import Ranking
+
+_RANK = "Train a non-robust classifier and rank the training examples by difficulty (paper, Eq. 3)."
+_SHOWN = 10
+"""Examples that are printed, hardest first."""
+
+
+def add(commands: Any) -> None:
+    """Add the command and its arguments."""
+    rank = commands.add_parser("rank", help="rank the training examples by difficulty", description=_RANK)
+    rank.add_argument("model", help="a model of the backend, or package.module:factory")
+    rank.add_argument("--data", required=True, help="a data set (`sat data list`)")
+    rank.add_argument("--epochs", type=int, default=10, help="passes over the training set (default 10)")
+    rank.add_argument("--metric", default="entropy", help="entropy (default), error, variance or margin")
+    rank.add_argument("--seed", type=int, default=0, help="of weights and order (default 0)")
+    rank.add_argument("--out", required=True, help="folder for the ranking; the same command continues there")
+    add_settings(rank, "override a key of a study file")
+    rank.set_defaults(run=_run)
+    add_computing(rank)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from sat_core.front_door import rank
+    from sat_core.run_folder import RunFolder
+    from sat_core.tables import parse_setting
+
+    ranking = rank(
+        arguments.model,
+        arguments.data,
+        epochs=arguments.epochs,
+        metric=arguments.metric,
+        seed=arguments.seed,
+        settings=dict(map(parse_setting, arguments.settings)),
+        backend=arguments.backend,
+        device=arguments.device,
+        out=arguments.out,
+    )
+    _print(ranking, arguments.metric)
+    order_file = RunFolder(arguments.out).order_file
+    ranking.save_order(order_file, arguments.metric)
+    print(f"{order_file}: the whole order, for ranking.file of a study or sat.read_order() in Python")
+    return 0
+
+
+def _print(ranking: Ranking, metric: str) -> None:
+    order = ranking.hardest_first(metric)
+    shown = ", ".join(map(str, order[:_SHOWN].tolist()))
+    print(f"{len(order):,} examples, hardest first: {shown}{', ...' if len(order) > _SHOWN else ''}")
+    for line in ranking.warnings(metric):
+        print(f"warning: {line}")

@@ -1,0 +1,68 @@
+"""What a study gives back in Python: the results of its arms, as a table, a data frame and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, final
+
+import attrs
+
+from sat_core.display import data_frame, html_table
+from sat_core.run_folder import RunFolder
+from sat_evaluation.figures.accuracy import accuracy_figure
+from sat_evaluation.results.csv_file import csv_records
+from sat_evaluation.results.headline import headline, title
+from sat_evaluation.results.rows import Row, collect
+from sat_evaluation.results.table import table_cells
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@final
+@attrs.frozen(eq=False, repr=False)
+class StudyResults:
+    """The results of a study, in the order of its arms.
+
+    Attributes:
+        arms: Results of each arm.
+        folder: Where everything is.
+    """
+
+    arms: tuple[Any, ...]
+    folder: RunFolder
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.arms)
+
+    def __len__(self) -> int:
+        return len(self.arms)
+
+    @property
+    def rows(self) -> list[Row]:
+        """One row per arm, as tables and figures use them."""
+        return collect(self.arms)
+
+    def to_pandas(self) -> Any:
+        """Return a `pandas.DataFrame` with one row per arm and the columns of summary.csv.
+
+        Raises:
+            NotInstalledError: pandas is missing; it is not a dependency of sat-core.
+        """
+        return data_frame(csv_records(self.rows))
+
+    def figure(self) -> Figure | None:
+        """Draw robust and clean accuracy over |A|; None if no arm has a place on that axis.
+
+        Raises:
+            NotInstalledError: matplotlib is missing.
+        """
+        return accuracy_figure(self.rows)
+
+    def __repr__(self) -> str:
+        return f"StudyResults({len(self.arms)} arms in {self.folder})\n{headline(self.rows)}".rstrip()
+
+    def _repr_html_(self) -> str:
+        columns = table_cells(self.rows)
+        table = html_table(title(self.rows), list(columns), zip(*columns.values(), strict=True))
+        return f"{table}<p>{headline(self.rows)}</p>"

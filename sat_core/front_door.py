@@ -1,0 +1,216 @@
+"""The front door: train, evaluate and rank with one call each, in this process.
+
+Everything here is put together from the parts below it, which take the same settings one by one: `sat_core.study` for
+many trainings, `sat_core.job` and `sat_core.arm` for one, and the step of each backend for a loop of your own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sat_core.arm import run_arm
+from sat_core.array_data import Data
+from sat_core.backend import Backend
+from sat_core.classifier import Classifier
+from sat_core.evaluation import Evaluation
+from sat_core.evaluator import get_evaluator
+from sat_core.fields import fraction
+from sat_core.outcome import TrainingResult
+from sat_core.preparation import prepare, rank_in_folder
+from sat_core.progress_bar import progress_bar
+from sat_core.ranking import Ranking, needs_ranking
+from sat_core.user_models import as_classifier, backend_of
+
+
+def train(
+    model: Any,
+    data: Data,
+    *,
+    subset: float | int | Sequence[int | str] = 0.5,
+    by: str = "examples",
+    strategy: str = "hardest",
+    eps: float | str | None = None,
+    norm: str = "L2",
+    epochs: int = 30,
+    ranking: Ranking | None = None,
+    seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
+    backend: str | Backend | None = None,
+    device: str | None = None,
+    out: str | Path | None = None,
+    progress: bool = True,
+) -> TrainingResult:
+    """Train a robust classifier with adversarial examples for a subset of the training data only.
+
+    The training set is split into A and B. Both are trained on; adversarial examples are made for A (paper, Eq. 2). If
+    the strategy needs a ranking by difficulty, a non-robust classifier of the same architecture is trained first. After
+    each learning-rate drop, AutoAttack on a part of the test set picks the epoch; on the rest it measures the accuracy
+    that is reported (paper, section 4.1).
+
+    Args:
+        model: The name of one of the backend's models, or a `torch.nn.Module` or `keras.Model` that takes images in
+            [0, 1] and returns logits. A model that you pass is trained in place. Named models normalise their input
+            with the mean and deviation of the training images; yours gets the images as they are.
+        data: See `Data`. Images `(n, h, w, c)`, uint8 or float32 in [0, 1]; labels integers `(n,)`.
+        subset: What A is: a share in [0, 1] (with a decimal point), a number of examples or classes (an integer), or a
+            list of class names or numbers.
+        by: "examples" (ESAT) or "classes" (CSAT): what the share is a share of.
+        strategy: Which examples or classes are taken first: "hardest", "easiest" or "random".
+        eps: Radius of the threat model in units of [0, 1] pixels, such as 0.5 or "8/255". Default: 0.5 for L2, 8/255
+            for Linf.
+        norm: "L2" or "Linf".
+        epochs: Passes over the training set.
+        ranking: A ranking that was made before; see `rank`.
+        seed: Of the weights (of named models), the order of examples, augmentation and random starts.
+        settings: More settings, by the keys of a study file: ``{"training.lr": 0.05}``. They win over the arguments.
+        backend: "torch" or "tensorflow", or a backend. Default: the model's own; for a name, the environment variable
+            SAT_BACKEND, or PyTorch.
+        device: "cpu", "cuda" or "cuda:N". Default: where the model is; the CPU for a name.
+        out: Folder for results and checkpoints, the same as that of a study with one arm. The same call continues there
+            after an interruption, and returns at once when all is done. Without it nothing is kept on disk.
+        progress: Show a progress bar.
+
+    Returns:
+        The trained classifier with its accuracies, per-image results, split and ranking.
+
+    Raises:
+        SatError: Settings, model or data do not fit, before anything is trained; or the folder is another experiment's.
+
+    Example:
+        >>> import sat_core as sat
+        >>> result = sat.train("small-cnn", "digits", subset=0.5, eps=0.5, epochs=30)  # doctest: +SKIP
+        >>> result.robust_accuracy.value, result.robust_accuracy.interval  # doctest: +SKIP
+    """
+    by_hand = not isinstance(subset, int | float)
+    keys: dict[str, Any] = {"training.epochs": epochs, "attack.norm": norm, "training.seed": seed}
+    keys |= {} if eps is None else {"attack.eps": eps}
+    if by_hand:
+        keys |= {"subset.kind": "classes", "subset.strategy": "listed", "subset.classes": list(subset)}  # type: ignore[arg-type]
+    else:
+        keys |= {"subset.kind": by, "subset.strategy": strategy, "subset.size": subset}
+    with prepare(model, data, keys, settings, backend, device, out, progress) as (study, job, folder):
+        if ranking is None and needs_ranking(job.spec):
+            ranking = rank_in_folder(study, job, folder)
+        with job.folder.locked(wait=10):
+            job.folder.sweep()
+            results = run_arm(job, ranking)
+        return TrainingResult.read(job, results, ranking, folder.path if out else None)
+
+
+def rank(
+    model: Any,
+    data: Data,
+    *,
+    epochs: int = 10,
+    metric: str = "entropy",
+    seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
+    backend: str | Backend | None = None,
+    device: str | None = None,
+    out: str | Path | None = None,
+    progress: bool = True,
+) -> Ranking:
+    """Measure how difficult each training example is: train a non-robust classifier and record its outputs.
+
+    Difficulty is the entropy of the softmax, averaged over the epochs of the training (paper, Eq. 3); the ranking has
+    the other metrics, too.
+
+    Args:
+        model: As in `train`. A model that you pass gets its weights back afterwards.
+        data: See `Data`.
+        epochs: Passes over the training set.
+        metric: By which examples are ordered: "entropy", "error", "variance" or "margin".
+        seed: Of weights and order.
+        settings: More settings, by the keys of a study file: ``{"ranking.record": "online"}``.
+        backend: As in `train`.
+        device: As in `train`.
+        out: Folder for `ranking.npz`, where the same call continues.
+        progress: Show a progress bar.
+
+    Returns:
+        Scores per example and metric; `Ranking.hardest_first()` gives the order.
+
+    Raises:
+        SatError: Settings, model or data do not fit.
+    """
+    keys = {"training.epochs": epochs, "ranking.epochs": epochs, "ranking.metric": metric, "training.seed": seed}
+    with prepare(model, data, keys, settings, backend, device, out, progress) as (study, job, folder):
+        ranking = rank_in_folder(study, job, folder)
+        if job.make_classifier is not None:
+            job.make_classifier()  # the user's weights are as they were
+        return ranking
+
+
+def evaluate(
+    model: Any,
+    images: np.ndarray,
+    labels: np.ndarray,
+    *,
+    eps: float | str,
+    norm: str,
+    attacks: str | Sequence[str] = "standard",
+    engine: str = "package",
+    batch_size: int = 250,
+    seed: int = 0,
+    classes: int | None = None,
+    mean: tuple[float, ...] = (),
+    std: tuple[float, ...] = (),
+    backend: str | Backend | None = None,
+    device: str | None = None,
+    out: str | Path | None = None,
+    progress: bool = True,
+) -> Evaluation:
+    """Measure robust accuracy with AutoAttack (Croce & Hein 2020).
+
+    Args:
+        model: A `torch.nn.Module` or `keras.Model` that takes images in [0, 1] and returns logits, a `Classifier`, the
+            result of `train`, or the path of a checkpoint.
+        images: `(n, h, w, c)`, uint8 or float32 in [0, 1].
+        labels: Integers `(n,)`.
+        eps: Radius in units of [0, 1] pixels: 0.5 or "8/255".
+        norm: "L2" or "Linf".
+        attacks: "standard", "plus", or names of AutoAttack's attacks.
+        engine: Whose attacks: "package" (the reference, for every number that is reported), "folded" or "fast".
+        batch_size: Images attacked at a time; part of the result, as the attacks draw random numbers per batch.
+        seed: Of the attacks.
+        classes: Number of logits. Default: as many as the model has.
+        mean: Per channel, in units of [0, 1] pixels: subtracted before the model, for models that expect normalised
+            images.
+        std: What images are divided by then.
+        backend: As in `train`.
+        device: As in `train`.
+        out: Path of an .npz file that the evaluation is saved to after every batch, and continued from.
+        progress: Show a progress bar.
+
+    Returns:
+        Robust and clean accuracy with intervals, and for each image which attack broke it.
+
+    Raises:
+        SatError: The model gives no logits for these images, a setting is wrong, or AutoAttack is not installed.
+    """
+    if isinstance(model, TrainingResult):
+        model = model.classifier
+    with progress_bar(progress) as bar:
+        classifier = model
+        if not isinstance(model, Classifier):
+            computing = backend_of(model, backend, device)
+            shape = np.shape(images)[1:]
+            classifier = as_classifier(model, computing, classes=classes, image_shape=shape, mean=mean, std=std)
+        evaluator = get_evaluator()
+        return evaluator(
+            classifier,
+            images,
+            labels,
+            norm=norm,
+            eps=fraction(eps),
+            attacks=attacks if isinstance(attacks, str) else tuple(attacks),
+            seed=seed,
+            batch_size=batch_size,
+            engine=engine,
+            path=None if out is None else Path(out),
+            progress=lambda share, attack: bar("evaluation", share, 1.0, attack),
+        )

@@ -1,0 +1,33 @@
+"""What runs a whole study: the interface, and the registry in which it is found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from sat_core.registry import Registry
+
+if TYPE_CHECKING:
+    from sat_core.study import Study
+
+
+class Runner(Protocol):
+    """Runs the arms of a study."""
+
+    def __call__(
+        self,
+        study: Study,
+        out: str | Path,
+        *,
+        backend: str | None,
+        device: str,
+        jobs: int | None,
+        reuse: Sequence[str | Path],
+        progress: bool,
+    ) -> Any:
+        """Run `study` in the folder `out`; the arguments are those of `Study.run`."""
+
+
+RUNNERS: Registry[Runner] = Registry("runner", "sat_core.runners")
+"""Runners by name, found by entry point, so that the core needs none of their packages."""

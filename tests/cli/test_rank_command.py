@@ -1,0 +1,35 @@
+"""`sat rank`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sat_command import refused, sat
+from toys import digits
+
+import sat_core
+from sat_evaluation.cli import main
+
+pytestmark = pytest.mark.backend
+
+
+def test_a_ranking_is_saved_as_an_order_that_a_study_can_name(tmp_path: Path) -> None:
+    data, out = f"npz:{digits(tmp_path / 'digits.npz')}", tmp_path / "out"
+    arguments = ["rank", "small-cnn", "--data", data, "--epochs", 2, "--set", "training.batch_size=32", "--out", out]
+    done = sat(*arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    order = sat_core.read_order(out / "order.npy", 160)
+    assert sorted(order.tolist()) == list(range(160))
+    assert f"160 examples, hardest first: {order[0]}, {order[1]}, " in " ".join(done.stdout.split())
+    study = sat_core.Study.from_tables({"data": {"name": data}, "training": {"epochs": 1}})
+    assert study.set({"ranking.file": str(out / "order.npy")}).arms[0].spec.ranking.file
+
+
+def test_what_makes_no_ranking_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["rank", "small-cnn", "--data", f"npz:{digits(tmp_path / 'digits.npz')}", "--out", tmp_path / "out"]
+    refused(capsys, [*arguments, "--metric", "entropie"], "did you mean 'entropy'")
+    refused(capsys, [*arguments, "--epochs", "0"], "epochs: expected an integer >= 1")
+    with pytest.raises(SystemExit):
+        main(["rank", "small-cnn"])
+    assert "required: --data, --out" in capsys.readouterr().err
