@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from sat_core.version import VERSION
+
 if TYPE_CHECKING:
     from sat_core.accuracy import Accuracy
     from sat_core.backend import Backend, get_backend
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from sat_core.splits import Split, make_split
     from sat_core.study import Study
 
-__version__ = "0.2.0.dev0"
+__version__ = VERSION
 
 _MODULES = {
     "accuracy": ("Accuracy",),

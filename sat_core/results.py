@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-import sat_core
 from sat_core.accuracy import accuracies
 from sat_core.evaluation import Evaluation
 from sat_core.job import EVALUATION_SEED, Job
@@ -19,6 +18,7 @@ from sat_core.spec import Spec
 from sat_core.splits import SELECTION_SEED, Split
 from sat_core.training import Position
 from sat_core.transfer import FEATURES
+from sat_core.version import VERSION
 
 ACCURACIES = ("clean_accuracy", "robust_accuracy")
 
@@ -55,7 +55,7 @@ def content(
     seconds = job.folder.seconds()
     planned = spec.training.epochs * job.planner(split).steps_per_epoch * spec.training.batch_size
     stages = (*([FEATURES] if job.source else []), "training", "selection", "evaluation")
-    versions = {"sat-core": sat_core.__version__, "python": platform.python_version(), "numpy": np.__version__}
+    versions = {"sat-core": VERSION, "python": platform.python_version(), "numpy": np.__version__}
     return {
         "arm": job.folder.name,
         **({"full_name": job.full_name} if job.full_name else {}),

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from sat_core.registry import Registry
-
-if TYPE_CHECKING:
-    from sat_core.study import Study
 
 
 class Runner(Protocol):
@@ -17,7 +14,7 @@ class Runner(Protocol):
 
     def __call__(
         self,
-        study: Study,
+        study: Any,
         out: str | Path,
         *,
         backend: str | None,
@@ -26,7 +23,7 @@ class Runner(Protocol):
         reuse: Sequence[str | Path],
         progress: bool,
     ) -> Any:
-        """Run `study` in the folder `out`; the arguments are those of `Study.run`."""
+        """Run `study`, a `sat_core.study.Study`, in the folder `out`; the arguments are those of `Study.run`."""
 
 
 RUNNERS: Registry[Runner] = Registry("runner", "sat_core.runners")

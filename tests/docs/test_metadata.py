@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 def test_the_package_takes_its_version_from_the_code() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     assert project["project"]["dynamic"] == ["version"]
-    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "sat_core.__version__"}
+    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "sat_core.version.VERSION"}
 
 
 def test_changelog_and_citation_have_the_version_of_the_code() -> None:
