@@ -99,7 +99,8 @@ class JitterPlan:
 
     Each operation blends the image with a dull one and clips to [0, 1]: x·f + d·(1 - f), where d is black for
     brightness, the mean grey of the image for contrast, and its own grey for saturation. Pillow truncates to whole
-    numbers after each operation; this arithmetic does not, and differs by less than 4/255 (in the mean over pixels, less than 2/255).
+    numbers after each operation; this arithmetic does not, and differs by less than 4/255 (in the mean over pixels,
+    less than 2/255).
 
     Args:
         factors: float32 `(n, 3)`, for brightness, contrast and saturation.

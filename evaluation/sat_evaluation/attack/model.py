@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 class Model:
     """A classifier as the attacks call it: a function of tensors that tells `on_query` how many images it gets.
 
-    engine: but for "package" the attacks get `Classifier.attacked_torch_module`, perhaps a faster copy, instead of the
-    classifier itself. `exact` is that in any case, and says what is misclassified.
+    Args:
+        classifier: the original, which makes the final check of what is misclassified in any case; see `exact`.
+        engine: for all but "package", the attacks call `Classifier.attacked_torch_module`, which may be faster, in its
+            place.
     """
 
     def __init__(self, classifier: Classifier, engine: str = "package") -> None:
@@ -41,13 +43,13 @@ class Model:
         return logits
 
     def exact(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits of the classifier itself."""
+        """Return the logits of the classifier itself."""
         self.on_query(len(x))
         logits: torch.Tensor = self.module(x)
         return logits
 
     def tensors(self, images: np.ndarray, labels: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """Copies of float32 images `(n, h, w, c)` as contiguous `(n, c, h, w)`, and of labels, on the device."""
+        """Copy float32 images `(n, h, w, c)` to contiguous `(n, c, h, w)` on the device, and labels, too."""
         import torch
 
         x, y = images.transpose(0, 3, 1, 2).copy(), labels.copy()
@@ -55,8 +57,11 @@ class Model:
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """Evaluation mode, for layers that a way back computes anew, too, and no gradients for weights, to which FAB
-        would add; afterwards everything is as it was.
+        """Inside, evaluation mode and no gradients for weights; afterwards everything is as it was.
+
+        The modules of a classifier run in evaluation mode anyway, but layers that are recomputed in the backward pass
+        (activation checkpointing) do so outside of their call. The package's FAB calls `backward`, which would add to
+        the gradients of weights.
         """
         training = [layer for layer in self.module.modules() if layer.training]
         learning = [p for p in self.module.parameters() if p.requires_grad]
@@ -75,7 +80,10 @@ class Model:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """No gradients, float32 and the CPU by default, torch's generators seeded as in the package; later as before."""
+    """Inside, no gradients, float32 on the CPU by default, and torch's generators seeded as in the package.
+
+    Afterwards all of it is as it was.
+    """
     import torch
 
     cuda: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]

@@ -16,8 +16,16 @@ RISING = 0.75
 
 
 def loss_of(name: str, logits: Tensor, y: Tensor, target: Tensor | None) -> Tensor:
-    """Losses `(r,)` to be maximised: ``ce``, ``dlr``, or with `target` the targeted DLR, which divides the difference
-    of the two logits by one that scales with all of them.
+    """Compute the losses `(r,)` to be maximised (Croce & Hein 2020, Eqs. 6 and 7).
+
+    DLR divides a difference of logits by another one, so that scaling all logits, by which a network can make its
+    gradients vanish, changes nothing.
+
+    Args:
+        name: ``ce`` or ``dlr``.
+        logits: `(r, k)`.
+        y: labels, int64 `(r,)`.
+        target: int64 `(r,)` for the targeted DLR, else None.
     """
     if name == "ce":
         return functional.cross_entropy(logits, y, reduction="none")
@@ -31,7 +39,7 @@ def loss_of(name: str, logits: Tensor, y: Tensor, target: Tensor | None) -> Tens
 
 
 def windows(iterations: int) -> list[int]:
-    """Numbers of steps between checks: 22 % of all, then each 3 % fewer, down to 6 %."""
+    """Return the numbers of steps between checks: 22 % of all, then each 3 % fewer, down to 6 % (section 3)."""
     length, least, fewer = (max(int(share * iterations), 1) for share in (0.22, 0.06, 0.03))
     lengths, done = [], 0
     while done < iterations:
@@ -42,9 +50,15 @@ def windows(iterations: int) -> list[int]:
 
 
 def apgd(search: Search, name: str, owner: Tensor, target: Tensor | None, start: Tensor, iterations: int) -> None:
-    """Attack the examples `owner` `(r,)`, some perhaps in several rows, with the loss called `name`.
+    """Attack examples with the loss called `name`.
 
-    target: int64 `(r,)`, for the targeted loss. start: δ, `(1, c, h, w)` or one for each row.
+    Args:
+        search: the batch; records what is broken.
+        name: see `loss_of`.
+        owner: the example of each row, int64 `(r,)`; an example may have several.
+        target: class of each row, int64 `(r,)`, for the targeted loss.
+        start: δ, `(1, c, h, w)` or one for each row.
+        iterations: steps; there is one gradient more than that.
     """
     x0, y = search.x[owner], search.y[owner]
     x = search.project(x0, x0 + start)
@@ -79,12 +93,14 @@ def apgd(search: Search, name: str, owner: Tensor, target: Tensor | None, start:
         if i == 0:
             rises, checked_loss = torch.zeros_like(rises), best_loss
         elif i in checks:
+            # Conditions 1 and 2 of the paper: the loss rose too rarely, or neither step nor best loss has changed since
+            # the last check. Then the search goes back to its best point
             halve = (rises <= RISING * checks[i]) | (~halved & (checked_loss >= best_loss))
             step = torch.where(halve, step / 2, step)
             x, gradient = torch.where(halve, best, x), torch.where(halve, best_gradient, gradient)
             rises, halved, checked_loss = torch.zeros_like(rises), halve, best_loss
         if i < iterations:
             moved = search.project(x0, x + step * search.geometry.ascent_direction(gradient))
-            share = MOMENTUM if i > 0 else 1.0
+            share = MOMENTUM if i > 0 else 1.0  # there is no previous step at first
             moved = search.project(x0, x + share * (moved - x) + (1 - share) * (x - previous))
             x, previous = moved, x

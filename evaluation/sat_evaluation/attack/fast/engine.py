@@ -1,4 +1,4 @@
-"""The fast engine: which searches make up an attack, on how many targets at a time. Used in the package's place."""
+"""The fast engine: which searches make up an attack, and on how many target classes at a time."""
 
 from __future__ import annotations
 
@@ -19,37 +19,56 @@ if TYPE_CHECKING:
     from sat_evaluation.attack.package import Perturb
 
 FULL = 64 * 3 * 32 * 32
-"""Pixel values that fill the processor: so many are attacked at a time, towards several targets if examples are few."""
-_OF_ATTACK = {"apgd-ce": 1, "apgd-dlr": 2, "apgd-t": 3, "fab-t": 4, "square": 5}
-"""Part of the seed of each attack, so that no two draw alike."""
+"""Pixel values that keep a processor busy: 64 images of 32 x 32. If fewer examples are left, several target classes are
+attacked in one batch."""
+_STREAMS = {"apgd-ce": 1, "apgd-dlr": 2, "apgd-t": 3, "fab-t": 4, "square": 5}
+"""Part of the seed of each attack, so that no two draw the same numbers."""
 
 
 @final
 class Fast:
-    """What `packages.Package` is for the package."""
+    """The engine "fast", with the interface of `sat_evaluation.attack.package.Package`."""
 
     title = f"sat-core {__version__}"
 
     def check(self, attacks: tuple[AttackSettings, ...]) -> None:
-        """Raises NotInstalledError without torch, SpecError for an attack that this engine does not have."""
+        """Refuse what this engine cannot run.
+
+        Raises:
+            NotInstalledError: without torch.
+            SpecError: for an attack that this engine does not have.
+        """
         try:
             import torch  # noqa: F401
         except ImportError as error:
             raise NotInstalledError(f"AutoAttack needs torch ({error}): {install('torch')}") from error
         for settings in attacks:
-            if settings.name not in _OF_ATTACK:
+            if settings.name not in _STREAMS:
                 raise SpecError(
-                    f"attacks: the engine 'fast' has {', '.join(_OF_ATTACK)}, and no {settings.name}\n"
+                    f"attacks: the engine 'fast' has {', '.join(_STREAMS)}, and no {settings.name}\n"
                     "leave it out, or take the engine 'package'"
                 )
 
     def attack(
         self, settings: AttackSettings, model: Forward, *, norm: str, eps: float, seed: int, **_: Any
     ) -> Perturb:
-        """The attack of `settings` (see `plan`) on `model`, as a function of images `(n, c, h, w)` and labels.
+        """Prepare an attack.
 
-        What is drawn depends on the seed, the attack, and the restart and target that it is for, and is the same for
-        all examples: which others are in the batch changes nothing but rounding.
+        What is drawn depends on the seed, the attack, the restart and the target class, and is the same for all
+        examples, so that the other examples in the batch change nothing but rounding.
+
+        Args:
+            settings: of the attack; see `sat_evaluation.attack.plan`.
+            model: images to logits, with gradients.
+            norm: L2 or Linf.
+            eps: radius, in units of [0, 1] pixels.
+            seed: of all draws.
+
+        Returns:
+            A function of images `(n, c, h, w)` and labels `(n,)` that returns adversarial images.
+
+        Raises:
+            SpecError: for a norm that this engine does not know.
         """
         from sat_evaluation.attack.fast.search import TINY, Ops, Search
 
@@ -57,7 +76,7 @@ class Fast:
 
         def perturb(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
             search = Search(model, x, y, geometry, eps)
-            _run(settings, search, [seed, _OF_ATTACK[settings.name]])
+            _run(settings, search, [seed, _STREAMS[settings.name]])
             return search.adversarial
 
         return perturb
@@ -91,13 +110,16 @@ def _run(settings: AttackSettings, search: Search, seed: list[int]) -> None:
 
 
 def _groups(search: Search, targets: int) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-    """Owner, target class and its rank for each row, the likeliest classes first, of what is not broken by then."""
+    """Batches of rows, each with an example that is not broken by then, a target class, and the rank of that class.
+
+    The likeliest classes come first: most examples break there, and cost nothing afterwards.
+    """
     import torch
 
     logits = search.forward(search.x).scatter(1, search.y[:, None], -torch.inf)
     rows = FULL // search.x[0].numel()
     ranked = logits.argsort(dim=1, descending=True, stable=True)[:, :targets]
-    done = 0
+    done = 0  # target classes
     while done < targets:
         owner = search.alive()
         if len(owner) == 0:

@@ -1,4 +1,9 @@
-"""Targeted FAB: the nearest point of another class, from one linearised boundary to the next (Croce & Hein 2020b)."""
+"""Targeted FAB: the nearest point of another class, from one linearised boundary to the next (Croce & Hein 2020b).
+
+Other attacks stay inside the ball and raise a loss. FAB looks for the smallest perturbation that changes the class and
+only then compares it with ε. Each step linearises the logits, projects point and image onto that hyperplane within
+[0, 1], and goes to a mixture of both, a little beyond the boundary.
+"""
 
 from __future__ import annotations
 
@@ -10,22 +15,29 @@ from torch import Tensor
 from sat_evaluation.attack.fast.search import TINY, Search
 
 OVERSHOOT, TOWARDS_IMAGE, BACK = 1.05, 0.1, 0.9
-"""η, the largest α, and β of the paper: how far beyond the boundary a step goes, the most that the projection of the
-image itself counts, and what is left of a perturbation after it crossed the boundary."""
+"""η, α_max and β of the paper: the factor by which a step goes beyond the boundary, the largest share of the image's
+own projection in the mixture, and the factor by which a perturbation that crossed the boundary is shortened."""
 _NEWTON = 8
+"""Newton steps per projection; each is a pass over the images."""
 CHECKED = 10
-"""Iterations from one look at the progress to the next."""
+"""Iterations between two checks of the progress."""
 _DIRECTIONS = {"L2": lambda w: w, "Linf": torch.sign}
 """From a point towards a hyperplane with the normal w, by norm: along w the Euclidean distance is shortest, along its
 signs the largest change of a pixel is smallest."""
 
 
 def fab(search: Search, owner: Tensor, target: Tensor, start: Tensor | None, iterations: int) -> None:
-    """Attack the examples `owner` `(r,)` towards the classes `target` `(r,)`, from δ = `start` if there is one.
+    """Attack examples, each towards a class.
 
-    Every iteration takes one gradient, at the point itself. Where that is misclassified, but too far from the image,
-    the boundary linearised there also serves the point that is pulled back, which the paper linearises anew. A row that
-    comes nearer too slowly to reach the ball is dropped, if it is hopeless: on flat outputs it may be slow for long.
+    Every iteration takes one gradient, at the point itself. Where that is misclassified but too far from the image, the
+    same hyperplane also serves the point that is pulled back, for which the paper takes another gradient.
+
+    Args:
+        search: the batch; records what is broken.
+        owner: the example of each row, int64 `(r,)`.
+        target: the class of each row, int64 `(r,)`.
+        start: δ of each row, `(r, c, h, w)`; the image itself if None.
+        iterations: steps; there is one gradient more than that.
     """
     image, y = search.x[owner], search.y[owner]
     x0 = image.flatten(1)
@@ -38,6 +50,7 @@ def fab(search: Search, owner: Tensor, target: Tensor, start: Tensor | None, ite
         nearest = torch.where(crossed, torch.minimum(far, nearest), nearest)
         lost = None
         if 0 < i < iterations and i % CHECKED == 0:
+            # both have to hold: on flat outputs a row may come nearer slowly for long, and still arrive
             pace, left = (before - nearest) / CHECKED, nearest - search.eps
             lost = search.hopeless(left, far.new_tensor(search.eps)) & (left > pace * (iterations - i))
             before = nearest
@@ -48,6 +61,7 @@ def fab(search: Search, owner: Tensor, target: Tensor, start: Tensor | None, ite
             owner, x0, y, target, x, gap, w, crossed, nearest, before = (
                 t[keep] for t in (owner, x0, y, target, x, gap, w, crossed, nearest, before)
             )
+        # the point, pulled back if it has crossed the boundary, and the image: both are projected at once
         points = torch.stack([torch.where(crossed[:, None], x0 + BACK * (x - x0), x), x0])
         missing = -gap - ((points - x) * w).sum(dim=-1)
         steps = to_hyperplane(search.geometry.name, points, w, missing)
@@ -58,14 +72,22 @@ def fab(search: Search, owner: Tensor, target: Tensor, start: Tensor | None, ite
 
 
 def to_hyperplane(norm: str, points: Tensor, w: Tensor, missing: Tensor) -> Tensor:
-    """The smallest step d from each of `points` `(…, r, d)`, in [0, 1], so that <w, d> = `missing` `(…, r)`, for w of
-    shape `(r, d)`, and points + d is in [0, 1].
+    """Compute the smallest step to a hyperplane inside the box [0, 1].
 
-    d = clip(points + λ·v) − points, where v is w (L2) or its sign (Linf): <w, d> is concave in λ ≥ 0 and made of
-    straight pieces, so Newton's steps from 0 approach the solution from below. Where the box has no such point, d ends
-    at its corner.
+    d = clip(points + λ·v, 0, 1) - points, where v is w (L2) or its sign (Linf). <w, d> is concave in λ ≥ 0 and made of
+    straight pieces, one for each set of pixels that have not reached 0 or 1, so that Newton's method from 0 approaches
+    the solution from below. The package sorts all pixels instead.
+
+    Args:
+        norm: L2 or Linf, in which the step is smallest.
+        points: in [0, 1], `(…, r, d)`.
+        w: normal of the hyperplane, `(r, d)`.
+        missing: <w, d> that is wanted, `(…, r)`.
+
+    Returns:
+        d, `(…, r, d)`. Where the box has no point on the hyperplane, points + d is the corner nearest to it.
     """
-    w = torch.where(missing < 0, -1.0, 1.0)[..., None] * w
+    w = torch.where(missing < 0, -1.0, 1.0)[..., None] * w  # so that what is missing is positive
     missing = missing.abs()
     v = _DIRECTIONS[norm](w)
     slopes = v * w
@@ -74,7 +96,7 @@ def to_hyperplane(norm: str, points: Tensor, w: Tensor, missing: Tensor) -> Tens
     for _ in range(_NEWTON):
         wanted = length[..., None] * v
         d = torch.clamp(wanted, low, high)
-        slope = (slopes * (d == wanted)).sum(dim=-1)
+        slope = (slopes * (d == wanted)).sum(dim=-1)  # of pixels that still move
         length = length + ((missing - (w * d).sum(dim=-1)) / (slope + TINY)).clamp_(0, 1e9)
     return torch.clamp(length[..., None] * v, low, high)
 

@@ -14,7 +14,7 @@ Forward = Callable[[Tensor], Tensor]
 Loss = Callable[[Tensor], Tensor]
 """Logits `(r, k)` to losses `(r,)`."""
 PATIENCE = 0.5
-"""Searches go on while what is missing is at most this share of what they have gained."""
+"""A search goes on while the gap that is left is at most this share of what it has closed by then."""
 TINY = 1e-12
 """Added before divisions, as in AutoAttack. Training has 1e-10; here that would shorten the steps of networks whose
 gradients nearly vanish, which is what these attacks have to cope with."""
@@ -36,23 +36,27 @@ class Ops:
 
 @final
 class Search:
-    """A batch under attack. Searches move *rows*, images that start from an example, their owner: an example may have
-    several rows at a time, one per target class. All of them are dropped as soon as one is misclassified.
+    """A batch under attack.
 
-    found: bool `(n,)`. adversarial: `(n, c, h, w)`, the point that was found, or the image itself.
+    Searches move *rows*: images that start from an example, their owner. An example may have several rows at a time,
+    one per target class. All of them are dropped as soon as one is misclassified.
+
+    Attributes:
+        broken: bool `(n,)`, whether an adversarial example was found.
+        adversarial: `(n, c, h, w)`, that example, or the image itself.
     """
 
     def __init__(self, forward: Forward, x: Tensor, y: Tensor, geometry: Geometry, eps: float) -> None:
         self.forward, self.x, self.y, self.geometry, self.eps = forward, x, y, geometry, eps
-        self.found = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+        self.broken = torch.zeros(len(x), dtype=torch.bool, device=x.device)
         self.adversarial = x.clone()
 
     def alive(self) -> Tensor:
-        """Numbers of the examples that are not broken."""
-        return (~self.found).nonzero()[:, 0]
+        """Return the numbers of the examples that are not broken."""
+        return (~self.broken).nonzero()[:, 0]
 
     def gradient(self, x: Tensor, loss: Loss) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits, losses, and the gradient of each loss over its image: one way forward, one back."""
+        """Return logits, losses, and the gradient of each loss over its image, by one forward and one backward pass."""
         x = x.detach().requires_grad_()
         with torch.enable_grad():
             logits = self.forward(x)
@@ -61,34 +65,48 @@ class Search:
         return logits.detach(), losses.detach(), gradient
 
     def remaining(self, owner: Tensor, x: Tensor, hit: Tensor, lost: Tensor | None) -> Tensor | None:
-        """Take over the rows `x` of `owner` that are a `hit`, the first of each example. Returns which rows go on, bool
-        `(r,)`: those of examples that are not broken, without the `lost` ones; None if all do.
+        """Record adversarial examples, and say which rows go on.
+
+        Args:
+            owner: the example of each row, int64 `(r,)`.
+            x: where the rows are, `(r, c, h, w)`.
+            hit: whether a row is an adversarial example, bool `(r,)`; the first hit of each example is recorded.
+            lost: rows that are given up, bool `(r,)`, or None.
+
+        Returns:
+            bool `(r,)`, true for rows of examples that are not broken and that are not lost; None if all go on, so that
+            the caller need not copy anything.
         """
         rows = hit.nonzero()[:, 0]
         if len(rows) > 0:
             first = torch.full_like(self.y, len(owner)).scatter_reduce(0, owner[rows], rows, "amin")
             chosen = first[first < len(owner)]
-            self.found[owner[chosen]] = True
+            self.broken[owner[chosen]] = True
             self.adversarial[owner[chosen]] = x[chosen]
         elif lost is None or not lost.any():
             return None
-        return ~self.found[owner] if lost is None else ~(self.found[owner] | lost)
+        return ~self.broken[owner] if lost is None else ~(self.broken[owner] | lost)
 
     def hopeless(self, gap: Tensor, gained: Tensor) -> Tensor:
-        """Which rows will not close the `gap` that is left, going by what they have `gained` by now, in the same unit.
+        """Tell which rows will not close the gap that is left.
 
-        A search gains most in its first steps. In trials on digits, of four small networks with and without adversarial
-        training, one of them also with vanishing gradients, no example was broken of which more than 0.07 of that was
-        missing at the first look (Square: 0.19), and most rows miss more than half. What has gained nothing goes on.
+        A search gains most in its first steps. In trials on digits, of four small networks with and without
+        adversarial training, one of them also with vanishing gradients, no example was broken whose gap at the first
+        check was more than 0.07 of what it had gained (Square: 0.19), and most rows have a gap of more than half. Rows
+        that have gained nothing go on.
+
+        Args:
+            gap: what is left, `(r,)`.
+            gained: what the row has closed by now, in the same unit.
         """
         return (gained > 0) & (gap > PATIENCE * gained)
 
     def project(self, x: Tensor, point: Tensor) -> Tensor:
-        """`point` pulled into the ball around `x`, then into [0, 1]."""
+        """Pull `point` into the ball around `x`, then into [0, 1]."""
         return (x + self.geometry.project(point - x, self.eps)).clamp_(0, 1)
 
     def noise(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-        """A random δ of norm eps, `(1, c, h, w)`: uniform on the sphere, or in the cube and then scaled."""
+        """Draw a δ of norm eps, `(1, c, h, w)`: uniform on the sphere for L2, in the cube and then scaled for Linf."""
         if self.geometry.name == "L2":
             draw = torch.randn((1, *shape), generator=generator)
         else:
@@ -97,7 +115,7 @@ class Search:
 
 
 def margin(logits: Tensor, y: Tensor, target: Tensor | None = None) -> Tensor:
-    """The label's logit minus the target's, or the highest other one."""
+    """Return the label's logit minus the target's, or minus the highest other one: negative if misclassified."""
     own = logits.gather(1, y[:, None])
     if target is not None:
         return (own - logits.gather(1, target[:, None]))[:, 0]

@@ -1,4 +1,8 @@
-"""Square: random search with squares of shrinking size, which looks at logits only (Andriushchenko et al. 2020)."""
+"""Square: random search with squares of shrinking size, which looks at logits only (Andriushchenko et al. 2020).
+
+Without gradients it cannot be fooled by a network that masks them. A candidate changes one square of the image and is
+kept if the margin falls.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +16,23 @@ from torch import Tensor
 from sat_evaluation.attack.fast.search import TINY, Search, margin
 
 FIRST_SHARE = 0.8
-"""Of the image that the first squares cover; AutoAttack's."""
+"""Share of the image that the first squares cover, as in AutoAttack."""
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """Queries after which that share is halved."""
 CHECKED = 1000
-"""Queries from one look at the progress to the next."""
+"""Queries between two checks of the progress."""
 
 
 def square(search: Search, queries: int, rng: np.random.Generator) -> None:
-    """Attack all examples. Places and signs of the squares are drawn once for all of them.
+    """Attack all examples.
 
-    A square that changes nothing is a query whose answer is known: it is counted and not asked.
+    Places and signs of the squares are drawn once for all of them. A square that changes nothing, because every pixel
+    in it has its sign already, needs no forward pass; it counts as a query.
+
+    Args:
+        search: the batch; records what is broken.
+        queries: of each example.
+        rng: draws the squares.
     """
     move = _MOVES[search.geometry.name](search, rng)
     owner = search.alive()
@@ -38,14 +48,14 @@ def square(search: Search, queries: int, rng: np.random.Generator) -> None:
                 continue
         whole = len(rows) == len(x)
         part = tried if whole else tried[rows]
-        found = margin(search.forward(part), y if whole else y[rows])
-        first = found if first is None else first
-        better = found < (least if whole else least[rows])
+        margins = margin(search.forward(part), y if whole else y[rows])
+        first = margins if first is None else first
+        better = margins < (least if whole else least[rows])
         if whole:
-            x, least = torch.where(better[:, None, None, None], part, x), torch.minimum(found, least)
+            x, least = torch.where(better[:, None, None, None], part, x), torch.minimum(margins, least)
         else:
             x = x.index_copy(0, rows, torch.where(better[:, None, None, None], part, x[rows]))
-            least = least.index_copy(0, rows, torch.minimum(found, least[rows]))
+            least = least.index_copy(0, rows, torch.minimum(margins, least[rows]))
         lost = search.hopeless(least, first - least) if 0 < query < queries and query % CHECKED == 0 else None
         keep = search.remaining(owner, x, least < 0, lost)
         if keep is not None:
@@ -55,22 +65,27 @@ def square(search: Search, queries: int, rng: np.random.Generator) -> None:
 
 
 def _side(query: int, shape: torch.Size) -> int:
-    """Side of the square at that query, before limits."""
+    """Side of the square at that query, in pixels."""
     share = FIRST_SHARE / 2 ** sum(query > after for after in HALVINGS)
     return round(math.sqrt(share * shape[1] * shape[2]))
 
 
 class _Linf:
-    """Every pixel is at ±ε: vertical stripes at first, then squares of one sign per channel."""
+    """Moves in Linf: every pixel is at ±ε, in vertical stripes at first, then in squares of one sign per channel.
+
+    The perturbations that attacks find in Linf are mostly of that kind.
+    """
 
     def __init__(self, search: Search, rng: np.random.Generator) -> None:
         self.search, self.rng = search, rng
 
     def first(self, x0: Tensor) -> Tensor:
+        """Return the first candidates."""
         stripes = self._signs(x0, (1, x0.shape[1], 1, x0.shape[3]))
         return (x0 + self.search.eps * stripes).clamp(0, 1)
 
     def next(self, x: Tensor, x0: Tensor, side: int) -> Tensor:
+        """Return candidates that differ from `x` in one square."""
         side = min(max(side, 1), *x.shape[2:])
         window = _window(self.rng, x, side)
         tried = x.clone()
@@ -79,6 +94,7 @@ class _Linf:
         return tried
 
     def changed(self, tried: Tensor, x: Tensor) -> Tensor:
+        """Return the rows that `next` has changed."""
         return (tried[self.last] != x[self.last]).flatten(1).any(1).nonzero()[:, 0]
 
     def _signs(self, like: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -86,8 +102,10 @@ class _Linf:
 
 
 class _L2:
-    """All of the budget ε² is always spent: a window gets that of another one, and what clipping has left over, as a
-    bump and a dent of the shape η beside each other.
+    """Moves in L2: all of the budget ε² is always spent.
+
+    A window gets the budget of another one, and what clipping has left over, in the shape η: a bump and a dent beside
+    each other (Algorithm 3 of the paper).
     """
 
     def __init__(self, search: Search, rng: np.random.Generator) -> None:
@@ -95,6 +113,7 @@ class _L2:
         self.bumps: dict[tuple[int, bool], Tensor] = {}
 
     def first(self, x0: Tensor) -> Tensor:
+        """Return the first candidates: a grid of bumps."""
         h, w = x0.shape[2:]
         side = max(min(h, w) // 5, 1)
         delta = torch.zeros_like(x0[:1])
@@ -104,14 +123,15 @@ class _L2:
         return (x0 + self.search.eps * delta / self.search.geometry.size(delta)).clamp(0, 1)
 
     def next(self, x: Tensor, x0: Tensor, side: int) -> Tensor:
+        """Return candidates in which the budget of one window, `there`, has moved to another, `here`."""
         side = max(side, 3)
-        side = min(side + 1 - side % 2, *x.shape[2:])
+        side = min(side + 1 - side % 2, *x.shape[2:])  # odd, so that η has a centre
         here, there = _window(self.rng, x, side), _window(self.rng, x, side)
         delta = x - x0
         old = delta[here]
         energy = delta.square()
         spent, in_here = energy.sum(dim=(1, 2, 3), keepdim=True), energy[here].sum(dim=(2, 3), keepdim=True)
-        energy[here] = 0
+        energy[here] = 0  # the windows may overlap, and what is in both counts once
         mass = in_here + energy[there].sum(dim=(2, 3), keepdim=True)
         free = (self.search.eps**2 - spent).clamp_(min=0) / x.shape[1]
         shape = old / (in_here.sqrt() + TINY) + self._bump(side, x)
@@ -121,6 +141,7 @@ class _L2:
         return x0.add(delta * (self.search.eps / (self.search.geometry.size(delta) + TINY))).clamp_(0, 1)
 
     def changed(self, tried: Tensor, x: Tensor) -> Tensor:
+        """Return all rows."""
         return torch.arange(len(x), device=x.device)
 
     def _bump(self, side: int, like: Tensor) -> Tensor:
