@@ -97,7 +97,7 @@ def study_rows(folder: Path) -> tuple[list[tuple[Any, ...]], float, float, int]:
         robust[name] = {}
         results = run_study(study, folder / name, backend=name)
         for arm, result in zip(study.arms, results, strict=True):
-            value = 100 * result["robust_accuracy"]["all"]["value"]
+            value = 100 * result.robust_accuracy.value
             robust[name].setdefault(float(arm.spec.subset.size), []).append(value)
     lines, means, singles = [], [], []
     for size, torch in robust["torch"].items():

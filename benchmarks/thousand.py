@@ -10,14 +10,16 @@ import numpy as np
 
 from sat_core import files
 from sat_core.arm import check_epochs, claim_arm
+from sat_core.arm_results import Checks
 from sat_core.autoattack import AUTOATTACK, AttackSettings
 from sat_core.datasets import get_dataset
 from sat_core.difficulty import DIFFICULTIES
 from sat_core.evaluation import MISCLASSIFIED, ROBUST, Evaluation
 from sat_core.job import Job
+from sat_core.json_fields import to_json
 from sat_core.ranking import Ranking
 from sat_core.reference import NumpyBackend
-from sat_core.results import content, scores
+from sat_core.results import make_check, make_results
 from sat_core.run_folder import RunFolder
 from sat_core.splits import Split
 from sat_core.study import Study
@@ -59,21 +61,21 @@ def _write_arm(job: Job, ranking: Ranking, rng: np.random.Generator) -> None:
     candidates, picking, reporting = job.evaluated()
     chosen = {"members": np.flatnonzero(split.members), "selection": picking, "report": reporting}
     lists = {name: index.tolist() for name, index in chosen.items()}
-    files.write_json(folder.split_file, {**split.summary(), **lists})
+    files.write_json(folder.split_file, {**to_json(split.summary()), **lists})
     checks = []
     for epoch in check_epochs(job.spec):
         found = _evaluation(job, candidates.labels[picking], ("apgd-ce", "apgd-t"), split, rng)
-        checks.append({"epoch": epoch, **scores(found, split, job.data.classes)})
-    files.write_json(folder.checks_file, {files.EXPERIMENT: fingerprint, "checks": checks})
+        checks.append(make_check(epoch, found, split))
+    files.write_json(folder.checks_file, to_json(Checks(experiment=fingerprint, checks=tuple(checks))))
     for stage, seconds in (("training", 61.2), ("selection", 12.4), ("evaluation", 9.8)):
         folder.add_seconds(stage, seconds)
-    report = _evaluation(job, job.data.test.labels[reporting], AUTOATTACK, split, rng)
-    flags = {"label": report.label, "broken_by": report.broken_by, "queries": np.full(len(AUTOATTACK), 1000)}
+    evaluation = _evaluation(job, job.data.test.labels[reporting], AUTOATTACK, split, rng)
+    flags = {"label": evaluation.label, "broken_by": evaluation.broken_by, "queries": np.full(len(AUTOATTACK), 1000)}
     files.write_npz(folder.evaluation_file("report"), flags)
     losses = (2.3 * np.exp(-np.arange(job.spec.training.epochs) / 6) + 0.1 * rng.random(30)).tolist()
     position = Position(epoch=30, losses=losses, attack_gradients=7 * 30 * split.size, training_gradients=43110)
-    found = content(job, ranking, split, checks, report, position, [])
-    files.write_json(folder.results_file, {**found, files.EXPERIMENT: fingerprint})
+    results = make_results(job, ranking, split, checks, evaluation, position, [], fingerprint)
+    files.write_json(folder.results_file, results.to_json())
 
 
 def _evaluation(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,13 @@ from typing import Any
 import numpy as np
 
 from sat_core import checkpoint, files, results
+from sat_core.accuracy import Accuracy
+from sat_core.arm_results import ArmResults, Check, Checks
 from sat_core.classifier import Classifier
 from sat_core.data import Examples
 from sat_core.errors import CheckpointError, DataError, RunDirectoryError
 from sat_core.job import Job
+from sat_core.json_fields import from_json, to_json
 from sat_core.protocols import PROTOCOLS, dataset_name
 from sat_core.ranking import Ranking
 from sat_core.schedules import parse_schedule
@@ -26,16 +28,18 @@ SHOWN = 6
 """Test images that are kept with adversarial examples, for people to look at."""
 
 
-def run_arm(job: Job, ranking: Ranking | None = None) -> dict[str, Any]:
-    """Train with adversarial examples for A only, pick the epoch, attack the rest; returns `results.json`'s content.
+def run_arm(job: Job, ranking: Ranking | None = None) -> ArmResults:
+    """Train with adversarial examples for A only, pick the epoch, and attack the images that did not pick it.
 
-    ranking: needed if `needs_ranking(job.spec)`. A finished arm is read, not run again.
+    Args:
+        job: What to run, and where. A finished arm is read, not run again.
+        ranking: Needed if `needs_ranking(job.spec)`.
     """
     with named_as_transfer(job.spec.data.name) if job.source else nullcontext():
         return _run(job, ranking)
 
 
-def _run(job: Job, ranking: Ranking | None) -> dict[str, Any]:
+def _run(job: Job, ranking: Ranking | None) -> ArmResults:
     folder, fingerprint = job.folder, claim_arm(job)
     if folder.has_results:
         return folder.own_results(fingerprint)
@@ -45,12 +49,12 @@ def _run(job: Job, ranking: Ranking | None) -> dict[str, Any]:
     _, picking, reporting = job.evaluated()
     chosen = {"members": np.flatnonzero(split.members), "selection": picking, "report": reporting}
     lists = {name: index.tolist() for name, index in chosen.items()}
-    files.write_json(folder.split_file, {**split.summary(), **lists})
+    files.write_json(folder.split_file, {**to_json(split.summary()), **lists})
     with job.backend.session(job.spec.training):
-        content = _train_and_report(job, ranking, split, fingerprint)
-    files.write_json(folder.results_file, content)
+        arm_results = _train_and_evaluate(job, ranking, split, fingerprint)
+    files.write_json(folder.results_file, arm_results.to_json())
     folder.remove_features()
-    return content
+    return arm_results
 
 
 def claim_arm(job: Job) -> str:
@@ -76,26 +80,24 @@ def check_epochs(spec: Spec, *, head: bool = False) -> tuple[int, ...]:
     return PROTOCOLS.get(spec.protocol).check_epochs(dataset_name(spec.to_tables()), t.epochs, drops, head=head)
 
 
-def _read_checks(path: Path, fingerprint: str) -> list[dict[str, Any]]:
+def _read_checks(path: Path, fingerprint: str) -> list[Check]:
     """The checks at `path`; none if there is no such file, or not a whole one of this experiment."""
     try:
-        content = files.read_json(path)
-        checks = content["checks"] if content[files.EXPERIMENT] == fingerprint else []
-        results.best_epoch(checks or [])
-    except (DataError, LookupError, TypeError, ValueError):
+        saved = from_json(Checks, files.read_json(path))
+    except DataError:
         return []
-    return checks
+    return list(saved.checks) if saved.experiment == fingerprint else []
 
 
-def _check_state(job: Job, checks: list[dict[str, Any]], fit: Fit, fingerprint: str) -> None:
+def _check_state(job: Job, checks: list[Check], fit: Fit, fingerprint: str) -> None:
     """RunDirectoryError unless there is what the training left behind: its checks, and the best epoch so far."""
     at = fit.position
     folder = job.folder
     if not folder.last_checkpoint.exists():  # evaluations from before are of weights that there are no more
         folder.remove_evaluations()
     past = [epoch for epoch in fit.checks if (epoch, 0) < (at.epoch, at.step)]
-    checks[:] = [check for check in checks if check["epoch"] <= at.epoch]
-    missing = [str(epoch) for epoch in past if epoch not in [check["epoch"] for check in checks]]
+    checks[:] = [check for check in checks if check.epoch <= at.epoch]
+    missing = [str(epoch) for epoch in past if epoch not in [check.epoch for check in checks]]
     reason = f"{folder.checks_file}: lacks the checks after epochs {', '.join(missing)}" if missing else ""
     if past and not missing and (best := results.best_epoch(checks)) in past:
         try:
@@ -110,23 +112,25 @@ def _check_state(job: Job, checks: list[dict[str, Any]], fit: Fit, fingerprint: 
         raise RunDirectoryError(f"{reason}\nthe training cannot go on without; delete {last} and it starts anew")
 
 
-def _train_and_report(job: Job, ranking: Ranking, split: Split, fingerprint: str) -> dict[str, Any]:
+def _train_and_evaluate(job: Job, ranking: Ranking, split: Split, fingerprint: str) -> ArmResults:
     spec = job.spec
     candidates, picking, reporting = job.evaluated()
     classifier = job.build()
     folder = job.folder
     checks = _read_checks(folder.checks_file, fingerprint)
 
-    def tell(kind: str, epoch: int, scores: Mapping[str, Any]) -> None:
-        job.scalars(epoch, {f"{kind}/{name}": scores[name]["all"]["value"] for name in results.ACCURACIES})
+    def tell(kind: str, epoch: int, clean: Accuracy, robust: Accuracy) -> None:
+        job.scalars(epoch, {f"{kind}/clean_accuracy": clean.value, f"{kind}/robust_accuracy": robust.value})
 
     def on_check(epoch: int) -> None:
-        if epoch not in [check["epoch"] for check in checks]:
+        if epoch not in [check.epoch for check in checks]:
             attacks = spec.evaluation.selection_attacks
-            found = job.attack(classifier, candidates.take(picking), attacks, f"selection-{epoch:04d}", "selection")
-            checks.append({"epoch": epoch, **results.scores(found, split)})
-            files.write_json(folder.checks_file, {files.EXPERIMENT: fingerprint, "checks": checks})
-            tell("selection", epoch, checks[-1])
+            images = candidates.take(picking)
+            evaluation = job.attack(classifier, images, attacks, f"selection-{epoch:04d}", "selection")
+            check = results.make_check(epoch, evaluation, split)
+            checks.append(check)
+            files.write_json(folder.checks_file, to_json(Checks(experiment=fingerprint, checks=tuple(checks))))
+            tell("selection", epoch, check.clean.all, check.robust.all)
         if results.best_epoch(checks) == epoch:
             threat = {"norm": spec.attack.norm, "eps": spec.attack.eps}
             about = {"model": dict(classifier.description), "epoch": epoch, "data": job.data.name, "attack": threat}
@@ -140,18 +144,16 @@ def _train_and_report(job: Job, ranking: Ranking, split: Split, fingerprint: str
     fit.resume()
     _check_state(job, checks, fit, fingerprint)
     for check in checks:
-        tell("selection", check["epoch"], check)
+        tell("selection", check.epoch, check.clean.all, check.robust.all)
     position = fit.run()
     job.backend.load(folder.best_checkpoint, into=classifier)
     reported = job.data.test.take(reporting)
-    report = job.attack(classifier, reported, spec.evaluation.attacks, "report", "evaluation")
+    evaluation = job.attack(classifier, reported, spec.evaluation.attacks, "report", "evaluation")
     files.write_npz(folder.examples_file, _examples(classifier, reported.take(np.arange(len(reported))[:SHOWN]), spec))
-    content = {
-        **results.content(job, ranking, split, checks, report, position, [*job.data.notes, *fit.warnings()]),
-        files.EXPERIMENT: fingerprint,
-    }
-    tell("report", content["selection"]["epoch"], content)
-    return content
+    warnings = [*job.data.notes, *fit.warnings()]
+    made = results.make_results(job, ranking, split, checks, evaluation, position, warnings, fingerprint)
+    tell("report", made.selection.epoch, made.clean_accuracy, made.robust_accuracy)
+    return made
 
 
 def _examples(classifier: Classifier, shown: Examples, spec: Spec) -> dict[str, np.ndarray]:

@@ -16,8 +16,31 @@ from sat_core.errors import DataError, quoted
 from sat_core.fields import whole
 
 T = TypeVar("T")
-Reader = Callable[[Any, str], Any]
-"""Returns the value that a JSON value stands for; DataError names the field, its second argument, if it is wrong."""
+Reader = Callable[[Any], Any]
+"""Return the value that a JSON value stands for; raise Unfit if it is not what the field must be."""
+
+
+class Unfit(Exception):
+    """A value that is not what its field must be; `from_json` makes a DataError of it.
+
+    Args:
+        expected: what the field must be, in words.
+        value: what it is.
+    """
+
+    def __init__(self, expected: str, value: Any) -> None:
+        super().__init__(f"expected {expected}, got {quoted(value)}")
+        self.path = ""
+
+    def below(self, place: str) -> Unfit:
+        """Return this error as seen from one level up, where the value is at `place`: a key, or ``[0]`` in a list."""
+        self.path = place + ("." if self.path and not self.path.startswith("[") else "") + self.path
+        return self
+
+
+class _Missing(Unfit):
+    def __str__(self) -> str:
+        return "missing"
 
 
 def json_field(
@@ -35,49 +58,62 @@ def json_field(
     return attrs.field(default=default, metadata={"reader": reader, "key": key, "omit": omit, "inline": inline})
 
 
-def from_json(kind: type[T], content: Any, at: str = "", *, strict: bool = False) -> T:
+def from_json(kind: type[T], content: Any, *, strict: bool = False) -> T:
     """Return the object of class `kind` that the table `content` stands for.
 
     Args:
         kind: an attrs class whose fields are made by `json_field`.
         content: what `json.loads` returned.
-        at: where the table stands, for messages.
         strict: whether to refuse fields that `kind` does not have; by default they are ignored.
 
     Raises:
         DataError: a field is missing or wrong.
     """
-    if not isinstance(content, dict):
-        raise _wrong(at or "content", "a table", content)
-    values: dict[str, Any] = {}
-    for field in attrs.fields(kind):  # type: ignore[arg-type]
-        name = field.metadata["key"] or field.name
-        place = f"{at}.{name}" if at else name
-        if field.metadata["inline"]:
-            values[field.name] = field.metadata["reader"](content, at)
-        elif name in content:
-            values[field.name] = field.metadata["reader"](content[name], place)
-        elif field.default is attrs.NOTHING:
-            raise DataError(f"{place}: missing")
-    if strict and (unknown := content.keys() - to_json(kind(**values)).keys()):
-        raise DataError(f"{at or 'content'}: unknown field {min(unknown)!r}")
-    return kind(**values)
+    try:
+        made = part(kind)(content)
+    except Unfit as error:
+        raise DataError(f"{error.path or 'content'}: {error}") from error
+    if strict and (unknown := content.keys() - to_json(made).keys()):
+        raise DataError(f"unknown field {min(unknown)!r}")
+    return made
 
 
 def to_json(value: Any) -> Any:
     """Return `value` as `json.dumps` takes it: tables for objects, lists for tuples."""
     if attrs.has(type(value)):
-        table: dict[str, Any] = {}
+        content: dict[str, Any] = {}
         for field in attrs.fields(type(value)):
             item = getattr(value, field.name)
             if field.metadata["inline"]:
-                table |= to_json(item)
+                content |= to_json(item)
             elif not (field.metadata["omit"] and item == field.default):
-                table[field.metadata["key"] or field.name] = to_json(item)
-        return table
+                content[field.metadata["key"] or field.name] = to_json(item)
+        return content
     if isinstance(value, Mapping):
         return {key: to_json(item) for key, item in value.items()}
     return [to_json(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def part(kind: type[T]) -> Callable[[Any], T]:
+    """Read an object of class `kind`."""
+
+    def read(value: Any) -> T:
+        content, values = table(value), {}
+        for field in attrs.fields(kind):  # type: ignore[arg-type]
+            reader, name = field.metadata["reader"], field.metadata["key"] or field.name
+            if field.metadata["inline"]:
+                values[field.name] = reader(content)
+                continue
+            try:
+                if name in content:
+                    values[field.name] = reader(content[name])
+                elif field.default is attrs.NOTHING:
+                    raise _Missing(name, None)
+            except Unfit as error:
+                raise error.below(name) from None
+        return kind(**values)
+
+    return read
 
 
 def number(low: float = -math.inf, high: float = math.inf) -> Reader:
@@ -86,10 +122,10 @@ def number(low: float = -math.inf, high: float = math.inf) -> Reader:
     if low > -math.inf:
         words = f"a finite number >= {low:g}" if high == math.inf else f"a number in [{low:g}, {high:g}]"
 
-    def read(value: Any, at: str) -> Any:
+    def read(value: Any) -> Any:
         fine = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         if not fine or not low <= value <= high:
-            raise _wrong(at, words, value)
+            raise Unfit(words, value)
         return value
 
     return read
@@ -98,54 +134,61 @@ def number(low: float = -math.inf, high: float = math.inf) -> Reader:
 def integer(low: int = 0) -> Reader:
     """Read an integer >= `low`."""
 
-    def read(value: Any, at: str) -> Any:
+    def read(value: Any) -> Any:
         if not whole(value, low):
-            raise _wrong(at, f"an integer >= {low}", value)
+            raise Unfit(f"an integer >= {low}", value)
         return value
 
     return read
 
 
-def text(value: Any, at: str) -> str:
+def text(value: Any) -> str:
     """Read text."""
     if not isinstance(value, str):
-        raise _wrong(at, "text", value)
+        raise Unfit("text", value)
     return value
 
 
-def table(value: Any, at: str) -> dict[str, Any]:
+def table(value: Any) -> dict[str, Any]:
     """Read a table of anything."""
     if not isinstance(value, dict):
-        raise _wrong(at, "a table", value)
+        raise Unfit("a table", value)
     return value
-
-
-def part(kind: type[T]) -> Callable[[Any, str], T]:
-    """Read an object of class `kind`."""
-    return lambda value, at: from_json(kind, value, at)
 
 
 def optional(reader: Reader) -> Reader:
     """Read null as None, and anything else by `reader`."""
-    return lambda value, at: None if value is None else reader(value, at)
+    return lambda value: None if value is None else reader(value)
 
 
 def sequence(reader: Reader, length: int | None = None) -> Reader:
     """Read a list, of `length` items if that is given, as a tuple."""
     words = "a list" if length is None else f"a list of {length}"
 
-    def read(value: Any, at: str) -> tuple[Any, ...]:
+    def read(value: Any) -> tuple[Any, ...]:
         if not isinstance(value, list) or length not in (None, len(value)):
-            raise _wrong(at, words, value)
-        return tuple(reader(item, f"{at}[{place}]") for place, item in enumerate(value))
+            raise Unfit(words, value)
+        items = []
+        for place, item in enumerate(value):
+            try:
+                items.append(reader(item))
+            except Unfit as error:
+                raise error.below(f"[{place}]") from None
+        return tuple(items)
 
     return read
 
 
 def mapping(reader: Reader) -> Reader:
     """Read a table of values that are all of one kind."""
-    return lambda value, at: {key: reader(item, f"{at}.{key}") for key, item in table(value, at).items()}
 
+    def read(value: Any) -> dict[str, Any]:
+        items = {}
+        for key, item in table(value).items():
+            try:
+                items[key] = reader(item)
+            except Unfit as error:
+                raise error.below(key) from None
+        return items
 
-def _wrong(at: str, expected: str, value: Any) -> DataError:
-    return DataError(f"{at}: expected {expected}, got {quoted(value)}")
+    return read

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 import attrs
 
 from sat_core.accuracy import Accuracy
+from sat_core.arm_results import ArmResults
 from sat_core.classifier import Classifier
 from sat_core.display import html_table
 from sat_core.evaluation import Evaluation
@@ -31,14 +32,14 @@ class TrainingResult:
     """
 
     classifier: Classifier
-    results: Any
+    results: ArmResults
     evaluation: Evaluation
     split: Split
     ranking: Ranking | None
     folder: Path | None
 
     @classmethod
-    def read(cls, job: Job, results: Any, ranking: Ranking | None, folder: Path | None) -> TrainingResult:
+    def read(cls, job: Job, results: ArmResults, ranking: Ranking | None, folder: Path | None) -> TrainingResult:
         """Put together what a finished `job` left behind; AutoAttack's per-image results are read, not run again."""
         classifier = job.backend.load(job.folder.best_checkpoint, into=job.build())
         split = (ranking or Ranking(order=job.published_order())).split(job)

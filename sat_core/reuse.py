@@ -7,10 +7,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, final
 
+import attrs
 import numpy as np
 
 from sat_core import files
 from sat_core.arm import arm_tables
+from sat_core.arm_results import ArmResults
 from sat_core.errors import DataError, RunDirectoryError
 from sat_core.job import Job
 from sat_core.ranking import Ranking, ranking_job, ranking_tables
@@ -46,22 +48,32 @@ class Finished:
     def take_arm(self, job: Job, ranking: Ranking) -> bool:
         """Put the finished arm of `job` into the job's folder, if there is one; returns whether there was."""
         for unit in self._same(arm_tables(job), job):
-            results, members = _table(unit.results_file), _table(unit.split_file).get("members")
-            if "robust_accuracy" in results and members == np.flatnonzero(ranking.split(job).members).tolist():
+            results, members = _results(unit), _table(unit.split_file).get("members")
+            if results is not None and members == np.flatnonzero(ranking.split(job).members).tolist():
                 break
         else:
             return False
         job.folder.take_arm(unit)
-        results.pop("full_name", None)
-        results |= {"arm": job.folder.name, "reused": os.path.relpath(unit.path, job.folder.path)}
-        results |= {"full_name": job.full_name} if job.full_name else {}
-        if job.source is not None:
-            results["source"] = job.source.summary(job.folder)
-        files.write_json(job.folder.results_file, results)
+        results = attrs.evolve(
+            results,
+            arm=job.folder.name,
+            full_name=job.full_name,
+            source=job.source.summary(job.folder) if job.source else None,
+            reused=os.path.relpath(unit.path, job.folder.path),
+        )
+        files.write_json(job.folder.results_file, results.to_json())
         return True
 
     def _same(self, tables: Mapping[str, Any], job: Job) -> list[UnitFolder]:
         return self._units.get(job.experiment(tables).to_toml(), []) if self._units else []
+
+
+def _results(unit: UnitFolder) -> ArmResults | None:
+    """Return the results of the arm; None if it is not finished, or its file is damaged."""
+    try:
+        return unit.results()
+    except DataError:
+        return None
 
 
 def _table(path: Path) -> dict[str, Any]:

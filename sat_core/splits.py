@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Any, final
+from typing import final
 
 import attrs
 import numpy as np
 
+from sat_core.arm_results import SplitSummary
 from sat_core.data import DataSet
 from sat_core.errors import SpecError, quoted
 from sat_core.registry import nearest
@@ -49,18 +50,18 @@ class Split:
         """A over other data by class, bool `(n,)`; None where A is made of examples: other data has no such split."""
         return None if self.classes is None else np.isin(labels, self.classes)
 
-    def summary(self) -> dict[str, Any]:
-        """What `results.json` says of the split."""
-        classes = list(self.classes or ())
-        return {
-            "kind": self.kind,
-            "strategy": self.strategy,
-            "size": self.size,
-            "units": len(classes) if self.kind == "classes" else self.size,
-            "share": self.size / len(self.members),
-            "classes": classes,
-            "weights": list(self.weights),
-        }
+    def summary(self) -> SplitSummary:
+        """Return what the results of an arm say of its split."""
+        classes = self.classes or ()
+        return SplitSummary(
+            kind=self.kind,
+            strategy=self.strategy,
+            size=self.size,
+            units=len(classes) if self.kind == "classes" else self.size,
+            share=self.size / len(self.members),
+            classes=classes,
+            weights=self.weights,
+        )
 
 
 def count(size: int | float, total: int, key: str = "subset.size") -> int:

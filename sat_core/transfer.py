@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, final
 import attrs
 
 from sat_core import checkpoint
+from sat_core.arm_results import ArmResults, SourceSummary
 from sat_core.errors import CheckpointError, DataError, RunDirectoryError, SpecError, TrainingError, quoted
 from sat_core.input_spec import InputSpec
 from sat_core.protocols import PROTOCOLS
@@ -38,10 +39,10 @@ FEATURES = "features"
 @final
 @attrs.frozen(kw_only=True)
 class Source:
-    """A finished run whose features are used. results: the content of its `results.json`."""
+    """A finished run whose features are used."""
 
     folder: UnitFolder
-    results: Mapping[str, Any]
+    results: ArmResults
 
     @classmethod
     def read(cls, folder: UnitFolder) -> Source:
@@ -51,13 +52,10 @@ class Source:
             raise RunDirectoryError(f"{folder}: expected a finished run, found no {path.name}; finish it first")
         try:
             results = folder.results()
-            _, _, _ = results["data"]["image_shape"]
-        except (DataError, LookupError, TypeError, ValueError) as error:
-            raise RunDirectoryError(
-                f"{path}: does not say what images its run took\ndelete {path} and run it again"
-            ) from error
-        if "source" in results:
-            raise RunDirectoryError(f"{folder}: is a transfer itself; take {results['source']['run']!r}, its source")
+        except DataError as error:
+            raise RunDirectoryError(str(error)) from error
+        if results.source is not None:
+            raise RunDirectoryError(f"{folder}: is a transfer itself; take {results.source.run!r}, its source")
         return cls(folder=folder, results=results)
 
     @property
@@ -68,13 +66,12 @@ class Source:
     @property
     def spec(self) -> Spec:
         """What was asked of the run."""
-        return Spec.from_tables(self.results["spec"])
+        return Spec.from_tables(self.results.spec)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """`(h, w, c)` of the images that it takes."""
-        h, w, c = self.results["data"]["image_shape"]
-        return h, w, c
+        return self.results.data.image_shape
 
     def fingerprint(self) -> str:
         """SHA-256 of the checkpoint in hexadecimal."""
@@ -83,8 +80,8 @@ class Source:
     @property
     def inputs(self) -> InputSpec:
         """What its network takes; goes into the checkpoints of transfers."""
-        data = self.results["data"]
-        return InputSpec(len(data["classes"]), self.image_shape, data["mean"], data["std"])
+        data = self.results.data
+        return InputSpec(len(data.classes), data.image_shape, data.mean, data.std)
 
     def load(self, backend: Backend) -> Classifier:
         """Its classifier; a user's own model is made by the factory that its spec names."""
@@ -97,11 +94,19 @@ class Source:
                 f"{str(error).splitlines()[0]}\nto train the source anew, delete its results.json and checkpoint-last"
             ) from error
 
-    def summary(self, folder: UnitFolder) -> dict[str, Any]:
-        """What the `results.json` of a transfer in `folder` says of its source."""
-        kept = ("spec", "split", "cost", "clean_accuracy", "robust_accuracy", "backend")
-        about = {"run": os.path.relpath(self.folder.path, folder.path), "fingerprint": self.fingerprint()}
-        return {**about, **{key: self.results[key] for key in kept}, "data": self.results["data"]}
+    def summary(self, folder: UnitFolder) -> SourceSummary:
+        """Return what the results of a transfer in `folder` say of its source."""
+        return SourceSummary(
+            run=os.path.relpath(self.folder.path, folder.path),
+            fingerprint=self.fingerprint(),
+            spec=self.results.spec,
+            split=self.results.split,
+            cost=self.results.cost,
+            clean=self.results.clean,
+            robust=self.results.robust,
+            backend=self.results.backend,
+            data=self.results.data,
+        )
 
 
 def check_settings(asked: Mapping[str, Any]) -> None:

@@ -11,11 +11,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, final
+from typing import BinaryIO, final
 
 import attrs
 
 from sat_core import files
+from sat_core.arm_results import ArmResults
 from sat_core.errors import DataError, RunDirectoryError, printable
 from sat_core.folder import FAILURE, LOG, PROGRESS, Folder
 
@@ -123,21 +124,23 @@ class UnitFolder(Folder):
         """Whether the arm or the ranking is finished."""
         return self.has_results or self.has_ranking
 
-    def results(self) -> Any:
-        """Return the content of ``results.json``; DataError if it is no JSON."""
-        return files.read_json(self.results_file)
-
-    def own_results(self, fingerprint: str) -> dict[str, Any]:
-        """Return the results; DataError unless they are of this folder and of the experiment with `fingerprint`."""
+    def results(self) -> ArmResults:
+        """Return the results of the finished arm; DataError names the field that is wrong."""
         path = self.results_file
         try:
-            content: dict[str, Any] = self.results()
-            owner = content[files.EXPERIMENT], content["arm"]
-        except (DataError, LookupError, TypeError) as error:
-            raise DataError(f"{path}: expected the results of a finished arm\ndelete {path} and start again") from error
-        if owner != (fingerprint, self.name):
+            return ArmResults.from_json(files.read_json(path))
+        except DataError as error:
+            reason = str(error).removeprefix(f"{path}: expected ")
+            raise DataError(
+                f"{path}: expected the results of a finished arm ({reason})\ndelete {path} and start again"
+            ) from error
+
+    def own_results(self, fingerprint: str | None = None) -> ArmResults:
+        """Return the results; DataError unless they are of this folder, and of `fingerprint` if that is given."""
+        results, path = self.results(), self.results_file
+        if results.arm != self.name or fingerprint not in (None, results.experiment):
             raise DataError(f"{path}: belongs to another arm or study\ndelete {path} and start again")
-        return content
+        return results
 
     def seconds(self) -> dict[str, float]:
         """Return the seconds that each stage took so far, over all starts. Values that are no numbers are left out."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sat_core.accuracy import wilson
+from sat_core.arm_results import ArmResults
 from sat_core.autoattack import AttackSettings
 from sat_core.backend import Backend
 from sat_core.classifier import Classifier
@@ -134,58 +136,74 @@ def accuracy(value: float, n: int) -> Any:
     return to_json(wilson(round(value * n), n))
 
 
-def result(
+def contents(
+    name: str,
+    spec: Spec,
+    *,
     size: int,
     robust: float,
     clean: float = 0.96,
-    *,
-    strategy: str = "hardest",
-    seed: int = 0,
-    kind: str = "examples",
     units: int | None = None,
-    chosen: tuple[int, ...] = (),
+    chosen: Sequence[int] = (),
     parts: tuple[float, float] | None = None,
-    per_class: list[float | None] | None = None,
-    names: list[str] | None = None,
+    per_class: Sequence[float | None] | None = None,
+    names: Sequence[str] | None = None,
     n: int = 400,
-    **settings: Any,
+    source: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """A results.json: |A| = `size` of 1000. settings: section__key = value. parts: robust accuracy on A and on B."""
-    names = names or [f"c{i}" for i in range(4)]
-    tables: dict[str, Any] = {"data": {"name": "digits"}, "training": {"epochs": 10, "seed": seed}}
-    choice = {"classes": list(chosen)} if strategy == "listed" else {"size": size / 1000}
-    tables["subset"] = {"kind": kind, "strategy": strategy, **choice}
-    for name, value in settings.items():
-        section, key = name.split("__")
-        tables.setdefault(section, {})[key] = value
-    spec = Spec.from_tables(tables)
+    """A results.json: |A| = `size` of 1000. parts: accuracies on A and on B. source: of a head, that of its source."""
+    names = names or ("c0", "c1", "c2", "c3")
     in_a, in_b = (None, None) if parts is None else (accuracy(p, n) for p in parts)
-    return {
-        "arm": f"{strategy}-{size}-{seed}",
+    by_class = [None if v is None else accuracy(v, 100) for v in per_class or [None] * len(names)]
+    whole = {"all": accuracy(robust, n), "A": in_a, "B": in_b}
+    ours = ("run", "fingerprint", "spec", "split", "cost", "clean_accuracy", "robust_accuracy", "backend", "data")
+    moved = {"source": {key: {"run": "../run", "fingerprint": "0", **source}[key] for key in ours}} if source else {}
+    epoch = 7 + spec.training.seed
+    attacks = ("apgd-ce", "apgd-t", "fab-t", "square")
+    content = {
+        "arm": name,
         "spec": spec.to_tables(),
         "backend": "torch",
-        "data": {"name": "digits", "classes": names, "train": 1000, "test": n},
+        "device": "cpu",
+        "versions": {"sat-core": "0"},
+        "seeds": {"training": spec.training.seed, "ranking": None, "selection_split": 0, "attack": 0},
+        "data": {
+            "name": "digits",
+            "fingerprint": "0",
+            "classes": list(names),
+            "image_shape": [8, 8, 1],
+            "mean": [0.3],
+            "std": [0.4],
+            "train": 1000,
+            "test": n,
+        },
+        **moved,
+        "ranking": None,
         "split": {
-            "kind": kind,
-            "strategy": strategy,
+            "kind": spec.subset.kind,
+            "strategy": spec.subset.strategy,
             "size": size,
             "units": size if units is None else units,
             "share": size / 1000,
             "classes": list(chosen),
+            "weights": [1.0, 1.0],
         },
-        "selection": {"epoch": 7 + seed},
-        "clean_accuracy": {"all": accuracy(clean, n), "A": None, "B": None, "per_class": [None] * len(names)},
-        "robust_accuracy": {
-            "all": accuracy(robust, n),
-            "A": in_a,
-            "B": in_b,
-            "per_class": [None if v is None else accuracy(v, 100) for v in per_class or [None] * len(names)],
+        "selection": {
+            "epoch": epoch,
+            "attacks": "standard",
+            "checks": [{"epoch": epoch, "clean_accuracy": whole, "robust_accuracy": whole}],
         },
+        "clean_accuracy": {**whole, "all": accuracy(clean, n), "per_class": by_class},
+        "robust_accuracy": {**whole, "per_class": by_class},
         "attacks": {
             "norm": spec.attack.norm,
             "eps": spec.attack.eps,
+            "version": "standard",
+            "package": "pyautoattack 0.2.0",
             "engine": "package",
-            "breakdown": [{"name": name} for name in ("apgd-ce", "apgd-t", "fab-t", "square")],
+            "precision": "float32",
+            "breakdown": [{"name": name, "restarts": 1, "broken": 0, "robust_accuracy": robust} for name in attacks],
+            "warnings": [],
         },
         "cost": {
             "attack_gradients": 7 * size,
@@ -194,7 +212,34 @@ def result(
             "full_at_gradients": 8000,
             "seconds": {"ranking": None, "training": 60.0, "selection": 1.0, "evaluation": 5.0},
         },
+        "losses": [1.5],
+        "warnings": [],
+        "experiment": "0",
     }
+    copied: dict[str, Any] = json.loads(json.dumps(content))  # no part of it stands in two places
+    return copied
+
+
+def result(
+    size: int, robust: float, clean: float = 0.96, *, strategy: str = "hardest", seed: int = 0, **options: Any
+) -> dict[str, Any]:
+    """`contents` of an arm of its own. options: those of `contents`, `kind`, and settings as section__key = value."""
+    tables: dict[str, Any] = {"data": {"name": "digits"}, "training": {"epochs": 10, "seed": seed}}
+    chosen = tuple(options.get("chosen", ()))
+    choice = {"classes": list(chosen)} if strategy == "listed" else {"size": size / 1000}
+    tables["subset"] = {"kind": options.pop("kind", "examples"), "strategy": strategy, **choice}
+    for name in [name for name in options if "__" in name]:
+        section, key = name.split("__")
+        tables.setdefault(section, {})[key] = options.pop(name)
+    spec = Spec.from_tables(tables)
+    return contents(f"{strategy}-{size}-{seed}", spec, size=size, robust=robust, clean=clean, **options)
+
+
+def as_rows(results: Iterable[dict[str, Any]]) -> Any:
+    """The rows of contents of results.json."""
+    from sat_evaluation.results.rows import collect
+
+    return collect(ArmResults.from_json(content) for content in results)
 
 
 NONE, HALF, ALL = result(0, 0.43), result(500, 0.815), result(1000, 0.83)

@@ -51,7 +51,7 @@ def test_results_that_are_none_are_refused_before_anything_is_trained(
     (out / "arms/size-1.0/results.json").unlink()
     path = out / "arms/size-0.5/results.json"
     path.write_text(content)
-    refused(capsys, ["run", study, "--out", out], f"{path}: expected the results of a finished arm\ndelete {path}")
+    refused(capsys, ["run", study, "--out", out], f"{path}: expected the results of a finished arm (")
     assert not (out / "arms/size-1.0/results.json").exists()
     assert main(["status", str(out)]) == 0
     assert "size-0.5  unreadable results.json: not the results of a finished arm" in capsys.readouterr().out

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -31,8 +30,8 @@ def test_a_ranking_and_an_arm_are_taken_over_whole(tmp_path: Path) -> None:
     assert (new / "ranking/ranking.npz").read_bytes() == (tmp_path / "a/ranking/ranking.npz").read_bytes()
     arm = job(new / "arms" / "other-name")
     assert found.take_arm(arm, Ranking.read(UnitFolder(new / "ranking")))
-    results = json.loads((arm.folder.path / "results.json").read_text())
-    assert (results["arm"], results["reused"]) == ("other-name", "../../../a/arms/arm")
+    results = arm.folder.results()
+    assert (results.arm, results.reused) == ("other-name", "../../../a/arms/arm")
     assert run_arm(arm, ranking) == results
     weights = [folder / "checkpoint-best.safetensors" for folder in (tmp_path / "a/arms/arm", arm.folder.path)]
     assert os.path.samefile(*weights)

@@ -9,54 +9,58 @@ from typing import Any
 import attrs
 import numpy as np
 import pytest
-from toys import job, same_bytes, toy
+from toys import accuracy, job, same_bytes, toy
 
 from sat_core import files
 from sat_core.arm import run_arm
+from sat_core.arm_results import ArmResults, Check
 from sat_core.errors import DataError, Interrupted, RunDirectoryError, SpecError, TrainingError
+from sat_core.json_fields import from_json
 from sat_core.ranking import Ranking, needs_ranking, ranking_job, run_ranking
 from sat_core.reference import NumpyBackend
 from sat_core.results import best_epoch
 
 
-def finish(directory: Path, **changes: Any) -> dict[str, Any]:
+def finish(directory: Path, **changes: Any) -> ArmResults:
     ranking = run_ranking(job(directory / "ranking", **changes))
     return run_arm(job(directory / "arm", **changes), ranking)
 
 
 def test_an_arm_from_ranking_to_results(tmp_path: Path) -> None:
-    found = finish(tmp_path)
-    assert found["robust_accuracy"]["all"]["n"] == 60 - 18
-    assert found["robust_accuracy"]["A"] is None
-    assert sum(share["n"] for share in found["robust_accuracy"]["per_class"]) == 42
-    assert not any("per_class" in check["robust_accuracy"] for check in found["selection"]["checks"])
-    assert found["split"]["size"] == 45
-    assert [check["epoch"] for check in found["selection"]["checks"]] == [3, 4]
-    cost, steps = found["cost"], 4 * (90 // 16) * 16
-    assert cost["training_gradients"] == steps
-    assert cost["full_at_gradients"] == steps * 8
-    assert 0 < cost["attack_gradients"] < steps * 7
-    assert found["seeds"]["ranking"] == 0
-    assert cost["ranking_gradients"] == steps
-    assert run_arm(job(tmp_path / "arm"), None) == found  # a finished arm is read, not run
+    results = finish(tmp_path)
+    assert results.robust_accuracy.n == 60 - 18
+    assert results.robust.a is None
+    assert results.robust.per_class is not None
+    assert sum(accuracy.n for accuracy in results.robust.per_class if accuracy) == 42
+    assert not any(check.robust.per_class for check in results.selection.checks)
+    assert results.split.size == 45
+    assert [check.epoch for check in results.selection.checks] == [3, 4]
+    cost, steps = results.cost, 4 * (90 // 16) * 16
+    assert cost.training_gradients == steps
+    assert cost.full_at_gradients == steps * 8
+    assert 0 < cost.attack_gradients < steps * 7
+    assert results.seeds["ranking"] == 0
+    assert cost.ranking_gradients == steps
+    assert run_arm(job(tmp_path / "arm"), None) == results  # a finished arm is read, not run
+    text = (tmp_path / "arm" / "results.json").read_text()
+    assert json.dumps(results.to_json(), indent=2) + "\n" == text
 
 
 def test_results_say_the_full_name_of_a_shortened_one(tmp_path: Path) -> None:
     keys = {"subset.size": 1.0}
-    assert (
-        run_arm(job(tmp_path / "short", keys=keys, full_name="what it stands for"))["full_name"] == "what it stands for"
-    )
-    assert "full_name" not in run_arm(job(tmp_path / "whole", keys=keys))
+    assert run_arm(job(tmp_path / "short", keys=keys, full_name="the whole name")).full_name == "the whole name"
+    assert "full_name" not in run_arm(job(tmp_path / "whole", keys=keys)).to_json()
 
 
 def test_classes_in_a_split_validation_too(tmp_path: Path) -> None:
     keys = {"subset.kind": "classes", "subset.strategy": "listed", "subset.classes": ["b"]}
     arm = job(tmp_path, keys=keys)
     assert not needs_ranking(arm.spec)
-    found = run_arm(arm)
-    per_part = [found["robust_accuracy"][part]["n"] for part in ("A", "B", "all")]
-    assert per_part[0] + per_part[1] == per_part[2]
-    assert found["split"]["classes"] == [1]
+    results = run_arm(arm)
+    assert results.robust.a is not None
+    assert results.robust.b is not None
+    assert results.robust.a.n + results.robust.b.n == results.robust_accuracy.n
+    assert results.split.classes == (1,)
 
 
 @pytest.mark.parametrize("keys", [{}, {"ranking.record": "online", "training.nesterov": True}])
@@ -210,7 +214,7 @@ def test_a_loss_that_is_not_finite_stops_the_arm(tmp_path: Path) -> None:
 def test_catastrophic_overfitting_is_warned_of(tmp_path: Path) -> None:
     arm = job(tmp_path, keys={"attack.kind": "rs-fgsm", "subset.size": 1.0})
     found = run_arm(arm)
-    assert found["warnings"] == []
+    assert found.warnings == ()
     fit = arm.fit(arm.build(), arm.no_members(), "")
     fit.position.pgd_accuracy[:] = [0.3, 0.5, 0.24]
     assert "fell from 50% to 24% in epoch 3" in fit.warnings()[0]
@@ -223,12 +227,9 @@ def test_pgd_accuracy_is_only_watched_with_single_steps(tmp_path: Path) -> None:
 
 
 def test_ties_go_to_clean_accuracy_and_then_to_the_earlier_epoch() -> None:
-    def check(epoch: int, robust: float, clean: float) -> dict[str, Any]:
-        return {
-            "epoch": epoch,
-            "robust_accuracy": {"all": {"value": robust}},
-            "clean_accuracy": {"all": {"value": clean}},
-        }
+    def check(epoch: int, robust: float, clean: float) -> Check:
+        parts = [{"all": accuracy(value, 10), "A": None, "B": None} for value in (clean, robust)]
+        return from_json(Check, {"epoch": epoch, "clean_accuracy": parts[0], "robust_accuracy": parts[1]})
 
     assert best_epoch([check(1, 0.5, 0.9), check(2, 0.6, 0.1)]) == 2
     assert best_epoch([check(1, 0.5, 0.8), check(2, 0.5, 0.9)]) == 2
@@ -261,10 +262,12 @@ def test_a_ranking_that_depends_on_its_first_epoch_says_so(tmp_path: Path) -> No
     assert Ranking(scores={"entropy": noise}, places=places).warnings("entropy") == []
     few = Ranking(scores={"entropy": rng.normal(size=30)}, places=rng.permutation(30))
     assert few.warnings("entropy") == []  # ρ of 30 examples is beyond 0.1 by chance
-    found = finish(tmp_path)
-    assert found["ranking"].keys() == {"metric", "record", "order_correlation"}
-    assert -1 <= found["ranking"]["order_correlation"] <= 1
-    assert run_arm(job(tmp_path / "none", keys={"subset.size": 0.0}))["ranking"] is None
+    ranking = finish(tmp_path).ranking
+    assert ranking is not None
+    assert (ranking.metric, ranking.record) == ("entropy", "snapshot")
+    assert ranking.order_correlation is not None
+    assert -1 <= ranking.order_correlation <= 1
+    assert run_arm(job(tmp_path / "none", keys={"subset.size": 0.0})).ranking is None
 
 
 def test_a_variance_against_entropy_says_so() -> None:
@@ -293,12 +296,12 @@ def test_shares_that_round_down_to_nothing_say_so(tmp_path: Path, keys: dict[str
     arm = job(tmp_path, keys=keys)
     (line,) = arm.warnings(arm.check())
     assert line.startswith(said)
-    assert run_arm(arm, Ranking(scores={"entropy": np.zeros(90)}))["warnings"] == [line]
+    assert run_arm(arm, Ranking(scores={"entropy": np.zeros(90)})).warnings == (line,)
 
 
 def test_selection_epochs_can_be_named(tmp_path: Path) -> None:
-    found = finish(tmp_path, keys={"evaluation.selection_epochs": [1, 2, 99]})
-    assert [check["epoch"] for check in found["selection"]["checks"]] == [1, 2, 4]
+    results = finish(tmp_path, keys={"evaluation.selection_epochs": [1, 2, 99]})
+    assert [check.epoch for check in results.selection.checks] == [1, 2, 4]
 
 
 def test_a_directory_is_locked_by_one_process(tmp_path: Path) -> None:

@@ -78,15 +78,16 @@ def test_only_the_head_learns_and_the_results_name_the_source(source: Path, tmp_
         "fc.out.weight": (4, 128),
         "fc.out.bias": (4,),
     }
-    assert (tmp_path / "head" / found["source"]["run"]).resolve() == source.resolve()
-    assert found["source"]["fingerprint"] == Source.read(UnitFolder(source)).fingerprint()
-    assert found["source"]["split"]["size"] == 45
-    assert found["data"]["name"] == "other"
-    assert found["data"]["image_shape"] == [6, 6, 1]
-    assert found["robust_accuracy"]["A"] is None
-    assert found["cost"]["attack_gradients"] == 0
-    assert found["clean_accuracy"]["all"]["value"] > 0.5
-    assert found["losses"][-1] < found["losses"][0]
+    assert found.source is not None
+    assert (tmp_path / "head" / found.source.run).resolve() == source.resolve()
+    assert found.source.fingerprint == Source.read(UnitFolder(source)).fingerprint()
+    assert found.source.split.size == 45
+    assert found.data.name == "other"
+    assert found.data.image_shape == (6, 6, 1)
+    assert found.robust.a is None
+    assert found.cost.attack_gradients == 0
+    assert found.clean_accuracy.value > 0.5
+    assert found.losses[-1] < found.losses[0]
     assert not (tmp_path / "head" / "features").exists()  # needed no more
 
 
@@ -103,17 +104,18 @@ def test_a_target_with_validation_images_selects_on_these(source: Path, tmp_path
     split = json.loads((tmp_path / "split.json").read_text())
     assert split["selection"] == list(range(12))
     assert sorted(split["report"]) == list(range(40))
-    assert found["selection"]["checks"][0]["robust_accuracy"]["all"]["n"] == 12
-    assert found["robust_accuracy"]["all"]["n"] == 40
+    assert found.selection.checks[0].robust.all.n == 12
+    assert found.robust_accuracy.n == 40
 
 
 def test_a_finished_head_is_taken_over_if_its_source_is_the_same(source: Path, tmp_path: Path) -> None:
     found = run_arm(moved(source, tmp_path / "done" / "a"))
     finished, new = Finished([tmp_path / "done"], besides=tmp_path / "new"), tmp_path / "new" / "deeper" / "a"
     assert finished.take_arm(moved(source, new), Ranking())
-    results = json.loads((new / "results.json").read_text())
-    assert (new / results["source"]["run"]).resolve() == source.resolve()
-    assert results["robust_accuracy"] == found["robust_accuracy"]
+    results = UnitFolder(new).results()
+    assert results.source is not None
+    assert (new / results.source.run).resolve() == source.resolve()
+    assert results.robust == found.robust
     assert not finished.take_arm(moved(source, tmp_path / "b", {"epochs": 1}), Ranking())
     changed = tmp_path / "source"
     shutil.copytree(source, changed)
@@ -178,7 +180,7 @@ def test_damaged_features_are_computed_anew(source: Path, tmp_path: Path, damage
     backend = counting()
     found = run_arm(moved(source, tmp_path / "a", backend=backend))
     assert len(backend.seen) == 1
-    assert found["losses"] == run_arm(moved(source, tmp_path / "b"))["losses"]
+    assert found.losses == run_arm(moved(source, tmp_path / "b")).losses
 
 
 def test_with_augmentation_features_are_those_of_the_augmented_images(source: Path, tmp_path: Path) -> None:
@@ -186,7 +188,7 @@ def test_with_augmentation_features_are_those_of_the_augmented_images(source: Pa
     found = run_arm(moved(source, tmp_path / "b", {"augmentation": "crop-flip"}, backend=backend))
     plain = run_arm(moved(source, tmp_path / "a"))
     assert backend.seen == []
-    assert found["losses"] != plain["losses"]
+    assert found.losses != plain.losses
     before, after = (checkpoint.read(folder).groups["model"] for folder in (source, tmp_path / "b"))
     assert all(np.array_equal(after[name], before[name]) for name in before if not name.startswith("fc."))
 
@@ -202,7 +204,7 @@ def test_a_source_that_cannot_be_used_is_refused(source: Path, tmp_path: Path) -
     old = json.loads((source / "results.json").read_text())
     del old["data"]["image_shape"]
     (tmp_path / "old" / "results.json").write_text(json.dumps(old))
-    with pytest.raises(RunDirectoryError, match="what images its run took"):
+    with pytest.raises(RunDirectoryError, match=r"finished arm \(data.image_shape: missing\)"):
         Source.read(UnitFolder(tmp_path / "old"))
     (tmp_path / "gone").mkdir()
     (tmp_path / "gone" / "results.json").write_text((source / "results.json").read_text())
@@ -327,6 +329,6 @@ def test_a_source_of_a_users_model_has_to_be_made_by_its_factory(source: Path, t
     results = json.loads((source / "results.json").read_text())
     results["spec"]["model"]["name"] = "nowhere:make"
     (tmp_path / "own" / "results.json").write_text(json.dumps(results))
-    found = attrs.evolve(Source.read(UnitFolder(tmp_path / "own")), folder=UnitFolder(source), results=results)
+    found = attrs.evolve(Source.read(UnitFolder(tmp_path / "own")), folder=UnitFolder(source))
     with pytest.raises(SpecError, match="cannot import 'nowhere:make'"):
         found.load(NumpyBackend())

@@ -89,8 +89,8 @@ def test_own_model_is_trained_and_its_checkpoint_evaluated(
     monkeypatch.chdir(EXAMPLES)
     spec = Spec.from_tables(nest(keys))
     found = run_arm(Job(spec=spec, data=get_dataset("digits"), backend=backend, folder=UnitFolder(tmp_path)))
-    assert found["clean_accuracy"]["all"]["value"] > 0.3
-    assert found["losses"][1] < found["losses"][0]
+    assert found.clean_accuracy.value > 0.3
+    assert found.losses[1] < found.losses[0]
     options = ["--data", "digits", "--attacks", "apgd-ce", "--examples", "20", "--backend", backend.name]
     best = str(tmp_path / "checkpoint-best.safetensors")
     assert main(["evaluate", best, *options]) == 2  # a checkpoint imports no code

@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from toys import contents
 
-from sat_core.accuracy import wilson
 from sat_core.errors import DataError, RunDirectoryError, SpecError
 from sat_core.files import write_json
-from sat_core.json_fields import to_json
 from sat_core.run_folder import ReproductionFolder
 from sat_core.study import Arm
 from sat_core.transfer import transfer_spec
@@ -30,43 +29,26 @@ _FEW = ("apgd-ce", "apgd-t")
 CIFAR = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
-def accuracy(value: float, n: int) -> dict[str, Any]:
-    return to_json(wilson(round(value * n), n))
-
-
 def results(arm: Arm, robust: float, n: int, classes: int, source: dict[str, Any] | None = None) -> dict[str, Any]:
     """A results.json of an arm on 1000 training examples; of a head if it has a source."""
     subset, listed = arm.spec.subset, arm.spec.subset.strategy == "listed"
     share = len(subset.classes) / classes if listed else float(subset.size)
     size = round(1000 * share)
-    of = {"all": accuracy(robust, n), "per_class": [accuracy(robust, 100)] * classes}
-    parts = dict.fromkeys("AB", of["all"] if subset.kind == "classes" and 0 < size < 1000 and not source else None)
-    return {
-        "arm": arm.name,
-        "spec": arm.spec.to_tables(),
-        "backend": "torch",
-        "data": {"name": "a set", "classes": list(CIFAR[:classes]) or ["x"] * classes, "train": 1000, "test": n},
-        **({"source": source} if source else {}),
-        "split": {
-            "kind": subset.kind,
-            "strategy": subset.strategy,
-            "size": size,
-            "units": round(share * classes) if subset.kind == "classes" else size,
-            "share": share,
-            "classes": list(subset.classes),
-        },
-        "selection": {"epoch": 7},
-        "clean_accuracy": {**of, **parts, "all": accuracy(0.9, n)},
-        "robust_accuracy": {**of, **parts},
-        "attacks": {"norm": "L2", "eps": 0.5, "engine": "package", "breakdown": [{"name": "apgd-ce"}]},
-        "cost": {
-            "attack_gradients": 7 * size,
-            "training_gradients": 1000,
-            "ranking_gradients": 600,
-            "full_at_gradients": 8000,
-            "seconds": {"training": 60.0},
-        },
-    }
+    parted = subset.kind == "classes" and 0 < size < 1000 and not source
+    return contents(
+        arm.name,
+        arm.spec,
+        size=size,
+        robust=robust,
+        clean=0.9,
+        units=round(share * classes) if subset.kind == "classes" else size,
+        chosen=[int(c) for c in subset.classes],
+        parts=(robust, robust) if parted else None,
+        per_class=[robust] * classes,
+        names=CIFAR[:classes],
+        n=n,
+        source=source,
+    )
 
 
 def fill(figure: PaperFigure, out: Path, robust: float = 0.5, n: int = 8000) -> None:
@@ -77,8 +59,7 @@ def fill(figure: PaperFigure, out: Path, robust: float = 0.5, n: int = 8000) -> 
             found = results(arm, robust, n, 10)
             write_json(folder.unit(arm.name).results_file, found)
             for target in transfer_folders(panel.study, folder).values():
-                source = {key: found[key] for key in ("spec", "split", "cost", "data", "backend")}
-                write_json(target.unit(arm.name).results_file, results(arm, robust, n, 10, source))
+                write_json(target.unit(arm.name).results_file, results(arm, robust, n, 10, source=found))
 
 
 def made(out: Path, figure: str, scale: str = "paper", protocol: str = "authors", **fills: Any) -> PaperFigure:

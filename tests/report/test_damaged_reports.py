@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pages import Page, arm, results_without
+from toys import as_rows
 
 from sat_core.errors import RunDirectoryError
 from sat_core.files import read_json, write_json
 from sat_evaluation.report.page import write_report
 from sat_evaluation.results.headline import headline
-from sat_evaluation.results.rows import collect
 
 pytestmark = pytest.mark.backend
 
@@ -35,7 +35,7 @@ def test_results_that_are_none_are_named_and_the_others_shown(copy: Path, conten
     found = Page(write_report([copy]))
     assert f"{arm(copy).name}: " in found.words()
     assert "results.json" in found.text
-    assert headline(collect(results_without(copy, arm(copy)))) in found.words()
+    assert headline(as_rows(results_without(copy, arm(copy)))) in found.words()
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import hostile
 import numpy as np
 import pytest
 from pages import Page, results
+from toys import as_rows
 
 from sat_core.backend import Backend
 from sat_core.errors import RunDirectoryError, SatError
@@ -25,7 +26,6 @@ from sat_evaluation.report.charts import Axis
 from sat_evaluation.report.page import write_report
 from sat_evaluation.results.csv_file import csv_text
 from sat_evaluation.results.headline import headline
-from sat_evaluation.results.rows import collect
 
 pytestmark = pytest.mark.backend
 
@@ -86,7 +86,7 @@ def test_the_same_results_give_the_same_bytes(study: Path, tmp_path: Path) -> No
 
 
 def test_it_says_what_the_results_say(page: Page, study: Path) -> None:
-    rows = collect(results(study))
+    rows = as_rows(results(study))
     assert len(rows) == 6
     links = {
         link["download"]: unquote((link["href"] or "").partition(",")[2])
@@ -106,7 +106,7 @@ def test_it_says_what_the_results_say(page: Page, study: Path) -> None:
 
 def test_charts_are_drawn_to_scale(page: Page, study: Path) -> None:
     """The marks of the first plot, back in percent, are the accuracies."""
-    rows = collect(results(study))
+    rows = as_rows(results(study))
     half = [row.robust.value for row in rows if row.share == 0.5]
     tips = [attributes["data-tip"] or "" for attributes in page.all("circle")]
     assert any(f"hardest, 50 % (80): robust accuracy {100 * sum(half) / 2:.1f} %" in tip for tip in tips)

@@ -7,25 +7,24 @@ from typing import Any
 import numpy as np
 import pytest
 from test_figures import singles
-from toys import ALL, HALF, NONE, result
+from toys import ALL, HALF, NONE, as_rows, result
 
 from sat_core.ranking import Ranking
 from sat_evaluation.figures.class_data import PublishedClasses, class_difficulty, class_matrix
 from sat_evaluation.figures.share_data import PublishedCurve, accuracy_limits, share_curves
-from sat_evaluation.results.rows import collect
 
 
 def test_points_of_several_curves_are_moved_apart() -> None:
     arms = [result(300, 0.6, strategy=name) for name in ("hardest", "easiest", "random")]
-    curves = share_curves(collect([NONE, *arms, ALL]), "robust")
+    curves = share_curves(as_rows([NONE, *arms, ALL]), "robust")
     assert [curve.offset for curve in curves] == pytest.approx([-0.8, 0, 0.8])
     assert [[point.share for point in curve.path] for curve in curves] == [[0, 30, 100]] * 3
     many = [result(300, 0.6, attack__eps=eps / 10) for eps in range(1, 8)]
-    assert {curve.offset for curve in share_curves(collect(many), "robust")} == {0}
+    assert {curve.offset for curve in share_curves(as_rows(many), "robust")} == {0}
 
 
 def test_bars_of_several_seeds_are_their_range_or_their_deviation() -> None:
-    rows = collect([result(300, value, seed=seed, n=1000) for seed, value in enumerate((0.5, 0.6, 0.7))])
+    rows = as_rows([result(300, value, seed=seed, n=1000) for seed, value in enumerate((0.5, 0.6, 0.7))])
     for deviation in (False, True):
         (curve,) = share_curves(rows, "robust", deviation=deviation)
         (point,) = curve.points
@@ -44,11 +43,11 @@ def test_published_curves_belong_to_ours_of_the_same_strategy_and_weights() -> N
         PublishedCurve(measure="clean", **common),
         PublishedCurve(measure="robust", variant="ranked otherwise", **common),
     ]
-    hardest, easiest = share_curves(collect([HALF, result(500, 0.7, strategy="easiest")]), "robust", published)
+    hardest, easiest = share_curves(as_rows([HALF, result(500, 0.7, strategy="easiest")]), "robust", published)
     ((low, high),) = hardest.published
     assert (low.share, low.value, high.share, high.value) == pytest.approx((10, 20, 50, 40))
     assert easiest.published == ()
-    (balanced,) = share_curves(collect([result(500, 0.7, weighting__rule="balanced")]), "robust", published)
+    (balanced,) = share_curves(as_rows([result(500, 0.7, weighting__rule="balanced")]), "robust", published)
     assert balanced.published == ()
 
 
@@ -77,7 +76,7 @@ def test_a_class_matrix_has_published_numbers_beside_single_classes_and_full_tra
         matrix=tuple((c / 10,) * 4 for c in range(4)),
         full=(0.75,) * 4,
     )
-    matrix = class_matrix(collect([*baselines, *singles()]), published)
+    matrix = class_matrix(as_rows([*baselines, *singles()]), published)
     assert matrix is not None
     none, first, third, full = matrix.lines
     assert [cell.published for cell in none.cells] == [None] * 4
@@ -88,7 +87,7 @@ def test_a_class_matrix_has_published_numbers_beside_single_classes_and_full_tra
     assert [(part.part, part.published) for part in first.parts] == [("robust_a", 0.1), ("robust_b", 0.5)]
     assert [part.plain for part in first.parts] == pytest.approx([0.02, 0.02])
     assert [part.part for part in full.parts] == ["robust"]
-    assert class_matrix(collect([NONE, HALF, ALL])) is None
+    assert class_matrix(as_rows([NONE, HALF, ALL])) is None
 
 
 def test_classes_are_ordered_by_their_mean_entropy() -> None:

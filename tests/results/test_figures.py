@@ -8,10 +8,9 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
 
-import attrs
 import numpy as np
 import pytest
-from toys import ALL, HALF, NONE, result
+from toys import ALL, HALF, NONE, accuracy, as_rows, result
 
 from sat_core.errors import NotInstalledError
 from sat_evaluation.figures.accuracy import accuracy_figure
@@ -20,7 +19,7 @@ from sat_evaluation.figures.matrix import matrix_figure
 from sat_evaluation.paper.draw import curves_figure
 from sat_evaluation.paper.experiments import paper_figure
 from sat_evaluation.report.plots import over_share
-from sat_evaluation.results.rows import Row, collect
+from sat_evaluation.results.rows import Row
 
 pytestmark = pytest.mark.report
 
@@ -57,7 +56,7 @@ def texts(path: Path) -> list[str]:
 
 
 def plot(results: list[dict[str, Any]], path: Path) -> list[str]:
-    png, svg = save_figure(accuracy_figure(collect(results)), path)
+    png, svg = save_figure(accuracy_figure(as_rows(results)), path)
     assert png.read_bytes().startswith(b"\x89PNG")
     return texts(svg)
 
@@ -105,14 +104,14 @@ def test_curves_run_through_the_baselines_they_share(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(Axes, "errorbar", recorded_bar)
     ends_off = [result(700, 0.7, 0.2, strategy="random", seed=s, n=10) for s in range(3)]  # mean < 0.7, > 0.2
     perfect = result(900, 1.0, 1.0, n=10)  # upper end of the interval < 1
-    accuracy_figure(collect([NONE, HALF, perfect, *ends_off, ALL]))
+    accuracy_figure(as_rows([NONE, HALF, perfect, *ends_off, ALL]))
     curves = [line for line in lines if line[0]]
     assert [c[2] for c in curves] == ["-", "--", "-", "--"]
     assert np.allclose(curves[0][0], [0, 50, 90, 100])
     assert np.allclose(curves[0][1], [43, 81.5, 100, 83])
     assert np.allclose(curves[2][1], [43, 70, 83])
     assert np.allclose(
-        bars[0], [[100 * (0.815 - collect([HALF])[0].robust.low)], [100 * (collect([HALF])[0].robust.high - 0.815)]]
+        bars[0], [[100 * (0.815 - as_rows([HALF])[0].robust.low)], [100 * (as_rows([HALF])[0].robust.high - 0.815)]]
     )
     assert all(np.min(yerr) >= 0 for yerr in bars if len(yerr))
 
@@ -132,7 +131,7 @@ def test_several_baselines_of_a_kind_get_no_line_across(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("results", [[], [NONE, ALL], [NONE, *singles()]])
 def test_nothing_is_drawn_where_no_arm_has_a_place_on_a_curve(results: list[dict[str, Any]], tmp_path: Path) -> None:
-    assert accuracy_figure(collect(results)) is None
+    assert accuracy_figure(as_rows(results)) is None
     assert save_figure(None, tmp_path / "plot") == []
     assert list(tmp_path.iterdir()) == []
 
@@ -146,7 +145,7 @@ def test_matrix_plot_shows_cells_parts_and_baselines(tmp_path: Path, monkeypatch
     baselines = [
         result(s, r, kind="classes", units=u, per_class=[r] * 3 + [None]) for s, r, u in ((0, 0.02, 0), (1000, 0.69, 4))
     ]
-    _, svg = save_figure(matrix_figure(collect([baselines[1], *singles(), baselines[0]])), tmp_path / "matrix")
+    _, svg = save_figure(matrix_figure(as_rows([baselines[1], *singles(), baselines[0]])), tmp_path / "matrix")
     found = texts(svg)
     framed = [patch.get_xy() for patch in frames if not patch.get_fill()]
     assert np.allclose(framed, [(-0.5, 0.65), (1.5, 1.65)])  # below "none" and a gap: class 0, then class 2
@@ -160,8 +159,8 @@ def test_matrix_plot_shows_cells_parts_and_baselines(tmp_path: Path, monkeypatch
 def test_matrix_plot_averages_seeds_and_takes_the_first_of_several_settings(tmp_path: Path) -> None:
     other = singles(seed=1)
     for arm in other:
-        arm["robust_accuracy"]["per_class"][0]["value"] += 0.5
-    rows = collect([*singles(), *other, *singles(attack__eps=1.0)])
+        arm["robust_accuracy"]["per_class"][0] = accuracy(arm["robust_accuracy"]["per_class"][0]["value"] + 0.5, 100)
+    rows = as_rows([*singles(), *other, *singles(attack__eps=1.0)])
     _, svg = save_figure(matrix_figure(rows), tmp_path / "matrix")
     found = texts(svg)
     assert {"25", "27"} <= set(found)
@@ -181,7 +180,7 @@ def test_matrix_of_several_classes_frames_each(tmp_path: Path, monkeypatch: pyte
         result(750, 0.6, units=3, chosen=(0, 1, 3), **common),
         result(500, 0.5, units=2, chosen=(0, 1), **common),
     ]
-    _, svg = save_figure(matrix_figure(collect(arms)), tmp_path / "matrix")
+    _, svg = save_figure(matrix_figure(as_rows(arms)), tmp_path / "matrix")
     found = texts(svg)
     assert {"c0, c1", "c0, c1, c3", "Robust accuracy (%) when some classes are attacked, hardest first"} <= set(found)
     framed = sorted(tuple(patch.get_xy()) for patch in frames if not patch.get_fill())
@@ -190,11 +189,14 @@ def test_matrix_of_several_classes_frames_each(tmp_path: Path, monkeypatch: pyte
 
 @pytest.mark.parametrize("results", [[], [NONE, HALF, ALL]])
 def test_no_matrix_where_a_is_made_of_examples(results: list[dict[str, Any]]) -> None:
-    assert matrix_figure(collect(results)) is None
+    assert matrix_figure(as_rows(results)) is None
 
 
 def test_hostile_names_are_drawn_as_they_are(tmp_path: Path) -> None:
-    rows = [attrs.evolve(row, data="$a$<b>\n\x00") for row in collect(singles(HOSTILE))]
+    arms = singles(HOSTILE)
+    for arm in arms:
+        arm["data"]["name"] = "$a$<b>\n\x00"
+    rows = as_rows(arms)
     _, svg = save_figure(matrix_figure(rows), tmp_path / "matrix")
     found = texts(svg)
     assert {"$x_1$", "<script>alert(1)</s…", "line\\nbreak", "猫", "&amp;"} <= set(found)
@@ -208,7 +210,7 @@ def test_matrices_of_any_size(count: int, tmp_path: Path) -> None:
     names = [str(i) for i in range(count)]
     options: dict[str, Any] = {"strategy": "listed", "kind": "classes", "units": 1, "chosen": (1,), "names": names}
     arm = result(250, 0.4, per_class=[0.77] * count, parts=(0.8, 0.3), **options)
-    _, svg = save_figure(matrix_figure(collect([arm])), tmp_path / "matrix")
+    _, svg = save_figure(matrix_figure(as_rows([arm])), tmp_path / "matrix")
     assert ("77" in texts(svg)) == (count == 2)
 
 
@@ -216,7 +218,7 @@ def test_same_bytes_twice_and_settings_untouched(tmp_path: Path) -> None:
     """The user's matplotlib settings change neither the files nor are they changed; pyplot is not even loaded."""
     import matplotlib
 
-    rows: list[Row] = collect([NONE, HALF, result(300, 0.7, strategy="random"), ALL, *singles()])
+    rows: list[Row] = as_rows([NONE, HALF, result(300, 0.7, strategy="random"), ALL, *singles()])
     sys.modules.pop("matplotlib.pyplot", None)
     first = [*save_figure(accuracy_figure(rows), tmp_path / "a"), *save_figure(matrix_figure(rows), tmp_path / "b")]
     with matplotlib.rc_context({"font.size": 20, "svg.hashsalt": "mine", "text.usetex": True, "lines.linewidth": 9}):
@@ -237,7 +239,7 @@ def test_figures_show_themselves_in_notebooks(tmp_path: Path) -> None:
     import matplotlib.figure
     import matplotlib.image
 
-    figure = accuracy_figure(collect([NONE, HALF, ALL]))
+    figure = accuracy_figure(as_rows([NONE, HALF, ALL]))
     assert isinstance(figure, matplotlib.figure.Figure)
     png, _ = save_figure(figure, tmp_path / "plot")
     with matplotlib.rc_context({"font.size": 20, "savefig.dpi": 30}):
@@ -250,7 +252,7 @@ def test_missing_matplotlib_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.delitem(sys.modules, "sat_evaluation.figures.styled", raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(NotInstalledError, match=r"pip install '\.\[report\]' in the folder"):
-        accuracy_figure(collect([NONE, HALF]))
+        accuracy_figure(as_rows([NONE, HALF]))
 
 
 def test_on_b_baselines_are_drawn_on_the_same_classes(tmp_path: Path) -> None:
@@ -258,7 +260,7 @@ def test_on_b_baselines_are_drawn_on_the_same_classes(tmp_path: Path) -> None:
     common: dict[str, Any] = {"kind": "classes", "parts": (0.9, 0.6)}
     arms = [result(s, 0.5, units=u, chosen=c, **common) for s, u, c in ((500, 2, (0, 1)), (750, 3, (0, 1, 2)))]
     none = result(0, 0.275, kind="classes", units=0, per_class=[0.1, 0.2, 0.3, 0.5])
-    rows = collect([none, *arms])
+    rows = as_rows([none, *arms])
     figure = paper_figure("fig5", "demo", "paper", {"digits": "digits"})
     page = curves_figure(figure, {figure.panels[0].name: (rows, [])})
     dotted = [line for line in page.axes[0].lines if line.get_linestyle() == ":" and len(line.get_xdata())]

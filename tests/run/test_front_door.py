@@ -63,7 +63,7 @@ def test_a_named_model_on_arrays(named: sat.TrainingResult, arrays: dict[str, np
     low, high = named.robust_accuracy.interval
     assert low <= named.robust_accuracy.value <= high
     assert named.robust_accuracy.value <= named.clean_accuracy.value
-    assert named.results.robust_accuracy.all == named.robust_accuracy
+    assert named.results.robust_accuracy == named.robust_accuracy
     assert named.split.size == 80
     hardest = named.ranking.hardest_first()[:80]
     assert set(np.flatnonzero(named.split.members)) == set(hardest.tolist())

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 import sys
 from pathlib import Path
 
 import pytest
-from folders import ARMS, RESULTS, program, put, states
+from folders import ARMS, program, put, results, states
 
 from sat_core.errors import DataError, Detached, NotInstalledError, RunDirectoryError, SpecError
 from sat_core.run_folder import RunFolder
@@ -42,7 +41,7 @@ def test_a_queue_that_does_not_answer_is_no_empty_one(
     out: Path, commands: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queue.record(RunFolder(out), [Submission("sat-a", ("ranking", "size-0.0"))])
-    put(out / "arms" / "size-0.0" / "results.json", json.dumps(RESULTS))
+    put(out / "arms" / "size-0.0" / "results.json", results("size-0.0"))
     program(commands / "squeue", "echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1")
     assert queue.places(queue.submissions(RunFolder(out))) is None
     assert states(out) == {

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
-from folders import ARMS, RESULTS, SPEC, put, states
+from folders import ARMS, SPEC, put, results, states
 
 from sat_core import files
 from sat_core.run_folder import RunFolder
@@ -19,7 +18,7 @@ from sat_evaluation.run.progress import ProgressFile
 def test_the_folder_tells_the_state_of_every_unit(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert states(out) == dict.fromkeys(("ranking", *ARMS), "waiting")
     put(out / "ranking" / "ranking.npz", "")
-    put(out / "arms" / "size-0.0" / "results.json", json.dumps(RESULTS))
+    put(out / "arms" / "size-0.0" / "results.json", results("size-0.0"))
     ProgressFile(out / "arms" / "size-0.5" / "progress.json")("training", 1, 2)
     put(out / "arms" / "size-1.0" / "log.txt", "# started now on here\nTraceback:\n  line 3\nValueError: no\nno\n")
     record_end(RunFolder(out).unit("size-1.0"), 1)
@@ -29,7 +28,7 @@ def test_the_folder_tells_the_state_of_every_unit(out: Path, capsys: pytest.Capt
         assert states(out)["size-0.5"] == "running"
         assert main(["status", str(out)]) == 0
     printed = capsys.readouterr().out
-    assert "robust 81.5 % [75.0, 87.0], clean 98.0 %" in printed
+    assert "robust 81.5 % [75.5, 86.3], clean 98.0 %" in printed
     assert "training   ━━━━━━──────  50 %" in printed
     assert "failed     no\n    Traceback:\n" not in printed  # three lines are the last ones
     assert "failed     no\n      line 3\n    ValueError: no\n" in printed
@@ -46,7 +45,7 @@ def test_the_folder_tells_the_state_of_every_unit(out: Path, capsys: pytest.Capt
         "{}",
         '{"robust_accuracy": null}',
         '{"robust_accuracy": {"all": 3}}',
-        json.dumps({**RESULTS, "arm": "size-0.0"}),
+        results("size-0.0"),
     ],
 )
 def test_results_that_are_none_are_named(out: Path, content: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -70,7 +69,7 @@ def test_more_arms_than_lines_shows_those_that_matter(tmp_path: Path, capsys: py
     out = tmp_path / "many"
     put(out / "spec.toml", SPEC.replace("[0.0, 0.5, 1.0]", str([i / 100 for i in range(100)])))
     for i in range(50):
-        put(out / f"arms/size-{i / 100}/results.json", json.dumps(RESULTS))
+        put(out / f"arms/size-{i / 100}/results.json", results(f"size-{i / 100}"))
     RunFolder(out).unit("size-0.7").record_failure("no data")
     main(["status", str(out)])
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["size-0.7", "50"]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from importlib.util import find_spec
-from typing import Any
 
 from rich.console import Console
 
+from sat_core.arm_results import ArmResults, SourceSummary
 from sat_core.errors import install, printable
 from sat_core.run_folder import RunFolder
 from sat_core.study import Study
@@ -18,11 +17,11 @@ from sat_evaluation.run.heads import transfer_folders
 from sat_evaluation.run.preflight import grouped
 
 
-def print_summary(results: list[dict[str, Any]], folder: RunFolder) -> None:
+def print_summary(results: list[ArmResults], folder: RunFolder) -> None:
     """Print what came out of a study or a transfer in `folder`."""
     rows, console = collect(results), Console()
     print_table(rows, console)
-    scaled = [_scaling(results[0])] if "source" in results[0] else []
+    scaled = [_scaling(results[0], source)] if (source := results[0].source) else []
     for line in filter(None, [headline(rows), *scaled, *_warnings(results)]):
         console.print(printable(line), markup=False, highlight=False)
     if find_spec("matplotlib") is None:
@@ -37,15 +36,15 @@ def print_transfers(study: Study, folder: RunFolder) -> None:
         print_summary([heads.unit(arm.name).results() for arm in study.arms], heads)
 
 
-def _scaling(result: Mapping[str, Any]) -> str:
+def _scaling(results: ArmResults, source: SourceSummary) -> str:
     """What happens to the images of the target, and where ε holds, in one line."""
-    (h, w, _), attacks = result["data"]["image_shape"], result["attacks"]
+    (h, w, _), attacks = results.data.image_shape, results.attacks
     return (
-        f"images of {result['data']['name']} are taken at {w} x {h} pixels, as the models trained on "
-        f"{result['source']['data']['name']} do; ε = {attacks['eps']:g} ({attacks['norm']}) holds there"
+        f"images of {results.data.name} are taken at {w} x {h} pixels, as the models trained on "
+        f"{source.data.name} do; ε = {attacks.eps:g} ({attacks.norm}) holds there"
     )
 
 
-def _warnings(results: list[dict[str, Any]]) -> list[str]:
-    texts = [(r["arm"], text) for r in results for text in (*r.get("warnings", ()), *r["attacks"].get("warnings", ()))]
+def _warnings(results: list[ArmResults]) -> list[str]:
+    texts = [(each.arm, text) for each in results for text in each.all_warnings]
     return grouped(texts, len(results))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from statistics import fmean
-from typing import Any
 
 import numpy as np
 
@@ -78,22 +77,20 @@ def _part(part: PartAccuracy) -> Part:
     return Part(value=100 * part.value, number=number, tip=tip, published=published)
 
 
-def breakdown(results: Sequence[Mapping[str, Any]], rows: Sequence[Row]) -> Bars:
+def breakdown(rows: Sequence[Row]) -> Bars:
     """Draw what became of the test images of each arm: misclassified as they are, broken by an attack, or robust."""
     groups = group(rows)
-    by_arm = {result["arm"]: result for result in results}
-    attacks = list(dict.fromkeys(a["name"] for result in results for a in result["attacks"]["breakdown"]))
+    attacks = list(dict.fromkeys(a.settings.name for row in rows for a in row.results.attacks.breakdown))
     numbers = {name: 1 + number % (COLOURS - 1) for number, name in enumerate(attacks)}
     lines = []
     for name, g in list(zip(arm_names(groups), groups, strict=True))[:_MOST]:
-        seeds = [by_arm[row.arm] for row in g.rows]
         parts = [
             Part(
                 value=100 * g.accuracy("robust").value, number=0, tip=f"{name}: robust {accuracy(g.accuracy('robust'))}"
             )
         ]
         for attack in attacks:
-            broken = [_broken(result, attack) for result in seeds]
+            broken = [_broken(row, attack) for row in g.rows]
             share = fmean(count / row.n for count, row in zip(broken, g.rows, strict=True))
             tip = f"{name}: {100 * share:.1f} % broken by {attack}, and by none before it ({fmean(broken):g} images)"
             parts.append(Part(value=100 * share, number=numbers[attack], tip=tip))
@@ -116,8 +113,8 @@ def breakdown(results: Sequence[Mapping[str, Any]], rows: Sequence[Row]) -> Bars
     )
 
 
-def _broken(result: Mapping[str, Any], attack: str) -> int:
-    return sum(a["broken"] for a in result["attacks"]["breakdown"] if a["name"] == attack)
+def _broken(row: Row, attack: str) -> int:
+    return sum(a.broken for a in row.results.attacks.breakdown if a.settings.name == attack)
 
 
 def difficulty_charts(ranking: Ranking, labels: np.ndarray, names: Sequence[str]) -> Iterator[Bars]:

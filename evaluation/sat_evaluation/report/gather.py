@@ -1,4 +1,4 @@
-"""What is known of one run: a study, or the heads on one. Read from its folder, whole or not."""
+"""One run for a report: a study, or the heads on one, read from its folder as far as it is whole."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from sat_core.ranking import Ranking
 from sat_core.run_folder import RANKING, TRANSFER, RunFolder
 from sat_core.spec import DEFAULTS
 from sat_core.tables import flatten
-from sat_evaluation.report.valid import checked
 from sat_evaluation.results.headline import headline, title
 from sat_evaluation.results.rows import Row
 from sat_evaluation.results.text import percent, shown
@@ -24,20 +23,25 @@ from sat_evaluation.run.status import UnitStatus, statuses, unit_names
 @final
 @attrs.frozen(kw_only=True, eq=False)
 class Run:
-    """name: of the folder, as the reader knows it. asked: keys without their default and their values, then the grids.
+    """One run as the report shows it.
 
-    spec: the text of spec.toml. unfinished: units without a result.
-
-    results, rows: of the finished arms, in their order. ranking, data: None where they are not there. problems: what
-    could not be read, and why.
+    Attributes:
+        folder: Where it is.
+        name: What the report calls it.
+        settings: Keys that have not their default, with their values, then the grids.
+        spec: The text of ``spec.toml``.
+        rows: The finished arms, in their order.
+        unfinished: Units without a result.
+        ranking: Difficulty of the training examples; None if it is not there.
+        data: The images of the ranking; None unless they are at hand, and still the same.
+        problems: What could not be read, and why.
     """
 
     folder: RunFolder
     name: str
-    asked: list[tuple[str, str]]
+    settings: list[tuple[str, str]]
     spec: str
     rows: list[Row]
-    results: list[dict[str, Any]]
     unfinished: list[UnitStatus]
     ranking: Ranking | None
     data: DataSet | None
@@ -62,49 +66,52 @@ class Run:
 
     @property
     def warnings(self) -> list[str]:
-        """Of trainings and attacks, with the arm they are of."""
-        found = ((r["arm"], text) for r in self.results for text in (*r.get("warnings", ()), *r["attacks"]["warnings"]))
-        return [shown(f"{arm}: {text}", 400) for arm, text in found]
+        """Warnings of trainings and attacks, each with the name of its arm."""
+        return [shown(f"{row.arm}: {text}", 400) for row in self.rows for text in row.results.all_warnings]
 
 
 def gather(folder: RunFolder, name: str) -> Run:
-    """Read the study or transfer in `folder`; what is broken in it is a problem. RunDirectoryError if it is none."""
+    """Read the study or transfer in `folder`; what is damaged in it becomes a problem.
+
+    Args:
+        folder: Of a study or a transfer; RunDirectoryError if it is none.
+        name: What the report calls it.
+    """
     problems: list[str] = []
     names = unit_names(folder)
     unfinished = list(statuses(folder, [name for name in names if not folder.unit(name).is_finished]))
-    found = list(readable(folder, names, problems))  # those too that were finished meanwhile
-    unfinished = [unit for unit in unfinished if unit.name not in {row.arm for _, row in found}]
+    rows = list(readable_rows(folder, names, problems))
+    finished = {row.arm for row in rows}  # some may have been finished since their status was read
     ranking, data = _ranking(folder, problems)
     return Run(
         folder=folder,
         name=name,
-        asked=list(_asked(folder.read_spec()[0])),
+        settings=list(_settings(folder.read_spec()[0])),
         spec=folder.spec_file.read_text(encoding="utf-8"),
-        rows=[row for _, row in found],
-        results=[result for result, _ in found],
-        unfinished=unfinished,
+        rows=rows,
+        unfinished=[unit for unit in unfinished if unit.name not in finished],
         ranking=ranking,
         data=data,
         problems=problems,
     )
 
 
-def readable(folder: RunFolder, names: Sequence[str], problems: list[str]) -> Iterator[tuple[dict[str, Any], Row]]:
-    """The results of those arms in `folder` that are finished and whole; of others the reason goes to `problems`."""
+def readable_rows(folder: RunFolder, names: Sequence[str], problems: list[str]) -> Iterator[Row]:
+    """Yield the finished arms among `names` whose results are whole; why others are not is added to `problems`."""
     for name in names:
         unit = folder.unit(name)
         if name != RANKING and unit.has_results:
             try:
-                result = unit.results()
-                yield result, checked(result, name)
-            except (DataError, LookupError, TypeError, AttributeError) as error:
-                reason = error if isinstance(error, DataError) else f"expected another structure ({error!r})"
-                problems.append(shown(f"{name}: {unit.results_file.name}: {'; '.join(str(reason).splitlines())}", 400))
+                yield Row(unit.own_results())
+            except DataError as error:
+                path = unit.results_file
+                reason = "; ".join(str(error).replace(str(path), path.name).splitlines())
+                problems.append(shown(f"{name}: {reason}", 400))
 
 
 def _ranking(folder: RunFolder, problems: list[str]) -> tuple[Ranking | None, DataSet | None]:
     """The ranking of a study and the images it is of; these only if they are still the same."""
-    tables, about = folder.read_spec()
+    tables, run = folder.read_spec()
     if TRANSFER in tables or not folder.ranking.has_ranking:
         return None, None
     try:
@@ -113,13 +120,13 @@ def _ranking(folder: RunFolder, problems: list[str]) -> tuple[Ranking | None, Da
     except SatError as error:
         problems.append(shown(f"no images of the ranking: {'; '.join(str(error).splitlines())}", 400))
         return None, None
-    if data.fingerprint() != about.get("data_fingerprint") or len(data.train) != len(ranking.scores["entropy"]):
+    if data.fingerprint() != run.get("data_fingerprint") or len(data.train) != len(ranking.scores["entropy"]):
         problems.append(f"no images of the ranking: those of {data.name} are others than when the study began")
         return None, None
     return ranking, data
 
 
-def _asked(tables: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _settings(tables: dict[str, Any]) -> Iterator[tuple[str, str]]:
     grids = tables.get("grid", [])
     for key, value in flatten({name: table for name, table in tables.items() if name != "grid"}).items():
         if DEFAULTS.get(key) != value and value not in ("", []):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from statistics import fmean
-from typing import Any
 
 import attrs
 
@@ -123,10 +122,9 @@ def over_cost(rows: Sequence[Row]) -> Plot | None:
     )
 
 
-def over_epochs(results: Sequence[dict[str, Any]], rows: Sequence[Row]) -> list[Plot]:
+def over_epochs(rows: Sequence[Row]) -> list[Plot]:
     """Draw the training loss, and the accuracies of the checks that chose the epoch; means over seeds."""
     groups = group(rows)
-    by_arm = {result["arm"]: result for result in results}
     names = arm_names(groups)
     several = any(len(g.rows) > 1 for g in groups)
     chosen = (
@@ -135,13 +133,12 @@ def over_epochs(results: Sequence[dict[str, Any]], rows: Sequence[Row]) -> list[
     notes = (chosen, *_cut(groups))
     losses, checks = [], []
     for number, (name, g) in enumerate(list(zip(names, groups, strict=True))[:MOST]):
-        seeds = [by_arm[row.arm] for row in g.rows]
-        epochs = range(min(len(result["losses"]) for result in seeds))
-        values = [[result["losses"][e] for result in seeds] for e in epochs]
+        epochs = range(min(len(row.results.losses) for row in g.rows))
+        values = [[row.results.losses[e] for row in g.rows] for e in epochs]
         marks = tuple(_mean(e + 1, v, f"{name}, epoch {e + 1}: loss {fmean(v):.4g}") for e, v in enumerate(values))
         losses.append(Curve(name=name, number=number, marks=marks))
         for measure, hollow in (("robust", False), ("clean", True)):
-            marks = tuple(_checked(seeds, measure, name, {row.epoch for row in g.rows}))
+            marks = tuple(_checked(g.rows, measure, name))
             checks.append(Curve(name=name, number=number, marks=marks, hollow=hollow))
     return [
         _epochs("Training loss", "mean loss of an epoch (nats)", losses, (0.0, float("inf")), _cut(groups)),
@@ -164,7 +161,7 @@ def _arm_name(row: Row, curve: str) -> str:
 
 
 def _cost(g: Group) -> float:
-    return 100 * fmean(row.cost + row.ranking_gradients / row.full_at_gradients for row in g.rows)
+    return 100 * fmean(row.cost_with_ranking for row in g.rows)
 
 
 def _arms(curve: ShareCurve, *, hollow: bool) -> Curve:
@@ -230,11 +227,12 @@ def _mean(x: float, values: Sequence[float], tip: str, *, large: bool = False) -
     return Mark(x=x, y=fmean(values), low=min(values), high=max(values), tip=tip, large=large)
 
 
-def _checked(results: Sequence[dict[str, Any]], measure: str, name: str, chosen: set[int]) -> Iterator[Mark]:
+def _checked(rows: Sequence[Row], measure: str, name: str) -> Iterator[Mark]:
     by_epoch: dict[int, list[float]] = {}
-    for result in results:
-        for check in result["selection"]["checks"]:
-            by_epoch.setdefault(check["epoch"], []).append(100 * check[f"{measure}_accuracy"]["all"]["value"])
+    for check in (check for row in rows for check in row.results.selection.checks):
+        accuracies = check.robust if measure == "robust" else check.clean
+        by_epoch.setdefault(check.epoch, []).append(100 * accuracies.all.value)
+    chosen = {row.epoch for row in rows}
     for epoch, values in sorted(by_epoch.items()):
         tip = f"{name}, epoch {epoch}: {MEASURES[measure]} {fmean(values):.1f} %" + ", chosen" * (epoch in chosen)
         yield _mean(epoch, values, tip, large=epoch in chosen)

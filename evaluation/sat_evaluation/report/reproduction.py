@@ -19,7 +19,7 @@ from sat_evaluation.paper.experiments import PAPER_FIGURES
 from sat_evaluation.paper.panels import Panel, PaperFigure
 from sat_evaluation.paper.reproduce import Reproduction, reproductions, rows_folder
 from sat_evaluation.report.bars import class_charts, difficulty_charts
-from sat_evaluation.report.gather import readable
+from sat_evaluation.report.gather import readable_rows
 from sat_evaluation.report.plots import over_share
 from sat_evaluation.results.headline import title
 from sat_evaluation.results.rows import Row
@@ -90,7 +90,7 @@ def _curves(panels: list[Panel], out: ReproductionFolder, theirs: list[Published
 def _rows(panel: Panel, out: ReproductionFolder, *, source: bool = False) -> list[Row]:
     """As `rows_of`, without those that cannot be read, of which the section of their study tells."""
     folder = rows_folder(panel, out, source=source)
-    return [row for _, row in readable(folder, [arm.name for arm in panel.study.arms], [])]
+    return list(readable_rows(folder, [arm.name for arm in panel.study.arms], []))
 
 
 def _difficulty(panel: Panel, out: ReproductionFolder) -> Iterator[Any]:

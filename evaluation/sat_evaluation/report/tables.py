@@ -112,20 +112,21 @@ def provenance(run: Run) -> Table:
     def add(name: str, value: object) -> None:
         values_of.setdefault(name, {})[value if isinstance(value, str) else json.dumps(value)] = None
 
-    for result in run.results:
-        for name, version in result["versions"].items():
+    for results in (row.results for row in run.rows):
+        data, source = results.data, results.source
+        for name, version in results.versions.items():
             add(name, version)
-        add("backend", result["backend"])
-        add("device", result["device"])
-        add("attacks", f"{result['attacks']['package']}, engine {result['attacks']['engine']}")
-        for name, seed in result["seeds"].items():
+        add("backend", results.backend)
+        add("device", results.device)
+        add("attacks", f"{results.attacks.package}, engine {results.attacks.engine}")
+        for name, seed in results.seeds.items():
             add(f"seed, {name.replace('_', ' ')}", seed)
-        add("data", f"{result['data']['name']}, {result['data']['train']:,} + {result['data']['test']:,} examples")
-        add("data, SHA-256", result["data"]["fingerprint"])
-        if "source" in result:
-            add("features from", f"{result['source']['data']['name']}, {result['source']['run'].rsplit('/arms/')[0]}")
-        if "reused" in result:
-            add("taken over from", result["reused"].rsplit("/arms/")[0])
+        add("data", f"{data.name}, {data.train:,} + {data.test:,} examples")
+        add("data, SHA-256", data.fingerprint)
+        if source is not None:
+            add("features from", f"{source.data.name}, {source.run.rsplit('/arms/')[0]}")
+        if results.reused:
+            add("taken over from", results.reused.rsplit("/arms/")[0])
     rows = [(name, shown(" / ".join(values), 160)) for name, values in values_of.items()]
     lines = tuple(((name, name), (value, value)) for name, value in rows)
     return Table(heads=("what", "value"), rows=lines, csv=csv_lines(("what", "value"), rows), file="provenance.csv")

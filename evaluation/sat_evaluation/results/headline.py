@@ -33,8 +33,8 @@ def headline(rows: Sequence[Row]) -> str:
     seeds = f", means of {len(half.rows)} seeds" if len(half.rows) > 1 else ""
     whose = " of the source" if row.source else ""
     cost = f"{percent(fmean(row.cost for row in half.rows))} of the gradient evaluations{whose}"
-    if row.ranking_gradients:
-        with_ranking = fmean(r.cost + r.ranking_gradients / r.full_at_gradients for r in half.rows)
+    if row.cost_with_ranking > row.cost:
+        with_ranking = fmean(row.cost_with_ranking for row in half.rows)
         cost += f" ({percent(with_ranking)} with the ranking)"
     if some < none or full <= none:
         return (

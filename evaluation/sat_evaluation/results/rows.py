@@ -1,4 +1,4 @@
-"""Results of arms as rows: one arm with its accuracies, costs and settings."""
+"""Arms as rows of a study: what tables, figures and sentences show of their results."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import Any, final
 import attrs
 
 from sat_core.accuracy import Accuracy
+from sat_core.arm_results import ArmResults
 from sat_core.autoattack import ATTACK_SETS
-from sat_core.errors import DataError
-from sat_core.json_fields import from_json
 from sat_core.spec import DEFAULTS
 from sat_core.tables import flatten
 from sat_evaluation.results.baseline import Baseline
@@ -26,48 +25,160 @@ _NOT_IN_BASELINE: dict[Baseline | None, tuple[str, ...]] = {
 
 
 @final
-@attrs.frozen(kw_only=True)
+@attrs.frozen
 class Row:
-    """One arm. size: |A| in examples of `total`; share = size / total. units: examples or classes chosen.
+    """One arm of a study, seen as a point over |A|.
 
-    cost: gradient evaluations of training and its attack as a share of what full adversarial training takes.
-    per_class: robust accuracy on each class, None where it has no test example. counts: for each class, test images and
-    those of them that are classified correctly and robustly. spec: dotted keys to values.
-    source: of a transfer, the data set that the features were trained on, else empty. Then A, costs and spec are those
-    of the run that they come from, and accuracies and epoch those of the head on `data`.
+    Of a transfer, A, costs and settings are those of the run that the features come from; accuracies, epoch and time
+    are those of the head on `data`.
+
+    Attributes:
+        results: the results of the arm.
+        spec: settings as dotted keys to values. A key that an older version did not know has its default.
     """
 
-    arm: str
-    backend: str
-    kind: str
-    strategy: str
-    size: int
-    units: int
-    total: int
-    share: float
-    classes: tuple[int, ...]
-    class_names: tuple[str, ...]
-    epoch: int
-    n: int
-    clean: Accuracy
-    robust: Accuracy
-    robust_a: Accuracy | None
-    robust_b: Accuracy | None
-    clean_a: Accuracy | None
-    clean_b: Accuracy | None
-    per_class: tuple[float | None, ...]
-    counts: tuple[tuple[int, int, int], ...]
-    attack_gradients: int
-    training_gradients: int
-    ranking_gradients: int
-    full_at_gradients: int
-    cost: float
-    seconds: float
-    data: str
-    source: str
-    threat: str
-    attacks: str
-    spec: dict[str, Any]
+    results: ArmResults
+    spec: dict[str, Any] = attrs.field(init=False, repr=False, eq=False)
+
+    @spec.default
+    def _flat_spec(self) -> dict[str, Any]:
+        spec = flatten(self.results.trained.spec)
+        return spec | {key: value for key, value in DEFAULTS.items() if key not in spec}
+
+    @property
+    def arm(self) -> str:
+        """Name of the arm."""
+        return self.results.arm
+
+    @property
+    def backend(self) -> str:
+        """Name of the backend."""
+        return self.results.backend
+
+    @property
+    def kind(self) -> str:
+        """``classes`` or ``examples``: what A is made of."""
+        return self.results.trained.split.kind
+
+    @property
+    def strategy(self) -> str:
+        """Which units A was made of, such as ``hardest``."""
+        return self.results.trained.split.strategy
+
+    @property
+    def size(self) -> int:
+        """|A| in training examples."""
+        return self.results.trained.split.size
+
+    @property
+    def units(self) -> int:
+        """How many classes or examples were chosen."""
+        return self.results.trained.split.units
+
+    @property
+    def total(self) -> int:
+        """N, the number of training examples."""
+        return self.results.trained.data.train
+
+    @property
+    def share(self) -> float:
+        """|A|/N."""
+        return self.results.trained.split.share
+
+    @property
+    def classes(self) -> tuple[int, ...]:
+        """The classes in A; empty if A is made of examples."""
+        return self.results.trained.split.classes
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes of the data that was evaluated."""
+        return self.results.data.classes
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that was picked, counted from 1."""
+        return self.results.selection.epoch
+
+    @property
+    def n(self) -> int:
+        """How many images the accuracies are of."""
+        return self.robust.n
+
+    @property
+    def clean(self) -> Accuracy:
+        """Clean accuracy over all classes."""
+        return self.results.clean.all
+
+    @property
+    def robust(self) -> Accuracy:
+        """Robust accuracy over all classes."""
+        return self.results.robust.all
+
+    @property
+    def clean_a(self) -> Accuracy | None:
+        """Clean accuracy on the classes in A; None if A is made of examples."""
+        return self.results.clean.a
+
+    @property
+    def clean_b(self) -> Accuracy | None:
+        """Clean accuracy on the classes in B; None if A is made of examples."""
+        return self.results.clean.b
+
+    @property
+    def robust_a(self) -> Accuracy | None:
+        """Robust accuracy on the classes in A; None if A is made of examples."""
+        return self.results.robust.a
+
+    @property
+    def robust_b(self) -> Accuracy | None:
+        """Robust accuracy on the classes in B; None if A is made of examples."""
+        return self.results.robust.b
+
+    @property
+    def per_class(self) -> tuple[float | None, ...]:
+        """Robust accuracy on each class, None where it has no test image."""
+        return tuple(accuracy and accuracy.value for accuracy in self.results.robust.per_class or ())
+
+    @property
+    def cost(self) -> float:
+        """Gradient evaluations of the training as a share of what full adversarial training takes."""
+        return self.results.trained.cost.share
+
+    @property
+    def cost_with_ranking(self) -> float:
+        """The same with those of the ranking, which the arms of a study share."""
+        return self.cost + self.results.trained.cost.ranking_share
+
+    @property
+    def seconds(self) -> float:
+        """Time of all stages together, that of the ranking among them."""
+        return self.results.cost.total_seconds
+
+    @property
+    def data(self) -> str:
+        """The data set that was evaluated."""
+        return self.results.data.name
+
+    @property
+    def source(self) -> str:
+        """Of a transfer, the data set that the features were trained on, else empty."""
+        return self.results.source.data.name if self.results.source else ""
+
+    @property
+    def threat(self) -> str:
+        """``Linf, ε = 8/255``."""
+        return f"{self.results.attacks.norm}, ε = {epsilon(self.results.attacks.eps)}"
+
+    @property
+    def attacks(self) -> str:
+        """``AutoAttack standard``, or the names of the attacks; with engine and precision where they are unusual."""
+        attacks = self.results.attacks
+        names = tuple(outcome.settings.name for outcome in attacks.breakdown)
+        sets = [f"AutoAttack {name}" for name, members in ATTACK_SETS.items() if members == names]
+        engine = "" if attacks.engine == "package" else f" ({attacks.engine} engine)"
+        precision = "" if attacks.precision == "float32" else f" in {attacks.precision}"
+        return (sets[0] if sets else " + ".join(names)) + engine + precision
 
     @property
     def baseline(self) -> Baseline | None:
@@ -81,87 +192,13 @@ class Row:
         return {"backend": self.backend} | {k: v for k, v in self.spec.items() if not k.startswith(ignored)}
 
     def over(self, name: str, classes: Iterable[int]) -> float | None:
-        """`clean` or `robust` accuracy on the test images of `classes`; None if there are none."""
-        counts = [self.counts[c] for c in classes]
-        n = sum(count[0] for count in counts)
-        return sum(count[("clean", "robust").index(name) + 1] for count in counts) / n if n else None
+        """Return the `clean` or `robust` accuracy on the test images of `classes`; None if there are none."""
+        per_class = getattr(self.results, name).per_class or ()
+        chosen: list[Accuracy] = [accuracy for c in classes if (accuracy := per_class[c]) is not None]
+        n = sum(accuracy.n for accuracy in chosen)
+        return sum(accuracy.count for accuracy in chosen) / n if n else None
 
 
-def collect(results: Iterable[dict[str, Any]]) -> list[Row]:
-    """One row for each results.json, in that order. DataError names the arm whose results are not as expected."""
-    rows = []
-    for result in results:
-        try:
-            rows.append(row_of(result))
-        except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
-            arm = result.get("arm", "?") if isinstance(result, dict) else "?"
-            raise DataError(
-                f"results.json of arm {arm!r}: expected the results of a finished arm "
-                f"({type(error).__name__}: {error})\ndelete the file and start the study again"
-            ) from error
-    return rows
-
-
-def row_of(result: dict[str, Any]) -> Row:
-    """The row of one `results.json`."""
-    origin = result.get("source") or result
-    spec = flatten(origin["spec"])
-    spec |= {key: value for key, value in DEFAULTS.items() if key not in spec}  # which an older version did not know
-    split, data, cost = origin["split"], result["data"], origin["cost"]
-    clean, robust, attacks = result["clean_accuracy"], result["robust_accuracy"], result["attacks"]
-    names = tuple(attack["name"] for attack in attacks["breakdown"])
-    suites = [f"AutoAttack {suite}" for suite, members in ATTACK_SETS.items() if members == names]
-    engine = "" if attacks["engine"] == "package" else f" ({attacks['engine']} engine)"
-    precision = attacks.get("precision", "float32")
-    engine += "" if precision == "float32" else f" in {precision}"
-    return Row(
-        arm=result["arm"],
-        backend=result["backend"],
-        kind=split["kind"],
-        strategy=split["strategy"],
-        size=split["size"],
-        units=split["units"],
-        total=origin["data"]["train"],
-        share=split["share"],
-        classes=tuple(split["classes"]),
-        class_names=tuple(data["classes"]),
-        epoch=result["selection"]["epoch"],
-        n=robust["all"]["n"],
-        clean=_accuracy(clean["all"]),
-        robust=_accuracy(robust["all"]),
-        robust_a=_part(robust["A"]),
-        robust_b=_part(robust["B"]),
-        clean_a=_part(clean["A"]),
-        clean_b=_part(clean["B"]),
-        per_class=tuple(_value(entry) for entry in robust["per_class"]),
-        counts=tuple(_counts(c, r) for c, r in zip(clean["per_class"], robust["per_class"], strict=True)),
-        attack_gradients=cost["attack_gradients"],
-        training_gradients=cost["training_gradients"],
-        ranking_gradients=cost["ranking_gradients"],
-        full_at_gradients=cost["full_at_gradients"],
-        cost=(cost["attack_gradients"] + cost["training_gradients"]) / cost["full_at_gradients"],
-        seconds=sum(s for s in result["cost"]["seconds"].values() if s is not None),
-        data=data["name"],
-        source="" if origin is result else origin["data"]["name"],
-        threat=f"{attacks['norm']}, ε = {epsilon(attacks['eps'])}",
-        attacks=(suites[0] if suites else " + ".join(names)) + engine,
-        spec=spec,
-    )
-
-
-def _accuracy(entry: dict[str, float]) -> Accuracy:
-    return from_json(Accuracy, entry)
-
-
-def _part(entry: dict[str, float] | None) -> Accuracy | None:
-    return None if entry is None else _accuracy(entry)
-
-
-def _value(entry: dict[str, float] | None) -> float | None:
-    return None if entry is None else entry["value"]
-
-
-def _counts(clean: dict[str, float] | None, robust: dict[str, float] | None) -> tuple[int, int, int]:
-    n = int(robust["n"]) if robust else 0
-    correct, survived = (round(n * entry["value"]) if entry else 0 for entry in (clean, robust))
-    return n, correct, survived
+def collect(results: Iterable[ArmResults]) -> list[Row]:
+    """Return a row for each arm, in that order."""
+    return [Row(each) for each in results]

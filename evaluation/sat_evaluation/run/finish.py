@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any
 
+from sat_core.arm_results import ArmResults
 from sat_core.errors import Interrupted, NotInstalledError, RunDirectoryError
 from sat_core.run_folder import RunFolder
 from sat_evaluation.figures.accuracy import accuracy_figure
@@ -37,7 +37,7 @@ def run_units(folder: RunFolder, units: Sequence[Unit], executor: Executor, devi
         return executor.run(folder, units, device, tick)
 
 
-def finish(folder: RunFolder, names: Sequence[str], outcome: Outcome) -> list[dict[str, Any]]:
+def finish(folder: RunFolder, names: Sequence[str], outcome: Outcome) -> list[ArmResults]:
     """Sum up the finished ones of the arms `names`, as CSV and plots, and return their results.
 
     Raises:

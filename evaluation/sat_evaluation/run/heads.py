@@ -75,7 +75,7 @@ class Transfer:
         """
         source = Source.read(self.sources()[name])
         spec = transfer_spec(source.spec, self.target, self.settings)
-        full_name = str(source.results.get("full_name", ""))
+        full_name = source.results.full_name
         return Job(spec=spec, data=data, source=source, full_name=full_name, **options)
 
     def data(self) -> DataSet:

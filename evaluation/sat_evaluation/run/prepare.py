@@ -15,7 +15,6 @@ from sat_core.ranking import Ranking, needs_ranking, ranking_job, ranking_tables
 from sat_core.reuse import Finished
 from sat_core.run_folder import RANKING, TRANSFER, RunFolder
 from sat_core.study import Study
-from sat_evaluation.results.rows import collect
 from sat_evaluation.run.executors.base import Unit
 from sat_evaluation.run.heads import Transfer
 from sat_evaluation.run.preflight import base_job, check_data, check_jobs, study_jobs
@@ -79,7 +78,7 @@ def _check_finished(jobs: Sequence[Job], experiment: Experiment) -> None:
     for job in jobs:
         if job.folder.has_results:
             of_arm = attrs.evolve(experiment, tables=arm_tables(job))
-            collect([job.folder.own_results(of_arm.fingerprint())])
+            job.folder.own_results(of_arm.fingerprint())
 
 
 def _not_taken(jobs: Sequence[Job], ranking_job: Job, finished: Finished) -> list[Job]:

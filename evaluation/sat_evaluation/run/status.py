@@ -94,13 +94,9 @@ def _finished(unit: UnitFolder, name: str) -> UnitStatus:
     if name == RANKING:
         return UnitStatus(name=name, state="finished")
     try:
-        content = unit.results()
-        if content.get("arm", name) != name:
-            raise ValueError("of another arm")
-        clean, robust = (content[f"{kind}_accuracy"]["all"] for kind in ("clean", "robust"))
-        value, low, high = (100 * float(robust[key]) for key in ("value", "low", "high"))
-        text = f"robust {value:.1f} % [{low:.1f}, {high:.1f}], clean {100 * float(clean['value']):.1f} %"
-    except (DataError, AttributeError, LookupError, TypeError, ValueError):
+        results = unit.own_results()
+    except DataError:
         text = f"{unit.results_file.name}: not the results of a finished arm; delete it and run the study again"
         return UnitStatus(name=name, state="unreadable", text=text)
+    text = f"robust {results.robust_accuracy}, clean {100 * results.clean_accuracy.value:.1f} %"
     return UnitStatus(name=name, state="finished", text=text)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sat_core.arm_results import ArmResults
 from sat_core.backend import Backend, device_number, get_backend
 from sat_core.reuse import Finished
 from sat_core.run_folder import RANKING, RunFolder
@@ -29,7 +30,7 @@ def run_study(
     reuse: Sequence[Path] = (),
     only_ranking: bool = False,
     view: View | None = None,
-) -> list[dict[str, Any]]:
+) -> list[ArmResults]:
     """Run every arm of a study, then its transfers; the same call goes on after a crash.
 
     Args:
@@ -74,7 +75,7 @@ def run_transfer(
     executor: Executor | None = None,
     reuse: Sequence[Path] = (),
     view: View | None = None,
-) -> list[dict[str, Any]]:
+) -> list[ArmResults]:
     """Train and evaluate a head for the data set `target` on the features of a run; returns the results.
 
     Args:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import attrs
 
+from sat_core.arm_results import ArmResults
 from sat_core.display import data_frame, html_table
 from sat_core.run_folder import RunFolder
 from sat_evaluation.figures.accuracy import accuracy_figure
@@ -29,10 +30,10 @@ class StudyResults:
         folder: Where everything is.
     """
 
-    arms: tuple[Any, ...]
+    arms: tuple[ArmResults, ...]
     folder: RunFolder
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[ArmResults]:
         return iter(self.arms)
 
     def __len__(self) -> int:
