@@ -20,7 +20,7 @@ from toys import OUTCOME, same_bytes
 
 from sat_core.errors import EXIT_CONTINUE
 from sat_evaluation.cli import main
-from sat_evaluation.paper.reproduce import Reproduction
+from sat_evaluation.paper.reproduction import Reproduction
 
 pytestmark = pytest.mark.backend
 

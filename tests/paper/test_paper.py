@@ -21,7 +21,8 @@ from sat_evaluation.paper import published
 from sat_evaluation.paper.compare import compare
 from sat_evaluation.paper.experiments import PAPER_FIGURES, paper_figure, parse_data
 from sat_evaluation.paper.panels import PaperFigure
-from sat_evaluation.paper.reproduce import Reproduction, draw, reproductions
+from sat_evaluation.paper.reproduce import save_figures
+from sat_evaluation.paper.reproduction import Reproduction, reproductions
 from sat_evaluation.paper.scales import SCALES
 from sat_evaluation.run.heads import transfer_folders
 
@@ -198,9 +199,9 @@ def test_numbers_beside_the_published_ones(tmp_path: Path) -> None:
     by = {(pair.panel, pair.arm, pair.measure): pair for pair in pairs}
     half = by["cifar10", "hardest 50 %", "robust"]
     assert half.agree
-    assert half.ours.value == half.theirs.value == 0.664
+    assert half.ours.value == half.published.value == 0.664
     assert not by["cifar10", "hardest 10 %", "robust"].agree
-    assert by["cifar10", "full AT", "robust"].theirs.value == 0.69
+    assert by["cifar10", "full AT", "robust"].published.value == 0.69
     assert ("cifar10", "random 30 %, 10 seeds", "clean") in by
     text = printed(tmp_path)
     assert "≠" in text
@@ -275,12 +276,12 @@ def test_a_folder_has_a_figure_in_one_way(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["fig2", "fig5", "fig7", "fig8", "radii", "other-ranking"])
 def test_every_figure_is_drawn(name: str, tmp_path: Path) -> None:
     figure = made(tmp_path, name, "short")
-    png, svg = draw(figure, ReproductionFolder(tmp_path))
+    png, svg = save_figures(figure, ReproductionFolder(tmp_path))
     assert png.stat().st_size > 10_000
     text = svg.read_text()
     assert "plain training" in text
     first = png.read_bytes()
-    draw(figure, ReproductionFolder(tmp_path))
+    save_figures(figure, ReproductionFolder(tmp_path))
     assert png.read_bytes() == first
 
 
@@ -289,17 +290,17 @@ def test_published_numbers_are_drawn_under_the_authors_protocol_alone(tmp_path: 
     for name, words in (("rs-fgsm", "pale: published,"), ("fig2", "(53)")):
         for protocol in ("authors", "paper"):
             out = tmp_path / f"{name}-{protocol}"
-            _, svg = draw(made(out, name, protocol=protocol), ReproductionFolder(out))
+            _, svg = save_figures(made(out, name, protocol=protocol), ReproductionFolder(out))
             assert (words in svg.read_text().replace("\xa0", " ")) == (protocol == "authors")
 
 
 @pytest.mark.report
 def test_arms_that_are_missing_are_left_out(tmp_path: Path) -> None:
     asked = Reproduction(figure="fig5", scale="demo", protocol="paper")
-    assert draw(asked.make(), ReproductionFolder(tmp_path)) == []
+    assert save_figures(asked.make(), ReproductionFolder(tmp_path)) == []
     fill(asked.make(), tmp_path)
     for path in tmp_path.glob("studies/*/arms/strategy-random*/results.json"):
         path.unlink()
-    _, svg = draw(asked.make(), ReproductionFolder(tmp_path))
+    _, svg = save_figures(asked.make(), ReproductionFolder(tmp_path))
     assert "random" not in svg.read_text()
     assert "hardest" in svg.read_text()

@@ -25,9 +25,11 @@ def print_comparison(out: ReproductionFolder, console: Console | None = None) ->
         table.add_column("")
         for pair in pairs:
             ours = f"{100 * pair.ours.value:.1f} [{100 * pair.ours.low:.1f}, {100 * pair.ours.high:.1f}]"
-            difference = f"{100 * (pair.ours.value - pair.theirs.value):+.1f}"
+            difference = f"{100 * (pair.ours.value - pair.published.value):+.1f}"
             cells = (pair.panel, pair.arm, pair.measure.replace("_a", " on A").replace("_b", " on B"), ours)
-            table.add_row(*map(Text, (*cells, f"{100 * pair.theirs.value:.1f}", difference)), "" if pair.agree else "≠")
+            table.add_row(
+                *map(Text, (*cells, f"{100 * pair.published.value:.1f}", difference)), "" if pair.agree else "≠"
+            )
         console.print(Text(f"{asked.figure} · scale {asked.scale} · protocol {asked.protocol}", style="bold"))
         console.print(table)
         for line in summary(asked, pairs):

@@ -43,7 +43,7 @@ def add(commands: Any) -> None:
 def _reproduce(arguments: argparse.Namespace) -> int:
     from sat_core.tables import parse_setting
     from sat_evaluation.paper.experiments import parse_data
-    from sat_evaluation.paper.reproduce import Reproduction
+    from sat_evaluation.paper.reproduction import Reproduction
 
     data = parse_data(arguments.data, arguments.scale)
     settings = dict(map(parse_setting, arguments.settings))

@@ -13,7 +13,7 @@ from sat_core.errors import SatError
 from sat_core.run_folder import RANKING, ReproductionFolder, RunFolder, run_folders
 from sat_evaluation.cli.units import counts, log_line, row_width, table_row
 from sat_evaluation.paper.panels import Panel
-from sat_evaluation.paper.reproduce import asked_studies
+from sat_evaluation.paper.reproduction import reproduced_studies
 from sat_evaluation.results.text import shown
 from sat_evaluation.run.status import UnitStatus, statuses
 
@@ -55,7 +55,7 @@ def _panels(path: Path) -> dict[RunFolder, Panel]:
     if RunFolder(path).has_begun:
         return {}
     try:
-        return asked_studies(ReproductionFolder(path))
+        return reproduced_studies(ReproductionFolder(path))
     except SatError:
         return {}
 

@@ -1,4 +1,4 @@
-"""`sat compare`: our numbers of a reproduction beside those that have been published."""
+"""Numbers of a reproduction beside the published ones."""
 
 from __future__ import annotations
 
@@ -10,45 +10,67 @@ import attrs
 from sat_core.accuracy import Accuracy, wilson
 from sat_core.errors import DataError
 from sat_core.run_folder import ReproductionFolder
+from sat_evaluation.figures.class_data import PublishedClasses
 from sat_evaluation.figures.share_data import PublishedCurve
 from sat_evaluation.paper import published
 from sat_evaluation.paper.panels import Panel, PaperFigure
-from sat_evaluation.paper.reproduce import Reproduction, reproductions, rows_of
+from sat_evaluation.paper.reproduction import Reproduction, reproductions, rows_of
 from sat_evaluation.results.baseline import Baseline
 from sat_evaluation.results.curves import Group, group
 from sat_evaluation.results.rows import Row
 from sat_evaluation.results.text import percent, shown
 
+_SAME_SHARE = 0.005
+"""Shares that differ by less are the same: |A| is rounded to whole classes or examples."""
+
 
 @final
 @attrs.frozen(kw_only=True)
 class Pair:
-    """One number of ours and the published one, both shares in [0, 1] with their intervals."""
+    """One of our numbers beside the published one, both in [0, 1] with their intervals.
+
+    Attributes:
+        panel: Data set, or ``source → target``.
+        arm: The arm in words, such as ``hardest 50 %``.
+        measure: A key of `sat_evaluation.figures.share_data.MEASURES`.
+        ours: 95 % Wilson interval, or of several seeds their mean with the lowest and the highest.
+        published: With the Wilson interval for as many test images as the authors report on.
+    """
 
     panel: str
     arm: str
     measure: str
     ours: Accuracy
-    theirs: Accuracy
+    published: Accuracy
 
     @property
     def agree(self) -> bool:
         """Whether the intervals overlap."""
-        return self.ours.low <= self.theirs.high and self.theirs.low <= self.ours.high
+        return self.ours.low <= self.published.high and self.published.low <= self.ours.high
+
+    @property
+    def difference(self) -> float:
+        """Ours minus the published value."""
+        return self.ours.value - self.published.value
 
 
 def compare(out: ReproductionFolder) -> list[tuple[Reproduction, list[Pair]]]:
-    """The pairs of each figure in `out`. RunDirectoryError if none is there, DataError if nothing can be compared."""
-    found = [(asked, list(_pairs(asked.make(), out))) for asked in reproductions(out)]
-    if not any(pairs for _, pairs in found):
-        panels = {p.title for asked, _ in found for p in asked.make().panels if not _has_numbers(asked.figure, p)}
+    """Compare each figure in a folder with its published numbers.
+
+    Raises:
+        RunDirectoryError: There is no figure.
+        DataError: No finished arm has a published number.
+    """
+    comparisons = [(one, list(_pairs(one.make(), out))) for one in reproductions(out)]
+    if not any(pairs for _, pairs in comparisons):
+        panels = {p.title for one, _ in comparisons for p in one.make().panels if not _has_numbers(one.figure, p)}
         reason = (
-            f"no numbers have been published on {', '.join(sorted(panels))} for {found[0][0].figure}"
+            f"no numbers have been published on {', '.join(sorted(panels))} for {comparisons[0][0].figure}"
             if panels
             else "no arm is finished that has a published number"
         )
         raise DataError(f"{out}: {reason}\n`--scale short` and `--scale paper` have the data sets of the paper")
-    return found
+    return comparisons
 
 
 def _has_numbers(figure: str, panel: Panel) -> bool:
@@ -59,35 +81,39 @@ def _has_numbers(figure: str, panel: Panel) -> bool:
 def _pairs(figure: PaperFigure, out: ReproductionFolder) -> Iterator[Pair]:
     for panel in figure.panels:
         groups = group(rows_of(panel, out))
+        classes = published.classes(figure.name, panel.data)
+        if classes:
+            yield from _class_pairs(panel, groups, classes)
         n = published.examples(panel.target or panel.data)
-        theirs = published.classes(figure.name, panel.data)
-        if theirs:
-            for g in groups:
-                row = g.rows[0]
-                alike = row.strategy == "listed" and row.spec["weighting.rule"] == theirs.weights
-                c = row.classes[0] if alike else None
-                for measure in ("clean", "robust_a", "robust_b") if c is not None else ():
-                    ours = g.part(measure)
-                    if ours and c is not None:
-                        arm = f"A = {shown(row.class_names[c], 16)}"
-                        yield _pair(panel, arm, measure, ours, getattr(theirs, measure)[c], n)
         for curve in published.curves(figure.name, panel.data, panel.target):
             for g in groups if not curve.variant else ():
-                value = _theirs(curve, g)
+                value = _published_value(curve, g)
                 if value is not None:
                     yield _pair(panel, _arm(g), curve.measure, g.accuracy(curve.measure), value, n)
 
 
-def _theirs(curve: PublishedCurve, g: Group) -> float | None:
+def _class_pairs(panel: Panel, groups: list[Group], classes: PublishedClasses) -> Iterator[Pair]:
+    for g in groups:
+        row = g.rows[0]
+        if row.strategy == "listed" and row.spec["weighting.rule"] == classes.weights:
+            c = row.classes[0]
+            for measure in ("clean", "robust_a", "robust_b"):
+                ours = g.part(measure)
+                if ours:
+                    arm, value = f"A = {shown(row.class_names[c], 16)}", getattr(classes, measure)[c]
+                    yield _pair(panel, arm, measure, ours, value, published.examples(panel.data))
+
+
+def _published_value(curve: PublishedCurve, g: Group) -> float | None:
     row = g.rows[0]
     if row.baseline:
         return curve.full if row.baseline is Baseline.FULL else None
     values = curve.like(row.strategy, row.spec["weighting.rule"])
-    return next((value for share, value in values.items() if abs(share - _asked(row)) < 0.005), None)
+    return next((value for share, value in values.items() if abs(share - _share(row)) < _SAME_SHARE), None)
 
 
-def _asked(row: Row) -> float:
-    """|A| as a share, of classes or of examples, whichever A is made of."""
+def _share(row: Row) -> float:
+    """|A| as a share of the classes or of the examples, whichever A is made of; published curves count so, too."""
     return row.units / len(row.class_names) if row.kind == "classes" and not row.source else row.share
 
 
@@ -103,28 +129,27 @@ def _arm(g: Group) -> str:
 def _pair(panel: Panel, arm: str, measure: str, ours: Accuracy, value: float, n: int) -> Pair:
     interval = wilson(round(value * n), n)
     low, high = interval.interval if interval else (value, value)
-    theirs = Accuracy(value, n, low, high)
-    return Pair(panel=panel.title, arm=arm, measure=measure, ours=ours, theirs=theirs)
+    return Pair(panel=panel.title, arm=arm, measure=measure, ours=ours, published=Accuracy(value, n, low, high))
 
 
-def summary(asked: Reproduction, pairs: list[Pair]) -> Iterator[str]:
-    """How many pairs agree, which disagree most, and why they may differ besides, in lines."""
+def summary(reproduction: Reproduction, pairs: list[Pair]) -> Iterator[str]:
+    """Say in lines how many pairs agree, which disagree most, and why they may differ."""
     apart = [pair for pair in pairs if not pair.agree]
     counts = f"{len(pairs) - len(apart)} of {len(pairs)} agree"
     yield f"{counts}: the intervals overlap (95 %; of several seeds, lowest to highest)"
     if apart:
-        worst = max(apart, key=lambda pair: abs(pair.ours.value - pair.theirs.value))
-        far = 100 * (worst.ours.value - worst.theirs.value)
-        yield f"{len(apart)} disagree (≠), {worst.panel}, {worst.arm}, {worst.measure} most: by {far:+.1f} points"
-    yield from caveats(asked)
+        worst = max(apart, key=lambda pair: abs(pair.difference))
+        worst_arm = f"{worst.panel}, {worst.arm}, {worst.measure}"
+        yield f"{len(apart)} disagree (≠), {worst_arm} most: by {100 * worst.difference:+.1f} points"
+    yield from caveats(reproduction)
 
 
-def caveats(asked: Reproduction) -> Iterator[str]:
-    """Why numbers of ours and of others may differ besides."""
-    if asked.scale != "paper":
-        yield f"ours are of scale {asked.scale}: trainings are shorter than the published ones"
-    if asked.data or asked.settings:
-        changed = [*(f"{role}={name}" for role, name in asked.data.items()), *asked.settings]
+def caveats(reproduction: Reproduction) -> Iterator[str]:
+    """Say in lines which settings differ from those behind the published numbers."""
+    if reproduction.scale != "paper":
+        yield f"ours are of scale {reproduction.scale}: trainings are shorter than the published ones"
+    if reproduction.data or reproduction.settings:
+        changed = [*(f"{role}={name}" for role, name in reproduction.data.items()), *reproduction.settings]
         yield f"ours have other data or settings than the published ones: {', '.join(changed)}"
-    if asked.protocol != "authors":
+    if reproduction.protocol != "authors":
         yield "the published numbers come from the authors' code: --protocol authors measures as it does"

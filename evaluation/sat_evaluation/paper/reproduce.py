@@ -1,26 +1,20 @@
-"""`sat reproduce`: the studies of a figure, run one after the other, then drawn."""
+"""Run the studies of the paper's figures one after the other, then draw the figures."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any
 
-import attrs
-
-from sat_core import files
-from sat_core.errors import DataError, Detached, NotInstalledError, RunDirectoryError, SatError
+from sat_core.errors import Detached, NotInstalledError, RunDirectoryError, SatError
 from sat_core.ranking import Ranking
-from sat_core.run_folder import ReproductionFolder, RunFolder
+from sat_core.run_folder import ReproductionFolder
 from sat_evaluation.figures.canvas import save_figure
-from sat_evaluation.paper.experiments import PAPER_FIGURES, paper_figure
 from sat_evaluation.paper.panels import Panel, PaperFigure
-from sat_evaluation.paper.scales import Flat
+from sat_evaluation.paper.reproduction import Reproduction, rows_of
 from sat_evaluation.results.headline import headline
-from sat_evaluation.results.rows import Row, collect
 from sat_evaluation.run.executors.base import Executor
-from sat_evaluation.run.heads import transfer_folders
 from sat_evaluation.run.studies import run_study
 from sat_evaluation.run.view import Silent, View
 
@@ -28,69 +22,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-@final
-@attrs.frozen(kw_only=True)
-class Reproduction:
-    """A figure that was asked for in a folder. data: roles to data sets, empty for those of the scale."""
-
-    figure: str
-    scale: str
-    protocol: str
-    data: Mapping[str, str] = attrs.field(factory=dict)
-    settings: Flat = attrs.field(factory=dict)
-
-    def make(self) -> PaperFigure:
-        """The figure with its studies; SpecError."""
-        return paper_figure(self.figure, self.scale, self.protocol, self.data, self.settings)
-
-    def write(self, out: ReproductionFolder) -> None:
-        """Leave in `out` what was asked; RunDirectoryError if it has the figure with other settings."""
-        path = out.figure_file(self.figure)
-        asked = attrs.asdict(self)
-        begun = any(out.study(panel.name).exists for panel in self.make().panels)
-        if begun and path.exists() and (there := _read_json(path)) != asked:
-            differing = [key for key in asked if not isinstance(there, dict) or there.get(key) != asked[key]]
-            raise RunDirectoryError(
-                f"{path}: the figure is there with another {' and '.join(differing)}\nchoose another folder"
-            )
-        files.write_json(path, asked)
-
-
-def reproductions(out: ReproductionFolder) -> list[Reproduction]:
-    """The figures that were asked for in `out`; RunDirectoryError if there are none."""
-    found = [_read(path) for name in PAPER_FIGURES if (path := out.figure_file(name)).exists()]
-    if not found:
-        raise RunDirectoryError(f"{out}: expected the folder of `sat reproduce`, found no figure in it")
-    return found
-
-
-def _read(path: Path) -> Reproduction:
-    """What `Reproduction.write` left; RunDirectoryError names the file if it is something else."""
-    content = _read_json(path)
-    kinds = {"figure": str, "scale": str, "protocol": str, "data": dict, "settings": dict}
-    fits = isinstance(content, dict) and {key: type(value) for key, value in content.items()} == kinds
-    if not fits or content["figure"] != path.stem:
-        raise RunDirectoryError(
-            f"{path}: expected what `sat reproduce` asked for; another version wrote it, or it was changed\n"
-            "start the figure in a new folder"
-        )
-    return Reproduction(**content)
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return files.read_json(path)
-    except DataError as error:
-        raise RunDirectoryError(f"{error}\ndelete {path} and start the figure again as it was asked for") from error
-
-
-def asked_studies(out: ReproductionFolder) -> dict[RunFolder, Panel]:
-    """The studies of the figures that were asked for in `out`, by their folders, which may not be there yet."""
-    return {out.study(panel.name): panel for asked in reproductions(out) for panel in asked.make().panels}
-
-
 def reproduce_all(
-    asked: Sequence[Reproduction],
+    reproductions: Sequence[Reproduction],
     out: ReproductionFolder,
     *,
     backend: str | None = None,
@@ -99,13 +32,26 @@ def reproduce_all(
     reuse: Sequence[Path] = (),
     view: View | None = None,
 ) -> None:
-    """Run the studies of figures in ``out/studies`` and draw them; arms that another study has finished are reused.
+    """Run the studies of figures in a folder and draw them. The same call goes on after a stop.
 
-    Arguments as in `run_study`. Arms that fail take no others down: RunDirectoryError comes after all else is run and
-    drawn. Raises SpecError before anything is run if something is wrong, Interrupted after a requested stop.
+    Arms that are the same in several studies are run once. Arms that fail stop no others.
+
+    Args:
+        reproductions: The figures and their settings.
+        out: Where to. It may have other figures already.
+        backend: As for `run_study`, like all that follow.
+        device: What computes.
+        executor: Where arms run.
+        reuse: Folders whose finished arms are taken over.
+        view: Shows how it goes.
+
+    Raises:
+        SpecError: Something in the settings is wrong; nothing has been run.
+        Interrupted: The run was stopped, or Detached: jobs have been submitted.
+        RunDirectoryError: Arms failed; all else has been run and drawn.
     """
-    figures = [one.make() for one in asked]
-    for one in asked:
+    figures = [one.make() for one in reproductions]
+    for one in reproductions:
         one.write(out)
     options: dict[str, Any] = {"backend": backend, "device": device, "view": view or Silent()}
     if executor is not None and executor.submitting:
@@ -123,10 +69,10 @@ def reproduce_all(
 def _submit(
     figures: Sequence[PaperFigure], out: ReproductionFolder, reuse: Sequence[Path], executor: Executor, options: Any
 ) -> None:
-    """Put studies into the queue before one is waited for: of each data set the first, whose arms others may share."""
+    """Put the first study of each data set into the queue; others may share its arms, so they have to wait for it."""
     first = {panel.data: panel for panel in reversed([panel for figure in figures for panel in figure.panels])}
     for panel in first.values():
-        with suppress(Detached, RunDirectoryError):  # why one is refused is told when it is run
+        with suppress(Detached, RunDirectoryError):  # the reason is reported when the study is run
             _run_study(panel, out, reuse, {**options, "executor": executor})
 
 
@@ -139,7 +85,7 @@ def _run_study(panel: Panel, out: ReproductionFolder, reuse: Sequence[Path], opt
 def _run(
     figure: PaperFigure, out: ReproductionFolder, reuse: Sequence[Path], options: Mapping[str, Any]
 ) -> list[SatError]:
-    """Returns why studies are not finished."""
+    """Run the studies of a figure, draw it, and return why studies are not finished."""
     view: View = options["view"]
     failed: list[SatError] = []
     view.heading(f"{figure.name}: {figure.title}")
@@ -149,29 +95,30 @@ def _run(
             _run_study(panel, out, reuse, options)
         except RunDirectoryError as error:
             failed.append(error)
-    for line in _told(figure, out):
+    for line in _results(figure, out):
         view.say(line)
     return failed
 
 
-def _told(figure: PaperFigure, out: ReproductionFolder) -> Iterator[str]:
+def _results(figure: PaperFigure, out: ReproductionFolder) -> Iterator[str]:
+    """Draw the figure; give the result of each panel and the names of the files, in lines."""
     for panel in figure.panels if figure.kind != "difficulty" else ():
         sentence = headline(rows_of(panel, out))
         if sentence:
             yield f"{panel.title}: {sentence}"
     try:
-        paths = draw(figure, out)
+        paths = save_figures(figure, out)
         yield f"{out}: {', '.join(path.name for path in paths) or 'nothing to draw yet'}"
     except NotInstalledError as error:
         yield f"no figure: {error}"
 
 
-def draw(figure: PaperFigure, out: ReproductionFolder) -> list[Path]:
-    """Write PNG and SVG of a figure from the finished arms in `out`; returns their paths. NotInstalledError."""
-    return [path for name, drawn in figures_of(figure, out).items() for path in save_figure(drawn, out.drawing(name))]
+def save_figures(figure: PaperFigure, out: ReproductionFolder) -> list[Path]:
+    """Write PNG and SVG of what `draw_figures` draws; returns their paths."""
+    return [path for name, drawn in draw_figures(figure, out).items() for path in save_figure(drawn, out.drawing(name))]
 
 
-def figures_of(figure: PaperFigure, out: ReproductionFolder) -> dict[str, Figure]:
+def draw_figures(figure: PaperFigure, out: ReproductionFolder) -> dict[str, Figure]:
     """Draw a figure of the paper from the finished arms in `out`.
 
     Returns:
@@ -183,31 +130,18 @@ def figures_of(figure: PaperFigure, out: ReproductionFolder) -> dict[str, Figure
     from sat_evaluation.paper import draw
 
     if figure.kind == "difficulty":
-        folders = {panel.data: out.study(panel.name).ranking for panel in figure.panels}
-        found = {role: Ranking.read(folder) for role, folder in folders.items() if folder.has_ranking}
-        names = {p.data: p.study.base.data.name for p in figure.panels}
-        drawn = draw.difficulty_figure(figure, {role: (names[role], ranking) for role, ranking in found.items()})
+        folders = [(panel, out.study(panel.name).ranking) for panel in figure.panels]
+        rankings = {
+            panel.data: (panel.study.base.data.name, Ranking.read(folder))
+            for panel, folder in folders
+            if folder.has_ranking
+        }
+        drawn = draw.difficulty_figure(figure, rankings)
         return {} if drawn is None else {figure.name: drawn}
-    rows = {panel.name: (rows_of(panel, out), rows_of(panel, out, source=True)) for panel in figure.panels}
-    rows = {name: found for name, found in rows.items() if all(found)}
+    both = {panel.name: (rows_of(panel, out), rows_of(panel, out, source=True)) for panel in figure.panels}
+    rows = {name: target_and_source for name, target_and_source in both.items() if all(target_and_source)}
     if not rows:
         return {}
-    return (
-        draw.class_figures(figure, rows)
-        if figure.kind == "classes"
-        else {figure.name: draw.curves_figure(figure, rows)}
-    )
-
-
-def rows_of(panel: Panel, out: ReproductionFolder, *, source: bool = False) -> list[Row]:
-    """The finished arms of a panel: heads on its target, if it has one; those of the study itself with `source`."""
-    folder = rows_folder(panel, out, source=source)
-    return collect(unit.results() for arm in panel.study.arms if (unit := folder.unit(arm.name)).has_results)
-
-
-def rows_folder(panel: Panel, out: ReproductionFolder, *, source: bool = False) -> RunFolder:
-    """Where these arms are."""
-    folder = out.study(panel.name)
-    if panel.target and not source:
-        (folder,) = transfer_folders(panel.study, folder).values()
-    return folder
+    if figure.kind == "classes":
+        return draw.class_figures(figure, rows)
+    return {figure.name: draw.curves_figure(figure, rows)}

@@ -16,14 +16,14 @@ from sat_core import __version__
 from sat_core.errors import NotInstalledError, RunDirectoryError, SatError, install, printable
 from sat_core.files import write_text
 from sat_core.run_folder import ReproductionFolder, RunFolder, run_folders
-from sat_evaluation.paper.reproduce import asked_studies
+from sat_evaluation.paper.reproduction import reproduced_studies
 from sat_evaluation.report import charts as chart_types
 from sat_evaluation.report.bars import breakdown, class_charts, difficulty_charts
 from sat_evaluation.report.charts import Plot
 from sat_evaluation.report.gallery import adversarial, extremes
 from sat_evaluation.report.gather import Run, gather
+from sat_evaluation.report.paper_figures import Drawn, drawn
 from sat_evaluation.report.plots import beside, over_cost, over_epochs, over_share
-from sat_evaluation.report.reproduction import Drawn, drawn
 from sat_evaluation.report.tables import Table, arms_table, numbers, provenance
 from sat_evaluation.results.text import shown
 
@@ -128,7 +128,7 @@ def _runs(paths: Sequence[Path], problems: list[str]) -> Iterator[Run]:
         for folder in folders:
             inside = folder.path.relative_to(path).as_posix()
             try:
-                panel = None if RunFolder(path).has_begun else asked_studies(ReproductionFolder(path)).get(folder)
+                panel = None if RunFolder(path).has_begun else reproduced_studies(ReproductionFolder(path)).get(folder)
                 if panel is not None and panel.ranking:
                     continue
                 yield gather(folder, shown(base if inside == "." else f"{base}/{inside}", 80))

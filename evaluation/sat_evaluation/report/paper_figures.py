@@ -17,7 +17,7 @@ from sat_evaluation.paper import published
 from sat_evaluation.paper.compare import Pair, caveats, compare
 from sat_evaluation.paper.experiments import PAPER_FIGURES
 from sat_evaluation.paper.panels import Panel, PaperFigure
-from sat_evaluation.paper.reproduce import Reproduction, reproductions, rows_folder
+from sat_evaluation.paper.reproduction import Reproduction, reproductions, rows_folder
 from sat_evaluation.report.bars import class_charts, difficulty_charts
 from sat_evaluation.report.gather import readable_rows
 from sat_evaluation.report.plots import over_share
