@@ -1,4 +1,7 @@
-"""The numpy oracle: what every backend is compared with. Clear before fast."""
+"""The numpy oracle, with which every backend is compared.
+
+It is written for clarity and apart from the code of the backends, so that a fault is not on both sides.
+"""
 
 from sat_core.reference.attacks import pgd
 from sat_core.reference.augmentation import augment

@@ -22,11 +22,17 @@ def pgd(
     *,
     clamp: bool = True,
 ) -> np.ndarray:
-    """x_{i+1} = clip(x + P_ε(x_i + α·v(∇ℓ(x_i)) - x)), with v the ascent direction and P_ε the projection.
+    """Run projected gradient ascent (Madry et al. 2018).
 
-    images: float32 or float64 in [0, 1]; δ is of the same type. start: δ of a random start, clipped to [0, 1] before
-    use. With `keep_best` the highest loss among x_0 … x_{steps-1} is returned per example, else x_steps. `clamp=False`
-    is for the tests of the tests.
+    x_{i+1} = clip(x + P_ε(x_i + α·v(∇ℓ(x_i)) - x)), with v the ascent direction and P_ε the projection.
+
+    Args:
+        loss_gradient: of the network.
+        images: float32 or float64 in [0, 1], `(n, h, w, c)`; δ is of the same type.
+        labels: int64 `(n,)`.
+        attack: with `keep_best`, the highest loss among x_0 … x_{steps-1} is returned per example, else x_steps.
+        start: δ of a random start; images are clipped to [0, 1] with it.
+        clamp: False leaves out the clips to [0, 1]; it makes a wrong backend that the contract suite has to reject.
     """
     threat = THREAT_MODELS.get(attack.norm)
     low, high = (0.0, 1.0) if clamp else (-np.inf, np.inf)

@@ -19,14 +19,14 @@ def augment(images: np.ndarray, augmentation: Augmentation, draws: np.ndarray | 
 
 
 def gather(images: np.ndarray, source: np.ndarray) -> np.ndarray:
-    """Pixels of `images` at `source` `(n, h, w)`, as `sat_core.augmentation.move_map` makes it."""
+    """Return the pixels of `images` at `source` `(n, h, w)`, as `sat_core.augmentation.move_map` makes it."""
     n, h, w, c = images.shape
     padded = np.concatenate([images.reshape(n, h * w, c), np.zeros((n, 1, c), images.dtype)], axis=1)
     return padded[np.arange(n)[:, None, None], source]
 
 
 def jitter(images: np.ndarray, plan: JitterPlan) -> np.ndarray:
-    """Colour jitter, image by image."""
+    """Apply the colour jitter of `plan`, image by image."""
     return np.stack([_jitter(image, *one) for image, *one in zip(images, plan.factors, plan.order, strict=True)])
 
 

@@ -1,6 +1,6 @@
 """A complete backend in numpy.
 
-It runs every part of the core without a framework: the epoch loop, resume, the contract suite. Other backends are
+With it every part of the core runs without a framework (epoch loop, resume, contract suite), and other backends are
 compared with it.
 """
 

@@ -22,9 +22,13 @@ from sat_core.state import check_state
 
 @final
 class NumpyClassifier(Classifier):
-    """The network of `ORACLES` that `description` names, with the weights `state`, which it uses as they are.
+    """A network of `ORACLES` as a classifier.
 
-    Weights are float32, or float64 in a float64 training; attacks keep images in `attack_type`. Arithmetic is float64.
+    All arithmetic is float64, and attacks keep images in `attack_type`.
+
+    Args:
+        description: names the network; see `Backend.new`.
+        state: its weights, used as they are and trained in place: float32, or float64 in a float64 training.
     """
 
     def __init__(self, description: Mapping[str, Any], state: State) -> None:
@@ -48,11 +52,20 @@ class NumpyClassifier(Classifier):
         return self.dtype.name
 
     def run(self, state: Pass, images: np.ndarray) -> tuple[np.ndarray, Back]:
-        """The whole network as a layer; see `forward`."""
+        """Run the whole network as a layer; see `forward`."""
         return self.forward(images, state)
 
     def forward(self, images: np.ndarray, state: Pass, network: Layer | None = None) -> tuple[np.ndarray, Back]:
-        """Output for float images `(n, h, w, c)`, and the way back to them; all float64. network: logits if None."""
+        """Run a network on normalised images.
+
+        Args:
+            images: float `(n, h, w, c)` in [0, 1].
+            state: weights and mode.
+            network: normalised `(n, c, h, w)` to the output; by default the whole network, to logits.
+
+        Returns:
+            The output, and the function from the gradient over it to that over `images`; all float64.
+        """
         normal = ((images - self._mean) / self._std).transpose(0, 3, 1, 2)
         output, back = (network or chain(self._body, self.head or HEAD))(state, normal)
         return output, lambda g: back(g).transpose(0, 2, 3, 1) / self._std
@@ -60,7 +73,7 @@ class NumpyClassifier(Classifier):
     def gradient(
         self, images: np.ndarray, labels: np.ndarray, loss: str = "ce", targets: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """`loss_gradient` of float images, in float64."""
+        """Do as `loss_gradient` for float images, in float64."""
         logits, back = self.forward(images, Pass(self.native))
         losses, over_logits = loss_and_gradient(logits, labels, loss, targets)
         return logits, losses, back(over_logits)

@@ -13,15 +13,20 @@ import numpy as np
 
 BATCHNORM_EPSILON = 1e-5
 BATCHNORM_MOMENTUM = 0.1
-"""Share of the batch's statistics in the new running ones; the running variance takes the unbiased one."""
+"""Share of the batch's statistics in the new running ones, as PyTorch counts it; Keras's momentum is 1 minus this. The
+running variance gets the batch's unbiased one."""
 
 
 @final
 @attrs.frozen(eq=False)
 class Pass:
-    """One forward pass: the weights and the mode; then what it left, by the weights' names.
+    """One forward pass, and the backward pass after it.
 
-    running: BatchNorm's statistics after a forward in training mode. gradients: over the weights, after the way back.
+    Args:
+        state: the weights by name.
+        training: BatchNorm uses the batch's statistics, and `running` gets the new running ones.
+        running: BatchNorm's statistics after a forward pass in training mode.
+        gradients: over the weights, after the backward pass.
     """
 
     state: Mapping[str, np.ndarray]
@@ -34,22 +39,22 @@ class Pass:
 
 
 Back = Callable[[np.ndarray], np.ndarray]
-"""Gradient over a layer's output to that over its input."""
+"""The backward pass of a layer: from the gradient over its output to that over its input."""
 Layer = Callable[[Pass, np.ndarray], tuple[np.ndarray, Back]]
-"""(pass, input) to the output and the way back."""
+"""(pass, input) to the output and the backward pass."""
 
 
 def chain(*layers: Layer) -> Layer:
-    """One layer after the other; none of them is the identity."""
+    """Make a layer of several, one after the other; of none at all, the identity."""
 
     def forward(p: Pass, x: np.ndarray) -> tuple[np.ndarray, Back]:
-        ways: list[Back] = []
+        backs: list[Back] = []
         for layer in layers:
             x, back = layer(p, x)
-            ways.insert(0, back)
+            backs.insert(0, back)
 
         def backward(g: np.ndarray) -> np.ndarray:
-            for back in ways:
+            for back in backs:
                 g = back(g)
             return g
 
@@ -59,7 +64,7 @@ def chain(*layers: Layer) -> Layer:
 
 
 def add(one: Layer, other: Layer) -> Layer:
-    """The sum of two layers of the same input: a residual block."""
+    """Make a layer that adds the outputs of two for the same input: a residual block."""
 
     def forward(p: Pass, x: np.ndarray) -> tuple[np.ndarray, Back]:
         (y, back), (z, other_back) = one(p, x), other(p, x)
@@ -69,7 +74,7 @@ def add(one: Layer, other: Layer) -> Layer:
 
 
 def convolution(name: str, stride: int = 1) -> Layer:
-    """Without bias; kernel `(out, in, k, k)` with k odd; k // 2 zeros on every side."""
+    """Make a convolution without bias; kernel `(out, in, k, k)` with k odd, k // 2 zeros on every side."""
 
     def forward(p: Pass, x: np.ndarray) -> tuple[np.ndarray, Back]:
         kernel = p[f"{name}.weight"]
@@ -85,7 +90,7 @@ def convolution(name: str, stride: int = 1) -> Layer:
 
 
 def norm(name: str) -> Layer:
-    """BatchNorm with PyTorch's rule for the running statistics."""
+    """Make a BatchNorm with PyTorch's rule for the running statistics."""
 
     def forward(p: Pass, x: np.ndarray) -> tuple[np.ndarray, Back]:
         names = f"{name}.running_mean", f"{name}.running_var"
@@ -114,29 +119,33 @@ def norm(name: str) -> Layer:
 
 
 def relu(p: Pass, x: np.ndarray) -> tuple[np.ndarray, Back]:
-    """max(x, 0)."""
+    """Compute max(x, 0)."""
     return np.maximum(x, 0), lambda g: g * (x > 0)
 
 
 def max_pool(p: Pass, x: np.ndarray) -> tuple[np.ndarray, Back]:
-    """3x3, stride 2, padding 1. Behind a ReLU only: where a maximum is not unique, each gets the whole gradient."""
+    """Take maxima of 3x3 with stride 2 and padding 1.
+
+    Only for use behind a ReLU: where a maximum is not unique, each of its places gets the whole gradient. That is right
+    for several zeros, the usual case, as the ReLU stops the gradient there.
+    """
     windows = _windows(x, 3, 2, -np.inf)
     y = windows.max(axis=(4, 5))
     return y, lambda g: _add_windows(g[..., None, None] * (windows == y[..., None, None]), x.shape, 2)
 
 
 def pixel_mean(p: Pass, x: np.ndarray) -> tuple[np.ndarray, Back]:
-    """`(n, c, h, w)` to `(n, c)`."""
+    """Take the mean over pixels: `(n, c, h, w)` to `(n, c)`."""
     return x.mean(axis=(2, 3)), lambda g: np.broadcast_to(g[:, :, None, None], x.shape) / (x.shape[2] * x.shape[3])
 
 
 def flatten(p: Pass, x: np.ndarray) -> tuple[np.ndarray, Back]:
-    """`(n, c, h, w)` to `(n, c·h·w)`."""
+    """Reshape `(n, c, h, w)` to `(n, c·h·w)`."""
     return x.reshape(len(x), int(np.prod(x.shape[1:]))), lambda g: g.reshape(x.shape)
 
 
 def linear(name: str) -> Layer:
-    """x·Wᵀ + b."""
+    """Make a linear layer, x·Wᵀ + b."""
 
     def forward(p: Pass, x: np.ndarray) -> tuple[np.ndarray, Back]:
         weight = p[f"{name}.weight"]
@@ -162,7 +171,7 @@ def _windows(x: np.ndarray, size: int, stride: int, fill: float = 0.0) -> np.nda
 
 
 def _add_windows(windows: np.ndarray, shape: tuple[int, ...], stride: int) -> np.ndarray:
-    """What `_windows` took apart, summed up again: the gradient over its input of `shape`."""
+    """Add windows up where they overlap: the backward pass of `_windows`, whose input has `shape`."""
     n, c, h, w = shape
     rows, columns, size = windows.shape[2:5]
     padded = np.zeros((n, c, h + size - 1, w + size - 1))

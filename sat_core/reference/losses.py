@@ -12,7 +12,7 @@ _TINY = 1e-12
 def loss_and_gradient(
     logits: np.ndarray, labels: np.ndarray, loss: str = "ce", targets: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Losses `(n,)` to be maximised, and the gradient of their sum over the logits, `(n, k)`; float64.
+    """Compute losses that an attack maximises, and their gradient over the logits.
 
     With z the logits, y the label, t the target and z_(i) the i-th largest logit (Croce & Hein 2020, Eqs. 6 and 7):
 
@@ -20,6 +20,18 @@ def loss_and_gradient(
     - dlr: -(z_y - max_{i≠y} z_i) / (z_(1) - z_(3))
     - targeted-dlr: -(z_y - z_t) / (z_(1) - (z_(3) + z_(4)) / 2)
     - logit-difference: z_t - z_y, where t without `targets` is the highest other class
+
+    Args:
+        logits: `(n, k)`.
+        labels: int64 `(n,)`.
+        loss: one of the four names.
+        targets: int64 `(n,)`, for the last two.
+
+    Returns:
+        Losses `(n,)`, and the gradient of their sum `(n, k)`; float64.
+
+    Raises:
+        SpecError: for another loss, or too few logits for it.
     """
     z = logits.astype(np.float64)
     rows = np.arange(len(z))
@@ -53,5 +65,5 @@ def loss_and_gradient(
 
 
 def weighted_mean(losses: np.ndarray, weights: np.ndarray) -> float:
-    """Σ w·ℓ / Σ w over a batch (architecture, one training step)."""
+    """Compute Σ w·ℓ / Σ w over a batch."""
     return float(np.dot(weights.astype(np.float64), losses) / weights.astype(np.float64).sum())

@@ -37,30 +37,33 @@ WIDE_PREACT_BLOCKS = (
 HEAD = linear("fc")
 """The last layer of every network."""
 NEW_HEAD = chain(linear("fc.hidden"), relu, linear("fc.out"))
-"""What a transfer puts in its place."""
+"""The head that a transfer trains in its place."""
 
 
 def small_cnn() -> Layer:
-    """Three times convolution 3x3, BatchNorm, ReLU; mean over pixels."""
+    """Make the small CNN: three times convolution 3x3, BatchNorm, ReLU; mean over pixels."""
     layers = (layer for i, s in enumerate(STRIDES, 1) for layer in (convolution(f"conv{i}", s), norm(f"bn{i}"), relu))
     return chain(*layers, pixel_mean)
 
 
 def basic(name: str, stride: int) -> Layer:
-    """3x3, 3x3."""
+    """Make the inner part of a basic block: 3x3, 3x3."""
     last = chain(convolution(f"{name}.conv2"), norm(f"{name}.bn2"))
     return chain(convolution(f"{name}.conv1", stride), norm(f"{name}.bn1"), relu, last)
 
 
 def bottleneck(name: str, stride: int) -> Layer:
-    """1x1, 3x3 with the stride, 1x1."""
+    """Make the inner part of a bottleneck: 1x1, 3x3 with the stride, 1x1."""
     first = chain(convolution(f"{name}.conv1"), norm(f"{name}.bn1"), relu)
     last = chain(convolution(f"{name}.conv3"), norm(f"{name}.bn3"))
     return chain(first, convolution(f"{name}.conv2", stride), norm(f"{name}.bn2"), relu, last)
 
 
 def resnet(stem: Layer, inner: Callable[[str, int], Layer], depths: tuple[int, ...]) -> Layer:
-    """torchvision's: four stages, the last three halving the image; a stage begins with a projection if it must."""
+    """Make a residual network as torchvision does: four stages, the last three of which halve the image.
+
+    A stage begins with a projection where sizes or widths change.
+    """
     blocks = []
     for stage, depth in enumerate(depths, 1):
         for i in range(depth):
@@ -72,9 +75,12 @@ def resnet(stem: Layer, inner: Callable[[str, int], Layer], depths: tuple[int, .
 
 
 def wide_preact_resnet18() -> Layer:
-    """Eight blocks of BatchNorm, ReLU, 3x3 twice, plus a 1x1 convolution of the raw input; BatchNorm, ReLU."""
+    """Make the authors' network (recipe, section 1.0).
+
+    Eight blocks of BatchNorm, ReLU, 3x3 twice, plus a 1x1 convolution of the raw input; then BatchNorm and ReLU.
+    """
     blocks = []
-    for i in range(8):  # not from the table that backends read, or a wrong one would be found right
+    for i in range(8):  # written out apart from the table that backends read, so that a wrong table shows
         name, stride = f"blocks.{i}", 2 if i in (2, 4, 6) else 1
         first = chain(norm(f"{name}.bn1"), relu, convolution(f"{name}.conv1", stride))
         last = chain(norm(f"{name}.bn2"), relu, convolution(f"{name}.conv2"))
@@ -113,7 +119,7 @@ SHAPES: dict[str, Callable[[int, tuple[int, int, int]], dict[str, Shape]]] = {
 
 
 def head_shapes(shapes: dict[str, Shape]) -> dict[str, Shape]:
-    """`shapes` with `NEW_HEAD` in place of `HEAD`."""
+    """Return `shapes` with `NEW_HEAD` in place of `HEAD`."""
     classes, width = shapes["fc.weight"]
     hidden = {"fc.hidden.weight": (width, width), "fc.hidden.bias": (width,)}
     out = {"fc.out.weight": (classes, width), "fc.out.bias": (classes,)}

@@ -41,7 +41,7 @@ class NumpyTrainer(Trainer):
         self._features = features
         prefix = "fc." if classifier.head else ""
         learning = [name for name in classifier.native if "running_" not in name and name.startswith(prefix)]
-        self._kept: dict[str, State] = {name: {} for name in learning}
+        self._buffers: dict[str, State] = {name: {} for name in learning}
 
     def run(self, batches: Iterable[BatchPlan], on_batch: OnBatch) -> None:
         for plan in batches:
@@ -61,8 +61,8 @@ class NumpyTrainer(Trainer):
         logits, back = run(step, x)
         losses, over_logits = loss_and_gradient(logits, labels)
         back(over_logits * (plan.weights / plan.weights.sum(dtype=np.float64))[:, None])
-        for name, kept in self._kept.items():
-            self._update(model.native[name], step.gradients[name], kept, plan.lr, t)
+        for name, buffers in self._buffers.items():
+            self._update(model.native[name], step.gradients[name], buffers, plan.lr, t)
         for name, value in step.running.items():
             model.native[name][...] = value
         return weighted_mean(losses, plan.weights), logits.astype(np.float32)
@@ -72,28 +72,37 @@ class NumpyTrainer(Trainer):
         return images.astype(self._classifier.dtype) / (255 if images.dtype == np.uint8 else 1)
 
     def state(self) -> State:
-        return {f"{name}.{key}": np.array(value) for name, kept in self._kept.items() for key, value in kept.items()}
+        return {
+            f"{name}.{key}": np.array(value)
+            for name, buffers in self._buffers.items()
+            for key, value in buffers.items()
+        }
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
         for full, value in state.items():
             name, _, key = full.rpartition(".")
-            like = {full: self._classifier.native[name] if value.ndim else np.zeros(())} if name in self._kept else {}
+            like = (
+                {full: self._classifier.native[name] if value.ndim else np.zeros(())} if name in self._buffers else {}
+            )
             check_state(like, {full: value}, "optimiser")
-            self._kept[name][key] = np.array(value)
+            self._buffers[name][key] = np.array(value)
 
 
-def sgd(weight: np.ndarray, gradient: np.ndarray, kept: State, lr: float, t: TrainingSpec) -> None:
-    """v ← μ·v + g + λ·w; w ← w - lr·v, or with Nesterov's momentum w - lr·(g + λ·w + μ·v)."""
+def sgd(weight: np.ndarray, gradient: np.ndarray, buffers: State, lr: float, t: TrainingSpec) -> None:
+    """Make a step of SGD in place: v ← μ·v + g + λ·w; w ← w - lr·v, or with Nesterov w - lr·(g + λ·w + μ·v)."""
     gradient = gradient + t.weight_decay * weight
-    v = kept["momentum_buffer"] = t.momentum * kept.get("momentum_buffer", np.zeros(())) + gradient
+    v = buffers["momentum_buffer"] = t.momentum * buffers.get("momentum_buffer", np.zeros(())) + gradient
     weight -= lr * (gradient + t.momentum * v if t.nesterov else v)
 
 
-def adamw(weight: np.ndarray, gradient: np.ndarray, kept: State, lr: float, t: TrainingSpec) -> None:
-    """Loshchilov & Hutter 2019, β = (0.9, 0.999), ε = 1e-8; the decay is scaled by the learning rate."""
+def adamw(weight: np.ndarray, gradient: np.ndarray, buffers: State, lr: float, t: TrainingSpec) -> None:
+    """Make a step of AdamW in place (Loshchilov & Hutter 2019), β = (0.9, 0.999), ε = 1e-8.
+
+    The decay is scaled by the learning rate, as in PyTorch.
+    """
     nothing = np.zeros(())
-    n = kept["step"] = kept.get("step", nothing) + 1
-    m = kept["exp_avg"] = 0.9 * kept.get("exp_avg", nothing) + 0.1 * gradient
-    s = kept["exp_avg_sq"] = 0.999 * kept.get("exp_avg_sq", nothing) + 0.001 * gradient**2
+    n = buffers["step"] = buffers.get("step", nothing) + 1
+    m = buffers["exp_avg"] = 0.9 * buffers.get("exp_avg", nothing) + 0.1 * gradient
+    s = buffers["exp_avg_sq"] = 0.999 * buffers.get("exp_avg_sq", nothing) + 0.001 * gradient**2
     weight *= 1 - lr * t.weight_decay
     weight -= lr / (1 - 0.9**n) * m / (np.sqrt(s / (1 - 0.999**n)) + 1e-8)
