@@ -12,6 +12,7 @@ from sat_core.backend import Backend
 from sat_core.classifier import LOSSES
 from sat_core.errors import CheckpointError, NotInstalledError, SpecError
 from sat_core.initialisation import initial_state
+from sat_core.input_spec import InputSpec
 from sat_core.reference import ORACLES, NumpyBackend, NumpyClassifier, pgd
 from sat_core.sections import AttackSpec
 from sat_core.testing import samples
@@ -23,9 +24,9 @@ from sat_core.threat import THREAT_MODELS
 @check("linear")
 def initial_weights_are_the_cores(backend: Backend) -> None:
     """A seed gives the weights that the core draws for it."""
-    options = {"classes": samples.CLASSES, "image_shape": samples.SHAPE}
-    first, again, other = (backend.build("linear", seed=s, **options).state() for s in (3, 3, 4))  # type: ignore[arg-type]
-    same_state("two builds with one seed", again, first)
+    inputs = InputSpec(samples.CLASSES, samples.SHAPE)
+    first, second, other = (backend.build_for(inputs, "linear", seed).state() for seed in (3, 3, 4))
+    same_state("two builds with one seed", second, first)
     same_state("build", first, initial_state(first, 3))
     require(not np.array_equal(first["fc.weight"], other["fc.weight"]), "build: two seeds gave the same weights")
 
@@ -36,8 +37,8 @@ def logits_of_the_larger_models(backend: Backend) -> None:
     for model in sorted({*backend.models()} & {*ORACLES} - {*NumpyBackend().models()}):
         classifier = samples.build(backend, model, shape=IMAGE_SHAPES[model])
         oracle = NumpyClassifier(classifier.description, classifier.state())
-        found, row = logits_difference([classifier, oracle], model), PARITY[f"logits_of_{model.replace('-', '_')}"]
-        require(found <= row.limit, f"{row.what}: expected {row.tolerance}, measured {found:.3g}")
+        difference, row = logits_difference([classifier, oracle], model), PARITY[f"logits_of_{model.replace('-', '_')}"]
+        require(difference <= row.limit, f"{row.what}: expected {row.tolerance}, measured {difference:.3g}")
 
 
 @check("small-cnn")
@@ -121,8 +122,8 @@ def gradients_of_every_loss(backend: Backend) -> None:
         chosen = targets if loss in ("targeted-dlr", "logit-difference") else None
         got = classifier.loss_gradient(data.images, data.labels, loss, chosen)
         expected = oracle.loss_gradient(data.images, data.labels, loss, chosen)
-        for what, mine, theirs in zip(("logits", "losses", "gradient"), got, expected, strict=True):
-            close(f"{what} of {loss}", mine, theirs, 1e-4)
+        for what, value, oracle_value in zip(("logits", "losses", "gradient"), got, expected, strict=True):
+            close(f"{what} of {loss}", value, oracle_value, 1e-4)
     raises(SpecError, "an unknown loss", lambda: classifier.loss_gradient(data.images, data.labels, "hinge"))
 
 
@@ -144,13 +145,13 @@ def attacks_stay_inside_and_touch_nothing(backend: Backend) -> None:
         data = samples.examples(whole=whole)
         clean, given = data.float_images(), data.images.copy()
         for attack in _attacks():
-            found = classifier.perturb(data.images, data.labels, attack, np.random.default_rng(0))
-            size = THREAT_MODELS.get(attack.norm).size(found.astype(np.float64) - clean).max()
-            require(found.dtype == np.float32, f"perturb: expected float32, got {found.dtype}")
+            adversarial = classifier.perturb(data.images, data.labels, attack, np.random.default_rng(0))
+            size = THREAT_MODELS.get(attack.norm).size(adversarial.astype(np.float64) - clean).max()
+            require(adversarial.dtype == np.float32, f"perturb: expected float32, got {adversarial.dtype}")
             require(size <= attack.eps + 1e-6, f"perturb: expected at most ε = {attack.eps}, got {size:.8g}")
-            require(bool((found >= 0).all() and (found <= 1).all()), "perturb: expected pixels in [0, 1]")
+            require(bool((adversarial >= 0).all() and (adversarial <= 1).all()), "perturb: expected pixels in [0, 1]")
             require(bool(np.array_equal(data.images, given)), "perturb: the caller's images were changed")
-            require(bool((found != clean).any()), "perturb: nothing was changed")
+            require(bool((adversarial != clean).any()), "perturb: nothing was changed")
     same_state("perturb", classifier.state(), state)
     nothing = classifier.perturb(data.images, data.labels, samples.attack(eps=0.0))
     close("perturb with ε = 0", nothing, clean, 0)
@@ -167,8 +168,8 @@ def attacks_on_half_precision_stay_inside(backend: Backend) -> None:
     require(half.precision == "float16", f"precision: expected float16, got {half.precision}")
     close("logits in float16", half.logits(data.images), classifier.logits(data.images), 0.1)
     for attack in (*_attacks(), samples.attack(eps=0.0)):
-        found = half.perturb(data.images, data.labels, attack, np.random.default_rng(0))
-        size = THREAT_MODELS.get(attack.norm).size(found.astype(np.float64) - data.images).max()
+        adversarial = half.perturb(data.images, data.labels, attack, np.random.default_rng(0))
+        size = THREAT_MODELS.get(attack.norm).size(adversarial.astype(np.float64) - data.images).max()
         require(size <= attack.eps + 1e-6 * (attack.eps > 0), f"perturb in float16: ε = {attack.eps}, got {size:.8g}")
 
 
@@ -182,10 +183,10 @@ def attacks_follow_the_oracle(backend: Backend) -> None:
             threat = THREAT_MODELS.get(attack.norm)
             start = threat.random_start(np.random.default_rng(7), data.images.shape, attack.eps)
         expected = pgd(classifier.loss_gradient, data.images, data.labels, attack, start)
-        found = classifier.perturb(data.images, data.labels, attack, np.random.default_rng(7))
-        close(f"perturb by {attack}", found, expected, 1e-3, share=0.99)
+        adversarial = classifier.perturb(data.images, data.labels, attack, np.random.default_rng(7))
+        close(f"perturb by {attack}", adversarial, expected, 1e-3, share=0.99)
         if attack.keep_best:
-            before, after = (classifier.loss_gradient(x, data.labels)[1] for x in (data.images, found))
+            before, after = (classifier.loss_gradient(x, data.labels)[1] for x in (data.images, adversarial))
             require(bool((after >= before - 1e-4).all()), "keep_best: the loss fell below that of the start")
 
 

@@ -18,7 +18,13 @@ class ContractError(AssertionError):
 @final
 @attrs.frozen
 class Check:
-    """One check of the contract. models: those of the backend's that it needs."""
+    """One check of the contract.
+
+    Args:
+        name: of the check.
+        models: names of models that it needs a backend to have.
+        body: raises ContractError if the backend does not pass.
+    """
 
     name: str
     models: tuple[str, ...]
@@ -36,12 +42,12 @@ CHECKS: dict[str, Check] = {}
 
 
 def backend_checks(models: tuple[str, ...] = ("linear", "small-cnn")) -> list[Check]:
-    """The whole contract for a backend with the named models; a full backend has both."""
+    """Return the whole contract for a backend with the named models; a full backend has both."""
     return [check for check in CHECKS.values() if set(check.models) <= set(models)]
 
 
 def check(*models: str) -> Callable[[Callable[[Backend], None]], Callable[[Backend], None]]:
-    """Makes a check of a function of the backend; its name is the function's."""
+    """Make a check of the decorated function of the backend, under its name."""
 
     def register(body: Callable[[Backend], None]) -> Callable[[Backend], None]:
         CHECKS[body.__name__] = Check(body.__name__, models, body)

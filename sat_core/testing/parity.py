@@ -1,4 +1,4 @@
-"""How far two backends may be apart: a table whose rows are measured through the interface alone."""
+"""The parity table: how far two backends may be apart, measured through the interface alone."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from sat_core.batches import Planner
 from sat_core.classifier import Classifier, State
 from sat_core.data import Examples
 from sat_core.difficulty import Recorder
+from sat_core.input_spec import InputSpec
 from sat_core.sections import TrainingSpec
 from sat_core.splits import hardest_first
 from sat_core.testing import samples
@@ -23,7 +24,15 @@ from sat_core.weighting import WEIGHTING_RULES
 @final
 @attrs.frozen
 class Parity:
-    """One row. what: is compared. tolerance: in words. It holds if `measure` of two backends is at most `limit`."""
+    """One row of the table.
+
+    Args:
+        what: what is compared.
+        tolerance: in words.
+        limit: the row holds if what `measure` returns is at most this.
+        models: that both backends need.
+        measure: of two backends.
+    """
 
     what: str
     tolerance: str
@@ -39,18 +48,18 @@ IMAGE_SHAPES = {
     "wide-preact-resnet18": (32, 32, 3),
     "resnet50": (64, 64, 3),
 }
-"""Shape of the images on which the logits of each model are compared."""
+"""Shapes `(h, w, c)` of the images on which the logits of each model are compared."""
 
 
 def pair(one: Backend, other: Backend, model: str, shape: samples.Shape = samples.SHAPE) -> list[Classifier]:
-    """Classifiers of both backends with the weights that `one` draws for the samples."""
+    """Build a model in both backends with the weights that `one` draws for the samples."""
     both = [samples.build(backend, model, shape=shape) for backend in (one, other)]
     both[1].load_state(both[0].state())
     return both
 
 
 def logits_difference(classifiers: list[Classifier], model: str) -> float:
-    """Largest difference of logits relative to max(1, |expected|), on uint8 and float32 images."""
+    """Return the largest difference of logits relative to max(1, |expected|), on uint8 and float32 images."""
     n, shape = 24 if IMAGE_SHAPES[model] == samples.SHAPE else 2, IMAGE_SHAPES[model]
     batches = [samples.examples(n, whole=whole, shape=shape).images for whole in (False, True)]
     got, expected = (np.concatenate([c.logits(images) for images in batches]) for c in classifiers)
@@ -68,7 +77,11 @@ def _logits_row(model: str) -> Parity:
 
 
 def steps_difference(one: Backend, other: Backend, steps: int, rule: str, share: float, **changes: Any) -> float:
-    """SAT with PGD-7 on a small CNN: largest difference of losses and state, relative to the largest number in each."""
+    """Train a small CNN by SAT with PGD-7 in both backends, and compare losses and states after `steps` steps.
+
+    Returns:
+        The largest difference, relative to the largest number of the array in which it is.
+    """
     data = samples.examples(160, whole=True)
     training, attack = samples.training(batch_size=16, **changes), samples.attack(random_start=True)
     plans = samples.plans(len(data), share, training, attack, rule)[:steps]
@@ -99,7 +112,11 @@ def _steps_row(steps: int, precision: str, limit: float, shares: tuple[float, ..
 
 
 def attack_difference(one: Backend, other: Backend, norm: str) -> float:
-    """One PGD-7 attack from one random start: share of examples (L2: more than 1e-3) or pixels (1e-6) that differ."""
+    """Attack by PGD-7 from one random start in both backends.
+
+    Returns:
+        The share of examples (L2) that differ by more than 1e-3, or of pixels (Linf) that differ by more than 1e-6.
+    """
     data = samples.examples(200)
     size = {"L2": 0.8, "Linf": 0.06}[norm]
     attack = samples.attack(norm=norm, eps=size, step_size=size / 4, random_start=True)
@@ -112,19 +129,21 @@ def attack_difference(one: Backend, other: Backend, norm: str) -> float:
 
 
 def ranking_difference(one: Backend, other: Backend, data: Examples) -> tuple[float, float]:
-    """Online entropies of one epoch of plain training of a small CNN on `data`, whose last batch is dropped.
+    """Rank `data` by the online entropies of one epoch of plain training of a small CNN, in both backends.
 
-    Returns 1 - Spearman's correlation, and the share that is missing from the hardest 10, 30 or 50 %, at worst.
     Entropies that are less than 1e-3 apart are ties: rounding decides which of them comes first.
+
+    Returns:
+        1 - Spearman's correlation, and the share that is missing from the hardest 10, 30 or 50 %, at worst.
     """
     training = TrainingSpec(epochs=1, batch_size=32, lr=0.05, schedule="constant")
     shape = (int(data.images.shape[1]), int(data.images.shape[2]), int(data.images.shape[3]))
     planner = Planner(samples.split(len(data), 0.0), training, samples.attack(), shape)
-    about = {"classes": data.classes, "image_shape": shape}
-    weights = one.build("small-cnn", **about).state()  # type: ignore[arg-type]
+    inputs = InputSpec(data.classes, shape)
+    weights = one.build_for(inputs, "small-cnn").state()
     scores = []
     for backend in (one, other):
-        classifier, recorder = backend.build("small-cnn", **about), Recorder(len(data))  # type: ignore[arg-type]
+        classifier, recorder = backend.build_for(inputs, "small-cnn"), Recorder(len(data))
         classifier.load_state(weights)
         backend.trainer(classifier, data, training, samples.attack()).run(
             planner.epoch(0),

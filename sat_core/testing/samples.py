@@ -24,7 +24,7 @@ Shape = tuple[int, int, int]
 
 
 def examples(n: int = 24, *, whole: bool = False, seed: int = 1, shape: Shape = SHAPE) -> Examples:
-    """Random images with pixels at both ends of [0, 1]; uint8 if `whole`, else float32."""
+    """Draw `n` random images with pixels at both ends of [0, 1]; uint8 if `whole`, else float32."""
     rng = np.random.default_rng(seed)
     pixels = np.clip(rng.normal(0.5, 0.4, (n, *shape)), 0, 1)
     images = (pixels * 255).astype(np.uint8) if whole else pixels.astype(np.float32)
@@ -32,7 +32,10 @@ def examples(n: int = 24, *, whole: bool = False, seed: int = 1, shape: Shape = 
 
 
 def build(backend: Backend, model: str, seed: int = 0, shape: Shape = SHAPE) -> Classifier:
-    """A classifier for the samples; BatchNorm's statistics and weights are moved away from their initial values."""
+    """Build a classifier for the samples.
+
+    BatchNorm's statistics and weights are moved away from their initial values of 0 and 1, which would hide faults.
+    """
     classifier = backend.build(model, classes=CLASSES, image_shape=shape, mean=MEAN, std=STD, seed=seed)
     rng = np.random.default_rng(seed + 100)
     state = classifier.state()
@@ -50,18 +53,18 @@ def build(backend: Backend, model: str, seed: int = 0, shape: Shape = SHAPE) -> 
 
 
 def training(**changes: Any) -> TrainingSpec:
-    """Settings for a few steps in which momentum, decay and the schedule all matter."""
+    """Return settings for a few steps in which momentum, decay and the schedule all matter."""
     plain = TrainingSpec(epochs=2, batch_size=8, lr=0.01, momentum=0.9, weight_decay=0.01, schedule="cosine")
     return attrs.evolve(plain, **changes)
 
 
 def attack(**changes: Any) -> AttackSpec:
-    """L2 PGD that moves every pixel it can."""
+    """Return L2 PGD that moves every pixel it can."""
     return AttackSpec(**{"norm": "L2", "eps": 0.8, "steps": 7, "step_size": 0.2, **changes})
 
 
 def split(n: int, share: float, rule: str = "emphasised") -> Split:
-    """A is every so-many-th example."""
+    """Split `n` examples with that share of them in A, evenly spread."""
     members = (np.arange(n) * share) % 1 < share if share < 1 else np.ones(n, bool)
     weights = WEIGHTING_RULES.get(rule).weights(int(members.sum()), n)
     return Split(kind="examples", strategy="listed", members=members, classes=None, weights=weights)
@@ -70,6 +73,6 @@ def split(n: int, share: float, rule: str = "emphasised") -> Split:
 def plans(
     n: int, share: float, training_spec: TrainingSpec, attack_spec: AttackSpec, rule: str = "emphasised"
 ) -> list[BatchPlan]:
-    """All batch plans of a short training."""
+    """Return all batch plans of a short training."""
     planner = Planner(split(n, share, rule), training_spec, attack_spec, SHAPE)
     return [plan for epoch in range(training_spec.epochs) for plan in planner.epoch(epoch)]

@@ -1,4 +1,4 @@
-"""The contract of a trainer, and of the backend as a whole: the parity table against the numpy reference."""
+"""The contract of a trainer, and of the backend as a whole: the parity table resumedst the numpy reference."""
 
 from __future__ import annotations
 
@@ -26,15 +26,18 @@ def steps_follow_the_oracle(backend: Backend) -> None:
         training = samples.training(**changes)
         attack = samples.attack(random_start=rule == "balanced")
         plans = samples.plans(len(data), 0.4, training, attack, rule)
-        found: list[tuple[float, np.ndarray]] = []
+        log_of_backend: list[tuple[float, np.ndarray]] = []
         expected: list[tuple[float, np.ndarray]] = []
-        for made_by, log in ((backend, found), (NumpyBackend(), expected)):
+        for made_by, log in ((backend, log_of_backend), (NumpyBackend(), expected)):
             classifier = samples.build(made_by, "linear")
             trainer = made_by.trainer(classifier, data, training, attack)
             trainer.run(iter(plans), lambda _plan, step, log=log: log.append((step.loss(), step.logits())))  # type: ignore[misc]
             log.append((0.0, classifier.state()["fc.weight"]))
-        require(len(found) == len(expected), f"run: expected {len(plans)} calls of on_batch, got {len(found) - 1}")
-        for (loss, logits), (oracle_loss, oracle_logits) in zip(found, expected, strict=True):
+        require(
+            len(log_of_backend) == len(expected),
+            f"run: expected {len(plans)} calls of on_batch, got {len(log_of_backend) - 1}",
+        )
+        for (loss, logits), (oracle_loss, oracle_logits) in zip(log_of_backend, expected, strict=True):
             close(f"logits or weights, {rule}", logits, oracle_logits, 1e-5)
             close(f"loss, {rule}", np.array(loss), np.array(oracle_loss), 1e-5)
 
@@ -61,33 +64,33 @@ def only_the_head_learns(backend: Backend) -> None:
 
 @check("small-cnn")
 def training_goes_on_from_a_saved_state(backend: Backend) -> None:
-    """A training broken off between two steps ends with the same weights, byte for byte."""
+    """A training interrupted off between two steps ends with the same weights, byte for byte."""
     data = samples.examples(whole=True)
     for changes in ({}, {"optimizer": "adamw", "lr": 1e-3}):
         training, attack = samples.training(**changes), samples.attack()
         plans = samples.plans(len(data), 0.4, training, attack)
-        whole, broken = (samples.build(backend, "small-cnn") for _ in range(2))
+        whole, interrupted = (samples.build(backend, "small-cnn") for _ in range(2))
         backend.trainer(whole, data, training, attack).run(plans, lambda *_: None)
-        first = backend.trainer(broken, data, training, attack)
+        first = backend.trainer(interrupted, data, training, attack)
         first.run(plans[:2], lambda *_: None)
-        again = samples.build(backend, "small-cnn", seed=9)
-        again.load_state(broken.state())
-        second = backend.trainer(again, data, training, attack)
+        resumed = samples.build(backend, "small-cnn", seed=9)
+        resumed.load_state(interrupted.state())
+        second = backend.trainer(resumed, data, training, attack)
         for wrong in ({k: v.astype(np.int32) for k, v in first.state().items()}, {"fc.none": np.zeros(1, np.float32)}):
             raises(CheckpointError, "load_state of another training", lambda s=wrong, t=second: t.load_state(s))  # type: ignore[misc]
         second.load_state(first.state())
         second.run(plans[2:], lambda *_: None)
-        same_state(f"resumed training with {training.optimizer}", again.state(), whole.state())
+        same_state(f"resumed training with {training.optimizer}", resumed.state(), whole.state())
 
 
-def _against_the_reference(name: str, row: Parity) -> Check:
+def _resumedst_the_reference(name: str, row: Parity) -> Check:
     def body(backend: Backend) -> None:
-        found = row.measure(backend, NumpyBackend())
-        require(found <= row.limit, f"{row.what}: expected {row.tolerance}, measured {found:.3g}")
+        difference = row.measure(backend, NumpyBackend())
+        require(difference <= row.limit, f"{row.what}: expected {row.tolerance}, measured {difference:.3g}")
 
     return Check(f"parity_{name}", row.models, body)
 
 
 for _name, _row in PARITY.items():
     if set(_row.models) <= set(NumpyBackend().models()):
-        CHECKS[f"parity_{_name}"] = _against_the_reference(_name, _row)
+        CHECKS[f"parity_{_name}"] = _resumedst_the_reference(_name, _row)

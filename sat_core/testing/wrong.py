@@ -1,4 +1,7 @@
-"""Backends with one fault each, made from a right one through the interface alone. The contract rejects them all."""
+"""Backends with one fault each, made from a right one through the interface alone.
+
+They test the contract suite, which has to reject them all.
+"""
 
 from __future__ import annotations
 
@@ -30,12 +33,12 @@ FAULTS = (
     "images in the type of the weights",
     "features move under a head",
 )
-"""What can be wrong, by the names that `wrong_backend` takes."""
+"""Names that `wrong_backend` takes."""
 
 
 @final
 class _WrongClassifier(Classifier):
-    """Passes everything on to a right classifier, but for its fault."""
+    """A right classifier, but for one fault."""
 
     def __init__(self, right: Classifier, fault: str, backend: Backend) -> None:
         self._right, self._fault, self._backend = right, fault, backend
@@ -131,7 +134,7 @@ class _WrongTrainer(Trainer):
 
 @final
 class _Moving(Trainer):
-    """Trains what a head should leave alone, by a little and nothing that the head's own losses would show."""
+    """Changes statistics that training a head must not touch, by too little to show in losses and logits."""
 
     def __init__(self, right: Trainer, classifier: Classifier) -> None:
         self._right, self._classifier = right, classifier
@@ -186,5 +189,5 @@ class _WrongBackend(Backend):
 
 
 def wrong_backend(right: Backend, fault: str) -> Backend:
-    """`right` with one of `FAULTS`."""
+    """Return `right` with one of `FAULTS`."""
     return _WrongBackend(right, fault)
