@@ -16,6 +16,7 @@ from sat_core.version import VERSION
 
 if TYPE_CHECKING:
     from sat_core.accuracy import Accuracy
+    from sat_core.arm_results import ArmResults
     from sat_core.backend import Backend, get_backend
     from sat_core.classifier import Classifier
     from sat_core.data import DataSet, Examples
@@ -36,6 +37,7 @@ __version__ = VERSION
 
 _MODULES = {
     "accuracy": ("Accuracy",),
+    "arm_results": ("ArmResults",),
     "backend": ("Backend", "get_backend"),
     "classifier": ("Classifier",),
     "data": ("DataSet", "Examples"),
@@ -55,6 +57,7 @@ _MODULES = {
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = [  # noqa: RUF022: in the order in which people meet them
     "Accuracy",
+    "ArmResults",
     "AttackSpec",
     "Backend",
     "Classifier",

@@ -15,11 +15,12 @@ from sat_core.array_data import Data, as_data_set
 from sat_core.backend import Backend
 from sat_core.classifier import Classifier
 from sat_core.data import DataSet
-from sat_core.errors import SpecError, type_name
+from sat_core.errors import type_name
 from sat_core.job import Job
 from sat_core.progress_bar import progress_bar
 from sat_core.ranking import Ranking, run_ranking
 from sat_core.run_folder import RunFolder
+from sat_core.spec import Spec
 from sat_core.study import Study
 from sat_core.tables import nest
 from sat_core.user_models import as_classifier, backend_of
@@ -61,9 +62,8 @@ def prepare(
     computing = backend_of(model, backend, device)
     # A study gives each arm one thread, so that arms run side by side and repeat exactly; here is one training alone.
     defaults = {"data.name": data.name, "model.name": name, "training.threads": os.cpu_count() or 1}
-    study = Study.from_tables(nest({**defaults, **keys, **(settings or {})}))
-    if len(study.arms) > 1:
-        raise SpecError("settings: expected one value for each key, got a list; `Study` runs several trainings")
+    spec = Spec.from_tables(nest({**defaults, **keys, **(settings or {})}))
+    study = Study.from_tables(spec.to_tables())  # in numbers: a folder made with "1/2" continues with 0.5
     make = _classifier_maker(model, computing, data)
     with tempfile.TemporaryDirectory() as empty, progress_bar(progress) as bar:
         folder, arm = RunFolder(Path(empty) / "run" if out is None else Path(out)), study.arms[0]

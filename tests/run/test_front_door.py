@@ -15,8 +15,10 @@ from sat_core.errors import DataError, RunDirectoryError, SpecError
 
 pytestmark = pytest.mark.backend
 
+RANKED = {"training.threads": 1, "training.batch_size": 32}
+"""TensorFlow takes no other number of threads after its first computation."""
 QUICK = {
-    "training.batch_size": 32,
+    **RANKED,
     "training.lr": 0.02,
     "evaluation.attacks": ["apgd-ce"],
     "evaluation.selection_attacks": ["apgd-ce"],
@@ -97,7 +99,7 @@ def test_ones_own_model_is_trained_in_place(backend: Backend, arrays: dict[str, 
 def test_classes_by_name_and_a_ranking_made_before(backend: Backend, arrays: dict[str, np.ndarray]) -> None:
     model = own(backend)
     before = backend.wrap(model, classes=5, image_shape=(8, 8, 1)).state()
-    ranking = sat.rank(model, arrays, epochs=2, settings={"training.batch_size": 32}, progress=False)
+    ranking = sat.rank(model, arrays, epochs=2, settings=RANKED, progress=False)
     after = backend.wrap(model, classes=5, image_shape=(8, 8, 1)).state()
     assert all(np.array_equal(before[name], after[name]) for name in before)
     assert sorted(ranking.hardest_first("error").tolist()) == list(range(160))
@@ -128,7 +130,7 @@ def test_evaluate_takes_models_results_and_checkpoints(
 def test_a_bar_is_shown_unless_it_is_not_wanted(
     backend: Backend, arrays: dict[str, np.ndarray], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options: dict[str, Any] = {"epochs": 1, "settings": {"training.batch_size": 32}}
+    options: dict[str, Any] = {"epochs": 1, "settings": RANKED}
     sat.rank(own(backend), arrays, **options)
     assert "ranking" in capsys.readouterr().out
     sat.rank(own(backend), arrays, progress=False, **options)
@@ -149,7 +151,7 @@ def test_what_notebooks_show(named: sat.TrainingResult) -> None:
 @pytest.mark.parametrize(
     ("model", "options", "error", "says"),
     [
-        (object(), {}, SpecError, "model: expected a model of torch, tensorflow"),
+        (object(), {}, SpecError, "model: expected a model of "),
         ("smal-cnn", {}, SpecError, r"unknown model 'smal-cnn' \(did you mean 'small-cnn'"),
         ("small-cnn", {"eps": 9.0}, SpecError, "attack.eps: expected less than"),
         ("small-cnn", {"subset": 2.0}, SpecError, "subset.size"),
