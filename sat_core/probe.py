@@ -91,7 +91,7 @@ def check_network(look: Callable[[np.ndarray], Look], classifier: Classifier) ->
         # a network that draws random numbers differs from call to call, too: that is not this warning's business
         others, again = (_look(look, part).values for part in (images[[-1] * len(images)], images))
         if others is not None and again is not None and apart(logits[-1:], others[-1:]) and not apart(logits, again):
-            warnings.warn(BATCH_DEPENDENT, stacklevel=3)
+            warnings.warn(BATCH_DEPENDENT, stacklevel=4)  # who called `wrap`, which called `wrap_for`
 
 
 def are_probabilities(outputs: np.ndarray) -> bool:

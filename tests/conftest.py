@@ -72,8 +72,8 @@ def pytest_report_header(config: pytest.Config) -> str:
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Files of which every test is for another environment are not even imported."""
     if collection_path.name.startswith("test_"):
-        found = re.search(r"^pytestmark = pytest.mark.(\w+)$", collection_path.read_text(), re.M)
-        return (found is not None and found[1] in left_out(config)) or None
+        mark = re.search(r"^pytestmark = pytest.mark.(\w+)$", collection_path.read_text(), re.M)
+        return (mark is not None and mark[1] in left_out(config)) or None
     return None
 
 

@@ -29,12 +29,12 @@ pytestmark = pytest.mark.torch
 def run_package(classifier, images, labels, attacks, norm, eps, seed, batch_size, queries):
     """The package's own evaluation: which examples are robust."""
     custom = {"version": attacks} if isinstance(attacks, str) else {"version": "custom", "attacks": list(attacks)}
-    theirs = AutoAttack(classifier.as_torch_module(), norm=norm, eps=eps, seed=seed, device="cpu", **custom)
-    theirs.apgd_targeted.n_target_classes = theirs.fab.n_target_classes = min(9, classifier.classes - 1)
-    theirs.square.n_queries = queries
+    package = AutoAttack(classifier.as_torch_module(), norm=norm, eps=eps, seed=seed, device="cpu", **custom)
+    package.apgd_targeted.n_target_classes = package.fab.n_target_classes = min(9, classifier.classes - 1)
+    package.square.n_queries = queries
     x = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
     trace = sys.gettrace()
-    _, predicted = theirs.run_standard_evaluation(x, torch.from_numpy(labels), batch_size=batch_size)
+    _, predicted = package.run_standard_evaluation(x, torch.from_numpy(labels), batch_size=batch_size)
     sys.settrace(trace)
     return predicted.numpy() == labels
 

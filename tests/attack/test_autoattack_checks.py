@@ -156,15 +156,15 @@ def test_layers_that_are_computed_anew_on_the_way_back_are_in_evaluation_mode_th
 
     _, images, labels = setting()
     images[:, 0, 0] = 0.1
-    found = []
+    outcomes = []
     for training in (False, True):
         net = Checkpointed().train(training)
         before = {name: value.clone() for name, value in net.state_dict().items()}
         classifier = get_backend("torch").wrap(net, classes=3, image_shape=(8, 8, 1))
-        found.append(quick(classifier, images, labels, engine=engine).broken_by)
+        outcomes.append(quick(classifier, images, labels, engine=engine).broken_by)
         assert all(layer.training == training for layer in net.modules())
         assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
-    np.testing.assert_array_equal(*found)
+    np.testing.assert_array_equal(*outcomes)
 
 
 def test_logits_that_cannot_be_are_refused():

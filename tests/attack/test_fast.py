@@ -89,13 +89,13 @@ def few(n: int) -> int:
 @pytest.mark.parametrize("norm", EPS)
 def test_no_weaker_than_the_package(ten: tuple[Classifier, Examples], norm: str) -> None:
     """Robust accuracy is not higher, but for `few` examples; the clean flags are equal."""
-    theirs, ours = (attacked(ten, 60, engine, norm=norm) for engine in ("package", "fast"))
-    np.testing.assert_array_equal(ours.correct, theirs.correct)
-    assert ours.robust.sum() <= theirs.robust.sum() + few(60)
-    assert 0 < ours.robust.sum() < ours.correct.sum()
-    assert (ours.engine, theirs.engine) == ("fast", "package")
-    assert ours.package.startswith("sat-core ")
-    assert ours.attacks == theirs.attacks
+    package, fast = (attacked(ten, 60, engine, norm=norm) for engine in ("package", "fast"))
+    np.testing.assert_array_equal(fast.correct, package.correct)
+    assert fast.robust.sum() <= package.robust.sum() + few(60)
+    assert 0 < fast.robust.sum() < fast.correct.sum()
+    assert (fast.engine, package.engine) == ("fast", "package")
+    assert fast.package.startswith("sat-core ")
+    assert fast.attacks == package.attacks
 
 
 @pytest.mark.parametrize("norm", EPS)
@@ -105,20 +105,20 @@ def test_no_weaker_than_the_package(ten: tuple[Classifier, Examples], norm: str)
 )
 def test_each_attack_alone(ten: tuple[Classifier, Examples], norm: str, name: str, n: int, by: int) -> None:
     """Breaks as many examples as the package's, but for a few."""
-    theirs, ours = (attacked(ten, n, engine, by, norm=norm, attacks=(name,)) for engine in ("package", "fast"))
-    assert ours.robust.sum() <= theirs.robust.sum() + few(n)
-    assert ours.robust.sum() < ours.correct.sum()
+    package, fast = (attacked(ten, n, engine, by, norm=norm, attacks=(name,)) for engine in ("package", "fast"))
+    assert fast.robust.sum() <= package.robust.sum() + few(n)
+    assert fast.robust.sum() < fast.correct.sum()
 
 
 @pytest.mark.parametrize("classes", [2, 3, 4])
 def test_few_classes(backend: Backend, classes: int) -> None:
     small = trained(backend, classes)
-    theirs, ours = (attacked(small, 60, engine, 20, eps=1.0) for engine in ("package", "fast"))
-    assert [attack.name for attack in ours.attacks] == [
+    package, fast = (attacked(small, 60, engine, 20, eps=1.0) for engine in ("package", "fast"))
+    assert [attack.name for attack in fast.attacks] == [
         name for name in ("apgd-ce", "apgd-t", "fab-t", "square") if classes > 3 or name != "apgd-t"
     ]
-    assert ours.robust.sum() <= theirs.robust.sum() + few(60)
-    assert {ROBUST, 0} <= set(ours.broken_by.tolist())
+    assert fast.robust.sum() <= package.robust.sum() + few(60)
+    assert {ROBUST, 0} <= set(fast.broken_by.tolist())
 
 
 def test_the_batch_and_the_seed_change_little(ten: tuple[Classifier, Examples]) -> None:
@@ -175,8 +175,8 @@ def test_the_command_line_offers_all_engines(capsys: pytest.CaptureFixture[str])
 
 
 def test_in_a_folder_of_an_older_version_the_package_attacked(backend: Backend, tmp_path: Path) -> None:
-    data, asked = get_dataset("digits"), {"data": {"name": "digits"}, "training": {"epochs": 2}}
-    spec = Spec.from_tables(asked)
+    data, tables = get_dataset("digits"), {"data": {"name": "digits"}, "training": {"epochs": 2}}
+    spec = Spec.from_tables(tables)
 
     def claim(spec: Spec) -> None:
         run = run_table(backend.name, backend.device, data)
@@ -188,7 +188,7 @@ def test_in_a_folder_of_an_older_version_the_package_attacked(backend: Backend, 
     path.write_text(text.replace('engine = "package"\n', ""))
     assert path.read_text() != text
     claim(spec)
-    fast = Spec.from_tables({**asked, "evaluation": {"engine": "fast"}})
+    fast = Spec.from_tables({**tables, "evaluation": {"engine": "fast"}})
     with pytest.raises(RunDirectoryError, match=r"evaluation\.engine is 'package' there and 'fast' here"):
         claim(fast)
 
@@ -234,14 +234,14 @@ def test_patience_costs_more_and_breaks_little(
 ) -> None:
     from sat_evaluation.attack.fast import search
 
-    found, queries = {}, {}
+    evaluations, queries = {}, {}
     for patience in (search.PATIENCE, np.inf):
         monkeypatch.setattr(search, "PATIENCE", patience)
         path = tmp_path / f"{patience}.npz"
-        found[patience] = attacked(ten, 30, norm=norm, by=2, path=path)
+        evaluations[patience] = attacked(ten, 30, norm=norm, by=2, path=path)
         queries[patience] = read_npz(path)["queries"].sum()
-    hasty, patient = found
-    assert (found[hasty].robust != found[patient].robust).sum() <= few(30)
+    hasty, patient = evaluations
+    assert (evaluations[hasty].robust != evaluations[patient].robust).sum() <= few(30)
     assert queries[hasty] < queries[patient]
 
 
@@ -254,8 +254,8 @@ def test_searches_that_are_slow_go_on(backend: Backend, ten: tuple[Classifier, E
     network = torch.nn.Sequential(classifier.module, torch.nn.Identity())
     slow = backend.wrap(network, classes=10, image_shape=(8, 8, 1)), ten[1]
     network[1] = torch.nn.Softmax(dim=1)  # which wrap refuses
-    ours, theirs = (attacked(slow, 45, engine, by=1, attacks=("fab-t",)) for engine in ("fast", "package"))
-    assert ours.robust.sum() <= theirs.robust.sum() + few(45)
+    fast, package = (attacked(slow, 45, engine, by=1, attacks=("fab-t",)) for engine in ("fast", "package"))
+    assert fast.robust.sum() <= package.robust.sum() + few(45)
 
 
 def own_layer(c) -> None:
@@ -347,12 +347,12 @@ class TestAttackedModule:
             nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 5)
         )
         classifier = backend.wrap(net, classes=5, image_shape=(8, 8, 3))
-        x, found = torch.rand(4, 3, 8, 8), []
+        x, gradients = torch.rand(4, 3, 8, 8), []
         for module in (classifier.attacked_torch_module(), classifier.as_torch_module()):
             x = x.clone().requires_grad_()
-            found.append(torch.autograd.grad(module(x).square().sum(), x)[0])
-        assert torch.equal(*found)
-        assert found[0].any()
+            gradients.append(torch.autograd.grad(module(x).square().sum(), x)[0])
+        assert torch.equal(*gradients)
+        assert gradients[0].any()
 
     def test_single_and_double(self, backend: Backend) -> None:
         import torch

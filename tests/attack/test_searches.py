@@ -86,11 +86,11 @@ def test_what_the_ball_contains_is_found_and_nothing_else(linear: Linear, name: 
     eps = float(linear.distances[norm].median())
     share = linear.distances[norm] / eps
     adversarial = linear.attacked(name, norm, eps, list(range(IMAGES)))
-    found = size(adversarial - linear.x, norm) > 0
-    assert found[share < REACH.get(name, 0.95)].all()
-    assert (share[found] < 1.001).all()
+    broken = size(adversarial - linear.x, norm) > 0
+    assert broken[share < REACH.get(name, 0.95)].all()
+    assert (share[broken] < 1.001).all()
     assert size(adversarial - linear.x, norm).max() < 1.001 * eps
-    assert torch.equal(linear(adversarial).argmax(1) != linear.y, found)
+    assert torch.equal(linear(adversarial).argmax(1) != linear.y, broken)
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -112,8 +112,8 @@ def test_apgd_makes_its_steps_as_small_as_they_have_to_be(
 
         settings = AttackSettings(name=name, iterations=ITERATIONS)
         with torch.no_grad():
-            found = Fast().attack(settings, well, norm=norm, eps=eps, seed=seed)(image, torch.tensor([0]))
-        assert size(found - centre, "L2") <= 1.01 * radius
+            adversarial = Fast().attack(settings, well, norm=norm, eps=eps, seed=seed)(image, torch.tensor([0]))
+        assert size(adversarial - centre, "L2") <= 1.01 * radius
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -123,13 +123,13 @@ def test_searches_that_get_nowhere_stop(linear: Linear, name: str, norm: str, mo
     distances = linear.distances[norm]
     eps = float((distances.min() * distances.max()).sqrt())
     near, far = distances < 0.4 * eps, distances > 4 * eps
-    rows, asked = (near | far).nonzero()[:, 0].tolist(), []
+    rows, queries = (near | far).nonzero()[:, 0].tolist(), []
     for patience in (search.PATIENCE, np.inf):
         monkeypatch.setattr(search, "PATIENCE", patience)
         adversarial = linear.attacked(name, norm, eps, rows)
         assert torch.equal(size(adversarial - linear.x[rows], norm) > 0, near[rows])
-        asked.append(sum(map(len, linear.asked)))
-    assert asked[0] < asked[1] / 2
+        queries.append(sum(map(len, linear.asked)))
+    assert queries[0] < queries[1] / 2
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -170,22 +170,22 @@ def test_an_example_is_attacked_alike_in_every_batch(linear: Linear, name: str, 
 
 def test_a_square_that_changes_nothing_is_not_asked() -> None:
     """All numbers are multiples of 1/4: nothing is rounded, and how many squares change nothing is certain."""
-    asked: list[torch.Tensor] = []
+    queried: list[torch.Tensor] = []
 
     def dark(x: torch.Tensor) -> torch.Tensor:
-        asked.append(x.clone())
+        queried.append(x.clone())
         return torch.stack([x.flatten(1).sum(dim=1), torch.zeros(len(x))], dim=1)  # class 0, whatever the square
 
     image = torch.full((1, 1, 8, 8), 0.5)
     queries = {}
     for norm in NORMS:
-        asked.clear()
+        queried.clear()
         Fast().attack(AttackSettings(name="square", queries=500), dark, norm=norm, eps=0.25, seed=0)(
             image, torch.zeros(1, dtype=torch.int64)
         )
-        queries[norm] = len(asked)
-        best = asked[0]
-        for tried in asked[1:]:
+        queries[norm] = len(queried)
+        best = queried[0]
+        for tried in queried[1:]:
             assert norm == "L2" or not torch.equal(tried, best)
             best = tried if tried.sum() < best.sum() else best
     assert queries["L2"] == 500 + 1

@@ -168,14 +168,14 @@ def test_defaults_of_the_process_change_no_network(backend: Backend, model: str)
 
 
 def test_defaults_of_the_process_change_no_training_and_no_evaluation(backend: Backend) -> None:
-    found, data = [], samples.examples(4)
+    outcomes, data = [], samples.examples(4)
     for context in (nullcontext, lambda: other_defaults(backend)):
         with context():
             state, losses = train(backend, augmentation="cifar")
             classifier = samples.build(backend, "small-cnn")
             made = backend.evaluate(classifier, data.images, data.labels, norm="L2", eps=0.1, attacks=("apgd-ce",))
-            found.append([*losses, *made.broken_by, *state["fc.bias"]])
-    np.testing.assert_array_equal(*found)
+            outcomes.append([*losses, *made.broken_by, *state["fc.bias"]])
+    np.testing.assert_array_equal(*outcomes)
 
 
 def test_a_users_checkpoint_needs_the_model(backend: Backend, tmp_path: Path) -> None:

@@ -72,12 +72,12 @@ def test_weights_that_are_no_numbers_are_said_of_every_call(any_backend: Backend
 def test_views_and_read_only_arrays_are_the_same_images(any_backend: Backend, call: str) -> None:
     classifier, data = samples.build(any_backend, "small-cnn"), samples.examples(4)
     images, labels = data.images[::-1, :, ::-1, ::-1], data.labels[::-1]
-    whole, kept = CALLS[call](classifier, images.copy(), labels.copy()), (data.images.copy(), data.labels.copy())
+    whole, originals = CALLS[call](classifier, images.copy(), labels.copy()), (data.images.copy(), data.labels.copy())
     data.images.flags.writeable = data.labels.flags.writeable = False
-    for found, expected in zip(CALLS[call](classifier, images, labels), whole, strict=True):
-        np.testing.assert_array_equal(found, expected)
+    for result, expected in zip(CALLS[call](classifier, images, labels), whole, strict=True):
+        np.testing.assert_array_equal(result, expected)
     CALLS[call](classifier, data.images, data.labels)
-    np.testing.assert_array_equal(data.images, kept[0])
+    np.testing.assert_array_equal(data.images, originals[0])
 
 
 @pytest.mark.parametrize("whole", [False, True])

@@ -39,8 +39,8 @@ def test_the_digits_are_ranked_alike(backends: list[Backend]) -> None:
 def saved(request: pytest.FixtureRequest, backends: list[Backend], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint after two epochs of SAT on the digits, by one of the backends."""
     backend, training = backends[request.param], TrainingSpec(epochs=2, lr=0.05, batch_size=32)
-    about = {"classes": DATA.classes, "image_shape": DATA.image_shape, "mean": DATA.mean, "std": DATA.std}
-    classifier = backend.build("small-cnn", **about)  # type: ignore[arg-type]
+    options = {"classes": DATA.classes, "image_shape": DATA.image_shape, "mean": DATA.mean, "std": DATA.std}
+    classifier = backend.build("small-cnn", **options)  # type: ignore[arg-type]
     planner = Planner(samples.split(len(DATA.train), 0.5), training, ATTACK, DATA.image_shape)
     plans = (plan for epoch in range(2) for plan in planner.epoch(epoch))
     backend.trainer(classifier, DATA.train, training, ATTACK).run(plans, lambda *_: None)
@@ -59,9 +59,9 @@ def test_a_checkpoint_is_the_same_in_the_other_backend(backends: list[Backend], 
 
 def test_autoattack_finds_the_same_examples(backends: list[Backend], saved: Path) -> None:
     images, labels = DATA.test.images[:100], DATA.test.labels[:100]
-    found = [backend.evaluate(backend.load(saved), images, labels, norm="L2", eps=0.5) for backend in backends]
-    assert 0.05 < found[0].robust.mean() < 0.95  # or there is nothing to compare
-    assert (found[0].robust == found[1].robust).mean() >= 0.95
+    evaluations = [backend.evaluate(backend.load(saved), images, labels, norm="L2", eps=0.5) for backend in backends]
+    assert 0.05 < evaluations[0].robust.mean() < 0.95  # or there is nothing to compare
+    assert (evaluations[0].robust == evaluations[1].robust).mean() >= 0.95
 
 
 def test_the_command_evaluates_what_another_backend_has_trained(

@@ -52,8 +52,8 @@ class Large(NamedTuple):
 @pytest.fixture(scope="module", params=[CIFAR, IMAGENET], ids=lambda size: size.model)
 def built(backend: Backend, request: pytest.FixtureRequest) -> tuple[Large, dict[str, np.ndarray]]:
     size = request.param
-    about: dict[str, Any] = {"classes": size.classes, "image_shape": size.shape, "mean": MEAN, "std": STD}
-    classifier, rng = backend.build(size.model, **about), np.random.default_rng(0)
+    options: dict[str, Any] = {"classes": size.classes, "image_shape": size.shape, "mean": MEAN, "std": STD}
+    classifier, rng = backend.build(size.model, **options), np.random.default_rng(0)
     images = rng.integers(0, 256, (2, *size.shape), dtype=np.uint8)
     data = Examples(images, rng.integers(0, size.classes, 2), size.classes, "two images")
     state = classifier.state()
@@ -65,9 +65,9 @@ def built(backend: Backend, request: pytest.FixtureRequest) -> tuple[Large, dict
 @pytest.fixture
 def large(built: tuple[Large, dict[str, np.ndarray]]) -> Large:
     """With the same weights in every test."""
-    found, state = built
-    found.classifier.load_state(state)
-    return found
+    network, state = built
+    network.classifier.load_state(state)
+    return network
 
 
 @pytest.mark.parametrize(("model", "classes"), COUNTS)
@@ -102,13 +102,13 @@ def test_an_attack_of_two_steps_stays_in_the_ball_and_raises_every_loss(large: L
     images, labels, state = large.data.images, large.data.labels, large.classifier.state()
     eps = large.size.eps if norm == "L2" else 8 / 255
     attack = AttackSpec(norm=norm, eps=eps, steps=2, step_size=0.75 * eps)
-    found, clean = large.classifier.perturb(images, labels, attack), large.data.float_images()
-    assert found.min() >= 0
-    assert found.max() <= 1
-    distance = THREAT_MODELS.get(norm).size(found - clean)
+    adversarial, clean = large.classifier.perturb(images, labels, attack), large.data.float_images()
+    assert adversarial.min() >= 0
+    assert adversarial.max() <= 1
+    distance = THREAT_MODELS.get(norm).size(adversarial - clean)
     assert (distance > 0.8 * eps).all()  # further than one step
     assert (distance <= eps + 1e-6).all()
-    before, after = (large.classifier.loss_gradient(x, labels)[1] for x in (images, found))
+    before, after = (large.classifier.loss_gradient(x, labels)[1] for x in (images, adversarial))
     assert (after > before + 0.01).all()
     assert all(np.array_equal(value, state[name]) for name, value in large.classifier.state().items())
 
@@ -162,7 +162,7 @@ def test_a_head_for_another_task_learns_and_nothing_else(backend: Backend, large
         np.testing.assert_allclose(ends[0][name], ends[1][name], atol=1e-5)
     made.load_state(before)
     attack = AttackSpec(norm="L2", eps=size.eps, steps=1, step_size=size.eps / 2)
-    found = made.perturb(data.images, data.labels, attack)
-    moved = THREAT_MODELS.get("L2").size(found - data.float_images())
+    adversarial = made.perturb(data.images, data.labels, attack)
+    moved = THREAT_MODELS.get("L2").size(adversarial - data.float_images())
     assert (moved > 0).all()
     assert (moved <= size.eps + 1e-5).all()

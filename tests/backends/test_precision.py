@@ -43,10 +43,10 @@ def test_attacks_on_a_users_half_precision_network_are_float32(backend: Backend,
     assert classifier.precision == dtype
     for norm, eps in (("L2", 0.0), ("L2", 0.1), ("Linf", 2 / 255)):
         attack = samples.attack(norm=norm, eps=eps, step_size=eps / 2)
-        found = classifier.perturb(data.images, data.labels, attack)
-        assert found.dtype == np.float32
-        assert (found != data.images).any() == (eps > 0)
-        assert THREAT_MODELS.get(norm).size(found.astype(np.float64) - data.images).max() <= eps + 1e-6
+        adversarial = classifier.perturb(data.images, data.labels, attack)
+        assert adversarial.dtype == np.float32
+        assert (adversarial != data.images).any() == (eps > 0)
+        assert THREAT_MODELS.get(norm).size(adversarial.astype(np.float64) - data.images).max() <= eps + 1e-6
     logits, losses, gradient = classifier.loss_gradient(data.images, data.labels)
     assert (logits.dtype, losses.dtype, gradient.dtype) == (np.float32,) * 3
     assert gradient.reshape(len(gradient), -1).any(axis=1).all()
@@ -58,8 +58,8 @@ def test_the_label_of_a_half_precision_evaluation(backend: Backend) -> None:
     data = samples.examples(4)
     for dtype in ("bfloat16", "float32"):
         classifier = backend.wrap(network(backend, dtype), **WRAPPED)
-        found = backend.evaluate(classifier, data.images, data.labels, norm="L2", eps=0.1, attacks=("fab-t",))
-        assert found.precision == dtype
+        evaluation = backend.evaluate(classifier, data.images, data.labels, norm="L2", eps=0.1, attacks=("fab-t",))
+        assert evaluation.precision == dtype
 
 
 @pytest.mark.backend
@@ -96,12 +96,12 @@ def test_one_rule_for_all_backends() -> None:
         "float32": "float32",
         "float64": "float64",
     }
-    for asked, of_network in OF_NETWORK.items():
-        check_precision(asked, "float32", "float32")
+    for precision, of_network in OF_NETWORK.items():
+        check_precision(precision, "float32", "float32")
         if of_network not in HALF:
-            check_precision(asked, of_network, of_network)
+            check_precision(precision, of_network, of_network)
         else:
-            check_precision(asked, "float32", of_network)
+            check_precision(precision, "float32", of_network)
 
 
 @pytest.mark.backend
@@ -197,14 +197,14 @@ def test_the_building_block_mixes_in_float32(backend: Backend, dtype: str) -> No
         mixed, loss = SubsetAdversarialStep(native, split, attack)(
             x, torch.from_numpy(data.labels), torch.from_numpy(index)
         )
-        found, loss = mixed.numpy().transpose(0, 2, 3, 1), loss.detach()
+        adversarial, loss = mixed.numpy().transpose(0, 2, 3, 1), loss.detach()
     else:
         from sat_tensorflow import SubsetAdversarialStep
 
         mixed, loss = SubsetAdversarialStep(native, split, attack)(data.images, data.labels, index)
-        found = mixed.numpy()
-    size = THREAT_MODELS.get("L2").size(found.astype(np.float64) - data.images)
-    assert found.dtype == np.float32
+        adversarial = mixed.numpy()
+    size = THREAT_MODELS.get("L2").size(adversarial.astype(np.float64) - data.images)
+    assert adversarial.dtype == np.float32
     assert ((size > 0) == split.members).all()
     assert size.max() <= 0.1 + 1e-6
     assert np.isfinite(float(loss))

@@ -91,7 +91,7 @@ def test_folded_networks_are_the_same_function(backend: Backend, model: str, hea
 
     classifier: Any = samples.build(backend, model, shape=IMAGE_SHAPES[model])
     classifier = classifier.with_head(7) if head else classifier
-    x, found, before = tf.constant(samples.examples(3, shape=IMAGE_SHAPES[model]).images), [], classifier.state()
+    x, all_logits, before = tf.constant(samples.examples(3, shape=IMAGE_SHAPES[model]).images), [], classifier.state()
     off: list[float] = []
 
     @tf.function
@@ -106,13 +106,13 @@ def test_folded_networks_are_the_same_function(backend: Backend, model: str, hea
 
     for _ in range(2):
         logits, slope, expected, expected_slope = both(x)
-        found.append(logits)
+        all_logits.append(logits)
         assert tf.norm(logits - expected) <= 1e-4 * tf.norm(expected)
         off += [float(tf.norm(a - b) / tf.norm(b)) for a, b in zip(slope, expected_slope, strict=True)]
-        if not found[1:]:
+        if not all_logits[1:]:
             assert all(np.array_equal(value, before[name]) for name, value in classifier.state().items())
             classifier.load_state({name: value * np.float32(1.1) for name, value in before.items()})
-    assert not np.array_equal(found[0], found[1])  # the weights of then, not those of the first time
+    assert not np.array_equal(all_logits[0], all_logits[1])  # the weights of then, not those of the first time
     # a value that is rounded to the other side of a ReLU's corner has another gradient, on some of the images
     assert min(off) < 1e-4
     assert max(off) < 0.2
@@ -296,8 +296,8 @@ def test_torch_modules_of_unusual_models(backend: Backend) -> None:
 
 def test_no_images_have_no_gradients(backend: Backend) -> None:
     classifier, none = samples.build(backend, "small-cnn"), samples.examples(1)
-    found = classifier.loss_gradient(none.images[:0], none.labels[:0], "targeted-dlr", none.labels[:0])
-    assert [part.shape for part in found] == [(0, 5), (0,), (0, *samples.SHAPE)]
+    parts = classifier.loss_gradient(none.images[:0], none.labels[:0], "targeted-dlr", none.labels[:0])
+    assert [part.shape for part in parts] == [(0, 5), (0,), (0, *samples.SHAPE)]
 
 
 def test_threads_that_cannot_be_had_are_said(backend: Backend) -> None:

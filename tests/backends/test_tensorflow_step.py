@@ -44,8 +44,8 @@ def test_the_building_block_does_the_trainers_step(backend: Backend, in_graph: b
     outside = ~split.members[index.numpy()]
     np.testing.assert_array_equal(mixed.numpy()[outside], images.numpy()[outside])
     assert not np.array_equal(mixed.numpy()[~outside], images.numpy()[~outside])
-    kept = classifier.state()
-    assert all(np.array_equal(kept[name], v) for name, v in before.items() if "running" not in name)
+    after = classifier.state()
+    assert all(np.array_equal(after[name], v) for name, v in before.items() if "running" not in name)
     own = split.members[index.numpy()]
     expected = samples.build(backend, "small-cnn").perturb(
         images.numpy()[own], labels.numpy()[own], attack, np.random.default_rng(0)
@@ -148,7 +148,7 @@ def test_micro_batches_add_up_to_the_gradient_of_the_whole_batch(backend: Backen
 
     data, model = samples.examples(16), samples.build(backend, "small-cnn").native
     step = SubsetAdversarialStep(model, samples.split(16, 0.4), samples.attack(steps=2))
-    batch, found = (tf.constant(data.images), tf.constant(data.labels), tf.range(16)), []
+    batch, gradients_of = (tf.constant(data.images), tf.constant(data.labels), tf.range(16)), []
     for parts in ([slice(0, 16)], [slice(0, 3), slice(3, 4), slice(4, 16)]):
         sums, weights = [tf.zeros_like(v) for v in model.trainable_variables], 0.0
         for part in parts:
@@ -159,10 +159,10 @@ def test_micro_batches_add_up_to_the_gradient_of_the_whole_batch(backend: Backen
             gradients = tape.gradient(total, model.trainable_variables)
             sums = [a + b for a, b in zip(sums, gradients, strict=True)]
             weights += weight
-        found.append([gradient / weights for gradient in sums])
+        gradients_of.append([gradient / weights for gradient in sums])
     with tf.GradientTape() as tape:
         loss = step.loss(model(step.mix(*batch), training=False), *batch[1:])
-    for whole, *others in zip(tape.gradient(loss, model.trainable_variables), *found, strict=True):
+    for whole, *others in zip(tape.gradient(loss, model.trainable_variables), *gradients_of, strict=True):
         for other in others:
             np.testing.assert_allclose(other, whole, rtol=1e-4, atol=1e-6)
     logits = tf.cast(model(batch[0], training=False), tf.bfloat16)

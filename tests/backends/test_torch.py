@@ -91,22 +91,22 @@ def test_folded_networks_are_the_same_function(backend: Backend, model: str, hea
     learning = [parameter.requires_grad for parameter in network.parameters()]
     images = samples.examples(3, shape=IMAGE_SHAPES[model]).images.transpose(0, 3, 1, 2).copy()
     x, folded = torch.from_numpy(images).to(getattr(torch, precision)).requires_grad_(), Folded(network)
-    before, found = classifier.state(), []
+    before, results = classifier.state(), []
     for _ in range(2):
         with folded.current():
             logits = folded(x)
-            found.append((logits.detach(), *torch.autograd.grad(logits.square().sum(), x)))
+            results.append((logits.detach(), *torch.autograd.grad(logits.square().sum(), x)))
         assert [parameter.requires_grad for parameter in network.parameters()] == learning
         assert all(parameter.grad is None for parameter in network.parameters())
         expected = network(x)
         (slope,) = torch.autograd.grad(expected.square().sum(), x)
-        assert (found[-1][0] - expected).norm() <= {"float32": 1e-4, "float64": 1e-12}[precision] * expected.norm()
+        assert (results[-1][0] - expected).norm() <= {"float32": 1e-4, "float64": 1e-12}[precision] * expected.norm()
         # a value that is rounded to the other side of a ReLU's corner has another gradient
-        assert (found[-1][1] - slope).norm() <= {"float32": 0.2, "float64": 1e-10}[precision] * slope.norm()
-        if not found[1:]:
+        assert (results[-1][1] - slope).norm() <= {"float32": 0.2, "float64": 1e-10}[precision] * slope.norm()
+        if not results[1:]:
             assert all(np.array_equal(value, before[name]) for name, value in classifier.state().items())
             classifier.load_state({name: value * np.float32(1.1) for name, value in before.items()})
-    assert not torch.equal(found[0][0], found[1][0])  # the weights of then, not those of the first time
+    assert not torch.equal(results[0][0], results[1][0])  # the weights of then, not those of the first time
 
 
 def test_who_listens_to_a_layer_finds_it_called(backend: Backend) -> None:
@@ -162,8 +162,10 @@ def test_augmentation_is_the_oracles_and_pillows() -> None:
     draws = kind.draw(rng, len(smooth))
     assert draws is not None
     images = smooth.astype(np.float32) / 255
-    found = augment(torch.from_numpy(images.transpose(0, 3, 1, 2).copy()), kind, draws).numpy().transpose(0, 2, 3, 1)
-    np.testing.assert_allclose(found, oracle_augment(images, kind, draws), atol=1e-5)
+    augmented = (
+        augment(torch.from_numpy(images.transpose(0, 3, 1, 2).copy()), kind, draws).numpy().transpose(0, 2, 3, 1)
+    )
+    np.testing.assert_allclose(augmented, oracle_augment(images, kind, draws), atol=1e-5)
     plan = jitter_plan(kind, draws)
     assert plan is not None
     enhancers = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
@@ -176,7 +178,7 @@ def test_augmentation_is_the_oracles_and_pillows() -> None:
         for operation in plan.order[i]:
             picture = enhancers[operation](picture).enhance(float(plan.factors[i, operation]))
         picture = picture.rotate((draw[3] * 2 - 1) * 2.0, Image.Resampling.NEAREST)
-        off = np.abs(np.asarray(picture) / 255.0 - found[i]) * 255
+        off = np.abs(np.asarray(picture) / 255.0 - augmented[i]) * 255
         assert off.mean() < 2  # Pillow truncates to whole numbers after each of the three operations
         assert (off > 4).mean() < 0.01  # and rounds the coordinates of a rotation to 1/65536: a neighbour at times
 
@@ -187,10 +189,10 @@ def test_one_cycle_is_pytorchs() -> None:
     from sat_core.schedules import parse_schedule
 
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.2)
-    theirs = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.2, total_steps=100, cycle_momentum=False)
+    one_cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.2, total_steps=100, cycle_momentum=False)
     schedule = parse_schedule("one-cycle")
     for step in range(100):
-        assert schedule.lr(0.2, step, 10, 10) == pytest.approx(theirs.get_last_lr()[0], rel=0.05, abs=1e-3)
+        assert schedule.lr(0.2, step, 10, 10) == pytest.approx(one_cycle.get_last_lr()[0], rel=0.05, abs=1e-3)
         optimizer.step()
         if step < 99:
-            theirs.step()
+            one_cycle.step()

@@ -324,7 +324,7 @@ def test_scripted_modules_are_taken_and_modules_without_weights_refused(backend:
         warnings.simplefilter("ignore")  # scripting is deprecated, and people have such files
         scripted = torch.jit.script(net)
     images = np.random.default_rng(0).random((3, 8, 8, 3)).astype(np.float32)
-    found, expected = (backend.wrap(each, **options).logits(images) for each in (scripted, net))
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    logits, expected = (backend.wrap(each, **options).logits(images) for each in (scripted, net))
+    np.testing.assert_allclose(logits, expected, atol=1e-5)
     with pytest.raises(SpecError, match="got a module on the meta device"):
         backend.wrap(nn.Linear(192, 5, device="meta"), **options)

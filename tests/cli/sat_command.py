@@ -65,15 +65,15 @@ def wait_for(out: Path, pattern: str, process: subprocess.Popen[str]) -> None:
 
 def workers(out: Path) -> list[str]:
     lines = (Path("/proc") / p / "cmdline" for p in os.listdir("/proc") if p.isdigit())
-    found = []
+    commands = []
     for line in lines:
         try:
             text = line.read_bytes().replace(b"\0", b" ").decode()
         except OSError:
             continue
         if "sat_evaluation.run.worker" in text and str(out) in text:
-            found.append(text)
-    return found
+            commands.append(text)
+    return commands
 
 
 OWN = {

@@ -29,8 +29,8 @@ def test_evaluate_a_checkpoint_for_several_radii(finished: Path, study: Path, tm
     ]
     done = sat("evaluate", *arguments, "--eps", "0.01", "1/2", "4.0")
     assert done.returncode == 0, done.stderr
-    found = [json.loads(path.read_text()) for path in sorted((tmp_path / "out").glob("*.json"))]
-    robust = {result["eps"]: result["robust_accuracy"]["all"]["value"] for result in found}
+    evaluations = [json.loads(path.read_text()) for path in sorted((tmp_path / "out").glob("*.json"))]
+    robust = {result["eps"]: result["robust_accuracy"]["all"]["value"] for result in evaluations}
     assert sorted(robust) == [0.01, 0.5, 4.0]
     assert robust[0.01] >= robust[0.5] >= robust[4.0] < robust[0.01]
     assert len(list((tmp_path / "out").glob("*.npz"))) == 3

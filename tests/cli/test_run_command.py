@@ -123,8 +123,8 @@ def test_figures_from_studies_to_plots(study: Path, tmp_path: Path) -> None:
     dry = sat("reproduce", "fig2", "--out", tmp_path / "none", "--dry-run")
     assert "# fig2-digits: 12 arms" in dry.stdout
     Reproduction(figure="fig2", scale="demo", protocol="authors").write(tmp_path / "out")
-    told = sat("status", tmp_path / "out").stdout
-    assert "studies/fig2-digits: 12 arms not begun" in told
+    status = sat("status", tmp_path / "out").stdout
+    assert "studies/fig2-digits: 12 arms not begun" in status
     refused = sat("reproduce", "fig2", "--out", tmp_path / "none", "--dry-run", "--partition", "gpu")
     assert (refused.returncode, refused.stdout) == (2, "")
     assert "--partition: for --executor slurm only" in refused.stderr
@@ -161,19 +161,19 @@ def test_broken_off_in_every_stage_it_ends_with_the_same_bytes(finished: Path, s
     assert not list(finished.rglob("events.out.tfevents*"))
     assert points(out / "ranking")["loss"].keys() == {1, 2, 3, 4}
     for arm in (out / "arms").iterdir():
-        found, results = points(arm), json.loads((arm / "results.json").read_text())
-        assert found["loss"] == pytest.approx(dict(enumerate(results["losses"], 1)))
+        curves, results = points(arm), json.loads((arm / "results.json").read_text())
+        assert curves["loss"] == pytest.approx(dict(enumerate(results["losses"], 1)))
         checks = {c["epoch"]: c["robust_accuracy"]["all"]["value"] for c in results["selection"]["checks"]}
-        assert found["selection/robust_accuracy"] == pytest.approx(checks)
-        assert found["report/robust_accuracy"].keys() == {results["selection"]["epoch"]}
+        assert curves["selection/robust_accuracy"] == pytest.approx(checks)
+        assert curves["report/robust_accuracy"].keys() == {results["selection"]["epoch"]}
 
 
 def points(directory: Path) -> dict[str, dict[int, float]]:
     """What TensorBoard reads: tags to epochs to values, each of which is there once."""
     accumulator = EventAccumulator(str(directory)).Reload()
-    found = {tag: accumulator.Scalars(tag) for tag in accumulator.Tags()["scalars"]}
-    assert all(len(events) == len({event.step for event in events}) for events in found.values())
-    return {tag: {event.step: event.value for event in events} for tag, events in found.items()}
+    curves = {tag: accumulator.Scalars(tag) for tag in accumulator.Tags()["scalars"]}
+    assert all(len(events) == len({event.step for event in events}) for events in curves.values())
+    return {tag: {event.step: event.value for event in events} for tag, events in curves.items()}
 
 
 def test_one_arm_that_fails_takes_no_other_down(study: Path, tmp_path: Path) -> None:

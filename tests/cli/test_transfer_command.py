@@ -74,9 +74,9 @@ def test_the_checkpoint_of_a_transfer_is_evaluated_on_scaled_images(transferred:
     done = sat("evaluate", arm, "--data", target, "--attacks", "apgd-ce", "--out", transferred / "evaluated")
     assert done.returncode == 0, done.stderr
     (path,) = (transferred / "evaluated").glob("*.json")
-    found = json.loads(path.read_text())
-    assert found["clean_accuracy"]["all"]["n"] == 100
-    assert found["robust_accuracy"]["all"]["value"] < found["clean_accuracy"]["all"]["value"]
+    evaluation = json.loads(path.read_text())
+    assert evaluation["clean_accuracy"]["all"]["n"] == 100
+    assert evaluation["robust_accuracy"]["all"]["value"] < evaluation["clean_accuracy"]["all"]["value"]
 
 
 def test_transfers_that_cannot_be_are_refused(

@@ -214,9 +214,9 @@ def test_checkpoints_repeat_in_every_process(tmp_path: Path) -> None:
     for name in ("a", "b", "c"):
         subprocess.run([sys.executable, "-c", code, str(tmp_path / name)], check=True)
     assert len({(tmp_path / name).read_bytes() for name in ("a", "b", "c")}) == 1
-    found = checkpoint.read(tmp_path / "a")
-    assert found.groups["trainer"]["step"].shape == ()
-    assert found.about["epoch"] == ["epoch"]
+    contents = checkpoint.read(tmp_path / "a")
+    assert contents.groups["trainer"]["step"].shape == ()
+    assert contents.about["epoch"] == ["epoch"]
 
 
 @pytest.mark.parametrize(

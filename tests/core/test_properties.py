@@ -58,8 +58,8 @@ def test_random_starts_lie_in_the_ball(threat: ThreatModel, eps: float, seed: in
 
 @given(hnp.arrays(np.float64, (4, 7), elements=st.floats(-1e300, 1e300)))
 def test_entropy_is_between_0_and_log_k_for_any_logits(logits: np.ndarray) -> None:
-    found = entropy(logits)
-    assert ((found >= -1e-6) & (found <= np.log(7) + 1e-6)).all()
+    entropies = entropy(logits)
+    assert ((entropies >= -1e-6) & (entropies <= np.log(7) + 1e-6)).all()
 
 
 @given(hnp.arrays(np.float32, (5, 6), elements=st.floats(-30, 30, width=32)))
@@ -215,8 +215,8 @@ def test_weights_balance_and_emphasise(total: int, share: float) -> None:
 
 def test_emphasised_weights_are_the_published_ones() -> None:
     published = [18, 12, 9.3333, 7.5, 6, 4.6667, 3.4286, 2.25, 1.1111]
-    found = [WEIGHTING_RULES.get("emphasised").weights(i, 10)[0] for i in range(1, 10)]
-    np.testing.assert_allclose(found, published, atol=1e-4)
+    weights = [WEIGHTING_RULES.get("emphasised").weights(i, 10)[0] for i in range(1, 10)]
+    np.testing.assert_allclose(weights, published, atol=1e-4)
     for rule in WEIGHTING_RULES:
         assert WEIGHTING_RULES.get(rule).weights(0, 10) == WEIGHTING_RULES.get(rule).weights(10, 10) == (1.0, 1.0)
 
@@ -243,17 +243,17 @@ def test_the_authors_report_positions_1000_to_8999() -> None:
 @given(n=st.integers(1, 2000), share=st.floats(0, 1))
 def test_wilson_intervals_contain_the_share(n: int, share: float) -> None:
     k = round(share * n)
-    found = wilson(k, n)
-    assert found is not None
-    assert 0 <= found.low <= found.value <= found.high <= 1
-    assert found.count == k
+    interval = wilson(k, n)
+    assert interval is not None
+    assert 0 <= interval.low <= interval.value <= interval.high <= 1
+    assert interval.count == k
     assert wilson(0, 0) is None
 
 
 def test_wilson_against_a_published_value() -> None:
-    found = wilson(81, 263)  # Newcombe 1998, Table I: 0.2553 to 0.3662
-    assert found is not None
-    assert tuple(round(end, 4) for end in found.interval) == (0.2553, 0.3662)
+    interval = wilson(81, 263)  # Newcombe 1998, Table I: 0.2553 to 0.3662
+    assert interval is not None
+    assert tuple(round(end, 4) for end in interval.interval) == (0.2553, 0.3662)
 
 
 @given(data=st.data(), classes=st.integers(1, 6), n=st.integers(1, 40))

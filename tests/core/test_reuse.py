@@ -25,11 +25,11 @@ def finish(study: Path, name: str = "arm", **changes: Any) -> Ranking:
 def test_a_ranking_and_an_arm_are_taken_over_whole(tmp_path: Path) -> None:
     ranking = finish(tmp_path / "a")
     before = {path: path.read_bytes() for path in (tmp_path / "a").rglob("*") if path.is_file()}
-    found, new = Finished([tmp_path / "a"], besides=tmp_path / "b"), tmp_path / "b"
-    assert found.take_ranking(job(new / "ranking"))
+    finished, new = Finished([tmp_path / "a"], besides=tmp_path / "b"), tmp_path / "b"
+    assert finished.take_ranking(job(new / "ranking"))
     assert (new / "ranking/ranking.npz").read_bytes() == (tmp_path / "a/ranking/ranking.npz").read_bytes()
     arm = job(new / "arms" / "other-name")
-    assert found.take_arm(arm, Ranking.read(UnitFolder(new / "ranking")))
+    assert finished.take_arm(arm, Ranking.read(UnitFolder(new / "ranking")))
     results = arm.folder.results()
     assert (results.arm, results.reused) == ("other-name", "../../../a/arms/arm")
     assert run_arm(arm, ranking) == results
@@ -52,18 +52,18 @@ def test_a_ranking_and_an_arm_are_taken_over_whole(tmp_path: Path) -> None:
 )
 def test_what_differs_in_anything_is_not_taken(tmp_path: Path, changes: dict[str, Any]) -> None:
     ranking = finish(tmp_path / "a")
-    found = Finished([tmp_path], besides=tmp_path / "b")
-    assert not found.take_arm(job(tmp_path / "b", **changes), ranking)
+    finished = Finished([tmp_path], besides=tmp_path / "b")
+    assert not finished.take_arm(job(tmp_path / "b", **changes), ranking)
     assert not (tmp_path / "b").exists()
 
 
 def test_the_same_settings_with_another_a_are_not_the_same(tmp_path: Path) -> None:
     ranking = finish(tmp_path / "a")
     other = Ranking(scores={name: -scores for name, scores in ranking.scores.items()})
-    found = Finished([tmp_path / "a"], besides=tmp_path / "b")
-    assert not found.take_arm(job(tmp_path / "b"), other)
+    finished = Finished([tmp_path / "a"], besides=tmp_path / "b")
+    assert not finished.take_arm(job(tmp_path / "b"), other)
     (tmp_path / "a/arms/arm/split.json").write_text("cut off")
-    assert not found.take_arm(job(tmp_path / "b"), ranking)
+    assert not finished.take_arm(job(tmp_path / "b"), ranking)
 
 
 def test_unfinished_arms_and_the_own_folder_are_not_taken(tmp_path: Path) -> None:

@@ -172,9 +172,9 @@ def test_no_value_of_any_key_is_a_defect_or_echoed_whole(odd: Any) -> None:
     ],
 )
 def test_what_is_hardly_wanted_is_warned_of(keys: dict[str, Any], size: int, says: str | None) -> None:
-    found = advice(Spec.from_tables(nest({**flatten(PLAIN), **keys})), size)
-    assert len(found) == (says is not None)
-    assert "".join(found).startswith(says or "")
+    warnings = advice(Spec.from_tables(nest({**flatten(PLAIN), **keys})), size)
+    assert len(warnings) == (says is not None)
+    assert "".join(warnings).startswith(says or "")
 
 
 def test_what_is_missing_is_named() -> None:

@@ -108,8 +108,8 @@ def test_several_grids_add_their_arms() -> None:
         {"subset.size": [0.3]},
     ]
     study = Study.from_tables({**PLAIN, "grid": grids})
-    found = [(arm.spec.subset.strategy, arm.spec.subset.size, arm.spec.training.seed) for arm in study.arms]
-    assert found == [
+    subsets = [(arm.spec.subset.strategy, arm.spec.subset.size, arm.spec.training.seed) for arm in study.arms]
+    assert subsets == [
         ("hardest", 0.0, 0),
         ("hardest", 0.3, 0),
         ("hardest", 1.0, 0),

@@ -70,10 +70,10 @@ def test_stopped_anywhere_it_ends_with_the_same_bytes(tmp_path: Path, keys: dict
         broken = tmp_path / f"broken-{stop_every}"
         starts = 0
         while not (broken / "arm" / "results.json").exists():
-            asked = iter(range(10**6))
+            calls = iter(range(10**6))
             starts += 1
             try:
-                finish(broken, keys=keys, stop=lambda asked=asked, n=stop_every + starts: next(asked) >= n)
+                finish(broken, keys=keys, stop=lambda calls=calls, n=stop_every + starts: next(calls) >= n)
             except Interrupted:
                 assert starts < 200
         assert starts > 3
@@ -213,8 +213,8 @@ def test_a_loss_that_is_not_finite_stops_the_arm(tmp_path: Path) -> None:
 
 def test_catastrophic_overfitting_is_warned_of(tmp_path: Path) -> None:
     arm = job(tmp_path, keys={"attack.kind": "rs-fgsm", "subset.size": 1.0})
-    found = run_arm(arm)
-    assert found.warnings == ()
+    results = run_arm(arm)
+    assert results.warnings == ()
     fit = arm.fit(arm.build(), arm.no_members(), "")
     fit.position.pgd_accuracy[:] = [0.3, 0.5, 0.24]
     assert "fell from 50% to 24% in epoch 3" in fit.warnings()[0]

@@ -57,17 +57,17 @@ def other(classes: int = 4, shape: tuple[int, int, int] = (9, 7, 3), validation:
     )
 
 
-def moved(source: Path, directory: Path, asked: dict[str, Any] | None = None, **changes: Any) -> Job:
+def moved(source: Path, directory: Path, settings: dict[str, Any] | None = None, **changes: Any) -> Job:
     """The transfer of `source` to the other task."""
-    found = Source.read(UnitFolder(source))
-    data = changes.pop("data", other()).resized(found.image_shape)
-    spec = transfer_spec(found.spec, "other", {**HEAD, **(asked or {})})
+    run = Source.read(UnitFolder(source))
+    data = changes.pop("data", other()).resized(run.image_shape)
+    spec = transfer_spec(run.spec, "other", {**HEAD, **(settings or {})})
     options = {"backend": NumpyBackend(), "evaluator": pgd_evaluator, **changes}
-    return Job(spec=spec, data=data, folder=UnitFolder(directory), source=found, **options)
+    return Job(spec=spec, data=data, folder=UnitFolder(directory), source=run, **options)
 
 
 def test_only_the_head_learns_and_the_results_name_the_source(source: Path, tmp_path: Path) -> None:
-    found = run_arm(moved(source, tmp_path / "head"))
+    results = run_arm(moved(source, tmp_path / "head"))
     before, after = (checkpoint.read(folder).groups["model"] for folder in (source, tmp_path / "head"))
     body = {name: value for name, value in before.items() if not name.startswith("fc.")}
     assert body
@@ -78,16 +78,16 @@ def test_only_the_head_learns_and_the_results_name_the_source(source: Path, tmp_
         "fc.out.weight": (4, 128),
         "fc.out.bias": (4,),
     }
-    assert found.source is not None
-    assert (tmp_path / "head" / found.source.run).resolve() == source.resolve()
-    assert found.source.fingerprint == Source.read(UnitFolder(source)).fingerprint()
-    assert found.source.split.size == 45
-    assert found.data.name == "other"
-    assert found.data.image_shape == (6, 6, 1)
-    assert found.robust.a is None
-    assert found.cost.attack_gradients == 0
-    assert found.clean_accuracy.value > 0.5
-    assert found.losses[-1] < found.losses[0]
+    assert results.source is not None
+    assert (tmp_path / "head" / results.source.run).resolve() == source.resolve()
+    assert results.source.fingerprint == Source.read(UnitFolder(source)).fingerprint()
+    assert results.source.split.size == 45
+    assert results.data.name == "other"
+    assert results.data.image_shape == (6, 6, 1)
+    assert results.robust.a is None
+    assert results.cost.attack_gradients == 0
+    assert results.clean_accuracy.value > 0.5
+    assert results.losses[-1] < results.losses[0]
     assert not (tmp_path / "head" / "features").exists()  # needed no more
 
 
@@ -100,22 +100,22 @@ def test_the_epoch_is_picked_on_a_part_of_the_target_that_is_not_reported(source
 
 
 def test_a_target_with_validation_images_selects_on_these(source: Path, tmp_path: Path) -> None:
-    found = run_arm(moved(source, tmp_path, data=other(validation=True)))
+    results = run_arm(moved(source, tmp_path, data=other(validation=True)))
     split = json.loads((tmp_path / "split.json").read_text())
     assert split["selection"] == list(range(12))
     assert sorted(split["report"]) == list(range(40))
-    assert found.selection.checks[0].robust.all.n == 12
-    assert found.robust_accuracy.n == 40
+    assert results.selection.checks[0].robust.all.n == 12
+    assert results.robust_accuracy.n == 40
 
 
 def test_a_finished_head_is_taken_over_if_its_source_is_the_same(source: Path, tmp_path: Path) -> None:
-    found = run_arm(moved(source, tmp_path / "done" / "a"))
+    first = run_arm(moved(source, tmp_path / "done" / "a"))
     finished, new = Finished([tmp_path / "done"], besides=tmp_path / "new"), tmp_path / "new" / "deeper" / "a"
     assert finished.take_arm(moved(source, new), Ranking())
     results = UnitFolder(new).results()
     assert results.source is not None
     assert (new / results.source.run).resolve() == source.resolve()
-    assert results.robust == found.robust
+    assert results.robust == first.robust
     assert not finished.take_arm(moved(source, tmp_path / "b", {"epochs": 1}), Ranking())
     changed = tmp_path / "source"
     shutil.copytree(source, changed)
@@ -129,10 +129,10 @@ def test_stopped_anywhere_it_ends_with_the_same_bytes(source: Path, tmp_path: Pa
     run_arm(moved(source, tmp_path / "whole" / "a"))
     starts = 0
     while not (tmp_path / "broken" / "a" / "results.json").exists():
-        asked = iter(range(10**6))
+        calls = iter(range(10**6))
         starts += 1
         try:
-            run_arm(moved(source, tmp_path / "broken" / "a", stop=lambda asked=asked, n=starts: next(asked) >= n))
+            run_arm(moved(source, tmp_path / "broken" / "a", stop=lambda calls=calls, n=starts: next(calls) >= n))
         except Interrupted:
             assert starts < 100
     assert starts > 3
@@ -158,18 +158,18 @@ def counting() -> Counting:
 def test_features_are_computed_once_per_image_however_often_it_is_broken_off(source: Path, tmp_path: Path) -> None:
     backend = counting()
     for n in range(1, 6):
-        asked = iter(range(100))
+        calls = iter(range(100))
         with pytest.raises(Interrupted):
-            run_arm(moved(source, tmp_path, backend=backend, stop=lambda asked=asked, n=n: next(asked) >= n))
+            run_arm(moved(source, tmp_path, backend=backend, stop=lambda calls=calls, n=n: next(calls) >= n))
     run_arm(moved(source, tmp_path, backend=backend))
     assert backend.seen == [70]
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "of another arm", "of other images"])
 def test_damaged_features_are_computed_anew(source: Path, tmp_path: Path, damage: str) -> None:
-    asked = iter(range(100))
+    calls = iter(range(100))
     with pytest.raises(Interrupted):
-        run_arm(moved(source, tmp_path / "a", stop=lambda: next(asked) >= 4))
+        run_arm(moved(source, tmp_path / "a", stop=lambda: next(calls) >= 4))
     path = sorted((tmp_path / "a/features").glob("*.npz"))[0]
     saved = files.read_npz(path)
     if damage in ("empty", "cut"):
@@ -178,17 +178,17 @@ def test_damaged_features_are_computed_anew(source: Path, tmp_path: Path, damage
         changes = {"experiment": np.array("0")} if damage == "of another arm" else {"features": saved["features"][1:]}
         files.write_npz(path, {**saved, **changes})
     backend = counting()
-    found = run_arm(moved(source, tmp_path / "a", backend=backend))
+    results = run_arm(moved(source, tmp_path / "a", backend=backend))
     assert len(backend.seen) == 1
-    assert found.losses == run_arm(moved(source, tmp_path / "b")).losses
+    assert results.losses == run_arm(moved(source, tmp_path / "b")).losses
 
 
 def test_with_augmentation_features_are_those_of_the_augmented_images(source: Path, tmp_path: Path) -> None:
     backend = counting()
-    found = run_arm(moved(source, tmp_path / "b", {"augmentation": "crop-flip"}, backend=backend))
+    results = run_arm(moved(source, tmp_path / "b", {"augmentation": "crop-flip"}, backend=backend))
     plain = run_arm(moved(source, tmp_path / "a"))
     assert backend.seen == []
-    assert found.losses != plain.losses
+    assert results.losses != plain.losses
     before, after = (checkpoint.read(folder).groups["model"] for folder in (source, tmp_path / "b"))
     assert all(np.array_equal(after[name], before[name]) for name in before if not name.startswith("fc."))
 
@@ -278,8 +278,8 @@ def test_defaults_of_the_authors() -> None:
     assert [head.evaluation.examples for head in heads.values()] == [0.8, 4122, "rest"]
     assert heads["caltech256"].evaluation.selection_share == 1000
     assert heads["flowers102"].data.name == "flowers102?protocol=authors"
-    asked = {"epochs": 8, "attacks": ["apgd-ce"]}
-    assert transfer_spec(authors, "cifar10", asked).evaluation.attacks == ("apgd-ce",)
+    settings = {"epochs": 8, "attacks": ["apgd-ce"]}
+    assert transfer_spec(authors, "cifar10", settings).evaluation.attacks == ("apgd-ce",)
 
 
 STUDY = """
@@ -329,6 +329,6 @@ def test_a_source_of_a_users_model_has_to_be_made_by_its_factory(source: Path, t
     results = json.loads((source / "results.json").read_text())
     results["spec"]["model"]["name"] = "nowhere:make"
     (tmp_path / "own" / "results.json").write_text(json.dumps(results))
-    found = attrs.evolve(Source.read(UnitFolder(tmp_path / "own")), folder=UnitFolder(source))
+    run = attrs.evolve(Source.read(UnitFolder(tmp_path / "own")), folder=UnitFolder(source))
     with pytest.raises(SpecError, match="cannot import 'nowhere:make'"):
-        found.load(NumpyBackend())
+        run.load(NumpyBackend())

@@ -168,8 +168,8 @@ Get = Callable[[str], DataSet]
 
 def listing(folder: Path) -> dict[str, Any]:
     """Everything below a folder, with its content."""
-    found = {str(path.relative_to(folder)): path for path in folder.rglob("*")}
-    return {name: path.read_bytes() if path.is_file() else None for name, path in found.items()}
+    paths = {str(path.relative_to(folder)): path for path in folder.rglob("*")}
+    return {name: path.read_bytes() if path.is_file() else None for name, path in paths.items()}
 
 
 def refusal(act: Callable[[], Any], kind: type[Exception] = DataError) -> str:

@@ -97,8 +97,8 @@ def get(server: Server, monkeypatch: pytest.MonkeyPatch) -> Get:
 @pytest.fixture
 def imagenet(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two training images and one for validation in each of the 200 classes, and what else may lie in such a tree."""
-    known = CATALOGUE["imagenet200"]
-    monkeypatch.setitem(CATALOGUE, "imagenet200", attrs.evolve(known, train=400, test=200))
+    entry = CATALOGUE["imagenet200"]
+    monkeypatch.setitem(CATALOGUE, "imagenet200", attrs.evolve(entry, train=400, test=200))
     image = jpeg(90)
     for wnid in (*imagenet200.WNIDS, "n00000001", "n99999999"):
         for path in (f"train/{wnid}/{wnid}_9.JPEG", f"train/{wnid}/{wnid}_10.JPEG", f"val/{wnid}/val_7.JPEG"):

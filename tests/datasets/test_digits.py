@@ -45,8 +45,8 @@ def test_digits_are_all_of_scikit_learns_once() -> None:
         (*pixels, label) for pixels, label in zip(both.reshape(-1, 64).tolist(), labels.tolist(), strict=True)
     )
     bunch = load_digits()
-    theirs = sorted((*pixels, label) for pixels, label in zip(bunch.data.tolist(), bunch.target.tolist(), strict=True))
-    assert ours == theirs
+    scikits = sorted((*pixels, label) for pixels, label in zip(bunch.data.tolist(), bunch.target.tolist(), strict=True))
+    assert ours == scikits
 
 
 def test_digits_in_part_are_a_task_of_their_own() -> None:
@@ -54,9 +54,9 @@ def test_digits_in_part_are_a_task_of_their_own() -> None:
     assert (low.classes, high.class_names) == (5, tuple("56789"))
     assert high.name == "digits?classes=5-9"
     assert len(low.test) + len(high.test) == len(whole.test)
-    kept = whole.train.labels >= 5
-    np.testing.assert_array_equal(high.train.images, whole.train.images[kept])
-    np.testing.assert_array_equal(high.train.labels, whole.train.labels[kept] - 5)
+    high_only = whole.train.labels >= 5
+    np.testing.assert_array_equal(high.train.images, whole.train.images[high_only])
+    np.testing.assert_array_equal(high.train.labels, whole.train.labels[high_only] - 5)
     assert get_dataset("digits?classes=0-9").fingerprint() == whole.fingerprint()
     for wrong in ("5", "5-5", "9-0", "0-10"):
         with pytest.raises(SpecError, match="expected two or more of 0-9"):

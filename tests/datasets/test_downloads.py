@@ -25,10 +25,10 @@ def test_a_download_leaves_the_data_set_and_nothing_else(name: str, get: Get, se
     data = get(name)
     assert sorted(path.name for path in (home / name).iterdir()) == sorted(CATALOGUE[name].parts)
     assert not list(home.rglob("*.t*gz"))
-    before, asked = listing(home), list(server.asked)
+    before, requested = listing(home), list(server.asked)
     assert download(name, root(name)) is False
     assert listing(home) == before
-    assert server.asked == asked
+    assert server.asked == requested
     assert verify(name).fingerprint() == data.fingerprint()
 
 

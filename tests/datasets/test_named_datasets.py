@@ -29,11 +29,11 @@ def test_every_data_set_of_the_catalogue_can_be_loaded_by_name() -> None:
 
 @pytest.mark.parametrize("name", ["digits", "mnist5k"])
 def test_data_sets_of_packages_are_as_the_catalogue_says(name: str) -> None:
-    data, known = get_dataset(name), CATALOGUE[name]
-    assert (len(data.train), len(data.test), data.classes) == (known.train, known.test, known.classes)
-    assert (data.mean, data.std, data.licence, data.citation) == (known.mean, known.std, known.licence, known.citation)
-    assert known.image.startswith("{} x {} grey".format(*data.image_shape))
-    assert data.fingerprint() == known.fingerprint
+    data, entry = get_dataset(name), CATALOGUE[name]
+    assert (len(data.train), len(data.test), data.classes) == (entry.train, entry.test, entry.classes)
+    assert (data.mean, data.std, data.licence, data.citation) == (entry.mean, entry.std, entry.licence, entry.citation)
+    assert entry.image.startswith("{} x {} grey".format(*data.image_shape))
+    assert data.fingerprint() == entry.fingerprint
 
 
 def test_folders_of_data_sets(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
@@ -63,8 +63,8 @@ def test_mnist5k_is_all_of_mlxtends_once() -> None:
     pixels, labels = mnist_data()
     ours = [(*part.images.reshape(len(part), -1).T, part.labels) for part in data.parts]
     both = np.concatenate([np.stack(columns, 1) for columns in ours])
-    theirs = np.column_stack([pixels, labels]).astype(int)
-    np.testing.assert_array_equal(both[np.lexsort(both.T)], theirs[np.lexsort(theirs.T)])
+    mlxtends = np.column_stack([pixels, labels]).astype(int)
+    np.testing.assert_array_equal(both[np.lexsort(both.T)], mlxtends[np.lexsort(mlxtends.T)])
 
 
 @pytest.mark.parametrize(("name", "classes"), [("cifar10", 10), ("cifar100", 5)])
@@ -168,9 +168,9 @@ def test_caltech_is_split_in_proportion_and_for_ever(get: Get) -> None:
 
 
 def image_number(file: str) -> tuple[int, int]:
-    found = re.fullmatch(r"256_ObjectCategories/\d{3}\.[\w-]+/(\d{3})_(\d{4})\.jpg", file)
-    assert found is not None
-    return int(found[1]), int(found[2])
+    match = re.fullmatch(r"256_ObjectCategories/\d{3}\.[\w-]+/(\d{3})_(\d{4})\.jpg", file)
+    assert match is not None
+    return int(match[1]), int(match[2])
 
 
 def test_caltech_without_clutter_is_the_same_otherwise(get: Get) -> None:
@@ -178,17 +178,17 @@ def test_caltech_without_clutter_is_the_same_otherwise(get: Get) -> None:
     assert data.class_names == ("ak47", "american-flag", "backpack")
     assert (data.classes, data.name) == (3, "caltech256?clutter=drop")
     for part, everything in zip(data.parts, whole.parts, strict=True):
-        kept = everything.labels < 3
-        assert part.images.files == everything.take(np.flatnonzero(kept)).images.files  # type: ignore[attr-defined]
-        assert part.labels.tolist() == everything.labels[kept].tolist()
+        no_clutter = everything.labels < 3
+        assert part.images.files == everything.take(np.flatnonzero(no_clutter)).images.files  # type: ignore[attr-defined]
+        assert part.labels.tolist() == everything.labels[no_clutter].tolist()
     assert data.fingerprint() != whole.fingerprint()
 
 
 def test_the_numbers_of_caltech_are_those_of_the_release() -> None:
-    known = CATALOGUE["caltech256"]
-    assert (known.train, known.test) == (30_607 * 4 // 5, 30_607 - 30_607 * 4 // 5) == (24_485, 6122)
-    assert known.train + known.test == caltech256.IMAGES
-    assert known.classes == caltech256.CLASSES
+    entry = CATALOGUE["caltech256"]
+    assert (entry.train, entry.test) == (30_607 * 4 // 5, 30_607 - 30_607 * 4 // 5) == (24_485, 6122)
+    assert entry.train + entry.test == caltech256.IMAGES
+    assert entry.classes == caltech256.CLASSES
 
 
 def test_caltech_is_refused_where_something_is_missing(get: Get) -> None:
@@ -209,12 +209,12 @@ def test_imagenet_has_torchvisions_order(imagenet: Path) -> None:
     data = get_dataset("imagenet200?size=32")
     (imagenet / "train" / imagenet200.WNIDS[0] / "._x.JPEG").unlink()  # torchvision would take it for an image
     for part, name in ((data.train, "train"), (data.test, "val")):
-        theirs = [
+        torchvisions = [
             (os.path.relpath(path, imagenet), imagenet200.WNIDS.index(Path(path).parent.name))
             for path, _ in ImageFolder(str(imagenet / name)).samples
             if Path(path).parent.name in imagenet200.WNIDS
         ]
-        assert list(zip(part.images.files, part.labels.tolist(), strict=True)) == theirs  # type: ignore[attr-defined]
+        assert list(zip(part.images.files, part.labels.tolist(), strict=True)) == torchvisions  # type: ignore[attr-defined]
     assert data.class_names == imagenet200.WNIDS
     assert (len(data.train), len(data.test), data.image_shape) == (400, 200, (32, 32, 3))
     assert data.train.images[np.arange(3)].mean() == pytest.approx(90, abs=2)

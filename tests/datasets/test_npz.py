@@ -30,8 +30,8 @@ def test_npz_is_read_as_it_is(tmp_path: Path) -> None:
 
 
 def test_npz_says_more_where_it_can(tmp_path: Path) -> None:
-    known = {"class_names": np.array(["cat", "dog", "élan"]), "mean": [0.4, 0.5, 0], "std": np.array([0.2, 0.3, 1])}
-    data = npz.load(str(save(tmp_path / "data.npz", **known)))
+    metadata = {"class_names": np.array(["cat", "dog", "élan"]), "mean": [0.4, 0.5, 0], "std": np.array([0.2, 0.3, 1])}
+    data = npz.load(str(save(tmp_path / "data.npz", **metadata)))
     assert data.class_names == ("cat", "dog", "élan")
     assert data.mean == (0.4, 0.5, 0.0)
     assert data.std == (0.2, 0.3, 1.0)

@@ -73,9 +73,9 @@ def test_a_training_on_streamed_images_is_the_same_wherever_it_is_broken_off(
 
     run(tmp_path / "whole")
     for starts in range(1, 40):
-        asked = iter(range(10**6))
+        calls = iter(range(10**6))
         try:
-            run(tmp_path / "broken", stop=lambda asked=asked, n=starts + 2: next(asked) >= n)
+            run(tmp_path / "broken", stop=lambda calls=calls, n=starts + 2: next(calls) >= n)
             break
         except Interrupted:
             pass
@@ -86,16 +86,16 @@ def test_a_training_on_streamed_images_is_the_same_wherever_it_is_broken_off(
 def test_autoattack_takes_streamed_images_as_if_they_were_in_memory(
     data: DataSet, backend: Backend, tmp_path: Path
 ) -> None:
-    about = {"classes": 2, "image_shape": data.image_shape, "mean": data.mean, "std": data.std}
-    classifier = backend.build("small-cnn", **about)  # type: ignore[arg-type]
+    options = {"classes": 2, "image_shape": data.image_shape, "mean": data.mean, "std": data.std}
+    classifier = backend.build("small-cnn", **options)  # type: ignore[arg-type]
     index = np.array([20, 3, 11, 0, 7, 15])
     held = Examples(data.test.images[index], data.test.labels[index], 2)
-    found = [
+    evaluations = [
         backend.evaluate(classifier, x.images, x.labels, norm="L2", eps=0.1, attacks=("apgd-ce",), batch_size=4)
         for x in (data.test.take(index), held)
     ]
-    assert np.array_equal(found[0].broken_by, found[1].broken_by)
-    assert np.array_equal(found[0].label, data.test.labels[index])
+    assert np.array_equal(evaluations[0].broken_by, evaluations[1].broken_by)
+    assert np.array_equal(evaluations[0].label, data.test.labels[index])
 
 
 def test_a_run_looks_at_its_images_before_it_begins(
@@ -112,9 +112,9 @@ def test_a_run_looks_at_its_images_before_it_begins(
         return prepare_study(study, RunFolder(tmp_path / "out"), NumpyBackend(), (), Terminal())
 
     whole, broken = f"folder:{photographs}?size={SIZE}", f"folder:{tmp_path / 'tree'}?size={SIZE}"
-    for asked in ({"name": broken}, {"name": whole, "targets": [broken], "epochs": 1}):
+    for settings in ({"name": broken}, {"name": whole, "targets": [broken], "epochs": 1}):
         with pytest.raises(DataError, match=f"{victim}: expected an image that Pillow can read"):
-            start(**asked)
+            start(**settings)
         assert not (tmp_path / "out").exists()
         assert f"note: {tmp_path / 'tree'} has no folder test: the images in val are" in capsys.readouterr().err
     shutil.copy(sorted(photographs.glob("test/*/*.jpg"))[0], victim)

@@ -33,10 +33,10 @@ def test_the_test_time_transform_is_resize_and_centre_crop(
     transform = Compose([Resize(round(SIZE * 256 / 224)), CenterCrop(SIZE)])
     paths = sorted(photographs.glob("test/*/*.jpg"))
     expected = np.stack([np.asarray(transform(Image.open(path))) for path in paths])
-    found = data.test.images[np.arange(len(data.test))]
-    assert found.dtype == np.uint8
-    assert data.image_shape == found.shape[1:] == (SIZE, SIZE, 3)
-    assert np.array_equal(found, expected)
+    images = data.test.images[np.arange(len(data.test))]
+    assert images.dtype == np.uint8
+    assert data.image_shape == images.shape[1:] == (SIZE, SIZE, 3)
+    assert np.array_equal(images, expected)
     assert data.class_names == ("across", "along")
     assert data.test.labels.tolist() == [0] * 12 + [1] * 12
 
@@ -69,10 +69,10 @@ def test_crops_are_those_of_the_recipe(h: int, w: int) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         image = torch.zeros(1, h, w)
-        theirs = np.array([RandomResizedCrop.get_params(image, (0.08, 1.0), (3 / 4, 4 / 3)) for _ in range(4000)])
-    for found, expected in zip(boxes.T, theirs.T, strict=True):
-        assert found.mean() == pytest.approx(expected.mean(), abs=0.05 * max(h, w))
-        assert found.std() == pytest.approx(expected.std(), abs=0.05 * max(h, w))
+        torchvisions = np.array([RandomResizedCrop.get_params(image, (0.08, 1.0), (3 / 4, 4 / 3)) for _ in range(4000)])
+    for ours, expected in zip(boxes.T, torchvisions.T, strict=True):
+        assert ours.mean() == pytest.approx(expected.mean(), abs=0.05 * max(h, w))
+        assert ours.std() == pytest.approx(expected.std(), abs=0.05 * max(h, w))
 
 
 @pytest.mark.parametrize("workers", ["0", "1", "3"])
@@ -82,20 +82,20 @@ def test_the_order_is_that_of_the_requests_whoever_decodes(
     import torch
 
     monkeypatch.setenv("SAT_WORKERS", workers)
-    images, asked = data.train.images, 0
+    images, requested = data.train.images, 0
     parts = [np.array([3, 3, 0]), np.array([39]), *(np.array([i, 39 - i]) for i in range(10))]
 
     def requests() -> Iterator[Any]:
-        nonlocal asked
+        nonlocal requested
         for place, part in enumerate(parts):
-            asked += 1
+            requested += 1
             yield part, None if place % 2 else draws(len(part), place)
 
     state, most = torch.random.get_rng_state(), 0
-    for place, found in enumerate(images.stream(requests())):
+    for place, batch in enumerate(images.stream(requests())):
         expected = images.read(parts[place], None if place % 2 else draws(len(parts[place]), place))
-        assert np.array_equal(found, expected)
-        most = max(most, asked - place)
+        assert np.array_equal(batch, expected)
+        most = max(most, requested - place)
     assert place == len(parts) - 1
     assert most <= AHEAD * int(workers) + 1  # never the whole set ahead
     assert torch.equal(state, torch.random.get_rng_state())
@@ -223,14 +223,14 @@ def test_arrays_are_resized_as_pillow_does(shape: tuple[int, int, int]) -> None:
 
     images = np.random.default_rng(0).integers(0, 256, (3, *shape), dtype=np.uint8)
     for size in ((8, 8), (17, 9), (32, 32)):
-        found = resize(images, (*size, shape[2]))
-        for image, pixels in zip(images, found, strict=True):
+        scaled = resize(images, (*size, shape[2]))
+        for image, pixels in zip(images, scaled, strict=True):
             squeezed = image[..., 0] if shape[2] == 1 else image
             expected = np.asarray(Image.fromarray(squeezed).resize(size[::-1], Image.Resampling.BILINEAR))
             assert np.abs(pixels.reshape(expected.shape).astype(int) - expected).max() <= 1
         floats = resize((images / np.float32(255)).astype(np.float32), (*size, shape[2]))
         assert floats.dtype == np.float32
-        assert np.abs(floats * 255 - found).max() <= 0.51
+        assert np.abs(floats * 255 - scaled).max() <= 0.51
 
 
 def test_channels_follow_the_model() -> None:

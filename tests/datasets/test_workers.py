@@ -134,13 +134,13 @@ def test_a_decoder_that_ends_is_told_of(
 
 def decoders() -> list[int]:
     """The worker processes of this one."""
-    found = []
+    pids = []
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
             if parent == os.getpid() and b"decoder.py" in (folder / "cmdline").read_bytes():
-                found.append(int(folder.name))
-    return found
+                pids.append(int(folder.name))
+    return pids
 
 
 def test_workers_are_kept_whatever_signal_reaches_them_and_replaced(data: DataSet, one_worker: None) -> None:

@@ -58,13 +58,13 @@ NAMES = {
 
 def keys_of_the_page() -> dict[str, tuple[str, str]]:
     """Key to type and default, from the tables with four columns."""
-    found = {}
+    keys = {}
     for line in (DOCUMENTS / "study.md").read_text(encoding="utf-8").splitlines():
         cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)][1:-1]
         if len(cells) == 4 and cells[0].startswith("`"):
-            assert cells[0].strip("`") not in found, cells[0]
-            found[cells[0].strip("`")] = cells[1], cells[2]
-    return found
+            assert cells[0].strip("`") not in keys, cells[0]
+            keys[cells[0].strip("`")] = cells[1], cells[2]
+    return keys
 
 
 def test_every_key_of_a_study_is_on_its_page() -> None:

@@ -40,20 +40,20 @@ def test_own_loop_gains_robustness_in_the_same_number_of_epochs(
     backend: Backend, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with backend.session(TrainingSpec(epochs=2, threads=1)):
-        found = load("own_loop" + OF[backend.name], monkeypatch).main(epochs=2)
-    assert list(found) == ["random 0", "random 0.5", "hardest 0.5"]
-    assert all(clean > 0.8 and 0 < robust < clean for clean, robust in found.values())
-    plain = found.pop("random 0")[1]
-    assert all(robust > plain for _, robust in found.values())  # by 0.08 to 0.13 for ten seeds
+        accuracies = load("own_loop" + OF[backend.name], monkeypatch).main(epochs=2)
+    assert list(accuracies) == ["random 0", "random 0.5", "hardest 0.5"]
+    assert all(clean > 0.8 and 0 < robust < clean for clean, robust in accuracies.values())
+    plain = accuracies.pop("random 0")[1]
+    assert all(robust > plain for _, robust in accuracies.values())  # by 0.08 to 0.13 for ten seeds
     assert capsys.readouterr().out.count("PGD-20") == 3
 
 
 def test_studies_have_the_arms_they_promise() -> None:
-    found = {path.name: Study.load(path).arms for path in EXAMPLES.glob("*.toml")}
-    assert {name: len(arms) for name, arms in found.items()} == ARMS
-    assert [arm.spec.subset.size for arm in found["digits.toml"]] == [0.0, 0.1, 0.3, 0.5, 1.0]
-    assert {arm.spec.subset.classes for arm in found["digits-classes.toml"]} == {(c,) for c in range(10)}
-    assert {arm.spec.subset.strategy for arm in found["digits-strategies.toml"]} == {"hardest", "easiest", "random"}
+    studies = {path.name: Study.load(path).arms for path in EXAMPLES.glob("*.toml")}
+    assert {name: len(arms) for name, arms in studies.items()} == ARMS
+    assert [arm.spec.subset.size for arm in studies["digits.toml"]] == [0.0, 0.1, 0.3, 0.5, 1.0]
+    assert {arm.spec.subset.classes for arm in studies["digits-classes.toml"]} == {(c,) for c in range(10)}
+    assert {arm.spec.subset.strategy for arm in studies["digits-strategies.toml"]} == {"hardest", "easiest", "random"}
 
 
 def test_studies_attack_as_many_digits_as_they_say(backend: Backend, tmp_path: Path) -> None:
@@ -88,9 +88,9 @@ def test_own_model_is_trained_and_its_checkpoint_evaluated(
     }
     monkeypatch.chdir(EXAMPLES)
     spec = Spec.from_tables(nest(keys))
-    found = run_arm(Job(spec=spec, data=get_dataset("digits"), backend=backend, folder=UnitFolder(tmp_path)))
-    assert found.clean_accuracy.value > 0.3
-    assert found.losses[1] < found.losses[0]
+    results = run_arm(Job(spec=spec, data=get_dataset("digits"), backend=backend, folder=UnitFolder(tmp_path)))
+    assert results.clean_accuracy.value > 0.3
+    assert results.losses[1] < results.losses[0]
     options = ["--data", "digits", "--attacks", "apgd-ce", "--examples", "20", "--backend", backend.name]
     best = str(tmp_path / "checkpoint-best.safetensors")
     assert main(["evaluate", best, *options]) == 2  # a checkpoint imports no code
@@ -102,8 +102,8 @@ def test_own_model_is_trained_and_its_checkpoint_evaluated(
 def test_own_model_gives_its_features_to_a_new_head(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(EXAMPLES)
     data = get_dataset("digits").train.take(np.arange(32))
-    about = {"classes": 10, "image_shape": (8, 8, 1)}
-    source = backend.build(f"own_model{OF[backend.name]}:make", **about)  # type: ignore[arg-type]
+    options = {"classes": 10, "image_shape": (8, 8, 1)}
+    source = backend.build(f"own_model{OF[backend.name]}:make", **options)  # type: ignore[arg-type]
     before, features = source.state(), source.features(data.images)
     made = source.with_head(3, seed=1)
     task = Examples(data.images, data.labels % 3, 3, "digits modulo 3")

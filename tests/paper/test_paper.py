@@ -57,17 +57,17 @@ def fill(figure: PaperFigure, out: Path, robust: float = 0.5, n: int = 8000) -> 
     for panel in figure.panels:
         folder = ReproductionFolder(out).study(panel.name)
         for arm in panel.study.arms:
-            found = results(arm, robust, n, 10)
-            write_json(folder.unit(arm.name).results_file, found)
+            arm_results = results(arm, robust, n, 10)
+            write_json(folder.unit(arm.name).results_file, arm_results)
             for target in transfer_folders(panel.study, folder).values():
-                write_json(target.unit(arm.name).results_file, results(arm, robust, n, 10, source=found))
+                write_json(target.unit(arm.name).results_file, results(arm, robust, n, 10, source=arm_results))
 
 
 def made(out: Path, figure: str, scale: str = "paper", protocol: str = "authors", **fills: Any) -> PaperFigure:
-    asked = Reproduction(figure=figure, scale=scale, protocol=protocol)
-    asked.write(ReproductionFolder(out))
-    fill(asked.make(), out, **fills)
-    return asked.make()
+    reproduction = Reproduction(figure=figure, scale=scale, protocol=protocol)
+    reproduction.write(ReproductionFolder(out))
+    fill(reproduction.make(), out, **fills)
+    return reproduction.make()
 
 
 # studies --------------------------------------------------------------------------------------------------------------
@@ -89,8 +89,8 @@ def test_every_figure_has_studies_at_every_scale(name: str, protocol: str) -> No
             assert bool(panel.study.transfer) == bool(panel.target)
             if scale == "demo":
                 drawn = not panel.target or panel.of_source  # the target's accuracies are, those of its heads
-                asked = {(spec.evaluation.attacks, spec.evaluation.examples) for spec in specs}
-                assert asked == {(_FEW, 100) if drawn else (("apgd-ce",), 40)}
+                evaluations = {(spec.evaluation.attacks, spec.evaluation.examples) for spec in specs}
+                assert evaluations == {(_FEW, 100) if drawn else (("apgd-ce",), 40)}
                 heads = [transfer_spec(specs[0], "digits", panel.study.head_settings)] if panel.target else []
                 assert {(head.evaluation.attacks, head.evaluation.examples) for head in heads} <= {(_FEW, 100)}
             else:
@@ -130,10 +130,10 @@ def test_every_figure_has_the_weights_of_the_published_one(name: str, protocol: 
 
 
 def test_linf_on_imagenet200_is_the_released_configuration() -> None:
-    found = {p.data: p.study.arms[1].spec for p in paper_figure("linf", "paper", "authors").panels}
-    attack = found["imagenet200"].attack
+    specs = {p.data: p.study.arms[1].spec for p in paper_figure("linf", "paper", "authors").panels}
+    attack = specs["imagenet200"].attack
     assert (attack.steps, attack.step_size, attack.eps) == (10, pytest.approx(0.8 / 255), pytest.approx(8 / 255))
-    assert (found["cifar10"].attack.steps, found["cifar10"].attack.step_size) == (7, pytest.approx(2 / 255))
+    assert (specs["cifar10"].attack.steps, specs["cifar10"].attack.step_size) == (7, pytest.approx(2 / 255))
 
 
 def test_figures_share_arms_and_the_ranking() -> None:
@@ -183,11 +183,11 @@ def test_published_numbers_are_complete_and_have_sources() -> None:
     assert robust.full == pytest.approx(0.69)
     (points,) = published.curves("fig7", "cifar100", "cifar10")
     assert points.values == {"uniform": {0.1: 0.08}, "balanced": {0.1: 0.3}}
-    found = published.classes("fig2", "cifar10")
-    assert found is not None
-    assert (found.robust_b[3], found.matrix[3][9]) == pytest.approx((0.378, 0.53))  # cat, and from cat to truck
-    means = [(sum(row) - row[c]) / 9 for c, row in enumerate(found.matrix)]
-    assert means == pytest.approx(found.robust_b, abs=0.006)
+    classes = published.classes("fig2", "cifar10")
+    assert classes is not None
+    assert (classes.robust_b[3], classes.matrix[3][9]) == pytest.approx((0.378, 0.53))  # cat, and from cat to truck
+    means = [(sum(row) - row[c]) / 9 for c, row in enumerate(classes.matrix)]
+    assert means == pytest.approx(classes.robust_b, abs=0.006)
     assert published.classes("fig2", "digits") is None
 
 
@@ -231,9 +231,9 @@ def test_classes_and_weights_beside_the_published_ones(tmp_path: Path) -> None:
 
 def test_arms_with_other_weights_are_not_held_against_published_ones(tmp_path: Path) -> None:
     settings = {"weighting.rule": "balanced"}
-    asked = Reproduction(figure="fig6", scale="paper", protocol="authors", settings=settings)
-    asked.write(ReproductionFolder(tmp_path))
-    fill(asked.make(), tmp_path)
+    reproduction = Reproduction(figure="fig6", scale="paper", protocol="authors", settings=settings)
+    reproduction.write(ReproductionFolder(tmp_path))
+    fill(reproduction.make(), tmp_path)
     ((_, pairs),) = compare(ReproductionFolder(tmp_path))
     assert {pair.arm for pair in pairs} == {"full AT"}
     assert "other data or settings than the published ones: weighting.rule" in printed(tmp_path).replace("\n", " ")
@@ -254,14 +254,14 @@ def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
 
 
 def test_a_folder_has_a_figure_in_one_way(tmp_path: Path) -> None:
-    asked = Reproduction(figure="fig6", scale="short", protocol="authors")
-    asked.write(ReproductionFolder(tmp_path))
+    reproduction = Reproduction(figure="fig6", scale="short", protocol="authors")
+    reproduction.write(ReproductionFolder(tmp_path))
     other = Reproduction(figure="fig6", scale="short", protocol="paper")
     other.write(ReproductionFolder(tmp_path))  # no study has begun: it may still be asked for in another way
     assert reproductions(ReproductionFolder(tmp_path)) == [other]
-    asked.write(ReproductionFolder(tmp_path))
-    assert reproductions(ReproductionFolder(tmp_path)) == [asked]
-    (tmp_path / "studies" / asked.make().panels[0].name).mkdir(parents=True)
+    reproduction.write(ReproductionFolder(tmp_path))
+    assert reproductions(ReproductionFolder(tmp_path)) == [reproduction]
+    (tmp_path / "studies" / reproduction.make().panels[0].name).mkdir(parents=True)
     with pytest.raises(RunDirectoryError, match="the figure is there with another protocol"):
         other.write(ReproductionFolder(tmp_path))
     (tmp_path / "fig6.json").write_text(json.dumps({"figure": "fig6", "new": 1}))
@@ -296,11 +296,11 @@ def test_published_numbers_are_drawn_under_the_authors_protocol_alone(tmp_path: 
 
 @pytest.mark.report
 def test_arms_that_are_missing_are_left_out(tmp_path: Path) -> None:
-    asked = Reproduction(figure="fig5", scale="demo", protocol="paper")
-    assert save_figures(asked.make(), ReproductionFolder(tmp_path)) == []
-    fill(asked.make(), tmp_path)
+    reproduction = Reproduction(figure="fig5", scale="demo", protocol="paper")
+    assert save_figures(reproduction.make(), ReproductionFolder(tmp_path)) == []
+    fill(reproduction.make(), tmp_path)
     for path in tmp_path.glob("studies/*/arms/strategy-random*/results.json"):
         path.unlink()
-    _, svg = save_figures(asked.make(), ReproductionFolder(tmp_path))
+    _, svg = save_figures(reproduction.make(), ReproductionFolder(tmp_path))
     assert "random" not in svg.read_text()
     assert "hardest" in svg.read_text()

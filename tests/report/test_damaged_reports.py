@@ -23,19 +23,19 @@ def test_an_arm_that_failed_is_told_of(copy: Path) -> None:
     (arm(copy) / "results.json").unlink()
     write_json(arm(copy) / "failed.json", {"reason": "out of <memory>"})
     (arm(copy) / "log.txt").write_text("# started\nlast words\n")
-    found = Page(write_report([copy]))
-    assert "1 not finished, 5 finished" in found.words()
-    assert f"{arm(copy).name} failed: out of <memory>" in found.words()
-    assert "last words" in found.text
+    page = Page(write_report([copy]))
+    assert "1 not finished, 5 finished" in page.words()
+    assert f"{arm(copy).name} failed: out of <memory>" in page.words()
+    assert "last words" in page.text
 
 
 @pytest.mark.parametrize("content", ["", '{"arm": ', "[]", '{"arm": "x"}', "[" * 100_000, '{"arm": NaN}'])
 def test_results_that_are_none_are_named_and_the_others_shown(copy: Path, content: str) -> None:
     (arm(copy) / "results.json").write_text(content)
-    found = Page(write_report([copy]))
-    assert f"{arm(copy).name}: " in found.words()
-    assert "results.json" in found.text
-    assert headline(as_rows(results_without(copy, arm(copy)))) in found.words()
+    page = Page(write_report([copy]))
+    assert f"{arm(copy).name}: " in page.words()
+    assert "results.json" in page.text
+    assert headline(as_rows(results_without(copy, arm(copy)))) in page.words()
 
 
 @pytest.mark.parametrize(
@@ -112,9 +112,9 @@ def test_results_of_an_older_version(copy: Path) -> None:
         path.unlink()
     path = arm(copy) / "results.json"
     write_json(path, {key: value for key, value in read_json(path).items() if key != "losses"})
-    found = Page(write_report([copy]))
-    assert "losses: not as a finished arm has it; another version or arm wrote it" in found.words()
-    assert "what was added" not in json.dumps(found.elements)
+    page = Page(write_report([copy]))
+    assert "losses: not as a finished arm has it; another version or arm wrote it" in page.words()
+    assert "what was added" not in json.dumps(page.elements)
 
 
 def test_images_that_are_others_or_gone(copy: Path, study: Path) -> None:

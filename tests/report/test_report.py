@@ -155,18 +155,18 @@ def test_studies_side_by_side(study: Path, copy: Path, tmp_path: Path) -> None:
         result["backend"] = "another"
         write_json(path, result)
     out = tmp_path / "both.html"
-    found = Page(write_report([study, copy], out))
-    assert "Side by side" in found.text
-    named = {group.get("data-curve") for group in found.all("g")}
+    page = Page(write_report([study, copy], out))
+    assert "Side by side" in page.text
+    named = {group.get("data-curve") for group in page.all("g")}
     assert {study.as_posix(), copy.as_posix()} <= named  # of one name: by their places
-    assert len([section for section in found.all("section") if section.get("class") == "run"]) == 2
+    assert len([section for section in page.all("section") if section.get("class") == "run"]) == 2
 
 
 def test_figures_of_a_reproduction(study: Path, tmp_path: Path) -> None:
     data = f"npz:{study.parent / 'data.npz'}"
-    asked = Reproduction(figure="fig5", scale="demo", protocol="authors", data={"mine": data})
-    asked.write(ReproductionFolder(tmp_path))
-    (panel,) = asked.make().panels
+    reproduction = Reproduction(figure="fig5", scale="demo", protocol="authors", data={"mine": data})
+    reproduction.write(ReproductionFolder(tmp_path))
+    (panel,) = reproduction.make().panels
     folder = tmp_path / "studies" / panel.name
     shutil.copytree(study, folder)
     (folder / "spec.toml").write_text((study / "spec.toml").read_text())
@@ -176,9 +176,9 @@ def test_figures_of_a_reproduction(study: Path, tmp_path: Path) -> None:
         name = path.name.removeprefix("new-")
         write_json(path / "results.json", {**read_json(path / "results.json"), "arm": name})
         path.rename(path.with_name(name))
-    found = Page(write_report([tmp_path]))
-    assert "fig5: A part of the classes is attacked (CSAT)" in found.words()
-    assert "Robust accuracy on B" in found.words()
+    page = Page(write_report([tmp_path]))
+    assert "fig5: A part of the classes is attacked (CSAT)" in page.words()
+    assert "Robust accuracy on B" in page.words()
     (tmp_path / "studies" / "elsewhere").mkdir()
     moved = tmp_path.parent / f"{tmp_path.name}-moved"
     folder.rename(moved)
@@ -187,8 +187,8 @@ def test_figures_of_a_reproduction(study: Path, tmp_path: Path) -> None:
     (moved / "spec.toml").write_text("")
     with pytest.raises(SatError):  # nothing else is there
         write_report([tmp_path])
-    asked_of = json.loads((tmp_path / "fig5.json").read_text())
-    (tmp_path / "fig5.json").write_text(json.dumps({**asked_of, "data": 3}))
+    contents = json.loads((tmp_path / "fig5.json").read_text())
+    (tmp_path / "fig5.json").write_text(json.dumps({**contents, "data": 3}))
     with pytest.raises(SatError, match=r"fig5\.json: expected what"):
         write_report([tmp_path])
 

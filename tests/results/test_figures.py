@@ -62,12 +62,14 @@ def plot(results: list[dict[str, Any]], path: Path) -> list[str]:
 
 
 def test_accuracy_plot_names_what_was_measured(tmp_path: Path) -> None:
-    found = plot([NONE, HALF, ALL], tmp_path / "size-0.5")
+    labels = plot([NONE, HALF, ALL], tmp_path / "size-0.5")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["size-0.5.png", "size-0.5.svg"]
-    assert "digits · small-cnn · L2, ε = 0.5 · AutoAttack standard · n = 400" in [t.replace("\xa0", " ") for t in found]
-    assert {"robust accuracy", "clean accuracy", "A = hardest examples", "95 % Wilson interval"} <= set(found)
-    assert {"0 %", "50 %", "100 %", "500", "1,000"} <= set(found)
-    assert {"full AT", "83.0 % robust", "plain training", "43.0 % robust"} <= set(found)
+    assert "digits · small-cnn · L2, ε = 0.5 · AutoAttack standard · n = 400" in [
+        t.replace("\xa0", " ") for t in labels
+    ]
+    assert {"robust accuracy", "clean accuracy", "A = hardest examples", "95 % Wilson interval"} <= set(labels)
+    assert {"0 %", "50 %", "100 %", "500", "1,000"} <= set(labels)
+    assert {"full AT", "83.0 % robust", "plain training", "43.0 % robust"} <= set(labels)
 
 
 def test_accuracy_plot_has_a_colour_for_each_strategy_and_says_what_the_bars_are(tmp_path: Path) -> None:
@@ -77,9 +79,9 @@ def test_accuracy_plot_has_a_colour_for_each_strategy_and_says_what_the_bars_are
         for name in ("hardest", "random")
         for d in (0, 1)
     ]
-    found = plot([NONE, *seeds, ALL], tmp_path / "plot")
-    assert {"A = hardest examples", "A = random examples"} <= set(found)
-    assert "95 % Wilson interval or mean, lowest and highest of 2 seeds" in found
+    labels = plot([NONE, *seeds, ALL], tmp_path / "plot")
+    assert {"A = hardest examples", "A = random examples"} <= set(labels)
+    assert "95 % Wilson interval or mean, lowest and highest of 2 seeds" in labels
     drawn = (tmp_path / "plot.svg").read_text().lower()
     assert [colour.lower() in drawn for colour in COLOURS[:3]] == [True, True, False]
 
@@ -117,16 +119,16 @@ def test_curves_run_through_the_baselines_they_share(monkeypatch: pytest.MonkeyP
 
 
 def test_sizes_close_together_get_even_ticks(tmp_path: Path) -> None:
-    found = plot([NONE, result(10, 0.5), result(3, 0.4), ALL], tmp_path / "plot")
-    assert {"10 %", "20 %", "90 %"} <= set(found)
-    assert "1 %" not in found
+    labels = plot([NONE, result(10, 0.5), result(3, 0.4), ALL], tmp_path / "plot")
+    assert {"10 %", "20 %", "90 %"} <= set(labels)
+    assert "1 %" not in labels
 
 
 def test_several_baselines_of_a_kind_get_no_line_across(tmp_path: Path) -> None:
     both = [result(s, 0.5, attack__eps=e) for s in (0, 500, 1000) for e in (0.25, 0.5)]
-    found = plot(both, tmp_path / "plot")
-    assert "full AT" not in found
-    assert {"A = hardest examples, attack.eps = 0.25", "A = hardest examples, attack.eps = 0.5"} <= set(found)
+    labels = plot(both, tmp_path / "plot")
+    assert "full AT" not in labels
+    assert {"A = hardest examples, attack.eps = 0.25", "A = hardest examples, attack.eps = 0.5"} <= set(labels)
 
 
 @pytest.mark.parametrize("results", [[], [NONE, ALL], [NONE, *singles()]])
@@ -146,14 +148,14 @@ def test_matrix_plot_shows_cells_parts_and_baselines(tmp_path: Path, monkeypatch
         result(s, r, kind="classes", units=u, per_class=[r] * 3 + [None]) for s, r, u in ((0, 0.02, 0), (1000, 0.69, 4))
     ]
     _, svg = save_figure(matrix_figure(as_rows([baselines[1], *singles(), baselines[0]])), tmp_path / "matrix")
-    found = texts(svg)
+    labels = texts(svg)
     framed = [patch.get_xy() for patch in frames if not patch.get_fill()]
     assert np.allclose(framed, [(-0.5, 0.65), (1.5, 1.65)])  # below "none" and a gap: class 0, then class 2
-    cells = [text for text in found if text in {"–", "2", "69", "0", "11", "22", "13", "24"}]
+    cells = [text for text in labels if text in {"–", "2", "69", "0", "11", "22", "13", "24"}]
     assert cells.count("–") == 4
-    assert {"0", "11", "22", "13", "24", "2", "69", "91", "27"} <= set(found)
-    assert [t for t in found if t in ("none", "all", "c0", "c2")][-4:] == ["none", "c0", "c2", "all"]
-    assert {"on A, attacked", "on B, not attacked", "on all classes"} <= set(found)
+    assert {"0", "11", "22", "13", "24", "2", "69", "91", "27"} <= set(labels)
+    assert [t for t in labels if t in ("none", "all", "c0", "c2")][-4:] == ["none", "c0", "c2", "all"]
+    assert {"on A, attacked", "on B, not attacked", "on all classes"} <= set(labels)
 
 
 def test_matrix_plot_averages_seeds_and_takes_the_first_of_several_settings(tmp_path: Path) -> None:
@@ -162,10 +164,10 @@ def test_matrix_plot_averages_seeds_and_takes_the_first_of_several_settings(tmp_
         arm["robust_accuracy"]["per_class"][0] = accuracy(arm["robust_accuracy"]["per_class"][0]["value"] + 0.5, 100)
     rows = as_rows([*singles(), *other, *singles(attack__eps=1.0)])
     _, svg = save_figure(matrix_figure(rows), tmp_path / "matrix")
-    found = texts(svg)
-    assert {"25", "27"} <= set(found)
-    assert "Robust accuracy (%) when a single class is attacked, attack.eps = 0.5" in found
-    assert found.count("c0") == 2
+    labels = texts(svg)
+    assert {"25", "27"} <= set(labels)
+    assert "Robust accuracy (%) when a single class is attacked, attack.eps = 0.5" in labels
+    assert labels.count("c0") == 2
 
 
 def test_matrix_of_several_classes_frames_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,8 +183,8 @@ def test_matrix_of_several_classes_frames_each(tmp_path: Path, monkeypatch: pyte
         result(500, 0.5, units=2, chosen=(0, 1), **common),
     ]
     _, svg = save_figure(matrix_figure(as_rows(arms)), tmp_path / "matrix")
-    found = texts(svg)
-    assert {"c0, c1", "c0, c1, c3", "Robust accuracy (%) when some classes are attacked, hardest first"} <= set(found)
+    labels = texts(svg)
+    assert {"c0, c1", "c0, c1, c3", "Robust accuracy (%) when some classes are attacked, hardest first"} <= set(labels)
     framed = sorted(tuple(patch.get_xy()) for patch in frames if not patch.get_fill())
     assert framed == [(-0.5, -0.5), (-0.5, 0.5), (0.5, -0.5), (0.5, 0.5), (2.5, 0.5)]
 
@@ -198,9 +200,9 @@ def test_hostile_names_are_drawn_as_they_are(tmp_path: Path) -> None:
         arm["data"]["name"] = "$a$<b>\n\x00"
     rows = as_rows(arms)
     _, svg = save_figure(matrix_figure(rows), tmp_path / "matrix")
-    found = texts(svg)
-    assert {"$x_1$", "<script>alert(1)</s…", "line\\nbreak", "猫", "&amp;"} <= set(found)
-    assert any(text.startswith("$a$<b>\\n\\x00 ·") for text in (t.replace("\xa0", " ") for t in found))
+    labels = texts(svg)
+    assert {"$x_1$", "<script>alert(1)</s…", "line\\nbreak", "猫", "&amp;"} <= set(labels)
+    assert any(text.startswith("$a$<b>\\n\\x00 ·") for text in (t.replace("\xa0", " ") for t in labels))
     assert "<script" not in svg.read_text()
 
 

@@ -206,10 +206,10 @@ def test_table_of_one_strategy() -> None:
     assert lines[1].split("  ")[0] == "|A|"
     assert "strategy" not in lines[1]
     assert "on A" not in lines[1]
-    found = [line for line in lines if "%" in line and "[" in line][:3]
-    assert [line.split("  ")[0] for line in found] == ["none (plain training)", "500", "all (full AT)"]
-    assert "81.5 [77.4, 85.0]" in found[1]
-    assert "56 %" in found[1]
+    lines_of_arms = [line for line in lines if "%" in line and "[" in line][:3]
+    assert [line.split("  ")[0] for line in lines_of_arms] == ["none (plain training)", "500", "all (full AT)"]
+    assert "81.5 [77.4, 85.0]" in lines_of_arms[1]
+    assert "56 %" in lines_of_arms[1]
     assert "95 % Wilson interval" in lines[-2]
 
 

@@ -30,12 +30,12 @@ EVENTS = "events.out.tfevents.sat"
 def curves(directory: Path) -> dict[str, dict[int, float]]:
     """Tags to epochs to values; an epoch that is there twice is an error."""
     accumulator = EventAccumulator(str(directory)).Reload()
-    found = {}
+    curves = {}
     for tag in accumulator.Tags()["scalars"]:
         points = [(event.step, event.value) for event in accumulator.Scalars(tag)]
         assert max(Counter(step for step, _ in points).values()) == 1, tag
-        found[tag] = dict(points)
-    return found
+        curves[tag] = dict(points)
+    return curves
 
 
 def finish(root: Path, *, on: bool = True, **changes: Any) -> Path:
@@ -51,19 +51,19 @@ def finish(root: Path, *, on: bool = True, **changes: Any) -> Path:
 
 def test_the_curves_are_those_of_the_results(tmp_path: Path) -> None:
     arm = finish(tmp_path, keys={"attack.kind": "rs-fgsm", "training.schedule": "piecewise:2"})
-    found, results = curves(arm), json.loads((arm / "results.json").read_text())
-    assert found.pop("loss") == pytest.approx(dict(enumerate(results["losses"], 1)))
-    assert found.pop("learning_rate") == pytest.approx({1: 0.05, 2: 0.05, 3: 0.005, 4: 0.005})
-    gradients = found.pop("gradient_evaluations")
+    scalars, results = curves(arm), json.loads((arm / "results.json").read_text())
+    assert scalars.pop("loss") == pytest.approx(dict(enumerate(results["losses"], 1)))
+    assert scalars.pop("learning_rate") == pytest.approx({1: 0.05, 2: 0.05, 3: 0.005, 4: 0.005})
+    gradients = scalars.pop("gradient_evaluations")
     assert list(gradients) == [1, 2, 3, 4]
     assert gradients[4] == results["cost"]["attack_gradients"] + results["cost"]["training_gradients"]
-    assert list(found.pop("pgd_accuracy")) == [1, 2, 3, 4]
+    assert list(scalars.pop("pgd_accuracy")) == [1, 2, 3, 4]
     for name in ("clean_accuracy", "robust_accuracy"):
         checks = {check["epoch"]: check[name]["all"]["value"] for check in results["selection"]["checks"]}
-        assert found.pop(f"selection/{name}") == pytest.approx(checks)
+        assert scalars.pop(f"selection/{name}") == pytest.approx(checks)
         final = {results["selection"]["epoch"]: results[name]["all"]["value"]}
-        assert found.pop(f"report/{name}") == pytest.approx(final)
-    assert found == {}
+        assert scalars.pop(f"report/{name}") == pytest.approx(final)
+    assert scalars == {}
     assert set(curves(tmp_path / "ranking")) == {"loss", "learning_rate", "gradient_evaluations"}
 
 
@@ -82,10 +82,10 @@ def test_stopped_anywhere_it_has_the_same_curves_and_changes_no_byte_of_the_rest
 ) -> None:
     whole, broken, starts = finish(tmp_path / "whole"), tmp_path / "broken", 0
     while not (broken / "arm" / "results.json").exists():
-        asked = iter(range(10**6))
+        calls = iter(range(10**6))
         starts += 1
         try:
-            finish(broken, stop=lambda asked=asked, n=stop_every + starts: next(asked) >= n)
+            finish(broken, stop=lambda calls=calls, n=stop_every + starts: next(calls) >= n)
         except Interrupted:
             assert starts < 200
     assert starts > 3
@@ -145,9 +145,9 @@ def test_a_file_that_was_cut_off_goes_on_behind_its_last_whole_record(tmp_path: 
 
 def test_turned_on_late_it_has_the_epochs_before(tmp_path: Path) -> None:
     whole = finish(tmp_path / "whole")
-    asked = iter(range(10**6))
+    calls = iter(range(10**6))
     with pytest.raises(Interrupted):
-        finish(tmp_path / "late", on=False, stop=lambda: next(asked) > 45)
+        finish(tmp_path / "late", on=False, stop=lambda: next(calls) > 45)
     assert (tmp_path / "late/arm/selection.json").exists()
     assert curves(finish(tmp_path / "late")) == curves(whole)
 

@@ -69,10 +69,10 @@ def test_a_failure_is_kept_with_its_reason_until_the_next_start(out: Path, worke
     put(workers / "size-1.0", f"exit {EXIT_FULL}")
     outcome, _ = run(out, [Unit(name, 1) for name in ARMS], Local(jobs=2))
     assert outcome.failed["size-0.0"] == f"two (see {out}/arms/size-0.0/log.txt)"
-    kept = {name: RunFolder(out).unit(name).failure() for name in ARMS}
-    assert kept["size-0.0"] == "two"
-    assert kept["size-0.5"].startswith("ended by SIGKILL")
-    assert kept["size-1.0"].startswith("no space left on the disk")
+    reasons = {name: RunFolder(out).unit(name).failure() for name in ARMS}
+    assert reasons["size-0.0"] == "two"
+    assert reasons["size-0.5"].startswith("ended by SIGKILL")
+    assert reasons["size-1.0"].startswith("no space left on the disk")
     assert RunFolder(out).unit("size-0.0").log_end() == ["one", "two"]
     assert RunFolder(out).unit("size-0.5").log_end() == ["about to go"]
     for name in ARMS:

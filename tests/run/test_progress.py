@@ -80,9 +80,9 @@ def test_at_most_two_writes_a_second_but_every_start_and_end(
 
     def recorded(source: Path, target: Path) -> None:
         replace(source, target)
-        found = read(path)
-        assert found is not None
-        written.append((found.stage, found.done))
+        progress = read(path)
+        assert progress is not None
+        written.append((progress.stage, progress.done))
 
     monkeypatch.setattr(progress.os, "replace", recorded)
     report = ProgressFile(path)
@@ -200,15 +200,15 @@ def test_terminal_rows(clock: Clock, tmp_path: Path) -> None:
         report("training", 15, 30, "loss [b]0.31[/b] and more words than there is room for")
         shown.finish(units["done"])
         shown.fail(units["broken"], "DataError: no such file\nsecond line")
-        found = [line.rstrip() for line in frame(output, shown).splitlines()]
-    rows = {line.split("  ")[0].strip(): line for line in found}
-    assert list(rows) == ["waits", "runs", "done", "a name that is far to…", "broken", found[-1]]
+        lines = [line.rstrip() for line in frame(output, shown).splitlines()]
+    rows = {line.split("  ")[0].strip(): line for line in lines}
+    assert list(rows) == ["waits", "runs", "done", "a name that is far to…", "broken", lines[-1]]
     assert rows["waits"].endswith("waiting")
     assert "training   ━━━━━━──────  50 %   30 s left  loss [b]" in rows["runs"]
     assert rows["done"].endswith("finished")
     assert rows["broken"].endswith("failed     DataError: no such file")
-    assert found[-1] == "1 of 5 finished · 1 failed · 1 running · 2 waiting · 30 s"
-    assert max(map(len, found)) <= 80
+    assert lines[-1] == "1 of 5 finished · 1 failed · 1 running · 2 waiting · 30 s"
+    assert max(map(len, lines)) <= 80
 
 
 def test_more_units_than_lines_shows_those_that_run_or_failed(clock: Clock, tmp_path: Path) -> None:

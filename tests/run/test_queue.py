@@ -20,12 +20,12 @@ from sat_evaluation.run.executors.slurm import Slurm, minutes
 
 
 def test_the_queue_is_read_by_name(out: Path, commands: Path) -> None:
-    found = [Submission("sat-a", ("ranking",)), Submission("sat-b", ARMS)]
-    queue.record(RunFolder(out), found)
-    assert queue.submissions(RunFolder(out)) == found
+    submissions = [Submission("sat-a", ("ranking",)), Submission("sat-b", ARMS)]
+    queue.record(RunFolder(out), submissions)
+    assert queue.submissions(RunFolder(out)) == submissions
     lines = ["sat-a|7|N/A|RUNNING|one|None", "sat-b|8|2|PENDING||Dependency", "sat-b|8|0|COMPLETING|two|None"]
     program(commands / "squeue", f"test $4 = sat-a,sat-b && printf '{'|n'.join(lines)}' | sed 's/|n/\\n/g'")
-    there = queue.places(found)
+    there = queue.places(submissions)
     assert there == {
         "ranking": Place(True, "7", "one"),
         "size-1.0": Place(False, "8_2", "Dependency"),

@@ -163,9 +163,9 @@ class Cluster:
         """What `condition()` is once it is true; TimeoutError, with the daemons' logs, if it is not in time."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
-            found = condition()
-            if found:
-                return found
+            result = condition()
+            if result:
+                return result
             time.sleep(0.2)
         if strict:
             logs = [f"{path.name}:\n{path.read_text()[-1500:]}" for path in sorted(self.folder.glob("*.log"))]

@@ -110,8 +110,8 @@ def jobs_of(out: Path, cluster: Cluster) -> dict[str, str]:
     """Units in the queue to the numbers of their jobs."""
     names: dict[str, list[str]] = json.loads((out / "slurm" / "jobs.json").read_text())
     lines = command("squeue", "--noheader", "--array", "--format", "%j %i").splitlines()
-    found = [(names[name], job) for name, job in map(str.split, lines) if name in names]
-    return {units[int(job.partition("_")[2] or 0)]: job for units, job in found}
+    jobs = [(names[name], job) for name, job in map(str.split, lines) if name in names]
+    return {units[int(job.partition("_")[2] or 0)]: job for units, job in jobs}
 
 
 def training(out: Path) -> str:
@@ -121,8 +121,8 @@ def training(out: Path) -> str:
 
 def progress(out: Path) -> dict[str, Progress]:
     """How far the training of each arm is, of those that are in it."""
-    found = {path.parent.name: read(path) for path in out.glob("arms/*/progress.json")}
-    return {name: each for name, each in found.items() if each and each.stage == "training" and each.done > 0}
+    trainings = {path.parent.name: read(path) for path in out.glob("arms/*/progress.json")}
+    return {name: each for name, each in trainings.items() if each and each.stage == "training" and each.done > 0}
 
 
 def gone_on(out: Path, before: dict[str, Progress]) -> bool:
@@ -241,11 +241,11 @@ def test_failures_take_no_other_arm_down(cluster: Cluster, data: Path, tmp_path:
     assert code == 2, printed
     assert "2 more" in printed
     assert not cluster.jobs()  # none waits for what will never be
-    found = status(out)
-    assert found.pop("lr-0.02_size-0.0").startswith("finished   robust")
-    assert found.pop("ranking").startswith("failed     ended by SIGKILL")
-    assert found.pop("lr-1e+38_size-0.0").startswith("failed     the loss became")
-    assert set(found.values()) == {"failed     not run: the ranking failed"}
+    states = status(out)
+    assert states.pop("lr-0.02_size-0.0").startswith("finished   robust")
+    assert states.pop("ranking").startswith("failed     ended by SIGKILL")
+    assert states.pop("lr-1e+38_size-0.0").startswith("failed     the loss became")
+    assert set(states.values()) == {"failed     not run: the ranking failed"}
 
 
 def test_a_request_that_slurm_refuses_is_one_line(cluster: Cluster, data: Path, tmp_path: Path) -> None:
