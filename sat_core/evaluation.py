@@ -9,6 +9,7 @@ import numpy as np
 
 from sat_core.accuracy import Accuracy, accuracies
 from sat_core.autoattack import AttackSettings
+from sat_core.display import html_table
 from sat_core.json_fields import integer, json_field, number, part
 
 ROBUST, MISCLASSIFIED = -1, -2
@@ -32,7 +33,7 @@ class AttackOutcome:
 
 
 @final
-@attrs.frozen(kw_only=True, eq=False)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Evaluation:
     """Which attack broke which example.
 
@@ -78,6 +79,19 @@ class Evaluation:
     def robust_accuracy(self) -> Accuracy:
         """Share of `robust`, with its 95 % Wilson interval."""
         return accuracies(self.robust, self.label, None, None).all
+
+    def __repr__(self) -> str:
+        robust, clean = self.robust_accuracy, self.clean_accuracy
+        accuracies = f"robust_accuracy={robust.value:.3f}, clean_accuracy={clean.value:.3f}, n={robust.n}"
+        return f"Evaluation({accuracies}, {self.norm}, eps={self.eps:.4g})"
+
+    def _repr_html_(self) -> str:
+        rows = [("clean", "", str(self.clean_accuracy))]
+        rows += [(row.settings.name, row.broken, f"{100 * row.robust_accuracy:.1f} %") for row in self.breakdown()]
+        caption = (
+            f"AutoAttack ({self.package}), {self.norm}, eps = {self.eps:.4g}: robust accuracy {self.robust_accuracy}"
+        )
+        return html_table(caption, ("attack", "images broken", "accuracy left"), rows)
 
     def breakdown(self) -> tuple[AttackOutcome, ...]:
         """Return what each attack broke, and the robust accuracy left after it."""

@@ -8,9 +8,9 @@ from typing import final
 import attrs
 
 from sat_core import files
+from sat_core.arm_names import folder_name
 from sat_core.errors import RunDirectoryError
 from sat_core.folder import Folder
-from sat_core.study import folder_name
 from sat_core.unit_folder import UnitFolder
 
 RANKING = "ranking"

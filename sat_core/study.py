@@ -5,18 +5,18 @@ from __future__ import annotations
 import itertools
 import math
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
 import attrs
 
+from sat_core.arm_names import folder_name, name_arm, unify_baselines
+from sat_core.display import html_table
 from sat_core.errors import SpecError, quoted
 from sat_core.files import parse_toml, reason, short_name
 from sat_core.registry import nearest
 from sat_core.runner import RUNNERS
-from sat_core.sections import AttackSpec
 from sat_core.spec import KEYS, Spec, check_keys
 from sat_core.tables import flatten, nest
 from sat_core.transfer import SETTINGS, transfer_spec
@@ -217,6 +217,12 @@ class Study:
         options: dict[str, Any] = {"backend": backend, "device": device, "jobs": jobs}
         return RUNNERS.get("study")(self, out, reuse=reuse, progress=progress, **options)
 
+    def _repr_html_(self) -> str:
+        rows = [flatten(arm.spec.to_tables()) for arm in self.arms]
+        heads = ("arm", *self._varied)
+        cells = [(arm.name, *(row[key] for key in self._varied)) for arm, row in zip(self.arms, rows, strict=True)]
+        return html_table(f"Study of {len(self.arms)} arms on {self.base.data.name}", heads, cells)
+
     @property
     def _varied(self) -> list[str]:
         """Keys that are in a grid."""
@@ -240,58 +246,19 @@ class Study:
     def _arms(self) -> tuple[Arm, ...]:
         arms: dict[Spec, tuple[str, str]] = {}
         for chosen, full_spec in self._points():
-            spec, ignored = _canonical(full_spec)
+            spec, ignored = unify_baselines(full_spec)
             if spec in arms:
                 continue
-            full = _name({k: v for k, v in chosen.items() if not k.startswith(ignored)}) or "arm"
+            full = name_arm({k: v for k, v in chosen.items() if not k.startswith(ignored)}) or "arm"
             name, taken = short_name(full, of=full), [name for name, _ in arms.values()]
             arms[spec] = name if name not in taken else f"{name}_{len(taken)}", full if full != name else ""
         return tuple(Arm(name, spec, full) for spec, (name, full) in arms.items())
-
-
-def _canonical(spec: Spec) -> tuple[Spec, tuple[str, ...]]:
-    """Unify baselines: strategy, weights and (if A is empty) attack make no difference, so each baseline runs once."""
-    size = spec.subset.size
-    if spec.subset.strategy == "listed" or not (size == 0 or (isinstance(size, float) and size == 1)):
-        return spec, ()
-    ignored: tuple[str, ...] = ("subset.strategy", "weighting.")
-    spec = attrs.evolve(
-        spec,
-        subset=attrs.evolve(spec.subset, strategy="hardest", size=float(size)),
-        weighting=attrs.evolve(spec.weighting, rule="uniform"),
-    )
-    if size == 0:
-        plain = AttackSpec(norm=spec.attack.norm, eps=spec.attack.eps)
-        ignored = (
-            *ignored,
-            *(key for key in KEYS if key.startswith("attack.") and key not in ("attack.norm", "attack.eps")),
-        )
-        spec = attrs.evolve(spec, attack=plain)
-    return spec, ignored
 
 
 def _check_key(key: str) -> None:
     keys = (*KEYS, *TRANSFER_KEYS)
     if key not in keys:
         raise SpecError(f"unknown key {quoted(key)}{nearest(key, keys)}")
-
-
-def _name(chosen: Mapping[str, Any]) -> str:
-    return "_".join(f"{key.rsplit('.')[-1]}-{_word(value)}" for key, value in chosen.items())
-
-
-def folder_name(dataset: str) -> str:
-    """Turn a data set's full name into a folder name, shortened if necessary.
-
-    >>> folder_name("flowers102?protocol=authors")
-    'flowers102-protocol-authors'
-    """
-    return short_name(_word(dataset), of=dataset)
-
-
-def _word(value: Any) -> str:
-    text = "+".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-    return re.sub(r"[^A-Za-z0-9.+-]+", "-", text).strip("-.") or "x"
 
 
 def _plain(value: Any) -> Any:

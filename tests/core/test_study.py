@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sat_core.arm_names import folder_name
 from sat_core.errors import SpecError
 from sat_core.protocols import PROTOCOLS
 from sat_core.schedules import SCHEDULES
 from sat_core.spec import KEYS, Spec
-from sat_core.study import Study, folder_name
+from sat_core.study import Study
 from sat_core.tables import flatten, nest, parse_setting
 
 PLAIN: dict[str, Any] = {"data": {"name": "digits"}, "training": {"epochs": 12}}

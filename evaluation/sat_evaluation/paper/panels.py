@@ -7,9 +7,10 @@ from typing import final
 
 import attrs
 
+from sat_core.arm_names import folder_name
 from sat_core.datasets import get_dataset
 from sat_core.errors import SpecError
-from sat_core.study import Study, folder_name
+from sat_core.study import Study
 from sat_core.tables import nest
 from sat_evaluation.paper.scales import Flat, Scale
 

@@ -1,0 +1,57 @@
+"""Which points of a grid are the same arm, and what its folder is called."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from sat_core.files import short_name
+from sat_core.sections import AttackSpec
+from sat_core.spec import KEYS, Spec
+
+
+def unify_baselines(spec: Spec) -> tuple[Spec, tuple[str, ...]]:
+    """Unify baselines: strategy, weights and (if A is empty) attack make no difference, so each baseline runs once.
+
+    Returns:
+        The spec with these keys at their defaults, and the prefixes of the keys that were ignored; none for other arms.
+    """
+    size = spec.subset.size
+    if spec.subset.strategy == "listed" or not (size == 0 or (isinstance(size, float) and size == 1)):
+        return spec, ()
+    ignored: tuple[str, ...] = ("subset.strategy", "weighting.")
+    spec = attrs.evolve(
+        spec,
+        subset=attrs.evolve(spec.subset, strategy="hardest", size=float(size)),
+        weighting=attrs.evolve(spec.weighting, rule="uniform"),
+    )
+    if size == 0:
+        plain = AttackSpec(norm=spec.attack.norm, eps=spec.attack.eps)
+        ignored = (
+            *ignored,
+            *(key for key in KEYS if key.startswith("attack.") and key not in ("attack.norm", "attack.eps")),
+        )
+        spec = attrs.evolve(spec, attack=plain)
+    return spec, ignored
+
+
+def name_arm(chosen: Mapping[str, Any]) -> str:
+    """Name an arm by the values that its grid gave it: ``size-0.5_seed-1``."""
+    return "_".join(f"{key.rsplit('.')[-1]}-{_word(value)}" for key, value in chosen.items())
+
+
+def folder_name(dataset: str) -> str:
+    """Turn a data set's full name into a folder name, shortened if necessary.
+
+    >>> folder_name("flowers102?protocol=authors")
+    'flowers102-protocol-authors'
+    """
+    return short_name(_word(dataset), of=dataset)
+
+
+def _word(value: Any) -> str:
+    text = "+".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return re.sub(r"[^A-Za-z0-9.+-]+", "-", text).strip("-.") or "x"
