@@ -86,12 +86,11 @@ class Evaluation:
         return f"Evaluation({accuracies}, {self.norm}, eps={self.eps:.4g})"
 
     def _repr_html_(self) -> str:
-        rows = [("clean", "", str(self.clean_accuracy))]
+        rows: list[tuple[object, ...]] = [("none (clean images)", "", str(self.clean_accuracy))]
         rows += [(row.settings.name, row.broken, f"{100 * row.robust_accuracy:.1f} %") for row in self.breakdown()]
-        caption = (
-            f"AutoAttack ({self.package}), {self.norm}, eps = {self.eps:.4g}: robust accuracy {self.robust_accuracy}"
-        )
-        return html_table(caption, ("attack", "images broken", "accuracy left"), rows)
+        threat = f"AutoAttack ({self.package}), {self.norm}, eps = {self.eps:.4g}"
+        heads = ("attack", "images broken", "accuracy left")
+        return html_table(f"{threat}: robust accuracy {self.robust_accuracy}", heads, rows)
 
     def breakdown(self) -> tuple[AttackOutcome, ...]:
         """Return what each attack broke, and the robust accuracy left after it."""
