@@ -44,6 +44,8 @@ class Classifier(ABC):
     """The least precise type in which it computes, as ``bfloat16``; attacks on it compute in `attack_type` of that."""
     torch_device: str = "cpu"
     """Device of PyTorch on which `as_torch_module` takes its tensors."""
+    default_attack: AttackSpec | None = None
+    """What `perturb` does unless it is told otherwise."""
     head: Any = None
     """Features to logits, in the framework's own way, where only these are learned: see `with_head`. Else None."""
 
@@ -87,22 +89,30 @@ class Classifier(ABC):
 
     @final
     def perturb(
-        self, images: np.ndarray, labels: np.ndarray, attack: AttackSpec, rng: np.random.Generator | None = None
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        attack: AttackSpec | None = None,
+        rng: np.random.Generator | None = None,
     ) -> np.ndarray:
         """Attack `images`; the caller's arrays, weights, gradients and modes of layers stay as they were.
 
         Args:
             images: uint8 or float32 in [0, 1], `(n, h, w, c)`.
             labels: true classes, `(n,)`.
-            attack: norm, radius and steps.
+            attack: norm, radius and steps. Default: `default_attack`, which `sat_core.train` sets.
             rng: draws the random start through the threat model; required if the attack has one.
 
         Returns:
             Adversarial examples, float32 in [0, 1], within ε of `images`.
 
         Raises:
-            SpecError: for a random start without `rng`, or if ε or the step size is too large for `images`.
+            SpecError: for a random start without `rng`, or if ε or the step size is too large for `images`; or no
+                attack is given and there is no default.
         """
+        attack = attack or self.default_attack
+        if attack is None:
+            raise SpecError('perturb: expected an attack, got none; pass one, as AttackSpec(norm="L2", eps=0.5)')
         images = self._images(images)
         labels = self._labels(labels, images)
         start = self._start(images, attack, rng)

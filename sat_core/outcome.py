@@ -23,7 +23,8 @@ class TrainingResult:
     """A trained classifier and what is known of it.
 
     Attributes:
-        classifier: Ready to use, with the weights of the epoch that was picked.
+        classifier: Ready to use, with the weights of the epoch that was picked. Its `perturb(images, labels)` runs
+            PGD-10 in the threat model of the training.
         results: All numbers, as `results.json` has them.
         evaluation: AutoAttack's verdict on each image of the reported part of the test set.
         split: A and B.
@@ -42,6 +43,7 @@ class TrainingResult:
     def read(cls, job: Job, results: ArmResults, ranking: Ranking | None, folder: Path | None) -> TrainingResult:
         """Put together what a finished `job` left behind; AutoAttack's per-image results are read, not run again."""
         classifier = job.backend.load(job.folder.best_checkpoint, into=job.build())
+        classifier.default_attack = job.spec.attack.probe
         split = (ranking or Ranking(order=job.published_order())).split(job)
         reported = job.data.test.take(job.evaluated()[2])
         evaluation = job.attack(classifier, reported, job.spec.evaluation.attacks, "report", "evaluation")

@@ -69,7 +69,7 @@ def test_a_named_model_on_arrays(named: sat.TrainingResult, arrays: dict[str, np
     assert named.split.size == 80
     hardest = named.ranking.hardest_first()[:80]
     assert set(np.flatnonzero(named.split.members)) == set(hardest.tolist())
-    adversarial = named.classifier.perturb(arrays["x_test"][:4], arrays["y_test"][:4], sat.AttackSpec(eps=0.5))
+    adversarial = named.classifier.perturb(arrays["x_test"][:4], arrays["y_test"][:4])
     assert np.linalg.norm((adversarial - arrays["x_test"][:4]).reshape(4, -1), axis=1).max() <= 0.5 + 1e-6
 
 
@@ -91,6 +91,8 @@ def test_ones_own_model_is_trained_in_place(backend: Backend, arrays: dict[str, 
     assert result.folder is None
     assert result.split.size == 40
     assert result.classifier.native is model
+    with pytest.raises(SpecError, match="perturb: expected an attack, got none"):
+        backend.wrap(model, image_shape=(8, 8, 1)).perturb(arrays["x_test"][:4], arrays["y_test"][:4])
     correct = result.classifier.logits(arrays["x_train"]).argmax(1) == arrays["y_train"]
     first = backend.wrap(own(backend), classes=5, image_shape=(8, 8, 1))
     assert correct.mean() > (first.logits(arrays["x_train"]).argmax(1) == arrays["y_train"]).mean()
