@@ -8,11 +8,9 @@ import attrs
 
 from sat_core import fields
 from sat_core.augmentation import AUGMENTATIONS
-from sat_core.autoattack import ATTACK_SETS, AUTOATTACK, ENGINES
 from sat_core.difficulty import DIFFICULTIES
 from sat_core.errors import SpecError
 from sat_core.precision import OF_NETWORK
-from sat_core.registry import nearest
 from sat_core.schedules import check_schedule
 from sat_core.selection import SELECTION_RULES
 from sat_core.threat import THREAT_MODELS
@@ -258,55 +256,3 @@ class TrainingSpec:
                 f"training.weight_decay: expected less than {room / self.lr:.4g} with training.lr = {self.lr:g}, got "
                 f"{self.weight_decay:g}\neach step would take away all of the weights"
             )
-
-
-def _check_attacks(value: Any) -> str | None:
-    if isinstance(value, str) and value in ATTACK_SETS:
-        return None
-    if isinstance(value, tuple) and value and all(v in AUTOATTACK for v in value) and len(set(value)) == len(value):
-        return None
-    hint = nearest(value, (*ATTACK_SETS, *AUTOATTACK)) if isinstance(value, str) else ""
-    return f"one of {', '.join(ATTACK_SETS)}, or a list of {', '.join(AUTOATTACK)}{hint}"
-
-
-def _check_examples(value: Any) -> str | None:
-    share = isinstance(value, float) and 0 < value <= 1
-    return (
-        None
-        if value == "rest" or share or fields.whole(value, 1)
-        else 'a count >= 1, a share of the validation set in (0, 1], or "rest"'
-    )
-
-
-def _check_share(value: Any) -> str | None:
-    share = isinstance(value, float) and 0 < value <= 0.9
-    return None if share or fields.whole(value, 1) else "a share in (0, 0.9], or a count >= 1"
-
-
-def _check_epochs(value: Any) -> str | None:
-    good = isinstance(value, tuple) and value and all(fields.whole(v, 1) for v in value)
-    return None if value == "protocol" or good else 'a list of epochs >= 1, or "protocol"'
-
-
-@final
-@attrs.frozen(kw_only=True)
-class EvaluationSpec:
-    """How an epoch is picked and how the result is measured, under the threat model of `AttackSpec`.
-
-    Attributes:
-        examples: Test examples to report on: a count, a share, or "rest".
-        attacks: Of the report: "standard", "plus" or names.
-        selection_attacks: Of the checks that pick the epoch.
-        selection_epochs: After which epochs to check, counted from 1, or "protocol".
-        selection_share: The part of the test set that picks the epoch (share or count). A data set with validation
-            examples uses all of these instead.
-        engine: ``package`` for the attacks of AutoAttack's package, ``folded`` or ``fast``; see docs/study.md.
-    """
-
-    SECTION: ClassVar[str] = "evaluation"
-    examples: int | float | str = fields.field(_check_examples, "rest")
-    attacks: str | tuple[str, ...] = fields.field(_check_attacks, "standard", fields.tuples)
-    selection_attacks: str | tuple[str, ...] = fields.field(_check_attacks, "standard", fields.tuples)
-    selection_epochs: str | tuple[int, ...] = fields.field(_check_epochs, "protocol", fields.tuples)
-    selection_share: int | float = fields.field(_check_share, 0.1)
-    engine: str = fields.choice(ENGINES, "package")

@@ -8,18 +8,10 @@ from typing import Any, final
 import attrs
 
 from sat_core.errors import SpecError, quoted
+from sat_core.evaluation_spec import EvaluationSpec
 from sat_core.protocols import PROTOCOLS
 from sat_core.registry import unknown
-from sat_core.sections import (
-    AttackSpec,
-    DataSpec,
-    EvaluationSpec,
-    ModelSpec,
-    RankingSpec,
-    SubsetSpec,
-    TrainingSpec,
-    WeightingSpec,
-)
+from sat_core.sections import AttackSpec, DataSpec, ModelSpec, RankingSpec, SubsetSpec, TrainingSpec, WeightingSpec
 
 
 @final

@@ -12,8 +12,9 @@ import numpy as np
 from sat_core.arm_results import SplitSummary
 from sat_core.data import DataSet
 from sat_core.errors import SpecError, quoted
+from sat_core.evaluation_spec import EvaluationSpec
 from sat_core.registry import nearest
-from sat_core.sections import EvaluationSpec, SubsetSpec
+from sat_core.sections import SubsetSpec
 from sat_core.selection import SELECTION_RULES
 from sat_core.streams import stream
 from sat_core.weighting import WEIGHTING_RULES

@@ -228,7 +228,7 @@ def test_the_validation_permutation_is_the_authors() -> None:
 
 
 def test_the_authors_report_positions_1000_to_8999() -> None:
-    from sat_core.sections import EvaluationSpec
+    from sat_core.evaluation_spec import EvaluationSpec
 
     picking, reporting = validation_split(10000, EvaluationSpec(examples=0.8))
     order = validation_permutation(10000)

@@ -22,9 +22,10 @@ from sat_core.data import DataSet
 from sat_core.datasets import get_dataset
 from sat_core.errors import SpecError, printable
 from sat_core.evaluation import Evaluation
+from sat_core.evaluation_spec import EvaluationSpec
 from sat_core.input_spec import InputSpec
 from sat_core.json_fields import to_json
-from sat_core.sections import AttackSpec, EvaluationSpec, TrainingSpec
+from sat_core.sections import AttackSpec, TrainingSpec
 from sat_core.splits import validation_permutation
 from sat_evaluation.cli.data_sets import check_headers
 
