@@ -30,10 +30,10 @@ from sat_core.splits import validation_permutation
 from sat_evaluation.cli.data_sets import check_headers
 
 
-def evaluate_checkpoint(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+def evaluate_checkpoint(arguments: argparse.Namespace) -> list[Evaluation]:
     """Attack the validation part of a data set, print the table, and leave flags and scores for each ε.
 
-    `arguments` are those of the command line; returns the content of the JSON files. Raises SatError.
+    `arguments` are those of the command line; returns an evaluation for each ε. Raises SatError.
     """
     path = checkpoint.find(arguments.checkpoint)
     about = checkpoint.read(path).about
@@ -45,7 +45,7 @@ def evaluate_checkpoint(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     suite, engine = arguments.attacks, arguments.engine
     index = _examples(arguments.examples, len(data.test))
     out = Path(arguments.out) if arguments.out else path.parent / "evaluate"
-    results = []
+    evaluations = []
     with ExitStack() as stack:
         stack.enter_context(backend.session(training))
         classifier, data = _load(backend, path, about, data, arguments.model)
@@ -66,11 +66,11 @@ def evaluate_checkpoint(arguments: argparse.Namespace) -> list[dict[str, Any]]:
             stem = files.short_name(re.sub("[^A-Za-z0-9.-]+", "-", "-".join(parts)), of="-".join(parts))
             path_of_flags = out / f"{stem}.npz"
             options = {"attacks": attacks, "batch_size": arguments.batch_size, "engine": engine, "path": path_of_flags}
-            found = _attack(backend, classifier, data, index, threat, options)
-            results.append(_content(path, about, data, found))
-            files.write_json(out / f"{stem}.json", results[-1])
-    _print(results, out)
-    return results
+            evaluation = _attack(backend, classifier, data, index, threat, options)
+            files.write_json(out / f"{stem}.json", _content(path, about, data, evaluation))
+            evaluations.append(evaluation)
+    _print(evaluations, out)
+    return evaluations
 
 
 def _asked(
@@ -157,43 +157,40 @@ def _attack(
         )
 
 
-def _content(path: Path, about: dict[str, Any], data: DataSet, found: Evaluation) -> dict[str, Any]:
+def _content(path: Path, about: dict[str, Any], data: DataSet, evaluation: Evaluation) -> dict[str, Any]:
     return {
         "checkpoint": path.name,
         "epoch": about.get("epoch"),
         "data": {"name": data.name, "fingerprint": data.fingerprint()},
-        "norm": found.norm,
-        "eps": found.eps,
-        "clean_accuracy": to_json(accuracies(found.correct, found.label, data.classes, None)),
-        "robust_accuracy": to_json(accuracies(found.robust, found.label, data.classes, None)),
-        "breakdown": to_json(found.breakdown()),
-        "package": found.package,
-        "engine": found.engine,
-        "precision": found.precision,
-        "warnings": list(found.warnings),
+        "norm": evaluation.norm,
+        "eps": evaluation.eps,
+        "clean_accuracy": to_json(accuracies(evaluation.correct, evaluation.label, data.classes, None)),
+        "robust_accuracy": to_json(accuracies(evaluation.robust, evaluation.label, data.classes, None)),
+        "breakdown": to_json(evaluation.breakdown()),
+        "package": evaluation.package,
+        "engine": evaluation.engine,
+        "precision": evaluation.precision,
+        "warnings": list(evaluation.warnings),
     }
 
 
-def _print(results: list[dict[str, Any]], out: Path) -> None:
-    console = Console()
-    engine = "" if results[0]["engine"] == "package" else f", {results[0]['engine']} engine"
-    engine += "" if results[0]["precision"] == "float32" else f", in {results[0]['precision']}"
-    table = Table(
-        title=f"AutoAttack ({results[0]['package']}{engine}), n = {results[0]['robust_accuracy']['all']['n']}"
-    )
-    attacks = [row["name"] for row in results[0]["breakdown"]]
-    for heading in ("norm", "ε", "clean", *(f"after {name}" for name in attacks), "robust [95 %]"):
+def _print(evaluations: list[Evaluation], out: Path) -> None:
+    console, first = Console(), evaluations[0]
+    engine = "" if first.engine == "package" else f", {first.engine} engine"
+    engine += "" if first.precision == "float32" else f", in {first.precision}"
+    table = Table(title=f"AutoAttack ({first.package}{engine}), n = {first.robust_accuracy.n}")
+    for heading in ("norm", "ε", "clean", *(f"after {attack.name}" for attack in first.attacks), "robust [95 %]"):
         table.add_column(heading, justify="right")
-    for result in results:
-        clean, robust = result["clean_accuracy"]["all"], result["robust_accuracy"]["all"]
+    for evaluation in evaluations:
+        robust = evaluation.robust_accuracy
         table.add_row(
-            result["norm"],
-            f"{result['eps']:.4g}",
-            f"{clean['value']:.1%}",
-            *(f"{row['robust_accuracy']:.1%}" for row in result["breakdown"]),
-            f"{robust['value']:.1%} [{robust['low']:.1%}, {robust['high']:.1%}]",
+            evaluation.norm,
+            f"{evaluation.eps:.4g}",
+            f"{evaluation.clean_accuracy.value:.1%}",
+            *(f"{outcome.robust_accuracy:.1%}" for outcome in evaluation.breakdown()),
+            f"{robust.value:.1%} [{robust.low:.1%}, {robust.high:.1%}]",
         )
     console.print(table)
-    for warning in dict.fromkeys(w for result in results for w in result["warnings"]):
+    for warning in dict.fromkeys(text for evaluation in evaluations for text in evaluation.warnings):
         console.print(f"warning: {printable(warning)}", markup=False)
     console.print(f"per-example results: {out}", markup=False)
