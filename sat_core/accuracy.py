@@ -20,9 +20,9 @@ class Accuracy:
     """A share of `n` examples with its 95 % Wilson interval.
 
     Attributes:
-        value: share in [0, 1].
-        n: number of examples.
-        low, high: ends of the interval. For the mean over several seeds, the lowest and the highest of their values.
+        value: Share in [0, 1].
+        n: Number of examples.
+        low, high: Ends of the interval. For the mean over several seeds, the lowest and the highest of their values.
     """
 
     value: float = json_field(number(0, 1))
@@ -51,10 +51,10 @@ class Accuracies:
     """One kind of accuracy, over all examples and over parts of them; None for a part without examples.
 
     Attributes:
-        all: over all examples.
-        a, b: over the classes in A and the others. None where A is made of examples (ESAT): evaluation data has no
+        all: Over all examples.
+        a, b: Over the classes in A and the others. None where A is made of examples (ESAT): evaluation data has no
             such parts.
-        per_class: over each class; None where it was not computed.
+        per_class: Over each class; None where it was not computed.
     """
 
     all: Accuracy = json_field(part(Accuracy))
@@ -87,10 +87,10 @@ def accuracies(good: np.ndarray, label: np.ndarray, classes: int | None, in_a: n
     """Return the shares of `good` over all examples, on A, on B, and per class.
 
     Args:
-        good: bool `(n,)`, n >= 1.
-        label: classes of the examples, int64 `(n,)`.
-        classes: how many there are; None leaves out the shares per class.
-        in_a: bool `(n,)`, None where the evaluation data has no such split (ESAT).
+        good: Bool `(n,)`, n >= 1.
+        label: Classes of the examples, int64 `(n,)`.
+        classes: How many there are; None leaves out the shares per class.
+        in_a: Bool `(n,)`, None where the evaluation data has no such split (ESAT).
     """
     everything = wilson(int(good.sum()), len(good))
     if everything is None:

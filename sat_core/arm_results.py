@@ -52,11 +52,11 @@ class DataSummary:
     """The data set of an arm.
 
     Attributes:
-        name, fingerprint: name in the study file, and SHA-256 of all images and labels.
-        classes: names of the classes.
+        name, fingerprint: Name in the study file, and SHA-256 of all images and labels.
+        classes: Names of the classes.
         image_shape: (height, width, channels).
-        mean, std: per channel, with which a network normalises; of a transfer the source's do.
-        train, test: numbers of examples.
+        mean, std: Per channel, with which a network normalises; of a transfer the source's do.
+        train, test: Numbers of examples.
     """
 
     name: str = json_field(text)
@@ -75,11 +75,11 @@ class SplitSummary:
     """How A was chosen, and how large it is.
 
     Attributes:
-        kind, strategy: as in the study file.
+        kind, strategy: As in the study file.
         size: |A| in training examples.
-        units: how many classes or examples were chosen.
+        units: How many classes or examples were chosen.
         share: |A|/N.
-        classes: the classes in A; empty if A is made of examples.
+        classes: The classes in A; empty if A is made of examples.
         weights: (w_A, w_B).
     """
 
@@ -98,7 +98,7 @@ class RankingSummary:
     """The ranking that was trained for an arm.
 
     Attributes:
-        metric, record: as in the study file.
+        metric, record: As in the study file.
         order_correlation: Spearman's ρ between the difficulty of examples and their place in the first epoch of the
             ranking, near 0 where it measures difficulty.
     """
@@ -134,8 +134,8 @@ class AttackSummary:
     """The reported evaluation without its flags per example; fields as in `sat_core.evaluation.Evaluation`.
 
     Attributes:
-        version: standard, plus, or custom for a list of attacks.
-        breakdown: what each attack broke, in the order in which they ran.
+        version: ``standard``, ``plus``, or ``custom`` for a list of attacks.
+        breakdown: What each attack broke, in the order in which they ran.
     """
 
     norm: str = json_field(text)
@@ -156,10 +156,10 @@ class Cost:
     AutoAttack is in none of these counts.
 
     Attributes:
-        attack_gradients, training_gradients: spent on attacks in training, and on training steps.
-        ranking_gradients: spent on the ranking, which the arms of a study share; 0 if none was trained.
-        full_at_gradients: what full adversarial training of the same length takes, both together.
-        seconds: by stage, over all starts of the run; that of the ranking is None if none was trained.
+        attack_gradients, training_gradients: Spent on attacks in training, and on training steps.
+        ranking_gradients: Spent on the ranking, which the arms of a study share; 0 if none was trained.
+        full_at_gradients: What full adversarial training of the same length takes, both together.
+        seconds: By stage, over all starts of the run; that of the ranking is None if none was trained.
     """
 
     attack_gradients: int = json_field(integer())
@@ -190,9 +190,9 @@ class SourceSummary:
     """The run that the features of a transfer come from.
 
     Attributes:
-        run: its folder, relative to that of the transfer.
+        run: Its folder, relative to that of the transfer.
         fingerprint: SHA-256 of its checkpoint.
-        spec, split, cost, clean, robust, backend, data: as in its `ArmResults`.
+        spec, split, cost, clean, robust, backend, data: As in its `ArmResults`.
     """
 
     run: str = json_field(text)
@@ -212,20 +212,20 @@ class ArmResults:
     """The results of a finished arm, as they stand in its `results.json`.
 
     Attributes:
-        arm, full_name: name of the arm's folder, and the whole name where it is too long for one.
-        spec: all settings, as `Spec.to_tables` returns them.
-        backend, device, versions: what computed it.
-        seeds: by purpose; that of the ranking is None if none was trained.
-        data, ranking, split, cost: see their classes.
-        source: of a transfer only. Then split and cost of `source` say how the features were trained, and those of the
+        arm, full_name: Name of the arm's folder, and the whole name where it is too long for one.
+        spec: All settings, as `Spec.to_tables` returns them.
+        backend, device, versions: What computed it.
+        seeds: By purpose; that of the ranking is None if none was trained.
+        data, ranking, split, cost: See their classes.
+        source: Of a transfer only. Then split and cost of `source` say how the features were trained, and those of the
             results how the head was.
-        selection: the chosen epoch, and the checks that chose it.
-        clean, robust: accuracies of the chosen epoch on the examples that did not choose it.
-        attacks: how it was attacked.
-        losses: mean training loss of each epoch in nats.
-        warnings: lines about data, settings, ranking and training.
+        selection: The chosen epoch, and the checks that chose it.
+        clean, robust: Accuracies of the chosen epoch on the examples that did not choose it.
+        attacks: How it was attacked.
+        losses: Mean training loss of each epoch in nats.
+        warnings: Lines about data, settings, ranking and training.
         experiment: SHA-256 of what makes the arm.
-        reused: folder of the finished arm that was taken over, if one was.
+        reused: Folder of the finished arm that was taken over, if one was.
     """
 
     arm: str = json_field(text)
@@ -279,7 +279,7 @@ class ArmResults:
         """Return the results that `results.json` says.
 
         Raises:
-            DataError: one line that begins with the field that is missing, wrong, or does not fit the others.
+            DataError: One line that begins with the field that is missing, wrong, or does not fit the others.
         """
         results = from_json(cls, content)
         for field, expected, value in results._misfits():

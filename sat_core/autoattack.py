@@ -27,11 +27,11 @@ class AttackSettings:
     """One attack and its budget.
 
     Attributes:
-        name: one of `AUTOATTACK`, or of an evaluator's own attack.
-        iterations: steps of each restart; None for `square`.
-        queries: forward passes of each restart of `square`, None for the others.
-        restarts: how often it starts; of targeted attacks, for each target class.
-        target_classes: how many classes a targeted attack tries, the likeliest first; None for the others.
+        name: One of `AUTOATTACK`, or of an evaluator's own attack.
+        iterations: Steps of each restart; None for `square`.
+        queries: Forward passes of each restart of `square`, None for the others.
+        restarts: How often it starts; of targeted attacks, for each target class.
+        target_classes: How many classes a targeted attack tries, the likeliest first; None for the others.
     """
 
     name: str = json_field(text)

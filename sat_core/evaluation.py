@@ -22,9 +22,9 @@ class AttackOutcome:
     """One attack of an evaluation.
 
     Attributes:
-        settings: name and budget.
-        broken: how many examples it broke that no earlier attack had.
-        robust_accuracy: share of all examples that is left after it and all before it.
+        settings: Name and budget.
+        broken: How many examples it broke that no earlier attack had.
+        robust_accuracy: Share of all examples that is left after it and all before it.
     """
 
     settings: AttackSettings = json_field(part(AttackSettings), inline=True)
@@ -38,15 +38,15 @@ class Evaluation:
     """Which attack broke which example.
 
     Attributes:
-        label: classes of the examples, int64 `(n,)`.
-        broken_by: int64 `(n,)`, the number in `attacks` of the first attack that broke the example, `ROBUST` if none
-            did, `MISCLASSIFIED` if the clean image was wrong already.
-        attacks: their settings, in the order in which they ran.
-        norm, eps: threat model; eps in units of [0, 1] pixels.
-        package: name and version of the package that attacked.
-        engine: one of `sat_core.autoattack.ENGINES`.
-        precision: type that the network computes in, float32 unless it brings another.
-        warnings: lines about the model, such as masked gradients, outputs that are no logits, and logits that change
+        label: Classes of the examples, int64 `(n,)`.
+        broken_by: Place in `attacks` of the first attack that broke each example, int64 `(n,)`; `ROBUST` if none did,
+            `MISCLASSIFIED` if the clean image was wrong already.
+        attacks: Their settings, in the order in which they ran.
+        norm, eps: Threat model; eps in units of [0, 1] pixels.
+        package: Name and version of the package that attacked.
+        engine: One of `sat_core.autoattack.ENGINES`.
+        precision: Type that the network computes in, float32 unless it brings another.
+        warnings: Lines about the model, such as masked gradients, outputs that are no logits, and logits that change
             with the batch.
     """
 

@@ -24,8 +24,8 @@ class Unfit(Exception):
     """A value that is not what its field must be; `from_json` makes a DataError of it.
 
     Args:
-        expected: what the field must be, in words.
-        value: what it is.
+        expected: What the field must be, in words.
+        value: What it is.
     """
 
     def __init__(self, expected: str, value: Any) -> None:
@@ -49,11 +49,11 @@ def json_field(
     """Return an attrs field that `reader` reads and checks.
 
     Args:
-        reader: how to read it, such as `text` or `number()`.
-        default: value where the file does not have the field; without one a file has to have it.
-        key: name in the file, where that is not the name of the attribute.
-        omit: whether the field is left out of the file where it has its default.
-        inline: whether the fields of this object stand among those of the object that it is in.
+        reader: How to read it, such as `text` or `number()`.
+        default: Value where the file does not have the field; without one a file has to have it.
+        key: Name in the file, where that is not the name of the attribute.
+        omit: Whether the field is left out of the file where it has its default.
+        inline: Whether the fields of this object stand among those of the object that it is in.
     """
     return attrs.field(default=default, metadata={"reader": reader, "key": key, "omit": omit, "inline": inline})
 
@@ -62,12 +62,12 @@ def from_json(kind: type[T], content: Any, *, strict: bool = False) -> T:
     """Return the object of class `kind` that the table `content` stands for.
 
     Args:
-        kind: an attrs class whose fields are made by `json_field`.
-        content: what `json.loads` returned.
-        strict: whether to refuse fields that `kind` does not have; by default they are ignored.
+        kind: An attrs class whose fields are made by `json_field`.
+        content: What `json.loads` returned.
+        strict: Whether to refuse fields that `kind` does not have; by default they are ignored.
 
     Raises:
-        DataError: a field is missing or wrong.
+        DataError: A field is missing or wrong.
     """
     try:
         made = part(kind)(content)

@@ -1,4 +1,4 @@
-"""Makes the results of an arm: scores, the choice of the epoch, and what `results.json` says besides."""
+"""Makes the results of an arm: accuracies, the choice of the epoch, and all else that `results.json` has."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ def make_results(
     """Return the results of a finished arm.
 
     Args:
-        job, ranking, split: what it was trained with.
-        checks: of all epochs that were checked.
-        evaluation: of the epoch that they chose, on the images that report.
-        position: end of the training.
-        warnings: of data and training.
-        experiment: fingerprint of the arm.
+        job, ranking, split: What it was trained with.
+        checks: Of all epochs that were checked.
+        evaluation: Of the epoch that they chose, on the images that report.
+        position: End of the training.
+        warnings: Of data and training.
+        experiment: Fingerprint of the arm.
     """
     spec, data = job.spec, job.data
     clean, robust = clean_and_robust(evaluation, split, data.classes)

@@ -28,8 +28,11 @@ SELECTION_SEED = 90622
 class Split:
     """A and B of one arm.
 
-    members: bool `(N,)`, True in A. classes: the classes that make A, None where A is made of examples (ESAT).
-    weights: (w_A, w_B).
+    Attributes:
+        kind, strategy: As in the study file.
+        members: Which training examples are in A, bool `(N,)`.
+        classes: The classes in A; None where A is made of examples (ESAT).
+        weights: (w_A, w_B).
     """
 
     kind: str
@@ -44,11 +47,11 @@ class Split:
         return int(self.members.sum())
 
     def example_weights(self, index: np.ndarray) -> np.ndarray:
-        """w_A or w_B for each example number, float32."""
+        """Return w_A or w_B for each of the examples at `index`, float32."""
         return np.where(self.members[index], *self.weights).astype(np.float32)
 
     def mask_over(self, labels: np.ndarray) -> np.ndarray | None:
-        """A over other data by class, bool `(n,)`; None where A is made of examples: other data has no such split."""
+        """Return which examples of other data are of the classes in A, bool `(n,)`; None where A has no classes."""
         return None if self.classes is None else np.isin(labels, self.classes)
 
     def summary(self) -> SplitSummary:
@@ -66,7 +69,17 @@ class Split:
 
 
 def count(size: int | float, total: int, key: str = "subset.size") -> int:
-    """An integer is a count, a float a share: floor(share · total), in exact arithmetic. SpecError beyond `total`.
+    """Return `size` as a number of units: an integer is a count, a float a share.
+
+    A share is floor(share · total) in exact arithmetic, because 0.3 · 10 is below 3 in floating point.
+
+    Args:
+        size: Count or share.
+        total: Number of all units.
+        key: Key of the setting, for the message.
+
+    Raises:
+        SpecError: It is negative, or more than `total`.
 
     >>> count(0.3, 10), count(3, 10), count(1.0, 10), count(1, 10)
     (3, 3, 10, 1)
@@ -78,12 +91,12 @@ def count(size: int | float, total: int, key: str = "subset.size") -> int:
 
 
 def hardest_first(scores: np.ndarray) -> np.ndarray:
-    """Unit numbers by falling score, int64; equal scores in the order of their numbers."""
+    """Return unit numbers by falling score, int64; equal scores in the order of their numbers."""
     return np.argsort(-scores, kind="stable")
 
 
 def class_scores(order_or_scores: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
-    """Mean score of the examples of each class, float64 `(classes,)` (paper, Eq. 3)."""
+    """Return the mean score of the examples of each class, float64 `(classes,)` (paper, Eq. 3)."""
     return np.bincount(labels, order_or_scores, classes) / np.bincount(labels, minlength=classes)
 
 
@@ -96,10 +109,20 @@ def make_split(
     order: np.ndarray | None = None,
     seed: int = 0,
 ) -> Split:
-    """The split that `subset` describes, with the weights of the weighting `rule`.
+    """Split the training set into A and B.
 
-    scores: difficulty `(N,)`, higher is harder; or order: example numbers, hardest first, possibly not all of them.
-    One of them is needed by strategies that look at difficulty, unless A or B is empty. seed: of random subsets.
+    Strategies that look at difficulty need `scores` or `order`, unless A or B is empty.
+
+    Args:
+        subset: Which units go into A, and how many.
+        rule: Name of the weighting rule.
+        data: The data set.
+        scores: Difficulty of each training example, `(N,)`; higher is harder.
+        order: Example numbers, hardest first, possibly not all of them.
+        seed: Of random subsets.
+
+    Raises:
+        SpecError: There is no such subset, or no ranking for it.
     """
     labels, total = data.train.labels, len(data.train)
     by_class = subset.kind == "classes"
@@ -137,7 +160,7 @@ def _ranking(by_class: bool, data: DataSet, scores: np.ndarray | None, order: np
         raise SpecError("subset.strategy: expected a ranking for this strategy, got none")
     if not by_class:
         return order if order is not None else hardest_first(scores)  # type: ignore[arg-type]
-    if scores is None and order is not None:  # mean rank stands in for the mean score that an order does not tell
+    if scores is None and order is not None:  # an order has no scores: take ranks in their place
         if len(order) < total:
             raise SpecError(f"ranking.file: expected all {total} examples to rank classes by it, got {len(order)}")
         scores = np.empty(total)
@@ -146,23 +169,28 @@ def _ranking(by_class: bool, data: DataSet, scores: np.ndarray | None, order: np
 
 
 def class_numbers(classes: Sequence[int | str], names: Sequence[str]) -> np.ndarray:
-    """Class numbers of numbers or names, int64; SpecError for a class that does not exist or is named twice."""
+    """Return the numbers of classes that are given by number or name, int64.
+
+    Raises:
+        SpecError: A class does not exist, or is named twice.
+    """
     numbers = []
-    for wanted in classes:
-        if isinstance(wanted, str) and wanted not in names:
-            raise SpecError(f"subset.classes: no class is called {quoted(wanted)}{nearest(wanted, names)}")
-        if isinstance(wanted, int) and not 0 <= wanted < len(names):
-            raise SpecError(f"subset.classes: expected classes in 0..{len(names) - 1}, got {quoted(wanted)}")
-        numbers.append(wanted if isinstance(wanted, int) else list(names).index(wanted))
+    for key in classes:
+        if isinstance(key, str) and key not in names:
+            raise SpecError(f"subset.classes: no class is called {quoted(key)}{nearest(key, names)}")
+        if isinstance(key, int) and not 0 <= key < len(names):
+            raise SpecError(f"subset.classes: expected classes in 0..{len(names) - 1}, got {quoted(key)}")
+        numbers.append(key if isinstance(key, int) else list(names).index(key))
     if len(set(numbers)) != len(numbers):
         raise SpecError(f"subset.classes: expected each class once, got {quoted(list(classes))}")
     return np.array(numbers, np.int64)
 
 
 def validation_permutation(n: int) -> np.ndarray:
-    """The fixed order of `n` validation examples: torch.manual_seed(90622); torch.randperm(n), without torch.
+    """Return the fixed order of `n` validation examples: that of torch.manual_seed(90622); torch.randperm(n).
 
-    Torch's CPU generator is the same Mersenne Twister; its randperm swaps position i with i + draw mod (n - i).
+    It is made without torch. Its CPU generator is the same Mersenne Twister as numpy's RandomState; its randperm swaps
+    position i with i + draw mod (n - i).
     """
     words = np.random.RandomState(SELECTION_SEED).randint(0, 1 << 32, size=max(n - 1, 0), dtype=np.uint32)
     order = list(range(n))
@@ -173,9 +201,15 @@ def validation_permutation(n: int) -> np.ndarray:
 
 
 def validation_split(n: int, spec: EvaluationSpec, own: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Positions for picking the epoch and, apart from them, for reporting, both int64 (paper, section 4.1).
+    """Return the positions of images that pick the epoch and of those that are reported, int64 (paper, section 4.1).
 
-    n: examples to report on, some of which pick the epoch unless the data set has `own` ones for that.
+    Args:
+        n: Number of images to report on. Some of them pick the epoch where the data set has no others for that.
+        spec: How many pick the epoch, and how many are reported.
+        own: Number of images that the data set has for picking the epoch.
+
+    Raises:
+        SpecError: There are too few images.
     """
     order = validation_permutation(n)
     first = 0 if own else max(1, count(spec.selection_share, n, "evaluation.selection_share"))

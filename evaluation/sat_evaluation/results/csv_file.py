@@ -13,7 +13,7 @@ from sat_core.files import write_text
 from sat_evaluation.results.rows import Row
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-"""What a formula begins with in a spreadsheet."""
+"""First characters of formulas in spreadsheets."""
 _OWN_COLUMN = ("subset.kind", "subset.strategy", "subset.size", "weighting.rule", "training.seed")
 
 
@@ -56,7 +56,11 @@ def csv_records(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def csv_lines(heads: Iterable[str], lines: Iterable[Iterable[object]]) -> str:
-    """A table as CSV. Text that a spreadsheet would take for a formula gets an apostrophe in front (OWASP's advice)."""
+    """Format a table as CSV.
+
+    Text that a spreadsheet would run as a formula gets an apostrophe in front, as OWASP recommends: names of classes
+    come from data sets of others.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerows([_inert(cell) for cell in line] for line in [heads, *lines])
@@ -68,7 +72,7 @@ def _inert(cell: object) -> object:
 
 
 def write_csv(path: Path, rows: Sequence[Row]) -> None:
-    """Write `csv_text`."""
+    """Write one line per arm to `path`."""
     write_text(path, csv_text(rows))
 
 

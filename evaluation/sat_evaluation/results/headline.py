@@ -1,4 +1,4 @@
-"""A study in one sentence, and in one line of title."""
+"""A study in one sentence, and its title in one line."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ _ALIKE = 0.02
 
 
 def headline(rows: Sequence[Row]) -> str:
-    """What attacking about half of the examples brings, in one sentence; empty without both baselines.
+    """Say in one sentence what attacking about half of the examples brings; empty without both baselines.
 
-    Of `hardest` if it is there, else of the first strategy, at the share nearest to 0.5; of several subsets of that
-    share, such as single classes, the one that brings most.
+    The sentence is about the strategy `hardest` if it was run, else the first one, at the share nearest to 0.5. Of
+    several subsets of that share, such as single classes, it takes the most robust one.
     """
     curves = [(c, c.plain, c.full) for c in series(rows) if c.plain and c.full]
     if not curves:
         return ""
-    curve, without, whole = next((c for c in curves if c[0].strategy == "hardest"), curves[0])
+    curve, plain, full = next((c for c in curves if c[0].strategy == "hardest"), curves[0])
     nearest = min((group.rows[0].share for group in curve.groups), key=lambda share: abs(share - 0.5))
     alike = [group for group in curve.groups if abs(group.rows[0].share - nearest) < _ALIKE]
     half = max(alike, key=lambda group: group.accuracy("robust").value)
-    none, some, full = (g.accuracy("robust").value for g in (without, half, whole))
+    lowest, some, highest = (g.accuracy("robust").value for g in (plain, half, full))
     row = half.rows[0]
     best = f"the best of {len(alike)} subsets" if len(alike) > 1 else ""
     how = ", ".join(filter(None, [listed_classes(row) or curve.strategy, best, curve.settings]))
@@ -36,20 +36,20 @@ def headline(rows: Sequence[Row]) -> str:
     if row.cost_with_ranking > row.cost:
         with_ranking = fmean(row.cost_with_ranking for row in half.rows)
         cost += f" ({percent(with_ranking)} with the ranking)"
-    if some < none or full <= none:
+    if some < lowest or highest <= lowest:
         return (
             f"{percent(row.share)} of the examples ({how}) bring {percent(some, 1)} robust accuracy, all of them "
-            f"{percent(full, 1)}, none {percent(none, 1)}{seeds}, at {cost}."
+            f"{percent(highest, 1)}, none {percent(lowest, 1)}{seeds}, at {cost}."
         )
     return (
-        f"{percent(row.share)} of the examples ({how}) recover {percent((some - none) / (full - none))} of the robust "
-        f"accuracy that attacking all of them brings ({percent(some, 1)} against {percent(full, 1)}, "
-        f"{percent(none, 1)} without{seeds}), at {cost}."
+        f"{percent(row.share)} of the examples ({how}) recover {percent((some - lowest) / (highest - lowest))} of the "
+        f"robust accuracy that attacking all of them brings ({percent(some, 1)} against {percent(highest, 1)}, "
+        f"{percent(lowest, 1)} without{seeds}), at {cost}."
     )
 
 
 def title(rows: Sequence[Row]) -> str:
-    """Data set, model, threat model, attacks and number of test examples in one line."""
+    """Return data set, model, threat model, attacks and number of test examples in one line."""
 
     def joined(values: Iterable[str]) -> str:
         return " / ".join(shown(value, 80) for value in dict.fromkeys(values))

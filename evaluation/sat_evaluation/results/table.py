@@ -18,24 +18,25 @@ from sat_evaluation.results.rows import Row
 from sat_evaluation.results.text import duration, percent, shown
 
 _GAP = 2
-_FIRST_TO_GO = ("time", "epoch", "share", "cost", "clean %", "on A", "on B")
+_LEAST_IMPORTANT = ("time", "epoch", "share", "cost", "clean %", "on A", "on B")
+"""Columns that are left out where the terminal is too narrow, the first of these first."""
 
 
 def print_table(rows: Sequence[Row], console: Console | None = None) -> None:
-    """One line per group of seeds, with the baselines first and last; text may wrap, numbers do not.
+    """Print one line per group of seeds, with the baselines first and last.
 
-    Where the terminal is too narrow, columns go and a line below says which; summary.csv has them all.
+    Text may wrap, numbers do not. Where the terminal is too narrow, columns are left out, and a line below says which.
     """
     console = console or Console()
     blocks = _blocks(rows)
     columns, groups = table_cells(rows), [g for block in blocks for g in block]
     hidden: list[str] = []
-    while _too_wide(columns, console.width) and (less := [name for name in _FIRST_TO_GO if name in columns]):
+    while _too_wide(columns, console.width) and (less := [name for name in _LEAST_IMPORTANT if name in columns]):
         hidden.append(less[0])
         del columns[less[0]]
     notes = [f"robust % [ ]: {spread(groups)}"]
     if "cost" in columns:
-        notes.append("cost: gradient evaluations, full AT = 100 %")
+        notes.append(f"cost: gradient evaluations, {Baseline.FULL.label} = 100 %")
     if hidden:
         notes.append(f"only in summary.csv for lack of room: {', '.join(hidden)}")
     ends = {number - 1 for number in accumulate(map(len, blocks))} if len(blocks) > 3 else set()
@@ -57,7 +58,7 @@ def _blocks(rows: Sequence[Row]) -> list[list[Group]]:
 
 
 def _columns(rows: Sequence[Row], groups: Sequence[Group]) -> dict[str, list[str]]:
-    """Heads to cells, without the columns in which nothing is to be seen."""
+    """Heads to cells, without empty columns."""
     firsts = [g.rows[0] for g in groups]
     chosen = {row.strategy for row in firsts if not row.baseline}
     how = [row.baseline.label if row.baseline else listed_classes(row) or row.strategy for row in firsts]
@@ -89,8 +90,8 @@ def _interval(g: Group) -> str:
 
 
 def _part(g: Group, name: str) -> str:
-    found = g.part(name)
-    return "" if found is None else f"{100 * found.value:.1f}"
+    accuracy = g.part(name)
+    return "" if accuracy is None else f"{100 * accuracy.value:.1f}"
 
 
 def _span(values: list[int]) -> str:
@@ -99,7 +100,7 @@ def _span(values: list[int]) -> str:
 
 
 def _table(columns: dict[str, list[str]], width: int, ends: set[int]) -> Table:
-    """Text breaks between words where `width` asks for it. ends: lines after which an empty one comes."""
+    """The table, with text broken between words to fit `width`. ends: lines that an empty line follows."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, _GAP - 1, 0, 0), show_edge=False)
     excess = _too_wide(columns, width, least=False)
     for head, cells in columns.items():
@@ -117,7 +118,7 @@ def _too_wide(columns: dict[str, list[str]], width: int, *, least: bool = True) 
 
 
 def _width(head: str, cells: list[str], *, least: bool = True) -> int:
-    """least: with text broken wherever it may be."""
+    """Width of a column; the `least` one is that with text broken at every space."""
     return max(
         cell_len(part) for cell in (head, *cells) for part in (cell.split() if least and _is_text(head) else [cell])
     )

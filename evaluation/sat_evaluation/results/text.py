@@ -1,4 +1,4 @@
-"""Numbers and names as they stand in tables, plots and sentences."""
+"""Formats numbers and names for tables, plots and sentences."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from sat_core.errors import printable
 
 
 def shown(value: object, width: int = 40) -> str:
-    """A value of a spec or a name from a data set as one short line without control characters.
+    """Return a value of a spec, or a name from a data set, as one short line without control characters.
 
     >>> shown("a\\nb"), shown(["apgd-ce", "square"]), shown(0.1)
     ('a\\\\nb', 'apgd-ce + square', '0.1')
@@ -17,7 +17,7 @@ def shown(value: object, width: int = 40) -> str:
 
 
 def percent(share: float, digits: int = 0) -> str:
-    """A share in percent; one that is not 0 does not look like 0.
+    """Return a share in percent; one that is not 0 does not look like 0.
 
     >>> percent(0.815), percent(0.815, 1), percent(0.0031)
     ('82 %', '81.5 %', '0.3 %')
@@ -27,13 +27,13 @@ def percent(share: float, digits: int = 0) -> str:
 
 
 def epsilon(eps: float) -> str:
-    """ε in units of [0, 1] pixels: ``0.5``, or ``8/255`` where that is the shorter way."""
+    """Return ε in units of [0, 1] pixels as text: ``0.5``, or ``8/255`` where that is shorter."""
     plain, whole = f"{eps:.4g}", round(eps * 255)
     return f"{whole}/255" if len(plain) > 5 and abs(eps * 255 - whole) < 1e-6 else plain
 
 
 def duration(seconds: float) -> str:
-    """``45 s``, ``12 min`` or ``3.4 h``."""
+    """Return a time as ``45 s``, ``12 min`` or ``3.4 h``."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
