@@ -22,7 +22,7 @@ from sat_core.files import read_json, write_json
 from sat_core.run_folder import ReproductionFolder
 from sat_evaluation.cli import main
 from sat_evaluation.paper.reproduction import Reproduction
-from sat_evaluation.report.charts import Axis
+from sat_evaluation.report.axes import Axis
 from sat_evaluation.report.page import write_report
 from sat_evaluation.results.csv_file import csv_text
 from sat_evaluation.results.headline import headline

@@ -18,7 +18,7 @@ from sat_evaluation.figures.canvas import COLOURS, save_figure
 from sat_evaluation.figures.matrix import matrix_figure
 from sat_evaluation.paper.draw import curves_figure
 from sat_evaluation.paper.experiments import paper_figure
-from sat_evaluation.report.plots import over_share
+from sat_evaluation.report.share_plots import over_share
 from sat_evaluation.results.rows import Row
 
 pytestmark = pytest.mark.report

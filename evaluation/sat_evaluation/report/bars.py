@@ -10,7 +10,7 @@ import numpy as np
 from sat_core.ranking import Ranking
 from sat_evaluation.figures.class_data import ClassLine, PartAccuracy, PublishedClasses, class_difficulty, class_matrix
 from sat_evaluation.report.charts import COLOURS, Bars, Cell, Matrix, Part
-from sat_evaluation.report.plots import accuracy, arm_names
+from sat_evaluation.report.words import arm_names, with_interval
 from sat_evaluation.results.curves import group
 from sat_evaluation.results.rows import Row
 from sat_evaluation.results.text import shown
@@ -73,7 +73,7 @@ def _part(part: PartAccuracy) -> Part:
     published = None if part.published is None else 100 * part.published
     more = "" if published is None else f", published {published:.1f} %"
     more += "" if part.plain is None else f", plain training {100 * part.plain:.1f} % on the same classes"
-    tip = f"{words} {accuracy(part.accuracy)}{more}"
+    tip = f"{words} {with_interval(part.accuracy)}{more}"
     return Part(value=100 * part.value, number=number, tip=tip, published=published)
 
 
@@ -84,11 +84,8 @@ def breakdown(rows: Sequence[Row]) -> Bars:
     numbers = {name: 1 + number % (COLOURS - 1) for number, name in enumerate(attacks)}
     lines = []
     for name, g in list(zip(arm_names(groups), groups, strict=True))[:_MOST]:
-        parts = [
-            Part(
-                value=100 * g.accuracy("robust").value, number=0, tip=f"{name}: robust {accuracy(g.accuracy('robust'))}"
-            )
-        ]
+        robust = g.accuracy("robust")
+        parts = [Part(value=100 * robust.value, number=0, tip=f"{name}: robust {with_interval(robust)}")]
         for attack in attacks:
             broken = [_broken(row, attack) for row in g.rows]
             share = fmean(count / row.n for count, row in zip(broken, g.rows, strict=True))
@@ -96,7 +93,7 @@ def breakdown(rows: Sequence[Row]) -> Bars:
             parts.append(Part(value=100 * share, number=numbers[attack], tip=tip))
         wrong = 1 - g.accuracy("clean").value
         parts.append(Part(value=100 * wrong, number=GREY, tip=f"{name}: {100 * wrong:.1f} % misclassified as they are"))
-        lines.append((name, tuple(parts), f"{100 * g.accuracy('robust').value:.1f}"))
+        lines.append((name, tuple(parts), f"{100 * robust.value:.1f}"))
     return Bars(
         title="What became of the test images",
         text="share of the test images that are robust, broken by an attack, or misclassified without one; each attack "

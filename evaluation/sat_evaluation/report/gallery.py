@@ -16,7 +16,7 @@ from sat_core.data import DataSet
 from sat_core.errors import DataError, NotInstalledError, install
 from sat_core.ranking import Ranking
 from sat_core.run_folder import RunFolder
-from sat_evaluation.report.plots import arm_names
+from sat_evaluation.report.words import arm_names
 from sat_evaluation.results.curves import group, series
 from sat_evaluation.results.rows import Row
 from sat_evaluation.results.text import shown

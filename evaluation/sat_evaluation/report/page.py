@@ -20,10 +20,11 @@ from sat_evaluation.paper.reproduction import reproduced_studies
 from sat_evaluation.report import charts as chart_types
 from sat_evaluation.report.bars import breakdown, class_charts, difficulty_charts
 from sat_evaluation.report.charts import Plot
+from sat_evaluation.report.epoch_plots import over_epochs
 from sat_evaluation.report.gallery import adversarial, extremes
 from sat_evaluation.report.gather import Run, gather
-from sat_evaluation.report.paper_figures import Drawn, drawn
-from sat_evaluation.report.plots import beside, over_cost, over_epochs, over_share
+from sat_evaluation.report.paper_figures import DrawnFigure, drawn_figures
+from sat_evaluation.report.share_plots import beside, over_cost, over_share
 from sat_evaluation.report.tables import Table, arms_table, numbers, provenance
 from sat_evaluation.results.text import shown
 
@@ -95,10 +96,10 @@ def write_report(paths: Sequence[Path], out: Path | None = None) -> Path:
     _check_target(out)
     problems: list[str] = []
     runs = list(_runs(paths, problems))
-    figures: list[Drawn] = []
+    figures: list[DrawnFigure] = []
     for path in [path for path in paths if not RunFolder(path).has_begun]:
         try:
-            figures += drawn(ReproductionFolder(path))
+            figures += drawn_figures(ReproductionFolder(path))
         except SatError as error:
             problems.append(shown("; ".join(str(error).splitlines()), 400))
     several = beside([(run.name, run.rows) for run in runs]) if len(paths) > 1 else None
@@ -164,7 +165,11 @@ def _visible(value: Any) -> Any:
 
 
 def _rendered(
-    sections: list[Section], figures: list[Drawn], several: Plot | None, paths: Sequence[Path], problems: list[str]
+    sections: list[Section],
+    figures: list[DrawnFigure],
+    several: Plot | None,
+    paths: Sequence[Path],
+    problems: list[str],
 ) -> str:
     try:
         from jinja2 import Environment, PackageLoader, StrictUndefined

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import groupby
-from typing import Any, final
+from typing import final
 
 import attrs
 
@@ -19,8 +19,9 @@ from sat_evaluation.paper.experiments import PAPER_FIGURES
 from sat_evaluation.paper.panels import Panel, PaperFigure
 from sat_evaluation.paper.reproduction import Reproduction, reproductions, rows_folder
 from sat_evaluation.report.bars import class_charts, difficulty_charts
+from sat_evaluation.report.charts import Bars, Matrix, Plot
 from sat_evaluation.report.gather import readable_rows
-from sat_evaluation.report.plots import over_share
+from sat_evaluation.report.share_plots import over_share
 from sat_evaluation.results.headline import title
 from sat_evaluation.results.rows import Row
 from sat_evaluation.results.text import shown
@@ -28,72 +29,95 @@ from sat_evaluation.results.text import shown
 
 @final
 @attrs.frozen(kw_only=True)
-class Drawn:
-    """A figure. panels: (data set or pair, what was measured, charts). pairs: ours beside theirs. problem: if any."""
+class FigurePanel:
+    """The charts of one data set, or of one pair of source and target. measured: data, model, threat and attacks."""
 
-    asked: Reproduction
     title: str
-    panels: tuple[tuple[str, str, tuple[Any, ...]], ...]
+    measured: str
+    charts: tuple[Plot | Matrix | Bars, ...]
+
+
+@final
+@attrs.frozen(kw_only=True)
+class DrawnFigure:
+    """A figure of the paper on the page.
+
+    Attributes:
+        reproduction: Its settings.
+        title: One line.
+        panels: What is finished of it.
+        pairs: Our numbers beside the published ones.
+        sources: Where the published numbers come from; empty if none are drawn.
+        problem: Why it cannot be drawn, usually empty.
+    """
+
+    reproduction: Reproduction
+    title: str
+    panels: tuple[FigurePanel, ...] = ()
     pairs: tuple[Pair, ...] = ()
     sources: tuple[str, ...] = ()
     problem: str = ""
 
     @property
     def caveats(self) -> list[str]:
-        """Why ours and theirs may differ besides."""
-        return list(caveats(self.asked))
+        """Which settings differ from those behind the published numbers."""
+        return list(caveats(self.reproduction))
 
 
-def drawn(out: ReproductionFolder) -> Iterator[Drawn]:
-    """The figures that were asked for in `out`, as far as they are finished."""
+def drawn_figures(out: ReproductionFolder) -> Iterator[DrawnFigure]:
+    """Draw the figures of a folder as far as they are finished."""
     try:
-        pairs = {asked.figure: tuple(found) for asked, found in compare(out)}
+        pairs = {one.figure: tuple(figure_pairs) for one, figure_pairs in compare(out)}
     except DataError:  # nothing has been published on them
         pairs = {}
-    for asked in reproductions(out):
-        theirs = asked.protocol == "authors"
+    for one in reproductions(out):
+        with_published = one.protocol == "authors"  # numbers under another protocol cannot be compared
         try:
-            figure = asked.make()
-            panels = tuple(_panels(figure, out, theirs))
-            sources = tuple(dict.fromkeys(_sources(figure))) if theirs else ()
-            ours = pairs.get(asked.figure, ())
-            yield Drawn(asked=asked, title=figure.title, panels=panels, pairs=ours, sources=sources)
+            figure = one.make()
+            yield DrawnFigure(
+                reproduction=one,
+                title=figure.title,
+                panels=tuple(_panels(figure, out, with_published=with_published)),
+                pairs=pairs.get(one.figure, ()),
+                sources=tuple(dict.fromkeys(_sources(figure))) if with_published else (),
+            )
         except SatError as error:
             reason = shown("; ".join(str(error).splitlines()), 400)
-            yield Drawn(asked=asked, title=PAPER_FIGURES[asked.figure], panels=(), problem=reason)
+            yield DrawnFigure(reproduction=one, title=PAPER_FIGURES[one.figure], problem=reason)
 
 
-def _panels(figure: PaperFigure, out: ReproductionFolder, theirs: bool) -> Iterator[tuple[str, str, tuple[Any, ...]]]:
-    for (data, target), found in groupby(figure.panels, key=lambda panel: (panel.data, panel.target)):
-        panels = list(found)
+def _panels(figure: PaperFigure, out: ReproductionFolder, *, with_published: bool) -> Iterator[FigurePanel]:
+    for (data, target), same_data in groupby(figure.panels, key=lambda panel: (panel.data, panel.target)):
+        panels = list(same_data)
+        rows = [row for panel in panels for row in _rows(panel, out)] if figure.kind != "difficulty" else []
+        charts: tuple[Plot | Matrix | Bars, ...]
         if figure.kind == "difficulty":
-            yield panels[0].title, "", tuple(_difficulty(panels[0], out))
-            continue
-        rows = [row for panel in panels for row in _rows(panel, out)]
-        if figure.kind == "classes":
-            charts = tuple(class_charts(rows, published.classes(figure.name, data) if theirs else None))
+            charts = tuple(_difficulty(panels[0], out))
+        elif figure.kind == "classes":
+            charts = tuple(class_charts(rows, published.classes(figure.name, data) if with_published else None))
         else:
-            curves = published.curves(figure.name, data, target) if theirs else []
-            charts = tuple(chart for chart in _curves(panels, out, curves) if chart is not None)
-        yield panels[0].title, title(rows) if rows else "", charts
+            numbers = published.curves(figure.name, data, target) if with_published else []
+            charts = tuple(chart for chart in _curves(panels, out, numbers) if chart is not None)
+        yield FigurePanel(title=panels[0].title, measured=title(rows) if rows else "", charts=charts)
 
 
-def _curves(panels: list[Panel], out: ReproductionFolder, theirs: list[PublishedCurve]) -> Iterator[Any]:
+def _curves(panels: list[Panel], out: ReproductionFolder, numbers: list[PublishedCurve]) -> Iterator[Plot | None]:
     for measures, of_source in ((panels[0].of_source, True), (panels[0].measures, False)):
         rows = [row for panel in panels for row in _rows(panel, out, source=of_source)]
         for measure in measures:
             words = MEASURES[measure][0].upper() + MEASURES[measure][1:]
-            on = panels[0].data if of_source else panels[0].target
-            yield over_share(rows, (measure,), f"{words}, on {on}" if on else words, [] if of_source else theirs)
+            data = panels[0].data if of_source else panels[0].target
+            heading = f"{words}, on {data}" if data else words
+            yield over_share(rows, (measure,), heading, [] if of_source else numbers)
 
 
 def _rows(panel: Panel, out: ReproductionFolder, *, source: bool = False) -> list[Row]:
-    """As `rows_of`, without those that cannot be read, of which the section of their study tells."""
+    """As `rows_of`, without arms that cannot be read: the section of their study says why."""
     folder = rows_folder(panel, out, source=source)
     return list(readable_rows(folder, [arm.name for arm in panel.study.arms], []))
 
 
-def _difficulty(panel: Panel, out: ReproductionFolder) -> Iterator[Any]:
+def _difficulty(panel: Panel, out: ReproductionFolder) -> Iterator[Bars]:
     folder = out.study(panel.name).ranking
     if folder.has_ranking:
         data = get_dataset(panel.study.base.data.name)

@@ -11,7 +11,7 @@ import attrs
 from sat_core.accuracy import Accuracy
 from sat_evaluation.report.charts import Bars, Matrix, Plot
 from sat_evaluation.report.gather import Run
-from sat_evaluation.report.plots import accuracy
+from sat_evaluation.report.words import with_interval
 from sat_evaluation.results.csv_file import csv_lines, csv_text
 from sat_evaluation.results.curves import listed_classes, varied
 from sat_evaluation.results.rows import Row
@@ -62,7 +62,7 @@ def _arm(row: Row, keys: Sequence[str], several: bool) -> tuple[tuple[str, str |
         *([(strategy, strategy)] if several else []),
         *((text, text) for text in settings),
         (str(row.spec["training.seed"]), row.spec["training.seed"]),
-        (accuracy(row.robust).replace(" %", ""), row.robust.value),
+        (with_interval(row.robust).replace(" %", ""), row.robust.value),
         (f"{100 * row.clean.value:.1f}", row.clean.value),
         _part(row.robust_a),
         _part(row.robust_b),

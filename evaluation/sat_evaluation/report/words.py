@@ -1,0 +1,40 @@
+"""Names and numbers as a report writes them, and how much one plot shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sat_core.accuracy import Accuracy
+from sat_evaluation.figures.share_data import curve_name
+from sat_evaluation.results.curves import Group, listed_classes, series
+from sat_evaluation.results.rows import Row
+from sat_evaluation.results.text import percent, shown
+
+MOST_CURVES = 12
+"""Curves of one plot; more cannot be told apart."""
+PERCENT = (0.0, 100.0)
+"""Lowest and highest end of an axis in percent."""
+
+
+def cut(curves: Sequence[object]) -> tuple[str, ...]:
+    """Return the note that only the first curves are drawn; nothing if all are."""
+    return (f"the first {MOST_CURVES} of {len(curves)} curves are drawn",) if len(curves) > MOST_CURVES else ()
+
+
+def arm_names(groups: Sequence[Group]) -> list[str]:
+    """Return names for groups of arms, with |A| in them, for charts that have no axis for |A|."""
+    curves = series([row for g in groups for row in g.rows])
+    curve_names = {row.arm: curve_name(c, curves) for c in curves for g in c.groups for row in g.rows}
+    return [_arm_name(g.rows[0], curve_names.get(g.rows[0].arm, "")) for g in groups]
+
+
+def _arm_name(row: Row, curve: str) -> str:
+    if row.baseline:
+        return row.baseline.label
+    chosen = listed_classes(row)
+    return f"A = {shown(chosen, 60)}" if chosen else f"{percent(row.share)} {curve or row.strategy}"
+
+
+def with_interval(a: Accuracy) -> str:
+    """Return an accuracy with its interval, as ``87.0 % [81.6, 91.0]``."""
+    return f"{100 * a.value:.1f} % [{100 * a.low:.1f}, {100 * a.high:.1f}]"
