@@ -14,27 +14,31 @@ from sat_core.errors import SpecError
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Holds back what is written to stderr inside, as TensorFlow does on import whatever one asks of it; an exception
-    lets it out.
+    """Inside, hold back what is written to stderr; it is printed after all if an exception is raised.
+
+    TensorFlow writes there on import, whatever its settings.
     """
     sys.stderr.flush()
-    with tempfile.TemporaryFile() as kept, os.fdopen(os.dup(2), "wb") as stderr:
-        os.dup2(kept.fileno(), 2)
+    with tempfile.TemporaryFile() as held_back, os.fdopen(os.dup(2), "wb") as stderr:
+        os.dup2(held_back.fileno(), 2)
         try:
             yield
         except BaseException:
-            kept.seek(0)
-            stderr.write(kept.read())
+            held_back.seek(0)
+            stderr.write(held_back.read())
             raise
         finally:
             os.dup2(stderr.fileno(), 2)
 
 
 def _import_in_order() -> None:
-    """Keras on TensorFlow, and PyTorch with its compiler first: both bring an LLVM, and TensorFlow's has to be last."""
-    asked = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    found = asked
-    if asked == "tensorflow":
+    """Import Keras on TensorFlow, and before that PyTorch and its compiler, Triton, where they are installed.
+
+    TensorFlow and Triton each bring an LLVM; if TensorFlow's is loaded first, the other ends the process.
+    """
+    chosen = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    backend = chosen
+    if chosen == "tensorflow":
         names = [name for name in ("torch", "triton") if importlib.util.find_spec(name) is not None]
         if "tensorflow" in sys.modules and "triton" in names and "triton" not in sys.modules:
             warnings.warn(
@@ -48,10 +52,10 @@ def _import_in_order() -> None:
                 importlib.import_module(name)
         with _quiet():
             importlib.import_module("tensorflow").config.list_physical_devices()
-            found = importlib.import_module("keras").backend.backend()
-    if found != "tensorflow":
+            backend = importlib.import_module("keras").backend.backend()
+    if backend != "tensorflow":
         raise SpecError(
-            f"KERAS_BACKEND: expected tensorflow, got {found!r}; set it so, or import sat_tensorflow before keras"
+            f"KERAS_BACKEND: expected tensorflow, got {backend!r}; set it so, or import sat_tensorflow before keras"
         )
 
 

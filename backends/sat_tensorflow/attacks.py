@@ -38,7 +38,7 @@ class PGD:
         self._frozen, self._xla, self._scale = frozen, xla, gradient_scale
         self._graph = cache(self._make)
         self.traces = 0
-        """How many graphs were made."""
+        """Number of graphs that were made."""
 
     def __call__(self, images: Tensor, labels: Tensor, attack: AttackSpec, start: Tensor | None = None) -> Tensor:
         """Attack inside the ε-ball and [0, 1].

@@ -59,8 +59,9 @@ class TensorFlowBackend(Backend):
 
     @contextmanager
     def seeded(self, seed: int) -> Iterator[None]:
-        """Keras draws the seeds of its layers from Python's generator. What `tf.random` draws is not seeded: its
-        generator could not be put back.
+        """Seed what Keras draws: the seeds of its layers come from Python's generator.
+
+        What `tf.random` draws is not seeded, as its generator could not be put back.
         """
         before = random.getstate(), np.random.get_state()
         try:
@@ -73,8 +74,10 @@ class TensorFlowBackend(Backend):
             np.random.set_state(before[1])
 
     def wrap_for(self, inputs: InputSpec, model: Any) -> TensorFlowClassifier:
-        """See `sat_core.backend.Backend.wrap`. The state has what `model.variables` has: of layers that draw, those
-        resume that hold a `keras.random.SeedGenerator`, as Keras's own do, and a bare `tf.Variable` is not seen.
+        """See `sat_core.backend.Backend.wrap`.
+
+        The state has what `model.variables` has. Layers that draw random numbers resume if they hold a
+        `keras.random.SeedGenerator`, as Keras's own do; a bare `tf.Variable` is not seen.
         """
         if not isinstance(model, keras.Model):
             raise SpecError(f"model: expected a keras.Model of Keras 3, got {type_name(model)}")
@@ -102,7 +105,7 @@ class TensorFlowBackend(Backend):
         return TensorFlowTrainer(classifier, data, training, attack, features)
 
     def _widen(self, classifier: TensorFlowClassifier) -> None:
-        """A variable of Keras keeps its type, so the same weights go into a new model."""
+        """Make a float64 model with the same weights, as a variable of Keras cannot change its type."""
         if not classifier.description:
             raise SpecError('training.precision: Keras cannot widen a model later; build yours with dtype="float64"')
         state = classifier.state()
@@ -116,17 +119,17 @@ class TensorFlowBackend(Backend):
 
     @contextmanager
     def session(self, training: TrainingSpec) -> Iterator[None]:
-        """Threads and deterministic kernels are for good: TensorFlow has no way back."""
-        threading, wanted = tf.config.threading, training.threads
-        found = threading.get_intra_op_parallelism_threads() or os.cpu_count()  # 0 stands for all
-        if found != wanted:
+        """See `sat_core.backend.Backend.session`. TensorFlow cannot undo threads and deterministic kernels."""
+        threading, threads = tf.config.threading, training.threads
+        current = threading.get_intra_op_parallelism_threads() or os.cpu_count()  # 0 stands for all
+        if current != threads:
             try:
-                threading.set_intra_op_parallelism_threads(wanted)
-                threading.set_inter_op_parallelism_threads(wanted)
+                threading.set_intra_op_parallelism_threads(threads)
+                threading.set_inter_op_parallelism_threads(threads)
             except RuntimeError:
                 warnings.warn(
-                    f"training.threads: expected {wanted}, but TensorFlow computes in this process already, with "
-                    f"{found}; results may differ in their last digits",
+                    f"training.threads: expected {threads}, but TensorFlow computes in this process already, with "
+                    f"{current}; results may differ in their last digits",
                     stacklevel=3,
                 )
         if training.deterministic:

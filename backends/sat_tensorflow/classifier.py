@@ -31,7 +31,15 @@ from sat_tensorflow.modes import Forward, frozen, inputs_of, tf32
 
 @final
 class TensorFlowClassifier(Classifier):
-    """See `sat_core.classifier.Classifier`. `forward` takes tensors `(n, h, w, c)` in [0, 1] and changes nothing."""
+    """See `sat_core.classifier.Classifier`. `forward` takes tensors `(n, h, w, c)` in [0, 1] and changes nothing.
+
+    Args:
+        native: normalised images to logits; used as it is.
+        device: where it computes.
+        inputs: classes, shape of the images and normalisation.
+        description: of one of our networks, as `Backend.new` takes it; none for a user's.
+        head: the part of `native` that learns, where the rest is frozen.
+    """
 
     def __init__(
         self,
@@ -58,20 +66,20 @@ class TensorFlowClassifier(Classifier):
         self._graph: Callable[..., Any] = cache(self._make)
 
     def train(self, images: Tensor) -> Tensor:
-        """Logits of images `(n, h, w, c)` in [0, 1] in training mode: batch statistics are used and kept.
+        """Return the logits of images `(n, h, w, c)` in [0, 1] in training mode, which updates running statistics.
 
-        Of a classifier with a head of its own, in evaluation mode.
+        A classifier with a head of its own runs in evaluation mode: its features are frozen.
         """
         return self.native(self._normalised(images), training=self.head is None)
 
     def evaluated(self, images: Tensor) -> Any:
-        """What the model returns for images `(n, h, w, c)` in [0, 1], in evaluation mode."""
+        """Return what the model makes of images `(n, h, w, c)` in [0, 1], in evaluation mode."""
         return self.native(self._normalised(images), training=False)
 
     def folded(self) -> Forward:
         """Return `forward` with the weights as they are now, folded if it is one of our networks.
 
-        Not for half precision, where folded weights would be rounded.
+        Not to be used in half precision, in which the folded weights would be rounded.
         """
         own = self._fold()
         return lambda images: own(self._normalised(images))
@@ -89,7 +97,8 @@ class TensorFlowClassifier(Classifier):
     @property
     def precision(self) -> str:  # type: ignore[override]
         """See `sat_core.classifier.Classifier.precision`."""
-        layers = self.native._flatten_layers()  # those that hold others have a policy that nothing is computed in
+        # a layer that holds others has a dtype policy of its own, in which nothing is computed
+        layers = self.native._flatten_layers()
         computing = [x for x in layers if not x._layers and not isinstance(x, keras.layers.InputLayer)]
         return least_precise({*(v.dtype for v in self.native.weights), *(x.compute_dtype for x in computing)})
 
@@ -165,8 +174,9 @@ class TensorFlowClassifier(Classifier):
             variable.assign(from_canonical(variable.name, np.asarray(state[name])))
 
     def variables(self) -> dict[str, keras.Variable]:
-        """Weights and statistics by canonical name; in a model that is not ours, layers have numbers, not names, which
-        Keras counts on from model to model.
+        """Return weights and statistics by canonical name.
+
+        In a user's model layers have numbers: Keras's names, such as conv2d_7, count on from model to model.
         """
         if self.description:
             named = [(layer.name, v) for layer in self.native.layers for v in layer.variables]
@@ -175,7 +185,7 @@ class TensorFlowClassifier(Classifier):
         return {f"{name}.{canonical_leaf(v.name)}": v for name, v in named}
 
     def _make(self, kind: str, *options: str) -> Any:
-        """One graph for any number of images."""
+        """Trace one graph for any number of images."""
         h, w, c = self.image_shape
         images, labels = tf.TensorSpec((None, h, w, c), self.dtype), tf.TensorSpec((None,), tf.int64)
         body, *signature = {

@@ -8,10 +8,18 @@ from tensorflow import Tensor
 from sat_core.errors import SpecError
 
 _TINY = 1e-12
+"""Added to the divisor of DLR, as in AutoAttack."""
 
 
 def attack_loss(logits: Tensor, labels: Tensor, loss: str = "ce", targets: Tensor | None = None) -> Tensor:
-    """Per-example losses `(n,)` to be maximised: ce, dlr, targeted-dlr or logit-difference."""
+    """Compute the losses `(n,)` that an attack maximises.
+
+    Args:
+        logits: `(n, k)`.
+        labels: int64 `(n,)`.
+        loss: ce, dlr, targeted-dlr or logit-difference.
+        targets: int64 `(n,)`, for the last two; the highest other class without it.
+    """
     if loss == "ce":
         return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
     own = tf.gather(logits, labels, batch_dims=1)
@@ -34,12 +42,12 @@ def attack_loss(logits: Tensor, labels: Tensor, loss: str = "ce", targets: Tenso
 
 
 def weighted_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-    """Σ w·ℓ / Σ w over the batch, with ℓ the cross-entropy."""
+    """Compute Σ w·ℓ / Σ w over the batch, with ℓ the cross-entropy."""
     total, weight = weighted_sum(logits, labels, weights)
     return total / weight
 
 
 def weighted_sum(logits: Tensor, labels: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Σ w·ℓ and Σ w over the batch, with ℓ the cross-entropy."""
+    """Compute Σ w·ℓ and Σ w over the batch, with ℓ the cross-entropy."""
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
     return tf.reduce_sum(weights * losses), tf.reduce_sum(weights)

@@ -1,4 +1,7 @@
-"""SGD and AdamW as PyTorch writes them, so that a learning rate, a momentum and a decay mean the same here."""
+"""SGD and AdamW as PyTorch defines them, so that a learning rate, a momentum and a decay mean the same here.
+
+Keras's own multiply the learning rate into the momentum buffer, where an old rate stays in effect for a while.
+"""
 
 from __future__ import annotations
 
@@ -41,11 +44,16 @@ class Optimizer:
 
     @property
     def loss_scale(self) -> Tensor:
-        """What the loss is multiplied with before its gradient is taken."""
+        """The factor for the loss before its gradient is taken."""
         return self._scalars["scaler.scale"].value() if "scaler.scale" in self._scalars else tf.constant(1.0)
 
     def apply(self, gradients: list[Tensor | None], lr: Tensor) -> None:
-        """One step with the gradients of the scaled loss; none for variables that the loss does not depend on."""
+        """Make one step.
+
+        Args:
+            gradients: of the scaled loss, in the order of the variables; None where the loss does not depend on one.
+            lr: learning rate.
+        """
         scale = self._scalars.get("scaler.scale")
         pairs = zip(self._variables.items(), gradients, strict=True)
         used = [(name, v, tf.convert_to_tensor(g)) for (name, v), g in pairs if g is not None]
@@ -83,7 +91,7 @@ class Optimizer:
         return rate / first * mean / (tf.sqrt(square) / tf.sqrt(second) + _EPSILON)
 
     def state(self) -> State:
-        """Buffers by canonical name and in canonical layout, and scalars."""
+        """Return buffers by canonical name and in canonical layout, and the scaler's numbers."""
         slots = {name: to_canonical(self._leaf(name), v.numpy()) for name, v in self._slots.items()}
         return slots | {name: v.numpy() for name, v in self._scalars.items()}
 

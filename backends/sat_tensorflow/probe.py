@@ -1,4 +1,4 @@
-"""A look at what a model does with a few images; `sat_core.probe` judges it."""
+"""Observations of what a model does with a few images; `sat_core.probe` judges them."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 
 
 def look(classifier: TensorFlowClassifier, images: np.ndarray) -> Look:
-    """Images `(n, h, w, c)` through the classifier's model. No variable changes; only layers that are not built get
-    their weights.
+    """Send images `(n, h, w, c)` through the classifier's model.
+
+    No variable changes; only layers that are not built get their weights.
     """
     model = classifier.native
     with tf.device(classifier.device):
         x = tf.constant(images, classifier.dtype)
-        if not all(layer.built for layer in model._flatten_layers()):
+        if not all(layer.built for layer in model._flatten_layers()):  # a StatelessScope keeps no new variables
             classifier.evaluated(x)
         with (
             keras.StatelessScope(),
@@ -50,6 +51,6 @@ def look(classifier: TensorFlowClassifier, images: np.ndarray) -> Look:
 
 
 def _has_weights(layer: keras.Layer) -> bool:
-    """But for those of a normalisation of the images; of layers that have none inside."""
+    """Innermost layers with weights, but for a normalisation of the images, which comes before the network itself."""
     own = bool(layer.weights) and not isinstance(layer, keras.layers.Normalization)
     return own and not [*layer._flatten_layers(include_self=False)]

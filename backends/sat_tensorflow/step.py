@@ -95,17 +95,17 @@ class SubsetAdversarialStep(AdversarialStep):
         gradient of Σ w·ℓ / Σ w.
         """
         labels, index = tf.convert_to_tensor(labels), tf.convert_to_tensor(index)
-        _check_known(labels, index)
+        _check_static_shape(labels, index)
         check_batch(labels, index)
         wide = logits if logits.dtype == tf.float64 else tf.cast(logits, tf.float32)
         weights = tf.cast(tf.gather(self._weights, tf.cast(index, tf.int64)), wide.dtype)
         return weighted_sum(wide, tf.cast(labels, tf.int64), weights)
 
     def _check(self, images: Tensor, labels: Tensor, index: Tensor) -> Tensor:
-        _check_known(images, labels, index)
+        _check_static_shape(images, labels, index)
         self._check_shapes(images, labels, index)
-        known = tf.logical_or(self._checked, tf.equal(tf.size(images), 0))
-        return tf.cond(known, lambda: True, lambda: self._look(images, index))
+        done = tf.logical_or(self._checked, tf.equal(tf.size(images), 0))
+        return tf.cond(done, lambda: True, lambda: self._look(images, index))
 
     def _look(self, images: Tensor, index: Tensor) -> Tensor:
         low, high = tf.reduce_min(images), tf.reduce_max(images)
@@ -116,6 +116,7 @@ class SubsetAdversarialStep(AdversarialStep):
         else:
             pixels = "images: expected pixels in [0, 1]; normalise inside the model, not before"
             numbers = f"index: expected numbers of the {total} examples of the split, 0..{total - 1}"
+            # in a graph values are not known yet, so that only TensorFlow itself can check them, with its own error
             checks.append(tf.debugging.Assert(tf.logical_and(low >= 0, high <= 1), [pixels, low, high]))
             checks.append(tf.debugging.Assert(tf.logical_and(first >= 0, last < total), [numbers, first, last]))
         with tf.control_dependencies(checks):
@@ -123,7 +124,7 @@ class SubsetAdversarialStep(AdversarialStep):
         return True
 
 
-def _check_known(*tensors: Tensor) -> None:
+def _check_static_shape(*tensors: Tensor) -> None:
     for tensor in tensors:
         if tensor.shape.rank is None or None in tensor.shape[1:]:
             raise DataError(
@@ -133,11 +134,13 @@ def _check_known(*tensors: Tensor) -> None:
 
 
 def with_index(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """A data set whose elements carry their number, int64: (image, label) becomes (image, label, index), and a dict
-    gets a key "index".
+    """Return a data set whose elements carry their number, int64.
 
-    It is the place in `dataset`, from 0: call it on the full data set that the split is over, before skip, take,
-    filter, shuffle or batch. Raises DataError for other elements, and for a dict that has an "index".
+    (image, label) becomes (image, label, index), and a dict gets a key "index". The number is the place in `dataset`,
+    from 0: call this on the full data set that the split is over, before skip, take, filter, shuffle or batch.
+
+    Raises:
+        DataError: for other elements, and for a dict that has an "index".
     """
     spec = dataset.element_spec
     if isinstance(spec, dict):

@@ -46,21 +46,21 @@ class TensorFlowTrainer(Trainer):
         self._traces = 0
         weights = least_precise(v.dtype for v in classifier.native.trainable_weights)
         check_precision(training.precision, weights, classifier.precision)
-        half = self._in_precision(classifier.forward)
+        half = self._in_precision(classifier.forward)  # folded weights would be rounded
         self._pgd = PGD(
             (lambda: half) if training.precision in HALF else classifier.folded,
             xla=training.compile,
             gradient_scale=FP16_SCALE if training.precision == "fp16" else 1.0,
         )
         self._forward = self._in_precision(classifier.train if features is None else classifier.head)
-        held = data.images if features is None else features
+        inputs = data.images if features is None else features
         with tf.device(classifier.device):
-            self._images = None if isinstance(held, ImageSource) else tf.constant(held)
+            self._images = None if isinstance(inputs, ImageSource) else tf.constant(inputs)
             self._labels = tf.constant(data.labels)
             learning = {id(v) for v in (classifier.head or classifier.native).trainable_variables}
             self._weights = {name: v for name, v in classifier.variables().items() if id(v) in learning}
             self._optimizer = Optimizer(self._weights, training)
-            self._update = self._graph(held.shape[1:])
+            self._update = self._graph(inputs.shape[1:])
 
     def run(self, batches: Iterable[BatchPlan], on_batch: OnBatch) -> None:
         for plan in batches:
@@ -72,7 +72,7 @@ class TensorFlowTrainer(Trainer):
 
     @property
     def traces(self) -> int:
-        """How many graphs were made, of attack and step."""
+        """Number of graphs that were made, of attack and step."""
         return self._pgd.traces + self._traces
 
     def _graph(self, shape: tuple[int, ...]) -> Any:
@@ -99,8 +99,9 @@ class TensorFlowTrainer(Trainer):
         return attack_members(OPS, perturb, images, labels, members)
 
     def _step(self, images: Tensor, labels: Tensor, weights: Tensor, lr: Tensor) -> tuple[Tensor, Tensor]:
-        self._traces += 1
+        self._traces += 1  # this is Python, which runs when the graph is traced and not when it is called
         with tf.GradientTape() as tape:
+            # logits may be in half precision; the loss and its sum are not
             logits = tf.cast(self._forward(images), images.dtype)
             loss = weighted_loss(logits, labels, tf.cast(weights, images.dtype))
             scaled = loss * tf.cast(self._optimizer.loss_scale, loss.dtype)

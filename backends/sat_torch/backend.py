@@ -37,8 +37,8 @@ class TorchBackend(Backend):
     def __init__(self, device: str = "cpu") -> None:
         number = device_number(device)
         if number is not None and number >= torch.cuda.device_count():
-            found = torch.cuda.device_count()
-            raise SpecError(f"device: {device!r} was asked for, and PyTorch sees {found} CUDA GPUs\ntake --device cpu")
+            gpus = torch.cuda.device_count()
+            raise SpecError(f"device: {device!r} was asked for, and PyTorch sees {gpus} CUDA GPUs\ntake --device cpu")
         self.device = device
         self._device = torch.device(device)
 
@@ -66,7 +66,8 @@ class TorchBackend(Backend):
         if any(p.is_meta for p in model.parameters()):
             raise SpecError("model: expected weights, got a module on the meta device; load its weights first")
         classifier = TorchClassifier(model, self._device, inputs)
-        lazy = any(nn.parameter.is_lazy(p) for p in model.parameters())  # these draw weights
+        # lazy layers draw their weights in the first forward, and in a fork two models would draw the same ones
+        lazy = any(nn.parameter.is_lazy(p) for p in model.parameters())
         with nullcontext() if lazy else torch.random.fork_rng():
             check_network(partial(look, classifier), classifier)
         return classifier
@@ -90,7 +91,7 @@ class TorchBackend(Backend):
     @contextmanager
     def session(self, training: TrainingSpec) -> Iterator[None]:
         threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-        benchmark = torch.backends.cudnn.benchmark
+        benchmark = torch.backends.cudnn.benchmark  # tries algorithms for each shape, and may pick another in each run
         if training.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         try:

@@ -1,4 +1,4 @@
-"""A look at what a module does with a few images; `sat_core.probe` judges it."""
+"""Observations of what a module does with a few images; `sat_core.probe` judges them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 
 def look(classifier: TorchClassifier, images: np.ndarray) -> Look:
-    """Images `(n, h, w, c)` through the classifier's module. Modes and statistics stay as they are; only lazy layers
-    get their weights.
+    """Send images `(n, h, w, c)` through the classifier's module.
+
+    Modes and statistics stay as they are; only lazy layers get their weights.
     """
     module = classifier.module
     entered: list[tuple[str, np.ndarray]] = []

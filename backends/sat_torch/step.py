@@ -99,7 +99,10 @@ class SubsetAdversarialStep(AdversarialStep):
 
 
 def _without_parallel(model: nn.Module) -> nn.Module:
-    """The module that a parallel wrapper runs, also where the wrapper is compiled; any other as it is."""
+    """Return the module inside of a parallel wrapper, also where the wrapper is compiled; any other as it is.
+
+    DistributedDataParallel waits for all ranks in the backward pass, and ranks have different numbers of members.
+    """
     wrapper: Any = getattr(model, "_orig_mod", model)
     parallel = isinstance(wrapper, nn.parallel.DistributedDataParallel | nn.DataParallel)
     return _without_parallel(wrapper.module) if parallel else model
@@ -107,12 +110,14 @@ def _without_parallel(model: nn.Module) -> nn.Module:
 
 @final
 class WithIndex(Dataset[Any]):
-    """A data set whose items carry their number: (image, label) becomes (image, label, index), and a dict gets a key
-    "index".
+    """A data set whose items carry their number.
 
-    For a `Subset`, nested or not, it is the number in the full data set below, so that a split over that one still
-    holds. Any other data set numbers its own items from 0, a `ConcatDataset` or a `select` of Hugging Face's among
-    them. Raises DataError for other items, and for a dict that has an "index".
+    (image, label) becomes (image, label, index), and a dict gets a key "index". Of a `Subset`, nested or not, it is the
+    number in the full data set below, so that a split over that one still holds. Any other data set numbers its own
+    items from 0, also a `ConcatDataset` or a `select` of Hugging Face's.
+
+    Raises:
+        DataError: for other items, and for a dict that has an "index".
     """
 
     def __init__(self, dataset: Dataset[Any]) -> None:
@@ -122,7 +127,7 @@ class WithIndex(Dataset[Any]):
         return len(self.dataset)  # type: ignore[arg-type]
 
     def __getitem__(self, index: int) -> tuple[Any, ...] | dict[Any, Any]:
-        """The item at `index` with its number."""
+        """Return the item at `index` with its number."""
         item, number, dataset = self.dataset[index], range(len(self))[index], self.dataset
         while isinstance(dataset, Subset):
             number, dataset = int(dataset.indices[number]), dataset.dataset

@@ -58,6 +58,7 @@ class TorchTrainer(Trainer):
         if training.channels_last or (ours and device.type == "cpu"):  # always faster there; a user's may need its own
             self._layout = torch.channels_last
             module.to(memory_format=self._layout)
+        # under autocast the folded weights would be rounded, and TorchInductor folds by itself
         foldable = ours and features is None and not training.compile and training.precision not in HALF
         self._folded = Folded(classifier.native) if foldable and as_built(classifier.native) else None
         self._forward = precision(
@@ -131,7 +132,7 @@ class TorchTrainer(Trainer):
         self._optimizer.clear()
         images = self._attacked(images, labels, plan)
         self._learning.train()
-        logits = self._forward(images).to(images.dtype)
+        logits = self._forward(images).to(images.dtype)  # they may be in half precision; the loss and its sum are not
         loss = weighted_loss(logits, labels, torch.from_numpy(plan.weights).to(images))
         self._optimizer.apply(loss, plan.lr)
         self._classifier.module.eval()

@@ -27,7 +27,7 @@ MODELS: dict[str, Callable[[int, tuple[int, int, int]], keras.Model]] = {
 
 
 def build(description: Mapping[str, Any], dtype: str) -> tuple[keras.Model, keras.Model | None]:
-    """The model that `description` names, with weights of type `dtype`, and its head if that is a new one."""
+    """Build the model that `description` names, with weights of type `dtype`; return it and its new head, or None."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(dtype)
     try:

@@ -12,9 +12,16 @@ from sat_tensorflow.modes import inputs_of
 
 
 def put_head(model: keras.Model, classes: int) -> tuple[keras.Model, keras.Model]:
-    """One of our models with a new head in place of its last layer, all else frozen; and that head.
+    """Put a new head in place of the last layer of one of our networks, and freeze all else.
 
     The hidden layer is as wide as the features `(n, d)` that the head takes.
+
+    Args:
+        model: is not to be used any more.
+        classes: number of logits.
+
+    Returns:
+        The network with the head, and the head.
     """
     features = model.layers[-1].input
     for layer in model.layers:
@@ -40,7 +47,7 @@ class WithHead(keras.Model):
         self.head = _head(width, classes, "", model.compute_dtype)
 
     def call(self, images: Tensor, training: bool | None = None) -> Any:
-        """Logits of normalised `images` `(n, h, w, c)`; the model itself is always in evaluation mode."""
+        """Return the logits of normalised `images` `(n, h, w, c)`; the model itself is always in evaluation mode."""
         with inputs_of(self.model, lambda layer: isinstance(layer, layers.Dense)) as caught:
             self.model(images, training=False)
         return self.head(caught[-1][1])

@@ -1,4 +1,4 @@
-"""Layers that Keras counts in another way than PyTorch."""
+"""Layers that Keras defines in another way than PyTorch: padding, BatchNorm, and types of inputs."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ from tensorflow import Tensor
 from sat_core.reference.layers import BATCHNORM_EPSILON, BATCHNORM_MOMENTUM
 
 CHANNELS = "channels_last"
-"""Of every layer that asks; else image_data_format in the user's keras.json decides."""
+"""Passed to every layer that takes it; otherwise image_data_format in the user's keras.json decides."""
 
 
 def inputs(image_shape: tuple[int, int, int]) -> KerasTensor:
-    """Images, in the type of the weights; Keras's own is float32 whatever the policy."""
+    """Make the input for images, in the type of the weights; Keras's own is float32 whatever the policy."""
     return keras.Input(image_shape, dtype=keras.config.dtype_policy().variable_dtype)
 
 
 def convolution(x: KerasTensor, name: str, width: int, size: int = 3, stride: int = 1) -> KerasTensor:
-    """Without bias, and padded alike on both sides: "same" in TensorFlow pads the end more if the stride is 2."""
+    """Add a convolution without bias, padded alike on both sides, as PyTorch does.
+
+    TensorFlow's "same" pads the end more than the beginning if the stride is 2, which shifts the image.
+    """
     symmetric = stride == 1 or size == 1
     if not symmetric:
         x = layers.ZeroPadding2D(size // 2, CHANNELS)(x)
@@ -30,26 +33,29 @@ def convolution(x: KerasTensor, name: str, width: int, size: int = 3, stride: in
 
 
 def pooled(x: KerasTensor) -> KerasTensor:
-    """The mean over pixels."""
+    """Add the mean over pixels."""
     return layers.GlobalAveragePooling2D(CHANNELS)(x)
 
 
 def normalised(x: KerasTensor, name: str) -> KerasTensor:
-    """BatchNorm and ReLU."""
+    """Add BatchNorm and ReLU."""
     return layers.ReLU()(BatchNorm(name=name)(x))
 
 
 @keras.saving.register_keras_serializable("sat_tensorflow")
 class BatchNorm(layers.BatchNormalization):
-    """BatchNorm over the last axis as PyTorch has it: ε = 1e-5, running ← 0.9 · running + 0.1 · batch, where the
-    running variance gets the batch's unbiased one. Statistics are never computed in less than float32.
+    """BatchNorm over the last axis as PyTorch defines it.
+
+    ε = 1e-5, and running ← 0.9 · running + 0.1 · batch, where the running variance gets the batch's unbiased one;
+    Keras has 1e-3, 0.99 and the biased one. Statistics are never computed in less than float32, as in PyTorch's
+    autocast.
     """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"epsilon": BATCHNORM_EPSILON, "momentum": 1 - BATCHNORM_MOMENTUM, **options})
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
-        """Normalised `inputs` `(n, h, w, c)`."""
+        """Return `inputs` `(n, h, w, c)`, normalised."""
         x = tf.cast(inputs, self.variable_dtype)
         mean, variance = self.moving_mean.value, self.moving_variance.value
         if training:
@@ -64,6 +70,6 @@ class BatchNorm(layers.BatchNormalization):
         return tf.cast(x * scale + shift, inputs.dtype)
 
     def affine(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
-        """What channels are multiplied with, and what is added then, given their `mean` and `variance`."""
+        """Return the factor and the summand of each channel, given their `mean` and `variance`, each `(c,)`."""
         scale = self.gamma.value / tf.sqrt(variance + self.epsilon)
         return scale, self.beta.value - mean * scale

@@ -10,7 +10,7 @@ from sat_tensorflow.models.layers import convolution, inputs, normalised, pooled
 
 
 def wide_preact_resnet18(classes: int, image_shape: tuple[int, int, int]) -> keras.Model:
-    """21,333,834 weights at 10 classes and 21,380,004 at 100."""
+    """Make the network: 21,333,834 weights at 10 classes and 21,380,004 at 100."""
     images = inputs(image_shape)
     x = convolution(images, "conv", BLOCKS[0][0])
     for i, (_, width, stride) in enumerate(BLOCKS):

@@ -12,7 +12,7 @@ WIDTHS = (64, 128, 256, 512)
 
 
 def resnet18(classes: int, image_shape: tuple[int, int, int]) -> keras.Model:
-    """ResNet-18 for 32x32 images: a 3x3 stem of stride 1 without pooling. 11,173,962 weights at 10 classes."""
+    """Make ResNet-18 for 32x32 images: a 3x3 stem of stride 1 without pooling. 11,173,962 weights at 10 classes."""
     images = inputs(image_shape)
     x = normalised(convolution(images, "conv1", 64), "bn1")
     for stage, width in enumerate(WIDTHS, 1):
@@ -22,7 +22,7 @@ def resnet18(classes: int, image_shape: tuple[int, int, int]) -> keras.Model:
 
 
 def resnet50(classes: int, image_shape: tuple[int, int, int]) -> keras.Model:
-    """ResNet-50 as torchvision lays it out (stride on the 3x3 convolution), with a new last layer."""
+    """Make ResNet-50 as torchvision lays it out (stride on the 3x3 convolution), with a new last layer."""
     images = inputs(image_shape)
     x = normalised(convolution(images, "conv1", 64, size=7, stride=2), "bn1")
     x = layers.ZeroPadding2D(1, CHANNELS)(x)  # behind a ReLU zeros are as good as -∞

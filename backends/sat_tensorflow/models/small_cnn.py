@@ -10,7 +10,10 @@ from sat_tensorflow.models.layers import convolution, inputs, normalised, pooled
 
 
 def small_cnn(classes: int, image_shape: tuple[int, int, int]) -> keras.Model:
-    """Three times convolution 3x3, BatchNorm, ReLU; mean over pixels; linear layer. 94,186 weights for digits."""
+    """Make the network; 94,186 weights for digits.
+
+    Three times convolution 3x3, BatchNorm, ReLU; then the mean over pixels and a linear layer.
+    """
     x = images = inputs(image_shape)
     for i, (width, stride) in enumerate(zip(WIDTHS, STRIDES, strict=True), 1):
         x = normalised(convolution(x, f"conv{i}", width, stride=stride), f"bn{i}")

@@ -8,9 +8,17 @@ from torch import nn
 
 
 def put_head(module: nn.Module, last: str, classes: int) -> tuple[nn.Module, nn.Module]:
-    """`module` with a new head in place of its linear layer called `last`, all else frozen; and that head.
+    """Put a new head in place of a network's last layer, and freeze all else.
 
     The hidden layer is as wide as the features `(n, d)` that the head takes.
+
+    Args:
+        module: is changed.
+        last: name of its last linear layer; empty if it is nothing but that layer.
+        classes: number of logits.
+
+    Returns:
+        The network with the head, and the head.
     """
     module.requires_grad_(False)
     old = module.get_submodule(last)
@@ -18,7 +26,7 @@ def put_head(module: nn.Module, last: str, classes: int) -> tuple[nn.Module, nn.
     width = old.in_features
     hidden, out = nn.Linear(width, width), nn.Linear(width, classes)
     head = nn.Sequential(OrderedDict(hidden=hidden, relu=nn.ReLU(), out=out)).to(old.weight)
-    if not last:  # the module is nothing but its last layer
+    if not last:
         return head, head
     parent, _, name = last.rpartition(".")
     setattr(module.get_submodule(parent), name, head)

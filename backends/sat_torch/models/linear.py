@@ -8,6 +8,6 @@ from torch import nn
 
 
 def linear(classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
-    """One linear layer on the flattened image."""
+    """Make one linear layer on the flattened image."""
     h, w, c = image_shape
     return nn.Sequential(OrderedDict(flatten=nn.Flatten(), fc=nn.Linear(h * w * c, classes)))

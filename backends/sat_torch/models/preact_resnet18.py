@@ -19,7 +19,7 @@ class Block(nn.Module):
         self.shortcut = nn.Conv2d(before, width, 1, stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The block's output; the spatial size is divided by the stride."""
+        """Return the block's output; the spatial size is divided by the stride."""
         inner = self.conv1(self.bn1(x).relu())
         return self.conv2(self.bn2(inner).relu()) + self.shortcut(x)
 
@@ -35,10 +35,10 @@ class WidePreActResNet18(nn.Module):
         self.fc = nn.Linear(BLOCKS[-1][1], classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits of normalised images `(n, c, h, w)`."""
+        """Return the logits of normalised images `(n, c, h, w)`."""
         return self.fc(self.bn(self.blocks(self.conv(x))).relu().mean(dim=(2, 3)))
 
 
 def wide_preact_resnet18(classes: int, channels: int) -> nn.Module:
-    """21,333,834 weights at 10 classes and 21,380,004 at 100."""
+    """Make the network: 21,333,834 weights at 10 classes and 21,380,004 at 100."""
     return WidePreActResNet18(classes, channels)

@@ -6,7 +6,7 @@ from torch import nn
 
 
 def resnet18(classes: int, channels: int) -> nn.Module:
-    """ResNet-18 for 32x32 images: a 3x3 stem of stride 1 without pooling. 11,173,962 weights at 10 classes."""
+    """Make ResNet-18 for 32x32 images: a 3x3 stem of stride 1 without pooling. 11,173,962 weights at 10 classes."""
     from torchvision.models import resnet18 as build
 
     model = build(num_classes=classes)
@@ -16,7 +16,7 @@ def resnet18(classes: int, channels: int) -> nn.Module:
 
 
 def resnet50(classes: int, channels: int) -> nn.Module:
-    """ResNet-50 as torchvision lays it out (stride on the 3x3 convolution), with a new last layer."""
+    """Make ResNet-50 as torchvision lays it out (stride on the 3x3 convolution), with a new last layer."""
     from torchvision.models import resnet50 as build
 
     model = build(num_classes=classes)

@@ -18,7 +18,7 @@ class SmallCNN(nn.Module):
         self.fc = nn.Linear(WIDTHS[-1], classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits of normalised images `(n, c, h, w)`."""
+        """Return the logits of normalised images `(n, c, h, w)`."""
         for i in range(1, len(WIDTHS) + 1):
             x = self.get_submodule(f"bn{i}")(self.get_submodule(f"conv{i}")(x)).relu()
         return self.fc(x.mean(dim=(2, 3)))
