@@ -186,12 +186,12 @@ def test_one_arm_that_fails_takes_no_other_down(study: Path, tmp_path: Path) -> 
 
 
 def test_an_interrupt_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    from sat_evaluation.cli import checkpoint as evaluate
+    from sat_evaluation.run.evaluate import CheckpointEvaluation
 
-    def interrupt(_arguments: Any) -> None:
+    def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(evaluate, "evaluate_checkpoint", interrupt)
+    monkeypatch.setattr(CheckpointEvaluation, "run", interrupt)
     assert main(["evaluate", "anything", "--data", "digits"]) == EXIT_CONTINUE
     assert capsys.readouterr().err == "sat: interrupted; what is finished is saved, the same command goes on\n"
 

@@ -16,7 +16,7 @@ from sat_core.files import write_json
 from sat_core.run_folder import ReproductionFolder
 from sat_core.study import Arm
 from sat_core.transfer import transfer_spec
-from sat_evaluation.cli.comparison import print_comparison
+from sat_evaluation.cli.comparison_table import print_comparison
 from sat_evaluation.paper import published
 from sat_evaluation.paper.compare import compare
 from sat_evaluation.paper.experiments import PAPER_FIGURES, paper_figure, parse_data

@@ -13,12 +13,12 @@ from toys import ALL, HALF, NONE, as_rows, result
 
 from sat_core.arm_results import ArmResults
 from sat_core.run_folder import RunFolder
+from sat_evaluation.cli.study_table import print_table
 from sat_evaluation.cli.summary import print_summary
 from sat_evaluation.results.baseline import Baseline
 from sat_evaluation.results.csv_file import csv_lines, write_csv
 from sat_evaluation.results.curves import group, series, varied
 from sat_evaluation.results.headline import headline, title
-from sat_evaluation.results.table import print_table
 from sat_evaluation.results.text import duration, epsilon, percent
 
 

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from sat_core.unit_folder import UnitFolder
 from sat_evaluation.cli import live_view
-from sat_evaluation.cli import units as rows
+from sat_evaluation.cli import unit_rows as rows
 from sat_evaluation.cli.live_view import LiveView
 from sat_evaluation.run import progress
 from sat_evaluation.run.output import Output, standard_streams

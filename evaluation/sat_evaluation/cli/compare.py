@@ -21,7 +21,7 @@ def add(commands: Any) -> None:
 
 def _compare(arguments: argparse.Namespace) -> int:
     from sat_core.run_folder import ReproductionFolder
-    from sat_evaluation.cli.comparison import print_comparison
+    from sat_evaluation.cli.comparison_table import print_comparison
 
     print_comparison(ReproductionFolder(arguments.folder))
     return 0

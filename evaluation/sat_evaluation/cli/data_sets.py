@@ -11,7 +11,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from rich.table import Table
 from rich.text import Text
 
-from sat_core.data import DataSet, Examples, check_files
+from sat_core.data import DataSet
 from sat_core.datasets import DATASETS, get_dataset, get_loader, split_name
 from sat_core.errors import SpecError, printable, quoted
 from sat_core.images import ImageSource
@@ -137,15 +137,6 @@ def fetch(name: str, folder: str | None) -> str:
 
         fetched = download(name, place, progress=tell)
     return f"{name}: {'downloaded to' if fetched else 'here already, and whole, in'} {place}"
-
-
-def check_headers(*parts: Examples) -> None:
-    """`sat_core.data.check_files`, with a line on the terminal that says how far it is."""
-    console = Console(stderr=True)
-    columns = (TextColumn("checked {task.completed:,} of {task.total:,} images"), BarColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=0, visible=False)
-        check_files(*parts, progress=lambda done, total: bar.update(task, completed=done, total=total, visible=True))
 
 
 def check(name: str) -> str:

@@ -18,11 +18,11 @@ from rich.text import Text
 
 from sat_core.errors import printable
 from sat_core.unit_folder import UnitFolder
-from sat_evaluation.cli.units import counts, log_line, row_width, table_row, time_left
+from sat_evaluation.cli.unit_rows import counts, log_line, row_width, table_row, time_left
 from sat_evaluation.results.text import duration, percent, shown
 from sat_evaluation.run.output import Output
 from sat_evaluation.run.progress import Progress, read
-from sat_evaluation.run.view import Count, UnitsView, View
+from sat_evaluation.run.view import Count, Share, UnitsView, View
 
 _LINE_EVERY = 30.0
 """Seconds: at most one line per stage where the output is no terminal."""
@@ -48,23 +48,25 @@ class Terminal(View):
         """See `View`."""
         Console().print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
-    def checking_images(self) -> AbstractContextManager[Count]:
+    @contextmanager
+    def checking_images(self) -> Iterator[Count]:
         """See `View`."""
-        return checking_images()
+        console = Console(stderr=True)
+        columns = (TextColumn("checked {task.completed:,} of {task.total:,} images"), BarColumn())
+        with ProgressBar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+            task = bar.add_task("", total=0, visible=False)
+            yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
+
+    @contextmanager
+    def attacking(self, threat: str) -> Iterator[Share]:
+        """See `View`."""
+        with ProgressBar(console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task(threat, total=1.0)
+            yield lambda share, _note: bar.update(task, completed=share)
 
     def units(self, units: Sequence[UnitFolder]) -> AbstractContextManager[UnitsView]:
         """See `View`."""
         return LiveView(units)
-
-
-@contextmanager
-def checking_images() -> Iterator[Count]:
-    """Show on the terminal how many images have been checked."""
-    console = Console(stderr=True)
-    columns = (TextColumn("checked {task.completed:,} of {task.total:,} images"), BarColumn())
-    with ProgressBar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=0, visible=False)
-        yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
 
 
 @final

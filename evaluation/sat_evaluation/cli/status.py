@@ -21,7 +21,7 @@ def add(commands: Any) -> None:
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    from sat_evaluation.cli.state import print_state
+    from sat_evaluation.cli.status_table import print_state
 
     print_state(arguments.folder, all_units=arguments.all)
     return 0

@@ -10,9 +10,9 @@ from sat_core.arm_results import ArmResults, SourceSummary
 from sat_core.errors import install, printable
 from sat_core.run_folder import RunFolder
 from sat_core.study import Study
+from sat_evaluation.cli.study_table import print_table
 from sat_evaluation.results.headline import headline
 from sat_evaluation.results.rows import collect
-from sat_evaluation.results.table import print_table
 from sat_evaluation.run.heads import transfer_folders
 from sat_evaluation.run.preflight import grouped
 

@@ -11,6 +11,8 @@ from sat_core.unit_folder import UnitFolder
 
 Count = Callable[[int, int], None]
 """count(done, total)."""
+Share = Callable[[float, str], None]
+"""share(done, note): done is in [0, 1]."""
 
 
 class UnitsView(ABC):  # noqa: B024 - a view shows what it wants to, so there is nothing that each must have
@@ -56,6 +58,10 @@ class View(ABC):  # noqa: B024 - as above
     def checking_images(self) -> AbstractContextManager[Count]:
         """Give what is called with the number of images checked so far and of all, while they are checked."""
         return nullcontext(lambda _done, _total: None)
+
+    def attacking(self, threat: str) -> AbstractContextManager[Share]:
+        """Give what is called with the share of an attack that is done, in [0, 1], and what runs now."""
+        return nullcontext(lambda _share, _note: None)
 
     def units(self, units: Sequence[UnitFolder]) -> AbstractContextManager[UnitsView]:
         """Give what shows these units while they run: those of a study, then those of each of its transfers."""

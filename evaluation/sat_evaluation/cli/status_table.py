@@ -11,7 +11,7 @@ from rich.text import Text
 
 from sat_core.errors import SatError
 from sat_core.run_folder import RANKING, ReproductionFolder, RunFolder, run_folders
-from sat_evaluation.cli.units import counts, log_line, row_width, table_row
+from sat_evaluation.cli.unit_rows import counts, log_line, row_width, table_row
 from sat_evaluation.paper.panels import Panel
 from sat_evaluation.paper.reproduction import reproduced_studies
 from sat_evaluation.results.text import shown

@@ -1,0 +1,75 @@
+"""The table of a study on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+
+from rich import box
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from sat_evaluation.results.baseline import Baseline
+from sat_evaluation.results.curves import spread
+from sat_evaluation.results.headline import title
+from sat_evaluation.results.rows import Row
+from sat_evaluation.results.table import table_blocks, table_cells
+
+_GAP = 2
+_LEAST_IMPORTANT = ("time", "epoch", "share", "cost", "clean %", "on A", "on B")
+"""Columns that are left out where the terminal is too narrow, the first of these first."""
+
+
+def print_table(rows: Sequence[Row], console: Console | None = None) -> None:
+    """Print one line per group of seeds, with the baselines first and last.
+
+    Text may wrap, numbers do not. Where the terminal is too narrow, columns are left out, and a line below says which.
+    """
+    console = console or Console()
+    blocks = table_blocks(rows)
+    columns, groups = table_cells(rows), [g for block in blocks for g in block]
+    hidden: list[str] = []
+    while _too_wide(columns, console.width) and (less := [name for name in _LEAST_IMPORTANT if name in columns]):
+        hidden.append(less[0])
+        del columns[less[0]]
+    notes = [f"robust % [ ]: {spread(groups)}"]
+    if "cost" in columns:
+        notes.append(f"cost: gradient evaluations, {Baseline.FULL.label} = 100 %")
+    if hidden:
+        notes.append(f"only in summary.csv for lack of room: {', '.join(hidden)}")
+    ends = {number - 1 for number in accumulate(map(len, blocks))} if len(blocks) > 3 else set()
+    console.print(Text(title(rows), style="bold"))
+    console.print(_table(columns, console.width, ends))
+    for note in notes:
+        console.print(Text(note, style="dim"))
+
+
+def _table(columns: dict[str, list[str]], width: int, ends: set[int]) -> Table:
+    """The table, with text broken between words to fit `width`. ends: lines that an empty line follows."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, _GAP - 1, 0, 0), show_edge=False)
+    excess = _too_wide(columns, width, least=False)
+    for head, cells in columns.items():
+        full, least = _width(head, cells, least=False), _width(head, cells)
+        table.add_column(head, justify="left" if _is_text(head) else "right", width=max(least, full - excess))
+        excess -= min(excess, full - least)
+    for number, line in enumerate(zip(*columns.values(), strict=True)):
+        table.add_row(*(Text(cell) for cell in line), end_section=number in ends)
+    return table
+
+
+def _too_wide(columns: dict[str, list[str]], width: int, *, least: bool = True) -> int:
+    needed = sum(_width(head, cells, least=least) + _GAP for head, cells in columns.items()) - _GAP
+    return max(0, needed - width)
+
+
+def _width(head: str, cells: list[str], *, least: bool = True) -> int:
+    """Width of a column; the `least` one is that with text broken at every space."""
+    return max(
+        cell_len(part) for cell in (head, *cells) for part in (cell.split() if least and _is_text(head) else [cell])
+    )
+
+
+def _is_text(head: str) -> bool:
+    return head in ("|A|", "strategy", "classes", "backend") or "." in head

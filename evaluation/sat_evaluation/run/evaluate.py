@@ -1,0 +1,177 @@
+"""AutoAttack on a checkpoint, for one or more radii: the work of `sat evaluate`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, final
+
+import attrs
+import numpy as np
+
+from sat_core import checkpoint, files
+from sat_core.accuracy import accuracies
+from sat_core.autoattack import ATTACK_SETS, AUTOATTACK
+from sat_core.backend import Backend, get_backend
+from sat_core.classifier import Classifier
+from sat_core.data import DataSet, Examples, check_files
+from sat_core.datasets import get_dataset
+from sat_core.errors import SpecError
+from sat_core.evaluation import Evaluation
+from sat_core.evaluation_spec import EvaluationSpec
+from sat_core.input_spec import InputSpec
+from sat_core.json_fields import to_json
+from sat_core.sections import AttackSpec, TrainingSpec
+from sat_core.splits import validation_permutation
+from sat_evaluation.run.view import View
+
+
+@final
+@attrs.frozen(kw_only=True)
+class CheckpointEvaluation:
+    """What to attack, and how.
+
+    Args:
+        checkpoint: Path of a checkpoint, or of the folder of an arm.
+        data: Name of a data set, whose test part is attacked.
+        attacks: ``standard``, ``plus``, or names of attacks with commas.
+        norm: Threat model; empty for that of the training.
+        radii: ε, as ``0.5`` or ``8/255``; none for that of the training.
+        examples: How many, in a fixed random order; None for all.
+        batch_size: Of the attack; part of the result.
+        engine: Whose attacks run, see `sat_core.autoattack`.
+        model: ``package.module:factory`` for a checkpoint of a user's own model, else empty.
+        threads: Of the CPU.
+        out: Folder for the results; None for one beside the checkpoint.
+    """
+
+    checkpoint: str
+    data: str
+    attacks: str = "standard"
+    norm: str = ""
+    radii: Sequence[str] = ()
+    examples: int | None = None
+    batch_size: int = 250
+    engine: str = "package"
+    model: str = ""
+    threads: int = 1
+    out: Path | None = None
+
+    def run(self, backend: str | None, device: str, view: View) -> tuple[list[Evaluation], Path]:
+        """Attack, and save flags and accuracies for each ε; returns the evaluations, and the folder of the files.
+
+        Raises:
+            SatError: Something does not fit. Messages name the keys of a study.
+        """
+        path = checkpoint.find(self.checkpoint)
+        metadata = checkpoint.read(path).about
+        threats, attacks = self._threats(path, metadata), self._attack_set()
+        training = TrainingSpec(epochs=1, threads=self.threads, batch_size=self.batch_size)
+        data, computing = get_dataset(self.data), get_backend(backend, device)
+        index = _chosen(self.examples, len(data.test))
+        out = self.out or path.parent / "evaluate"
+        evaluations = []
+        with ExitStack() as stack:
+            stack.enter_context(computing.session(training))
+            classifier, data = _load(computing, path, metadata, data, self.model)
+            for threat in threats:
+                threat.check_images(data.image_shape)
+            stack.enter_context(files.locked(out))
+            files.sweep(out)
+            for threat in threats:
+                stem = self._file_name(data, threat, len(index))
+                options: dict[str, Any] = {"attacks": attacks, "batch_size": self.batch_size, "engine": self.engine}
+                options["path"] = out / f"{stem}.npz"
+                evaluation = _attack(computing, classifier, data.test.take(index), threat, options, view)
+                files.write_json(out / f"{stem}.json", _content(path, metadata, data, evaluation))
+                evaluations.append(evaluation)
+        return evaluations, out
+
+    def _threats(self, path: Path, metadata: dict[str, Any]) -> list[AttackSpec]:
+        """The threat models, by default that of the training."""
+        trained = metadata.get("attack")
+        trained = trained if isinstance(trained, dict) else {}
+        norm = self.norm or trained.get("norm")
+        radii: Sequence[Any] = self.radii or [trained.get("eps")]
+        if norm is None or None in radii:
+            raise SpecError(f"{path}: does not say its threat model; give attack.norm and attack.eps")
+        threats = [AttackSpec(norm=norm, eps=eps) for eps in radii]
+        if not self.radii and norm != trained.get("norm"):
+            raise SpecError(f"attack.norm: {norm} needs attack.eps, as the training was with {trained.get('norm')}")
+        return threats
+
+    def _attack_set(self) -> str | tuple[str, ...]:
+        names = self.attacks.split(",")
+        whole = self.attacks in ATTACK_SETS or (len(names) == 1 and names[0] not in AUTOATTACK)
+        return EvaluationSpec(attacks=self.attacks if whole else tuple(names)).attacks
+
+    def _file_name(self, data: DataSet, threat: AttackSpec, n: int) -> str:
+        """Of the results, without suffix; other settings have another one."""
+        parts = [data.name, threat.norm, f"{threat.eps:g}", self.attacks, str(n)]
+        name = "-".join([*parts, *([self.engine] if self.engine != "package" else [])])
+        return files.short_name(re.sub("[^A-Za-z0-9.-]+", "-", name), of=name)
+
+
+def _load(
+    backend: Backend, path: Path, metadata: dict[str, Any], data: DataSet, model: str
+) -> tuple[Classifier, DataSet]:
+    """The classifier, and the data with images as it takes them: for a transfer, scaled to its source's."""
+    into = None
+    if model and "source" in metadata:
+        into = backend.build_for(InputSpec.from_dict(metadata["source"]), model).with_head(data.classes)
+    elif model:
+        into = backend.build_for(InputSpec.of(data), model)
+    classifier = backend.load(path, into=into)
+    if "source" in metadata:
+        data = data.resized(classifier.image_shape)
+    if classifier.classes != data.classes or tuple(classifier.image_shape) != data.image_shape:
+        raise SpecError(
+            f"{path}: expected {classifier.classes} classes and images {tuple(classifier.image_shape)}, "
+            f"got {data.classes} and {data.image_shape} from {data.name}"
+        )
+    return classifier, data
+
+
+def _chosen(count: int | None, n: int) -> np.ndarray:
+    if count is not None and not 1 <= count <= n:
+        raise SpecError(f"evaluation.examples: expected 1 to {n}, got {count}")
+    return np.arange(n) if count is None else validation_permutation(n)[:count]
+
+
+def _attack(
+    backend: Backend,
+    classifier: Classifier,
+    examples: Examples,
+    threat: AttackSpec,
+    options: dict[str, Any],
+    view: View,
+) -> Evaluation:
+    with view.checking_images() as count:
+        check_files(examples, progress=count)
+    with view.attacking(f"{threat.norm} ε = {threat.eps:g}") as share:
+        return backend.evaluate(
+            classifier, examples.images, examples.labels, norm=threat.norm, eps=threat.eps, **options, progress=share
+        )
+
+
+def _content(path: Path, metadata: dict[str, Any], data: DataSet, evaluation: Evaluation) -> dict[str, Any]:
+    correct, robust = (
+        to_json(accuracies(flags, evaluation.label, data.classes, None))
+        for flags in (evaluation.correct, evaluation.robust)
+    )
+    return {
+        "checkpoint": path.name,
+        "epoch": metadata.get("epoch"),
+        "data": {"name": data.name, "fingerprint": data.fingerprint()},
+        "norm": evaluation.norm,
+        "eps": evaluation.eps,
+        "clean_accuracy": correct,
+        "robust_accuracy": robust,
+        "breakdown": to_json(evaluation.breakdown()),
+        "package": evaluation.package,
+        "engine": evaluation.engine,
+        "precision": evaluation.precision,
+        "warnings": list(evaluation.warnings),
+    }
