@@ -86,7 +86,7 @@ class ClassLine:
         """Which baseline it is; None for a proper subset."""
         return self.group.rows[0].baseline
 
-    def members(self, names: Sequence[str]) -> str:
+    def class_label(self, names: Sequence[str]) -> str:
         """Return up to three names of the classes in A, or their number; seeds may have different ones."""
         classes = self.group.rows[0].classes
         same = all(row.classes == classes for row in self.group.rows)

@@ -57,7 +57,7 @@ def matrix_figure(rows: Sequence[Row], published: PublishedClasses | None = None
         long = any(len(name) > 3 for name in names)
         tilted = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if long else {}
         left.set_xticks(range(len(names)), names, **tilted)
-        left.set_yticks(places, [line.baseline or line.members(names) for line in lines])
+        left.set_yticks(places, [line.baseline or line.class_label(names) for line in lines])
         left.set_ylim(places[-1] + 0.5, -0.5)
         left.set_xlabel(f"class of the test images (framed: the attacked {'one' if single else 'ones'})")
         left.set_ylabel(f"A: the {'class' if single else 'classes'} attacked in training")

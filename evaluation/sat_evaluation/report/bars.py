@@ -30,7 +30,7 @@ def class_charts(rows: Sequence[Row], published: PublishedClasses | None = None)
         return
     lines = matrix.lines[:_MOST]
     names = [shown(name, 24) for name in rows[0].class_names]
-    labels = tuple(line.baseline.label if line.baseline else line.members(names) for line in lines)
+    labels = tuple(line.baseline.label if line.baseline else line.class_label(names) for line in lines)
     yield Matrix(
         title="Robust accuracy by class (%)",
         text="lines: the classes in A, which are attacked in training; columns: the class of the test images, framed "

@@ -106,13 +106,13 @@ def series(rows: Sequence[Row]) -> list[Series]:
             curves.setdefault(json.dumps(g.rows[0].settings), []).append(g)
     keys = varied(rows)
     result = []
-    for members in curves.values():
-        first = members[0].rows[0]
+    for parts in curves.values():
+        first = parts[0].rows[0]
         shared = {
             g.rows[0].baseline: g for g in groups if g.rows[0].baseline and _within(g.rows[0].settings, first.settings)
         }
         settings = ", ".join(f"{key} = {shown(first.settings.get(key))}" for key in keys)
-        ordered = tuple(sorted(members, key=lambda g: g.rows[0].share))
+        ordered = tuple(sorted(parts, key=lambda g: g.rows[0].share))
         result.append(Series(first.strategy, settings, ordered, shared.get(Baseline.PLAIN), shared.get(Baseline.FULL)))
     return result
 

@@ -175,7 +175,7 @@ class Row:
         """``AutoAttack standard``, or the names of the attacks; with engine and precision where they are unusual."""
         attacks = self.results.attacks
         names = tuple(outcome.settings.name for outcome in attacks.breakdown)
-        sets = [f"AutoAttack {name}" for name, members in ATTACK_SETS.items() if members == names]
+        sets = [f"AutoAttack {name}" for name, attacks_of_set in ATTACK_SETS.items() if attacks_of_set == names]
         engine = "" if attacks.engine == "package" else f" ({attacks.engine} engine)"
         precision = "" if attacks.precision == "float32" else f" in {attacks.precision}"
         return (sets[0] if sets else " + ".join(names)) + engine + precision
@@ -187,7 +187,7 @@ class Row:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What the arm depends on besides seed and members of A; a baseline knows no strategy, weights or ranking."""
+        """Settings on which the arm depends, without seed and |A|; a baseline has none of the choice of A either."""
         ignored = _NOT_COMPARED + _NOT_IN_BASELINE.get(self.baseline, ())
         return {"backend": self.backend} | {k: v for k, v in self.spec.items() if not k.startswith(ignored)}
 
