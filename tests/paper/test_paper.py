@@ -193,8 +193,8 @@ def test_published_numbers_are_complete_and_have_sources() -> None:
 
 def test_numbers_beside_the_published_ones(tmp_path: Path) -> None:
     made(tmp_path, "fig6", robust=0.664)
-    ((asked, pairs),) = compare(ReproductionFolder(tmp_path))
-    assert asked.figure == "fig6"
+    ((reproduction, pairs),) = compare(ReproductionFolder(tmp_path))
+    assert reproduction.figure == "fig6"
     assert len(pairs) == 3 * 2 * (3 * 9 + 1)
     by = {(pair.panel, pair.arm, pair.measure): pair for pair in pairs}
     half = by["cifar10", "hardest 50 %", "robust"]

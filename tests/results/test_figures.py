@@ -270,6 +270,6 @@ def test_on_b_baselines_are_drawn_on_the_same_classes(tmp_path: Path) -> None:
     assert list(dotted[0].get_xdata()) == [50, 75]
     plot = over_share(rows, ("robust_b",), "On B")
     assert plot is not None
-    (found,) = [curve for curve in plot.curves if curve.reference]
-    assert [(mark.x, mark.y) for mark in found.marks] == [(50, pytest.approx(40)), (75, pytest.approx(50))]
+    (baseline,) = [curve for curve in plot.curves if curve.reference]
+    assert [(mark.x, mark.y) for mark in baseline.marks] == [(50, pytest.approx(40)), (75, pytest.approx(50))]
     assert plot.levels == ()

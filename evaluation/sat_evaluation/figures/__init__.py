@@ -1,1 +1,1 @@
-"""Figures of a study, drawn with matplotlib."""
+"""Figures of a study drawn with matplotlib, and the values that they share with the HTML report."""

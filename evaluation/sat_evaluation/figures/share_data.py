@@ -129,19 +129,19 @@ def share_curves(
         published: Published curves; each curve gets those of its strategy and weights.
         deviation: Whether error bars of several seeds show the standard deviation, not the lowest and the highest.
     """
-    found = [c for c in series(rows) if c.strategy != "listed" or any(g.rows[0].units > 1 for g in c.groups)]
-    spacing = _SPACING if len(found) <= _MOST_SPACED else 0.0
+    everyone = [c for c in series(rows) if c.strategy != "listed" or any(g.rows[0].units > 1 for g in c.groups)]
+    spacing = _SPACING if len(everyone) <= _MOST_SPACED else 0.0
     curves = []
-    for number, arms in enumerate(found):
+    for number, arms in enumerate(everyone):
         rule = arms.groups[0].rows[0].spec["weighting.rule"]
         values = [one.like(arms.strategy, rule) for one in published_on(published, measure)]
         curves.append(
             ShareCurve(
                 arms=arms,
-                name=curve_name(arms, found),
+                name=curve_name(arms, everyone),
                 measure=measure,
                 number=number,
-                offset=spacing * (number - (len(found) - 1) / 2),
+                offset=spacing * (number - (len(everyone) - 1) / 2),
                 points=points_of(arms.groups, measure, deviation=deviation),
                 plain=_baseline(arms.plain, arms, measure),
                 full=_baseline(arms.full, arms, measure),

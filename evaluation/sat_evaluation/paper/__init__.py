@@ -1,1 +1,1 @@
-"""The figures of the paper as studies: what they ask, how they are drawn, and the numbers that have been published."""
+"""The figures of the paper as studies, drawn and compared with the published numbers."""

@@ -41,15 +41,15 @@ def curves(figure: str, data: str, target: str = "") -> list[PublishedCurve]:
         data: Role of the data set, or of the source.
         target: Role of the target; empty without a transfer.
     """
-    found = []
+    published = []
     for table in _tables_of("curves", figure, data, target):
         values = {name: dict(zip(TENTHS, _shares(table[name]), strict=True)) for name in STRATEGIES if name in table}
         full = _shares([table["full"]])[0] if "full" in table else None
-        found.append(_curve(table, values, full))
+        published.append(_curve(table, values, full))
     for table in _tables_of("points", figure, data, target):
         values = {name: {table["share"]: table[name] / 100} for name in RULES if name in table}
-        found.append(_curve(table, values, None))
-    return found
+        published.append(_curve(table, values, None))
+    return published
 
 
 def classes(figure: str, data: str) -> PublishedClasses | None:

@@ -11,6 +11,7 @@ from sat_core.errors import Detached, NotInstalledError, RunDirectoryError, SatE
 from sat_core.ranking import Ranking
 from sat_core.run_folder import ReproductionFolder
 from sat_evaluation.figures.canvas import save_figure
+from sat_evaluation.paper.draw import class_figures, curves_figure, difficulty_figure
 from sat_evaluation.paper.panels import Panel, PaperFigure
 from sat_evaluation.paper.reproduction import Reproduction, rows_of
 from sat_evaluation.results.headline import headline
@@ -127,8 +128,6 @@ def draw_figures(figure: PaperFigure, out: ReproductionFolder) -> dict[str, Figu
     Raises:
         NotInstalledError: matplotlib is missing.
     """
-    from sat_evaluation.paper import draw
-
     if figure.kind == "difficulty":
         folders = [(panel, out.study(panel.name).ranking) for panel in figure.panels]
         rankings = {
@@ -136,12 +135,12 @@ def draw_figures(figure: PaperFigure, out: ReproductionFolder) -> dict[str, Figu
             for panel, folder in folders
             if folder.has_ranking
         }
-        drawn = draw.difficulty_figure(figure, rankings)
+        drawn = difficulty_figure(figure, rankings)
         return {} if drawn is None else {figure.name: drawn}
     both = {panel.name: (rows_of(panel, out), rows_of(panel, out, source=True)) for panel in figure.panels}
     rows = {name: target_and_source for name, target_and_source in both.items() if all(target_and_source)}
     if not rows:
         return {}
     if figure.kind == "classes":
-        return draw.class_figures(figure, rows)
-    return {figure.name: draw.curves_figure(figure, rows)}
+        return class_figures(figure, rows)
+    return {figure.name: curves_figure(figure, rows)}

@@ -120,7 +120,7 @@ def _check_target(out: Path) -> None:
 def _runs(paths: Sequence[Path], problems: list[str]) -> Iterator[Run]:
     """Read the runs in `paths`; what cannot be read goes to `problems`, or is raised if no run can."""
     errors: list[SatError] = []
-    found = 0
+    read = 0
     names = Counter(path.resolve().name for path in paths)
     for path in paths:
         base = path.name or path.resolve().name
@@ -133,10 +133,10 @@ def _runs(paths: Sequence[Path], problems: list[str]) -> Iterator[Run]:
                 if panel is not None and panel.ranking:
                     continue
                 yield gather(folder, shown(base if inside == "." else f"{base}/{inside}", 80))
-                found += 1
+                read += 1
             except SatError as error:
                 errors.append(error)
-    if errors and not found:
+    if errors and not read:
         raise errors[0]
     problems += [shown("; ".join(str(error).splitlines()), 400) for error in errors]
 

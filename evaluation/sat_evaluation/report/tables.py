@@ -72,8 +72,8 @@ def _arm(row: Row, keys: Sequence[str], several: bool) -> tuple[tuple[str, str |
     )
 
 
-def _part(found: Accuracy | None) -> tuple[str, float]:
-    return ("–", -1.0) if found is None else (f"{100 * found.value:.1f}", found.value)
+def _part(accuracy: Accuracy | None) -> tuple[str, float]:
+    return ("–", -1.0) if accuracy is None else (f"{100 * accuracy.value:.1f}", accuracy.value)
 
 
 def numbers(chart: Plot | Matrix | Bars) -> Table:
