@@ -189,18 +189,18 @@ class Backend(ABC):
         into.load_state(saved.groups["model"])
         return into
 
-    def _build_as(self, about: Any, path: str | Path) -> Classifier:
-        name = str(about.get("model", "")) if isinstance(about, Mapping) else quoted(about)
+    def _build_as(self, description: Any, path: str | Path) -> Classifier:
+        name = str(description.get("model", "")) if isinstance(description, Mapping) else quoted(description)
         if name not in self.models():
             raise CheckpointError(
                 f"{path}: its model {quoted(name or 'of the user')} is not one of {', '.join(self.models())}\n"
                 "a checkpoint never imports code: build the model and pass it as `into` (command line: --model)"
             )
         try:
-            h, w, c = map(int, about["image_shape"])
-            mean, std = (tuple(map(float, about[key])) for key in ("mean", "std"))
-            inputs = InputSpec(int(about["classes"]), (h, w, c), mean, std)
-            return self.new({"model": name, **inputs.to_dict(), **({"head": True} if about.get("head") else {})})
+            h, w, c = map(int, description["image_shape"])
+            mean, std = (tuple(map(float, description[key])) for key in ("mean", "std"))
+            inputs = InputSpec(int(description["classes"]), (h, w, c), mean, std)
+            return self.new({"model": name, **inputs.to_dict(), **({"head": True} if description.get("head") else {})})
         except Exception as error:  # a framework has errors of its own for sizes that make no network
             raise CheckpointError(f"{path}: what it says of its model makes none ({brief(error)})") from error
 

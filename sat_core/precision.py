@@ -29,8 +29,8 @@ def least_precise(types: Iterable[str]) -> str:
     >>> least_precise(["float32", "int64", "bfloat16"]), least_precise([])
     ('bfloat16', 'float32')
     """
-    found = {*types}
-    return next((name for name in TYPES if name in found), "float32")
+    names = {*types}
+    return next((name for name in TYPES if name in names), "float32")
 
 
 def attack_type(network: str) -> str:

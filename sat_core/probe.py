@@ -89,8 +89,13 @@ def check_network(look: Callable[[np.ndarray], Look], classifier: Classifier) ->
     _check_contrast(several.entered, classifier)
     if apart(logits[-1:], alone):
         # a network that draws random numbers differs from call to call, too: that is not this warning's business
-        others, again = (_look(look, part).values for part in (images[[-1] * len(images)], images))
-        if others is not None and again is not None and apart(logits[-1:], others[-1:]) and not apart(logits, again):
+        others, repeated = (_look(look, part).values for part in (images[[-1] * len(images)], images))
+        if (
+            others is not None
+            and repeated is not None
+            and apart(logits[-1:], others[-1:])
+            and not apart(logits, repeated)
+        ):
             warnings.warn(BATCH_DEPENDENT, stacklevel=4)  # who called `wrap`, which called `wrap_for`
 
 

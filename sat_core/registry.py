@@ -17,34 +17,34 @@ _ALIKE = 0.75
 """How alike a guess has to be, as `difflib` counts it; its own default of 0.6 gives nonsense."""
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return a hint, `` (did you mean 'x'?)``, for the closest of `known`; an empty string if none is close.
+def nearest(name: str, names: Iterable[str]) -> str:
+    """Return a hint, `` (did you mean 'x'?)``, for the closest of `names`; an empty string if none is close.
 
     Of a dotted key, section and name both have to be close; a name alone stands for every key that ends in it.
     """
-    likeness = {k: _likeness(name.lower(), k.lower()) for k in known} if len(name) <= 100 else {}
+    likeness = {k: _likeness(name.lower(), k.lower()) for k in names} if len(name) <= 100 else {}
     best = max(likeness.values(), default=0.0)
     close = [repr(k) for k, value in likeness.items() if value == best >= _ALIKE]
     return f" (did you mean {' or '.join(close[: 3 if best == 1 else 1])}?)" if close else ""
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    """Return the message for a name that is none of `known`: with the closest one, and all there are."""
-    known = list(known)
-    return f"unknown {kind} {quoted(name)}{nearest(name, known)}\nexpected one of: {', '.join(known)}"
+def unknown(kind: str, name: str, names: Iterable[str]) -> str:
+    """Return the message for a name that is none of `names`: with the closest one, and all there are."""
+    names = list(names)
+    return f"unknown {kind} {quoted(name)}{nearest(name, names)}\nexpected one of: {', '.join(names)}"
 
 
-def _likeness(name: str, known: str) -> float:
-    parts, others = name.split("."), known.split(".")
+def _likeness(name: str, key: str) -> float:
+    parts, others = name.split("."), key.split(".")
     if len(parts) == 1 and name == others[-1]:
         return 1.0
     return min(map(_alike, parts, others)) if len(parts) == len(others) else 0.0
 
 
-def _alike(word: str, known: str) -> float:
-    shorter = len(word) >= 3 and known.startswith(word)
-    longer = len(known) >= 3 and sorted(word[: len(known)]) == sorted(known)  # "epsilon" for "eps", "pdg" for "pgd"
-    ratio = difflib.SequenceMatcher(None, word, known).ratio()
+def _alike(word: str, other: str) -> float:
+    shorter = len(word) >= 3 and other.startswith(word)
+    longer = len(other) >= 3 and sorted(word[: len(other)]) == sorted(other)  # "epsilon" for "eps", "pdg" for "pgd"
+    ratio = difflib.SequenceMatcher(None, word, other).ratio()
     return ratio + (1 - ratio) * _ALIKE if shorter or longer else ratio
 
 

@@ -108,11 +108,11 @@ def _passes(forward: Forward, image_shape: tuple[int, int, int]) -> tuple[Any, .
     residuals = {t.ref(): t for t in inputs if t.op in of_images and t.op not in of_cotangent}
     if images.ref() in {t.ref() for t in inputs}:
         residuals[images.ref()] = images
-    kept = list(residuals.values())
-    if any(tensor.dtype in (tf.variant, tf.resource) for tensor in kept):
+    saved = list(residuals.values())
+    if any(tensor.dtype in (tf.variant, tf.resource) for tensor in saved):
         # lists and stacks of a while loop cannot leave a graph, so the backward part has to run the forward again
-        kept = [images]
-    parts = ([images], logits), ([images], [logits, *kept]), ([cotangent, *kept], gradient)
+        saved = [images]
+    parts = ([images], logits), ([images], [logits, *saved]), ([cotangent, *saved], gradient)
     return tuple(_part(whole, inputs, outputs) for inputs, outputs in parts)
 
 

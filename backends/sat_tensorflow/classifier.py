@@ -132,8 +132,8 @@ class TensorFlowClassifier(Classifier):
         state = made.state()
         learning = {id(v) for v in head.trainable_variables}
         names = [name for name, v in made.variables().items() if id(v) in learning]
-        kept = {name: value for name, value in self.state().items() if name in state} if description else {}
-        made.load_state(state | kept | initial_state({name: state[name] for name in names}, seed))
+        features = {name: value for name, value in self.state().items() if name in state} if description else {}
+        made.load_state(state | features | initial_state({name: state[name] for name in names}, seed))
         return made
 
     def _perturb(
@@ -198,11 +198,11 @@ class TensorFlowClassifier(Classifier):
         return graph.get_concrete_function()
 
     def _last_input(self, images: Tensor) -> Tensor:
-        with inputs_of(self.native, _is_dense) as caught:
+        with inputs_of(self.native, _is_dense) as calls:
             self.forward(images)
-        if not caught:
+        if not calls:
             raise SpecError("features: expected a model that ends in a keras.layers.Dense, found none")
-        return caught[-1][1]
+        return calls[-1][1]
 
     def _ascent(self, images: Tensor, labels: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
         *targets, loss = rest

@@ -66,20 +66,20 @@ def inputs_of(model: keras.Model, which: Callable[[keras.Layer], bool]) -> Itera
     Yields:
         A list that gets each watched layer with its input, in the order of the calls made inside.
     """
-    caught: list[tuple[keras.Layer, Tensor]] = []
+    calls: list[tuple[keras.Layer, Tensor]] = []
     layers = [layer for layer in model._flatten_layers() if which(layer)]
 
-    def catching(layer: keras.Layer, call: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        def caught_call(*inputs: Any, **options: Any) -> Tensor:
-            caught.append((layer, (*inputs, *options.values())[0]))
+    def recording(layer: keras.Layer, call: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def recorded(*inputs: Any, **options: Any) -> Tensor:
+            calls.append((layer, (*inputs, *options.values())[0]))
             return call(*inputs, **options)
 
-        return caught_call
+        return recorded
 
     for layer in layers:  # Keras has no hooks; an attribute of the object comes before the method of its class
-        layer.call = catching(layer, layer.call)
+        layer.call = recording(layer, layer.call)
     try:
-        yield caught
+        yield calls
     finally:
         for layer in layers:
             del layer.call

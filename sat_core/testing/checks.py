@@ -100,12 +100,12 @@ def checkpoints_load_without_code(backend: Backend) -> None:
     classifier, data = samples.build(backend, "small-cnn"), samples.examples()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "a.safetensors"
-        about = {"model": dict(classifier.description)}
-        checkpoint.save(path, {"model": classifier.state()}, about)
+        metadata = {"model": dict(classifier.description)}
+        checkpoint.save(path, {"model": classifier.state()}, metadata)
         first = path.read_bytes()
         loaded = backend.load(path)
         close("a loaded checkpoint", loaded.logits(data.images), classifier.logits(data.images), 0)
-        checkpoint.save(path, {"model": loaded.state()}, about)
+        checkpoint.save(path, {"model": loaded.state()}, metadata)
         require(path.read_bytes() == first, "saving twice: expected the same bytes")
         other = backend.build("linear", classes=samples.CLASSES, image_shape=samples.SHAPE)
         raises(CheckpointError, "load into another model", lambda: backend.load(path, into=other))
@@ -143,14 +143,14 @@ def attacks_stay_inside_and_touch_nothing(backend: Backend) -> None:
     state = classifier.state()
     for whole in (False, True):
         data = samples.examples(whole=whole)
-        clean, given = data.float_images(), data.images.copy()
+        clean, before = data.float_images(), data.images.copy()
         for attack in _attacks():
             adversarial = classifier.perturb(data.images, data.labels, attack, np.random.default_rng(0))
             size = THREAT_MODELS.get(attack.norm).size(adversarial.astype(np.float64) - clean).max()
             require(adversarial.dtype == np.float32, f"perturb: expected float32, got {adversarial.dtype}")
             require(size <= attack.eps + 1e-6, f"perturb: expected at most ε = {attack.eps}, got {size:.8g}")
             require(bool((adversarial >= 0).all() and (adversarial <= 1).all()), "perturb: expected pixels in [0, 1]")
-            require(bool(np.array_equal(data.images, given)), "perturb: the caller's images were changed")
+            require(bool(np.array_equal(data.images, before)), "perturb: the caller's images were changed")
             require(bool((adversarial != clean).any()), "perturb: nothing was changed")
     same_state("perturb", classifier.state(), state)
     nothing = classifier.perturb(data.images, data.labels, samples.attack(eps=0.0))

@@ -48,6 +48,6 @@ class WithHead(keras.Model):
 
     def call(self, images: Tensor, training: bool | None = None) -> Any:
         """Return the logits of normalised `images` `(n, h, w, c)`; the model itself is always in evaluation mode."""
-        with inputs_of(self.model, lambda layer: isinstance(layer, layers.Dense)) as caught:
+        with inputs_of(self.model, lambda layer: isinstance(layer, layers.Dense)) as calls:
             self.model(images, training=False)
-        return self.head(caught[-1][1])
+        return self.head(calls[-1][1])

@@ -94,9 +94,9 @@ def to_hyperplane(norm: str, points: Tensor, w: Tensor, missing: Tensor) -> Tens
     low, high = -points, 1 - points
     length = torch.zeros_like(missing)
     for _ in range(_NEWTON):
-        wanted = length[..., None] * v
-        d = torch.clamp(wanted, low, high)
-        slope = (slopes * (d == wanted)).sum(dim=-1)  # of pixels that still move
+        unclipped = length[..., None] * v
+        d = torch.clamp(unclipped, low, high)
+        slope = (slopes * (d == unclipped)).sum(dim=-1)  # of pixels that still move
         length = length + ((missing - (w * d).sum(dim=-1)) / (slope + TINY)).clamp_(0, 1e9)
     return torch.clamp(length[..., None] * v, low, high)
 
