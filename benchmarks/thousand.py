@@ -10,7 +10,6 @@ import numpy as np
 
 from sat_core import files
 from sat_core.arm import check_epochs, claim_arm
-from sat_core.arm_results import Checks
 from sat_core.autoattack import AUTOATTACK, AttackSettings
 from sat_core.datasets import get_dataset
 from sat_core.difficulty import DIFFICULTIES
@@ -19,6 +18,7 @@ from sat_core.job import Job
 from sat_core.json_fields import to_json
 from sat_core.ranking import Ranking
 from sat_core.reference import NumpyBackend
+from sat_core.result_parts import Checks
 from sat_core.results import make_check, make_results
 from sat_core.run_folder import RunFolder
 from sat_core.splits import Split

@@ -10,7 +10,7 @@ import numpy as np
 
 from sat_core import checkpoint, files, results
 from sat_core.accuracy import Accuracy
-from sat_core.arm_results import ArmResults, Check, Checks
+from sat_core.arm_results import ArmResults
 from sat_core.classifier import Classifier
 from sat_core.data import Examples
 from sat_core.errors import CheckpointError, DataError, RunDirectoryError
@@ -18,6 +18,7 @@ from sat_core.job import Job
 from sat_core.json_fields import from_json, to_json
 from sat_core.protocols import PROTOCOLS, dataset_name
 from sat_core.ranking import Ranking
+from sat_core.result_parts import Check, Checks
 from sat_core.schedules import parse_schedule
 from sat_core.spec import Spec
 from sat_core.splits import Split

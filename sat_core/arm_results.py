@@ -1,4 +1,4 @@
-"""The results of one arm, as objects: what `results.json` and `selection.json` say (docs/results.md)."""
+"""The results of one arm, as an object: what `results.json` says (docs/results.md)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ import attrs
 
 from sat_core.accuracy import Accuracies, Accuracy
 from sat_core.errors import DataError, quoted
-from sat_core.evaluation import AttackOutcome
 from sat_core.json_fields import (
-    Unfit,
     from_json,
     integer,
     json_field,
@@ -20,190 +18,20 @@ from sat_core.json_fields import (
     optional,
     part,
     sequence,
-    table,
     text,
     to_json,
 )
-from sat_core.spec import DEFAULTS
-from sat_core.tables import flatten
-
-_ROUNDING = 1e-9
-"""By so much an accuracy may lie outside of its interval."""
-
-
-def _attacks(value: Any) -> str | tuple[str, ...]:
-    """Read a set of attacks by its name, or a list of attacks."""
-    attacks: str | tuple[str, ...] = sequence(text)(value) if isinstance(value, list) else text(value)
-    return attacks
-
-
-def _spec(value: Any) -> dict[str, Any]:
-    """Read the settings of an arm; the names in them are not looked up, since plug-ins may not be loaded."""
-    settings = flatten(table(value))
-    for key in ("training.seed", "weighting.rule", "model.name"):
-        if key not in settings and key not in DEFAULTS:
-            raise Unfit(f"settings with {key}", sorted(settings)[:3])
-    return table(value)
-
-
-@final
-@attrs.frozen(kw_only=True)
-class DataSummary:
-    """The data set of an arm.
-
-    Attributes:
-        name, fingerprint: Name in the study file, and SHA-256 of all images and labels.
-        classes: Names of the classes.
-        image_shape: (height, width, channels).
-        mean, std: Per channel, with which a network normalises; of a transfer the source's do.
-        train, test: Numbers of examples.
-    """
-
-    name: str = json_field(text)
-    fingerprint: str = json_field(text)
-    classes: tuple[str, ...] = json_field(sequence(text))
-    image_shape: tuple[int, int, int] = json_field(sequence(integer(1), 3))
-    mean: tuple[float, ...] = json_field(sequence(number()))
-    std: tuple[float, ...] = json_field(sequence(number()))
-    train: int = json_field(integer(1))
-    test: int = json_field(integer(1))
-
-
-@final
-@attrs.frozen(kw_only=True)
-class SplitSummary:
-    """How A was chosen, and how large it is.
-
-    Attributes:
-        kind, strategy: As in the study file.
-        size: |A| in training examples.
-        units: How many classes or examples were chosen.
-        share: |A|/N.
-        classes: The classes in A; empty if A is made of examples.
-        weights: (w_A, w_B).
-    """
-
-    kind: str = json_field(text)
-    strategy: str = json_field(text)
-    size: int = json_field(integer())
-    units: int = json_field(integer())
-    share: float = json_field(number(0, 1))
-    classes: tuple[int, ...] = json_field(sequence(integer()))
-    weights: tuple[float, float] = json_field(sequence(number(0), 2))
-
-
-@final
-@attrs.frozen(kw_only=True)
-class RankingSummary:
-    """The ranking that was trained for an arm.
-
-    Attributes:
-        metric, record: As in the study file.
-        order_correlation: Spearman's ρ between the difficulty of examples and their place in the first epoch of the
-            ranking, near 0 where it measures difficulty.
-    """
-
-    metric: str = json_field(text)
-    record: str = json_field(text)
-    order_correlation: float | None = json_field(optional(number(-1 - _ROUNDING, 1 + _ROUNDING)))
-
-
-@final
-@attrs.frozen(kw_only=True)
-class Check:
-    """Accuracies on the selection split after one epoch, counted from 1."""
-
-    epoch: int = json_field(integer(1))
-    clean: Accuracies = json_field(part(Accuracies), key="clean_accuracy")
-    robust: Accuracies = json_field(part(Accuracies), key="robust_accuracy")
-
-
-@final
-@attrs.frozen(kw_only=True)
-class Selection:
-    """The epoch that was picked, the attacks by which it was, and all epochs that were checked."""
-
-    epoch: int = json_field(integer(1))
-    attacks: str | tuple[str, ...] = json_field(_attacks)
-    checks: tuple[Check, ...] = json_field(sequence(part(Check)))
-
-
-@final
-@attrs.frozen(kw_only=True)
-class AttackSummary:
-    """The reported evaluation without its flags per example; fields as in `sat_core.evaluation.Evaluation`.
-
-    Attributes:
-        version: ``standard``, ``plus``, or ``custom`` for a list of attacks.
-        breakdown: What each attack broke, in the order in which they ran.
-    """
-
-    norm: str = json_field(text)
-    eps: float = json_field(number(0))
-    version: str = json_field(text)
-    package: str = json_field(text)
-    engine: str = json_field(text)
-    precision: str = json_field(text)
-    breakdown: tuple[AttackOutcome, ...] = json_field(sequence(part(AttackOutcome)))
-    warnings: tuple[str, ...] = json_field(sequence(text))
-
-
-@final
-@attrs.frozen(kw_only=True)
-class Cost:
-    """Gradient evaluations of a training, in examples: one forward and backward pass of one image is 1.
-
-    AutoAttack is in none of these counts.
-
-    Attributes:
-        attack_gradients, training_gradients: Spent on attacks in training, and on training steps.
-        ranking_gradients: Spent on the ranking, which the arms of a study share; 0 if none was trained.
-        full_at_gradients: What full adversarial training of the same length takes, both together.
-        seconds: By stage, over all starts of the run; that of the ranking is None if none was trained.
-    """
-
-    attack_gradients: int = json_field(integer())
-    training_gradients: int = json_field(integer())
-    ranking_gradients: int = json_field(integer())
-    full_at_gradients: int = json_field(integer(1))
-    seconds: dict[str, float | None] = json_field(mapping(optional(number(0))))
-
-    @property
-    def share(self) -> float:
-        """Cost of the training as a share of what full adversarial training takes."""
-        return (self.attack_gradients + self.training_gradients) / self.full_at_gradients
-
-    @property
-    def ranking_share(self) -> float:
-        """Cost of the ranking in the same unit."""
-        return self.ranking_gradients / self.full_at_gradients
-
-    @property
-    def total_seconds(self) -> float:
-        """All stages together."""
-        return sum(seconds for seconds in self.seconds.values() if seconds is not None)
-
-
-@final
-@attrs.frozen(kw_only=True)
-class SourceSummary:
-    """The run that the features of a transfer come from.
-
-    Attributes:
-        run: Its folder, relative to that of the transfer.
-        fingerprint: SHA-256 of its checkpoint.
-        spec, split, cost, clean, robust, backend, data: As in its `ArmResults`.
-    """
-
-    run: str = json_field(text)
-    fingerprint: str = json_field(text)
-    spec: dict[str, Any] = json_field(_spec)
-    split: SplitSummary = json_field(part(SplitSummary))
-    cost: Cost = json_field(part(Cost))
-    clean: Accuracies = json_field(part(Accuracies), key="clean_accuracy")
-    robust: Accuracies = json_field(part(Accuracies), key="robust_accuracy")
-    backend: str = json_field(text)
-    data: DataSummary = json_field(part(DataSummary))
+from sat_core.result_parts import (
+    ROUNDING,
+    AttackSummary,
+    Cost,
+    DataSummary,
+    RankingSummary,
+    Selection,
+    SourceSummary,
+    SplitSummary,
+    read_settings,
+)
 
 
 @final
@@ -230,7 +58,7 @@ class ArmResults:
 
     arm: str = json_field(text)
     full_name: str = json_field(text, "", omit=True)
-    spec: dict[str, Any] = json_field(_spec)
+    spec: dict[str, Any] = json_field(read_settings)
     backend: str = json_field(text)
     device: str = json_field(text)
     versions: dict[str, str] = json_field(mapping(text))
@@ -302,14 +130,5 @@ class ArmResults:
             if per_class is None or len(per_class) != len(self.data.classes):
                 yield f"{field}.per_class", f"a list of {len(self.data.classes)}", per_class and len(per_class)
             for each in (accuracies.all, accuracies.a, accuracies.b, *(per_class or ())):
-                if each and not each.low - _ROUNDING <= each.value <= each.high + _ROUNDING:
+                if each and not each.low - ROUNDING <= each.value <= each.high + ROUNDING:
                     yield field, "accuracies within their intervals", each.value
-
-
-@final
-@attrs.frozen(kw_only=True)
-class Checks:
-    """The checks of a training so far, as they stand in `selection.json`, and the experiment that they are of."""
-
-    experiment: str = json_field(text)
-    checks: tuple[Check, ...] = json_field(sequence(part(Check)))

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from sat_core.accuracy import Accuracies, accuracies
-from sat_core.arm_results import ArmResults, AttackSummary, Check, Cost, DataSummary, RankingSummary, Selection
+from sat_core.arm_results import ArmResults
 from sat_core.evaluation import Evaluation
 from sat_core.evaluation_spec import EvaluationSpec
 from sat_core.job import EVALUATION_SEED, Job
 from sat_core.ranking import Ranking, needs_ranking
+from sat_core.result_parts import AttackSummary, Check, Cost, DataSummary, RankingSummary, Selection
 from sat_core.spec import Spec
 from sat_core.splits import SELECTION_SEED, Split
 from sat_core.training import Position

@@ -9,11 +9,11 @@ from typing import final
 import attrs
 import numpy as np
 
-from sat_core.arm_results import SplitSummary
 from sat_core.data import DataSet
 from sat_core.errors import SpecError, quoted
 from sat_core.evaluation_spec import EvaluationSpec
 from sat_core.registry import nearest
+from sat_core.result_parts import SplitSummary
 from sat_core.sections import SubsetSpec
 from sat_core.selection import SELECTION_RULES
 from sat_core.streams import stream

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, final
 import attrs
 
 from sat_core import checkpoint
-from sat_core.arm_results import ArmResults, SourceSummary
+from sat_core.arm_results import ArmResults
 from sat_core.errors import CheckpointError, DataError, RunDirectoryError, SpecError, TrainingError, quoted
 from sat_core.input_spec import InputSpec
 from sat_core.protocols import PROTOCOLS
 from sat_core.registry import unknown
+from sat_core.result_parts import SourceSummary
 from sat_core.spec import Spec
 from sat_core.unit_folder import UnitFolder
 

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from toys import HALF, accuracy, result
 
-from sat_core.arm_results import ArmResults, Checks
+from sat_core.arm_results import ArmResults
 from sat_core.errors import DataError
 from sat_core.json_fields import from_json, to_json
+from sat_core.result_parts import Checks
 
 CLASSES = result(500, 0.6, kind="classes", units=2, chosen=(1, 3), parts=(0.8, 0.3), per_class=[0.3, 0.8, None, 0.9])
 HEAD = {**result(0, 0.4), "full_name": "a long name", "reused": "../other/arms/x"}

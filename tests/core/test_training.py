@@ -13,11 +13,12 @@ from toys import accuracy, job, same_bytes, toy
 
 from sat_core import files
 from sat_core.arm import run_arm
-from sat_core.arm_results import ArmResults, Check
+from sat_core.arm_results import ArmResults
 from sat_core.errors import DataError, Interrupted, RunDirectoryError, SpecError, TrainingError
 from sat_core.json_fields import from_json
 from sat_core.ranking import Ranking, needs_ranking, ranking_job, run_ranking
 from sat_core.reference import NumpyBackend
+from sat_core.result_parts import Check
 from sat_core.results import best_epoch
 
 

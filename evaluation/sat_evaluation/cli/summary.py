@@ -6,8 +6,9 @@ from importlib.util import find_spec
 
 from rich.console import Console
 
-from sat_core.arm_results import ArmResults, SourceSummary
+from sat_core.arm_results import ArmResults
 from sat_core.errors import install, printable
+from sat_core.result_parts import SourceSummary
 from sat_core.run_folder import RunFolder
 from sat_core.study import Study
 from sat_evaluation.cli.study_table import print_table
