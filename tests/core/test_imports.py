@@ -1,10 +1,11 @@
-"""Who may import whom, what an import costs, and what the wheel brings."""
+"""Who may import whom, what an import costs, how long a file may be, and what the wheel brings."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
+from collections.abc import Iterable
 from importlib.metadata import files as installed_files
 from importlib.util import find_spec
 from pathlib import Path
@@ -43,14 +44,14 @@ def sources(package: str) -> list[Path]:
 
 @pytest.mark.parametrize("package", MAY_IMPORT)
 def test_imports_point_one_way(package: str) -> None:
-    found = {path.name: imported_names(path.read_text()) & set(OURS) for path in sources(package)}
-    assert found
-    assert not {name: used for name, used in found.items() if used - MAY_IMPORT[package]}
+    imports = {path.name: imported_names(path.read_text()) & set(OURS) for path in sources(package)}
+    assert imports
+    assert not {name: used for name, used in imports.items() if used - MAY_IMPORT[package]}
 
 
 def test_the_core_names_no_framework_but_where_a_user_has_one() -> None:
-    found = {path.name: imported_names(path.read_text()) & set(FRAMEWORKS) for path in sources("sat_core")}
-    assert {name: used for name, used in found.items() if used} == {"checks.py": {"torch"}}  # as_torch_module's check
+    imports = {path.name: imported_names(path.read_text()) & set(FRAMEWORKS) for path in sources("sat_core")}
+    assert {name: used for name, used in imports.items() if used} == {"checks.py": {"torch"}}  # as_torch_module's check
 
 
 def test_the_scan_finds_imports_inside_functions() -> None:
@@ -89,6 +90,23 @@ def test_the_command_starts_without_a_framework_and_decodes_nothing(tmp_path: Pa
         assert {name.split(".")[0] for name in loaded} & {*FRAMEWORKS, "PIL", "scipy", "sklearn"} == set(), arguments
     assert "sat_core.study" in loaded
     assert not list((tmp_path / "out").iterdir())
+
+
+def longer_than(limit: int, paths: Iterable[Path]) -> dict[str, int]:
+    """Names and lengths of the files that have more lines than `limit`."""
+    lengths = {path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in paths}
+    assert lengths
+    return {name: length for name, length in lengths.items() if length > limit}
+
+
+@pytest.mark.parametrize("package", OURS)
+def test_no_module_has_more_than_300_lines(package: str) -> None:
+    assert not longer_than(300, sources(package))
+
+
+def test_no_file_of_tests_has_more_than_400_lines() -> None:
+    assert not longer_than(400, Path(__file__).parents[1].rglob("*.py"))
+    assert longer_than(2, [Path(__file__)])
 
 
 def test_the_check_of_imports_can_fail() -> None:
