@@ -103,6 +103,11 @@ class TensorFlowClassifier(Classifier):
         return least_precise({*(v.dtype for v in self.native.weights), *(x.compute_dtype for x in computing)})
 
     @property
+    def traces(self) -> int:
+        """Number of graphs traced for attacks; another number of images, ε or steps adds none."""
+        return self._pgd.traces
+
+    @property
     def torch_device(self) -> str:  # type: ignore[override]
         """See `sat_core.classifier.Classifier.torch_device`."""
         return torch_device(self.device)

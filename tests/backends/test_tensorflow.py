@@ -59,21 +59,23 @@ def test_graphs_are_made_once_however_many_are_attacked(backend: Backend, share:
     for n in (1, 7, 24):
         for eps, steps in ((0.1, 1), (0.8, 3)):
             classifier.perturb(data.images[:n], data.labels[:n], samples.attack(eps=eps, steps=steps))
-    assert classifier._pgd.traces == 1  # type: ignore[attr-defined]
+    assert classifier.traces == 1  # type: ignore[attr-defined]
 
 
 def test_compiled_attacks_are_padded_to_sixteenths_of_the_batch(backend: Backend) -> None:
     import tensorflow as tf
 
+    from sat_tensorflow.attacks import PGD
     from sat_tensorflow.ops import OPS
 
     data, shapes, rng = samples.examples(128), [], np.random.default_rng(0)
     x, y = tf.constant(data.images), tf.constant(data.labels)
-    classifier = samples.build(backend, "small-cnn")
+    classifier: Any = samples.build(backend, "small-cnn")
+    pgd = PGD(lambda: classifier.forward)
 
     def perturb(images: Any, labels: Any, start: Any) -> Any:
         shapes.append(len(images))
-        return classifier._pgd(images, labels, samples.attack(), start)  # type: ignore[attr-defined]
+        return pgd(images, labels, samples.attack(), start)
 
     for n in (1, 35, 128):
         mask, start = np.arange(128) < n, (rng.standard_normal((n, *samples.SHAPE)) * 0.01).astype(np.float32)
