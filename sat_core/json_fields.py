@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, TypeVar
 
 import attrs
@@ -99,21 +100,34 @@ def part(kind: type[T]) -> Callable[[Any], T]:
 
     def read(value: Any) -> T:
         content, values = table(value), {}
-        for field in attrs.fields(kind):  # type: ignore[arg-type]
-            reader, name = field.metadata["reader"], field.metadata["key"] or field.name
-            if field.metadata["inline"]:
-                values[field.name] = reader(content)
+        for name, key, reader, required in _readers(kind):  # type: ignore[arg-type]  # a class has a hash
+            if not key:
+                values[name] = reader(content)
                 continue
             try:
-                if name in content:
-                    values[field.name] = reader(content[name])
-                elif field.default is attrs.NOTHING:
-                    raise _Missing(name, None)
+                if key in content:
+                    values[name] = reader(content[key])
+                elif required:
+                    raise _Missing(key, None)
             except Unfit as error:
-                raise error.below(name) from None
+                raise error.below(key) from None
         return kind(**values)
 
     return read
+
+
+@cache
+def _readers(kind: type) -> tuple[tuple[str, str, Reader, bool], ...]:
+    """Name, key (empty if inline), reader of each field, and whether it is required; looked up once per class."""
+    return tuple(
+        (
+            field.name,
+            "" if field.metadata["inline"] else field.metadata["key"] or field.name,
+            field.metadata["reader"],
+            field.default is attrs.NOTHING,
+        )
+        for field in attrs.fields(kind)
+    )
 
 
 def number(low: float = -math.inf, high: float = math.inf) -> Reader:
@@ -123,10 +137,9 @@ def number(low: float = -math.inf, high: float = math.inf) -> Reader:
         words = f"a finite number >= {low:g}" if high == math.inf else f"a number in [{low:g}, {high:g}]"
 
     def read(value: Any) -> Any:
-        fine = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        if not fine or not low <= value <= high:
-            raise Unfit(words, value)
-        return value
+        if type(value) in (int, float) and low <= value <= high and math.isfinite(value):  # the type of True is bool
+            return value
+        raise Unfit(words, value)
 
     return read
 
