@@ -70,7 +70,7 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Files of which every test is for another environment are not even imported."""
+    """Skip files whose tests are all for another environment, without importing them."""
     if collection_path.name.startswith("test_"):
         mark = re.search(r"^pytestmark = pytest.mark.(\w+)$", collection_path.read_text(), re.M)
         return (mark is not None and mark[1] in left_out(config)) or None
@@ -91,7 +91,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def backends(request: pytest.FixtureRequest) -> Iterator[list[Backend]]:
-    """The backends that --backend names, each with one thread: TensorFlow has to know before it computes."""
+    """The backends that --backend names, with one thread; TensorFlow's number cannot change once it has computed."""
     with ExitStack() as stack:
         found = [get_backend(name) for name in chosen(request.config)]
         for backend in found:
@@ -101,5 +101,5 @@ def backends(request: pytest.FixtureRequest) -> Iterator[list[Backend]]:
 
 @pytest.fixture(scope="session")
 def backend(backends: list[Backend]) -> Backend:
-    """The first of them."""
+    """The first backend that --backend names."""
     return backends[0]

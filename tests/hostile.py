@@ -46,6 +46,6 @@ def study(path: Path, **changes: object) -> Study:
 
 
 def finished(folder: Path, **changes: object) -> Path:
-    """The folder of that study, run."""
+    """Run that study; return its folder."""
     run_study(study(data(folder / "data.npz"), **changes), folder / "study")
     return folder / "study"

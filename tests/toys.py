@@ -28,7 +28,7 @@ from sat_core.unit_folder import UnitFolder
 def pgd_evaluator(
     classifier: Classifier, images: np.ndarray, labels: np.ndarray, *, norm: str, eps: float, **options: Any
 ) -> Evaluation:
-    """A real, if weak, attack in AutoAttack's place, which needs torch."""
+    """Attack with PGD in place of AutoAttack, which needs torch."""
     images = images[np.arange(len(labels))]
     options["progress"](0.5, "pgd")
     attack = AttackSpec(norm=norm, eps=eps, steps=10)
@@ -44,7 +44,7 @@ def pgd_evaluator(
 def bands(
     count: int, classes: int, shape: tuple[int, int, int], rng: np.random.Generator, noise: float, light: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Images and labels: each class is a bright band of its own, one below the other, in noise of that height."""
+    """Make images and labels: each class has a bright band of its own, one below the other, in uniform noise."""
     labels = np.arange(count) % classes
     images = rng.random((count, *shape)).astype(np.float32) * noise
     for c in range(classes):
@@ -112,7 +112,7 @@ OUTCOME = ("*.npz", "*.safetensors", "split.json", "selection.json", "spec.toml"
 
 
 def same_bytes(one: Path, other: Path, patterns: tuple[str, ...] = ("*",)) -> None:
-    """Everything but times is the same, byte for byte."""
+    """Check that two folders are the same byte for byte, except for times."""
 
     def names(root: Path) -> list[Path]:
         paths = {path for pattern in patterns for path in root.rglob(pattern)}

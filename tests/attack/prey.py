@@ -19,7 +19,7 @@ QUICK = ("apgd-ce", "fab-t")
 
 
 class Net(nn.Module):
-    """A random network whose corner pixel says how well it hides its gradients, so that every attack has its prey.
+    """A random network that hides its gradients as the corner pixel says, so that every attack breaks some images.
 
     Below 0.3 not at all; up to 0.7 by logits so large that the cross-entropy is flat; above, by rounding the pixels.
     """
@@ -81,7 +81,7 @@ def stop_after(queries):
 
 
 def killed(path):
-    """Runs in a process of its own, which does not survive."""
+    """Evaluate in a process of its own until it kills itself."""
     torch.set_num_threads(1)
     quick(
         *setting(), path=Path(path), progress=lambda share, attack: share > 0.6 and os.kill(os.getpid(), signal.SIGKILL)

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.torch
 
 
 def run_package(classifier, images, labels, attacks, norm, eps, seed, batch_size, queries):
-    """The package's own evaluation: which examples are robust."""
+    """Run the package's own evaluation; return which examples are robust."""
     custom = {"version": attacks} if isinstance(attacks, str) else {"version": "custom", "attacks": list(attacks)}
     package = AutoAttack(classifier.as_torch_module(), norm=norm, eps=eps, seed=seed, device="cpu", **custom)
     package.apgd_targeted.n_target_classes = package.fab.n_target_classes = min(9, classifier.classes - 1)
@@ -137,7 +137,7 @@ L2 = {"norm": "L2", "eps": 0.1, "seed": 0, "device": "cpu"}
 
 
 class Flat(nn.Module):
-    """Always class 0, whatever the image."""
+    """A network that predicts class 0 for every image."""
 
     def forward(self, x):
         return x.flatten(1)[:, :3] * 0 + torch.tensor([2.0, 1.0, 0.0])

@@ -91,7 +91,7 @@ def test_plain_models_give_no_warning():
 
 
 class Wrapped(nn.Module):
-    """A network and what happens to its logits."""
+    """A network with a function applied to its logits."""
 
     def __init__(self, after):
         super().__init__()

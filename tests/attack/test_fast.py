@@ -1,6 +1,6 @@
 """The fast engine against the package on trained networks, and the copy of a network that both attack.
 
-What the searches do for certain is in test_searches.py.
+test_searches.py has what the searches must do, whatever the rounding.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ EPS = {"L2": 0.75, "Linf": 0.15}
 
 
 def digits(classes: int) -> tuple[Examples, Examples]:
-    """Those of the first classes, to train on and to attack."""
+    """Return the digits of the first classes, to train on and to attack."""
     data = get_dataset("digits")
     return tuple(
         Examples(part.images[part.labels < classes], part.labels[part.labels < classes], classes, "digits")
@@ -82,7 +82,7 @@ def attacked(
 
 
 def few(n: int) -> int:
-    """Of `n` examples, those about which two runs may differ: near a boundary, rounding decides what a search finds."""
+    """Return on how many of `n` examples two runs may differ: near a boundary, rounding decides what a search finds."""
     return n // 15
 
 
@@ -122,7 +122,7 @@ def test_few_classes(backend: Backend, classes: int) -> None:
 
 
 def test_the_batch_and_the_seed_change_little(ten: tuple[Classifier, Examples]) -> None:
-    """Rounding and draws, and nothing else: see test_searches.py."""
+    """Runs differ by rounding and random draws alone; see test_searches.py."""
     whole = attacked(ten, 45)
     assert {ROBUST, 0} <= set(whole.broken_by.tolist())
     for other in (attacked(ten, 45, batch_size=7), attacked(ten, 45, seed=1)):

@@ -119,7 +119,7 @@ def test_apgd_makes_its_steps_as_small_as_they_have_to_be(
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("name", ATTACKS)
 def test_searches_that_get_nowhere_stop(linear: Linear, name: str, norm: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Near images are broken whatever the patience, and those that are too far cost several times less without."""
+    """Near images are broken with any patience; far ones cost several times less without it."""
     distances = linear.distances[norm]
     eps = float((distances.min() * distances.max()).sqrt())
     near, far = distances < 0.4 * eps, distances > 4 * eps
@@ -154,7 +154,7 @@ def test_restarts_draw_anew_for_what_is_left(
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("name", ATTACKS)
 def test_an_example_is_attacked_alike_in_every_batch(linear: Linear, name: str, norm: str) -> None:
-    """Draws depend on the seed, and not on the examples beside it."""
+    """Random draws depend on the seed, not on the other examples of the batch."""
     eps, rows = float(linear.distances[norm][0]), list(range(IMAGES - 8, IMAGES))
     drawn, short = int(name not in ("apgd-ce", "apgd-dlr")), {"iterations": 1, "queries": 1, "target_classes": 1}
     queries = {}
@@ -205,7 +205,7 @@ def test_checks_of_apgd_come_ever_sooner() -> None:
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_the_step_to_a_hyperplane_is_the_smallest(norm: str) -> None:
-    """On it where the box has such a point, else at its corner; no other point of the box on it is nearer."""
+    """It is on the hyperplane where the box meets that, else in a corner; no other such point of the box is nearer."""
     draw = torch.Generator().manual_seed(0)
     points = (torch.rand(40, 48, generator=draw) * 2 - 0.5).clamp(0, 1)
     w, missing = torch.randn(points.shape, generator=draw), torch.randn(40, generator=draw) * 4

@@ -123,7 +123,7 @@ def test_training_goes_on_with_layers_that_draw(backend: Backend) -> None:
 
 @contextmanager
 def other_defaults(backend: Backend) -> Iterator[None]:
-    """Of the whole process, as a user's script or keras.json may have them."""
+    """Change defaults of the whole process, as a user's script or keras.json may."""
     if backend.name == "torch":
         import torch
 

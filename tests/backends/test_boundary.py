@@ -106,7 +106,7 @@ def test_shapes_of_images_are_height_width_channels(any_backend: Backend) -> Non
 
 
 def tensors(backend: Backend, images: np.ndarray, labels: np.ndarray) -> tuple[Any, Any, Any]:
-    """The same as tensors of the backend, and as one of its data sets."""
+    """Return images and labels as the backend's tensors, and as one of its data sets."""
     if backend.name == "torch":
         import torch
 

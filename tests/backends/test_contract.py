@@ -55,7 +55,7 @@ def test_a_wrong_numpy_reference_is_rejected(fault: str) -> None:
 
 @pytest.mark.parametrize("training", [False, True])
 def test_gradients_of_the_numpy_reference_are_finite_differences(training: bool) -> None:
-    """Along most directions: on some, a value crosses a ReLU's corner between the two points."""
+    """Gradients match along most directions; on some, a value crosses a ReLU's corner between the two points."""
     classifier, data, rng = samples.build(NumpyBackend(), "small-cnn"), samples.examples(), np.random.default_rng(0)
     point = {name: value.astype(np.float64) for name, value in classifier.state().items()}
     point["images"] = data.images.astype(np.float64)

@@ -64,7 +64,7 @@ def built(backend: Backend, request: pytest.FixtureRequest) -> tuple[Large, dict
 
 @pytest.fixture
 def large(built: tuple[Large, dict[str, np.ndarray]]) -> Large:
-    """With the same weights in every test."""
+    """The network, with the same weights in every test."""
     network, state = built
     network.classifier.load_state(state)
     return network

@@ -19,7 +19,7 @@ WRAPPED: dict[str, Any] = {"classes": samples.CLASSES, "image_shape": samples.SH
 
 
 def network(backend: Backend, dtype: str) -> Any:
-    """A user's own, with weights or a dtype policy of that type."""
+    """Make a user's network with weights, or a dtype policy, of that type."""
     if backend.name == "torch":
         import torch
         from torch import nn
@@ -152,7 +152,7 @@ def test_float32_is_float32_and_tf32_a_value_of_its_own(backend: Backend, monkey
 
 @pytest.mark.backend
 def test_a_classifier_tells_the_device_of_its_module(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A bridge has no parameters whose device could be looked at."""
+    """A network behind the bridge has no parameters that would show the device."""
     import torch
 
     from sat_evaluation.attack.model import Model

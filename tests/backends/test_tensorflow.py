@@ -121,7 +121,7 @@ def test_folded_networks_are_the_same_function(backend: Backend, model: str, hea
 
 
 class Counts:
-    """How many images a network was called with, in training and otherwise, as the graph runs."""
+    """Counts the images that a network is called with, as the graph runs."""
 
     def __init__(self) -> None:
         self.seen: list[int] = []
@@ -193,7 +193,7 @@ def subclassed(kind: str) -> Any:
     from keras import layers
 
     class Noisy(layers.Layer):  # type: ignore[misc]
-        """In training mode unless it is told otherwise."""
+        """A layer in training mode by default."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -203,7 +203,7 @@ def subclassed(kind: str) -> Any:
             return self.dropout(x, training=training)
 
     class Plain(keras.Model):  # type: ignore[misc]
-        """Its `call` knows nothing of modes."""
+        """A model whose `call` takes no `training`."""
 
         def __init__(self) -> None:
             super().__init__()

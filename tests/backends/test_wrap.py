@@ -1,4 +1,4 @@
-"""Networks of all kinds that people have, as `wrap` takes them or says what is wrong with them."""
+"""Networks of all kinds that people have: `wrap` takes them or says what is wrong."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OPTIONS: dict[str, Any] = {"classes": 5, "image_shape": samples.SHAPE}
 
 
 def torch_network(outputs: int = 5, before: Any = None, after: Any = None) -> Any:
-    """A convolution and a linear layer, and what happens to its images and logits."""
+    """Make a small network with functions applied to its images and logits."""
     from torch import nn
 
     class Network(nn.Module):
@@ -68,7 +68,7 @@ class Output:
 
 
 def nothing_left(logits: Any) -> Any:
-    """A way out of the framework."""
+    """Return logits without a gradient."""
     if hasattr(logits, "detach"):
         return logits.detach()
     import tensorflow as tf
@@ -77,7 +77,7 @@ def nothing_left(logits: Any) -> Any:
 
 
 def drop_axes(logits: Any) -> Any:
-    """`squeeze` takes the batch, too, where it is one image."""
+    """Squeeze the logits, which drops the batch axis, too, for a batch of one image."""
     return logits[0] if logits.shape[0] == 1 else logits
 
 
@@ -231,7 +231,7 @@ def test_preprocessing_of_pixels_from_0_to_1_is_left_alone(backend: Backend, kin
 
 
 def noisy(backend: Backend, kind: str) -> Any:
-    """A network that draws, one that looks at the whole batch, and one that does neither."""
+    """Make a network that draws random numbers, one that depends on the batch, or one that does neither."""
     if backend.name == "torch":
         import torch
         from torch import nn

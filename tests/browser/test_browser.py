@@ -47,7 +47,7 @@ CONTRAST = (
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A page whose class names would run, if they were no text."""
+    """A page whose class names are scripts, shown as text."""
     from sat_evaluation.report.page import write_report
 
     return write_report([hostile.finished(tmp_path_factory.mktemp("browser"))])
@@ -87,7 +87,7 @@ def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
 
 @pytest.fixture
 def page(chrome, report):
-    """The page from disk, on a desk, in light."""
+    """The page, from disk, in a large window with a light theme."""
     return opened(chrome, report)
 
 

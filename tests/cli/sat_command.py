@@ -38,7 +38,7 @@ def sat(*arguments: Any, **options: Any) -> subprocess.CompletedProcess[str]:
 
 
 def refused(capsys: pytest.CaptureFixture[str], arguments: list[Any], says: str) -> None:
-    """The command, in this process, refuses with what it should say in at most three lines."""
+    """Check that the command, in this process, refuses with that text, in at most three lines."""
     assert main([str(argument) for argument in arguments]) == 2
     printed = capsys.readouterr().err
     assert says in printed
@@ -54,7 +54,7 @@ def start(study: Path, out: Path) -> subprocess.Popen[str]:
 
 
 def wait_for(out: Path, pattern: str, process: subprocess.Popen[str]) -> None:
-    """Until a file is written that was not when the study started; it must still be running then."""
+    """Wait until the running study has written a file that matches `pattern`."""
     began, until = time.time(), time.monotonic() + 200
     while process.poll() is None and time.monotonic() < until:
         if any(path.stat().st_mtime > began for path in out.glob(pattern)):

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.backend
 
 
 def older(results: dict[str, Any]) -> dict[str, Any]:
-    """As a version might have written it that knew less."""
+    """Results as an older version might have written them."""
     less = {key: value for key, value in results.items() if key not in ("losses", "warnings", "versions", "seeds")}
     spec = {**results["spec"], "training": {**results["spec"]["training"]}}
     del spec["training"]["deterministic"]
@@ -24,7 +24,7 @@ def older(results: dict[str, Any]) -> dict[str, Any]:
 
 
 def newer(results: dict[str, Any]) -> dict[str, Any]:
-    """As a version might write it that knows more."""
+    """Results as a newer version might write them."""
     more = {key: {**results[key], "novel": {"x": 1}} for key in ("cost", "attacks", "split", "robust_accuracy")}
     spec = {**results["spec"], "training": {**results["spec"]["training"], "novel": 3}}
     return results | more | {"spec": spec, "novel": []}

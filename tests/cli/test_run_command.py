@@ -169,7 +169,7 @@ def test_broken_off_in_every_stage_it_ends_with_the_same_bytes(finished: Path, s
 
 
 def points(directory: Path) -> dict[str, dict[int, float]]:
-    """What TensorBoard reads: tags to epochs to values, each of which is there once."""
+    """Read with TensorBoard: tags to epochs to values, each epoch once."""
     accumulator = EventAccumulator(str(directory)).Reload()
     curves = {tag: accumulator.Scalars(tag) for tag in accumulator.Tags()["scalars"]}
     assert all(len(events) == len({event.step for event in events}) for events in curves.values())

@@ -1,4 +1,4 @@
-"""Published rankings that want something called, or promise what they do not hold: nothing in them is ever executed."""
+"""Published rankings that call functions or claim sizes that they do not have: nothing in them is ever executed."""
 
 from __future__ import annotations
 
@@ -317,7 +317,7 @@ DOUBLING = b"".join(b"q%ch%ch%c\x86" % (n, n, n) for n in range(60))
     ],
 )
 def test_small_files_stay_small(content: bytes, tmp_path: Path) -> None:
-    """A claimed size, a nest of references or a compressed member never takes more than some megabytes."""
+    """A claimed size, nested references or a compressed member never take more than some megabytes."""
     tracemalloc.start()
     try:
         refusal(content, tmp_path)

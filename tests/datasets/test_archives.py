@@ -44,7 +44,7 @@ def test_archives_that_lead_out_of_their_folder(
 
 
 def test_links_that_lead_out_only_together(untouched: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each target is inside as it is written; the second is reached through the first, which leads up to the folder."""
+    """Each target alone is inside; the second goes through the first link, which leads up."""
     pair = {"a/b/up": link(tarfile.SYMTYPE, "../.."), "out": link(tarfile.SYMTYPE, "a/b/up/../b")}
     server.publish("caltech256", monkeypatch, archive=tar({"a/b/x": b"x", **pair}, "w"))
     assert "got 'out', a link to 'a/b/up/../b'" in fails("caltech256", untouched)
@@ -86,7 +86,7 @@ def test_interrupts_and_full_disks(
     written: list[Path] = []
 
     class Half:
-        """An answer of which one part arrives."""
+        """A response that breaks off after its first part."""
 
         headers: ClassVar[dict[str, str]] = {}
 

@@ -1,4 +1,4 @@
-"""The data sets of packages stay what they are, in whole and in part; statistics of images."""
+"""The data sets that packages ship never change; statistics of images."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ def test_an_address_without_a_server(untouched: Path, monkeypatch: pytest.Monkey
 def test_a_server_that_drips_is_given_up(
     what: str, untouched: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each byte comes in time, and all of them would take for ever."""
+    """Every byte comes in time, but the file would take for ever."""
     monkeypatch.setattr(fetch, "PATIENCE", 0.5)
     server.publish("svhn", monkeypatch)
     server.drip["train.mat"] = what

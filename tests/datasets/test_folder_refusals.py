@@ -1,4 +1,4 @@
-"""Folders that make no data set: files that are no images, links, classes that are none or are two."""
+"""Folders that make no data set: files that are no images, links, missing and ambiguous classes."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_folder_refuses_classes_that_differ_in_case_only(tree: Path) -> None:
 
 
 def test_folder_refuses_classes_that_look_the_same(tree: Path) -> None:
-    """As where a part of the images was copied by macOS, which takes é apart."""
+    """As when some of the images were copied by macOS, which stores é as two characters."""
     composed, apart = "caf\u00e9", "cafe\u0301"
     paint(tree / "train" / composed / "a.png", (1, 2, 3))
     paint(tree / "test" / apart / "a.png", (1, 2, 3))

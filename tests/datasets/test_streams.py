@@ -55,7 +55,7 @@ def test_a_random_crop_is_the_part_that_the_draws_say(data: DataSet, photographs
 
 @pytest.mark.parametrize(("h", "w"), [(256, 256), (300, 200), (40, 400), (8, 9)])
 def test_crops_are_those_of_the_recipe(h: int, w: int) -> None:
-    """Inside; as torchvision's in the mean of their area and ratio, whose draws are others."""
+    """Crops lie inside, and their places and sizes have the mean and spread of torchvision's, whose draws differ."""
     import torch
     from torchvision.transforms import RandomResizedCrop
 

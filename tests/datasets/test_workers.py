@@ -1,4 +1,4 @@
-"""Worker processes that decode images: in any program, whatever happens to them."""
+"""Worker processes that decode images: started from any program, killed, crashed."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_plain_program_decodes_in_worker_processes(form: str, photographs: Pat
 
 
 def test_workers_import_no_module_of_the_users(photographs: Path, tmp_path: Path) -> None:
-    """Modules beside a script are found before Python's, in the script itself only."""
+    """Modules beside a script shadow Python's in the script itself, not in its workers."""
     for name in ("statistics", "queue", "json", "torch"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('a file of the user was run')")
     later = "import sys, json, queue, statistics\nsys.path.insert(0, '')\n"
@@ -58,7 +58,7 @@ def test_workers_import_no_module_of_the_users(photographs: Path, tmp_path: Path
 
 
 def test_a_program_ends_whatever_it_left_unread(photographs: Path, tmp_path: Path) -> None:
-    """Workers that wait to be read from are no reason to wait for them."""
+    """A program does not wait at its end for workers whose results nobody reads."""
     text = (
         "import numpy as np\n"
         "from sat_core.datasets import get_dataset\n"
@@ -72,7 +72,7 @@ def test_a_program_ends_whatever_it_left_unread(photographs: Path, tmp_path: Pat
 
 @pytest.fixture
 def one_worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A single worker process, started within the test; none is left."""
+    """One worker process, started within the test and ended with it."""
     workers.close()
     monkeypatch.setenv("SAT_WORKERS", "1")
     yield
@@ -80,7 +80,7 @@ def one_worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def with_program(monkeypatch: pytest.MonkeyPatch, folder: Path, text: str) -> None:
-    """Worker processes run `text` first."""
+    """Make worker processes run `text` first."""
     content = Path(workers.__file__).with_name("decoder.py").read_text()
     (folder / "decoder.py").write_text(content.replace("from __future__ import annotations\n", text))
     monkeypatch.setattr(workers, "__file__", str(folder / "workers.py"))

@@ -1,4 +1,4 @@
-"""A report as a browser finds it."""
+"""A report as a browser parses it."""
 
 from __future__ import annotations
 

@@ -217,7 +217,7 @@ def test_matrices_of_any_size(count: int, tmp_path: Path) -> None:
 
 
 def test_same_bytes_twice_and_settings_untouched(tmp_path: Path) -> None:
-    """The user's matplotlib settings change neither the files nor are they changed; pyplot is not even loaded."""
+    """The user's matplotlib settings have no effect on the files and are left alone; pyplot is not loaded."""
     import matplotlib
 
     rows: list[Row] = as_rows([NONE, HALF, result(300, 0.7, strategy="random"), ALL, *singles()])

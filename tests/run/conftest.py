@@ -26,7 +26,7 @@ def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def workers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A program in the worker's place that does what the file named after its unit says."""
+    """A folder with scripts named after units; each runs in place of that unit's worker."""
     text = "for last; do unit=$prior; prior=$last; done; exec sh $(dirname $0)/$unit"
     monkeypatch.setattr(processes.sys, "executable", str(program(tmp_path / "worker" / "start", text)))
     return tmp_path / "worker"

@@ -1,4 +1,4 @@
-"""The folder of a study that nobody runs, and programs in the place of others."""
+"""The folder of a study that is not run, and scripts in place of other programs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def put(path: Path, text: str) -> Path:
 
 
 def program(path: Path, text: str) -> Path:
-    """A command that the tests put in another's place."""
+    """Write a script that stands in for a command."""
     put(path, f"#!/bin/sh\n{text}\n").chmod(stat.S_IRWXU)
     return path
 

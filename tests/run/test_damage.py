@@ -133,7 +133,7 @@ def test_the_list_of_files_is_complete(finished: Path) -> None:
 
 
 def _remedy(out: Path, said: str) -> tuple[str, str]:
-    """What an error says that one should do, and to which file."""
+    """Return what an error tells the user to do, and to which file."""
     remedies = re.findall(rf"(delete|empty) ({re.escape(str(out))}\S+[a-z])", said)
     if not remedies:  # of another arm, but whole: nobody but the user knows how it came there
         folder = re.findall(rf"({re.escape(str(out))}\S+): holds another experiment", said)[0]

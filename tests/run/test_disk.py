@@ -52,7 +52,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill(disk: Path) -> Path:
-    """A file that leaves no room."""
+    """Fill the disk with one file."""
     with (disk / "filler").open("wb") as file, suppress(OSError):
         for start in count(0, 4096):
             os.posix_fallocate(file.fileno(), start, 4096)

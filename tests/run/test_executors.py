@@ -1,4 +1,4 @@
-"""The local executor: what runs where, and what is kept of a failure."""
+"""The local executor: what runs where, and how failures are recorded."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sat_evaluation.run.executors.processes import EXIT_FULL
 
 
 def run(out: Path, units: list[Unit], executor: Local, device: str = "cpu") -> tuple[Outcome, int]:
-    """How the units ended, and how many ran at a time at most."""
+    """Run units; return how they ended, and the largest number that ran at the same time."""
     most = 0
 
     def tick(_outcome: Outcome, places: Mapping[str, Place]) -> None:
@@ -133,7 +133,7 @@ def test_a_full_disk_has_an_exit_status_of_its_own(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_worker_whose_parent_has_gone_before_it_began_ends(out: Path) -> None:
-    """It learns its parent's number from that one: of an orphan the system names another."""
+    """The parent passes its number on, because an orphan's `os.getppid()` is another."""
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     command = [sys.executable, "-m", "sat_evaluation.run.worker", str(out), "size-0.0", "20"]

@@ -24,7 +24,7 @@ from sat_evaluation.run.progress import Progress, ProgressFile, read
 
 
 class Clock:
-    """Stands in for `time`: goes on only when told."""
+    """Stands in for `time`; the test moves it."""
 
     def __init__(self) -> None:
         self.now = 1000.0

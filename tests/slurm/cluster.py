@@ -140,7 +140,7 @@ class Cluster:
         self.wait(lambda: bool(self.nodes()), "the controller to answer")
 
     def stop(self, label: str) -> None:
-        """End a daemon: asked first, killed if it does not listen."""
+        """Stop a daemon with SIGTERM, or kill it."""
         process = self._processes.pop(label)
         process.terminate()
         try:
@@ -155,7 +155,7 @@ class Cluster:
         return {name: state.rstrip("*") for name, state in (line.split() for line in lines) if not state.endswith("*")}
 
     def jobs(self) -> dict[str, str]:
-        """What is queued or runs: id, with the number in its array, to state."""
+        """Map the ids of jobs that wait or run, with their number in the array, to states."""
         lines = command("squeue", "--noheader", "--array", "--format", "%i %T").splitlines()
         return dict(line.split() for line in lines)  # type: ignore[misc]
 

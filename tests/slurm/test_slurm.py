@@ -59,7 +59,7 @@ def daemons() -> Iterator[Cluster]:
 
 @pytest.fixture
 def cluster(daemons: Cluster) -> Iterator[Cluster]:
-    """The cluster, which a test leaves as it found it even if it fails: no job, nodes ready, no command that waits."""
+    """The cluster; after each test, also a failed one, all jobs are ended and all nodes are ready."""
     yield daemons
     while STARTED:
         with STARTED.pop().process as process:
@@ -107,7 +107,7 @@ def status(out: Path) -> dict[str, str]:
 
 
 def jobs_of(out: Path, cluster: Cluster) -> dict[str, str]:
-    """Units in the queue to the numbers of their jobs."""
+    """Map the units in the queue to the numbers of their jobs."""
     names: dict[str, list[str]] = json.loads((out / "slurm" / "jobs.json").read_text())
     lines = command("squeue", "--noheader", "--array", "--format", "%j %i").splitlines()
     jobs = [(names[name], job) for name, job in map(str.split, lines) if name in names]
@@ -126,7 +126,7 @@ def progress(out: Path) -> dict[str, Progress]:
 
 
 def gone_on(out: Path, before: dict[str, Progress]) -> bool:
-    """Whether each arm was started again, and went on from where it was at `before` or later."""
+    """Return whether each arm was started again and continued at or after `before`."""
     return all(name in progress(out) and progress(out)[name].first > each.done for name, each in before.items())
 
 
@@ -184,7 +184,7 @@ def test_ten_arms_survive_scancel_a_drained_node_and_a_restart(cluster: Cluster,
 
 
 def test_jobs_that_must_go_come_back_and_go_on(cluster: Cluster, data: Path, tmp_path: Path) -> None:
-    """All are pre-empted, then one is told of its time limit, and one requeued. None saves unless it is told to go."""
+    """All are pre-empted, then one gets the signal of its time limit, and one is requeued; they save on signals only."""
     study = write(tmp_path / "study.toml", data, "[grid]\ntraining.seed = [0, 1, 2]\nsubset.size = [0.0]\n", LONG)
     out = tmp_path / "out"
     code, printed = on_slurm(study, out, "--detach", "--save-every", "1000").ended()
@@ -230,7 +230,7 @@ def test_a_time_limit_is_not_the_end(cluster: Cluster, data: Path, tmp_path: Pat
 
 
 def test_failures_take_no_other_arm_down(cluster: Cluster, data: Path, tmp_path: Path) -> None:
-    """The ranking is killed, as when memory is short; one arm diverges; one has nothing to do with either."""
+    """The ranking is killed, as when memory runs out; one arm diverges; a third depends on neither."""
     grid = "[grid]\ntraining.lr = [0.02, 1e38]\nsubset.size = [0.0, 0.5]\n"
     study, out = write(tmp_path / "study.toml", data, grid, epochs=4), tmp_path / "out"
     study.write_text(study.read_text().replace("lr = 0.02\n", "lr = 0.02\nweight_decay = 0\n", 1))
