@@ -93,7 +93,9 @@ class Transfer:
         """Return the transfer whose `tables` are in `folder`."""
         settings = dict(folder.read_spec()[0][TRANSFER])
         try:
-            return cls(source=folder.path / settings.pop("source"), target=settings.pop("target"), settings=settings)
+            return cls(
+                source=Path(folder.path, settings.pop("source")), target=settings.pop("target"), settings=settings
+            )
         except (KeyError, TypeError) as error:
             raise RunDirectoryError(
                 f"{folder.spec_file}: [transfer]: expected the texts source and target; {error}"
