@@ -184,7 +184,7 @@ def test_ten_arms_survive_scancel_a_drained_node_and_a_restart(cluster: Cluster,
 
 
 def test_jobs_that_must_go_come_back_and_go_on(cluster: Cluster, data: Path, tmp_path: Path) -> None:
-    """All are pre-empted, then one gets the signal of its time limit, and one is requeued; they save on signals only."""
+    """All are pre-empted; then one gets the signal of its time limit and one is requeued. They save on signals only."""
     study = write(tmp_path / "study.toml", data, "[grid]\ntraining.seed = [0, 1, 2]\nsubset.size = [0.0]\n", LONG)
     out = tmp_path / "out"
     code, printed = on_slurm(study, out, "--detach", "--save-every", "1000").ended()
