@@ -47,8 +47,10 @@ def matrix_figure(rows: Sequence[Row], published: PublishedClasses | None = None
     names = [shown(name, 20) for name in rows[0].class_names]
     single = all(len(g.rows[0].classes) == 1 for g in curve.groups)
     is_baseline = [bool(line.baseline) for line in lines]
+    # a gap sets the baselines apart from the arms
     gaps = [0.15 * (above != below) for above, below in pairwise(is_baseline)]
     places = np.arange(len(lines)) + np.cumsum([0, *gaps])
+    # in inches: room for two lines where published numbers stand below ours; at most 9 for all columns
     cell = min(0.52 if published else 0.42, 9 / len(names))
     width, height = max(4, cell * len(names)), max(2, cell * len(lines))
     numbers = cell > _SMALLEST_WITH_NUMBERS
@@ -64,6 +66,7 @@ def matrix_figure(rows: Sequence[Row], published: PublishedClasses | None = None
         left.tick_params(length=0, labelsize=min(9, 45 * cell))
         _cells(left, places, lines, numbers=numbers)
         _bars(right, places, lines, published=published is not None, numbers=numbers)
+        # beside the colour bar, where the layout has left room already
         right.legend(loc="upper left", bbox_to_anchor=(0, -0.5 / height), handlelength=1).set_in_layout(False)
         words = f"Robust accuracy (%) when {'a single class is' if single else 'some classes are'} attacked"
         chosen = "" if curve.strategy == "listed" else f"{curve.strategy} first"
@@ -79,6 +82,7 @@ def _cells(axes: Any, places: np.ndarray, lines: Sequence[ClassLine], *, numbers
     columns = np.arange(len(lines[0].cells) + 1) - 0.5
     for y, line in zip(places, lines, strict=True):
         values = 100 * np.array([cell.value for cell in line.cells], float)
+        # a mesh of its own for each line, because of the gaps
         mesh = axes.pcolormesh(
             columns, (y - 0.5, y + 0.5), values[None], cmap="Blues", vmin=0, vmax=100, edgecolor="white", linewidth=0.3
         )

@@ -57,6 +57,7 @@ def curves_figure(figure: PaperFigure, rows: PanelRows) -> Figure:
         sources: dict[str, None] = {}
         for axes, (column, measure, of_source) in zip(page.subplots(down, across).flat, places, strict=True):
             arms = [arm for panel in column for arm in rows[panel.name][of_source]]
+            # published numbers were measured under the authors' protocol, and those of transfers on the target
             numbers: Sequence[PublishedCurve] = ()
             if arms[0].spec["protocol"] == "authors" and not of_source:
                 numbers = published.curves(figure.name, column[0].data, column[0].target)

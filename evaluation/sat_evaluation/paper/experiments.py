@@ -14,6 +14,7 @@ from sat_evaluation.paper.panels import ALL, Panel, PanelMaker, PaperFigure
 from sat_evaluation.paper.scales import SCALES, Flat
 
 _ATTACKS = ("evaluation.attacks", "evaluation.selection_attacks")
+# At |A| = 0 and |A| = N every strategy selects the same examples.
 _BASELINES = {"subset.strategy": ["hardest"], "subset.size": [0.0, 1.0]}
 _DATA = ("digits", "mnist5k", "cifar10", "cifar100", "imagenet200")
 _BY_CLASS, _BY_EXAMPLE = {"subset.kind": "classes"}, {"subset.kind": "examples"}

@@ -50,6 +50,7 @@ class Reproduction:
         """
         path = out.figure_file(self.figure)
         here = attrs.asdict(self)
+        # settings may still change as long as nothing has been run with them
         begun = any(out.study(panel.name).exists for panel in self.make().panels)
         if begun and path.exists() and (there := _read_json(path)) != here:
             differing = [key for key in here if not isinstance(there, dict) or there.get(key) != here[key]]

@@ -36,6 +36,7 @@ def ticks(low: float, high: float, most: int = 6) -> tuple[float, ...]:
     """
     rough = max(high - low, 1e-12) / (most - 1)
     size = 10.0 ** floor(log10(rough))
+    # 1e-9: rounding errors must change neither the step nor whether the ends get a tick
     step = next(step for factor in (1, 2, 5, 10) if (step := factor * size) >= rough * (1 - 1e-9))
     digits = max(0, -floor(log10(step)))
     return tuple(round(n * step, digits) for n in range(ceil(low / step - 1e-9), floor(high / step + 1e-9) + 1))

@@ -85,6 +85,7 @@ def adversarial(folder: RunFolder, rows: Sequence[Row]) -> Adversarial | None:
     saved = {name: arrays for name, row in chosen if (arrays := _read(folder, row)) is not None}
     if not saved:
         return None
+    # side by side, arms can be compared on the same images only
     first = next(iter(saved.values()))
     saved = {name: arrays for name, arrays in saved.items() if _same(arrays, first)}
     names, arms = list(saved), list(saved.values())

@@ -177,7 +177,7 @@ def _rendered(
         raise NotInstalledError(f"sat report needs Jinja2: {install('report')}") from error
     environment = Environment(
         loader=PackageLoader("sat_evaluation.report", "."),
-        autoescape=True,
+        autoescape=True,  # names of data sets, classes and folders may be markup
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=StrictUndefined,

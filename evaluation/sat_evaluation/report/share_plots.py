@@ -58,6 +58,7 @@ def over_share(
     return Plot(
         title=title,
         text=f"{' and '.join(MEASURES[m] for m in measures)} in percent over the share of the training set in A",
+        # beyond 0 and 100, so that the markers of baselines are whole
         x=Axis(label="|A|: part that is attacked (%)", low=-3, high=103, ticks=(0, 20, 40, 60, 80, 100)),
         y=_accuracy_axis(everything, levels, "accuracy on test images (%)"),
         curves=everything,

@@ -73,6 +73,7 @@ def _arm(row: Row, keys: Sequence[str], several: bool) -> tuple[tuple[str, str |
 
 
 def _part(accuracy: Accuracy | None) -> tuple[str, float]:
+    # -1 sorts below every accuracy
     return ("–", -1.0) if accuracy is None else (f"{100 * accuracy.value:.1f}", accuracy.value)
 
 
