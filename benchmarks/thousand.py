@@ -58,7 +58,7 @@ def write_study(path: Path, arms: int = 1000) -> Study:
 def _write_arm(job: Job, ranking: Ranking, rng: np.random.Generator) -> None:
     folder, fingerprint = job.folder, claim_arm(job)
     split = ranking.split(job)
-    candidates, picking, reporting = job.evaluated()
+    candidates, picking, reporting = job.evaluation_split()
     chosen = {"members": np.flatnonzero(split.members), "selection": picking, "report": reporting}
     lists = {name: index.tolist() for name, index in chosen.items()}
     files.write_json(folder.split_file, {**to_json(split.summary()), **lists})

@@ -1,4 +1,4 @@
-"""One arm, from its spec to its results. Idempotent; every stage goes on where it stopped."""
+"""One arm, from its spec to its results. A second start continues where the first one stopped."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from sat_core.training import Fit
 from sat_core.transfer import named_as_transfer
 
 SHOWN = 6
-"""Test images that are kept with adversarial examples, for people to look at."""
+"""Test images that are saved with adversarial examples, to look at."""
 
 
 def run_arm(job: Job, ranking: Ranking | None = None) -> ArmResults:
@@ -35,6 +35,13 @@ def run_arm(job: Job, ranking: Ranking | None = None) -> ArmResults:
     Args:
         job: What to run, and where. A finished arm is read, not run again.
         ranking: Needed if `needs_ranking(job.spec)`.
+
+    Returns:
+        The content of ``results.json``.
+
+    Raises:
+        SatError: Settings and data do not fit, or the folder is that of another arm.
+        Interrupted: A stop was requested; the state is saved.
     """
     with named_as_transfer(job.spec.data.name) if job.source else nullcontext():
         return _run(job, ranking)
@@ -47,7 +54,7 @@ def _run(job: Job, ranking: Ranking | None) -> ArmResults:
     job.check()
     ranking = ranking or Ranking(order=job.published_order())
     split = ranking.split(job)
-    _, picking, reporting = job.evaluated()
+    _, picking, reporting = job.evaluation_split()
     chosen = {"members": np.flatnonzero(split.members), "selection": picking, "report": reporting}
     lists = {name: index.tolist() for name, index in chosen.items()}
     files.write_json(folder.split_file, {**to_json(split.summary()), **lists})
@@ -59,30 +66,32 @@ def _run(job: Job, ranking: Ranking | None) -> ArmResults:
 
 
 def claim_arm(job: Job) -> str:
-    """Make the job's folder its own, or check that it is: of the same spec, data and source. See `Folder.claim`."""
+    """Make the job's folder the one of its arm, or check that it is; returns the fingerprint. See `Folder.claim`."""
     return job.folder.claim(job.experiment(arm_tables(job)))
 
 
 def arm_tables(job: Job) -> dict[str, Any]:
-    """What `spec.toml` of an arm says, but for [run]."""
+    """Return the tables of an arm's ``spec.toml`` without [run]."""
     source = {"source": {"fingerprint": job.source.fingerprint()}} if job.source else {}
     return {**job.spec.to_tables(), **source}
 
 
 def check_epochs(spec: Spec, *, head: bool = False) -> tuple[int, ...]:
-    """Epochs (from 1) after which the selection split is attacked; those past the end mean the last.
+    """Return the epochs (from 1) after which the selection split is attacked; those past the end mean the last.
 
-    head: of the training of a head on frozen features.
+    Args:
+        spec: Of the arm.
+        head: Whether it is the training of a head on frozen features.
     """
-    t, asked = spec.training, spec.evaluation.selection_epochs
-    if not isinstance(asked, str):
-        return tuple(sorted({min(e, t.epochs) for e in asked}))
+    t, listed = spec.training, spec.evaluation.selection_epochs
+    if not isinstance(listed, str):
+        return tuple(sorted({min(e, t.epochs) for e in listed}))
     drops = parse_schedule(t.schedule).drop_epochs(t.epochs)
     return PROTOCOLS.get(spec.protocol).check_epochs(dataset_name(spec.to_tables()), t.epochs, drops, head=head)
 
 
 def _read_checks(path: Path, fingerprint: str) -> list[Check]:
-    """The checks at `path`; none if there is no such file, or not a whole one of this experiment."""
+    """Return the saved checks of this experiment; none if the file is missing or damaged."""
     try:
         saved = from_json(Checks, files.read_json(path))
     except DataError:
@@ -91,10 +100,10 @@ def _read_checks(path: Path, fingerprint: str) -> list[Check]:
 
 
 def _check_state(job: Job, checks: list[Check], fit: Fit, fingerprint: str) -> None:
-    """RunDirectoryError unless there is what the training left behind: its checks, and the best epoch so far."""
+    """Raise RunDirectoryError if a resumed training lacks its checks, or the weights of the best epoch so far."""
     at = fit.position
     folder = job.folder
-    if not folder.last_checkpoint.exists():  # evaluations from before are of weights that there are no more
+    if not folder.last_checkpoint.exists():  # the training starts anew: old evaluations are of other weights
         folder.remove_evaluations()
     past = [epoch for epoch in fit.checks if (epoch, 0) < (at.epoch, at.step)]
     checks[:] = [check for check in checks if check.epoch <= at.epoch]
@@ -104,7 +113,7 @@ def _check_state(job: Job, checks: list[Check], fit: Fit, fingerprint: str) -> N
         try:
             saved = checkpoint.read(folder.best_checkpoint)
             saved.check(fingerprint)
-            if saved.about.get("epoch") != best:
+            if saved.metadata.get("epoch") != best:
                 reason = f"{saved.path}: expected the weights after epoch {best}"
         except CheckpointError as error:
             reason = str(error).splitlines()[0]
@@ -115,7 +124,7 @@ def _check_state(job: Job, checks: list[Check], fit: Fit, fingerprint: str) -> N
 
 def _train_and_evaluate(job: Job, ranking: Ranking, split: Split, fingerprint: str) -> ArmResults:
     spec = job.spec
-    candidates, picking, reporting = job.evaluated()
+    candidates, picking, reporting = job.evaluation_split()
     classifier = job.build()
     folder = job.folder
     checks = _read_checks(folder.checks_file, fingerprint)
@@ -124,6 +133,7 @@ def _train_and_evaluate(job: Job, ranking: Ranking, split: Split, fingerprint: s
         job.scalars(epoch, {f"{kind}/clean_accuracy": clean.value, f"{kind}/robust_accuracy": robust.value})
 
     def on_check(epoch: int) -> None:
+        # After a crash between the file of checks and the checkpoint, the same epoch comes again, already checked.
         if epoch not in [check.epoch for check in checks]:
             attacks = spec.evaluation.selection_attacks
             images = candidates.take(picking)
@@ -134,11 +144,11 @@ def _train_and_evaluate(job: Job, ranking: Ranking, split: Split, fingerprint: s
             tell("selection", epoch, check.clean.all, check.robust.all)
         if results.best_epoch(checks) == epoch:
             threat = {"norm": spec.attack.norm, "eps": spec.attack.eps}
-            about = {"model": dict(classifier.description), "epoch": epoch, "data": job.data.name, "attack": threat}
-            about[files.EXPERIMENT] = fingerprint
+            metadata = {"model": dict(classifier.description), "epoch": epoch, "data": job.data.name, "attack": threat}
+            metadata[files.EXPERIMENT] = fingerprint
             if job.source is not None:
-                about["source"] = job.source.inputs.to_dict()
-            checkpoint.save(folder.best_checkpoint, {"model": classifier.state()}, about)
+                metadata["source"] = job.source.inputs.to_dict()
+            checkpoint.save(folder.best_checkpoint, {"model": classifier.state()}, metadata)
 
     epochs = check_epochs(spec, head=job.source is not None)
     fit = job.fit(classifier, split, fingerprint, checks=epochs, on_check=on_check)
@@ -158,7 +168,7 @@ def _train_and_evaluate(job: Job, ranking: Ranking, split: Split, fingerprint: s
 
 
 def _examples(classifier: Classifier, shown: Examples, spec: Spec) -> dict[str, np.ndarray]:
-    """Images `(n, h, w, c)` with PGD-10's adversarial examples of them, and what both are taken for."""
+    """Images `(n, h, w, c)`, their adversarial examples by PGD-10, and the predicted classes of both."""
     images = shown.float_images(np.arange(len(shown)))
     adversarial = classifier.perturb(images, shown.labels, spec.attack.probe)
     return {

@@ -185,7 +185,7 @@ class Backend(ABC):
         if "model" not in saved.groups:
             raise CheckpointError(f"{path}: holds no model")
         if into is None:
-            into = self._build_as(saved.about.get("model") or {}, path)
+            into = self._build_as(saved.metadata.get("model") or {}, path)
         into.load_state(saved.groups["model"])
         return into
 

@@ -19,34 +19,48 @@ from sat_core.unit_folder import UnitFolder
 SUFFIX = ".safetensors"
 _KEY = "sat-core"
 _KINDS = {"F64", "F32", "F16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL"}
-"""Types of numpy as safetensors calls them; it has no bfloat16 and no float8."""
+"""Types of arrays that numpy has, as safetensors calls them. numpy has no bfloat16 and no float8."""
 
 
 @final
 @attrs.frozen(eq=False)
 class Checkpoint:
-    """Arrays in named groups ("model", "trainer", "recorder") and a table about them."""
+    """What a file holds.
+
+    Attributes:
+        path: Of the file.
+        groups: Arrays by name, in groups such as "model", "trainer" and "recorder".
+        metadata: A table of JSON values about them.
+    """
 
     path: Path
     groups: dict[str, dict[str, np.ndarray]]
-    about: dict[str, Any]
+    metadata: dict[str, Any]
 
     def check(self, fingerprint: str) -> None:
         """Raise CheckpointError unless it was written in a run of the experiment with this fingerprint."""
-        if self.about.get(EXPERIMENT) != fingerprint:
+        if self.metadata.get(EXPERIMENT) != fingerprint:
             raise CheckpointError(f"{self.path}: belongs to another arm or study")
 
 
-def save(path: Path, groups: Mapping[str, Mapping[str, np.ndarray]], about: Mapping[str, Any]) -> None:
-    """Write `path` whole; the same content gives the same bytes."""
+def save(path: Path, groups: Mapping[str, Mapping[str, np.ndarray]], metadata: Mapping[str, Any]) -> None:
+    """Write a checkpoint, whole or not at all. The same content gives the same bytes."""
     from safetensors.numpy import save as encode
 
     flat = {f"{g}/{name}": np.asarray(a, order="C") for g, arrays in groups.items() for name, a in arrays.items()}
-    write_bytes(path, encode(flat, metadata={_KEY: json.dumps(about, sort_keys=True, allow_nan=False)}))
+    # One sorted string under one key: safetensors writes several keys in an order that changes from run to run.
+    write_bytes(path, encode(flat, metadata={_KEY: json.dumps(metadata, sort_keys=True, allow_nan=False)}))
 
 
 def find(path: str | Path) -> Path:
-    """The file that `path` names, with or without suffix, or the best in an arm's folder; else CheckpointError."""
+    """Return the file that `path` names.
+
+    Args:
+        path: Of a file, with or without its suffix, or of the folder of an arm, whose best epoch is meant.
+
+    Raises:
+        CheckpointError: There is no such file.
+    """
     path = Path(path)
     for candidate in (path, path.with_name(path.name + SUFFIX), UnitFolder(path).best_checkpoint):
         if candidate.is_file():
@@ -57,14 +71,18 @@ def find(path: str | Path) -> Path:
 
 
 def read(path: str | Path) -> Checkpoint:
-    """The checkpoint at `path`, with or without its suffix; CheckpointError names file and reason."""
+    """Return the checkpoint at `path`, as `find` takes it. Nothing in the file is executed.
+
+    Raises:
+        CheckpointError: Names file and reason, and for files of other libraries how to load them.
+    """
     from safetensors import SafetensorError, safe_open
 
     path = find(path)
     groups: dict[str, dict[str, np.ndarray]] = {}
     try:
         with safe_open(path, framework="numpy") as file:
-            about = json.loads((file.metadata() or {})[_KEY])
+            metadata = json.loads((file.metadata() or {})[_KEY])
             for key in sorted(file.keys()):
                 group, _, name = key.partition("/")
                 groups.setdefault(group, {})[name] = _array(file, key, path)
@@ -78,9 +96,9 @@ def read(path: str | Path) -> Checkpoint:
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
         says = _foreign(path) or f"truncated or not a safetensors file ({shortened(str(error), 160)})"
         raise CheckpointError(f"{path}: {says}") from error
-    if not isinstance(about, dict):
-        raise CheckpointError(f"{path}: expected a table as its metadata, got {quoted(about)}")
-    return Checkpoint(path, groups, about)
+    if not isinstance(metadata, dict):
+        raise CheckpointError(f"{path}: expected a table as its metadata, got {quoted(metadata)}")
+    return Checkpoint(path, groups, metadata)
 
 
 def _array(file: Any, key: str, path: Path) -> np.ndarray:
@@ -94,7 +112,7 @@ def _array(file: Any, key: str, path: Path) -> np.ndarray:
 
 
 def _foreign(path: Path) -> str:
-    """What a file of another library is, and what to do with it; empty for any other. Nothing in it is executed."""
+    """Say which library wrote the file, and how to load it; empty if it is none that we know."""
     names: list[str] = []
     with suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
         names = archive.namelist()

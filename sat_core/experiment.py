@@ -1,4 +1,4 @@
-"""What a folder belongs to: the settings of an experiment, and the backend, device and data that it is run with."""
+"""An experiment: settings, and the backend, device and data that they are run with. A folder belongs to one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sat_core.tables import flatten
 @final
 @attrs.frozen(kw_only=True, eq=False)
 class Experiment:
-    """The settings of a ranking, an arm or a study, and what else its results depend on.
+    """The settings of a ranking, an arm or a study, and everything else that its results depend on.
 
     Args:
         tables: The settings, as in ``spec.toml``.

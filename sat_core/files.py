@@ -1,4 +1,4 @@
-"""Files of a run: written whole or not at all, readable without executing anything."""
+"""Files that are written whole or not at all, and read without executing anything in them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from sat_core.errors import DataError, RunDirectoryError
 from sat_core.registry import nearest
 
 TEMPORARY = ".partial-"
-"""Prefix of files that are being written; one that is left behind was cut off and can go."""
+"""Prefix of files that are being written. One that is left behind was cut off, and can be removed."""
 _KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a pipe (FIFO)",
@@ -31,14 +31,14 @@ _KINDS = {
     stat.S_IFBLK: "a device",
 }
 EXPERIMENT = "experiment"
-"""Under which name files of a run keep the fingerprint of their experiment, see `sat_core.experiment`."""
+"""Key under which files of a run have the fingerprint of their experiment, see `sat_core.experiment`."""
 _LOCK = ".lock"
 LONGEST_NAME = 200
-"""Bytes: file systems take 255, and suffixes have to fit in."""
+"""Bytes. File systems allow 255, of which suffixes and the prefix of temporary files need some."""
 
 
 def short_name(name: str, of: str) -> str:
-    """`name` for a file or folder; where that is too long, its beginning and a hash of `of`, which it stands for.
+    """Return `name`, or, where that is too long for a file, its beginning and a hash of `of`, which it stands for.
 
     >>> short_name("size-0.5", of="size 0.5"), len(short_name(300 * "a", of=300 * "a"))
     ('size-0.5', 200)
@@ -50,7 +50,11 @@ def short_name(name: str, of: str) -> str:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write to a temporary name, sync, rename: after a crash the old content is there, or the new, never a mixture."""
+    """Write a file so that after a crash it has its old content or the new, never a mixture.
+
+    Raises:
+        RunDirectoryError: The file cannot be written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=TEMPORARY, dir=path.parent)
@@ -62,7 +66,7 @@ def write_bytes(path: Path, content: bytes) -> None:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            os.fsync(file.fileno())  # else a rename may reach the disk before the content does
         os.chmod(name, 0o644)
         os.replace(name, path)
     except OSError as error:
@@ -74,24 +78,24 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, content: str) -> None:
-    """`write_bytes` of UTF-8 text."""
+    """Write text as UTF-8; see `write_bytes`."""
     write_bytes(path, content.encode())
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Indented JSON; NaN and infinity are refused, because JSON has none."""
+    """Write indented JSON; NaN and infinity are refused, because JSON has none. See `write_bytes`."""
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """An .npz with the same bytes for the same arrays; arrays of objects are refused."""
+    """Write an .npz with the same bytes for the same arrays; arrays of objects are refused. See `write_bytes`."""
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **dict(sorted(arrays.items())))
     write_bytes(path, buffer.getvalue())
 
 
 def irregular(path: Path) -> str:
-    """What is at `path` if it is no file, in words; empty for a file."""
+    """Return what is at `path` in words if it is no file; empty for a file."""
     try:
         mode = os.stat(path).st_mode
     except OSError as error:
@@ -100,15 +104,21 @@ def irregular(path: Path) -> str:
 
 
 def check_regular(path: Path) -> None:
-    """DataError unless there is a file at `path`: reading from a pipe or a device may never end."""
+    """Raise DataError unless there is a file at `path`: reading from a pipe or a device may never end."""
     if what := irregular(path):
         raise DataError(f"{path}: no such file" if what == "nothing" else f"{path}: expected a file, got {what}")
 
 
 def read_npz(path: Path, *names: str, optional: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-    """The arrays `names` of an .npz (by default all), and those of `optional` that it has; no others are read.
+    """Return arrays of an .npz. Only those that are asked for are read.
 
-    With `optional`, others are refused. Raises DataError that names file and reason, for arrays of objects as well.
+    Args:
+        path: The file.
+        names: Arrays that it must have; none for all that it has.
+        optional: Arrays that it may have besides. If given, a file with any other array is refused.
+
+    Raises:
+        DataError: Names file and reason. Arrays of objects are refused: reading them would execute what is in them.
     """
     check_regular(path)
     try:
@@ -140,7 +150,7 @@ def _array(file: Mapping[str, np.ndarray], name: str) -> np.ndarray:
 
 
 def read_json(path: Path) -> Any:
-    """A JSON file; DataError names file and reason."""
+    """Return the content of a JSON file; DataError names file and reason."""
     try:
         if what := irregular(path):
             raise ValueError(f"got {what}")
@@ -150,7 +160,7 @@ def read_json(path: Path) -> Any:
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """The tables of TOML text; ValueError says in a line why it is none."""
+    """Return the tables of TOML text; ValueError says in one line what is wrong."""
     try:
         return tomllib.loads(text)
     except RecursionError as error:
@@ -175,14 +185,18 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 
 def sweep(directory: Path, below: bool = True) -> None:
-    """Remove what an interrupted write left in `directory` and, unless told otherwise, below."""
+    """Remove temporary files of interrupted writes from `directory` and, with `below`, from all folders in it."""
     for leftover in directory.glob(f"{'**/' * below}{TEMPORARY}*"):
         leftover.unlink(missing_ok=True)
 
 
 @contextmanager
 def locked(directory: Path, wait: float = 0.0) -> Iterator[None]:
-    """Hold `directory` for this process; RunDirectoryError if another keeps it for `wait` seconds."""
+    """Hold the lock of `directory` inside. The system releases it when the process ends, however that happens.
+
+    Raises:
+        RunDirectoryError: Another process still holds it after `wait` seconds.
+    """
     import fcntl
 
     try:
@@ -206,12 +220,12 @@ def locked(directory: Path, wait: float = 0.0) -> Iterator[None]:
 
 
 def is_locked(directory: Path) -> bool:
-    """Return whether a process holds `directory`. It asks with a shared lock, which it gives back at once."""
+    """Return whether a process holds the lock of `directory`."""
     import fcntl
 
     try:
         with (directory / _LOCK).open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared, so that two who ask do not see each other
     except BlockingIOError:
         return True
     except OSError:
@@ -220,7 +234,7 @@ def is_locked(directory: Path) -> bool:
 
 
 def reason(error: BaseException) -> str:
-    """The first line of what an error says; of the system's errors without the path, which the caller names."""
+    """Return the first line of an error; of errors of the system without the path, which the caller names."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error).splitlines()[0] if str(error) else type(error).__name__

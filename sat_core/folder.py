@@ -1,4 +1,4 @@
-"""A folder that belongs to one experiment: claimed by the first start, checked by every later one."""
+"""A folder that belongs to one experiment. The first start claims it, and every later one checks the claim."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a ranking or an arm is run with, and what this data cannot give it."""
+"""Everything that a ranking or an arm is run with, and the checks before it starts."""
 
 from __future__ import annotations
 
@@ -43,11 +43,20 @@ EVALUATION_SEED = 0
 class Job:
     """A spec, and everything that it is run with.
 
-    progress, scalars: see `Report` and `Scalars` in `sat_core.training`. stop: asked between steps; True saves and
-    raises Interrupted. save_every: seconds between saves within an epoch. evaluator: AutoAttack if None. source: of a
-    transfer, the run whose features are used; `data` then has images of the shape that it takes. streams: as in
-    `sat_core.batches.Planner`. full_name: of the arm, where the name of its folder is a shortened one.
-    make_classifier: gives the classifier with its first weights; by default `spec` says which is built.
+    Args:
+        spec: Settings of the arm.
+        data: In a transfer, with images of the shape that the source takes.
+        backend: Computes.
+        folder: Of the arm or the ranking.
+        progress: See `sat_core.training.Report`.
+        scalars: See `sat_core.training.Scalars`.
+        stop: Called between steps; True saves and raises Interrupted.
+        save_every: Seconds between saves within an epoch.
+        evaluator: Measures robust accuracy; AutoAttack if None.
+        source: The run whose features a transfer uses; else None.
+        streams: As in `sat_core.batches.Planner`.
+        full_name: Of the arm, where its folder has a shortened name.
+        make_classifier: Returns the classifier with its initial weights; if None, the one that `spec` names is built.
     """
 
     spec: Spec
@@ -70,11 +79,16 @@ class Job:
         return Experiment(tables=tables, run=run, data=self.data.name)
 
     def check(self) -> int:
-        """Refuse, before any training, what this data cannot give; returns |A|. Raises SpecError or DataError."""
+        """Check the settings against the data before any training; returns |A|.
+
+        Raises:
+            SpecError: A setting does not fit the data.
+            DataError: A published order does not.
+        """
         order = self.published_order()
         scores = np.zeros(len(self.data.train)) if order is None else None
         split = make_split(self.spec.subset, self.spec.weighting.rule, self.data, scores=scores, order=order)
-        self.evaluated()
+        self.evaluation_split()
         augmentation = AUGMENTATIONS.get(self.spec.training.augmentation)
         if augmentation.resized_crop and not isinstance(self.data.train.images, ImageSource):
             raise SpecError(
@@ -85,29 +99,33 @@ class Job:
         return split.size
 
     def warnings(self, size: int) -> list[str]:
-        """Lines about settings that are hardly what is wanted, where A has `size` examples."""
-        share, n, found = self.spec.evaluation.selection_share, len(self.data.test), advice(self.spec, size)
+        """Return lines about settings that are probably a mistake, where A has `size` examples."""
+        share, n, lines = self.spec.evaluation.selection_share, len(self.data.test), advice(self.spec, size)
         if self.data.validation is None and isinstance(share, float) and count(share, n) == 0:
-            found.append(f"evaluation.selection_share: {share:g} of {n} images is less than one: one picks the epoch")
-        return [transfer_keys(line) for line in found] if self.source else found
+            lines.append(f"evaluation.selection_share: {share:g} of {n} images is less than one: one picks the epoch")
+        return [transfer_keys(line) for line in lines] if self.source else lines
 
-    def evaluated(self) -> tuple[Examples, np.ndarray, np.ndarray]:
-        """The examples that pick the epoch, their positions, and the positions in `data.test` that are reported."""
+    def evaluation_split(self) -> tuple[Examples, np.ndarray, np.ndarray]:
+        """Return the examples that the epoch is picked on, the positions of those used, and the reported ones.
+
+        Returns:
+            Examples; positions in them that pick the epoch; positions in `data.test` that are reported.
+        """
         own = self.data.validation
         positions = validation_split(len(self.data.test), self.spec.evaluation, len(own) if own else 0)
         return own or self.data.test, *positions
 
     def published_order(self) -> np.ndarray | None:
-        """The order in `ranking.file`, int64, hardest first; None if there is no such file."""
+        """Return the order in `ranking.file`, int64, hardest first; None without such a file."""
         path = self.spec.ranking.file
         return read_order(Path(path), len(self.data.train)) if path else None
 
     def no_members(self) -> Split:
-        """A = ∅."""
+        """Return the split with A = ∅."""
         return make_split(SubsetSpec(size=0), "uniform", self.data)
 
     def build(self) -> Classifier:
-        """A new classifier for this data, or of a transfer the source's with a new head."""
+        """Return a new classifier for this data; in a transfer, the source's with a new head."""
         if self.make_classifier is not None:
             return self.make_classifier()
         if self.source is not None:
@@ -115,7 +133,7 @@ class Job:
         return self.backend.build_for(InputSpec.of(self.data), self.spec.model.name, self.spec.training.seed)
 
     def probe(self) -> None:
-        """Build the model and send two images through it and back. Raises SpecError if it does not fit the data."""
+        """Build the model and send two images forward and backward; SpecError if it does not fit the data."""
         classifier, images, labels = self.build(), self.data.train.images[:2], self.data.train.labels[:2]
         try:
             classifier.loss_gradient(images, labels)
@@ -125,13 +143,21 @@ class Job:
             ) from error
 
     def planner(self, split: Split) -> Planner:
-        """The batch plans of this training with `split`."""
+        """Return the planner of this training's batches with `split`."""
         return Planner(split, self.spec.training, self.spec.attack, self.data.image_shape, self.streams)
 
     def attack(
         self, classifier: Classifier, examples: Examples, attacks: str | tuple[str, ...], name: str, stage: str
     ) -> Evaluation:
-        """AutoAttack, or the job's own evaluator, on `examples`; kept as `evaluation/<name>.npz`."""
+        """Attack `examples` with AutoAttack, or the job's own evaluator.
+
+        Args:
+            classifier: What is attacked.
+            examples: Images and labels.
+            attacks: As in `sat_core.evaluator.Evaluator`.
+            name: Of the file with the results per example.
+            stage: To which the time is added.
+        """
         evaluator = self.evaluator or get_evaluator()
         with self.timed(stage):
             return evaluator(
@@ -148,14 +174,15 @@ class Job:
             )
 
     def tell(self, stage: str, share: float, note: str) -> None:
-        """Report how much of a stage is done; raises Interrupted if a stop was asked for."""
+        """Report how much of a stage is done, in [0, 1]; raises Interrupted if a stop was requested."""
         self.progress(stage, share, 1.0, note)
         if self.stop():
             raise Interrupted(STOPPED)
 
     def fit(self, classifier: Classifier, split: Split, fingerprint: str, **options: Any) -> Fit:
-        """The training of `classifier` on this data; `fingerprint` and `options` as in `Fit`."""
+        """Return the training of `classifier` on this data; `fingerprint` and `options` as in `Fit`."""
         augmented = AUGMENTATIONS.get(self.spec.training.augmentation).active
+        # Features are of the images as they are, so with augmentation each batch goes through the frozen network.
         features = None if self.source is None or augmented else self._features(self.source, fingerprint)
         return Fit(
             classifier=classifier,
@@ -173,7 +200,7 @@ class Job:
         )
 
     def _features(self, source: Source, fingerprint: str) -> np.ndarray:
-        """Of all training images, float32 `(n, d)`: computed once, saved in parts; a damaged one is made anew."""
+        """Features of all training images, float32 `(n, d)`: computed once and saved in parts, damaged parts again."""
         images, classifier = self.data.train.images, None
         parts: list[np.ndarray] = []
         for number, index in enumerate(np.array_split(np.arange(len(images)), -(-len(images) // PART))):
@@ -190,7 +217,7 @@ class Job:
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
-        """Add elapsed time to `stage`."""
+        """Add the time inside to `stage`."""
         start = time.monotonic()
         try:
             yield
@@ -199,7 +226,7 @@ class Job:
 
 
 def _saved_part(path: Path, n: int, fingerprint: str) -> np.ndarray | None:
-    """Features of `n` images that this experiment saved; None if there are none."""
+    """Return the features of `n` images that this experiment saved; None if they are missing or damaged."""
     try:
         arrays = files.read_npz(path, FEATURES, files.EXPERIMENT)
     except DataError:

@@ -45,7 +45,7 @@ class TrainingResult:
         classifier = job.backend.load(job.folder.best_checkpoint, into=job.build())
         classifier.default_attack = job.spec.attack.probe
         split = (ranking or Ranking(order=job.published_order())).split(job)
-        reported = job.data.test.take(job.evaluated()[2])
+        reported = job.data.test.take(job.evaluation_split()[2])
         evaluation = job.attack(classifier, reported, job.spec.evaluation.attacks, "report", "evaluation")
         return cls(
             classifier=classifier, results=results, evaluation=evaluation, split=split, ranking=ranking, folder=folder

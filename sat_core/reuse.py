@@ -1,4 +1,4 @@
-"""Arms and rankings that another study has finished already: found by all that they depend on, and taken over."""
+"""Finds arms and rankings that another study has finished already, and takes them over."""
 
 from __future__ import annotations
 
@@ -21,14 +21,20 @@ from sat_core.unit_folder import UnitFolder, finished_units
 
 @final
 class Finished:
-    """Finished rankings and arms in `folders` and all folders below.
+    """The finished rankings and arms in folders of other studies.
 
-    Two are the same if spec, backend, device, fingerprint of the data and, of a transfer, fingerprint of the source
-    are, and if A has the same members. Package versions are not compared; results say theirs.
+    Two arms are the same if they have the same settings, backend, device, data and, in a transfer, source, and if A
+    has the same members. Versions of packages are not compared, but every result says its own.
+
+    Args:
+        folders: They and all folders below are searched.
+        besides: A folder that is left out: the study's own.
+
+    Raises:
+        RunDirectoryError: One of `folders` does not exist.
     """
 
     def __init__(self, folders: Iterable[Path], besides: Path) -> None:
-        """besides: a folder that is left out. RunDirectoryError for a folder that does not exist."""
         self._units: dict[str, list[UnitFolder]] = {}
         for folder in folders:
             if not folder.is_dir():
@@ -38,7 +44,7 @@ class Finished:
                     self._units.setdefault(unit.spec_file.read_text(encoding="utf-8"), []).append(unit)
 
     def take_ranking(self, job: Job) -> bool:
-        """Put the ranking of `job`'s arm into the job's folder, if there is one; returns whether there was."""
+        """Copy the ranking of the job's arm into the job's folder; returns False if no study has it."""
         job = ranking_job(job)
         same = [unit for unit in self._same(ranking_tables(job), job) if unit.has_ranking]
         if same:
@@ -46,7 +52,7 @@ class Finished:
         return bool(same)
 
     def take_arm(self, job: Job, ranking: Ranking) -> bool:
-        """Put the finished arm of `job` into the job's folder, if there is one; returns whether there was."""
+        """Copy the finished arm of the job into the job's folder; returns False if no study has it."""
         for unit in self._same(arm_tables(job), job):
             results, members = _results(unit), _table(unit.split_file).get("members")
             if results is not None and members == np.flatnonzero(ranking.split(job).members).tolist():

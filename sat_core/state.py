@@ -1,4 +1,4 @@
-"""The state of a model or a trainer, named arrays: whether one fits another."""
+"""Checks whether the saved state of a model or trainer, named arrays, fits the one that it is loaded into."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _bare(name: str) -> str:
 
 
 def _wrapped(expected: Mapping[str, np.ndarray], got: Mapping[str, np.ndarray], what: str) -> str:
-    """What to do with the same network inside of a wrapper on one side."""
+    """Say how to load the state of the same network where one of the two is inside a wrapper."""
     saved, own = ({part for name in names for part in name.split(".")} & {*_WRAPPERS} for names in (got, expected))
     part = min(saved ^ own, default="module")
     whose, remedy = "the model", f"wrap the module inside: model.{part}"
@@ -29,7 +29,16 @@ def _wrapped(expected: Mapping[str, np.ndarray], got: Mapping[str, np.ndarray], 
 
 
 def check_state(expected: Mapping[str, np.ndarray], got: Mapping[str, np.ndarray], what: str) -> None:
-    """CheckpointError for the first array that is missing, surplus, or of another shape or kind of number."""
+    """Check that two states have the same names, shapes and kinds of number.
+
+    Args:
+        expected: State of the object that is loaded into.
+        got: The state that is loaded.
+        what: What the object is called in messages.
+
+    Raises:
+        CheckpointError: Names the first array that is missing, surplus, or different.
+    """
     if expected.keys() != got.keys() and {*map(_bare, expected)} == {*map(_bare, got)}:
         raise CheckpointError(_wrapped(expected, got, what))
     for name in [*expected, *got]:

@@ -207,7 +207,7 @@ class Fit:
         self.trainer.load_state(saved.groups.get("trainer", {}))
         if self.recorder is not None:
             self.recorder.load_state(saved.groups["recorder"])
-        self.position = Position(**saved.about["position"])
+        self.position = Position(**saved.metadata["position"])
 
     def _save(self) -> None:
         groups = {"model": self.classifier.state(), "trainer": self.trainer.state()}

@@ -161,7 +161,7 @@ class UnitFolder(Folder):
         self._take(other, [_SECONDS, other.spec_file.name, _RANKING])
 
     def take_arm(self, other: UnitFolder) -> None:
-        """Take over the finished arm of `other`, but for its results.
+        """Take over the files of the finished arm of `other`, except ``results.json``.
 
         Files are hard links where the disk allows it: a file of a run is replaced, never changed.
         """

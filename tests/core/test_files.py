@@ -216,7 +216,7 @@ def test_checkpoints_repeat_in_every_process(tmp_path: Path) -> None:
     assert len({(tmp_path / name).read_bytes() for name in ("a", "b", "c")}) == 1
     contents = checkpoint.read(tmp_path / "a")
     assert contents.groups["trainer"]["step"].shape == ()
-    assert contents.about["epoch"] == ["epoch"]
+    assert contents.metadata["epoch"] == ["epoch"]
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,7 @@ def test_a_finished_head_is_taken_over_if_its_source_is_the_same(source: Path, t
     shutil.copytree(source, changed)
     weights = next(changed.glob("checkpoint-best*"))
     values = checkpoint.read(weights)
-    checkpoint.save(weights, values.groups, {**values.about, "epoch": 99})
+    checkpoint.save(weights, values.groups, {**values.metadata, "epoch": 99})
     assert not finished.take_arm(moved(changed, tmp_path / "c"), Ranking())
 
 

@@ -252,8 +252,8 @@ def test_python_of_the_readme_runs_and_its_files_are_explained(
         *read_npz(run / "ranking/ranking.npz"),
         *read_npz(run / "arm/evaluation/report.npz"),
         *(f"{group}/..." for group in checkpoint.read(run / "ranking/checkpoint-last").groups),
-        *checkpoint.read(run / "arm/checkpoint-best").about,
-        *checkpoint.read(run / "arm/checkpoint-last").about,
+        *checkpoint.read(run / "arm/checkpoint-best").metadata,
+        *checkpoint.read(run / "arm/checkpoint-last").metadata,
     }
     text = (DOCUMENTS / "results.md").read_text(encoding="utf-8")
     assert sorted(name for name in names if f"`{name}`" not in text) == []

@@ -66,7 +66,7 @@ class CheckpointEvaluation:
             SatError: Something does not fit. Messages name the keys of a study.
         """
         path = checkpoint.find(self.checkpoint)
-        metadata = checkpoint.read(path).about
+        metadata = checkpoint.read(path).metadata
         threats, attacks = self._threats(path, metadata), self._attack_set()
         training = TrainingSpec(epochs=1, threads=self.threads, batch_size=self.batch_size)
         data, computing = get_dataset(self.data), get_backend(backend, device)
