@@ -15,7 +15,7 @@ import numpy as np
 from sat_core.geometry import NormOps, Tensor, get_geometry
 
 SHARES = 16
-"""Compiled code sees a number of attacked images that is a multiple of a sixteenth of the batch, so that at most 16
+"""Compiled code sees a number of attacked images that is a multiple of a sixteenth of the batch, so that about 16
 graphs are made. A finer grid would trace more often, a coarser one would attack more copies in vain."""
 
 State = tuple[Tensor, Tensor, Tensor]
