@@ -22,11 +22,17 @@ from sat_core.threat import THREAT_MODELS
 @final
 @attrs.frozen(kw_only=True, eq=False)
 class BatchPlan:
-    """One step. index: int64 `(n,)`, example numbers. members: bool `(n,)`, True in A. weights: float32 `(n,)`.
+    """Everything that the core decides for one step.
 
-    lr: learning rate of this step. draws: uniforms `(n, d)` for `sat_core.augmentation`, or None. start: random
-    start of the members, float32 `(|members|, h, w, c)`, or None. epoch and step count from 0; step within the epoch.
-    images: uint8 `(n, h, w, c)`, where the trainer does not hold them.
+    Attributes:
+        epoch, step: From 0; the step within its epoch.
+        index: Numbers of the examples, int64 `(n,)`.
+        members: True for examples in A, bool `(n,)`.
+        weights: Of the examples in the loss, float32 `(n,)`.
+        lr: Learning rate.
+        draws: Uniforms `(n, d)` for `sat_core.augmentation`; None without augmentation.
+        start: Random starts of the members, float32 `(|members|, h, w, c)`; None without.
+        images: uint8 `(n, h, w, c)`, where the trainer does not hold all images itself.
     """
 
     epoch: int
@@ -43,10 +49,16 @@ class BatchPlan:
 @final
 @attrs.frozen
 class Planner:
-    """Makes every batch plan of a training; a pure function of its fields, so that any step can be planned alone.
+    """Plans the batches of a training. Each plan depends on these fields alone, so a resumed training draws the same.
 
-    streams: prefix of the purposes of its random streams, so that two kinds of training with one seed are independent.
-    The last incomplete batch of an epoch is dropped, as the recipe does; an example then sits out that epoch.
+    The last incomplete batch of an epoch is dropped, as in the recipe; its examples are not in that epoch.
+
+    Args:
+        split: A and B.
+        training: Settings of the training.
+        attack: Settings of its attack.
+        image_shape: `(h, w, c)`.
+        streams: Prefix of the purposes of its random streams, so that two trainings with one seed are independent.
     """
 
     split: Split
@@ -65,16 +77,16 @@ class Planner:
 
     @property
     def examples(self) -> int:
-        """N."""
+        """N, the number of training examples."""
         return len(self.split.members)
 
     @property
     def steps_per_epoch(self) -> int:
-        """Whole batches in an epoch."""
+        """Number of batches in an epoch."""
         return self.examples // self.training.batch_size
 
     def unseen(self) -> int:
-        """How many examples are in no batch of any epoch."""
+        """Return how many examples are in no batch of any epoch."""
         unseen = np.ones(self.examples, bool)
         for epoch in range(self.training.epochs):
             unseen[self._seen(epoch)] = False
@@ -83,19 +95,19 @@ class Planner:
         return int(unseen.sum())
 
     def gradients(self, epoch: int) -> int:
-        """Gradient evaluations of one epoch (from 0), of steps and attacks together, counted in examples."""
+        """Return the gradient evaluations of an epoch (from 0), of steps and attacks, counted in examples."""
         seen = self._seen(epoch)
         return len(seen) + int(self.split.members[seen].sum()) * self.attack.steps
 
     def places(self, epoch: int) -> np.ndarray:
-        """The place of each example in the order of an epoch (from 0), int64 `(N,)`; -1 for those that sit it out."""
+        """Return the place of each example in the order of an epoch (from 0), int64 `(N,)`; -1 if it is not in it."""
         seen = self._seen(epoch)
         places = np.full(self.examples, -1, np.int64)
         places[seen] = np.arange(len(seen))
         return places
 
     def lr(self, epoch: int, step: int) -> float:
-        """The learning rate of a step of an epoch, both from 0."""
+        """Return the learning rate of a step of an epoch, both from 0."""
         t, done = self.training, epoch * self.steps_per_epoch + step
         return parse_schedule(t.schedule).lr(t.lr, done, self.steps_per_epoch, t.epochs)
 
@@ -109,7 +121,7 @@ class Planner:
         return stream(self.training.seed, self.streams + purpose, *place)
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[BatchPlan]:
-        """The plans of one epoch (from 0), from `first_step` on."""
+        """Yield the plans of one epoch (from 0), from `first_step` on."""
         order = self._order(epoch)
         for step in range(first_step, self.steps_per_epoch):
             yield self._plan(epoch, step, order[step * self.training.batch_size :][: self.training.batch_size])
@@ -135,7 +147,7 @@ class Planner:
 
 
 def with_images(plans: Iterable[BatchPlan], images: np.ndarray, augmentation: Augmentation) -> Iterator[BatchPlan]:
-    """The plans, with their images where these are decoded when asked for; `plans` is then read ahead."""
+    """Yield the plans, with images where these are decoded on demand; `plans` is then read ahead."""
     if not isinstance(images, ImageSource):
         yield from plans
         return

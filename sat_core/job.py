@@ -28,7 +28,7 @@ from sat_core.order_file import read_order
 from sat_core.sections import SubsetSpec
 from sat_core.spec import Spec
 from sat_core.splits import Split, count, make_split, validation_split
-from sat_core.training import STOPPED, Fit, Report, Scalars
+from sat_core.training import STOPPED, Fit, OnProgress, Scalars
 from sat_core.transfer import FEATURES, Source, transfer_keys
 from sat_core.unit_folder import UnitFolder
 
@@ -48,7 +48,7 @@ class Job:
         data: In a transfer, with images of the shape that the source takes.
         backend: Computes.
         folder: Of the arm or the ranking.
-        progress: See `sat_core.training.Report`.
+        progress: See `sat_core.training.OnProgress`.
         scalars: See `sat_core.training.Scalars`.
         stop: Called between steps; True saves and raises Interrupted.
         save_every: Seconds between saves within an epoch.
@@ -63,7 +63,7 @@ class Job:
     data: DataSet
     backend: Backend
     folder: UnitFolder
-    progress: Report = lambda *_: None
+    progress: OnProgress = lambda *_: None
     scalars: Scalars = lambda *_: None
     stop: Callable[[], bool] = lambda: False
     save_every: float = 20.0
@@ -174,7 +174,7 @@ class Job:
             )
 
     def tell(self, stage: str, share: float, note: str) -> None:
-        """Report how much of a stage is done, in [0, 1]; raises Interrupted if a stop was requested."""
+        """OnProgress how much of a stage is done, in [0, 1]; raises Interrupted if a stop was requested."""
         self.progress(stage, share, 1.0, note)
         if self.stop():
             raise Interrupted(STOPPED)

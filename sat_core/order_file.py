@@ -1,4 +1,4 @@
-"""Published rankings: an order of data set indices, hardest first, out of the files people publish."""
+"""Reads published rankings, orders of the indices of a data set, from the kinds of files that people publish."""
 
 from __future__ import annotations
 
@@ -14,15 +14,23 @@ from sat_core.files import check_regular
 from sat_core.unpickle import integers, integers_from_bytes, read_pickle
 
 LEGACY = 0x1950A86A20F9469CFC6C
-"""What a file of `torch.save` before torch 1.6 starts with, as a pickle of its own."""
+"""The number in the first pickle of a file of `torch.save` before torch 1.6, which identifies the format."""
 
 
 def read_order(path: str | Path, examples: int) -> np.ndarray:
-    """The order in a file: int64 `(k,)`, different indices in 0..examples-1, hardest first, 1 <= k <= examples.
+    """Return the order of difficulty in a file.
 
-    Reads .npy, .npz (its one array, or the one called ``order``), and .pth, .pt and .pkl with one numpy array or torch
-    tensor, as `pickle` and both formats of `torch.save` write them. The content decides, whatever the name ends in,
-    and nothing in it is executed. Raises DataError, naming the file, on everything else.
+    Args:
+        path: An .npy, an .npz with one array or one called ``order``, or a .pth, .pt or .pkl with one numpy array or
+            torch tensor, as `pickle` and both formats of `torch.save` write it. The content decides, not the suffix,
+            and nothing in it is executed.
+        examples: Number of training examples.
+
+    Returns:
+        Different indices in 0..examples-1, hardest first, int64 `(k,)` with 1 <= k <= examples.
+
+    Raises:
+        DataError: The file is anything else.
     """
     path = Path(path)
     check_regular(path)
@@ -70,14 +78,14 @@ def _read_zip(file: zipfile.ZipFile, examples: int) -> np.ndarray:
     if chosen is None:
         listed = ", ".join(repr(name.removesuffix(".npy")[:40]) for name in arrays[:5]) or "none"
         raise DataError(f"expected one array, or one called 'order', got {listed}")
-    with file.open(chosen) as member:  # as much as an order can have, so that little cannot be unpacked into a lot
+    with file.open(chosen) as member:  # a small file may unpack to a huge one: read no more than an order can have
         return _read_npy(member.read(8 * examples + 2**16), examples)
 
 
 def _read_torch_zip(file: zipfile.ZipFile, folder: str, examples: int) -> np.ndarray:
     def member(name: str) -> bytes:
         information = file.getinfo(f"{folder}{name}")
-        if information.compress_type != zipfile.ZIP_STORED:  # torch never compresses
+        if information.compress_type != zipfile.ZIP_STORED:  # torch never compresses: this could fill the memory
             raise DataError(f"expected members as torch.save stores them, got {name!r} compressed")
         return file.read(information)
 

@@ -22,7 +22,7 @@ from sat_core.splits import Split, hardest_first, make_split
 from sat_core.unit_folder import UnitFolder
 
 STREAMS = "ranking "
-"""Prefix of the random streams of a ranking: were they those of the arms, an arm would draw the same batches."""
+"""Prefix of the random streams of a ranking, so that it does not draw the same batches as an arm with its seed."""
 _SHOWN = 5
 """Examples of each end of a ranking that a notebook shows."""
 FOLLOWS = 0.1
@@ -34,9 +34,14 @@ FOLLOWS = 0.1
 class Ranking:
     """Difficulty of all training examples, by metric, or a published order.
 
-    scores: metric to float64 `(N,)`, higher is harder. order: example numbers, hardest first, int64. places: of each
-    example in the first epoch of the training that made the scores, int64 `(N,)`, -1 where it was not in it. seed: of
-    that training. gradients, seconds: what it took; gradients are counted in examples.
+    Attributes:
+        scores: Metric to float64 `(N,)`; higher is harder.
+        order: Numbers of examples, hardest first, int64; of a published order only.
+        places: Place of each example in the first epoch of the training that made the scores, int64 `(N,)`; -1 for
+            examples that were not in it.
+        seed: Of that training.
+        gradients: Gradient evaluations of that training, counted in examples.
+        seconds: Duration of that training.
     """
 
     scores: dict[str, np.ndarray] = attrs.Factory(dict)
@@ -48,13 +53,19 @@ class Ranking:
 
     @classmethod
     def read(cls, folder: UnitFolder, fingerprint: str = "") -> Ranking:
-        """The finished ranking in `folder`; DataError unless each metric has a finite number for every example, and
-        the file is of the experiment with `fingerprint` where that is given.
+        """Return the finished ranking in `folder`.
+
+        Args:
+            folder: Of the ranking.
+            fingerprint: Of its experiment; empty to read that of any.
+
+        Raises:
+            DataError: The file is damaged, or of another experiment.
         """
         path = folder.ranking_file
         try:
             arrays = files.read_npz(path, *DIFFICULTIES, "places", "seed", "gradients", files.EXPERIMENT)
-            of, places = str(arrays.pop(files.EXPERIMENT)), arrays.pop("places")
+            owner, places = str(arrays.pop(files.EXPERIMENT)), arrays.pop("places")
             seed, gradients = int(arrays.pop("seed")), int(arrays.pop("gradients"))
         except (TypeError, ValueError) as error:
             reason = str(error).splitlines()[0].removeprefix(f"{path}: ")
@@ -62,7 +73,7 @@ class Ranking:
         scores = list(arrays.values())
         if any(s.shape != places.shape or s.dtype.kind != "f" or not np.isfinite(s).all() for s in scores):
             reason = "expected a finite number per example and metric"
-        elif fingerprint and of != fingerprint:
+        elif fingerprint and owner != fingerprint:
             reason = "belongs to another study"
         else:
             seconds = folder.seconds().get("ranking")
@@ -70,7 +81,7 @@ class Ranking:
         raise DataError(f"{path}: {reason}\ndelete {path} and start again")
 
     def split(self, job: Job) -> Split:
-        """A and B of the job's arm."""
+        """Split the training set of the job's arm into A and B."""
         spec = job.spec
         scores = self.scores.get(spec.ranking.metric)
         seed = spec.training.seed
@@ -115,9 +126,10 @@ class Ranking:
         return html_table(f"{self!r}: hardest first", (), rows)
 
     def order_correlation(self, metric: str) -> float | None:
-        """Spearman's ρ between the difficulty of examples and their place in the first epoch; None without scores.
+        """Return Spearman's ρ between difficulty and the place in the first epoch; None without scores.
 
-        Near 0 in a ranking that measures difficulty. Recorded online over few epochs, examples seen early look hard.
+        It is near 0 if the ranking measures difficulty. If outputs are recorded during few epochs of training,
+        examples that come early look hard, because the network has learnt less when it sees them.
         """
         if self.places is None or metric not in self.scores:
             return None
@@ -125,37 +137,39 @@ class Ranking:
         return rank_correlation(self.scores[metric][seen], self.places[seen])
 
     def warnings(self, metric: str) -> list[str]:
-        """Lines on why the order by `metric` may not be one of difficulty."""
+        """Return lines on why the order by `metric` may not be one of difficulty."""
         rho = self.order_correlation(metric)
         if rho is None or self.places is None:
             return []
-        found = []
+        lines = []
         chance = 3 / max(1, (self.places >= 0).sum() - 1) ** 0.5  # three standard errors of ρ of independent orders
         if abs(rho) > max(FOLLOWS, chance):
-            found.append(
+            lines.append(
                 f"ranking: difficulty depends on the order of the first epoch (ρ = {rho:.2f}); "
                 'take ranking.record = "snapshot" or more ranking.epochs'
             )
         if metric == "variance" and (against := rank_correlation(self.scores[metric], self.scores["entropy"])) < 0:
-            found.append(
+            lines.append(
                 f"ranking: variance is anti-correlated with entropy (ρ = {against:.2f}): the training is too short for "
                 'it; take ranking.metric = "entropy" or more ranking.epochs'
             )
-        return found
+        return lines
 
 
 def needs_ranking(spec: Spec) -> bool:
-    """Whether a ranking must be trained: not with a published one, random or listed subsets, or baselines."""
+    """Return whether a ranking must be trained: not for baselines, random or listed subsets, or a published order."""
     size = spec.subset.size
     baseline = size == 0 or (isinstance(size, float) and size == 1)
     return SELECTION_RULES.get(spec.subset.strategy).needs_ranking and not baseline and not spec.ranking.file
 
 
 def ranking_job(job: Job) -> Job:
-    """The job that makes the ranking of `job`'s arm: `ranking.epochs` of its training, of `ranking.model`, in an order
-    of its own.
+    """Return the job that makes the ranking of the arm of `job`.
 
-    Raises SpecError if they are too few to see every example: the last incomplete batch of an epoch is dropped.
+    It trains `ranking.model` for `ranking.epochs` with the arm's other settings, in an order of its own.
+
+    Raises:
+        SpecError: In so few epochs some examples are never seen, as the last incomplete batch of each is dropped.
     """
     spec = job.spec
     training = attrs.evolve(spec.training, epochs=spec.ranking.epochs)
@@ -172,13 +186,21 @@ def ranking_job(job: Job) -> Job:
 
 
 def ranking_tables(job: Job) -> dict[str, Any]:
-    """What `spec.toml` of a ranking says, but for [run]. job: as `ranking_job` gives it."""
+    """Return the tables of a ranking's ``spec.toml`` without [run]. job: as `ranking_job` returns it."""
     tables = job.spec.to_tables()
     return {key: tables[key] for key in ("data", "model", "ranking", "training")}
 
 
 def run_ranking(job: Job) -> Ranking:
-    """Train a non-robust classifier for `ranking.epochs` and record how difficult each example is (paper, Eq. 3)."""
+    """Train a non-robust classifier and record how difficult each training example is for it (paper, Eq. 3).
+
+    Args:
+        job: Of an arm, with the folder of the ranking. A finished ranking is read, not made again.
+
+    Raises:
+        SatError: Settings and data do not fit, or the folder is that of another ranking.
+        Interrupted: A stop was requested; the state is saved.
+    """
     job = ranking_job(job)
     training = job.spec.training
     fingerprint = job.folder.claim(job.experiment(ranking_tables(job)))
@@ -189,7 +211,7 @@ def run_ranking(job: Job) -> Ranking:
             options = {"stage": "ranking", "recorder": recorder, "snapshot": snapshot}
             fit = job.fit(job.build(), job.no_members(), fingerprint, **options)
             gradients = fit.run().training_gradients
-        about = {"gradients": np.array(gradients), "seed": np.array(training.seed), "places": fit.planner.places(0)}
-        about[files.EXPERIMENT] = np.array(fingerprint)
-        files.write_npz(job.folder.ranking_file, {**recorder.scores(), **about})
+        metadata = {"gradients": np.array(gradients), "seed": np.array(training.seed), "places": fit.planner.places(0)}
+        metadata[files.EXPERIMENT] = np.array(fingerprint)
+        files.write_npz(job.folder.ranking_file, {**recorder.scores(), **metadata})
     return Ranking.read(job.folder, fingerprint)

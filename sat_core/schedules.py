@@ -17,8 +17,10 @@ from sat_core.registry import Registry
 class Schedule:
     """A learning-rate schedule for a training of any length.
 
-    shape: factor from (share of all steps done, drops passed). drops: epochs (>= 1) or shares of the epochs (< 1)
-    after which the rate falls tenfold; only ``piecewise`` has any.
+    Attributes:
+        name: In the registry.
+        shape: Factor of the learning rate, given the share of all steps that is done and the number of drops passed.
+        drops: Epochs (>= 1) or shares of the epochs (< 1) after which the rate falls tenfold; of ``piecewise`` only.
     """
 
     name: str
@@ -26,18 +28,18 @@ class Schedule:
     drops: tuple[float, ...] = ()
 
     def drop_epochs(self, epochs: int) -> tuple[int, ...]:
-        """Numbers of epochs after which the rate falls, those within the training only."""
+        """Return the epochs (from 1) after which the rate falls, without those past the end."""
         numbers = (int(d * epochs) if d < 1 else int(d) for d in self.drops)
         return tuple(sorted({d for d in numbers if 0 < d < epochs}))
 
     def lr(self, base: float, step: int, steps_per_epoch: int, epochs: int) -> float:
-        """The learning rate of step 0 … epochs·steps_per_epoch - 1."""
+        """Return the learning rate of a step, in 0 … epochs·steps_per_epoch - 1."""
         passed = sum(step >= d * steps_per_epoch for d in self.drop_epochs(epochs))
         return base * self.shape(step / max(1, epochs * steps_per_epoch - 1), passed)
 
 
 def _one_cycle(done: float, _drops: int) -> float:
-    """From lr/25 up to lr over 30 % of the steps, then down to lr/250000, both along a cosine (Smith 2018)."""
+    """Rise from lr/25 to lr over 30 % of the steps, then fall to lr/250000, both along a cosine (Smith 2018)."""
     start, end = (1 / 25, 1.0) if done < 0.3 else (1.0, 1 / 25e4)
     share = done / 0.3 if done < 0.3 else (done - 0.3) / 0.7
     return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
@@ -54,9 +56,14 @@ for _schedule in (
 
 
 def parse_schedule(text: str) -> Schedule:
-    """``cosine``, or ``piecewise:100,150`` with drops as epochs (>= 1) or shares of the epochs (< 1).
+    """Return the schedule that a setting names.
 
-    The default drops, after 1/2 and 3/4 of the epochs, are the recipe's 100 and 150 of 201. Raises SpecError.
+    Args:
+        text: A name such as ``cosine``, or ``piecewise:100,150`` with drops as epochs (>= 1) or shares of the epochs
+            (< 1). By default drops come after 1/2 and 3/4 of the epochs, the recipe's 100 and 150 of 201.
+
+    Raises:
+        SpecError: There is no such schedule.
 
     >>> parse_schedule("piecewise").drop_epochs(201)
     (100, 150)
@@ -75,7 +82,7 @@ def parse_schedule(text: str) -> Schedule:
 
 
 def check_schedule(value: Any) -> str | None:
-    """What was expected, if `value` names no schedule; None if it does."""
+    """Return what was expected if `value` names no schedule; None if it does."""
     try:
         parse_schedule(value if isinstance(value, str) else "")
     except SpecError:

@@ -8,10 +8,15 @@ import numpy as np
 
 
 def stream(seed: int, purpose: str, *place: int) -> np.random.Generator:
-    """A generator for one `purpose` ("order", "start", ...) at one `place` (epoch, batch).
+    """Return the generator for one purpose at one place of an experiment.
 
-    Two streams with different purposes or places are independent. Because nothing is drawn before, training can be
-    resumed between any two batches without saving the state of a generator.
+    Streams of different purposes or places are independent. As no stream continues another one, a training resumes
+    between any two batches without the state of a generator.
+
+    Args:
+        seed: Of the experiment.
+        purpose: What is drawn, such as "order" or "start".
+        place: Where it is drawn, such as epoch and batch.
     """
     word = int.from_bytes(hashlib.sha256(purpose.encode()).digest()[:4], "little")
     return np.random.default_rng(np.random.SeedSequence([seed, word, *place]))

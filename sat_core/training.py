@@ -1,4 +1,4 @@
-"""The epoch loop: plans steps, streams logits to the recorder, saves, resumes between any two steps, checks epochs."""
+"""The epoch loop: runs planned steps, records logits, calls checks, saves, and resumes between any two steps."""
 
 from __future__ import annotations
 
@@ -23,21 +23,24 @@ from sat_core.unit_folder import UnitFolder
 
 STOPPED = "stopped on request; everything is saved, the same command goes on"
 PROBE = 64
-"""Members of A on which a single-step attack is watched for catastrophic overfitting."""
+"""Members of A on which training with a single-step attack is watched for catastrophic overfitting."""
 
-Report = Callable[[str, float, float, str], None]
-"""progress(stage, done, total, note)."""
+OnProgress = Callable[[str, float, float, str], None]
+"""progress(stage, done, total, note): how far a stage is."""
 Scalars = Callable[[int, Mapping[str, float]], None]
-"""scalars(epoch, values): what is known of an epoch (from 1), by name; after a resume that of earlier ones again."""
+"""scalars(epoch, values): numbers of an epoch (from 1) by name; a resumed training repeats those of earlier epochs."""
 
 
 @attrs.define
 class Position:
-    """How far a training is, and what it has counted; goes into the checkpoint as JSON.
+    """How far a training is, and what it has counted; saved in the checkpoint as JSON.
 
-    epoch, step: of the next step. losses: mean loss of each finished epoch. loss_sum: of the unfinished one.
-    attack_gradients, training_gradients: gradient evaluations, counted in examples. pgd_accuracy: of the probe, after
-    each epoch of single-step training.
+    Attributes:
+        epoch, step: Of the next step, from 0.
+        losses: Mean loss of each finished epoch.
+        loss_sum: Sum of the losses of the unfinished epoch.
+        attack_gradients, training_gradients: Gradient evaluations, counted in examples.
+        pgd_accuracy: Of `PROBE` members of A after each epoch of single-step training.
     """
 
     epoch: int = 0
@@ -52,14 +55,24 @@ class Position:
 @final
 @attrs.define(kw_only=True)
 class Fit:
-    """One training in one folder; `run` starts it or goes on where the folder says it stopped.
+    """One training in one folder. `run` starts it, or continues from the checkpoint in the folder.
 
-    recorder: gets the logits of every training forward, or with `snapshot` those of all training images after each
-    epoch. checks: epochs (from 1) after which `on_check(epoch)` is called; it may be called again after a crash.
-    fingerprint: of the experiment that the folder belongs to; a checkpoint of another one is refused.
-    save_every: seconds between saves within an epoch. stop: asked between steps; True saves and raises Interrupted.
-    with_images: whether images that are decoded when asked for are; not where the trainer has features instead.
-    scalars: told of every epoch before a checkpoint is past it, so that none is left out however often a run stops.
+    Args:
+        classifier, trainer: What is trained, and what computes its steps.
+        planner: Plans the steps.
+        data: Training examples.
+        folder: Of the arm or ranking, with checkpoints.
+        fingerprint: Of the experiment that the folder belongs to; a checkpoint of another one is refused.
+        stage: To which the time is added.
+        recorder: Gets the logits of every training forward; None records nothing.
+        snapshot: Whether the recorder gets the logits of all training images after each epoch instead.
+        checks: Epochs (from 1) after which `on_check` is called.
+        on_check: Gets the epoch; may be called again for the same one after a crash.
+        progress: See `OnProgress`.
+        stop: Called between steps; True saves and raises Interrupted.
+        save_every: Seconds between saves within an epoch.
+        with_images: Whether images that are decoded on demand are read; not where the trainer has features instead.
+        scalars: See `Scalars`; called for each epoch before it is saved, so that an interruption leaves none out.
     """
 
     classifier: Classifier
@@ -73,7 +86,7 @@ class Fit:
     snapshot: bool = False
     checks: tuple[int, ...] = ()
     on_check: Callable[[int], None] = lambda _epoch: None
-    progress: Report = lambda *_: None
+    progress: OnProgress = lambda *_: None
     stop: Callable[[], bool] = lambda: False
     save_every: float = 20.0
     with_images: bool = True
@@ -83,7 +96,11 @@ class Fit:
     _saved: float = attrs.field(factory=time.monotonic, init=False)
 
     def resume(self) -> Position:
-        """Go to where the folder says that the training stopped. CheckpointError if it is not told there."""
+        """Load the last checkpoint, if there is one; returns where the training continues.
+
+        Raises:
+            CheckpointError: The checkpoint is damaged, or of another experiment.
+        """
         path = self.folder.last_checkpoint
         if self.position == Position() and path.exists():
             try:
@@ -94,7 +111,12 @@ class Fit:
         return self.position
 
     def run(self) -> Position:
-        """Train to the end. Raises TrainingError for a loss that is not finite, Interrupted after a requested stop."""
+        """Train to the end.
+
+        Raises:
+            TrainingError: The loss is not finite.
+            Interrupted: A stop was requested; the state is saved.
+        """
         self.resume()
         self._saved = time.monotonic()
         self._tell_again()
@@ -116,7 +138,7 @@ class Fit:
         return self.position
 
     def warnings(self) -> list[str]:
-        """Lines on catastrophic overfitting (Wong et al. 2020), if PGD accuracy fell below half of its best."""
+        """Return lines on catastrophic overfitting (Wong et al. 2020), if PGD accuracy fell below half of its best."""
         for epoch, accuracy in enumerate(self.position.pgd_accuracy, 1):
             best = max(self.position.pgd_accuracy[:epoch])
             if best >= 0.2 and accuracy < best / 2:
@@ -158,7 +180,7 @@ class Fit:
 
     def _on_batch(self, plan: BatchPlan, result: StepResult) -> None:
         at, n = self.position, len(plan.index)
-        self._settle()  # the loss of the step before: its device has had a whole step to finish it
+        self._settle()  # reads the loss one step late: to read that of this step would make the CPU wait for the device
         self._pending = result
         at.step += 1
         at.training_gradients += n

@@ -1,4 +1,7 @@
-"""Transfer to another task (S-CSAT, S-ESAT): a new head on the frozen features of a run (recipe, section 1.4)."""
+"""Transfer to another task (S-CSAT, S-ESAT): a new head on the frozen features of a run (recipe, section 1.4).
+
+The *source* is the finished run whose features are used, the *target* the data set that the head is trained on.
+"""
 
 from __future__ import annotations
 
@@ -32,22 +35,27 @@ SETTINGS = {
         "evaluation",
     ),
 }
-"""What can be asked of a transfer, and the section of its spec where it goes."""
+"""Settings of a transfer, and the section of the head's spec that each belongs to."""
 FEATURES = "features"
-"""Folder of the features of a transfer that is under way, and the name of that stage."""
+"""Name of the stage in which features are computed, and of their array."""
 
 
 @final
 @attrs.frozen(kw_only=True)
 class Source:
-    """A finished run whose features are used."""
+    """A finished run whose features are used.
+
+    Attributes:
+        folder: Of the run.
+        results: Content of its ``results.json``.
+    """
 
     folder: UnitFolder
     results: ArmResults
 
     @classmethod
     def read(cls, folder: UnitFolder) -> Source:
-        """The run in `folder`; RunDirectoryError unless it is finished and whole."""
+        """Return the run in `folder`; RunDirectoryError unless it is finished, undamaged, and no transfer itself."""
         path = folder.results_file
         if not folder.has_results:
             raise RunDirectoryError(f"{folder}: expected a finished run, found no {path.name}; finish it first")
@@ -66,26 +74,26 @@ class Source:
 
     @property
     def spec(self) -> Spec:
-        """What was asked of the run."""
+        """Settings of the run."""
         return Spec.from_tables(self.results.spec)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """`(h, w, c)` of the images that it takes."""
+        """Shape `(h, w, c)` of its images."""
         return self.results.data.image_shape
 
     def fingerprint(self) -> str:
-        """SHA-256 of the checkpoint in hexadecimal."""
+        """Return the SHA-256 of the checkpoint in hexadecimal."""
         return hashlib.sha256(self.checkpoint.read_bytes()).hexdigest()
 
     @property
     def inputs(self) -> InputSpec:
-        """What its network takes; goes into the checkpoints of transfers."""
+        """Classes and images of its network; saved in the checkpoints of transfers, which need it to be built again."""
         data = self.results.data
         return InputSpec(len(data.classes), data.image_shape, data.mean, data.std)
 
     def load(self, backend: Backend) -> Classifier:
-        """Its classifier; a user's own model is made by the factory that its spec names."""
+        """Return its classifier; a user's own model is built by the factory that its spec names."""
         name = self.spec.model.name
         into = backend.build_for(self.inputs, name) if ":" in name else None
         try:
@@ -110,15 +118,15 @@ class Source:
         )
 
 
-def check_settings(asked: Mapping[str, Any]) -> None:
-    """SpecError for the first of `asked` that is not in `SETTINGS`, with the nearest one that is."""
-    for key in asked:
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Raise SpecError for the first key that is not in `SETTINGS`, with the nearest one that is."""
+    for key in settings:
         if key not in SETTINGS:
             raise SpecError(unknown("key", f"transfer.{key}", [f"transfer.{key}" for key in SETTINGS]))
 
 
 def transfer_keys(text: str) -> str:
-    """`text` with the keys of [transfer] in place of those that they set in the spec of a head."""
+    """Return `text` with the keys of [transfer] in place of those that they set in the spec of a head."""
     for key, section in SETTINGS.items():
         text = text.replace(f"{section}.{key}", f"transfer.{key}")
     return text
@@ -126,24 +134,31 @@ def transfer_keys(text: str) -> str:
 
 @contextmanager
 def named_as_transfer(target: str) -> Iterator[None]:
-    """Errors inside about the head for `target` name the keys of [transfer], by which it can be changed."""
+    """Make errors inside name the target and the keys of [transfer], which is where users set them."""
     try:
         yield
     except (SpecError, TrainingError) as error:
         raise type(error)(f"transfer to {quoted(target)}: {transfer_keys(str(error))}") from error
 
 
-def transfer_spec(source: Spec, target: str, asked: Mapping[str, Any]) -> Spec:
-    """The spec of a head for the data set `target` on the features of a run with the spec `source`.
+def transfer_spec(source: Spec, target: str, settings: Mapping[str, Any]) -> Spec:
+    """Return the spec of a head for the data set `target` on the features of a run.
 
-    asked: some of `SETTINGS`. The others: epochs and batch size of the recipe's table, learning rate 0.1, drops after
-    1/2 and 3/4; threat model, evaluation and the rest of training are the source's. Raises SpecError.
+    Args:
+        source: Spec of the run. The head has its threat model, and its settings of evaluation and training where
+            `settings` and the recipe say nothing else.
+        target: Name of a data set.
+        settings: Some of `SETTINGS`. By default epochs and batch size are those of the recipe's table, the learning
+            rate is 0.1, and drops come after 1/2 and 3/4 of the epochs.
+
+    Raises:
+        SpecError: A setting is unknown or wrong.
     """
-    check_settings(asked)
+    check_settings(settings)
     protocol, tables = PROTOCOLS.get(source.protocol), source.to_tables()
     head = {"optimizer": "sgd", "lr": 0.1, "schedule": "piecewise", **protocol.head(target)}
     merged = {"training": {**tables["training"], **head}, "evaluation": protocol.transferred(tables["evaluation"])}
-    for key, value in asked.items():
+    for key, value in settings.items():
         merged[SETTINGS[key]][key] = value
     with named_as_transfer(target):
         return Spec.from_tables(

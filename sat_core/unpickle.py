@@ -1,4 +1,4 @@
-"""Arrays and tensors out of pickles without unpickling: what a file asks to be called is written down, never called.
+"""Reads arrays and tensors from pickles without unpickling: calls in the file are recorded, never made.
 
 A pickle is a program. Python's unpickler runs it, and even one that looks up nothing foreign can be made to fill the
 memory (a memo index of 2**32) or the time (hashes of nested tuples). Here the few operations that arrays and tensors
@@ -24,7 +24,7 @@ STORAGES = {
     "torch.CharStorage": "|i1",
     "torch.ByteStorage": "|u1",
 }
-"""Types of elements of torch's storages of integers."""
+"""torch's storages of integers, and their types of elements as numpy writes them."""
 
 ADMITTED = frozenset(
     {
@@ -40,13 +40,13 @@ ADMITTED = frozenset(
         *(f"torch.{kind}Storage" for kind in ("Bool", "Half", "BFloat16", "Float", "Double")),
     }
 )
-"""Names that a pickled array or tensor mentions (older numpy says ``numpy.core``); any other is refused when met."""
+"""Names that a pickled array or tensor may mention (older numpy says ``numpy.core``). Any other is refused."""
 
 
 @final
 @attrs.define(eq=False)
 class Record:
-    """Something a pickle names, what it would be called with and the state it would be given. Holds, does nothing."""
+    """An object in a pickle: what would be called, with which arguments, and which state it would get. Inert."""
 
     name: str
     arguments: Any = None
@@ -54,10 +54,11 @@ class Record:
 
 
 def read_pickle(file: BinaryIO) -> Any:
-    """The tree of records that the pickle at the file's position describes; the file is left at its end.
+    """Return the tree of records that the pickle at the file's position describes, and move to its end.
 
-    Raises DataError for a name outside `ADMITTED` and for an operation that no array or tensor needs; ValueError,
-    IndexError, KeyError or AttributeError where the pickle is broken.
+    Raises:
+        DataError: It has a name outside of `ADMITTED`, or an operation that no array or tensor needs.
+        ValueError, IndexError, KeyError, AttributeError: It is damaged.
     """
     stack: list[Any] = []
     marks: list[int] = []
@@ -102,7 +103,7 @@ def read_pickle(file: BinaryIO) -> Any:
             case "APPEND" | "APPENDS":
                 items = pop(1) if opcode.name == "APPEND" else pop_to_mark()
                 stack[-1].extend(items)
-            case "EMPTY_DICT" | "DICT":  # torch's notes about the machine: not needed, so not kept
+            case "EMPTY_DICT" | "DICT":  # torch's information on the machine, which is not needed
                 _ = pop_to_mark() if opcode.name == "DICT" else None
                 stack.append(Record("dict"))
             case "SETITEM" | "SETITEMS":
@@ -130,10 +131,15 @@ def read_pickle(file: BinaryIO) -> Any:
 
 
 def integers(tree: Any, limit: int, storage: Callable[[str, int], bytes]) -> np.ndarray:
-    """The array or tensor that a tree of records describes: integers `(k,)`, 1 <= k <= limit.
+    """Return the integers `(k,)`, 1 <= k <= limit, of the array or tensor that a tree of records describes.
 
-    storage: the raw bytes of a tensor's storage, given its key and its number of elements. Raises DataError for any
-    other tree, and for shapes, strides and offsets that reach outside the bytes there are.
+    Args:
+        tree: What `read_pickle` returned.
+        limit: Largest number of integers.
+        storage: Returns the bytes of a tensor's storage, given its key and its number of elements.
+
+    Raises:
+        DataError: It is another tree, or shape, strides and offset reach outside of the bytes.
     """
     match tree:
         case Record("numpy._core.multiarray._reconstruct", _, (_, shape, dtype, _, raw)):
@@ -149,7 +155,7 @@ def integers(tree: Any, limit: int, storage: Callable[[str, int], bytes]) -> np.
 
 
 def integers_from_bytes(raw: bytes | bytearray, dtype: np.dtype, shape: object, limit: int) -> np.ndarray:
-    """The integers `(k,)` in `raw`, 1 <= k <= limit; DataError if type, shape or number of bytes say something else."""
+    """Return the integers `(k,)` in `raw`, 1 <= k <= limit; DataError if type, shape or size do not fit."""
     if dtype.kind not in "iu":
         raise DataError(f"expected integers, got {dtype}")
     return _exactly(raw, dtype, _length(shape, limit))
