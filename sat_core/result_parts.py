@@ -139,7 +139,7 @@ class AttackSummary:
     version: str = json_field(text)
     package: str = json_field(text)
     engine: str = json_field(text)
-    precision: str = json_field(text)
+    precision: str = json_field(text, "float32")
     breakdown: tuple[AttackOutcome, ...] = json_field(sequence(part(AttackOutcome)))
     warnings: tuple[str, ...] = json_field(sequence(text))
 

@@ -39,37 +39,26 @@ def test_results_that_are_none_are_named_and_the_others_shown(copy: Path, conten
 
 
 @pytest.mark.parametrize(
-    ("path", "value"),
+    ("path", "value", "said"),
     [
-        ("arm", "another"),
-        ("robust_accuracy.all.value", 95.0),
-        ("robust_accuracy.all.low", None),
-        ("clean_accuracy.all.n", 0),
-        ("robust_accuracy.all.n", 0),
-        ("losses", None),
-        ("losses", ["a"]),
-        ("selection.checks", [{"epoch": 1}]),
-        ("attacks.warnings", None),
-        ("versions", []),
-        ("split.share", 7),
-        ("data.train", None),
-        ("spec", {}),
+        ("arm", "another", "belongs to another arm or study"),
+        ("robust_accuracy.all.value", 95.0, "(robust_accuracy.all.value: expected a number in [0, 1], got 95.0)"),
+        ("clean_accuracy.all.n", 0, "(clean_accuracy.all.n: expected an integer >= 1, got 0)"),
+        ("selection.checks", [{"epoch": 1}], "(selection.checks[0].clean_accuracy: missing)"),
     ],
 )
-def test_a_field_that_is_none_of_a_finished_arm(copy: Path, path: str, value: object) -> None:
-    result = read_json(arm(copy) / "results.json")
+def test_a_field_that_is_none_of_a_finished_arm(copy: Path, path: str, value: object, said: str) -> None:
+    """All fields are in tests/core/test_arm_results.py."""
+    content = read_json(arm(copy) / "results.json")
     *tables, last = path.split(".")
-    table = result
+    table = content
     for name in tables:
         table = table[name]
-    if (path, value) == ("clean_accuracy.all.n", 0):  # nothing is shown of it
-        table[last] = value
-        write_json(arm(copy) / "results.json", result)
-        write_report([copy])
-        return
     table[last] = value
-    write_json(arm(copy) / "results.json", result)
-    assert f"{arm(copy).name}: results.json: " in Page(write_report([copy])).words()
+    write_json(arm(copy) / "results.json", content)
+    words = Page(write_report([copy])).words()
+    assert f"{arm(copy).name}: results.json: " in words
+    assert said in words
 
 
 @pytest.mark.parametrize(
@@ -113,7 +102,7 @@ def test_results_of_an_older_version(copy: Path) -> None:
     path = arm(copy) / "results.json"
     write_json(path, {key: value for key, value in read_json(path).items() if key != "losses"})
     page = Page(write_report([copy]))
-    assert "losses: not as a finished arm has it; another version or arm wrote it" in page.words()
+    assert "results.json: expected the results of a finished arm (losses: missing); delete results.json" in page.words()
     assert "what was added" not in json.dumps(page.elements)
 
 
