@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from blocks import program
 
+import sat_core as sat
 from sat_core import checkpoint
 from sat_core.augmentation import AUGMENTATIONS
 from sat_core.autoattack import ATTACK_SETS, AUTOATTACK
@@ -22,7 +24,6 @@ from sat_core.difficulty import DIFFICULTIES
 from sat_core.files import read_npz
 from sat_core.protocols import PROTOCOLS
 from sat_core.schedules import SCHEDULES
-from sat_core.sections import TrainingSpec
 from sat_core.selection import SELECTION_RULES
 from sat_core.spec import KEYS, Spec
 from sat_core.study import LIST_KEYS, SHARED, TRANSFER_KEYS, Study
@@ -203,13 +204,6 @@ def test_examples_in_docstrings_are_true(name: str) -> None:
     assert not result.failed
 
 
-def python_of(page: Path) -> str:
-    """All blocks of a page that are marked to be run, as one program."""
-    blocks = re.findall(r"```python run\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
-    assert blocks
-    return "\n".join(blocks)
-
-
 def fields(content: Any) -> Iterator[str]:
     """All keys of nested tables, but for the settings and the versions of packages."""
     for key, value in content.items() if isinstance(content, dict) else ():
@@ -225,35 +219,40 @@ def test_fields_are_found_at_any_depth() -> None:
 
 
 @pytest.mark.torch
-def test_python_of_the_readme_runs_and_its_files_are_explained(
+@pytest.mark.usefixtures("small")
+def test_files_of_a_run_are_explained_and_its_program_reads_them(
     backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from sat_evaluation.results.csv_file import write_csv
     from sat_evaluation.results.rows import collect
 
     monkeypatch.chdir(tmp_path)
-    with backend.session(TrainingSpec(epochs=1, threads=1)):
-        exec(compile(python_of(ROOT / "README.md"), "README.md", "exec"), {})
-    printed = capsys.readouterr().out.splitlines()
-    assert printed[0].startswith("{'value': ")
-    assert 0 < float(printed[1]) < 1
-
-    run = tmp_path / "runs" / "api"
-    shutil.copytree(run / "arm", tmp_path / "runs/digits/arms/size-0.5")
-    exec(compile(python_of(DOCUMENTS / "results.md"), "results.md", "exec"), {})
-    result = json.loads((run / "arm/results.json").read_text())
+    run = tmp_path / "runs/api"
+    trained = sat.train(
+        "small-cnn",
+        "digits",
+        backend=backend,
+        subset=0.3,
+        out=run,
+        progress=False,
+        settings={"evaluation.examples": 100},
+    )
+    (arm,) = (run / "arms").iterdir()
+    shutil.copytree(arm, tmp_path / "runs/digits/arms/size-0.5")
+    exec(compile(program(DOCUMENTS / "results.md", backend.name), "results.md", "exec"), {})
+    result = json.loads((arm / "results.json").read_text())
     assert capsys.readouterr().out.startswith(f"{result['robust_accuracy']['all']['value']} ")
 
-    write_csv(run / "summary.csv", collect([result]))
+    write_csv(run / "summary.csv", collect([trained.results]))
     names = {
         *fields(result),
-        *fields(json.loads((run / "arm/split.json").read_text())),
+        *fields(json.loads((arm / "split.json").read_text())),
         *(run / "summary.csv").read_text().splitlines()[0].split(","),
         *read_npz(run / "ranking/ranking.npz"),
-        *read_npz(run / "arm/evaluation/report.npz"),
+        *read_npz(arm / "evaluation/report.npz"),
         *(f"{group}/..." for group in checkpoint.read(run / "ranking/checkpoint-last").groups),
-        *checkpoint.read(run / "arm/checkpoint-best").metadata,
-        *checkpoint.read(run / "arm/checkpoint-last").metadata,
+        *checkpoint.read(arm / "checkpoint-best").metadata,
+        *checkpoint.read(arm / "checkpoint-last").metadata,
     }
     text = (DOCUMENTS / "results.md").read_text(encoding="utf-8")
     assert sorted(name for name in names if f"`{name}`" not in text) == []
