@@ -1,1 +1,1 @@
-"""Data sets as arrays, or as images that are decoded when asked for; `catalogue` says which there are."""
+"""Data sets as arrays, or as images that are decoded when they are needed; `catalogue` lists them."""
