@@ -1,4 +1,4 @@
-"""A data set in one .npz file: images and labels for training, testing and validation, and optional facts about them."""
+"""A data set in one .npz file: images and labels for training, testing and validation, and optional facts."""
 
 from __future__ import annotations
 
