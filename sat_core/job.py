@@ -174,7 +174,7 @@ class Job:
             )
 
     def tell(self, stage: str, share: float, note: str) -> None:
-        """OnProgress how much of a stage is done, in [0, 1]; raises Interrupted if a stop was requested."""
+        """Report how much of a stage is done, in [0, 1]; raises Interrupted if a stop was requested."""
         self.progress(stage, share, 1.0, note)
         if self.stop():
             raise Interrupted(STOPPED)

@@ -1,4 +1,8 @@
-"""The `sat` command. It reads arguments and prints; everything else is in modules that load on first use."""
+"""The `sat` command: its arguments and all that it prints.
+
+Modules named after commands add the arguments. All others are imported when a command runs, so that `sat --help` starts
+quickly.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +17,15 @@ from sat_evaluation.run.output import EXIT_OUTPUT, standard_streams
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit status 0: done; 2: refused or failed, one to three lines say why; 75: saved and stopped, run again.
+    """Run a command.
 
-    74: done, but its output could not be written. A reader that has gone, as in ``| head``, is no error.
+    Args:
+        argv: Its arguments; by default those of the process.
+
+    Returns:
+        Exit status. 0: done; 2: refused or failed, one to three lines say why; 75: saved and stopped, run it again;
+        74: done, but its output could not be written (a reader that has gone, as in ``| head``, is no error); 1: a
+        defect.
     """
     with standard_streams() as output:
         status = _run(argv)
@@ -47,7 +57,7 @@ def _run(argv: Sequence[str] | None) -> int:
     except Exception as error:
         if arguments.debug:
             raise
-        if isinstance(error, OSError) and error.filename is not None:  # a path that the system refuses, no defect
+        if isinstance(error, OSError) and error.filename is not None:  # a path that the system refuses is no defect
             _complain(f"{shortened(str(error.filename), 120)}: {error.strerror}")
             return 2
         _complain(f"unexpected {type(error).__name__}: {str(error)[:300]}\nthis is a defect; --debug shows where")
@@ -56,14 +66,14 @@ def _run(argv: Sequence[str] | None) -> int:
 
 @final
 class _Parser(argparse.ArgumentParser):
-    """Errors of two lines, without the list of all arguments."""
+    """Prints errors in two lines, without the list of all arguments."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {shortened(message, 300)}\n`{self.prog} --help` lists all arguments\n")
 
 
 def parser() -> argparse.ArgumentParser:
-    """The arguments of every command."""
+    """Return the parser of all commands."""
     top = _Parser(prog="sat", description="Subset Adversarial Training: robustness for less.")
     top.add_argument("--version", action="version", version=_version())
     top.add_argument("--debug", action="store_true", help="show tracebacks")
@@ -80,6 +90,6 @@ def _version() -> str:
 
 
 def _complain(error: object) -> None:
-    """In lines that stay readable whatever was echoed into them."""
+    """Print an error in lines that stay readable, whatever text of the user is in them."""
     lines = f"sat: {printable(str(error))}".splitlines()
     print("\n".join(shortened(line, 500) for line in lines), file=sys.stderr)

@@ -11,7 +11,7 @@ _DATA = "The data sets that --set data.name and --data take."
 
 
 def add(commands: Any) -> None:
-    """Its arguments."""
+    """Add the command and its arguments."""
     data = commands.add_parser("data", help="data sets: list, info, download, verify", description=_DATA)
     verbs = data.add_subparsers(title="commands", required=True, metavar="COMMAND")
     verbs.add_parser("list", help="all data sets, and which are here")

@@ -19,14 +19,14 @@ from sat_datasets.catalogue import CATALOGUE, FORMS, Entry, root
 
 
 def print_list() -> None:
-    """The named data sets in a table; below it the forms that take a path, and what other packages add."""
+    """Print the named data sets as a table; below it those that take a path, and those of other packages."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     for heading in ("name", "what", "classes", "images", "download", "here"):
         table.add_column(heading, justify="right" if heading in ("classes", "images") else "left")
-    for known in CATALOGUE.values():
-        images = f"{known.train + known.validation + known.test:,}"
-        here = "yes" if is_here(known) else "no"
-        table.add_row(known.name, known.title, str(known.classes), images, known.obtain, here)
+    for entry in CATALOGUE.values():
+        images = f"{entry.train + entry.validation + entry.test:,}"
+        here = "yes" if is_here(entry) else "no"
+        table.add_row(entry.name, entry.title, str(entry.classes), images, entry.obtain, here)
     others = [name for name in DATASETS.names() if name not in (*CATALOGUE, *(form.split(":")[0] for form in FORMS))]
     console = Console()
     console.print(table)
@@ -35,25 +35,25 @@ def print_list() -> None:
     console.print("\n`sat data info NAME` says more; NAME:FOLDER reads one from another folder", highlight=False)
 
 
-def is_here(known: Entry, argument: str = "") -> bool:
-    """Whether all parts are in the data set's folder, or the package that brings it along is installed."""
-    if known.package:
-        return find_spec(known.package) is not None
-    return all((root(known.name, argument) / part).exists() for part in known.parts)
+def is_here(entry: Entry, argument: str = "") -> bool:
+    """Return whether all parts are in the data set's folder, or the package that contains it is installed."""
+    if entry.package:
+        return find_spec(entry.package) is not None
+    return all((root(entry.name, argument) / part).exists() for part in entry.parts)
 
 
 def print_info(name: str) -> None:
-    """What is known about the data set of that full name; with its fingerprint if its files are here."""
+    """Print what is known about a data set, with its fingerprint if its files are here."""
     head, argument, _ = split_name(name)
-    known = CATALOGUE.get(head)
-    if known is None or is_here(known, argument):
-        _print_facts(_of_loaded(get_dataset(name), known, argument))
+    entry = CATALOGUE.get(head)
+    if entry is None or is_here(entry, argument):
+        _print_facts(_of_loaded(get_dataset(name), entry, argument))
     else:
         get_loader(name)  # refuses options that do not exist
-        _print_facts(_of_catalogue(known, argument))
+        _print_facts(_of_catalogue(entry, argument))
 
 
-def _of_loaded(data: DataSet, known: Entry | None, argument: str) -> list[tuple[str, str]]:
+def _of_loaded(data: DataSet, entry: Entry | None, argument: str) -> list[tuple[str, str]]:
     counts = [f"{len(data.train):,} training"]
     if data.validation is not None:
         counts.append(f"{len(data.validation):,} validation")
@@ -62,13 +62,13 @@ def _of_loaded(data: DataSet, known: Entry | None, argument: str) -> list[tuple[
     streamed = ", decoded when asked for" if isinstance(data.train.images, ImageSource) else ", in memory"
     return [
         ("name", data.name),
-        ("title", known.title if known else ""),
+        ("title", entry.title if entry else ""),
         ("classes", f"{data.classes}: {_abbreviated([printable(name, '') for name in data.class_names])}"),
         ("images", " + ".join(counts)),
         ("size", f"{h} x {w} x {c}{streamed}"),
         ("mean", _numbers(data.mean)),
         ("std", _numbers(data.std)),
-        ("where", _where(known, argument)),
+        ("where", _where(entry, argument)),
         ("licence", data.licence),
         ("citation", data.citation),
         ("note", "\n".join(data.notes)),
@@ -76,28 +76,28 @@ def _of_loaded(data: DataSet, known: Entry | None, argument: str) -> list[tuple[
     ]
 
 
-def _of_catalogue(known: Entry, argument: str) -> list[tuple[str, str]]:
-    how = f"`sat data download {known.name}` gets it ({known.obtain})"
-    if known.name == "imagenet200":
+def _of_catalogue(entry: Entry, argument: str) -> list[tuple[str, str]]:
+    how = f"`sat data download {entry.name}` gets it ({entry.obtain})"
+    if entry.name == "imagenet200":
         how = "place train/nXXXXXXXX/*.JPEG and val/nXXXXXXXX/*.JPEG of ILSVRC2012 there"
     return [
-        ("name", known.name),
-        ("title", known.title),
-        ("classes", str(known.classes)),
-        ("images", known.counts),
-        ("size", known.image),
-        ("mean", _numbers(known.mean)),
-        ("std", _numbers(known.std)),
-        ("where", f"not in {_where(known, argument)}; {how}"),
-        ("licence", known.licence),
-        ("citation", known.citation),
+        ("name", entry.name),
+        ("title", entry.title),
+        ("classes", str(entry.classes)),
+        ("images", entry.counts),
+        ("size", entry.image),
+        ("mean", _numbers(entry.mean)),
+        ("std", _numbers(entry.std)),
+        ("where", f"not in {_where(entry, argument)}; {how}"),
+        ("licence", entry.licence),
+        ("citation", entry.citation),
     ]
 
 
-def _where(known: Entry | None, argument: str) -> str:
-    if known is None:
+def _where(entry: Entry | None, argument: str) -> str:
+    if entry is None:
         return argument
-    return f"comes {known.obtain}" if known.package else str(root(known.name, argument))
+    return f"comes {entry.obtain}" if entry.package else str(root(entry.name, argument))
 
 
 def _numbers(values: Sequence[float]) -> str:
@@ -110,16 +110,16 @@ def _abbreviated(names: Sequence[str]) -> str:
 
 
 def _print_facts(facts: Sequence[tuple[str, str]]) -> None:
-    """Names of facts on the left, and what is said of each; those of which nothing is known are left out."""
+    """Print facts below each other; those without a text are left out."""
     table = Table.grid(padding=(0, 2))
-    for fact, said in facts:
-        if said:
-            table.add_row(Text(fact, style="bold"), Text(printable(said)))
+    for fact, text in facts:
+        if text:
+            table.add_row(Text(fact, style="bold"), Text(printable(text)))
     Console().print(table)
 
 
 def fetch(name: str, folder: str | None) -> str:
-    """Download a data set; one line that says where it is."""
+    """Download a data set; returns a line that says where it is."""
     from sat_datasets.download import download
 
     if ":" in name or "?" in name:
@@ -132,15 +132,15 @@ def fetch(name: str, folder: str | None) -> str:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(name, total=None)
 
-        def tell(what: str, done: int, total: int | None) -> None:
+        def show(what: str, done: int, total: int | None) -> None:
             bar.update(task, description=what, completed=done, total=total)
 
-        fetched = download(name, place, progress=tell)
+        fetched = download(name, place, progress=show)
     return f"{name}: {'downloaded to' if fetched else 'here already, and whole, in'} {place}"
 
 
 def check(name: str) -> str:
-    """Look at every image of a data set; one line that says all is well. A DataError names the broken files."""
+    """Decode every image of a data set; returns a line that says so. DataError names the damaged files."""
     from sat_datasets.verify import verify
 
     console = Console(stderr=True)

@@ -71,14 +71,18 @@ class Terminal(View):
 
 @final
 class LiveView(UnitsView):
-    """One row per unit of work and a last one for all of them; plain lines where the output is no terminal.
+    """Shows one row per unit and a last one for all of them; plain lines where the output is no terminal.
 
-    units: in the order drawn. What they said before the view is ignored.
+    Args:
+        units: In the order of the rows. Progress from before the view began is ignored.
+        console: By default standard output.
     """
 
     def __init__(self, units: Sequence[UnitFolder], console: Console | None = None) -> None:
         self._units = {unit.name: unit for unit in units}
-        output: Any = sys.stdout if isinstance(sys.stdout, Output) else Output(sys.stdout)  # which ends no study
+        output: Any = (
+            sys.stdout if isinstance(sys.stdout, Output) else Output(sys.stdout)
+        )  # whose failure ends no study
         self._console = console or Console(file=output, force_interactive=None if output.isatty() else False)
         self._live = Live(console=self._console, auto_refresh=False) if self._console.is_interactive else None
         self._began = time.time()
@@ -139,7 +143,7 @@ class LiveView(UnitsView):
                 self._say(line)
 
     def _tell(self, label: str, progress: Progress) -> None:
-        """A line when a stage begins, and every half minute while it lasts."""
+        """Print a line when a stage begins, and every half minute while it lasts."""
         now, stage = time.time(), (progress.stage, progress.started)
         said, when = self._said.get(label, (None, 0.0))
         if said != stage:
@@ -154,7 +158,7 @@ class LiveView(UnitsView):
         self._console.print(Text(shown(line, 500)), soft_wrap=True)
 
     def _drawn(self) -> Text:
-        """All units, or those that run or failed where there are more than the terminal has lines."""
+        """Return the rows of all units, or of those that run or failed where the terminal has too few lines."""
         labels, room = list(self._units), self._console.height - 2
         if len(labels) > room:
             labels = [label for label in labels if self._state(label) in ("running", "failed")][:room]

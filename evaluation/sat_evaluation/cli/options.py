@@ -1,4 +1,4 @@
-"""Arguments that several commands share, and what they mean."""
+"""Arguments that several commands share."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ _SLURM = ("partition", "account", "time", "gpus", "memory", "slurm", "detach")
 
 
 def add_debug(command: argparse.ArgumentParser) -> None:
-    """--debug after the command, too."""
+    """Add --debug, which is then allowed after the command, too."""
     command.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks")
 
 
 def add_computing(command: argparse.ArgumentParser) -> None:
-    """What computes."""
+    """Add the backend and its device."""
     command.add_argument("--backend", help="torch or tensorflow (default: SAT_BACKEND, else torch)")
     command.add_argument("--device", default="cpu", help="cpu, cuda, cuda:N (default cpu)")
     add_debug(command)
 
 
 def add_running(command: argparse.ArgumentParser) -> None:
-    """Where results go and how arms run; `running` reads it."""
+    """Add where results go and how arms run; `running` reads these arguments."""
     command.add_argument("--out", required=True, help="folder for the results; the same command goes on with them")
     command.add_argument("--jobs", type=int, help="arms at a time (default: one per GPU, else as many as cores)")
     command.add_argument("--save-every", type=float, default=20.0, metavar="S", help="seconds between saves (20)")
@@ -51,12 +51,12 @@ def add_running(command: argparse.ArgumentParser) -> None:
 
 
 def add_settings(command: argparse.ArgumentParser, help: str) -> None:
-    """--set, several times."""
+    """Add --set, which can be given several times."""
     command.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help=help)
 
 
 def running(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Keyword arguments of `sat_evaluation.run.studies.run_study`; SpecError."""
+    """Return keyword arguments of `sat_evaluation.run.studies.run_study`; SpecError for an option that is wrong."""
     return {
         **{key: getattr(arguments, key) for key in ("backend", "device", "reuse")},
         "executor": _executor(arguments),
@@ -69,12 +69,12 @@ def _executor(arguments: argparse.Namespace) -> Executor:
     from sat_evaluation.run.executors.slurm import Slurm, minutes
 
     common = {key: getattr(arguments, key) for key in ("jobs", "save_every", "tensorboard")}
-    asked = {key: getattr(arguments, key) for key in _SLURM if getattr(arguments, key) is not None}
+    options = {key: getattr(arguments, key) for key in _SLURM if getattr(arguments, key) is not None}
     if arguments.executor == "local":
-        if asked:
-            raise SpecError(f"--{next(iter(asked))}: for --executor slurm only")
+        if options:
+            raise SpecError(f"--{next(iter(options))}: for --executor slurm only")
         return Local(**common)
-    if "time" in asked:
-        asked["minutes"] = minutes(asked.pop("time"))
-    pairs = [text.partition("=") for text in asked.pop("slurm", ())]
-    return Slurm(**common, **asked, more={key: value if equals else True for key, equals, value in pairs})
+    if "time" in options:
+        options["minutes"] = minutes(options.pop("time"))
+    pairs = [text.partition("=") for text in options.pop("slurm", ())]
+    return Slurm(**common, **options, more={key: value if equals else True for key, equals, value in pairs})

@@ -12,7 +12,7 @@ _REPORT = "One HTML file on studies, transfers or reproductions; it needs no net
 
 
 def add(commands: Any) -> None:
-    """Its arguments."""
+    """Add the command and its arguments."""
     report = commands.add_parser("report", help="an HTML page of one or several studies", description=_REPORT)
     report.add_argument(
         "dirs", nargs="+", type=Path, metavar="DIR", help="folder of a study, a transfer, or `sat reproduce`"

@@ -65,7 +65,7 @@ def _transfer(arguments: argparse.Namespace) -> int:
 
 
 def print_arms(study: Study) -> None:
-    """All settings of a study, and its arms."""
+    """Print all settings of a study and the names of its arms."""
     print(study.dumps())
     print(
         "\n".join(

@@ -16,7 +16,7 @@ _BAR = 12
 
 
 def table_row(label: str, width: int, state: str, progress: Progress | None, text: str) -> Text:
-    """One unit: its name in `width` cells, then how far it is if it runs, else its state and `text`."""
+    """Return the row of a unit: its name in `width` cells, then how far it is if it runs, else its state and `text`."""
     row = Text(f"{set_cell_size(shown(label, width), width)}  ")
     if state == "running" and progress is not None:
         filled = round(progress.share * _BAR)
@@ -29,22 +29,22 @@ def table_row(label: str, width: int, state: str, progress: Progress | None, tex
 
 
 def row_width(labels: Sequence[str]) -> int:
-    """Cells for the names of units in a table."""
+    """Return the width in cells of the column of names."""
     return min(22, max((cell_len(shown(label)) for label in labels), default=0))
 
 
 def log_line(line: str) -> Text:
-    """A line of a log, below the row of the unit that failed."""
+    """Return a line of a log, which stands below the row of the unit that failed."""
     return Text(f"    {shown(line, 200)}", style="dim")
 
 
 def counts(count: Mapping[str, int]) -> str:
-    """``3 of 10 finished · 1 failed``: how many units are in which state."""
+    """Return how many units are in which state, such as ``3 of 10 finished · 1 failed``."""
     others = [f"{count[state]} {state}" for state in STATES if count.get(state)]
     return " · ".join([f"{count.get('finished', 0)} of {sum(count.values())} finished", *others])
 
 
 def time_left(progress: Progress, before: str = "") -> str:
-    """``12 min left``, after `before`; empty where there is no pace yet."""
+    """Return `before` and the time that is left, such as ``12 min left``; empty where there is no pace yet."""
     seconds = progress.left(time.time())
     return "" if seconds is None else f"{before}{duration(seconds)} left"

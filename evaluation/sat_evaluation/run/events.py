@@ -1,4 +1,4 @@
-"""What is known of a training, epoch by epoch, for TensorBoard: an event file in the folder of the arm."""
+"""Curves of a training for TensorBoard: an event file in the folder of the arm."""
 
 from __future__ import annotations
 
@@ -12,28 +12,34 @@ from typing import Any, final
 from sat_core.errors import NotInstalledError, RunDirectoryError, install
 
 _FRAME = 16
-"""Bytes around each record: its length and two check sums."""
+"""Bytes around each record: its length (8), a checksum of the length (4), and one of the record (4)."""
 
 
 def require_tensorboard() -> None:
-    """NotInstalledError if the package is missing."""
+    """Raise NotInstalledError if the package is missing."""
     if find_spec("tensorboard") is None:
         raise NotInstalledError(f"--tensorboard needs tensorboard: {install('tensorboard')}")
 
 
 @final
 class EventFile:
-    """The `scalars` of a job (`sat_core.training.Scalars`), appended to the event file at `path`.
+    """Appends the scalars of a job (`sat_core.training.Scalars`) to an event file.
 
-    What the file has already is not written again, and what was cut off at its end goes, so that it has each value
-    once, however often the job was stopped. Of the package only what knows the format is used: none of it imports a
-    framework. Raises RunDirectoryError if the file cannot be read or written.
+    The file has each value once, however often the job was interrupted: values that it has are not written again, and
+    an incomplete record at its end is removed. Of the package only those parts are imported
+    that know the format: they import no framework.
+
+    Args:
+        path: Of the file.
+
+    Raises:
+        RunDirectoryError: It cannot be read or written.
     """
 
     def __init__(self, path: Path) -> None:
         require_tensorboard()
         self._path = path
-        self._known: set[tuple[str, int]] = set()
+        self._written: set[tuple[str, int]] = set()
         try:
             if self._path.exists():
                 self._read()
@@ -42,7 +48,7 @@ class EventFile:
 
     def __call__(self, epoch: int, values: Mapping[str, float]) -> None:
         """Write the values of an epoch."""
-        new = {tag: value for tag, value in values.items() if (tag, epoch) not in self._known}
+        new = {tag: value for tag, value in values.items() if (tag, epoch) not in self._written}
         if not new:
             return
         from tensorboard.compat.proto.summary_pb2 import Summary
@@ -52,7 +58,7 @@ class EventFile:
             self._append(epoch, summary)
         except OSError as error:
             raise RunDirectoryError(f"{self._path}: cannot be written ({error.strerror})") from error
-        self._known |= {(tag, epoch) for tag in new}
+        self._written |= {(tag, epoch) for tag in new}
 
     def _append(self, epoch: int, summary: Any) -> None:
         from tensorboard.compat.proto.event_pb2 import Event
@@ -72,12 +78,12 @@ class EventFile:
         for record in _records(self._path):
             whole += len(record) + _FRAME
             event = Event.FromString(record)
-            self._known |= {(value.tag, event.step) for value in event.summary.value}
+            self._written |= {(value.tag, event.step) for value in event.summary.value}
         os.truncate(self._path, whole)
 
 
 def _records(path: Path) -> Iterator[bytes]:
-    """The whole records at the start of an event file."""
+    """Yield the complete records of an event file; it ends at the first damaged one."""
     from tensorboard.compat.tensorflow_stub.errors import DataLossError, OutOfRangeError
     from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import PyRecordReader_New
 

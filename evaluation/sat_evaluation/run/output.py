@@ -1,4 +1,4 @@
-"""Standard output and error that end nothing: what cannot be written is left out, and remembered."""
+"""Standard output and error whose failure ends no run: text that cannot be written is left out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, TextIO, final
 
 EXIT_OUTPUT = 74
-"""Exit status of a command that is done, but could not print all that it says (sysexits' EX_IOERR)."""
+"""Exit status of a command that is done, but could not print all of its output (EX_IOERR in sysexits.h)."""
 
 
 class _Nowhere(io.StringIO):
@@ -20,10 +20,15 @@ class _Nowhere(io.StringIO):
 
 @final
 class Output:
-    """A text stream whose `write` and `flush` never raise: the reader may be gone, the disk full, the stream closed.
+    """A text stream whose `write` and `flush` never raise, even if the reader is gone or the disk is full.
 
-    Characters that its encoding lacks become question marks. stream: None stands for one that was closed before the
-    process began. error: the first that a write met.
+    Characters that its encoding lacks become question marks.
+
+    Args:
+        stream: The stream that is written to; None if it was closed before the process began.
+
+    Attributes:
+        error: The first error of a write; None if there was none.
     """
 
     def __init__(self, stream: Any) -> None:
@@ -34,7 +39,7 @@ class Output:
         return getattr(self.stream, name)
 
     def write(self, text: str) -> int:
-        """Write what can be written."""
+        """Write as much as possible; returns the length of `text`."""
         try:
             self.stream.write(text)
         except UnicodeEncodeError:
@@ -45,17 +50,18 @@ class Output:
         return len(text)
 
     def flush(self) -> None:
-        """Flush, if that is possible."""
+        """Flush, if possible."""
         self._attempt(self.stream.flush)
 
     def isatty(self) -> bool:
-        """Whether it is a terminal; one that is closed is none."""
+        """Return whether it is an open terminal."""
         return not self.stream.closed and self.stream.isatty()
 
     def close(self) -> None:
-        """Flush for the last time. What the interpreter flushes at its end then meets no error either."""
+        """Flush for the last time."""
         self.flush()
         if self.error is not None:
+            # The interpreter flushes again when it exits, and would fail and change the exit status.
             with suppress(OSError, ValueError), open(os.devnull, "wb") as null:
                 os.dup2(null.fileno(), self.stream.fileno())
 
@@ -68,8 +74,8 @@ class Output:
 
 @contextmanager
 def standard_streams() -> Iterator[Output]:
-    """`sys.stdout` and `sys.stderr` are an `Output` inside; gives the former."""
-    for number in (0, 1, 2):  # one that is closed would become the number of the next file that is opened
+    """Replace `sys.stdout` and `sys.stderr` by an `Output` inside; yields the former."""
+    for number in (0, 1, 2):  # the next file that is opened would get the number of a closed stream
         try:
             os.fstat(number)
         except OSError:

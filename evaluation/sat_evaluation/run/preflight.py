@@ -1,4 +1,4 @@
-"""Everything that can be refused before a study or a transfer begins. Nothing is written."""
+"""Checks before a study or a transfer begins. They write nothing."""
 
 from __future__ import annotations
 
@@ -23,9 +23,19 @@ from sat_evaluation.run.view import View
 
 
 def study_jobs(study: Study, folder: RunFolder, backend: Backend, view: View) -> tuple[list[Job], list[int]]:
-    """Return a job and |A| for each arm, after a look at them, the ranking, models, data and transfers.
+    """Check a study: its arms, ranking, models, data and transfers.
 
-    Notes and warnings go to `view`. Raises SatError.
+    Args:
+        study: What is to be run.
+        folder: Where.
+        backend: Computes.
+        view: Gets notes and warnings.
+
+    Returns:
+        A job for each arm, and |A| of each.
+
+    Raises:
+        SatError: Something cannot work; the message starts with the setting.
     """
     data = get_dataset(study.base.data.name)
     jobs = [
@@ -51,23 +61,29 @@ def study_jobs(study: Study, folder: RunFolder, backend: Backend, view: View) ->
 
 
 def base_job(study: Study, folder: RunFolder, job: Job) -> Job:
-    """Return the job of which `sat_core.ranking.ranking_job` makes that of the study's ranking."""
+    """Return the study's base as a job; `sat_core.ranking.ranking_job` turns it into that of the ranking."""
     return attrs.evolve(job, spec=study.base, folder=folder.ranking)
 
 
 def check_data(folder: RunFolder, data: DataSet, view: View) -> None:
-    """Look at the headers of all images before a run begins; notes on the data go to `view`."""
+    """Check the headers of all images before a run begins; notes on the data go to `view`."""
     for note in data.notes:
         view.note(note)
-    if not folder.has_begun:  # a run that goes on has looked at them: its fingerprint holds
+    if not folder.has_begun:  # a run that continues was checked then, and the data's fingerprint is the same
         with view.checking_images() as count:
             check_files(*data.parts, progress=count)
 
 
 def check_jobs(jobs: Sequence[Job], view: View, target: str | None = None) -> list[int]:
-    """Return |A| of each job. An error names the arm if there are several; warnings go to `view`.
+    """Check jobs against their data; returns |A| of each.
 
-    target: of the transfer whose heads these are.
+    Args:
+        jobs: Of the arms of a study, or of the heads of a transfer.
+        view: Gets warnings.
+        target: Of the transfer, if these are its heads.
+
+    Raises:
+        SatError: A job cannot work; names its arm if there are several.
     """
     find_package()
     sizes: list[int] = []
@@ -87,9 +103,11 @@ def check_jobs(jobs: Sequence[Job], view: View, target: str | None = None) -> li
 
 
 def grouped(warnings: Sequence[tuple[str, str]], number: int) -> list[str]:
-    """Return one line for each text, with the arms that it is about unless these are all of a `number` of several.
+    """Return one line for each different warning, with the arms that it is about.
 
-    warnings: pairs of an arm and a text.
+    Args:
+        warnings: Pairs of an arm and a text.
+        number: Of arms; a warning about all of several names none.
     """
     arms: dict[str, list[str]] = {}
     for arm, text in warnings:

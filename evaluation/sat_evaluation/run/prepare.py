@@ -1,4 +1,4 @@
-"""Makes a folder the one of a study or a transfer, and says which units are left to be run."""
+"""Claims a folder for a study or a transfer, and finds the units that are left to be run."""
 
 from __future__ import annotations
 
@@ -22,22 +22,32 @@ from sat_evaluation.run.view import View
 
 
 def prepare_study(study: Study, folder: RunFolder, backend: Backend, reuse: Sequence[Path], view: View) -> list[Unit]:
-    """Refuse what can be refused, then claim the folder for the study; returns the units that are left.
+    """Check a study, then claim the folder for it; returns the units that are left to be run.
 
-    Arguments as in `sat_evaluation.run.studies.run_study`.
+    Args:
+        study: What is to be run.
+        folder: Where.
+        backend: Computes.
+        reuse: Folders whose finished arms are taken over where they are the same.
+        view: Gets notes and warnings.
+
+    Raises:
+        SatError: Something cannot work, or the folder is that of another study.
     """
     jobs, sizes = study_jobs(study, folder, backend, view)
     ranking = base_job(study, folder, jobs[0])
     tables = study.to_tables()
-    tables.pop(TRANSFER, None)  # with one target more it is still the same study
+    tables.pop(TRANSFER, None)  # a study with one more target is still the same study
     experiment = jobs[0].experiment(tables)
     folder.claim(experiment)
     _check_finished(jobs, experiment)
     if folder.ranking.has_ranking:
         of_ranking = attrs.evolve(experiment, tables=ranking_tables(ranking_job(ranking)))
         Ranking.read(folder.ranking, of_ranking.fingerprint())
-    longest = sorted(zip(jobs, sizes, strict=True), key=lambda pair: -pair[1])  # first, so that none is left at the end
-    left = [job for job, _ in longest if not job.folder.has_results]
+    by_size = sorted(
+        zip(jobs, sizes, strict=True), key=lambda pair: -pair[1]
+    )  # the longest first, so that none of them runs alone at the end
+    left = [job for job, _ in by_size if not job.folder.has_results]
     if left and reuse:
         left = _not_taken(left, ranking, Finished(reuse, besides=folder.path))
     units = [Unit(job.folder.name, job.spec.training.threads, needs_ranking(job.spec)) for job in left]
@@ -49,7 +59,7 @@ def prepare_study(study: Study, folder: RunFolder, backend: Backend, reuse: Sequ
 def prepare_transfer(
     transfer: Transfer, folder: RunFolder, backend: Backend, reuse: Sequence[Path], view: View
 ) -> list[Unit]:
-    """`prepare_study` for the heads on finished runs."""
+    """Check a transfer, then claim the folder for it; as `prepare_study`."""
     transfer.check_folder(folder)
     data = transfer.data()
     names = transfer.sources()
@@ -61,7 +71,7 @@ def prepare_transfer(
     folder.claim(experiment)
     for job in jobs:
         if job.folder.exists:
-            claim_arm(job)  # a source that has changed is none of a finished head
+            claim_arm(job)  # a finished head is refused if its source has changed since
     _check_finished(jobs, experiment)
     left = [job for job in jobs if not job.folder.has_results]
     if left and reuse:
@@ -71,9 +81,9 @@ def prepare_transfer(
 
 
 def _check_finished(jobs: Sequence[Job], experiment: Experiment) -> None:
-    """DataError for the first ``results.json`` that is not of its arm, or not whole.
+    """Raise DataError for the first ``results.json`` that is damaged or of another arm.
 
-    experiment: of the whole run; its data need not be read again for each arm.
+    experiment: of the whole run, from which those of arms are made: the data is not read again for each.
     """
     for job in jobs:
         if job.folder.has_results:

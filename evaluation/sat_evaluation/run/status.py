@@ -1,4 +1,4 @@
-"""How far the arms of a study are, told from its folder and from Slurm's queue. It reads, and writes nothing."""
+"""How far the units of a run are, from its folder and Slurm's queue. Nothing is written."""
 
 from __future__ import annotations
 
@@ -19,15 +19,20 @@ from sat_evaluation.run.progress import Progress
 from sat_evaluation.run.progress import read as read_progress
 
 STATES = ("failed", "unreadable", "running", "queued", "unknown", "stopped", "waiting")
-"""Of units that are not finished, in the order in which they are counted."""
+"""States of units that are not finished, in the order in which they are counted."""
 
 
 @final
 @attrs.frozen(kw_only=True)
 class UnitStatus:
-    """One unit. state: ``finished``, or one of `STATES`. text: its result or what is known.
+    """How far one unit is.
 
-    progress: of a running unit. log: the last lines of a failed one.
+    Attributes:
+        name: Of the unit.
+        state: ``finished``, or one of `STATES`.
+        text: Its result, its place in the queue, or why it failed.
+        progress: Of a running unit.
+        log: The last lines of a failed one.
     """
 
     name: str
@@ -38,20 +43,25 @@ class UnitStatus:
 
 
 def statuses(folder: RunFolder, units: Sequence[str] | None = None) -> Iterator[UnitStatus]:
-    """Of these units of a study or a transfer, by default of all, the ranking first."""
+    """Yield how far units are.
+
+    Args:
+        folder: Of a study or a transfer.
+        units: Their names; by default all, the ranking first.
+    """
     names = unit_names(folder) if units is None else units
-    known = queue.submissions(folder)
+    submissions = queue.submissions(folder)
     try:
-        there = queue.places(known)
+        places = queue.places(submissions)
     except NotInstalledError:
-        there = None
-    submitted = {unit for each in known for unit in each.units} if there is None else set()
+        places = None
+    submitted = {unit for each in submissions for unit in each.units} if places is None else set()
     for name in names:
-        yield _status(folder.unit(name), name, (there or {}).get(name), name in submitted)
+        yield _status(folder.unit(name), name, (places or {}).get(name), name in submitted)
 
 
 def unit_names(folder: RunFolder) -> list[str]:
-    """The ranking, if one is trained, and the arms of the study or transfer in `folder`, in their order."""
+    """Return the names of the units of a study or transfer in their order, the ranking first if there is one."""
     tables, _ = folder.read_spec()
     if TRANSFER in tables:
         source = RunFolder(Transfer.read(folder).source)
@@ -62,16 +72,16 @@ def unit_names(folder: RunFolder) -> list[str]:
     try:
         study = Study.from_tables(tables)
     except SpecError as error:
-        said = f"{folder.spec_file}: {str(error).splitlines()[0]}"
-        raise DataError(f"{said}\nif a newer version of sat-core wrote it, use that one") from error
+        problem = f"{folder.spec_file}: {str(error).splitlines()[0]}"
+        raise DataError(f"{problem}\nif a newer version of sat-core wrote it, use that one") from error
     ranked = any(needs_ranking(arm.spec) for arm in study.arms)
     return [*([RANKING] if ranked else []), *(arm.name for arm in study.arms)]
 
 
 def _status(unit: UnitFolder, name: str, place: Place | None, unknown: bool) -> UnitStatus:
-    """`unknown`: it was submitted, and Slurm does not answer."""
+    """unknown: whether it was submitted, and Slurm does not answer."""
     runs = not unit.is_finished and (unit.is_locked() or (place is not None and place.running))
-    if unit.is_finished:  # looked at last: it may have been finished just now
+    if unit.is_finished:  # after the lock: it may have finished between the two
         return _finished(unit, name)
     progress = read_progress(unit.progress_file)
     where = place.where if place else ""

@@ -1,4 +1,4 @@
-"""A whole study or transfer: checked before anything is trained, run side by side, summed up."""
+"""Runs a whole study or transfer: checks it, runs its arms side by side, and sums them up."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def run_study(
     only_ranking: bool = False,
     view: View | None = None,
 ) -> list[ArmResults]:
-    """Run every arm of a study, then its transfers; the same call goes on after a crash.
+    """Run every arm of a study, then its transfers. After an interruption, the same call continues.
 
     Args:
         study: What to run.
@@ -41,15 +41,16 @@ def run_study(
         executor: Where arms run; by default processes on this machine.
         reuse: Folders whose finished arms are taken over where they are the same.
         only_ranking: Stop after the ranking.
-        view: Shows how far it is; by default nothing is shown.
+        view: Shows notes, warnings and progress; by default nothing is shown.
 
     Returns:
-        The results of the arms, in their order; at once if all are finished.
+        The results of the arms, in their order. If all are finished, nothing is run.
 
     Raises:
         SatError: Something is wrong; nothing has been trained.
-        RunDirectoryError: Arms failed, and it says why. The others are finished.
-        Interrupted: A stop was requested; Detached if jobs were only submitted.
+        RunDirectoryError: Some arms failed; the message says why. The others are finished.
+        Interrupted: A stop was requested; the state is saved.
+        Detached: Jobs were only submitted to a queue.
     """
     folder, executor, view = RunFolder(Path(out)), executor or Local(), view or Silent()
     executor.check(folder)
@@ -76,14 +77,14 @@ def run_transfer(
     reuse: Sequence[Path] = (),
     view: View | None = None,
 ) -> list[ArmResults]:
-    """Train and evaluate a head for the data set `target` on the features of a run; returns the results.
+    """Train and evaluate heads for another data set on the frozen features of finished runs; returns their results.
 
     Args:
         source: Folder of an arm, or of a study, all of whose arms are taken.
         target: Name of a data set.
-        out: Gets ``arms/NAME/``, as the folder of a study has them.
+        out: Folder of the transfer, with one folder per head as in that of a study.
         settings: Some of `sat_core.transfer.SETTINGS`.
-        backend, device, executor, reuse, view: As in `run_study`, which raises the same, too.
+        backend, device, executor, reuse, view: As in `run_study`, which raises the same errors.
     """
     folder, executor, view = RunFolder(Path(out)), executor or Local(), view or Silent()
     transfer = Transfer(source=Path(source), target=target, settings=dict(settings or {}))
@@ -103,14 +104,14 @@ def check_study(
     reuse: Sequence[Path] = (),
     view: View | None = None,
 ) -> None:
-    """Refuse what `run_study` would refuse before any training, with the same warnings. Nothing is written."""
+    """Check a study as `run_study` does before any training, with the same errors and warnings. Writes nothing."""
     folder = RunFolder(Path(out))
     study_jobs(study, folder, _get_backend(backend, device, executor), view or Silent())
     Finished(reuse, besides=folder.path)
 
 
 def _get_backend(name: str | None, device: str, executor: Executor) -> Backend:
-    """The backend. For machines that are not this one, it checks on the CPU what they will do on their `device`."""
+    """Return the backend. Where other machines compute, this one checks on its CPU: it need not have their device."""
     device_number(device)
     backend = get_backend(name, "cpu" if executor.elsewhere else device)
     backend.device = device

@@ -1,4 +1,4 @@
-"""One unit of a study, its ranking or an arm, in a process of its own: ``python -m sat_evaluation.run.worker``."""
+"""Runs one unit, a ranking or an arm, in a process of its own: ``python -m sat_evaluation.run.worker``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,14 @@ from sat_evaluation.run.progress import ProgressFile
 
 
 def run_unit(folder: RunFolder, name: str, save_every: float, tensorboard: bool = False) -> None:
-    """Run one unit of `folder` to its end, or until a signal of WORKER_STOPS asks to save and stop."""
+    """Run one unit to its end, or until a signal of `WORKER_STOPS`, on which it saves and stops.
+
+    Args:
+        folder: Of the run.
+        name: Of the unit.
+        save_every: Seconds between saves within an epoch.
+        tensorboard: Whether to write an event file.
+    """
     stop = threading.Event()
     for number in WORKER_STOPS:
         signal.signal(number, lambda *_: stop.set())
@@ -62,7 +69,8 @@ def _make_job(run_folder: RunFolder, name: str, **options: Any) -> Job:
 
 
 def end_with_parent() -> None:
-    """End this process when its parent ends: a killed study takes its workers along; what they have saved is whole."""
+    """End this process when its parent ends, so that killing a study ends its workers; what they saved is whole."""
+    # The parent says who it is: if it has ended already, os.getppid() returns another process.
     parent = int(os.environ.get(PARENT) or os.getppid())
 
     def watch() -> None:
@@ -74,7 +82,11 @@ def end_with_parent() -> None:
 
 
 def main() -> int:
-    """Exit status 0: done; 1 or 2: failed, the last line of stderr says why; else as the names of the statuses say."""
+    """Run the unit on the command line.
+
+    Returns:
+        Exit status. 0: done; 1 or 2: failed, the last line of stderr says why; EXIT_CONTINUE: stopped; EXIT_FULL.
+    """
     out, unit, save_every, *more = sys.argv[1:]
     try:
         run_unit(RunFolder(out), unit, float(save_every), TENSORBOARD in more)
@@ -102,6 +114,6 @@ def _disk_is_full(error: BaseException | None) -> bool:
 
 if __name__ == "__main__":
     end_with_parent()
-    with standard_streams():  # what a model prints ends nothing, whatever the encoding
+    with standard_streams():  # no output of a user's model can end a training, whatever its encoding
         status = main()
     sys.exit(status)

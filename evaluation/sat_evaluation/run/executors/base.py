@@ -1,4 +1,4 @@
-"""What an executor is: something that runs the units of a study."""
+"""The interface of executors, which run the units of a study, and what they exchange with it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,13 @@ TENSORBOARD = "--tensorboard"
 @final
 @attrs.frozen
 class Unit:
-    """A piece of work: its name, the threads of its process, and whether the ranking must be there first."""
+    """A ranking or an arm that is to be run.
+
+    Attributes:
+        name: Of its folder; `RANKING` for the ranking.
+        threads: Of its process, on the CPU.
+        after_ranking: Whether it needs the ranking.
+    """
 
     name: str
     threads: int
@@ -32,9 +38,13 @@ class Unit:
 @final
 @attrs.define
 class Outcome:
-    """How the units ended. failed: name to reason. stopped: a stop was asked for, and what that means, in a sentence.
+    """How units ended.
 
-    notice: what holds everything up right now.
+    Attributes:
+        done: Names of finished units.
+        failed: Names of failed units, with the reason.
+        stopped: What a requested stop means for the units, in a sentence; empty if none was requested.
+        notice: What holds everything up right now; usually empty.
     """
 
     done: list[str] = attrs.Factory(list)
@@ -46,7 +56,13 @@ class Outcome:
 @final
 @attrs.frozen
 class Place:
-    """Where a unit is that has not ended: running, or else queued. job: its number. note: its node, or why it waits."""
+    """Where a unit is that has not ended.
+
+    Attributes:
+        running: Whether it runs; else it is queued.
+        job: Number of its job; empty for a process of this machine.
+        note: The node of a running job, or why a queued one waits.
+    """
 
     running: bool
     job: str = ""
@@ -54,19 +70,26 @@ class Place:
 
     @property
     def where(self) -> str:
-        """In words; empty for a process of this machine."""
+        """Job and node in words; empty for a process of this machine."""
         return f"job {self.job}{' on ' if self.running else ', '}{self.note}" if self.job else ""
 
 
 Tick = Callable[[Outcome, Mapping[str, Place]], None]
-"""Called a few times a second with what has ended and the places of what has not."""
+"""tick(outcome, places), called a few times a second with what has ended and where the other units are."""
 
 
 @attrs.frozen(kw_only=True)
 class Executor(ABC):
-    """Runs units. jobs: at a time, None is the executor's choice. save_every: seconds between saves.
+    """Runs units.
 
-    tensorboard: whether each writes an event file. Raises SpecError, and NotInstalledError without tensorboard.
+    Args:
+        jobs: Units at a time; None for what fits the machine.
+        save_every: Seconds between saves within an epoch.
+        tensorboard: Whether each unit writes an event file.
+
+    Raises:
+        SpecError: A setting is wrong.
+        NotInstalledError: tensorboard is missing.
     """
 
     jobs: int | None = None
@@ -74,7 +97,7 @@ class Executor(ABC):
     tensorboard: bool = False
 
     elsewhere = False
-    """Whether units run on other machines, whose devices this one need not have."""
+    """Whether units run on other machines. This one then need not have their device."""
 
     def __attrs_post_init__(self) -> None:
         if self.jobs is not None and self.jobs < 1:
@@ -86,26 +109,33 @@ class Executor(ABC):
 
     @property
     def arguments(self) -> tuple[str, ...]:
-        """What each worker is told besides its unit."""
+        """Arguments of each worker after its folder and its unit."""
         return str(self.save_every), *([TENSORBOARD] if self.tensorboard else [])
 
     @property
     def submitting(self) -> Executor | None:
-        """This executor when it only submits to a queue, then raises Detached; None without a queue."""
+        """This executor, but raising Detached once jobs are in its queue; None if it has no queue."""
         return None
 
     def check(self, folder: RunFolder) -> None:
-        """Refuse a folder in which units cannot be run, before anything is written to it. RunDirectoryError."""
+        """Raise RunDirectoryError for a folder in which units cannot be run, before anything is written to it."""
         return None
 
     @abstractmethod
     def run(self, folder: RunFolder, units: Sequence[Unit], device: str, tick: Tick) -> Outcome:
-        """Run `units` of `folder`, in order. One that fails takes no other down but those that need it."""
+        """Run units.
+
+        Args:
+            folder: Of the run.
+            units: In the order in which they start. If one fails, only those that need it are not run.
+            device: What they compute on.
+            tick: See `Tick`.
+        """
 
 
 @contextmanager
 def stop_signals(outcome: Outcome, meaning: str) -> Iterator[None]:
-    """SIGTERM, SIGUSR1 and Ctrl-C set `outcome.stopped` to `meaning`, and do nothing else."""
+    """Make SIGTERM, SIGUSR1 and Ctrl-C set `outcome.stopped` to `meaning` inside, and do nothing else."""
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         outcome.stopped = meaning

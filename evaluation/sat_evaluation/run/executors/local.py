@@ -1,4 +1,4 @@
-"""Units as processes on this machine: one per GPU, or side by side on its cores."""
+"""Runs units as processes on this machine: one per GPU, or side by side on its cores."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from sat_evaluation.run.executors.processes import (
 @final
 @attrs.frozen(kw_only=True)
 class Local(Executor):
-    """Processes here. jobs: by default one per GPU if the device is ``cuda``, else as many as there are cores for."""
+    """Processes on this machine, by default one per GPU if the device is ``cuda``, else as many as it has cores for."""
 
     def run(self, folder: RunFolder, units: Sequence[Unit], device: str, tick: Tick) -> Outcome:
-        """See `Executor`. A stop is handed to the processes, which save and end; they end with this one in any case."""
+        """See `Executor`. A stop is passed on to the processes, which save and end."""
         outcome, waiting, saved = Outcome(), list(units), False
         free = self.slots(device, units[0].threads)
         decoders = os.environ.get("SAT_WORKERS") or str(max(1, count() // len(free)))
@@ -56,7 +56,7 @@ class Local(Executor):
                 for name in [name for name, (worker, _) in running.items() if worker.poll() is not None]:
                     worker, slot = running.pop(name)
                     free.append(slot)
-                    if worker.returncode in STOPPED:  # if this process was not told to stop, the others go on
+                    if worker.returncode in STOPPED:  # if only this worker was told to stop, the others continue
                         saved = True
                         outcome.stopped = SAVED if name == RANKING else outcome.stopped
                     else:
@@ -66,7 +66,7 @@ class Local(Executor):
         return outcome
 
     def slots(self, device: str, threads: int) -> list[dict[str, str]]:
-        """What is added to the environment of each of the processes that run at a time."""
+        """Return what is added to the environment of each process: its GPU, if there are several."""
         cards = gpus() if device == "cuda" else []
         if len(cards) > 1:
             return [{"CUDA_VISIBLE_DEVICES": cards[i % len(cards)]} for i in range(self.jobs or len(cards))]
@@ -74,10 +74,10 @@ class Local(Executor):
 
 
 def gpus() -> list[str]:
-    """The GPUs of this process, as CUDA_VISIBLE_DEVICES names them; else all that the driver knows."""
-    asked = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if asked is not None:
-        return [name.strip() for name in asked.split(",") if name.strip()]
+    """Return the GPUs of this process, as CUDA_VISIBLE_DEVICES names them; without it, all of the machine."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [name.strip() for name in visible.split(",") if name.strip()]
     if not shutil.which("nvidia-smi"):
         return []
     command = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]

@@ -1,4 +1,4 @@
-"""The process that runs one unit: how it is started, and what its end says. The same on every executor."""
+"""The process that runs one unit: how it is started, and what its exit status means. The same on all executors."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from sat_evaluation.run.executors.base import Unit
 WORKER_STOPS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 """Signals on which a worker saves and ends. Slurm sends them to every process of a job."""
 STOPPED = (EXIT_CONTINUE, *(-number for number in WORKER_STOPS))
-"""Exit statuses of a worker that was asked to stop; the negative ones from before it could listen."""
+"""Exit statuses of a worker that was told to stop; the negative ones if it had not installed its handlers yet."""
 EXIT_FULL = 74
-"""Exit status of a worker for which there was no space on the disk, its log included (sysexits' EX_IOERR)."""
+"""Exit status of a worker on a full disk, which can write no reason to its log either (EX_IOERR in sysexits.h)."""
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 PARENT = "SAT_PARENT"
-"""Variable with the process that a worker ends with; who asks the system may hear of the next one already."""
+"""Environment variable with the worker's parent: os.getppid() may already return the next one."""
 NO_ROOM = "no space left on the disk; make room"
 RANKING_FAILED = "not run: the ranking failed"
 
@@ -30,9 +30,16 @@ RANKING_FAILED = "not run: the ranking failed"
 def start_worker(
     folder: RunFolder, unit: Unit, arguments: Sequence[str], environment: Mapping[str, str]
 ) -> subprocess.Popen[bytes]:
-    """Start `unit` with its threads. arguments: the executor's. environment: is added to this process's.
+    """Start the process of a unit.
 
-    OSError if its log cannot be written.
+    Args:
+        folder: Of the run.
+        unit: What it runs.
+        arguments: `Executor.arguments`.
+        environment: Is added to that of this process.
+
+    Raises:
+        OSError: Its log cannot be written.
     """
     threads = {f"{library}_NUM_THREADS": str(unit.threads) for library in ("OMP", "MKL", "OPENBLAS")}
     # -P: no file of the working directory stands in for a module that the worker imports

@@ -1,4 +1,4 @@
-"""Jobs of a study in Slurm's queue: a file says which were submitted, squeue where they are."""
+"""Jobs of a run in Slurm's queue: a file lists those that were submitted, squeue says where they are."""
 
 from __future__ import annotations
 
@@ -21,14 +21,19 @@ _RUNNING = ("RUNNING", "COMPLETING", "SIGNALING", "STAGE_OUT", "STOPPED", "SUSPE
 @final
 @attrs.frozen
 class Submission:
-    """A job or an array of jobs: its name, which no other has, and the units in the order of the array."""
+    """A job or an array of jobs.
+
+    Attributes:
+        name: Of the job, which no other job has.
+        units: In the order of the array.
+    """
 
     name: str
     units: tuple[str, ...]
 
 
 def submissions(folder: RunFolder) -> list[Submission]:
-    """Those of `folder` that may still be in the queue. DataError if the record is none."""
+    """Return the submissions of a run that may still be in the queue; DataError if the file is damaged."""
     path = folder.jobs_file
     if not path.exists():
         return []
@@ -40,21 +45,22 @@ def submissions(folder: RunFolder) -> list[Submission]:
         ) from error
 
 
-def record(folder: RunFolder, found: Iterable[Submission]) -> None:
-    """Make these the submissions of `folder`."""
-    files.write_json(folder.jobs_file, {each.name: list(each.units) for each in found})
+def record(folder: RunFolder, submissions: Iterable[Submission]) -> None:
+    """Save the submissions of a run."""
+    files.write_json(folder.jobs_file, {each.name: list(each.units) for each in submissions})
 
 
-def places(found: Sequence[Submission]) -> dict[str, Place] | None:
-    """Where the units of these submissions are that are in the queue or run; None if Slurm does not answer.
+def places(submissions: Sequence[Submission]) -> dict[str, Place] | None:
+    """Return where units of these submissions are that are queued or running; None if Slurm does not answer.
 
-    Raises NotInstalledError if there is no squeue.
+    Raises:
+        NotInstalledError: There is no squeue.
     """
-    if not found:
+    if not submissions:
         return {}
     if not shutil.which("squeue"):
         raise NotInstalledError("squeue: not found; expected Slurm's commands on this machine, as on a login node")
-    names = ",".join(each.name for each in found)
+    names = ",".join(each.name for each in submissions)
     command = ["squeue", "--noheader", "--array", "--name", names, "--format", _FORMAT]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
@@ -62,7 +68,7 @@ def places(found: Sequence[Submission]) -> dict[str, Place] | None:
         return None
     if done.returncode:
         return None
-    units = {each.name: each.units for each in found}
+    units = {each.name: each.units for each in submissions}
     there = {}
     for line in done.stdout.splitlines():
         name, job, index, state, nodes, reason = line.strip().split("|", 5)

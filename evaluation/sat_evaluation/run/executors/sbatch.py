@@ -1,4 +1,4 @@
-"""What may be put into a batch script, and where pickles that a job runs may lie."""
+"""Checks of what goes into a batch script, and of the folder that jobs run pickles from."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ RESERVED = (
     *("job-name", "kill-on-invalid-dep", "mem", "no-requeue", "nodes", "ntasks", "ntasks-per-node", "open-mode"),
     *("output", "parsable", "partition", "requeue", "signal", "tasks-per-node", "test-only", "time", "wait", "wrap"),
 )
-"""Options of sbatch on which our jobs depend, or which are options of ours; all others are the user's."""
+"""Options of sbatch that users cannot set: our jobs depend on them, or `sat` has an option for them."""
 
 
 def check_line(option: str, value: str) -> None:
-    """SpecError for what would not stay in one line of the script."""
+    """Raise SpecError for a value that would not stay in one line of the script."""
     if not value.isprintable():
         raise SpecError(f"{option}: expected printable characters in one line, got {value!r}")
 
 
 def check_option(key: str, value: str | bool) -> None:
-    """SpecError for a key of --slurm that is no long option of sbatch, or one of `RESERVED`."""
+    """Raise SpecError for a key of --slurm that is no long option of sbatch, or one of `RESERVED`."""
     check_line("--slurm", f"{key}={value}")
     if not re.fullmatch("[A-Za-z][A-Za-z0-9-]*", key):
         raise SpecError(f"--slurm: expected a long option of sbatch as KEY or KEY=VALUE, got {key!r}")
-    if any(name.startswith(key) for name in RESERVED):  # sbatch takes the beginning of a name for it
+    if any(name.startswith(key) for name in RESERVED):  # sbatch accepts unique prefixes of its options
         raise SpecError(
             f"--slurm {key}: is set by sat itself; see --partition, --account, --time, --gpus and --memory\n"
             f"not for --slurm: {', '.join(RESERVED)}"
@@ -35,7 +35,7 @@ def check_option(key: str, value: str | bool) -> None:
 
 
 def check_path(out: Path) -> None:
-    """RunDirectoryError for a folder in whose path Slurm or submitit would replace something."""
+    """Raise RunDirectoryError for a path in which Slurm or submitit would replace characters."""
     text = str(out.resolve())
     if not text.isprintable() or set(text) & {"%", "\\"}:
         raise RunDirectoryError(
@@ -45,16 +45,21 @@ def check_path(out: Path) -> None:
 
 
 def own_folder(folder: Path, mode: int = 0o755) -> None:
-    """Make the folder with this mode, if it is not there.
+    """Make a folder that nobody else can write to: whoever can, can change what jobs run.
 
-    RunDirectoryError unless it is the user's and has no more rights: whoever can write to it can change what jobs run.
+    Args:
+        folder: May be there already.
+        mode: Its rights.
+
+    Raises:
+        RunDirectoryError: It belongs to somebody else, or has more rights.
     """
     try:
         folder.mkdir(mode, parents=True, exist_ok=True)
-        found = folder.stat()
+        status = folder.stat()
     except OSError as error:
         raise RunDirectoryError(f"{folder}: cannot be written ({error.strerror}); choose another folder") from error
-    if found.st_uid != os.getuid() or found.st_mode & 0o777 & ~mode:
+    if status.st_uid != os.getuid() or status.st_mode & 0o777 & ~mode:
         raise RunDirectoryError(
             f"{folder}: expected a folder of yours that nobody else can change, for jobs run what is pickled in it\n"
             f"chmod {mode:o} {folder}, or choose another folder"

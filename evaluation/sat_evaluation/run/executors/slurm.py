@@ -1,4 +1,4 @@
-"""Units as jobs of Slurm, submitted by submitit. What is queued or runs already is waited for, not submitted again."""
+"""Runs units as jobs of Slurm, submitted by submitit. Jobs that are queued or running are not submitted again."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _STAYS = "the jobs stay in the queue: the same command waits for them again, sca
 _SILENT = "Slurm's controller does not answer; waiting for it"
 _GONE = "cancelled, over its memory or its time, its node failed, or the disk is full"
 _POLL = 5.0
-"""Seconds between two questions to the controller."""
+"""Seconds between two calls of squeue."""
 _LOOKS = 3
-"""How often a unit is found neither in the queue nor finished before it is given up: shared disks may lag behind."""
+"""How often a unit may be missing in the queue and not finished before it has failed: shared disks lag behind."""
 _LARGEST = 1000
 """Jobs of one array; Slurm's default for MaxArraySize is 1001."""
 _RESTARTS = 1000
-"""How often a job may reach its time limit."""
+"""How often a job may reach its time limit; it is requeued each time."""
 
 
 @final
@@ -43,9 +43,16 @@ _RESTARTS = 1000
 class Slurm(Executor):
     """Jobs of a cluster whose machines share the study's folder.
 
-    jobs: of one array at a time. partition, account, memory: as sbatch takes them. minutes: the time limit of a job,
-    which is requeued there and goes on. gpus: for each job. more: any option of sbatch to its value, True for one
-    without. detach: only submit, then raise Detached. Raises SpecError.
+    Args:
+        jobs: Of one job array at a time.
+        partition, account, memory: As for sbatch.
+        minutes: Time limit of a job. A job that reaches it is requeued, and continues.
+        gpus: For each job; None for one if the device is a GPU.
+        more: Other options of sbatch and their values; True for an option without a value.
+        detach: Whether to raise Detached once all jobs are in the queue, without waiting for them.
+
+    Raises:
+        SpecError: An option is wrong.
     """
 
     partition: str | None = None
@@ -80,7 +87,7 @@ class Slurm(Executor):
         return attrs.evolve(self, detach=True)
 
     def run(self, folder: RunFolder, units: Sequence[Unit], device: str, tick: Tick) -> Outcome:
-        """See `Executor`. A stop ends the waiting, and no job. RunDirectoryError if a job is refused."""
+        """See `Executor`. A stop ends the waiting, not the jobs. RunDirectoryError if Slurm refuses one."""
         outcome = Outcome()
         with stop_signals(outcome, _STAYS):
             self._submit_missing(folder, units, device, outcome, tick)
@@ -90,7 +97,7 @@ class Slurm(Executor):
         return outcome
 
     def _answer(self, folder: RunFolder, outcome: Outcome, tick: Tick) -> dict[str, Place]:
-        """What squeue says, however long that takes; nothing if a stop is asked for meanwhile."""
+        """Ask squeue until it answers; returns nothing if a stop is requested meanwhile."""
         while not outcome.stopped:
             there = queue.places(queue.submissions(folder))
             outcome.notice = _SILENT if there is None else ""
@@ -124,13 +131,13 @@ class Slurm(Executor):
     def _submit_missing(
         self, folder: RunFolder, units: Sequence[Unit], device: str, outcome: Outcome, tick: Tick
     ) -> None:
-        """Submit the ranking, then arrays of the arms, alike in what they ask for; none that is there already."""
+        """Submit the ranking, then job arrays of arms with the same resources; none that is in the queue already."""
         there = self._answer(folder, outcome, tick)
         if outcome.stopped:
             return
         own_folder(folder.queue)
         own_folder(folder.pickles, 0o700)
-        known = [each for each in queue.submissions(folder) if any(unit in there for unit in each.units)]
+        submissions = [each for each in queue.submissions(folder) if any(unit in there for unit in each.units)]
         missing = [unit for unit in units if unit.name not in there or folder.unit(unit.name).failure()]
         for unit in missing:
             folder.unit(unit.name).forget_failure()
@@ -142,20 +149,26 @@ class Slurm(Executor):
         for (_, needs_ranking, _), alike in groupby(sorted(missing, key=kind), key=kind):
             for array in _parts(list(alike)):
                 name = f"sat-{re.sub('[^A-Za-z0-9_.-]', '_', folder.path.resolve().name)}-{uuid4().hex[:8]}"
-                known.append(Submission(name, tuple(unit.name for unit in array)))
-                queue.record(folder, known)  # before they are submitted: found by name if this process dies meanwhile
+                submissions.append(Submission(name, tuple(unit.name for unit in array)))
+                queue.record(
+                    folder, submissions
+                )  # before sbatch: if this process dies in between, the jobs are found by name
                 options = self._parameters(name, array[0].threads, device, ranking if needs_ranking else "")
                 job = None
                 while job is None and not outcome.stopped:
                     job = self._submit(folder, array, options)
-                    if job is None:  # it may have been taken all the same
+                    if job is None:  # the job may have been accepted nevertheless
                         self._answer(folder, outcome, tick)
                         subprocess.run(["scancel", "--name", name], check=False, capture_output=True)
                 if job and array[0].name == RANKING:
                     ranking = job
 
     def _submit(self, folder: RunFolder, units: Sequence[Unit], options: Mapping[str, Any]) -> str | None:
-        """Submit one array; returns its number, None if the controller does not answer. RunDirectoryError: refused."""
+        """Submit one array; returns its number, or None if the controller does not answer.
+
+        Raises:
+            RunDirectoryError: Slurm refused it.
+        """
         try:
             from submitit import SlurmExecutor
             from submitit.core.utils import FailedJobError
@@ -172,14 +185,16 @@ class Slurm(Executor):
             FailedJobError,
             RuntimeError,
         ) as error:  # the latter where there is no sbatch, or no number in its answer
-            said = next((line for line in reversed(str(error).splitlines()) if line.strip()), "no message")
+            message = next((line for line in reversed(str(error).splitlines()) if line.strip()), "no message")
             if queue.places(queue.submissions(folder)) is None:
                 return None
-            raise RunDirectoryError(f"Slurm refused the jobs: {said}\nchange the options and run it again") from error
+            raise RunDirectoryError(
+                f"Slurm refused the jobs: {message}\nchange the options and run it again"
+            ) from error
         return str(jobs[0].job_id).split("_")[0]
 
     def _parameters(self, name: str, threads: int, device: str, after: str) -> dict[str, Any]:
-        """What submitit is told; the step of a job does not inherit its processors (Slurm since 22.05)."""
+        """Return the parameters of submitit. Since Slurm 22.05 srun does not inherit the processors of its job."""
         gpus = self.gpus if self.gpus is not None else int(device != "cpu")
         more: dict[str, Any] = {"requeue": True, **self.more}
         if after:
@@ -202,7 +217,7 @@ class Slurm(Executor):
 
 @contextmanager
 def _outside_of_jobs() -> Iterator[None]:
-    """What is submitted from within a job does not inherit what that job asked for."""
+    """Remove Slurm's variables inside, so that jobs submitted from within a job do not inherit its resources."""
     from submitit.helpers import clean_env
 
     configuration = {key: os.environ[key] for key in ("SLURM_CONF",) if key in os.environ}
@@ -212,15 +227,15 @@ def _outside_of_jobs() -> Iterator[None]:
 
 
 def minutes(text: str) -> int:
-    """A time limit as sbatch takes it: ``90``, ``90:30``, ``4:00:00``, ``2-12`` or ``2-12:30:00``; SpecError.
+    """Return the minutes of a time limit in one of sbatch's formats, rounded up; SpecError if it has none of them.
 
     >>> minutes("90"), minutes("4:00:00"), minutes("2-12"), minutes("0:30")
     (90, 240, 3600, 1)
     """
-    found = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", text)
-    if found is None:
+    match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", text)
+    if match is None:
         raise SpecError(f"--time: expected minutes, HH:MM:SS or D-HH:MM:SS, got {text!r}")
-    days, *rest = [None if part is None else int(part) for part in found.groups()]
+    days, *rest = [None if part is None else int(part) for part in match.groups()]
     units = (60, 1, 0) if days is None and rest[2] is None else (3600, 60, 1)
     seconds = 86400 * (days or 0) + sum(unit * (part or 0) for unit, part in zip(units, rest, strict=True))
     return -(-seconds // 60)

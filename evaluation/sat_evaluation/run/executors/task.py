@@ -1,4 +1,4 @@
-"""What a job of Slurm does: it runs one unit, and has itself requeued when it is told to make room."""
+"""A job of Slurm: runs one unit, and is requeued when it reaches its time limit or is preempted."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sat_evaluation.run.executors.processes import STOPPED, WORKER_STOPS, record
 @final
 @attrs.frozen
 class Task:
-    """A unit of the run in `folder`, in a process of its own, so that whatever ends that process does not end this.
+    """Runs a unit in a process of its own, so that whatever ends that process does not end this one.
 
     arguments: see `sat_evaluation.run.executors.base.Executor`.
     """
@@ -30,18 +30,22 @@ class Task:
     arguments: tuple[str, ...]
 
     def __call__(self) -> None:
-        """Run the unit; RunDirectoryError with the reason if it fails, so that Slurm counts the job as failed."""
+        """Run the unit.
+
+        Raises:
+            RunDirectoryError: It failed, for this reason; Slurm then counts the job as failed.
+        """
         from submitit import JobEnvironment
 
         number = getattr(signal, f"SIG{JobEnvironment.USR_SIG}")
         requeue: Any = signal.getsignal(number)  # submitit's: saves this task as `checkpoint` has it, and requeues
-        asked = []
+        stops = []
         for stop in WORKER_STOPS:
-            signal.signal(stop, lambda *_: asked.append(True))
+            signal.signal(stop, lambda *_: stops.append(True))
         decoders = os.environ.get("SAT_WORKERS") or str(self.unit.threads)
         worker = start_worker(self.folder, self.unit, self.arguments, {"SAT_WORKERS": decoders})
         while worker.poll() is None:
-            if asked:
+            if stops:
                 worker.terminate()
             time.sleep(0.2)
         if worker.returncode in STOPPED:
@@ -52,14 +56,14 @@ class Task:
             raise RunDirectoryError(record_end(self.folder.unit(self.unit.name), worker.returncode))
 
     def checkpoint(self) -> Any:
-        """What submitit runs when the job starts again: the same; the unit's folder knows how far it is."""
+        """Return what submitit runs when the job starts again: the same, which continues from the unit's folder."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
 
 
 def _is_wanted(job: str) -> bool:
-    """Not if Slurm is ending the job by itself: it was cancelled, or is requeued already.
+    """Return whether the job is to be requeued: not if it was cancelled, or Slurm requeues it by itself.
 
     job: as ``7_2`` in an array; SLURM_JOB_ID of its last job is that of the whole array.
     """
