@@ -55,7 +55,7 @@ _MODULES = {
     "study": ("Study",),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
-__all__ = [  # noqa: RUF022: in the order in which people meet them
+__all__ = [
     "Accuracy",
     "ArmResults",
     "AttackSpec",

@@ -54,11 +54,11 @@ def get_loader(name: str) -> Callable[[], Any]:
     """Return the loader of the data set called `name`; SpecError if the name or an option does not exist."""
     head, path, options = split_name(name)
     loader = DATASETS.get(head)
-    known = [p.name for p in inspect.signature(loader).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    allowed = [p.name for p in inspect.signature(loader).parameters.values() if p.kind is p.KEYWORD_ONLY]
     for option in options:
-        if option not in known:
-            expected = f"one of {', '.join(known)}" if known else "none"
+        if option not in allowed:
+            expected = f"one of {', '.join(allowed)}" if allowed else "none"
             raise SpecError(
-                f"data set {head!r}: unknown option {quoted(option)}{nearest(option, known)}\nexpected {expected}"
+                f"data set {head!r}: unknown option {quoted(option)}{nearest(option, allowed)}\nexpected {expected}"
             )
     return lambda: loader(path, **options)

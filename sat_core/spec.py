@@ -86,14 +86,14 @@ def check_keys(tables: Mapping[str, Any]) -> None:
     """Raise SpecError for the first key that no spec has, naming the nearest one."""
     for section, table in tables.items():
         if section not in SECTIONS and section != "protocol":
-            known = ["protocol", "grid", "transfer", *SECTIONS]
-            raise SpecError(unknown("key", section, known))
+            sections = ["protocol", "grid", "transfer", *SECTIONS]
+            raise SpecError(unknown("key", section, sections))
         if section != "protocol" and not isinstance(table, Mapping):
             raise SpecError(f"{section}: expected a table [{section}] of settings, got {quoted(table)}")
         for key in table if section != "protocol" else ():
             if f"{section}.{key}" not in KEYS:
-                known = [f"{section}.{a.name}" for a in _FIELDS[section]]
-                raise SpecError(unknown("key", f"{section}.{key}", known))
+                keys = [f"{section}.{a.name}" for a in _FIELDS[section]]
+                raise SpecError(unknown("key", f"{section}.{key}", keys))
 
 
 def _build(kind: type[Any], table: Mapping[str, Any]) -> Any:
