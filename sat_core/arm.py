@@ -162,9 +162,9 @@ def _train_and_evaluate(job: Job, ranking: Ranking, split: Split, fingerprint: s
     evaluation = job.attack(classifier, reported, spec.evaluation.attacks, "report", "evaluation")
     files.write_npz(folder.examples_file, _examples(classifier, reported.take(np.arange(len(reported))[:SHOWN]), spec))
     warnings = [*job.data.notes, *fit.warnings()]
-    made = results.make_results(job, ranking, split, checks, evaluation, position, warnings, fingerprint)
-    tell("report", made.selection.epoch, made.clean_accuracy, made.robust_accuracy)
-    return made
+    arm_results = results.make_results(job, ranking, split, checks, evaluation, position, warnings, fingerprint)
+    tell("report", arm_results.selection.epoch, arm_results.clean_accuracy, arm_results.robust_accuracy)
+    return arm_results
 
 
 def _examples(classifier: Classifier, shown: Examples, spec: Spec) -> dict[str, np.ndarray]:

@@ -235,10 +235,10 @@ class Fit:
         groups = {"model": self.classifier.state(), "trainer": self.trainer.state()}
         if self.recorder is not None:
             groups["recorder"] = self.recorder.state()
-        checkpoint.save(self.folder.last_checkpoint, groups, self._about())
+        checkpoint.save(self.folder.last_checkpoint, groups, self._metadata())
         self.folder.add_seconds(self.stage, time.monotonic() - self._saved)
         self._saved = time.monotonic()
 
-    def _about(self) -> dict[str, Any]:
-        about = {"model": dict(self.classifier.description), "position": attrs.asdict(self.position)}
-        return about | {EXPERIMENT: self.fingerprint}
+    def _metadata(self) -> dict[str, Any]:
+        metadata = {"model": dict(self.classifier.description), "position": attrs.asdict(self.position)}
+        return metadata | {EXPERIMENT: self.fingerprint}

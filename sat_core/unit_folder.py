@@ -216,4 +216,4 @@ class UnitFolder(Folder):
 
 def finished_units(path: Path) -> list[UnitFolder]:
     """Return the folders of all finished arms and rankings in `path` and below it."""
-    return [UnitFolder(found.parent) for found in sorted((*path.rglob(_RESULTS), *path.rglob(_RANKING)))]
+    return [UnitFolder(file.parent) for file in sorted((*path.rglob(_RESULTS), *path.rglob(_RANKING)))]

@@ -47,25 +47,25 @@ def _reproduce(arguments: argparse.Namespace) -> int:
 
     data = parse_data(arguments.data, arguments.scale)
     settings = dict(map(parse_setting, arguments.settings))
-    asked = [
+    reproductions = [
         Reproduction(figure=name, scale=arguments.scale, protocol=arguments.protocol, data=data, settings=settings)
         for name in dict.fromkeys(arguments.figures)
     ]
     options = running(arguments)
     if arguments.dry_run:
-        for one in asked:
+        for one in reproductions:
             _print(one)
         return 0
     from sat_core.run_folder import ReproductionFolder
     from sat_evaluation.cli.live_view import Terminal
     from sat_evaluation.paper.reproduce import reproduce_all
 
-    reproduce_all(asked, ReproductionFolder(arguments.out), view=Terminal(), **options)
+    reproduce_all(reproductions, ReproductionFolder(arguments.out), view=Terminal(), **options)
     return 0
 
 
-def _print(asked: Any) -> None:
-    figure = asked.make()
+def _print(reproduction: Any) -> None:
+    figure = reproduction.make()
     print(f"# {figure.name}: {figure.title}")
     for panel in figure.panels:
         print(f"\n# {panel.name}: {'the ranking only' if panel.ranking else f'{len(panel.study.arms)} arms'}")

@@ -99,10 +99,10 @@ class Slurm(Executor):
     def _answer(self, folder: RunFolder, outcome: Outcome, tick: Tick) -> dict[str, Place]:
         """Ask squeue until it answers; returns nothing if a stop is requested meanwhile."""
         while not outcome.stopped:
-            there = queue.places(queue.submissions(folder))
-            outcome.notice = _SILENT if there is None else ""
-            if there is not None:
-                return there
+            places = queue.places(queue.submissions(folder))
+            outcome.notice = _SILENT if places is None else ""
+            if places is not None:
+                return places
             _pause(_POLL, outcome, tick, {})
         return {}
 
@@ -110,10 +110,10 @@ class Slurm(Executor):
         left = {unit.name: unit for unit in units}
         looks, last = dict.fromkeys(left, 0), dict.fromkeys(left, "its job")
         while left and not outcome.stopped:
-            there = self._answer(folder, outcome, tick)
-            last |= {name: place.job for name, place in there.items()}
+            places = self._answer(folder, outcome, tick)
+            last |= {name: place.job for name, place in places.items()}
             for name in [] if outcome.stopped else list(left):
-                looks[name] = 0 if name in there else looks[name] + 1
+                looks[name] = 0 if name in places else looks[name] + 1
                 unit = folder.unit(name)
                 if unit.is_finished:
                     outcome.done.append(name)
@@ -126,22 +126,22 @@ class Slurm(Executor):
                 else:
                     continue
                 del left[name]
-            _pause(_POLL if left else 0, outcome, tick, there)
+            _pause(_POLL if left else 0, outcome, tick, places)
 
     def _submit_missing(
         self, folder: RunFolder, units: Sequence[Unit], device: str, outcome: Outcome, tick: Tick
     ) -> None:
         """Submit the ranking, then job arrays of arms with the same resources; none that is in the queue already."""
-        there = self._answer(folder, outcome, tick)
+        places = self._answer(folder, outcome, tick)
         if outcome.stopped:
             return
         own_folder(folder.queue)
         own_folder(folder.pickles, 0o700)
-        submissions = [each for each in queue.submissions(folder) if any(unit in there for unit in each.units)]
-        missing = [unit for unit in units if unit.name not in there or folder.unit(unit.name).failure()]
+        submissions = [each for each in queue.submissions(folder) if any(unit in places for unit in each.units)]
+        missing = [unit for unit in units if unit.name not in places or folder.unit(unit.name).failure()]
         for unit in missing:
             folder.unit(unit.name).forget_failure()
-        ranking = there[RANKING].job if RANKING in there else ""
+        ranking = places[RANKING].job if RANKING in places else ""
 
         def kind(unit: Unit) -> tuple[bool, bool, int]:
             return unit.name != RANKING, unit.after_ranking, unit.threads
@@ -175,12 +175,12 @@ class Slurm(Executor):
         except ImportError as error:
             raise NotInstalledError(f"--executor slurm needs submitit: {install('cluster')}") from error
         try:
-            there = RunFolder(folder.path.resolve())
+            absolute = RunFolder(folder.path.resolve())
             python = f"{shlex.quote(sys.executable)} -P"  # as `start_worker` does it
-            executor = SlurmExecutor(there.pickles, max_num_timeout=_RESTARTS, python=python)
+            executor = SlurmExecutor(absolute.pickles, max_num_timeout=_RESTARTS, python=python)
             executor.update_parameters(**options)
             with _outside_of_jobs():
-                jobs = executor.submit_array([Task(there, unit, self.arguments) for unit in units])
+                jobs = executor.submit_array([Task(absolute, unit, self.arguments) for unit in units])
         except (
             FailedJobError,
             RuntimeError,
@@ -246,9 +246,9 @@ def _parts(units: Sequence[Unit]) -> Iterator[Sequence[Unit]]:
         yield units[start : start + _LARGEST]
 
 
-def _pause(seconds: float, outcome: Outcome, tick: Tick, there: Mapping[str, Place]) -> None:
+def _pause(seconds: float, outcome: Outcome, tick: Tick, places: Mapping[str, Place]) -> None:
     until = time.monotonic() + seconds
-    tick(outcome, there)
+    tick(outcome, places)
     while time.monotonic() < until and not outcome.stopped:
         time.sleep(0.2)
-        tick(outcome, there)
+        tick(outcome, places)
