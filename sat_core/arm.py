@@ -105,7 +105,7 @@ def _check_state(job: Job, checks: list[Check], fit: Fit, fingerprint: str) -> N
     folder = job.folder
     if not folder.last_checkpoint.exists():  # the training starts anew: old evaluations are of other weights
         folder.remove_evaluations()
-    past = [epoch for epoch in fit.checks if (epoch, 0) < (at.epoch, at.step)]
+    past = [epoch for epoch in fit.check_epochs if (epoch, 0) < (at.epoch, at.step)]
     checks[:] = [check for check in checks if check.epoch <= at.epoch]
     missing = [str(epoch) for epoch in past if epoch not in [check.epoch for check in checks]]
     reason = f"{folder.checks_file}: lacks the checks after epochs {', '.join(missing)}" if missing else ""
@@ -151,7 +151,7 @@ def _train_and_evaluate(job: Job, ranking: Ranking, split: Split, fingerprint: s
             checkpoint.save(folder.best_checkpoint, {"model": classifier.state()}, metadata)
 
     epochs = check_epochs(spec, head=job.source is not None)
-    fit = job.fit(classifier, split, fingerprint, checks=epochs, on_check=on_check)
+    fit = job.fit(classifier, split, fingerprint, check_epochs=epochs, on_check=on_check)
     fit.resume()
     _check_state(job, checks, fit, fingerprint)
     for check in checks:

@@ -66,7 +66,7 @@ class Fit:
         stage: To which the time is added.
         recorder: Gets the logits of every training forward; None records nothing.
         snapshot: Whether the recorder gets the logits of all training images after each epoch instead.
-        checks: Epochs (from 1) after which `on_check` is called.
+        check_epochs: Epochs (from 1) after which `on_check` is called.
         on_check: Gets the epoch; may be called again for the same one after a crash.
         progress: See `OnProgress`.
         stop: Called between steps; True saves and raises Interrupted.
@@ -84,7 +84,7 @@ class Fit:
     stage: str = "training"
     recorder: Recorder | None = None
     snapshot: bool = False
-    checks: tuple[int, ...] = ()
+    check_epochs: tuple[int, ...] = ()
     on_check: Callable[[int], None] = lambda _epoch: None
     progress: OnProgress = lambda *_: None
     stop: Callable[[], bool] = lambda: False
@@ -132,7 +132,7 @@ class Fit:
             self._end_epoch()
             done = self.position.epoch
             self._tell(done, self.position.training_gradients + self.position.attack_gradients)
-            if done in self.checks or done == epochs or time.monotonic() - self._saved >= self.save_every:
+            if done in self.check_epochs or done == epochs or time.monotonic() - self._saved >= self.save_every:
                 self._save()
             self._check()
         return self.position
@@ -162,7 +162,7 @@ class Fit:
         self.scalars(epoch, values)
 
     def _check(self) -> None:
-        if self.position.epoch in self.checks:
+        if self.position.epoch in self.check_epochs:
             self.on_check(self.position.epoch)
             self._saved = time.monotonic()
 

@@ -130,7 +130,7 @@ class UnitFolder(Folder):
         try:
             return ArmResults.from_json(files.read_json(path))
         except DataError as error:
-            reason = str(error).removeprefix(f"{path}: expected ")
+            reason = str(error).removeprefix(f"{path}: ")
             raise DataError(
                 f"{path}: expected the results of a finished arm ({reason})\ndelete {path} and start again"
             ) from error

@@ -13,8 +13,6 @@ from sat_core.classifier import Classifier
 if TYPE_CHECKING:
     import torch
 
-    Perturb = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-
 
 @final
 class Model:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import torch
 
     Perturb = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    """An attack on images `(n, c, h, w)` and labels `(n,)`; returns adversarial images."""
 
 
 PACKAGES = ("pyautoattack", "autoattack")

@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
-
 from sat_core.autoattack import ATTACK_SETS, AUTOATTACK, AttackSettings
 from sat_core.errors import SpecError, quoted
 from sat_core.registry import nearest
-
-if TYPE_CHECKING:
-    import torch
-
-    Perturb = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-
 
 Attacks = str | tuple[str | AttackSettings, ...]
 """A set of attacks by its name, or several attacks."""
