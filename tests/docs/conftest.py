@@ -12,6 +12,7 @@ from sat_core import front_door
 
 SMALL = {
     "training.epochs": 1,
+    "training.threads": 1,  # of the whole process in TensorFlow: those of the other tests
     "ranking.epochs": 1,
     "attack.steps": 2,
     "attack.eps": 3.0,  # breaks every image at once, and the engine "fast" stops there
