@@ -17,8 +17,11 @@ autodoc_mock_imports = ["torch", "torchvision", "tensorflow", "keras"]
 with mock(autodoc_mock_imports):
     importlib.import_module("keras").backend = SimpleNamespace(backend=lambda: "tensorflow")
     packages = {name: importlib.import_module(name) for name in ("sat_core", "sat_torch", "sat_tensorflow")}
-    for package in packages.values():  # names that load on first use are not in dir() yet
+    for package in packages.values():
+        # names that load on first use are not among its variables yet
         vars(package).update({name: getattr(package, name) for name in package.__all__})
+        # functions first, then classes
+        package.__all__ = sorted(package.__all__, key=lambda name: isinstance(vars(package)[name], type))
 homes = [
     (vars(package)[name].__module__, name)
     for package in packages.values()

@@ -34,7 +34,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
         return front_door.train(model, data, settings={**SMALL, **(settings or {})}, **options)
 
     def rank(model: Any, data: Any, **options: Any) -> Any:
-        return front_door.rank(model, data, **{**options, "epochs": 1})
+        return front_door.rank(model, data, **{**options, "epochs": 1, "settings": {"training.threads": 1}})
 
     def evaluate(model: Any, images: Any, labels: Any, **options: Any) -> Any:
         images, labels = images[:TEST_IMAGES], labels[:TEST_IMAGES]
