@@ -16,7 +16,7 @@ from pyautoattack import AutoAttack
 from torch import nn
 
 from sat_core.autoattack import AttackSettings
-from sat_core.errors import NotInstalledError
+from sat_core.errors import NotInstalledError, SpecError
 from sat_core.evaluation import MISCLASSIFIED, ROBUST
 from sat_core.evaluator import get_evaluator
 from sat_evaluation.attack.package import find_package
@@ -102,6 +102,22 @@ def test_tables_are_the_settings_of_the_package():
     assert tables(tuple(table["name"] for table in plus))[0] == plus
     assert tables(("fab-t", "fab"))[0] == (targeted[1], {**fab, "restarts": 1})
     assert tables(["apgd-t"], classes=4)[0][0]["target_classes"] == 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (AttackSettings(name="square"), "expected queries of square, got none"),
+        (AttackSettings(name="apgd-ce", queries=9), "expected iterations of apgd-ce, got none"),
+        (AttackSettings(name="fab-t", iterations=9), "expected target_classes of fab-t, got none"),
+        (AttackSettings(name="apgd-t", iterations=9, target_classes=5), "at most 4 target_classes of apgd-t, got 5"),
+    ],
+)
+def test_settings_without_a_budget_are_refused(settings, said):
+    with pytest.raises(SpecError, match=said):
+        plan((settings,), norm="L2", classes=5, image_shape=(8, 8, 1))
+    whole = AttackSettings(name="fab-t", iterations=9, target_classes=4)
+    assert plan(("apgd-ce", whole), norm="L2", classes=5, image_shape=(8, 8, 1))[0][1] == whole
 
 
 @pytest.mark.parametrize(

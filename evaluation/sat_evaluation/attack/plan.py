@@ -26,7 +26,7 @@ def plan(
         image_shape: `(h, w, c)`.
 
     Raises:
-        SpecError: An attack is unknown or named twice, or none is left.
+        SpecError: An attack is unknown or named twice, lacks a part of its budget, or none is left.
     """
     if isinstance(attacks, str) and attacks not in ATTACK_SETS:
         sets = " or ".join(map(repr, ATTACK_SETS))
@@ -45,6 +45,7 @@ def plan(
         elif name == "square" and norm == "L2" and not _square_fits(height, width):
             notes.append(f"square was left out: with L2 it cannot tile images of {height}x{width} pixels")
         elif isinstance(attack, AttackSettings):
+            _check_budget(attack, classes)
             planned.append(attack)
         else:
             once = attacks == "standard" or (name == "fab" and "fab-t" in names[:place])
@@ -71,6 +72,18 @@ def _settings(name: str, restarts: int, targets: int) -> AttackSettings:
     if name in ("apgd-t", "fab-t"):
         return AttackSettings(name=name, iterations=100, target_classes=targets)
     return AttackSettings(name=name, iterations=100, restarts=restarts)
+
+
+def _check_budget(settings: AttackSettings, classes: int) -> None:
+    targeted = settings.name.endswith("-t")
+    needed = ["queries" if settings.name == "square" else "iterations", *["target_classes"] * targeted]
+    for key in needed:
+        if getattr(settings, key) is None:
+            raise SpecError(f"attacks: expected {key} of {settings.name}, got none")
+    if targeted and (settings.target_classes or 0) >= classes:
+        raise SpecError(
+            f"attacks: expected at most {classes - 1} target_classes of {settings.name}, got {settings.target_classes}"
+        )
 
 
 def _square_fits(height: int, width: int) -> bool:
