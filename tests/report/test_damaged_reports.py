@@ -77,7 +77,7 @@ def test_examples_that_are_none_are_left_out(copy: Path, change: dict[str, np.nd
     for path in copy.glob("arms/*/examples.npz"):
         with np.load(path) as kept:
             np.savez(path, **{**kept, **change})
-    assert "what was added" not in json.dumps(Page(write_report([copy])).elements)
+    assert "perturbation" not in json.dumps(Page(write_report([copy])).elements)
 
 
 def test_a_ranking_with_holes_is_left_out(copy: Path) -> None:
@@ -103,7 +103,7 @@ def test_results_of_an_older_version(copy: Path) -> None:
     write_json(path, {key: value for key, value in read_json(path).items() if key != "losses"})
     page = Page(write_report([copy]))
     assert "results.json: expected the results of a finished arm (losses: missing); delete results.json" in page.words()
-    assert "what was added" not in json.dumps(page.elements)
+    assert "perturbation" not in json.dumps(page.elements)
 
 
 def test_images_that_are_others_or_gone(copy: Path, study: Path) -> None:

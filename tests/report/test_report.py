@@ -133,7 +133,7 @@ def test_examples_are_kept_within_the_ball(study: Path, backend: Backend) -> Non
 
 def test_galleries(page: Page) -> None:
     assert sum("entropy" in (image["alt"] or "") for image in page.all("img")) == 24
-    assert sum("what was added" in (image["alt"] or "") for image in page.all("img")) == 18
+    assert sum("perturbation" in (image["alt"] or "") for image in page.all("img")) == 18
     assert all((image["src"] or "").startswith("data:image/png;base64,iVBOR") for image in page.all("img"))
     assert "plain training" in page.text
     assert "full AT" in page.text

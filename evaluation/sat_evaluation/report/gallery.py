@@ -103,7 +103,7 @@ def adversarial(folder: RunFolder, rows: Sequence[Row]) -> Adversarial | None:
             line.append(
                 Picture(source=encode(arrays["adversarial"][i]), alt=f"{name}: {caption}", caption=caption, good=good)
             )
-            line.append(Picture(source=encode(0.5 + factor * change[i]), alt=f"{name}: what was added"))
+            line.append(Picture(source=encode(0.5 + factor * change[i]), alt=f"{name}: perturbation"))
         lines.append(tuple(line))
     return Adversarial(heads=tuple(names), lines=tuple(lines), factor=factor, threat=chosen[0][1].threat)
 
