@@ -155,7 +155,7 @@ def test_turned_on_late_it_has_the_epochs_before(tmp_path: Path) -> None:
 def test_writing_imports_no_framework_and_the_reader_none_of_ours(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from sat_evaluation.run.events import EventFile\n"
-        "for _ in range(2): EventFile(Path(sys.argv[1]))(1, {'loss': 0.5})\n"
+        "for _ in range(2): EventFile(Path(sys.argv[1]) / 'events.out.tfevents.sat')(1, {'loss': 0.5})\n"
         "print(*sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)

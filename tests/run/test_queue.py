@@ -123,7 +123,7 @@ def test_jobs_run_what_nobody_else_can_change_and_no_file_of_the_working_directo
     executor = Slurm(detach=True, partition="gpu", more={"qos": "low"})
     executor.check(RunFolder(out))
     with pytest.raises(Detached):
-        executor.run(out, [Unit("ranking", 1)], "cpu", lambda *_: None)
+        executor.run(RunFolder(out), [Unit("ranking", 1)], "cpu", lambda *_: None)
     lines = (out / "script").read_text().splitlines()
     assert {"#SBATCH --partition=gpu", "#SBATCH --qos=low"} <= set(lines)
     assert any(f"{sys.executable} -P -u -m submitit" in line for line in lines)
@@ -132,7 +132,7 @@ def test_jobs_run_what_nobody_else_can_change_and_no_file_of_the_working_directo
     assert stat.S_IMODE(pickles.stat().st_mode) == 0o700
     pickles.chmod(0o750)
     with pytest.raises(RunDirectoryError, match=r"submitit: expected .*\nchmod 700 "):
-        executor.run(out, [Unit("size-0.0", 1)], "cpu", lambda *_: None)
+        executor.run(RunFolder(out), [Unit("size-0.0", 1)], "cpu", lambda *_: None)
 
 
 def test_options_reach_the_executor() -> None:
