@@ -120,7 +120,8 @@ def rank(
     the other metrics, too.
 
     Args:
-        model: As in `train`. A model that you pass gets its weights back afterwards.
+        model: As in `train`. A model that you pass is trained from the weights that it has, which should be fresh ones,
+            and gets them back afterwards.
         data: See `Data`.
         epochs: Passes over the training set.
         metric: By which examples are ordered: "entropy", "error", "variance" or "margin".
