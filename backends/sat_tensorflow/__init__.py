@@ -19,6 +19,7 @@ def _quiet() -> Iterator[None]:
     TensorFlow writes there on import, whatever its settings.
     """
     sys.stderr.flush()
+    # the descriptor and not sys.stderr, as TensorFlow's C++ code writes to it
     with tempfile.TemporaryFile() as held_back, os.fdopen(os.dup(2), "wb") as stderr:
         os.dup2(held_back.fileno(), 2)
         try:
@@ -36,6 +37,7 @@ def _import_in_order() -> None:
 
     TensorFlow and Triton each bring an LLVM; if TensorFlow's is loaded first, the other ends the process.
     """
+    # Keras reads it once, when it is imported
     chosen = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     backend = chosen
     if chosen == "tensorflow":
@@ -51,6 +53,7 @@ def _import_in_order() -> None:
             for name in names:
                 importlib.import_module(name)
         with _quiet():
+            # looking for GPUs makes it write, too, so it is made to look here
             importlib.import_module("tensorflow").config.list_physical_devices()
             backend = importlib.import_module("keras").backend.backend()
     if backend != "tensorflow":

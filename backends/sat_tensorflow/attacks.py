@@ -62,6 +62,7 @@ class PGD:
 
         def ascend(*tensors: Tensor) -> Tensor:
             self.traces += 1
+            # in the graph, but before its loop: weights are folded once per attack, not once per step
             return _ascend(self._frozen(), norm, keep_best, self._scale, *tensors, unrolled=unrolled)
 
         graph = tf.function(ascend, signature, autograph=False, jit_compile=self._xla or None)
@@ -120,4 +121,5 @@ def loss_gradient(
         logits = forward(images)
         losses = attack_loss(logits, labels, loss, targets)
         scaled = losses * gradient_scale
+    # unlike in `PGD` the caller sees the gradient's size; it is in the images' type, in which it cannot vanish
     return logits, losses, tape.gradient(scaled, images) / gradient_scale

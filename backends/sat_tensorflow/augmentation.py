@@ -20,6 +20,7 @@ def _gather(images: Tensor, source: np.ndarray) -> Tensor:
 
 def _jitter(images: Tensor, plan: JitterPlan) -> Tensor:
     factors = tf.cast(plan.factors, images.dtype)
+    # each image has an order of its own (recipe, section 1.0), so at each place the operations differ within the batch
     for place in range(plan.order.shape[1]):
         images = _blend(images, factors, tf.constant(plan.order[:, place]))
     return images
@@ -36,6 +37,7 @@ def _gathered(images: Tensor, source: Tensor) -> Tensor:
 def _blend(images: Tensor, factors: Tensor, operation: Tensor) -> Tensor:
     """One operation per image, chosen by `operation` `(n,)`: x·f + d·(1 - f) with d black, the mean grey, or grey."""
     f = tf.gather(factors, operation, batch_dims=1)[:, None, None, None]
+    # an image of one channel is its own grey, and saturation leaves it as it is
     grey = images
     if images.shape[3] == 3:
         grey = tf.einsum("nhwc,c->nhw", images, tf.constant(GREY, images.dtype))[..., None]

@@ -42,6 +42,7 @@ class TensorFlowBackend(Backend):
                 f"device: {device!r} was asked for, and TensorFlow sees {len(gpus)} CUDA GPUs\n"
                 "take --device cpu, or pip install 'tensorflow[and-cuda]' for its CUDA libraries"
             )
+        # TensorFlow would take all of a GPU's memory at once, and PyTorch needs some beside it, to run AutoAttack
         for gpu in gpus:
             with suppress(RuntimeError, ValueError):  # in use already, or divided: as the user has set it
                 tf.config.experimental.set_memory_growth(gpu, True)

@@ -49,6 +49,7 @@ def torch_module(forward: Forward, image_shape: tuple[int, int, int], device: st
     class Call(torch.autograd.Function):
         @staticmethod
         def forward(ctx: Any, images: torch.Tensor) -> torch.Tensor:
+            # Square and checks of predictions need no gradients, and residuals would only take memory
             if not ctx.needs_input_grad[0]:
                 return _to_torch(logits_of(_to_tensorflow(images, device)), images)
             # TensorFlow shares the memory and keeps it for the backward pass, until when the caller may write into

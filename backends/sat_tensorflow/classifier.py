@@ -57,6 +57,7 @@ class TensorFlowClassifier(Classifier):
 
     def use(self, native: keras.Model, head: keras.Model | None = None) -> None:
         """Compute with `native` from now on, of which only `head` learns if there is one."""
+        # all that is traced or folded belongs to the model that it was made from, so it is made anew
         self.native, self.head = native, head
         own = frozen(native)
         self.forward: Forward = lambda images: own(self._normalised(images))
@@ -137,7 +138,9 @@ class TensorFlowClassifier(Classifier):
         state = made.state()
         learning = {id(v) for v in head.trainable_variables}
         names = [name for name, v in made.variables().items() if id(v) in learning]
+        # ours was built anew and gets the weights of its features; a user's layers are shared and have theirs
         features = {name: value for name, value in self.state().items() if name in state} if description else {}
+        # the core draws the head's weights, so that a seed gives the same head in every backend
         made.load_state(state | features | initial_state({name: state[name] for name in names}, seed))
         return made
 
@@ -207,6 +210,7 @@ class TensorFlowClassifier(Classifier):
             self.forward(images)
         if not calls:
             raise SpecError("features: expected a model that ends in a keras.layers.Dense, found none")
+        # by the order of calls: a model may declare its layers in another
         return calls[-1][1]
 
     def _ascent(self, images: Tensor, labels: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:

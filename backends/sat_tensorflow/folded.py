@@ -37,6 +37,7 @@ def folded(model: keras.Model) -> Callable[[], Forward]:
             calls[norm] = _affine(tf.stop_gradient(scale), tf.stop_gradient(shift))
             if convolution is not None:
                 kernel = convolution.kernel
+                # kernels are (h, w, in, out) here, so that a factor per output channel needs no reshaping
                 constants[id(kernel)] = kernel, tf.stop_gradient(kernel.value * scale)
                 calls[norm] = _shifted(tf.stop_gradient(shift))
 

@@ -36,6 +36,8 @@ def attack_loss(logits: Tensor, labels: Tensor, loss: str = "ce", targets: Tenso
             f"loss: expected ce, dlr (3 logits), targeted-dlr (4) or logit-difference, "
             f"got {loss!r} with {logits.shape[1]} logits"
         )
+    # DLR and its targeted form (Croce & Hein 2020, Eqs. 6 and 7): a quotient of differences does not change if all
+    # logits are scaled, by which a network can make the gradient of the cross-entropy vanish
     top = tf.math.top_k(logits, need).values
     scale = top[:, 0] - (top[:, 2] if loss == "dlr" else (top[:, 2] + top[:, 3]) / 2)
     return (other - own) / (scale + _TINY)
@@ -44,6 +46,7 @@ def attack_loss(logits: Tensor, labels: Tensor, loss: str = "ce", targets: Tenso
 def weighted_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     """Compute Σ w·ℓ / Σ w over the batch, with ℓ the cross-entropy."""
     total, weight = weighted_sum(logits, labels, weights)
+    # normalised within the batch (recipe, section 3, step 5): w_A = 18 moves weight to A and does not lengthen the step
     return total / weight
 
 

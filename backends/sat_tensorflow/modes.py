@@ -36,6 +36,7 @@ def precision(model: keras.Model, policy: str | None) -> Iterator[None]:
     before = [layer.dtype_policy for layer in layers]
     try:
         for layer in layers:
+            # a layer reads it while it is traced, so the graph keeps it when the layer has its own again
             layer.dtype_policy = keras.DTypePolicy(policy)
         yield
     finally:

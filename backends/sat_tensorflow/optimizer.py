@@ -56,6 +56,7 @@ class Optimizer:
         """
         scale = self._scalars.get("scaler.scale")
         pairs = zip(self._variables.items(), gradients, strict=True)
+        # gradients of embeddings and gathers come as IndexedSlices, which are made dense here
         used = [(name, v, tf.convert_to_tensor(g)) for (name, v), g in pairs if g is not None]
         if scale is None:
             self._step(used, lr)
@@ -64,6 +65,7 @@ class Optimizer:
         finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(g)) for _, _, g in used])
         tf.cond(finite, lambda: self._step(used, lr), lambda: None)
         good = self._scalars["scaler.growth_tracker"]
+        # the rule of PyTorch's GradScaler, so that its state goes on in either backend
         count = tf.where(finite, good + 1, 0.0)
         scale.assign(tf.where(finite, tf.where(count == FP16_GROWTH_INTERVAL, scale * 2, scale), scale / 2))
         good.assign(tf.where(count == FP16_GROWTH_INTERVAL, 0.0, count))
@@ -73,6 +75,7 @@ class Optimizer:
         for name, variable, gradient in used:
             w, rate = variable.value, tf.cast(lr, gradient.dtype)
             if t.optimizer == "adamw":
+                # decoupled: weights decay beside Adam's step, and the decay does not enter its averages
                 w.assign(w * (1 - rate * t.weight_decay) - self._adam(name, gradient, rate))
                 continue
             gradient += t.weight_decay * w
@@ -87,6 +90,7 @@ class Optimizer:
         step.assign_add(1.0)
         mean.assign(_BETAS[0] * mean + (1 - _BETAS[0]) * gradient)
         square.assign(_BETAS[1] * square + (1 - _BETAS[1]) * gradient * gradient)
+        # in float64, as 1 - 0.999^t loses digits in float32 while t is small
         first, second = (tf.cast(1 - beta ** tf.cast(step, tf.float64), gradient.dtype) for beta in _BETAS)
         return rate / first * mean / (tf.sqrt(square) / tf.sqrt(second) + _EPSILON)
 

@@ -72,16 +72,20 @@ class SubsetAdversarialStep(AdversarialStep):
             index = tf.identity(tf.cast(index, tf.int64))  # so that nothing is gathered before the check
         images = images if images.dtype == tf.float64 else tf.cast(images, tf.float32)
         if not self.model.built:
+            # lifted out of a caller's tf.function, to whose graph the weights must not belong
             with tf.init_scope():
                 self.model(tf.zeros((1, *images.shape[1:]), images.dtype))
         members = tf.where(tf.gather(self._members, index))
+        # without a member of A this is a plain step (recipe, section 3, step 1)
         attacked = tf.cond(tf.size(members) > 0, lambda: self._attacked(images, labels, members), lambda: images)
+        # constants for the caller's tape, which must not go back through the steps of the attack
         return tf.stop_gradient(attacked)
 
     def _attacked(self, images: Tensor, labels: Tensor, members: Tensor) -> Tensor:
         x, y = tf.gather_nd(images, members), tf.cast(tf.gather_nd(labels, members), tf.int64)
         start = None
         if self.attack.random_start:
+            # called when the graph runs; drawn while it is traced, the start would be the same in every batch
             start = tf.numpy_function(lambda shape: self._random_start(tuple(shape)), [tf.shape(x)], tf.float32)
             start = tf.cast(tf.ensure_shape(start, x.shape), x.dtype)
         return tf.tensor_scatter_nd_update(images, members, self._pgd(x, y, self.attack, start))

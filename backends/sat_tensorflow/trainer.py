@@ -60,6 +60,7 @@ class TensorFlowTrainer(Trainer):
             learning = {id(v) for v in (classifier.head or classifier.native).trainable_variables}
             self._weights = {name: v for name, v in classifier.variables().items() if id(v) in learning}
             self._optimizer = Optimizer(self._weights, training)
+            # traced at once, so that weights and optimiser have to be there
             self._update = self._graph(inputs.shape[1:])
 
     def run(self, batches: Iterable[BatchPlan], on_batch: OnBatch) -> None:
@@ -68,6 +69,7 @@ class TensorFlowTrainer(Trainer):
                 images, labels = self._batch(plan)
                 images = self._attacked(images, labels, plan)
                 loss, logits = self._update(images, labels, tf.constant(plan.weights), tf.constant(plan.lr, tf.float64))
+            # neither is read here: that would make the CPU wait for the GPU, and the next step begin later
             on_batch(plan, StepResult(lambda loss=loss: float(loss), lambda logits=logits: to_numpy(logits)))  # type: ignore[misc]
 
     @property
@@ -86,6 +88,7 @@ class TensorFlowTrainer(Trainer):
         labels = tf.gather(self._labels, plan.index)
         images = tf.gather(self._images, plan.index) if plan.images is None else tf.constant(plan.images)
         dtype = self._classifier.dtype
+        # bytes lie on the device as they are, in a quarter of the memory of float32, and become floats batch by batch
         images = tf.cast(images, dtype) / 255 if images.dtype == tf.uint8 else tf.cast(images, dtype)
         images = augment(images, AUGMENTATIONS.get(self._training.augmentation), plan.draws)
         return images, labels

@@ -10,6 +10,7 @@ from torch import Tensor
 def to_numpy(tensor: Tensor) -> np.ndarray:
     """Return a tensor's values on the CPU; bfloat16, which numpy does not have, as float32."""
     tensor = tensor.detach().cpu()
+    # on the CPU the array shares the tensor's memory: who keeps it while the training goes on has to copy it
     return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
 
 

@@ -36,7 +36,10 @@ def pgd(
             do not depend on it.
     """
     ascent = Ascent(OPS, attack.norm, attack.keep_best)
+    # no projection: the core draws starts inside the ball, and clamping to [0, 1] can only bring them nearer
     state = ascent.begin(images if start is None else (images + start).clamp(0, 1))
+    # one gradient per step, and none where the last step leads: with keep_best that point is never looked at, as in
+    # the authors' code (docs/PROTOCOLS.md, (g)), so that PGD-7 takes 6 steps that count
     for _ in range(attack.steps):
         losses, gradient = _gradient(forward, state[0], labels, gradient_scale)
         state = ascent.step(images, state, losses, gradient, attack.eps, attack.step_size)
@@ -48,6 +51,8 @@ def _gradient(forward: Forward, x: Tensor, labels: Tensor, scale: float) -> tupl
     x = x.detach().requires_grad_()
     with torch.enable_grad():
         losses = attack_loss(forward(x).to(x.dtype), labels)
+        # grad and not backward: that would also compute the gradients of weights that are not frozen, a third of the
+        # arithmetic of a training step, and leave them in p.grad
         (gradient,) = torch.autograd.grad(losses, x, torch.full_like(losses, scale))
     return losses.detach(), gradient
 
@@ -67,4 +72,5 @@ def loss_gradient(
         logits = forward(x).to(images.dtype)
         losses = attack_loss(logits, labels, loss, targets)
         (gradient,) = torch.autograd.grad(losses.sum() * gradient_scale, x)
+    # unlike in `pgd` the caller sees the gradient's size; it is in the images' type, in which it cannot vanish
     return logits.detach(), losses.detach(), gradient / gradient_scale

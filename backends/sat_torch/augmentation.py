@@ -17,6 +17,7 @@ def augment(images: Tensor, augmentation: Augmentation, draws: np.ndarray | None
 def _gather(images: Tensor, source: np.ndarray) -> Tensor:
     n, c, h, w = images.shape
     padded = torch.nn.functional.pad(images.reshape(n, c, h * w), (0, 1))  # the pixel h·w is the zero outside
+    # gather takes int64 only; the map is int32, so it is widened after the copy to the device
     index = torch.from_numpy(source).to(images.device).long().reshape(n, 1, h * w).expand(n, c, h * w)
     return padded.gather(2, index).reshape(n, c, h, w)
 
@@ -24,6 +25,7 @@ def _gather(images: Tensor, source: np.ndarray) -> Tensor:
 def _jitter(images: Tensor, plan: JitterPlan) -> Tensor:
     factors = torch.from_numpy(plan.factors).to(images)
     order = torch.from_numpy(plan.order).to(images.device)
+    # each image has an order of its own (recipe, section 1.0), so at each place the operations differ within the batch
     for place in range(order.shape[1]):
         images = _blend(images, factors, order[:, place])
     return images
@@ -32,6 +34,7 @@ def _jitter(images: Tensor, plan: JitterPlan) -> Tensor:
 def _blend(images: Tensor, factors: Tensor, operation: Tensor) -> Tensor:
     """One operation per image, chosen by `operation` `(n,)`: x·f + d·(1 - f) with d black, the mean grey, or grey."""
     f = factors.gather(1, operation[:, None])[:, :, None, None]
+    # an image of one channel is its own grey, and saturation leaves it as it is
     grey = images
     if images.shape[1] == 3:
         grey = torch.einsum("nchw,c->nhw", images, images.new_tensor(GREY))[:, None]

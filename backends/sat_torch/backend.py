@@ -47,6 +47,8 @@ class TorchBackend(Backend):
 
     def new(self, description: Mapping[str, Any]) -> TorchClassifier:
         inputs, dtype = InputSpec.from_dict(description), description.get("dtype", "float32")
+        # layers draw weights as they are made. The core replaces them all by its own draws; the caller's generator must
+        # not move
         with torch.random.fork_rng(devices=[]), plain():
             native, head = MODELS[description["model"]](inputs.classes, inputs.image_shape), None
             if description.get("head"):
@@ -93,9 +95,11 @@ class TorchBackend(Backend):
         threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
         benchmark = torch.backends.cudnn.benchmark  # tries algorithms for each shape, and may pick another in each run
         if training.deterministic:
+            # without it PyTorch refuses cuBLAS's products in its deterministic mode
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         try:
             torch.set_num_threads(training.threads)
+            # a user who has asked for deterministic algorithms keeps them
             torch.use_deterministic_algorithms(strict or training.deterministic)
             torch.backends.cudnn.benchmark = not training.deterministic
             with tf32(training.precision == "tf32"):

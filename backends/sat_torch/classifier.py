@@ -44,6 +44,7 @@ class Normalised(nn.Module):
         self.inner = inner
         self.has_statistics = bool(mean)
         for name, values in (("mean", mean), ("std", std)):
+            # the default device of the process may be another, even "meta", which has no values
             tensor = torch.tensor(values, dtype=torch.float64, device="cpu").reshape(-1, 1, 1)
             self.register_buffer(name, tensor, persistent=False)
 
@@ -123,6 +124,7 @@ class TorchClassifier(Classifier):
                 hook.remove()
         if not called:
             raise SpecError("features: expected a model that ends in a torch.nn.Linear, found none")
+        # by the order of calls: a model may declare its layers in another
         return called[-1]
 
     def _with_head(self, classes: int, seed: int) -> TorchClassifier:
@@ -136,6 +138,7 @@ class TorchClassifier(Classifier):
         description = self.description and {**self.description, "classes": classes, "head": True}
         made = TorchClassifier(native, self.device, inputs, description=description, head=head)
         state, learning = made.state(), [name for name, p in native.named_parameters() if p.requires_grad]
+        # the core draws the head's weights, so that a seed gives the same head in every backend
         made.load_state(state | initial_state({name: state[name] for name in learning}, seed))
         return made
 
@@ -172,6 +175,7 @@ class TorchClassifier(Classifier):
 
     def attacked_torch_module(self, retain_graph: bool = True) -> nn.Module:
         """See `Classifier`: folded, if it is one of our networks; a user's module is attacked as it is."""
+        # in half precision the product of weights and BatchNorm's scale would be rounded once more
         if not self.description or self.precision in HALF or not as_built(self.native):
             return self.as_torch_module()
         return folded_module(self.module, self.native, self.module.normaliser(self.dtype), self.dtype, retain_graph)
@@ -184,6 +188,7 @@ class TorchClassifier(Classifier):
         check_state({name: like(value) for name, value in own.items()}, state, "model")
         with torch.no_grad():
             for name, value in own.items():
+                # np.array copies: from_numpy warns of arrays that are read-only
                 value.copy_(torch.from_numpy(np.array(state[name])))
 
     def variables(self) -> dict[str, Tensor]:
@@ -199,6 +204,7 @@ class TorchClassifier(Classifier):
             return to_numpy(forward(self.image_tensor(images)).float())
 
     def _tensors(self, images: np.ndarray, labels: np.ndarray) -> tuple[Tensor, Tensor]:
+        # both are copied: from_numpy takes no negative strides, which views such as labels[::-1] have
         return self.image_tensor(images), torch.tensor(labels, device=self.device)
 
     def image_tensor(self, images: np.ndarray) -> Tensor:

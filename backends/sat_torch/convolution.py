@@ -66,6 +66,8 @@ class Convolution(nn.Module):
 
     def fused(self, packed: Packed, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """Compute `forward` where `on_onednn(x)`."""
+        # by their schemas the last arguments are activation, its scalars, algorithm; with a residual, before these, the
+        # way in which it is joined and its factor
         convolved: Any = torch.ops.mkldnn._convolution_pointwise
         if residual is None:
             return convolved(x, *packed[1], "relu" if self.relu else "none", [], "")
@@ -108,6 +110,7 @@ class Convolution(nn.Module):
             gradient = gradient if gradient.stride() == y.stride() else torch.empty_like(y).copy_(gradient)
             # all that took y are done with it by now, so that no memory has to be fetched for the result
             into = torch.empty_like(y) if retain_graph else y
+            # a ReLU's output is positive where its input was, so nothing but the output has to be kept
             gradient = torch.ops.aten.threshold_backward.grad_input(gradient, y, 0, grad_input=into)
         conv, (shape, _, backward) = self.layers[0], packed
         if conv.in_channels >= _FEW or conv.groups > 1:
@@ -143,6 +146,7 @@ class _Taped(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, owner: Convolutions, *inputs: Tensor) -> Tensor:
+        # a list of our own instead of save_for_backward, which would hold all of it until the backward pass is over
         values, ctx.owner, ctx.inputs, ctx.tape = [*inputs], owner, len(inputs), []
         for layer, places in owner.steps:
             packed = layer.pack(values[places[0]].shape)
@@ -159,6 +163,7 @@ class _Taped(torch.autograd.Function):
             raise RuntimeError(
                 "gradients of these logits were asked for before; take attacked_torch_module(retain_graph=True)"
             )
+        # one place per value, in the order in which they were made: the last is always the output of the step at hand
         slopes: list[Tensor | None] = [*[None] * (ctx.inputs + len(owner.steps) - 1), gradient]
         for number in reversed(range(len(owner.steps))):
             (layer, places), slope = owner.steps[number], slopes.pop()
@@ -166,6 +171,7 @@ class _Taped(torch.autograd.Function):
             parts = () if slope is None else layer.gradients(slope, y, packed, owner.retain_graph)
             for place, part in zip(places, parts, strict=False):  # a convolution without residual has one argument
                 before = slopes[place]
+                # not in place: without a ReLU a residual's slope is the very tensor that autograd has handed in
                 slopes[place] = part if before is None else before + part
         return None, *slopes
 

@@ -41,6 +41,7 @@ class Folded:
     """
 
     def __init__(self, network: nn.Module, retain_graph: bool = False) -> None:
+        # both graphs call the same layers, so that folding once serves both. Rows pay off only where autograd records
         self._graph = _fold(network)
         self._differentiable = _in_rows(self._graph, retain_graph)
         self._layers = [layer for layer in self._graph.modules() if isinstance(layer, Convolution | Affine)]
@@ -90,6 +91,7 @@ def _fold(network: nn.Module) -> fx.GraphModule:
 
     def layer(node: fx.Node, kind: type[nn.Module]) -> Any:
         module = layers.get(str(node.target)) if node.op == "call_module" else None
+        # no subclasses, which may compute something else
         return module if type(module) is kind else None
 
     def convolution(node: fx.Node) -> Any:
@@ -99,6 +101,7 @@ def _fold(network: nn.Module) -> fx.GraphModule:
 
     def batch_norm(node: fx.Node) -> Any:
         norm = layer(node, nn.BatchNorm2d)
+        # without running statistics it takes those of the batch in evaluation mode, too, which are no constants
         return norm if norm is not None and norm.affine and norm.track_running_stats else None
 
     def only_user(node: fx.Node) -> fx.Node | None:
@@ -108,6 +111,7 @@ def _fold(network: nn.Module) -> fx.GraphModule:
     for node in list(graph.nodes):
         chain, residuals, relu = [node], [], False
         conv, norm = convolution(node), batch_norm(node)
+        # the list of nodes is from before the first change, and still has those that a chain has taken
         if node in folded or (conv is None and norm is None):
             continue
         if conv is not None:
@@ -149,6 +153,7 @@ def _in_rows(folded: fx.GraphModule, retain_graph: bool) -> fx.GraphModule:
         nodes = [*row]
         used_outside = any(user not in nodes for node in nodes[:-1] for user in node.users)
         for part in [[node] for node in nodes] if used_outside else [nodes]:
+            # each once: the input of a block is both an image and a residual
             inputs = [*dict.fromkeys(other for node in part for other in node.args if other not in part)]
             values, name = [*inputs, *part], f"row_{len(replacements)}"
             steps = [(layers[str(node.target)], tuple(values.index(other) for other in node.args)) for node in part]

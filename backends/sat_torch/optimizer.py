@@ -87,5 +87,6 @@ def _optimizer(parameters: list[nn.Parameter], t: TrainingSpec) -> torch.optim.O
     # PyTorch makes the buffers in its first step from uninitialised memory; if that step overflows in float16 and is
     # left out, they stay so
     for p in parameters if momentum else ():
+        # PyTorch's first step sets v = g, which is what zeros give: μ·0 + g
         sgd.state[p]["momentum_buffer"] = torch.zeros_like(p)
     return sgd

@@ -70,11 +70,14 @@ class SubsetAdversarialStep(AdversarialStep):
         members, start = self.split.members[index.cpu().numpy()], None
         if self.attack.random_start and members.any():
             c, h, w = images.shape[1:]
+            # drawn in numpy's layout, so that a seed gives the same start in both backends
             start = self._random_start((int(members.sum()), h, w, c))
 
         def perturb(x: Tensor, y: Tensor, start: Tensor | None) -> Tensor:
             return pgd(partial(run, self._attacked), x, y, self.attack, start)
 
+        # only the attack has BatchNorm in evaluation mode; the mixed batch goes through the model in the caller's mode
+        # (recipe, section 3, steps 2 and 4)
         with frozen(self._attacked):
             return attack_members(OPS, perturb, images, labels.long(), Members.of(members, start))
 
@@ -128,6 +131,7 @@ class WithIndex(Dataset[Any]):
 
     def __getitem__(self, index: int) -> tuple[Any, ...] | dict[Any, Any]:
         """Return the item at `index` with its number."""
+        # the range turns -1 into the last number
         item, number, dataset = self.dataset[index], range(len(self))[index], self.dataset
         while isinstance(dataset, Subset):
             number, dataset = int(dataset.indices[number]), dataset.dataset

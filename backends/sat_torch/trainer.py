@@ -77,11 +77,13 @@ class TorchTrainer(Trainer):
         for plan in batches:
             with self._draws(plan):
                 loss, logits = self._step(plan)
+            # neither is read here: that would make the CPU wait for the GPU, and the next step begin later
             on_batch(plan, StepResult(loss.item, lambda logits=logits: to_numpy(logits.float())))  # type: ignore[misc]
 
     @contextmanager
     def _draws(self, plan: BatchPlan) -> Iterator[None]:
         """What a user's layers draw, as dropout, follows from seed and place, so that any step can be made alone."""
+        # our own networks have no layer that draws
         if self._classifier.description:
             yield
             return
@@ -93,6 +95,7 @@ class TorchTrainer(Trainer):
     def _batch(self, plan: BatchPlan) -> tuple[Tensor, Tensor]:
         index = torch.from_numpy(plan.index).to(self._classifier.device)
         images = self._images[index] if plan.images is None else _channels_first(plan.images).to(index.device)
+        # bytes lie on the device as they are, in a quarter of the memory of float32, and become floats batch by batch
         images = images.to(self._classifier.dtype) / 255 if images.dtype == torch.uint8 else images
         images = augment(images.to(self._classifier.dtype), AUGMENTATIONS.get(self._training.augmentation), plan.draws)
         if images.ndim == 4:
@@ -126,11 +129,14 @@ class TorchTrainer(Trainer):
         with folded.current():
             yield lambda images: folded(normalised(images))
 
+    # a script may have switched gradients off for the whole process
     @torch.enable_grad()
     def _step(self, plan: BatchPlan) -> tuple[Tensor, Tensor]:
         images, labels = self._batch(plan)
         self._optimizer.clear()
         images = self._attacked(images, labels, plan)
+        # after the attack. Of a network with a new head, the head alone: its features stay in evaluation mode, so that
+        # their running statistics are frozen, too (recipe, section 1.4)
         self._learning.train()
         logits = self._forward(images).to(images.dtype)  # they may be in half precision; the loss and its sum are not
         loss = weighted_loss(logits, labels, torch.from_numpy(plan.weights).to(images))

@@ -28,6 +28,7 @@ MODELS: dict[str, Callable[[int, tuple[int, int, int]], keras.Model]] = {
 
 def build(description: Mapping[str, Any], dtype: str) -> tuple[keras.Model, keras.Model | None]:
     """Build the model that `description` names, with weights of type `dtype`; return it and its new head, or None."""
+    # layers take their type from the process, where a user may have set a mixed policy
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(dtype)
     try:

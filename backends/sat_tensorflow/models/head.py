@@ -27,6 +27,8 @@ def put_head(model: keras.Model, classes: int) -> tuple[keras.Model, keras.Model
     for layer in model.layers:
         layer.trainable = False
     head = _head(features.shape[-1], classes, "fc.", features.dtype)
+    # its two layers and not the head as one: weights are named after the layers of the outermost model. "fc." is what
+    # PyTorch calls the place of the last layer
     return keras.Model(model.inputs, head.layers[1](head.layers[0](features))), head
 
 

@@ -63,6 +63,7 @@ class BatchNorm(layers.BatchNormalization):
             count = tf.cast(tf.size(x) // tf.size(mean), x.dtype)
             for running, batch in (
                 (self.moving_mean, mean),
+                # n / (n - 1) makes it unbiased; the batch itself is normalised with the biased one
                 (self.moving_variance, variance * (count / tf.maximum(count - 1, 1))),
             ):
                 running.assign(running.value * self.momentum + batch * BATCHNORM_MOMENTUM)

@@ -48,6 +48,7 @@ def _bottleneck(x: KerasTensor, name: str, width: int, stride: int) -> KerasTens
 
 def _joined(x: KerasTensor, inner: KerasTensor, name: str, last: str, stride: int) -> KerasTensor:
     inner = BatchNorm(name=f"{name}.{last}")(inner)
+    # elsewhere x is added as it is; the authors' network for CIFAR has a convolution on every shortcut
     if x.shape != inner.shape:
         x = convolution(x, f"{name}.downsample.0", inner.shape[-1], size=1, stride=stride)
         x = BatchNorm(name=f"{name}.downsample.1")(x)

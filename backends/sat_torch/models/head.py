@@ -25,6 +25,7 @@ def put_head(module: nn.Module, last: str, classes: int) -> tuple[nn.Module, nn.
     assert isinstance(old, nn.Linear)  # noqa: S101
     width = old.in_features
     hidden, out = nn.Linear(width, width), nn.Linear(width, classes)
+    # neither dropout nor BatchNorm, as in the authors' code
     head = nn.Sequential(OrderedDict(hidden=hidden, relu=nn.ReLU(), out=out)).to(old.weight)
     if not last:
         return head, head

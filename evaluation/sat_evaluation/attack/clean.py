@@ -36,6 +36,7 @@ def clean_outputs(model: Model, data: Examples, settings: EvaluationSettings) ->
             broken_by[index[(output.max(dim=1)[1] != y).cpu().numpy()]] = MISCLASSIFIED
             if index[0] == 0:  # one batch is enough to see dropout or random defences
                 change = np.linalg.norm(_unit(logits) - _unit(model.exact(x).cpu().numpy()), axis=1).max()
+                # the package's limit, also of logits scaled to length 1
                 if change > 1e-4:
                     warnings.append(
                         f"randomised model: the logits of {len(index)} images change by up to {change:.2g} times their "
@@ -43,6 +44,7 @@ def clean_outputs(model: Model, data: Examples, settings: EvaluationSettings) ->
                     )
             probabilities &= are_probabilities(logits)
             low, high = min(low, logits.min()), max(high, logits.max())
+        # a randomised model differs from pass to pass in any case
         if not warnings and _depends_on_the_batch(model, data):
             warnings.append(BATCH_DEPENDENT)
     if probabilities or are_scores(np.array([low, high])):
@@ -64,6 +66,7 @@ def _depends_on_the_batch(model: Model, data: Examples) -> bool:
 
 def flat_gradients(classifier: Classifier, data: Examples, correct: np.ndarray, batch_size: int) -> list[str]:
     """Return a warning if the cross-entropy has no gradient at some of the images numbered `correct`."""
+    # the package looks for this in its DLR attacks only; a saturated network has it with the cross-entropy
     flat = 0
     for index in chunks(correct, batch_size):
         gradient = classifier.loss_gradient(data.images[index], data.labels[index], "ce")[2]

@@ -54,5 +54,6 @@ class Meter:
         if self.progress is not None:
             here = self.used * self.prices[self.number]
             done = float(self.record.queries @ self.prices + here)
+            # some attacks ask a little more than their budget, as for the order of the target classes
             share = done / (done + max(self.batch - float(here), 0.0) + self.later)
             self.progress(share, self.record.settings.attacks[self.number].name)

@@ -91,8 +91,10 @@ def seeded(seed: int) -> Iterator[None]:
         with (
             torch.no_grad(),
             torch.device("cpu") if elsewhere else nullcontext(),
+            # no GPU's generator while nobody has used CUDA: reading it would start CUDA
             torch.random.fork_rng(range(torch.cuda.device_count() * cuda), device_type="cuda"),
         ):
+            # attacks seed themselves; this one is for models that draw, whose noise a resumed evaluation has to repeat
             torch.manual_seed(seed)
             yield
     finally:

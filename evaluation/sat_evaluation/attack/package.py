@@ -49,6 +49,7 @@ class Package:
         common["n_restarts"] = settings.restarts
         silent = logging.Logger("autoattack", logging.CRITICAL + 1)  # Evaluation.warnings says what it would say
         if name == "square":
+            # as AutoAttack calls it; by default the class stretches its schedule of squares to the number of queries
             made = self.square(model, n_queries=settings.queries, p_init=0.8, resc_schedule=False, **common)
         elif name == "fab":
             made = self.fab(model, n_iter=iterations, **common)

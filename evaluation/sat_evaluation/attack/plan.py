@@ -49,6 +49,7 @@ def plan(
             planned.append(attack)
         else:
             once = attacks == "standard" or (name == "fab" and "fab-t" in names[:place])
+            # with its default of 9 target classes the package raises an IndexError where there are fewer
             planned.append(_settings(name, 1 if once else 5, min(9, classes - 1)))
     if not planned:
         raise SpecError(f"attacks: none is left of {', '.join(names)}\n{notes[0]}; add 'apgd-ce' or 'fab-t'")

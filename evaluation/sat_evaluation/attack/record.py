@@ -40,6 +40,7 @@ class EvaluationSettings:
     seed: int = json_field(integer())
     batch_size: int = json_field(integer(1))
     package: str = json_field(text)
+    # a file of an older version, without these two fields, is one of the package in float32
     engine: str = json_field(text, "package")
     precision: str = json_field(text, "float32")
     data: str = json_field(text)
@@ -146,6 +147,7 @@ def sha256(arrays: Mapping[str, np.ndarray], prefix: str = "") -> str:
     """Return the SHA-256 over `prefix`, then names, types, shapes and contents of the arrays, in the order of names."""
     digest = hashlib.sha256(prefix.encode())
     for name, array in sorted(arrays.items()):
+        # arrays of other names, types or shapes may have the same bytes
         digest.update(f"{name} {array.dtype.str} {array.shape} ".encode())
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()

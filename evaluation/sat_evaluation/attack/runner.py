@@ -146,6 +146,7 @@ def _attack(
                 broken = model.exact(adversarial).max(dim=1)[1] != y
             _check_adversarial(attack.name, s, x, adversarial)
             record.broken_by[index[broken.cpu().numpy()]] = number
+            # counted with its batch, so that one that is broken off and done again counts once
             record.queries[number] += meter.used
             record.next += (0, 1)
             record.save(path)
@@ -177,6 +178,7 @@ def _check_adversarial(attack: str, settings: EvaluationSettings, x: torch.Tenso
     images = adversarial.cpu().numpy()
     size = THREAT_MODELS.get(settings.norm).size(images - x.cpu().numpy()).max()
     low, high = images.min(), images.max()
+    # the ball may be left by rounding in float32, [0, 1] may not: every attack clamps to it last
     if not (low >= 0 and high <= 1 and size <= settings.eps * (1 + 1e-4) + 1e-6):  # NaN makes each comparison false
         raise EvaluationError(
             f"{attack}: expected adversarial images in [0, 1] with {settings.norm} distance <= {settings.eps:.6g}, "

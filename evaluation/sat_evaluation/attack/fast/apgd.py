@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from sat_evaluation.attack.fast.search import TINY, Search, margin
 
+# α and ρ of the paper, with its values
 MOMENTUM = 0.75
 RISING = 0.75
 """The share of the steps since the last check in which the loss has to rise, or the step is halved."""
@@ -65,7 +66,9 @@ def apgd(search: Search, name: str, owner: Tensor, target: Tensor | None, start:
     previous, best, best_gradient = x, x, torch.zeros_like(x)
     best_loss = torch.full((len(x), 1, 1, 1), -torch.inf, device=x.device)
     last_loss, checked_loss = best_loss, best_loss
+    # η⁰ = 2 ε as in the paper: the first steps cross the whole ball
     step = torch.full_like(best_loss, 2 * search.eps)
+    # as if halved before, so that condition 2 cannot hold at the first check, which has no check to compare with
     rises, halved = torch.zeros_like(best_loss), torch.ones_like(best_loss, dtype=torch.bool)
     first, least = None, torch.full((len(x),), torch.inf, device=x.device)
     checks = dict(zip(torch.tensor(windows(iterations)).cumsum(0).tolist(), windows(iterations), strict=True))
@@ -73,6 +76,7 @@ def apgd(search: Search, name: str, owner: Tensor, target: Tensor | None, start:
         logits, losses, gradient = search.gradient(x, partial(loss_of, name, y=y, target=target))
         losses, gap = losses[:, None, None, None], margin(logits, y, target)
         first, least = gap if first is None else first, torch.minimum(least, gap)
+        # the last point is only looked at, so that there is nothing left to give up
         lost = search.hopeless(least, first - least) if i in checks and i < iterations else None
         keep = search.remaining(owner, x, logits.argmax(1) != y, lost)
         if keep is not None:
@@ -91,16 +95,19 @@ def apgd(search: Search, name: str, owner: Tensor, target: Tensor | None, start:
         best_loss = torch.maximum(losses, best_loss)
         rises, last_loss = rises + (losses > last_loss), losses
         if i == 0:
+            # the first loss is above -∞, which is no rise
             rises, checked_loss = torch.zeros_like(rises), best_loss
         elif i in checks:
             # Conditions 1 and 2 of the paper: the loss rose too rarely, or neither step nor best loss has changed since
             # the last check. Then the search goes back to its best point
             halve = (rises <= RISING * checks[i]) | (~halved & (checked_loss >= best_loss))
             step = torch.where(halve, step / 2, step)
+            # `previous` stays, as in the package: the next momentum counts from the point before the last step
             x, gradient = torch.where(halve, best, x), torch.where(halve, best_gradient, gradient)
             rises, halved, checked_loss = torch.zeros_like(rises), halve, best_loss
         if i < iterations:
             moved = search.project(x0, x + step * search.geometry.ascent_direction(gradient))
             share = MOMENTUM if i > 0 else 1.0  # there is no previous step at first
+            # projected a second time, as the momentum may lead out of the ball again (Algorithm 1)
             moved = search.project(x0, x + share * (moved - x) + (1 - share) * (x - previous))
             x, previous = moved, x

@@ -95,17 +95,21 @@ def _run(settings: AttackSettings, search: Search, seed: list[int]) -> None:
         square(search, settings.queries or 0, np.random.default_rng(seed))
         return
     for restart in range(settings.restarts):
+        # on the CPU, so that every device gets the same numbers. The seed is a hash of all its parts: with a sum,
+        # restart 1 of seed 0 would draw what restart 0 of seed 1 draws
         generator = torch.Generator().manual_seed(int(np.random.SeedSequence([*seed, restart]).generate_state(1)[0]))
         if name in ("apgd-ce", "apgd-dlr"):
             start, owner = search.noise(shape, generator), search.alive()
             if len(owner):
                 apgd(search, name.removeprefix("apgd-"), owner, None, start, iterations)
             continue
+        # for all ranks before any is attacked: what a rank starts from must not depend on what is broken by then
         starts = torch.cat([search.noise(shape, generator) for _ in range(targets)])
         for owner, target, rank in _groups(search, targets):
             if name == "apgd-t":
                 apgd(search, "dlr", owner, target, starts[rank], iterations)
             else:
+                # the first run starts from the image itself, restarts at ε / 2 from it, both as in the package
                 fab(search, owner, target, starts[rank] / 2 if restart else None, iterations)
 
 
@@ -116,6 +120,7 @@ def _groups(search: Search, targets: int) -> Iterator[tuple[torch.Tensor, torch.
     """
     import torch
 
+    # of all examples, broken ones too, because owners are numbers within the whole batch
     logits = search.forward(search.x).scatter(1, search.y[:, None], -torch.inf)
     rows = FULL // search.x[0].numel()
     ranked = logits.argsort(dim=1, descending=True, stable=True)[:, :targets]

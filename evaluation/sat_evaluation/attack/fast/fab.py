@@ -42,6 +42,7 @@ def fab(search: Search, owner: Tensor, target: Tensor, start: Tensor | None, ite
     image, y = search.x[owner], search.y[owner]
     x0 = image.flatten(1)
     x = x0 if start is None else (image + start).clamp(0, 1).flatten(1)
+    # ∞ until the row has crossed. Then `pace` is NaN or ∞, no comparison with it is true, and the row goes on
     nearest = before = torch.full_like(y, torch.inf, dtype=x.dtype)
     for i in range(iterations + 1):
         logits, gap, gradient = search.gradient(x.reshape(-1, *search.x.shape[1:]), partial(_gap, y=y, target=target))
@@ -63,6 +64,7 @@ def fab(search: Search, owner: Tensor, target: Tensor, start: Tensor | None, ite
             )
         # the point, pulled back if it has crossed the boundary, and the image: both are projected at once
         points = torch.stack([torch.where(crossed[:, None], x0 + BACK * (x - x0), x), x0])
+        # both are projected onto the plane of x: each lacks what the gap, linear from x on, is short of 0 there
         missing = -gap - ((points - x) * w).sum(dim=-1)
         steps = to_hyperplane(search.geometry.name, points, w, missing)
         sizes = search.geometry.size(steps.flatten(0, 1)).reshape(*steps.shape[:2], 1)
@@ -97,6 +99,7 @@ def to_hyperplane(norm: str, points: Tensor, w: Tensor, missing: Tensor) -> Tens
         unclipped = length[..., None] * v
         d = torch.clamp(unclipped, low, high)
         slope = (slopes * (d == unclipped)).sum(dim=-1)  # of pixels that still move
+        # where all pixels are at 0 or 1 the slope is 0, and the quotient may overflow: ∞ times a weight of 0 is NaN
         length = length + ((missing - (w * d).sum(dim=-1)) / (slope + TINY)).clamp_(0, 1e9)
     return torch.clamp(length[..., None] * v, low, high)
 

@@ -108,6 +108,7 @@ class Search:
     def noise(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
         """Draw a δ of norm eps, `(1, c, h, w)`: uniform on the sphere for L2, in the cube and then scaled for Linf."""
         if self.geometry.name == "L2":
+            # the normal distribution has no preferred direction
             draw = torch.randn((1, *shape), generator=generator)
         else:
             draw = 2 * torch.rand((1, *shape), generator=generator) - 1

@@ -17,6 +17,7 @@ from sat_evaluation.attack.fast.search import TINY, Search, margin
 
 FIRST_SHARE = 0.8
 """Share of the image that the first squares cover, as in AutoAttack."""
+# AutoAttack's, made for 10,000 queries. It has 5000 and does not rescale them, so that the last two are not reached
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """Queries after which that share is halved."""
 CHECKED = 1000
@@ -57,6 +58,7 @@ def square(search: Search, queries: int, rng: np.random.Generator) -> None:
             x = x.index_copy(0, rows, torch.where(better[:, None, None, None], part, x[rows]))
             least = least.index_copy(0, rows, torch.minimum(margins, least[rows]))
         lost = search.hopeless(least, first - least) if 0 < query < queries and query % CHECKED == 0 else None
+        # strictly: with a margin of 0 two logits are equal, and which of them is predicted is not certain
         keep = search.remaining(owner, x, least < 0, lost)
         if keep is not None:
             if not keep.any():
@@ -89,6 +91,7 @@ class _Linf:
         side = min(max(side, 1), *x.shape[2:])
         window = _window(self.rng, x, side)
         tried = x.clone()
+        # the package adds ±2 ε to the best image and clips to the ball, which gives the same ±ε
         tried[window] = (x0[window] + self.search.eps * self._signs(x0, (1, x0.shape[1], 1, 1))).clamp(0, 1)
         self.last = window
         return tried
@@ -133,6 +136,7 @@ class _L2:
         spent, in_here = energy.sum(dim=(1, 2, 3), keepdim=True), energy[here].sum(dim=(2, 3), keepdim=True)
         energy[here] = 0  # the windows may overlap, and what is in both counts once
         mass = in_here + energy[there].sum(dim=(2, 3), keepdim=True)
+        # windows are filled channel by channel, so each channel gets its part of what clipping has left over
         free = (self.search.eps**2 - spent).clamp_(min=0) / x.shape[1]
         shape = old / (in_here.sqrt() + TINY) + self._bump(side, x)
         shape = shape / (torch.linalg.vector_norm(shape, dim=(2, 3), keepdim=True) + TINY)
@@ -165,6 +169,7 @@ def _eta(side: int, standing: bool) -> np.ndarray:
         steps = np.array([(1 / np.arange(r + 1, max(height, side) // 2 + 2) ** 2).sum() for r in range(side + 1)])
         half = steps[ring]
         halves.append(sign * half / max(float(np.linalg.norm(half)), TINY))
+    # both halves have norm 1, so that the bump and the dent get the same budget
     eta = np.concatenate(halves)
     eta /= np.linalg.norm(eta)
     return eta.T.copy() if standing else eta
@@ -172,5 +177,6 @@ def _eta(side: int, standing: bool) -> np.ndarray:
 
 def _window(rng: np.random.Generator, x: Tensor, side: int) -> tuple[slice, ...]:
     """A random square of that side inside the image."""
+    # the last place, too, which the package never draws
     top, left = (int(rng.integers(size - side + 1)) for size in x.shape[2:])
     return slice(None), slice(None), slice(top, top + side), slice(left, left + side)
