@@ -23,8 +23,10 @@ def advice(spec: Spec, size: int) -> list[str]:
     if size and attack.eps == 0:
         warnings.append("attack.eps: with 0 no image is changed: this is plain training at the cost of the attack")
     reach = attack.steps * attack.step_size
+    # A random start may lie at the edge of the ball already.
     if size and not attack.random_start and reach < attack.eps:
         warnings.append(f"attack.step_size: the steps add up to {reach:.4g}, which is less than eps = {attack.eps:.4g}")
+    # Without a colon the user has named no drops that could be missed.
     if ":" in training.schedule and not parse_schedule(training.schedule).drop_epochs(training.epochs):
         drops = shortened(training.schedule)
         warnings.append(

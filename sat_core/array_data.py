@@ -93,6 +93,7 @@ def mean_and_std(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ..
     blocks = [images[start : start + _BLOCK] for start in range(0, len(images), _BLOCK)]
     pixels = images[..., 0].size
     mean = sum(as_float(block).sum(axis=(0, 1, 2), dtype=np.float64) for block in blocks) / pixels
+    # A second pass over the images: the difference of E[x²] and E[x]² would lose digits.
     squares = sum(((as_float(block) - mean) ** 2).sum(axis=(0, 1, 2)) for block in blocks) / pixels
     std = np.sqrt(squares).round(6)
     return tuple(mean.round(6).tolist()), tuple(np.where(std > 0, std, 1.0).tolist())
@@ -109,6 +110,7 @@ def _classes(labels: np.ndarray, name: str) -> int:
         raise DataError(
             f"{name}: expected labels from 0, got {present[0]}\nleave out examples without a label, or number from 0"
         )
+    # Counting from 1 is the usual cause, as in MATLAB's files, and has a better remedy than a gap elsewhere.
     if np.array_equal(present, np.arange(1, len(present) + 1)):
         raise DataError(
             f"{name}: expected an example of every class in 0..{present[-1]}, got none of class 0\n"
@@ -127,6 +129,7 @@ def _examples(arrays: Mapping[str, np.ndarray], part: str, classes: int, prefix:
     images = arrays[f"x_{part}"]
     if 0 in images.shape:
         raise DataError(f"{prefix}x_{part}: expected images with at least one pixel, got shape {images.shape}")
+    # MATLAB's order, (h, w, c, n), as in the files of SVHN.
     if images.ndim == 4 and images.shape[3] == arrays[f"y_{part}"].size != len(images):
         raise DataError(
             f"{prefix}x_{part}: expected examples first, got shape {images.shape}\n"
@@ -137,6 +140,7 @@ def _examples(arrays: Mapping[str, np.ndarray], part: str, classes: int, prefix:
 
 def _class_names(arrays: Mapping[str, np.ndarray], classes: int, prefix: str) -> tuple[str, ...]:
     names = arrays.get("class_names", np.arange(classes).astype(str))
+    # With "" added, a set of no more than `classes` has an empty name or a double one.
     if names.dtype.kind != "U" or names.shape != (classes,) or len({*names.tolist(), ""}) <= classes:
         raise DataError(
             f"{prefix}class_names: expected {classes} different texts, none of them empty, got {names.dtype} of shape "

@@ -12,6 +12,7 @@ from sat_core.images import ImageSource
 
 def check_range(low: float, high: float) -> None:
     """Raise DataError unless pixels from `low` to `high` are in [0, 1]."""
+    # "not", so that NaN is refused, too.
     if not (low >= 0 and high <= 1):
         raise DataError(
             f"images: expected pixels in [0, 1], got [{low:.4g}, {high:.4g}]\nnormalise inside the model, not before"
@@ -33,12 +34,15 @@ def check_batch(labels: Any, index: Any, images: Any = None, layout: str = "n, h
         ("images", "float", "floats in [0, 1]", "convert them to float32 and divide by 255", images, layout),
         ("labels", "int", "integers", "give class numbers, not one-hot vectors or probabilities", labels, "n,"),
         ("index", "int", "integers", "give the numbers of the examples in the training set, not a mask", index, "n,"),
+        # A slice from 1, without the images, where there are none.
     ][images is None :]
     for name, kind, words, remedy, tensor, _ in kinds:
         dtype = _dtype_name(tensor)
+        # bfloat16 is a float and uint8 an int; a bool mask as index is neither.
         if not dtype.lstrip("bu").startswith(kind):
             raise DataError(f"{name}: expected {words}, got {dtype}\n{remedy}")
     shapes = [tuple(tensor.shape) for *_, tensor, _ in kinds]
+    # In a graph of TensorFlow, the length of a batch may not be known yet.
     sizes = {shape[0] for shape in shapes if shape} - {None}
     if [len(shape) for shape in shapes] != [4, 1, 1][images is None :] or len(sizes) > 1:
         expected = ", ".join(f"{name} ({axes})" for name, *_, axes in kinds)

@@ -20,6 +20,8 @@ BRIGHTNESS, CONTRAST, SATURATION = 0, 1, 2
 """Jitter operations, as in `JitterPlan.order`."""
 GREY = (0.299, 0.587, 0.114)
 """Weights of R, G, B in luma (ITU-R 601), as Pillow's conversion to greyscale."""
+# Columns of the draws: 0, 1 place the crop, 2 flips, 3 rotates, 4 to 6 are the jitter's factors, 7 to 9 their order.
+# All are drawn whatever is switched on, so that a seed crops and flips alike under `crop-flip` and `cifar`.
 _DRAWS = 10
 _TRIES = 10
 """Of a resized crop, which adds as many areas and as many aspect ratios to the draws."""
@@ -118,11 +120,13 @@ def move_map(augmentation: Augmentation, draws: np.ndarray, h: int, w: int) -> n
         The source pixel row·w + column of each pixel, int32 `(n, h, w)`; h·w stands for zero.
     """
     pad = augmentation.crop
+    # From -pad to pad, each of 2·pad + 1 offsets alike.
     top = np.floor(draws[:, 0] * (2 * pad + 1)).astype(np.int32)
     left = np.floor(draws[:, 1] * (2 * pad + 1)).astype(np.int32)
     rows = np.arange(h, dtype=np.int32) + (top - pad)[:, None]
     columns = np.broadcast_to(np.arange(w, dtype=np.int32), (len(draws), w))
     if augmentation.flip:
+        # Before the offset is added: the crop comes first, and what it has cut out is mirrored.
         columns = np.where(draws[:, 2:3] < 0.5, columns[:, ::-1], columns)
     columns = columns + (left - pad)[:, None]
     return _gather(rows[:, :, None], columns[:, None, :], h, w)
@@ -144,12 +148,15 @@ def crop_box(draws: np.ndarray, h: int, w: int) -> tuple[int, int, int, int]:
     """
     areas = _AREA[0] + draws[_DRAWS : _DRAWS + _TRIES] * (_AREA[1] - _AREA[0])
     low, high = np.log(_ASPECT)
+    # Uniform in the logarithm, so that 3/4 is as likely as 4/3.
     aspects = np.exp(low + draws[_DRAWS + _TRIES : _DRAWS + 2 * _TRIES] * (high - low))
     heights, widths = (np.rint(np.sqrt(h * w * areas * a)).astype(int) for a in (1 / aspects, aspects))
     fitting = np.flatnonzero((heights > 0) & (heights <= h) & (widths > 0) & (widths <= w))
     if fitting.size:
         height, width = int(heights[fitting[0]]), int(widths[fitting[0]])
+        # The draws that place a padded crop: no augmentation has both.
         return int(draws[0] * (h - height + 1)), int(draws[1] * (w - width + 1)), height, width
+    # At most one side is cut: the image is too wide, or too high, or neither.
     width, height = min(w, round(h * _ASPECT[1])), min(h, round(w / _ASPECT[0]))
     return (h - height) // 2, (w - width) // 2, height, width
 
@@ -159,6 +166,8 @@ def rotation_map(augmentation: Augmentation, draws: np.ndarray, h: int, w: int) 
     if not augmentation.rotation:
         return None
     angle = np.deg2rad((draws[:, 3] * 2 - 1) * augmentation.rotation)[:, None, None]
+    # From the centres of pixels, or the image would move by half a pixel. The map goes from target to source, so the
+    # image turns the other way; angles are symmetric.
     y, x = (np.arange(h) + 0.5 - h / 2)[:, None], np.arange(w) + 0.5 - w / 2
     cos, sin = np.cos(angle), np.sin(angle)
     columns = np.floor(cos * x - sin * y + w / 2).astype(np.int32)
@@ -171,10 +180,12 @@ def jitter_plan(augmentation: Augmentation, draws: np.ndarray) -> JitterPlan | N
     if not augmentation.jitter:
         return None
     factors = 1 + (draws[:, 4:7] * 2 - 1) * augmentation.jitter
+    # The order of three uniforms is a uniform order of three, as torchvision shuffles them.
     return JitterPlan(factors.astype(np.float32), np.argsort(draws[:, 7:10], axis=1))
 
 
 def _gather(rows: np.ndarray, columns: np.ndarray, h: int, w: int) -> np.ndarray:
+    # int32 halves the maps, which are made for every batch and copied to the device.
     source = rows * np.int32(w) + columns
     source[~((rows >= 0) & (rows < h) & (columns >= 0) & (columns < w))] = h * w
     return source
@@ -184,6 +195,7 @@ AUGMENTATIONS: Registry[Augmentation] = Registry("augmentation")
 for _augmentation in (
     Augmentation("none"),
     Augmentation("crop-flip", crop=4, flip=True),
+    # As MadryLab's robustness, from where the authors took it; no hue (recipe, section 1.0).
     Augmentation("cifar", crop=4, flip=True, jitter=0.25, rotation=2.0),
     Augmentation("imagenet", resized_crop=True, flip=True, jitter=0.1, rotation=2.0),
 ):

@@ -20,6 +20,7 @@ def _as_array(images: np.ndarray | ImageSource) -> np.ndarray:
 
 
 @final
+# By identity: arrays have no single truth to compare by, and hashing all pixels is what `fingerprint` is for.
 @attrs.frozen(eq=False)
 class Examples:
     """Images with labels, checked when the object is made.
@@ -41,6 +42,7 @@ class Examples:
     name: str = "data"
 
     def __attrs_post_init__(self) -> None:
+        # The check looks at every pixel, which would decode a whole source; `check_files` reads headers instead.
         if not isinstance(self.images, ImageSource):
             object.__setattr__(self, "images", check_images(self.images, self.name))
         object.__setattr__(self, "labels", check_labels(self.labels, self.classes, self.name))
@@ -118,6 +120,7 @@ class DataSet:
                     f"{self.name}: expected training and validation images of one shape, got "
                     f"{self.train.images.shape[1:]} and {part.images.shape[1:]}"
                 )
+        # A network cannot predict a class that it never saw: such images would only lower the accuracy.
         missing = np.setdiff1d(np.concatenate([part.labels for part in self.parts[1:]]), self.train.labels)
         if missing.size:
             names = ", ".join(self.class_names[c] for c in missing[:5])
@@ -157,6 +160,7 @@ class DataSet:
 def _fingerprint(*parts: Examples) -> str:
     digest = hashlib.sha256()
     for array in (array for part in parts for array in (part.images, part.labels)):
+        # Without type and shape, the same bytes as 8 x 2 or 4 x 4 pixels would be one data set.
         digest.update(f"{array.dtype.str}{array.shape}".encode())
         if isinstance(array, ImageSource):
             digest.update(array.fingerprint().encode())
@@ -179,6 +183,7 @@ def check_files(*parts: Examples, progress: Callable[[int, int], None] = lambda 
     def tell(done: int) -> None:
         progress(before + done, total)
 
+    # Of all parts before anything is raised, so that the user replaces files once, not once per part.
     faults: list[Fault] = []
     for source in sources:
         faults += source.check(tell, whole=whole)

@@ -70,15 +70,19 @@ def moments(logits: np.ndarray, labels: np.ndarray) -> Moments:
     n, k = logits.shape
     rows = max(1, min(n, _CHUNK // max(1, k)))
     dtype = logits.dtype if logits.dtype.kind == "f" else np.dtype(np.float64)
+    # Two buffers for all chunks: fetching memory for arrays of n x k is a good part of scipy's time.
     buffers, ones, sums = np.empty((2, rows, k), dtype), np.ones(k, dtype), np.empty((3, n), dtype)
+    # Rows that overflow here are `far` below, and computed anew.
     with np.errstate(invalid="ignore", over="ignore"):
         for start in range(0, n, rows):
             part = slice(start, min(start + rows, n))
             shifted, weight = buffers[:, : part.stop - start]
             _chunk(logits[part], labels[part], shifted, weight, ones, sums[:, part])
         total, product, other = sums.astype(np.float64)
+        # The label's own s is 0: s counts from its logit.
         statistics = _statistics(total, product, np.zeros(n), other)
         # e^(z - z_label) loses precision, or overflows, where the label is far from the highest logit
+        # "not <=", so that NaN is far, too; a logit of -∞ makes the product NaN (-∞ · 0), and nothing else of the row
         far = np.flatnonzero(~(other <= _FAR) | np.isnan(product))
         statistics[:, far] = _stable(logits[far].astype(np.float64), labels[far])
     if np.isnan(statistics[0]).any():
@@ -94,8 +98,10 @@ def _chunk(z: np.ndarray, y: np.ndarray, s: np.ndarray, e: np.ndarray, ones: np.
     at = np.arange(len(y)), y
     np.subtract(z, z[at][:, None], out=s)
     np.exp(s, out=e)
+    # A product with ones is a sum by BLAS: more than three times as fast as e.sum(axis=1).
     np.matmul(e, ones, out=out[0])
     np.vecdot(s, e, out=out[1])
+    # Last, because it overwrites s: the label is not among the other classes.
     s[at] = -np.inf
     s.max(axis=1, out=out[2])
 
@@ -119,6 +125,7 @@ def _statistics(total: np.ndarray, product: np.ndarray, own: np.ndarray, other: 
         own: s of the label.
         other: Highest s of another class.
     """
+    # "other > own": a label that ties with another class counts as predicted.
     p = np.exp(own) / total
     return np.stack([np.log(total) - product / total, p, other > own, p - np.exp(other) / total])
 
@@ -162,6 +169,8 @@ class Recorder:
             labels: Their classes, int64 `(n,)`.
         """
         batch = moments(logits, labels)
+        # A copy of the rows, changed through views of its columns and written back at once: one random access per
+        # example instead of six each way. A number that is there twice would be counted once.
         rows = self._table[index]
         seen, entropy, errors, margin, mean, m2 = rows.T
         seen += 1
@@ -237,6 +246,7 @@ class SoftmaxVariance(Difficulty):
     name = "variance"
 
     def score(self, recorder: Recorder) -> np.ndarray:
+        # Of the epochs themselves, not of a larger population: no n - 1, so that one epoch gives 0.
         return recorder.m2 / recorder.seen
 
 

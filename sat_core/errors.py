@@ -34,6 +34,7 @@ class SatError(Exception):
     """Base of all errors raised on purpose; the command line prints them without a traceback."""
 
     def __str__(self) -> str:
+        # When shown, not when raised: no place that puts a file's text into a message can forget it.
         return printable(super().__str__())
 
 
@@ -102,6 +103,7 @@ EXIT_CONTINUE = 75
 
 def brief(error: BaseException) -> str:
     """Summarise a foreign exception: its type and first two lines, without headings and indented details."""
+    # Keras colours its messages for a terminal.
     lines = [line.rstrip() for line in re.sub(r"\x1b\[\d*m", "", str(error)).splitlines() if line.strip()]
     telling = [line for line in lines if not line[0].isspace() and not line.endswith(":")] or lines
     return f"{type(error).__name__}: {shortened(' '.join(telling[:2]), 200)}".removesuffix(": ")

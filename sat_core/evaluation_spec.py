@@ -30,6 +30,7 @@ def _check_examples(value: Any) -> str | None:
 
 
 def _check_share(value: Any) -> str | None:
+    # At least a tenth is left to report.
     share = isinstance(value, float) and 0 < value <= 0.9
     return None if share or fields.whole(value, 1) else "a share in (0, 0.9], or a count >= 1"
 

@@ -51,6 +51,7 @@ def real(minimum: float = 0.0, below: float = math.inf, default: Any = attrs.NOT
     words = f"a finite number >= {minimum:g}" if below == math.inf else f"a number in [{minimum:g}, {below:g})"
 
     def check(value: Any) -> str | None:
+        # NaN fails every comparison, and infinity is not below infinity.
         return None if isinstance(value, float) and minimum <= value < below else words
 
     return field(check, default, fraction, init=init)
@@ -84,6 +85,7 @@ def fraction(value: Any) -> Any:
     try:
         if isinstance(value, str):
             above, slash, below = value.partition("/")
+            # Not fractions.Fraction: the integer that it makes of "1e999999999" fills the memory.
             return float(above) / float(below if slash else 1)
         return float(value) if _is_int(value) else value
     except (ValueError, ZeroDivisionError, OverflowError):
@@ -97,8 +99,10 @@ def tuples(value: Any) -> Any:
 
 def whole(value: Any, minimum: int) -> bool:
     """Return whether `value` is an integer from `minimum` to the largest that 64 bits hold."""
+    # TOML's integers, and numpy's int64, end there.
     return _is_int(value) and minimum <= value < 2**63
 
 
 def _is_int(value: Any) -> bool:
+    # bool is a subclass of int: `true` would pass for the count 1.
     return isinstance(value, int) and not isinstance(value, bool)

@@ -86,6 +86,7 @@ def refuse_broken(faults: Sequence[Fault], total: int) -> None:
         return
     if len(faults) == 1:
         raise DataError(": ".join(faults[0]) + "\nreplace or remove it, and start again")
+    # Of "expected an image, got X" only X: ten files share one line of the message.
     listed = "; ".join(f"{path} ({fault.partition(', got ')[2]})" for path, fault in faults[:LISTED])
     more = f"; and {len(faults) - LISTED:,} more" if len(faults) > LISTED else ""
     raise DataError(
@@ -108,8 +109,10 @@ def resize(images: np.ndarray, image_shape: tuple[int, int, int]) -> np.ndarray:
     h, w, c = image_shape
     if images.shape[1:] == image_shape:
         return images
+    # So that no images at all give an array of the new shape.
     parts = [np.empty((0, h, w, c), images.dtype)]
     rows, columns = _bilinear(images.shape[1], h), _bilinear(images.shape[2], w)
+    # In parts, as float64 takes eight times the memory of uint8.
     for start in range(0, len(images), 256):
         x = images[start : start + 256].astype(np.float64)
         if c == 1 and x.shape[3] == 3:
@@ -124,6 +127,7 @@ def resize(images: np.ndarray, image_shape: tuple[int, int, int]) -> np.ndarray:
 def _bilinear(before: int, after: int) -> np.ndarray:
     """Filter weights `(after, before)`: a triangle around the centre of each new pixel, at least one old pixel wide."""
     scale = before / after
+    # Enlarging, the triangle is one old pixel wide: it interpolates. Reducing, it averages, against aliasing.
     reach = max(scale, 1.0)
     centres = (np.arange(after) + 0.5) * scale
     distance = np.abs(np.arange(before) + 0.5 - centres[:, None]) / reach

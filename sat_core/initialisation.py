@@ -27,8 +27,10 @@ def _draw(name: str, like: np.ndarray, seed: int) -> np.ndarray:
     rng = stream(seed, f"weights {name}")
     leaf = name.rsplit(".", 1)[-1]
     if like.ndim > 1:
+        # Canonical shapes have the outputs first: (out, in) and (out, in, k, k).
         fan_in = int(np.prod(like.shape[1:]))
         return (rng.standard_normal(like.shape) * np.sqrt(2 / fan_in)).astype(like.dtype)
+    # Of one axis only BatchNorm has a "weight". N(1, 0.02) is the code's default, which no configuration changes.
     if leaf == "weight":
         return (1 + 0.02 * rng.standard_normal(like.shape)).astype(like.dtype)
     return np.full_like(like, 1 if leaf == "running_var" else 0)

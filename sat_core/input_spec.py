@@ -37,6 +37,7 @@ class InputSpec:
     """
 
     classes: int
+    # Tuples, because JSON gives lists, which are never equal to the tuples of a data set.
     image_shape: tuple[int, int, int] = attrs.field(converter=_as_tuple)
     mean: tuple[float, ...] = attrs.field(default=(), converter=_as_tuple)
     std: tuple[float, ...] = attrs.field(default=(), converter=_as_tuple)

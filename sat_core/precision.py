@@ -63,6 +63,8 @@ def check_precision(precision: str, weights: str, network: str) -> None:
             f"training.precision: expected weights in float32, got {weights}, in which small updates are lost\n"
             'convert them, and ask for half precision with training.precision = "bf16" or "fp16"'
         )
+    # A user's network that casts to another type would compute in that whatever precision is asked for, and the
+    # results would name the wrong one.
     if network not in ("float32", OF_NETWORK[precision]):
         fitting = next(name for name, of_network in OF_NETWORK.items() if of_network == network)
         raise SpecError(

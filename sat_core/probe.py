@@ -78,6 +78,7 @@ def check_network(look: Callable[[np.ndarray], Look], classifier: Classifier) ->
         SpecError: says what the network returns instead, and what to change.
     """
     images = _probe_images(classifier.image_shape)
+    # An image alone shows networks that squeeze the batch's axis away, and those whose logits depend on the batch.
     several, one = (_look(look, part) for part in (images, images[-1:]))
     logits, alone = (_logits(seen, n, classifier.classes) for seen, n in ((several, len(images)), (one, 1)))
     _check_range(look, images, logits)
@@ -170,6 +171,8 @@ def _described(output: object) -> str:
 
 def _check_range(look: Callable[[np.ndarray], Look], images: np.ndarray, outputs: np.ndarray) -> None:
     kind = "probabilities" if are_probabilities(outputs) else ""
+    # Logits may happen to lie in [0, 1], too. A sigmoid is told by images far outside of [0, 1]: its outputs stay in
+    # there, and reach towards both ends.
     if not kind and outputs.min() >= 0 and outputs.max() <= 1:
         try:
             far = look((images - np.float32(0.5)) * np.float32(_FAR)).values
@@ -186,6 +189,7 @@ def _check_range(look: Callable[[np.ndarray], Look], images: np.ndarray, outputs
 def _check_contrast(entered: tuple[tuple[str, np.ndarray], ...], classifier: Classifier) -> None:
     """The first layer of a network that divides by 255 itself sees hardly any contrast in images in [0, 1]."""
     contrasts = ((name, float(np.ptp(values, axis=0).max(initial=0))) for name, values in entered)
+    # A layer with the same input for every image, such as one of positions, says nothing of pixels.
     name, contrast = next(((name, contrast) for name, contrast in contrasts if contrast > 0), ("", 1.0))
     if contrast < _CONTRAST:
         c = classifier.image_shape[2]

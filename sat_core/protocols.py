@@ -76,6 +76,7 @@ class Paper(EvaluationProtocol):
 
     def check_epochs(self, dataset: str, epochs: int, drops: tuple[int, ...], *, head: bool = False) -> tuple[int, ...]:
         """Return the first epoch after each drop and the last; without drops, 5 epochs over the last quarter."""
+        # The text says "after each decay" and no more: one epoch at the lower rate, and the last (INFERRED).
         after = [d + 1 for d in drops] or [round(epochs * (0.75 + 0.05 * i)) for i in range(1, 5)]
         return _unique([*after, epochs], epochs)
 
@@ -95,12 +96,15 @@ class Authors(EvaluationProtocol):
         data, attack = dataset_name(settings), settings.get("attack", {})
         subset = settings.get("subset", {})
         size, classes, by_class = subset.get("size"), subset.get("classes"), subset.get("kind") == "classes"
+        # Fig. 2 is one class, given by name or as the count 1. The share 0.1 of ten classes is a point of Fig. 4, where
+        # the released configurations have weights of 1. `settings` are not checked yet: any value may be of any type.
         listed = isinstance(classes, list | tuple) and len(classes) == 1
         single = by_class and (listed or (isinstance(size, int) and size == 1))
         # the released configurations of these studies run two attacks only (recipe, section 1.3)
         few = single or data == "cifar100" or (data == "imagenet200" and by_class)
         attacks: Any = self._FEW if few else "standard"
         return {
+            # Of one step, only x0 would be compared. RS-FGSM returns its last point in the code, too.
             "attack.keep_best": attack.get("kind", "pgd") == "pgd" and attack.get("steps") != 1,
             "weighting.rule": "balanced" if single else "uniform",
             "ranking.record": "online",
@@ -111,15 +115,18 @@ class Authors(EvaluationProtocol):
 
     def _positions(self, data: str) -> dict[str, Any]:
         """Positions in the permuted validation images: 1000 pick the epoch, the last 1000 are never used (1.3)."""
+        # All 1,020 validation images pick the epoch and are reported: the code holds none back (PROTOCOLS.md, (i)).
         if data == "flowers102":
             return {"evaluation.examples": "rest"}
         if data == "caltech256":
+            # Positions 1000 … 5121 of 6122, by the code's n = 5122; the number of images is INFERRED.
             return {"evaluation.selection_share": 1000, "evaluation.examples": 4122}
         return {"evaluation.examples": 0.8}  # positions 1000 … 8999 of 10,000
 
     def data(self, name: str) -> str:
         """Return Flowers-102 as the authors' code reads it: labels are shifted, validation images report, too."""
         head, _, options = name.partition("?")
+        # A name that was translated before stays as it is: a spec that is written and read again is equal.
         if head.partition(":")[0] != "flowers102" or "protocol=" in options:
             return name
         return f"{name}{'&' if options else '?'}protocol=authors"
@@ -133,6 +140,7 @@ class Authors(EvaluationProtocol):
 
         Those of a head are 15, 51, 76, 100 of 101 for Caltech-256 and Flowers-102, else 5, 21, 31, 40 of 41.
         """
+        # Whether the code counts epochs from 0 or 1 is UNKNOWN; from 1, 101 and 151 are the first after a drop.
         last, fixed = {
             (False, False): (201, (15, 50, 101, 151, 200)),
             (False, True): (151, (51, 101, 150)),
@@ -149,6 +157,7 @@ def dataset_name(tables: Mapping[str, Any]) -> str:
 
 
 def _unique(epochs: list[int], last: int) -> tuple[int, ...]:
+    # In short trainings, epochs that are scaled or follow a drop fall together, on 0, or behind the end.
     return tuple(sorted({min(max(e, 1), last) for e in epochs}))
 
 

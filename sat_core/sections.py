@@ -95,6 +95,7 @@ class SubsetSpec:
     SECTION: ClassVar[str] = "subset"
     kind: str = fields.choice(("examples", "classes"), "examples")
     strategy: str = fields.choice(lambda: SELECTION_RULES, "hardest")
+    # In Python 1 == 1.0, but here 1 is one example and 1.0 all of them: two different arms.
     size: int | float = fields.field(_check_size, 0.5, eq=lambda value: (type(value), value))
     classes: tuple[int | str, ...] = fields.field(_check_classes, (), fields.tuples)
 
@@ -173,6 +174,7 @@ class AttackSpec:
             return self._step_size
         if not isinstance(self.eps, float):
             return 0.0  # eps is refused by its own validator, right after
+        # 0.1 of 0.5 and 2/255 of 8/255, as in the code; RS-FGSM's 1.25 ε (Wong et al. 2020) is 3.75 of 3.0 there
         of_pgd = 0.2 if self.norm == "L2" else 0.25
         of_eps = 1.0 if self.kind == "fgsm" else 1.25 if self.kind == "rs-fgsm" else of_pgd
         return of_eps * self.eps
@@ -186,7 +188,9 @@ class AttackSpec:
             raise SpecError(
                 f'attack.steps: expected 1 for {self.kind!r}, got {self.steps}; set it to 1, or kind to "pgd"'
             )
+        # Without a shape this finds Linf radii only; L2 ones are checked again once the data are known.
         self.check_images(None)
+        # A random start changes images even without a step, and ε = 0 is plain training by intent.
         if self.eps > 0 and self.step_size == 0 and not self.random_start:
             raise SpecError("attack.step_size: expected a number > 0, got 0, with which no image is changed")
         if self.keep_best and self.steps == 1 and not self.random_start:
@@ -203,6 +207,7 @@ class AttackSpec:
     @property
     def probe(self) -> AttackSpec:
         """PGD-10 in the same threat model, whatever the training uses."""
+        # After catastrophic overfitting (Wong et al. 2020), a single-step attack still finds the network robust.
         return AttackSpec(kind="pgd", norm=self.norm, eps=self.eps, steps=10, step_size=self.eps / 4)
 
 

@@ -59,6 +59,7 @@ class Random(SelectionRule):
     needs_ranking = False
 
     def order(self, ranking: np.ndarray, listed: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        # An order of all units, not a draw of |A|: with one seed, a larger A contains every smaller one.
         return rng.permutation(len(ranking))
 
 

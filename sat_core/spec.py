@@ -39,17 +39,20 @@ class Spec:
         Raises:
             SpecError: A key is unknown (the message names the nearest one) or missing, or a value is wrong.
         """
+        # A copy: defaults are filled in below, and the tables are the caller's.
         tables = {key: dict(value) if isinstance(value, Mapping) else value for key, value in tables.items()}
         check_keys(tables)
         name = tables.setdefault("protocol", "paper")
         if not isinstance(name, str):
             raise SpecError(f"protocol: expected one of {', '.join(PROTOCOLS)}, got {quoted(name)}")
+        # Before any section is built, because some defaults of a protocol depend on the study's own settings.
         for dotted, value in PROTOCOLS.get(name).defaults(tables).items():
             section, key = dotted.split(".")
             tables.setdefault(section, {}).setdefault(key, value)
         if isinstance(tables.get("data", {}).get("name"), str):
             tables["data"]["name"] = PROTOCOLS.get(name).data(tables["data"]["name"])
         training = _build(TrainingSpec, tables.setdefault("training", {}))
+        # Refused here, not in TrainingSpec: the contract suite takes steps that learn nothing to see statistics move.
         if training.lr == 0:
             raise SpecError("training.lr: expected a number > 0, got 0, with which nothing is learnt")
         tables.setdefault("ranking", {}).setdefault("epochs", training.epochs)
@@ -59,6 +62,7 @@ class Spec:
         """Return nested tables, complete; `Spec.from_tables` makes an equal spec from them."""
         return attrs.asdict(
             self,
+            # `_eps` is what was given, `eps` what follows from it. The file gets the latter, also where it is derived.
             filter=lambda a, _v: not a.name.startswith("_"),
             value_serializer=lambda _i, _a, v: list(v) if isinstance(v, tuple) else v,
         )

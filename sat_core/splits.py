@@ -84,6 +84,7 @@ def count(size: int | float, total: int, key: str = "subset.size") -> int:
     >>> count(0.3, 10), count(3, 10), count(1.0, 10), count(1, 10)
     (3, 3, 10, 1)
     """
+    # repr is the shortest decimal for the float, the number that the user wrote: 0.29 of 100 is 29, int(0.29 * 100) 28.
     number = int(Fraction(repr(size)) * total) if isinstance(size, float) else size
     if not 0 <= number <= total:
         raise SpecError(f"{key}: expected at most {total}, got {quoted(size)}")
@@ -92,6 +93,7 @@ def count(size: int | float, total: int, key: str = "subset.size") -> int:
 
 def hardest_first(scores: np.ndarray) -> np.ndarray:
     """Return unit numbers by falling score, int64; equal scores in the order of their numbers."""
+    # Not the reverse of a rising sort, which would turn ties around. Unstable sorts may order ties by the machine.
     return np.argsort(-scores, kind="stable")
 
 
@@ -131,6 +133,7 @@ def make_split(
     number = len(listed) if subset.strategy == "listed" else count(subset.size, units)
     selection = SELECTION_RULES.get(subset.strategy)
     ranking = np.arange(units)
+    # The two baselines need no ranking, so that a study of them alone trains none.
     if selection.needs_ranking and 0 < number < units:
         ranking = _ranking(by_class, data, scores, order)
         if selection.needs_all and len(ranking) < units:
@@ -142,6 +145,7 @@ def make_split(
                 f"subset.size: expected at most the {len(ranking)} examples that the ranking has, got {subset.size!r}"
             )
     chosen = np.sort(selection.order(ranking, listed, stream(seed, "subset"))[:number])
+    # From here on the order is forgotten: all of A is treated alike.
     taken = np.zeros(units, bool)
     taken[chosen] = True
     members = taken[labels] if by_class else taken
@@ -163,6 +167,7 @@ def _ranking(by_class: bool, data: DataSet, scores: np.ndarray | None, order: np
     if scores is None and order is not None:  # an order has no scores: take ranks in their place
         if len(order) < total:
             raise SpecError(f"ranking.file: expected all {total} examples to rank classes by it, got {len(order)}")
+        # The hardest gets the highest: the class score is a mean rank (INFERRED; recipe, section 2).
         scores = np.empty(total)
         scores[order] = np.arange(total, 0, -1)
     return hardest_first(class_scores(scores, labels, data.classes))  # type: ignore[arg-type]
@@ -192,9 +197,11 @@ def validation_permutation(n: int) -> np.ndarray:
     It is made without torch. Its CPU generator is the same Mersenne Twister as numpy's RandomState; its randperm swaps
     position i with i + draw mod (n - i).
     """
+    # Over the full range of 32 bits, randint gives the generator's raw words, and rejects none.
     words = np.random.RandomState(SELECTION_SEED).randint(0, 1 << 32, size=max(n - 1, 0), dtype=np.uint32)
     order = list(range(n))
     for i, word in enumerate(words.tolist()):
+        # % favours low positions a little; torch does the same, and the published order depends on it
         j = i + word % (n - i)
         order[i], order[j] = order[j], order[i]
     return np.array(order, np.int64)
@@ -212,10 +219,13 @@ def validation_split(n: int, spec: EvaluationSpec, own: int = 0) -> tuple[np.nda
         SpecError: There are too few images.
     """
     order = validation_permutation(n)
+    # Where the data set has images of its own for this, all test images can be reported. Else at least one has to
+    # pick the epoch, even if the share rounds down to none.
     first = 0 if own else max(1, count(spec.selection_share, n, "evaluation.selection_share"))
     rest = n - first
     number = rest if isinstance(spec.examples, str) else spec.examples
     if isinstance(number, float):
+        # A share of all n, not of the rest: 0.8 of 10,000 are the authors' positions 1000 … 8999 (PROTOCOLS.md, (b)).
         number = count(number, n, "evaluation.examples")
     if not 1 <= number <= rest:
         raise SpecError(

@@ -78,13 +78,16 @@ class L2(ThreatModel):
         return np.sqrt(np.einsum("ni,ni->n", flat, flat))
 
     def project(self, delta: np.ndarray, eps: float) -> np.ndarray:
+        # TINY keeps δ = 0 from a division by 0. Elsewhere it makes δ shorter, never longer than ε.
         scale = np.minimum(1.0, eps / (self.size(delta) + TINY))
         return delta * _per_example(scale, delta)
 
     def ascent_direction(self, gradient: np.ndarray) -> np.ndarray:
+        # A gradient of 0 gives a step of 0: an image whose loss is saturated stays where it is.
         return gradient * _per_example(1.0 / (self.size(gradient) + TINY), gradient)
 
     def random_start(self, rng: np.random.Generator, shape: tuple[int, ...], eps: float) -> np.ndarray:
+        # Not uniform in the ball, whose volume lies near its surface; the published runs draw like this.
         cube = rng.random(shape, dtype=np.float32) * 2 - 1
         length = rng.random(shape[0], dtype=np.float32) * np.float32(eps)
         return self.ascent_direction(cube) * _per_example(length, cube)

@@ -37,6 +37,7 @@ class WeightingRule(ABC):
         """
         if not 0 <= in_a <= total:
             raise SpecError(f"weights: expected |A| in 0..{total}, got {in_a}")
+        # With one part alone there is nothing to balance, and Σ w·ℓ / Σ w cancels any weight (INFERRED).
         return (1.0, 1.0) if in_a in (0, total) else (self.weight_of_a(in_a, total), 1.0)
 
 
@@ -64,6 +65,7 @@ class Emphasised(WeightingRule):
     name = "emphasised"
 
     def weight_of_a(self, in_a: int, total: int) -> float:
+        # The released configurations have 2, 3, …, 10 times the balance at 1, 2, …, 9 tenths; between them INFERRED.
         return (1 + 10 * in_a / total) * (total - in_a) / in_a
 
 

@@ -42,13 +42,16 @@ def load(argument: str = "", *, clutter: str = "keep", size: str = "224") -> Dat
     folder = root("caltech256", argument)
     names = _classes(folder)
     files = [(file, label) for label, name in enumerate(names) for file in _images(folder, name)]
+    # The test images are drawn over the whole list: with one file less, every later image could change sides.
     if len(files) != IMAGES:
         raise DataError(
             f"{folder / FOLDER}: expected {IMAGES:,} images, got {len(files):,}\n{remedy('caltech256', folder, FOLDER)}"
         )
     labels = np.array([label for _, label in files])
+    # 80/20 is INFERRED from the code's counts of steps; its lists and its seed are not public (PROTOCOLS.md).
     is_test = validation_mask(labels, IMAGES - IMAGES * 4 // 5)
     if clutter == "drop":
+        # Clutter is the last class. It goes after the split is drawn, which so stays that of the other 256.
         names.pop()
     parts = []
     for part, mask in (("train", ~is_test), ("test", is_test)):

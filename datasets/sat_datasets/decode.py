@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "QOI", "SGI", "TGA", "TIFF", "WEBP")
 """The formats that are read, as Pillow calls them. Others start programs (EPS: Ghostscript) or hold no photographs."""
+# Pillow calls a JPEG with more pictures behind the first, as phones write it, MPO.
 ENDS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82", "GIF": b";"}
 """The last bytes of a whole file, by format; a file with another end may be cut off."""
 LONGEST = 50
@@ -84,6 +85,7 @@ def read_square(path: Path, size: int, channels: int, draws: np.ndarray | None =
     """
     pixels = read_image(path)
     h, w = pixels.shape[:2]
+    # Before scaling: this is what fills the memory.
     _check_sides(path, h, w)
     return scaled(pixels, size, channels, None if draws is None else crop_box(draws, h, w))
 
@@ -186,12 +188,14 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         raise BrokenImage(path, f"expected an image, got {what}")
     try:
         with warnings.catch_warnings():
+            # Between one and two times its limit, Pillow only warns.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
+            # By content, whatever the name: a PostScript file called a.png would start Ghostscript.
             with Image.open(path, formats=_formats()) as image:
                 yield image
     except BrokenImage:
         raise
-    except DataError as error:
+    except DataError as error:  # of `_pixels`, which does not know the path
         raise BrokenImage(path, str(error)) from error
     except Exception as error:  # each of Pillow's formats raises errors of its own for a broken file
         reason = (str(error).splitlines() or [type(error).__name__])[0].replace(repr(str(path)), "it")
@@ -233,6 +237,7 @@ def _pixels(image: Image.Image) -> np.ndarray:
     if image.has_transparency_data:
         transparent = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", transparent.size, (0, 0, 0, 255)), transparent)
+    # Also for grey: all three channels are the same then, and 1-bit and palette images need no case of their own.
     return np.asarray(image.convert("RGB"))[..., : 1 if grey else 3]
 
 

@@ -25,6 +25,7 @@ from sat_datasets.releases import Published, md5_sum, published_files
 
 _EXTRACT_OPTIONS: dict[str, Any] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {"set_attrs": False}
 """Options of `TarFile.extract`. Python has extraction filters since 3.11.4; `_refuse` does not depend on them."""
+# Most of these are OSErrors: `_fetch` has to catch them before `download` takes them for a disk that is full.
 NETWORK_ERRORS = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
 
 
@@ -57,8 +58,10 @@ def download(name: str, folder: Path, *, progress: Progress = lambda *_: None) -
                 if missing := _missing(archives, folder):  # asked again: the other process may have got it meanwhile
                     for archive in missing:
                         _fetch(name, archive, temporary, progress)
+                    # A data set of several files can be loaded only if all of them are in the temporary folder.
                     if missing == archives:
                         _check_loads(name, temporary)
+                    # Several files may lie in one folder, which moves once: the three of Flowers-102.
                     for part in dict.fromkeys(archive.part for archive in missing):
                         (temporary / part).rename(folder / part)
                     return True
@@ -72,6 +75,7 @@ def download(name: str, folder: Path, *, progress: Progress = lambda *_: None) -
 
 
 def _missing(archives: list[Published], folder: Path) -> list[Published]:
+    # Also a link to nowhere is there: nothing of the user's is ever replaced.
     return [archive for archive in archives if not os.path.lexists(folder / archive.part)]
 
 
@@ -156,6 +160,7 @@ def _fetch(name: str, archive: Published, temporary: Path, progress: Progress) -
             f"{archive.url}: cannot be downloaded ({reason})\n"
             f"try again later, or place {archive.target} in the folder by hand"
         ) from error
+    # Before unpacking: nothing of an archive is trusted that is not the published one.
     if (actual := md5_sum(name, file)) != archive.md5:
         raise DataError(
             f"{archive.url}: expected a file with MD5 {archive.md5}, got a file of {file.stat().st_size:,} bytes with "

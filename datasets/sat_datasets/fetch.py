@@ -52,6 +52,7 @@ def fetch(url: str, path: Path, progress: Progress = lambda *_: None) -> None:
             if now - start > LONGEST:
                 raise _given_up(url, f"within {LONGEST / 3600:.3g} hours", f"{received:,} bytes")
             seconds, new = now - window_start, received - received_before
+            # Over the last minute, not since the start: a fast beginning must not pay for a server that stalls.
             if seconds > PATIENCE and thread.is_alive():
                 if new < SLOWEST * seconds:
                     raise _given_up(url, f"at {SLOWEST:,} bytes per second", f"{new:,} bytes in {seconds:.3g} seconds")
@@ -87,6 +88,7 @@ class _Transfer:
         with urllib.request.urlopen(request, timeout=PATIENCE) as response, self.path.open("wb") as file:
             length = response.headers.get("Content-Length", "")
             self.total = int(length) if length.isdecimal() else None
+            # A size that the server announces is refused before the first byte, one that it does not once it is passed.
             while not self.stopped and max(self.received, self.total or 0) <= LARGEST:
                 chunk = response.read1(_CHUNK)  # returns after one read from the network, so that `stopped` is noticed
                 if not chunk:

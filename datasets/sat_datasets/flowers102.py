@@ -36,6 +36,7 @@ def load(argument: str = "", *, protocol: str = "paper", size: str = "224") -> D
     folder = root("flowers102", argument)
     check_sums("flowers102", folder)
     with needs("flowers102", "torchvision and scipy"):
+        # torchvision imports it only when it reads the labels, where its own message does not say what to install.
         import scipy.io  # noqa: F401
         from torchvision.datasets import Flowers102
     if not (folder / JPG).is_dir():
@@ -50,6 +51,7 @@ def load(argument: str = "", *, protocol: str = "paper", size: str = "224") -> D
         streamed("flowers102", folder, part, [(file, labels[file]) for file in files], CLASSES, pixels)
         for part, files in (("train", train), ("test", test), ("validation", validation))
     ]
+    # Older releases of torchvision do not have the names.
     names = getattr(Flowers102, "classes", [str(number) for number in range(1, CLASSES + 1)])
     options = changed({"protocol": (protocol, "paper"), "size": (size, "224")})
     return dataset("flowers102", parts, names, options)
@@ -57,17 +59,21 @@ def load(argument: str = "", *, protocol: str = "paper", size: str = "224") -> D
 
 def _labels(release: Any) -> dict[str, int]:
     """Map the files of one part of torchvision's data set, in its order, to labels."""
+    # Private attributes: the public way to labels decodes every image.
     files = [f"{JPG}/{Path(path).name}" for path in release._image_files]
     return dict(zip(files, map(int, release._labels), strict=True))
 
 
 def _labels_of_next(labels: dict[str, int]) -> dict[str, int]:
     """Give every file the label of the one whose number is one higher; the last file keeps its own."""
+    # Numbers in the names have leading zeros, so this is their order. The code's look-up would run past the end for the
+    # last image, number 8189.
     files = sorted(labels)
     return {file: labels[after] for file, after in zip(files, [*files[1:], files[-1]], strict=True)}
 
 
 def _check_images(folder: Path, files: dict[str, int]) -> None:
+    # The archive has a published MD5 sum, but not the files that it unpacks to: at least none may be missing.
     present = {f"{JPG}/{name}" for name in os.listdir(folder / JPG)}
     for file in files:
         if file not in present:

@@ -51,6 +51,7 @@ def load(argument: str, *, size: str = "") -> DataSet:
     if not argument:
         raise DataError("data set 'folder': expected folder:PATH, got no path")
     need_pillow("folder")
+    # Resolved, or no link inside would seem to stay in the folder if the path itself has one.
     root = Path(argument).expanduser().resolve()
     names = [folder.name for folder in class_folders(root / "train")]
     test, validation = _evaluation_folders(root)
@@ -67,6 +68,7 @@ def load(argument: str, *, size: str = "") -> DataSet:
         mean, std = IMAGENET_MEAN, IMAGENET_STD
     else:
         images = np.split(_read(paths), bounds)
+        # Of the training images alone: nothing of the test images enters the network.
         mean, std = mean_and_std(images[0])
     examples = [
         Examples(part_images, np.array([label for _, label in files]), len(names), f"{root / part}")
@@ -86,6 +88,7 @@ def load(argument: str, *, size: str = "") -> DataSet:
 
 def _evaluation_folders(root: Path) -> tuple[str, str]:
     """Return the names of the folders with test and validation images; the latter is '' if there is none."""
+    # A link to nowhere counts, and is refused later, instead of changing silently which images are reported.
     present = [part for part in VALIDATION if os.path.lexists(root / part)]
     if len(present) > 1:
         raise DataError(f"{root}: expected one folder of validation images, got {' and '.join(present)}; rename one")
@@ -136,6 +139,7 @@ def _files(root: Path, part: str, names: list[str]) -> list[tuple[Path, int]]:
             alike = (name for name in names if _appearance(name) == _appearance(folder.name))
             hint = next((f", which is {name!r} there" for name in alike), "")
             raise DataError(f"{folder}: expected one of the classes in {root / 'train'}, got {folder.name!r}{hint}")
+        # By the text of the path, not in the order of the listing, so that examples have one number on every system.
         files = sorted(_below(folder, root), key=lambda path: path.relative_to(folder).as_posix())
         if not files:
             raise DataError(f"{folder}: expected at least one image, got none")
@@ -163,6 +167,7 @@ def _entries(folder: Path, root: Path) -> list[Path]:
             )
         if path.is_symlink():
             target = Path(os.path.realpath(path))
+            # A link to a folder could lead back up, in a circle.
             if not target.is_relative_to(root) or not target.is_file():
                 raise DataError(f"{path}: expected links to files inside {root}, got one to {target}")
     return entries
@@ -184,6 +189,7 @@ def _read(paths: list[Path]) -> np.ndarray:
                 f"{path}: expected images of one size, got {w} x {h}\n"
                 f"and {first_w} x {first_h} (width x height) in {paths[0]}\nor folder:PATH?size=N, which scales them"
             )
+    # One image in colour makes all of them colour: a network has one number of channels.
     channels = max(array.shape[2] for array in pixels)
     images = np.empty((len(pixels), *pixels[0].shape[:2], channels), dtype=np.uint8)
     for image, array in zip(images, pixels, strict=True):

@@ -66,6 +66,7 @@ def _images(folder: Path) -> list[str]:
     """Return the names of the images of a class, sorted; none if it has no folder."""
     if not folder.is_dir():
         return []
+    # macOS leaves ._NAME.JPEG beside a file, which torchvision would count as an image.
     return sorted(name for name in os.listdir(folder) if name.lower().endswith(SUFFIXES) and not name.startswith("."))
 
 

@@ -23,6 +23,7 @@ def send(pipe: IO[bytes], header: dict[str, Any], array: np.ndarray | None = Non
         header = {**header, "array": [array.dtype.str, array.shape]}
     pipe.write(json.dumps(header).encode() + b"\n")
     if array is not None:
+        # A memoryview with a zero in its shape cannot be cast.
         pipe.write(np.ascontiguousarray(array).data.cast("B") if array.size else b"")
     pipe.flush()
 
@@ -40,6 +41,7 @@ def receive(pipe: IO[bytes]) -> tuple[dict[str, Any], np.ndarray | None] | None:
     if "array" not in header:
         return header, None
     dtype, shape = header.pop("array")
+    # Read into its final place: no second copy of a batch of images.
     array = np.empty(shape, np.dtype(dtype))
     rest = array.reshape(-1).view(np.uint8).data
     while len(rest):

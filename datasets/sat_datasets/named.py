@@ -68,6 +68,7 @@ def remedy(name: str, folder: Path, path: str) -> str:
     """Return one line that says how to replace `path`, relative to `folder`, which is missing or broken."""
     elsewhere = "" if folder == root(name) else f" --root {folder}"
     part = folder / path.split("/")[0]
+    # A download never replaces what is there.
     away = f"move {part} away, then " if os.path.lexists(part) else ""
     return f"{away}`sat data download {name}{elsewhere}` gets it; {name}:FOLDER reads it from elsewhere"
 

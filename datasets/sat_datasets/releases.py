@@ -58,6 +58,7 @@ def published_files(name: str) -> list[Published]:
         flowers = _torchvision(name, "Flowers102")
         targets = {"image": "flowers-102/jpg", "label": "flowers-102/imagelabels.mat", "setid": "flowers-102/setid.mat"}
         files = {target: flowers._file_dict[kind] for kind, target in targets.items()}
+        # Private, but it follows torchvision when a file moves; a copy of ours would not.
         prefix = flowers._download_url_prefix
         return [Published(prefix + file, md5, target, file.endswith(".tgz")) for target, (file, md5) in files.items()]
     return []

@@ -46,6 +46,7 @@ def load_svhn(argument: str = "") -> DataSet:
     """
     folder = _checked("svhn", argument)
     with needs("svhn", "torchvision and scipy"):
+        # torchvision imports it only when it reads the files, where its own message does not say what to install.
         import scipy.io  # noqa: F401
         from torchvision.datasets import SVHN
     parts = []

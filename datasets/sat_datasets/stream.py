@@ -47,6 +47,7 @@ class FileImages(ImageSource):
         positions = np.arange(len(self))[index]
         if len(positions) <= CHUNK:
             return self.read(positions)
+        # Parts of one size, so that all workers end at about the same time.
         parts = np.array_split(positions, -(-len(positions) // CHUNK))
         images = np.empty((len(positions), *self.shape[1:]), np.uint8)
         done = 0
@@ -107,6 +108,7 @@ class FileImages(ImageSource):
     @cached_property
     def _fingerprint(self) -> str:
         digest = hashlib.sha256(repr(self.shape).encode())
+        # All of them before any is read: reading a pipe would wait for ever.
         for name in self.files:
             check_regular(self.root / name)
         sizes = [os.stat(self.root / name).st_size for name in self.files]

@@ -62,6 +62,7 @@ def ordered(tasks: Iterable[Task]) -> Iterator[Any]:
         while waiting:
             yield waiting.popleft().result()
     finally:
+        # Where the caller stops early, tasks that have not begun are dropped.
         pool.shutdown(cancel_futures=True)
 
 
@@ -73,6 +74,7 @@ def count() -> int:
     Raises:
         SpecError: SAT_WORKERS is no count.
     """
+    # Not all cores of the machine: a job of Slurm has some of them only.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     setting = os.environ.get("SAT_WORKERS") or str(min(8, cores))
     if not setting.isdecimal():
@@ -90,6 +92,7 @@ def close() -> None:
 def _do(task: Task) -> Any:
     idle = _IDLE.setdefault(os.getpid(), [])
     try:
+        # Not "if idle" first: another thread could take the last one in between.
         worker = idle.pop()
     except IndexError:
         worker = _Worker()
@@ -98,6 +101,7 @@ def _do(task: Task) -> Any:
     try:
         return worker.ask(task)
     finally:
+        # Also after a DataError: a broken file is the task's fault, not the worker's.
         if worker.alive():
             idle.append(worker)
 

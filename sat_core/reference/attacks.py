@@ -42,9 +42,12 @@ def pgd(
     for _ in range(attack.steps):
         _, losses, gradient = loss_gradient(x, labels)
         if attack.keep_best:
+            # Points are judged before they move, x_steps never: of seven steps at most six count, as in the code.
             better = losses > best_loss
             best_loss = np.where(better, losses, best_loss)
             best = np.where(better[:, None, None, None], x, best)
         moved = x + real(attack.step_size) * threat.ascent_direction(gradient)
+        # Projection first, then the clamp (recipe, section 3). The clamp cannot leave the ball: x0 is in [0, 1], so
+        # each pixel only comes nearer to it.
         x = np.clip(x0 + threat.project(moved - x0, attack.eps), low, high).astype(real)
     return best if attack.keep_best else x

@@ -21,6 +21,7 @@ def augment(images: np.ndarray, augmentation: Augmentation, draws: np.ndarray | 
 def gather(images: np.ndarray, source: np.ndarray) -> np.ndarray:
     """Return the pixels of `images` at `source` `(n, h, w)`, as `sat_core.augmentation.move_map` makes it."""
     n, h, w, c = images.shape
+    # The pixel behind the last one is zero; the index maps point there for what lies outside.
     padded = np.concatenate([images.reshape(n, h * w, c), np.zeros((n, 1, c), images.dtype)], axis=1)
     return padded[np.arange(n)[:, None, None], source]
 

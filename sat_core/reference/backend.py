@@ -46,6 +46,7 @@ class NumpyBackend(Backend):
         return NumpyClassifier(description, {name: np.zeros(shape, dtype) for name, shape in shapes.items()})
 
     def seeded(self, seed: int) -> AbstractContextManager[None]:
+        # Nothing here draws from a global generator.
         return nullcontext()
 
     def wrap_for(self, inputs: InputSpec, model: Any) -> NumpyClassifier:

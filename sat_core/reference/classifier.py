@@ -82,6 +82,7 @@ class NumpyClassifier(Classifier):
         return self.forward(images, Pass(self.native))[0].astype(np.float32)
 
     def _features(self, images: np.ndarray) -> np.ndarray:
+        # Features are what the last linear layer takes, so of a head its hidden layer.
         inner = chain(linear("fc.hidden"), relu) if self.head else chain()
         network = chain(self._body, inner)
         return self.forward(images, Pass(self.native), network)[0].astype(np.float32)
@@ -90,6 +91,7 @@ class NumpyClassifier(Classifier):
         width = self.native["fc.weight"].shape[1]
         shapes = head_shapes({"fc.weight": (classes, width)})
         head = initial_state({name: np.zeros(shape, self.dtype) for name, shape in shapes.items()}, seed)
+        # `state` copies: training the head must not reach into the source.
         body = {name: value for name, value in self.state().items() if not name.startswith("fc.")}
         return NumpyClassifier({**self.description, "classes": classes, "head": True}, body | head)
 

@@ -96,6 +96,7 @@ def norm(name: str) -> Layer:
         names = f"{name}.running_mean", f"{name}.running_var"
         mean, var = (p[n] for n in names)
         if p.training:
+            # The batch is normalised by its biased variance; the running one gets the unbiased one, as in PyTorch.
             before, count, share = (mean, var), x.size / x.shape[1], BATCHNORM_MOMENTUM
             mean, var = x.mean(axis=(0, 2, 3)), x.var(axis=(0, 2, 3))
             for n, old, new in zip(names, before, (mean, var * count / (count - 1)), strict=True):
@@ -110,6 +111,7 @@ def norm(name: str) -> Layer:
             p.gradients[f"{name}.weight"] = (g * normal).sum(axis=(0, 2, 3))
             p.gradients[f"{name}.bias"] = g.sum(axis=(0, 2, 3))
             if p.training:
+                # The batch's mean and variance depend on x, too (Ioffe & Szegedy 2015); running ones are constants.
                 g = g - _channel_mean(g) - normal * _channel_mean(g * normal)
             return g * scale * inverse
 
@@ -120,6 +122,7 @@ def norm(name: str) -> Layer:
 
 def relu(p: Pass, x: np.ndarray) -> tuple[np.ndarray, Back]:
     """Compute max(x, 0)."""
+    # At 0 the gradient is 0, as in PyTorch and TensorFlow.
     return np.maximum(x, 0), lambda g: g * (x > 0)
 
 
@@ -175,6 +178,7 @@ def _add_windows(windows: np.ndarray, shape: tuple[int, ...], stride: int) -> np
     n, c, h, w = shape
     rows, columns, size = windows.shape[2:5]
     padded = np.zeros((n, c, h + size - 1, w + size - 1))
+    # One offset at a time: windows overlap, and one assignment to all of them would keep only the last.
     for i, j in np.ndindex(size, size):
         padded[:, :, i : i + stride * rows : stride, j : j + stride * columns : stride] += windows[..., i, j]
     side = size // 2

@@ -6,6 +6,7 @@ import numpy as np
 
 from sat_core.errors import SpecError
 
+# In the denominator of DLR, as in AutoAttack's code.
 _TINY = 1e-12
 
 
@@ -58,6 +59,7 @@ def loss_and_gradient(
     ranks = np.argsort(-z, axis=1, kind="stable")
     scale = np.sum([c * z[rows, ranks[:, i - 1]] for i, c in shares.items()], axis=0) + _TINY
     value = difference / scale
+    # The denominator is made of logits as well, and AutoAttack differentiates through it: the quotient rule.
     gradient /= scale[:, None]
     for i, c in shares.items():
         gradient[rows, ranks[:, i - 1]] -= c * value / scale

@@ -68,6 +68,7 @@ def resnet(stem: Layer, inner: Callable[[str, int], Layer], depths: tuple[int, .
     for stage, depth in enumerate(depths, 1):
         for i in range(depth):
             name, stride = f"layer{stage}.{i}", 2 if stage > 1 and i == 0 else 1
+            # The first bottleneck keeps the size of the image but makes four times as many channels.
             projected = i == 0 and (stage > 1 or inner is bottleneck)
             ends = (convolution(f"{name}.downsample.0", stride), norm(f"{name}.downsample.1")) if projected else ()
             blocks += [add(inner(name, stride), chain(*ends)), relu]

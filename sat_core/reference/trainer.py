@@ -33,12 +33,14 @@ class NumpyTrainer(Trainer):
         attack: AttackSpec,
         features: np.ndarray | None = None,
     ) -> None:
+        # In the dictionary itself: the classifier reads the same one.
         if training.precision == "float64":
             for name, value in classifier.native.items():
                 classifier.native[name] = value.astype(np.float64)
         self._classifier, self._data, self._training, self._attack = classifier, data, training, attack
         self._update = {"sgd": sgd, "adamw": adamw}[training.optimizer]
         self._features = features
+        # A head learns alone; the features below it stay as they are, BatchNorm's statistics included (recipe, 1.4).
         prefix = "fc." if classifier.head else ""
         learning = [name for name in classifier.native if "running_" not in name and name.startswith(prefix)]
         self._buffers: dict[str, State] = {name: {} for name in learning}
@@ -56,13 +58,17 @@ class NumpyTrainer(Trainer):
         else:
             x, run = augment(self._images(plan), AUGMENTATIONS.get(t.augmentation), plan.draws), model.run
         if own.any():
+            # In evaluation mode, from the augmented image, with the plain cross-entropy (recipe, section 3).
             x[own] = pgd(model.gradient, x[own], labels[own], self._attack, plan.start)
+        # One forward over the mixed batch: BatchNorm sees adversarial and clean images together.
         step = Pass(model.native, training=model.head is None)
         logits, back = run(step, x)
         losses, over_logits = loss_and_gradient(logits, labels)
+        # Normalised inside the batch: w_A = 18 shifts weight to A, and does not make the step 18 times as long.
         back(over_logits * (plan.weights / plan.weights.sum(dtype=np.float64))[:, None])
         for name, buffers in self._buffers.items():
             self._update(model.native[name], step.gradients[name], buffers, plan.lr, t)
+        # In place, as the steps of the weights are: arrays keep their type, and whoever holds them sees the change.
         for name, value in step.running.items():
             model.native[name][...] = value
         return weighted_mean(losses, plan.weights), logits.astype(np.float32)
@@ -81,6 +87,7 @@ class NumpyTrainer(Trainer):
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
         for full, value in state.items():
             name, _, key = full.rpartition(".")
+            # Buffers have the shape of their weight; AdamW's count of steps is a scalar.
             like = (
                 {full: self._classifier.native[name] if value.ndim else np.zeros(())} if name in self._buffers else {}
             )
@@ -91,6 +98,7 @@ class NumpyTrainer(Trainer):
 def sgd(weight: np.ndarray, gradient: np.ndarray, buffers: State, lr: float, t: TrainingSpec) -> None:
     """Make a step of SGD in place: v ← μ·v + g + λ·w; w ← w - lr·v, or with Nesterov w - lr·(g + λ·w + μ·v)."""
     gradient = gradient + t.weight_decay * weight
+    # The first v is the gradient, undamped, as in PyTorch; TensorFlow's own SGD puts the rate inside of v.
     v = buffers["momentum_buffer"] = t.momentum * buffers.get("momentum_buffer", np.zeros(())) + gradient
     weight -= lr * (gradient + t.momentum * v if t.nesterov else v)
 

@@ -34,6 +34,7 @@ def initial_weights_are_the_cores(backend: Backend) -> None:
 @check()
 def logits_of_the_larger_models(backend: Backend) -> None:
     """Those that the numpy reference cannot build have its logits too."""
+    # Those that numpy can build are compared by rows of the parity table.
     for model in sorted({*backend.models()} & {*ORACLES} - {*NumpyBackend().models()}):
         classifier = samples.build(backend, model, shape=IMAGE_SHAPES[model])
         oracle = NumpyClassifier(classifier.description, classifier.state())
@@ -109,6 +110,7 @@ def checkpoints_load_without_code(backend: Backend) -> None:
         require(path.read_bytes() == first, "saving twice: expected the same bytes")
         other = backend.build("linear", classes=samples.CLASSES, image_shape=samples.SHAPE)
         raises(CheckpointError, "load into another model", lambda: backend.load(path, into=other))
+        # A file from anywhere must not choose what is imported and called.
         checkpoint.save(path, {"model": classifier.state()}, {"model": {"model": "os:getcwd"}})
         raises(CheckpointError, "load of a model that the file names by import", lambda: backend.load(path))
 
@@ -148,6 +150,7 @@ def attacks_stay_inside_and_touch_nothing(backend: Backend) -> None:
             adversarial = classifier.perturb(data.images, data.labels, attack, np.random.default_rng(0))
             size = THREAT_MODELS.get(attack.norm).size(adversarial.astype(np.float64) - clean).max()
             require(adversarial.dtype == np.float32, f"perturb: expected float32, got {adversarial.dtype}")
+            # Room for rounding in float32 only: a radius that is 1 % too large is at least 6e-4 off.
             require(size <= attack.eps + 1e-6, f"perturb: expected at most ε = {attack.eps}, got {size:.8g}")
             require(bool((adversarial >= 0).all() and (adversarial <= 1).all()), "perturb: expected pixels in [0, 1]")
             require(bool(np.array_equal(data.images, before)), "perturb: the caller's images were changed")
@@ -170,6 +173,7 @@ def attacks_on_half_precision_stay_inside(backend: Backend) -> None:
     for attack in (*_attacks(), samples.attack(eps=0.0)):
         adversarial = half.perturb(data.images, data.labels, attack, np.random.default_rng(0))
         size = THREAT_MODELS.get(attack.norm).size(adversarial.astype(np.float64) - data.images).max()
+        # Without a radius nothing may move at all: images rounded to float16 would.
         require(size <= attack.eps + 1e-6 * (attack.eps > 0), f"perturb in float16: ε = {attack.eps}, got {size:.8g}")
 
 
@@ -181,9 +185,11 @@ def attacks_follow_the_oracle(backend: Backend) -> None:
         start = None
         if attack.random_start:
             threat = THREAT_MODELS.get(attack.norm)
+            # The oracle gets the start that the classifier will draw, or they would climb from different points.
             start = threat.random_start(np.random.default_rng(7), data.images.shape, attack.eps)
         expected = pgd(classifier.loss_gradient, data.images, data.labels, attack, start)
         adversarial = classifier.perturb(data.images, data.labels, attack, np.random.default_rng(7))
+        # Where a gradient is near 0, or a value at a ReLU's corner, rounding decides the direction of a step.
         close(f"perturb by {attack}", adversarial, expected, 1e-3, share=0.99)
         if attack.keep_best:
             before, after = (classifier.loss_gradient(x, data.labels)[1] for x in (data.images, adversarial))

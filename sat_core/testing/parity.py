@@ -60,6 +60,7 @@ def pair(one: Backend, other: Backend, model: str, shape: samples.Shape = sample
 
 def logits_difference(classifiers: list[Classifier], model: str) -> float:
     """Return the largest difference of logits relative to max(1, |expected|), on uint8 and float32 images."""
+    # The numpy oracle is slow on the large networks.
     n, shape = 24 if IMAGE_SHAPES[model] == samples.SHAPE else 2, IMAGE_SHAPES[model]
     batches = [samples.examples(n, whole=whole, shape=shape).images for whole in (False, True)]
     got, expected = (np.concatenate([c.logits(images) for images in batches]) for c in classifiers)
@@ -92,6 +93,7 @@ def steps_difference(one: Backend, other: Backend, steps: int, rule: str, share:
         trainer.run(plans, lambda _plan, step, losses=losses: losses.append(step.loss()))  # type: ignore[misc]
         logs.append(classifier.state() | {f"loss {i}": np.array(loss) for i, loss in enumerate(losses)})
     got, expected = logs
+    # np.max throughout, because Python's max may drop a NaN, which has to fail the limit.
     return float(np.max([np.max(np.abs(got[k] - v)) / np.max(np.abs(v)) for k, v in expected.items()]))
 
 
@@ -124,6 +126,7 @@ def attack_difference(one: Backend, other: Backend, norm: str) -> float:
         c.perturb(data.images, data.labels, attack, np.random.default_rng(7)) for c in pair(one, other, "small-cnn")
     )
     if norm == "L2":
+        # "not <=" counts NaN as a difference. Two programs need not agree on the direction of a gradient near 0.
         return float(np.mean(~(THREAT_MODELS.get(norm).size(got - expected) <= 1e-3)))
     return float(np.mean(~(np.abs(got - expected) <= 1e-6)))
 
@@ -149,6 +152,7 @@ def ranking_difference(one: Backend, other: Backend, data: Examples) -> tuple[fl
             planner.epoch(0),
             lambda plan, step, to=recorder: to.update(plan.index, step.logits(), data.labels[plan.index]),  # type: ignore[misc]
         )
+        # One epoch leaves out its last, incomplete batch.
         seen = recorder.seen > 0
         scores.append(recorder.entropy[seen])
     got, expected = orders = [hardest_first(s) for s in scores]

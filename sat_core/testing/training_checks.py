@@ -46,6 +46,7 @@ def steps_follow_the_oracle(backend: Backend) -> None:
 def only_the_head_learns(backend: Backend) -> None:
     """On frozen features the steps are the oracle's, whether these were computed before or with every batch."""
     data, training, attack = samples.examples(whole=True), samples.training(), samples.attack()
+    # The target of a transfer has no A (recipe, section 1.4).
     plans = samples.plans(len(data), 0.0, training, attack)
     ends: list[dict[str, np.ndarray]] = []
     for made_by, before in ((backend, True), (backend, False), (NumpyBackend(), False)):
@@ -73,6 +74,7 @@ def training_goes_on_from_a_saved_state(backend: Backend) -> None:
         backend.trainer(whole, data, training, attack).run(plans, lambda *_: None)
         first = backend.trainer(interrupted, data, training, attack)
         first.run(plans[:2], lambda *_: None)
+        # From other weights, so that a load_state that does nothing shows.
         resumed = samples.build(backend, "small-cnn", seed=9)
         resumed.load_state(interrupted.state())
         second = backend.trainer(resumed, data, training, attack)

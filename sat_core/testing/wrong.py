@@ -22,6 +22,7 @@ from sat_core.sections import AttackSpec, TrainingSpec
 from sat_core.splits import Split
 from sat_core.trainer import OnBatch, Trainer
 
+# Keras's default is 1e-3, PyTorch's 1e-5. A running variance that is larger by the difference has the same effect.
 BATCHNORM_EPSILON_OFF = 1e-3 - 1e-5
 FAULTS = (
     "attack in training mode",
@@ -69,6 +70,7 @@ class _WrongClassifier(Classifier):
         if self._fault == "ε 1 % too large":
             attack = attrs.evolve(attack, eps=attack.eps * 1.01)
         if self._fault == "no clamp":
+            # A right classifier refuses pixels outside of [0, 1]: gradients are taken at the nearest image.
             return pgd(self._inside, images, labels, attack, start, clamp=False)
         if self._fault == "images in the type of the weights":
             images = images.astype(self.precision).astype(np.float32)
@@ -85,6 +87,7 @@ class _WrongClassifier(Classifier):
     def _use_batch_statistics(self, images: np.ndarray, labels: np.ndarray) -> None:
         """One step that learns nothing reveals the batch's statistics: new = 0.9 · old + 0.1 · batch."""
         before = self._right.state()
+        # No member: the step must not attack, or the statistics would be those of adversarial images.
         everyone = Split(
             kind="examples",
             strategy="listed",
@@ -128,6 +131,7 @@ class _WrongTrainer(Trainer):
         self._right.load_state(state)
 
     def run(self, batches: Iterable[BatchPlan], on_batch: OnBatch) -> None:
+        # Gradients of Σ w·ℓ / n are those of Σ w·ℓ / Σ w times the batch's mean weight.
         off = (attrs.evolve(plan, lr=plan.lr * float(plan.weights.mean())) for plan in batches)
         self._right.run(off, on_batch)
 
