@@ -71,7 +71,7 @@ class Split:
 def count(size: int | float, total: int, key: str = "subset.size") -> int:
     """Return `size` as a number of units: an integer is a count, a float a share.
 
-    A share is floor(share · total) in exact arithmetic, because 0.3 · 10 is below 3 in floating point.
+    A share is floor(share · total) in exact arithmetic, because 0.29 · 100 is below 29 in floating point.
 
     Args:
         size: Count or share.

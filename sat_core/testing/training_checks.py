@@ -1,4 +1,4 @@
-"""The contract of a trainer, and of the backend as a whole: the parity table resumedst the numpy reference."""
+"""The contract of a trainer, and of the backend as a whole: the parity table against the numpy reference."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def only_the_head_learns(backend: Backend) -> None:
 
 @check("small-cnn")
 def training_goes_on_from_a_saved_state(backend: Backend) -> None:
-    """A training interrupted off between two steps ends with the same weights, byte for byte."""
+    """A training that is interrupted between two steps ends with the same weights, byte for byte."""
     data = samples.examples(whole=True)
     for changes in ({}, {"optimizer": "adamw", "lr": 1e-3}):
         training, attack = samples.training(**changes), samples.attack()
@@ -85,7 +85,7 @@ def training_goes_on_from_a_saved_state(backend: Backend) -> None:
         same_state(f"resumed training with {training.optimizer}", resumed.state(), whole.state())
 
 
-def _resumedst_the_reference(name: str, row: Parity) -> Check:
+def _against_the_reference(name: str, row: Parity) -> Check:
     def body(backend: Backend) -> None:
         difference = row.measure(backend, NumpyBackend())
         require(difference <= row.limit, f"{row.what}: expected {row.tolerance}, measured {difference:.3g}")
@@ -95,4 +95,4 @@ def _resumedst_the_reference(name: str, row: Parity) -> Check:
 
 for _name, _row in PARITY.items():
     if set(_row.models) <= set(NumpyBackend().models()):
-        CHECKS[f"parity_{_name}"] = _resumedst_the_reference(_name, _row)
+        CHECKS[f"parity_{_name}"] = _against_the_reference(_name, _row)
