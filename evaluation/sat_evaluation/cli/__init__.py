@@ -29,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     with standard_streams() as output:
         status = _run(argv)
+        # now, so that what cannot be written is known before the exit status is chosen
         output.flush()
         if output.error is not None and not isinstance(output.error, BrokenPipeError) and status == 0:
             _complain(f"standard output: cannot be written ({output.error})\nall else is done, and no file is missing")
@@ -40,6 +41,7 @@ def _run(argv: Sequence[str] | None) -> int:
     arguments = parser().parse_args(argv)
     try:
         return int(arguments.run(arguments))
+    # before Interrupted, of which it is one
     except Detached as error:
         print(error)
         return 0

@@ -54,6 +54,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 _OPTIONS = {
     "attack.eps": "--eps",
     "attack.norm": "--norm",
+    # its default follows from ε
     "attack.step_size": "--eps",
     "evaluation.attacks": "--attacks",
     "evaluation.examples": "--examples",

@@ -80,10 +80,10 @@ class LiveView(UnitsView):
 
     def __init__(self, units: Sequence[UnitFolder], console: Console | None = None) -> None:
         self._units = {unit.name: unit for unit in units}
-        output: Any = (
-            sys.stdout if isinstance(sys.stdout, Output) else Output(sys.stdout)
-        )  # whose failure ends no study
+        # an Output: its failure ends no study
+        output: Any = sys.stdout if isinstance(sys.stdout, Output) else Output(sys.stdout)
         self._console = console or Console(file=output, force_interactive=None if output.isatty() else False)
+        # no refreshing thread: a run calls `refresh` a few times a second anyway
         self._live = Live(console=self._console, auto_refresh=False) if self._console.is_interactive else None
         self._began = time.time()
         self._now: dict[str, Progress] = {}
@@ -117,6 +117,7 @@ class LiveView(UnitsView):
                 self._say(notice)
         for label, unit in self._units.items():
             progress = None if label in self._ended else read(unit.progress_file)
+            # a unit that is back in the queue has left its last file behind
             if progress and progress.updated >= self._began and label not in self._queued:
                 self._now[label] = progress
                 if not self._live:
@@ -159,6 +160,7 @@ class LiveView(UnitsView):
 
     def _drawn(self) -> Text:
         """Return the rows of all units, or of those that run or failed where the terminal has too few lines."""
+        # rich cuts off what is taller than the terminal, and with it the last line, which counts all
         labels, room = list(self._units), self._console.height - 2
         if len(labels) > room:
             labels = [label for label in labels if self._state(label) in ("running", "failed")][:room]

@@ -14,6 +14,7 @@ _SLURM = ("partition", "account", "time", "gpus", "memory", "slurm", "detach")
 
 def add_debug(command: argparse.ArgumentParser) -> None:
     """Add --debug, which is then allowed after the command, too."""
+    # SUPPRESS: with a default of its own, the command would undo `sat --debug COMMAND`
     command.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks")
 
 
@@ -47,6 +48,7 @@ def add_running(command: argparse.ArgumentParser) -> None:
     group.add_argument("--gpus", type=int, help="of each job (default: 1 with --device cuda)")
     group.add_argument("--memory", help="of each job, as 16G")
     group.add_argument("--slurm", action="append", metavar="KEY=VALUE", help="any other option of sbatch")
+    # None unless given: `running` refuses these options with another executor
     group.add_argument("--detach", action="store_true", default=None, help="submit and return")
 
 

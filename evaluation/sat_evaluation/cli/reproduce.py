@@ -51,6 +51,7 @@ def _reproduce(arguments: argparse.Namespace) -> int:
         Reproduction(figure=name, scale=arguments.scale, protocol=arguments.protocol, data=data, settings=settings)
         for name in dict.fromkeys(arguments.figures)
     ]
+    # before a dry run, which refuses wrong options, too
     options = running(arguments)
     if arguments.dry_run:
         for one in reproductions:

@@ -57,6 +57,7 @@ def _transfer(arguments: argparse.Namespace) -> int:
     from sat_evaluation.cli.summary import print_summary
     from sat_evaluation.run.studies import run_transfer
 
+    # with or without the name of the table that they have in a study file
     settings = {key.removeprefix("transfer."): value for key, value in map(parse_setting, arguments.settings)}
     options = {**running(arguments), "view": Terminal(), "settings": settings}
     results = run_transfer(arguments.source, arguments.data, arguments.out, **options)

@@ -39,6 +39,7 @@ def print_state(path: Path, *, all_units: bool = False, console: Console | None 
         try:
             units = [unit for unit in statuses(folder) if folder not in only_ranking or unit.name == RANKING]
         except SatError as error:
+            # of several folders, a damaged one hides no other
             if len(folders) == 1:
                 raise
             console.print(Text("; ".join(str(error).splitlines()), style="red"), soft_wrap=True)
@@ -71,6 +72,7 @@ def _print_units(units: list[UnitStatus], all_units: bool, console: Console) -> 
     more = f" · {hidden} not shown, --all shows them" if hidden else ""
     lines.append(Text(counts(Counter(unit.state for unit in units)) + more, style="bold"))
     for line in lines:
+        # in a file or a pipe nothing is cut off
         if console.is_terminal:
             console.print(line, no_wrap=True, overflow="ellipsis")
         else:

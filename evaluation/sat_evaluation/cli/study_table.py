@@ -39,6 +39,7 @@ def print_table(rows: Sequence[Row], console: Console | None = None) -> None:
         notes.append(f"cost: gradient evaluations, {Baseline.FULL.label} = 100 %")
     if hidden:
         notes.append(f"only in summary.csv for lack of room: {', '.join(hidden)}")
+    # with one curve there are three blocks, which need no lines between them
     ends = {number - 1 for number in accumulate(map(len, blocks))} if len(blocks) > 3 else set()
     console.print(Text(title(rows), style="bold"))
     console.print(_table(columns, console.width, ends))

@@ -17,6 +17,7 @@ _BAR = 12
 
 def table_row(label: str, width: int, state: str, progress: Progress | None, text: str) -> Text:
     """Return the row of a unit: its name in `width` cells, then how far it is if it runs, else its state and `text`."""
+    # in cells, not characters: some are two cells wide
     row = Text(f"{set_cell_size(shown(label, width), width)}  ")
     if state == "running" and progress is not None:
         filled = round(progress.share * _BAR)

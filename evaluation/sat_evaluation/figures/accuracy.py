@@ -51,6 +51,7 @@ def accuracy_figure(rows: Sequence[Row]) -> Figure | None:
         for robust, clean in ((plain, clean_plain), (full, clean_full)):
             _points(axes, zip(robust, clean, strict=True), GREY)
         ends = [end for pair in curves for curve in pair for point in curve.path for end in (point.low, point.high)]
+        # beyond 0 and 100, so that markers there are whole
         axes.set_ylim(accuracy_limits(ends, (-2, 102)))
         _baselines(axes, plain, full)
         _share_axis(axes, [robust for robust, _ in curves])
@@ -62,6 +63,7 @@ def accuracy_figure(rows: Sequence[Row]) -> Figure | None:
             words = f"Accuracy on {target} with features of {source}, a part A of which was attacked"
         heading(figure, words, title(rows))
         groups = [point.group for robust, _ in curves for point in robust.path if point.group is not None]
+        # drawn empty, for the legend: what dashes and bars mean is the same for all colours
         bars = axes.errorbar([], [], yerr=[], **BAR, color="black", linestyle="", label=spread(groups))
         lines = [
             axes.plot([], [], color="black", linestyle=dashes, label=f"{name} accuracy")[0]
@@ -76,6 +78,7 @@ def accuracy_figure(rows: Sequence[Row]) -> Figure | None:
 
 def _unique(ends: Iterable[tuple[Point, ...]]) -> list[Point]:
     """Each baseline once, however many curves share it."""
+    # by identity of the group: curves that share a baseline share its group, but have points of their own
     return list({id(point.group): point for points in ends for point in points}.values())
 
 
@@ -109,6 +112,7 @@ def _baselines(axes: Any, plain: Sequence[Point], full: Sequence[Point]) -> None
     ]
     low, high = axes.get_ylim()
     close = len(levels) == 2 and abs(levels[0][0] - levels[1][0]) < 0.12 * (high - low)  # their texts would overlap
+    # of two that are close, the lower text hangs from its line and the upper one stands on its own
     for place, (value, name) in zip(("top", "bottom"), sorted(levels), strict=False):
         axes.axhline(value, color=GREY, linewidth=0.8, zorder=0)
         axes.annotate(

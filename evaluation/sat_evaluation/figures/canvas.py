@@ -41,8 +41,11 @@ def drawing(width: float, height: float) -> Iterator[Any]:
 def heading(figure: Any, text: str, *details: str) -> None:
     """Write a title in bold and `details` in small print below it, wrapped at their dots (``·``)."""
     width, height = figure.get_size_inches()
+    # no-break spaces hold together what is between two dots
     tied = [line.replace(" ", "\xa0").replace("\xa0·\xa0", " · ") for line in details if line]
+    # an inch has room for about 13 characters of this size
     small = [part for line in tied for part in textwrap.wrap(line, int(13 * width))]
+    # empty lines make room: the layout looks at this title, and not at the small print below it
     figure.suptitle(text + "\n" * len(small), x=0.08 / width, ha="left", fontsize=10, fontweight="bold")
     figure.text(0.08 / width, 1 - 0.26 / height, "\n".join(small), va="top", color=GREY, fontsize=8)
 

@@ -135,7 +135,9 @@ def _single_class(g: Group) -> int | None:
 
 def _cells(g: Group, published: PublishedClasses | None) -> Iterator[ClassCell]:
     first = g.rows[0]
+    # None becomes NaN, and so does the mean where a seed has no test image of the class
     means = np.array([row.per_class for row in g.rows], float).mean(0)
+    # no frames in a baseline: full AT would have one around each class
     in_a = () if first.baseline else set(first.classes).intersection(*(row.classes for row in g.rows))
     numbers = None
     if published and first.baseline is Baseline.FULL:
@@ -185,6 +187,7 @@ def class_difficulty(ranking: Ranking, labels: np.ndarray) -> ClassDifficulty:
         labels: Class of each training example, int64 `(N,)`.
     """
     means = {
+        # classes without a training example are left out: they have no mean
         metric: {c: float(scores[labels == c].mean()) for c in np.unique(labels).tolist()}
         for metric, scores in ranking.scores.items()
     }

@@ -92,9 +92,11 @@ def _cells(axes: Any, places: np.ndarray, lines: Sequence[ClassLine], *, numbers
                 text += "" if cell.published is None else f"\n({100 * cell.published:.0f})"
                 size, colour = 8 if cell.published is None else 7, "white" if values[x] > 70 else "black"
                 axes.text(x, y, text, ha="center", va="center", fontsize=size, color=colour)
+            # not clipped: else frames at the edge lose half of their width
             if cell.framed:
                 axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, linewidth=1.2, zorder=3, clip_on=False))
     axes.spines[:].set_visible(False)
+    # the last mesh stands for all: they share one scale, 0 to 100, which also makes studies comparable
     axes.figure.colorbar(mesh, ax=axes, location="bottom", aspect=40, label="robust accuracy (%)")
 
 

@@ -191,6 +191,7 @@ def points_of(groups: Iterable[Group], measure: str, *, deviation: bool = False)
 def _baseline(baseline: Group | None, arms: Series, measure: str) -> tuple[Point, ...]:
     if baseline is None:
         return ()
+    # on all images a baseline has one accuracy; on A and on B it has one for the classes of each arm
     if "_" not in measure:
         return points_of([baseline], measure)
     pairs = [(100 * g.rows[0].share, g, baseline.on_part_of(g, measure)) for g in arms.groups]
@@ -219,6 +220,7 @@ def limits(values: Iterable[float], least: float, within: tuple[float, float]) -
     """Return the ends of an axis around `values` that is at least `least` long and stays inside of `within`."""
     numbers = list(values) or [0.0, 1.0]
     low, high = min(numbers), max(numbers)
+    # 1e-9: equal values need an axis, too
     room = max(_MARGIN * (high - low), (least - (high - low)) / 2, 1e-9)
     low, high = low - room, high + room
     low, high = low + max(0, within[0] - low), high + max(0, within[0] - low)  # move it up or down as a whole

@@ -11,6 +11,7 @@ from typing import Any, final
 import matplotlib
 from matplotlib.figure import Figure
 
+# Also in `canvas`, which imports this module on first use: modules must not import each other.
 GREY = "#666666"
 _STYLE: dict[Any, Any] = {
     "lines.linewidth": 1.4,
@@ -23,6 +24,7 @@ _STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "legend.frameon": False,
     "savefig.dpi": 160,
+    # text stays text, which can be searched and read aloud, and not outlines of letters
     "svg.fonttype": "none",
     "svg.hashsalt": "sat-core",  # without it the ids in an SVG differ from process to process
 }

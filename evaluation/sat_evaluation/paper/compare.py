@@ -86,6 +86,7 @@ def _pairs(figure: PaperFigure, out: ReproductionFolder) -> Iterator[Pair]:
             yield from _class_pairs(panel, groups, classes)
         n = published.examples(panel.target or panel.data)
         for curve in published.curves(figure.name, panel.data, panel.target):
+            # those of a variant were ranked by another network, or trained otherwise
             for g in groups if not curve.variant else ():
                 value = _published_value(curve, g)
                 if value is not None:
@@ -95,6 +96,7 @@ def _pairs(figure: PaperFigure, out: ReproductionFolder) -> Iterator[Pair]:
 def _class_pairs(panel: Panel, groups: list[Group], classes: PublishedClasses) -> Iterator[Pair]:
     for g in groups:
         row = g.rows[0]
+        # weights differ under the paper's protocol: the text's arms of Fig. 2 have no published number
         if row.strategy == "listed" and row.spec["weighting.rule"] == classes.weights:
             c = row.classes[0]
             for measure in ("clean", "robust_a", "robust_b"):
@@ -107,6 +109,7 @@ def _class_pairs(panel: Panel, groups: list[Group], classes: PublishedClasses) -
 def _published_value(curve: PublishedCurve, g: Group) -> float | None:
     row = g.rows[0]
     if row.baseline:
+        # no curve has a published value of plain training
         return curve.full if row.baseline is Baseline.FULL else None
     values = curve.like(row.strategy, row.spec["weighting.rule"])
     return next((value for share, value in values.items() if abs(share - _share(row)) < _SAME_SHARE), None)
@@ -127,6 +130,7 @@ def _arm(g: Group) -> str:
 
 
 def _pair(panel: Panel, arm: str, measure: str, ours: Accuracy, value: float, n: int) -> Pair:
+    # the authors give no counts: the nearest one stands for the value, which is rounded
     interval = wilson(round(value * n), n)
     low, high = interval.interval if interval else (value, value)
     return Pair(panel=panel.title, arm=arm, measure=measure, ours=ours, published=Accuracy(value, n, low, high))

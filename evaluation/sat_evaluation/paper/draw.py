@@ -50,6 +50,7 @@ def curves_figure(figure: PaperFigure, rows: PanelRows) -> Figure:
     columns = [list(same_data) for _, same_data in groupby(panels, key=lambda panel: (panel.data, panel.target))]
     measures = [*((m, True) for m in panels[0].of_source), *((m, False) for m in panels[0].measures)]
     places = [(column, *measure) for measure in measures for column in columns]
+    # of one data set, 2 to 4 measures: no place on the page is left over
     across = len(columns) if len(columns) > 1 else 3 if len(measures) == 3 else 2
     down = -(-len(places) // across)
     with drawing(1 + 3.2 * across, 1.7 + 2.5 * down) as page:
@@ -79,6 +80,7 @@ def _axes(
     axes: Any, rows: Sequence[Row], measure: str, numbers: Sequence[PublishedCurve], handles: dict[str, Any]
 ) -> None:
     """Draw one accuracy of all curves in `rows`. handles: label to what the legend shows, added to."""
+    # standard deviations, as they are published for random subsets
     curves = share_curves(rows, measure, numbers, deviation=True)
     series = [curve.arms for curve in curves]
     ends = [end for c in curves for point in c.points for end in (point.low, point.high)]
@@ -178,6 +180,7 @@ def _heading(figure: PaperFigure) -> str:
 
 
 def _model_and_threat(rows: Sequence[Row]) -> str:
+    # in the order of `title`: data, model, threat model, attacks, n
     return " · ".join(title(rows).split(" · ")[1:3])
 
 

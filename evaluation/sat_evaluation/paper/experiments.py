@@ -15,6 +15,7 @@ from sat_evaluation.paper.scales import SCALES, Flat
 
 _ATTACKS = ("evaluation.attacks", "evaluation.selection_attacks")
 # At |A| = 0 and |A| = N every strategy selects the same examples.
+# Shares, with a decimal point: the integer 1 is one example or one class.
 _BASELINES = {"subset.strategy": ["hardest"], "subset.size": [0.0, 1.0]}
 _DATA = ("digits", "mnist5k", "cifar10", "cifar100", "imagenet200")
 _BY_CLASS, _BY_EXAMPLE = {"subset.kind": "classes"}, {"subset.kind": "examples"}
@@ -56,6 +57,7 @@ def _fig6(make: PanelMaker) -> Iterable[Panel]:
 def _fig7(make: PanelMaker) -> Iterable[Panel]:
     for source, target in make.pairs([make.scale.weighed]):
         sizes = [0.0, *(make.scale.class_sizes if make.scale.name == "demo" else make.scale.sizes), 1.0]
+        # of the hardest classes, which is the default; that the paper's are is INFERRED (docs/PROTOCOLS.md, Fig. 7)
         grid = {"weighting.rule": ["uniform", "balanced", "emphasised"], "subset.size": sizes}
         panel = make.study(source, "fig7", _BY_CLASS, [grid], target)
         yield attrs.evolve(panel, of_source=("robust_a", "robust_b"), measures=("robust",))
@@ -66,6 +68,7 @@ def _transfers(name: str, settings: Flat, *, hardest_only: bool = False) -> Call
         for source, target in make.pairs(make.scale.pairs):
             sizes = make.scale.class_sizes if settings.get("subset.kind") == "classes" else make.scale.sizes
             grids = make.strategies(source, sizes, ["hardest", "easiest"])
+            # the published single-step transfers are those of the hardest examples (the poster)
             if hardest_only:
                 grids = [{"subset.size": [0.0, *sizes, 1.0]}]
             yield make.study(source, name, {**make.scale.source_checks, **settings}, grids, target)
@@ -105,6 +108,7 @@ def _svhn(make: PanelMaker) -> Iterable[Panel]:
         raise SpecError(
             f"svhn: has no {make.scale.name} scale, its images are not embedded; take --scale short or paper"
         )
+    # settings and size of the images are UNKNOWN (docs/PROTOCOLS.md): those of any other transfer
     grids = make.strategies("cifar100", make.scale.sizes, ["hardest", "easiest"])
     yield make.study("cifar100", "svhn", {}, grids, "svhn")
 
@@ -131,11 +135,13 @@ _FIGURES: dict[str, tuple[str, str, Callable[[PanelMaker], Iterable[Panel]]]] = 
     "radii": (
         "The hardest classes are attacked, at three radii (CSAT)",
         "curves",
+        # the three radii are in the reviews; data, A and step size are UNKNOWN (docs/PROTOCOLS.md)
         _sweep("radii", {"attack.eps": [0.25, 0.5, 1.0]}, _BY_CLASS),
     ),
     "metrics": (
         "Other measures of difficulty (ESAT)",
         "curves",
+        # error and variance are INFERRED, margin is ours (recipe, section 2)
         _sweep("metrics", {"ranking.metric": ["entropy", "error", "variance", "margin"]}),
     ),
     "other-ranking": ("A ranking made by another network (ESAT)", "curves", _other_ranking),

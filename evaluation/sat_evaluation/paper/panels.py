@@ -116,6 +116,7 @@ class PanelMaker:
         """
         source_settings = self.scale.source_settings.get(role, {}) if target else {}
         base = self.scale.base(role, self._data[role], self.protocol)
+        # later ones win: a figure knows more than its scale. What the user sets comes last, and for the grids, too
         tables = nest({**base, **self._weights, **source_settings, **settings})
         transfer = {"targets": [self._data[target]], **self.scale.heads} if target else {}
         study = Study(settings=tables, grids=[dict(grid) for grid in grids], transfer=transfer).set(self._overrides)
@@ -134,6 +135,7 @@ class PanelMaker:
         """Return grids of `ordered` strategies and of random subsets, with both baselines once."""
         return [
             {"subset.strategy": list(ordered), "subset.size": [0.0, *sizes, 1.0]},
+            # a grid of its own: in the other one, seeds would multiply the ordered strategies and the baselines
             {"subset.strategy": ["random"], "subset.size": list(sizes), "training.seed": self.repeats(role)},
         ]
 

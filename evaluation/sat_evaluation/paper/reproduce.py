@@ -51,12 +51,14 @@ def reproduce_all(
         Interrupted: The run was stopped, or Detached: jobs have been submitted.
         RunDirectoryError: Arms failed; all else has been run and drawn.
     """
+    # all are made before one is written: a wrong setting leaves the folder as it was
     figures = [one.make() for one in reproductions]
     for one in reproductions:
         one.write(out)
     options: dict[str, Any] = {"backend": backend, "device": device, "view": view or Silent()}
     if executor is not None and executor.submitting:
         _submit(figures, out, reuse, executor.submitting, options)
+        # that is, if nobody is to wait for the jobs
         if executor == executor.submitting:
             raise Detached(
                 f"{out}: jobs are in the queue; the same command waits for them, submits the others and draws"
@@ -71,6 +73,7 @@ def _submit(
     figures: Sequence[PaperFigure], out: ReproductionFolder, reuse: Sequence[Path], executor: Executor, options: Any
 ) -> None:
     """Put the first study of each data set into the queue; others may share its arms, so they have to wait for it."""
+    # reversed, as the last one of a key stays in a dictionary
     first = {panel.data: panel for panel in reversed([panel for figure in figures for panel in figure.panels])}
     for panel in first.values():
         with suppress(Detached, RunDirectoryError):  # the reason is reported when the study is run
@@ -94,6 +97,7 @@ def _run(
         view.say(f"study {number} of {len(figure.panels)}: {panel.name}")
         try:
             _run_study(panel, out, reuse, options)
+        # arms that failed end no other study; a stop or a wrong setting ends them all
         except RunDirectoryError as error:
             failed.append(error)
     for line in _results(figure, out):

@@ -109,5 +109,6 @@ def rows_folder(panel: Panel, out: ReproductionFolder, *, source: bool = False) 
     """
     folder = out.study(panel.name)
     if panel.target and not source:
+        # a panel has one target, see `PanelMaker.study`
         (folder,) = transfer_folders(panel.study, folder).values()
     return folder

@@ -13,12 +13,15 @@ from sat_core.tables import nest
 Flat = Mapping[str, Any]
 """Dotted keys of a study file to values."""
 
+# Rounded, because 3 * 0.1 is not 0.3: names of arms and of their folders show the shares.
 TENTHS = tuple(round(0.1 * tenth, 1) for tenth in range(1, 10))
 
+# The released configurations, not the text: its ResNet-18 is this wider network (docs/PROTOCOLS.md, letter a).
 _CIFAR = {"model.name": "wide-preact-resnet18", "training.augmentation": "cifar"}
 _IMAGENET = {
     "model.name": "resnet50",
     "attack.eps": 3.0,
+    # the default, ε/5, would be 0.6; with 0.5, the six steps that count reach ε just so
     "attack.step_size": 0.5,
     "training.batch_size": 256,
     "training.weight_decay": 1e-4,
@@ -121,7 +124,9 @@ DEMO = Scale(
     ranked_by="linear",
     linf={"": {"attack.norm": "Linf", "attack.eps": 0.1}},
 )
+# PGD-7 of the code for ImageNet-200; it has no Linf configuration for CIFAR.
 _LINF = {"attack.norm": "Linf", "attack.eps": "8/255", "attack.step_size": "2/255"}
+# 30 epochs of one cycle are for comparing arms; the published numbers need the long schedule.
 _ONE_CYCLE = {"training.epochs": 30, "training.schedule": "one-cycle"}
 SHORT = Scale(
     name="short",
@@ -129,6 +134,7 @@ SHORT = Scale(
     settings={"": {**_CIFAR, **_ONE_CYCLE}},
     sizes=TENTHS,
     class_sizes=TENTHS,
+    # which four sizes the figure has is UNKNOWN (docs/PROTOCOLS.md, letter f)
     four=(0.2, 0.4, 0.6, 0.8),
     repeats={"": 3},
     heads={"epochs": 15, "schedule": "one-cycle"},
@@ -149,17 +155,22 @@ PAPER = Scale(
         "svhn": "svhn",
     },
     settings={
+        # 201: the last epoch of the code is number 200
         "": {**_CIFAR, "training.epochs": 201, "training.schedule": "piecewise:100,150"},
+        # the default schedule would drop after 75 and 113
         "imagenet200": {**_IMAGENET, "training.epochs": 151, "training.schedule": "piecewise:50,100"},
     },
     sizes=TENTHS,
     class_sizes=TENTHS,
     four=(0.2, 0.4, 0.6, 0.8),
+    # the text has 10, 5 and, for ImageNet-200, 3
     repeats={"": 3, "cifar10": 10, "cifar100": 5},
+    # the protocol has epochs, batch size and checks of heads (recipe, section 1.4)
     heads={},
     pairs=(("cifar100", "cifar10"), ("imagenet200", "caltech256"), ("imagenet200", "flowers102")),
     weighed=("cifar100", "cifar10"),
     sweep=TENTHS,
+    # one of the two in the reviews; the other, an MLP, is no model of the backends
     ranked_by="resnet50",
     # the released configuration of ImageNet-200: 10 steps of 0.8/255
     linf={"": _LINF, "imagenet200": {**_LINF, "attack.steps": 10, "attack.step_size": "4/1275"}},

@@ -81,6 +81,7 @@ def breakdown(rows: Sequence[Row]) -> Bars:
     """Draw what became of the test images of each arm: misclassified as they are, broken by an attack, or robust."""
     groups = group(rows)
     attacks = list(dict.fromkeys(a.settings.name for row in rows for a in row.results.attacks.breakdown))
+    # colour 0 is that of robust images
     numbers = {name: 1 + number % (COLOURS - 1) for number, name in enumerate(attacks)}
     lines = []
     for name, g in list(zip(arm_names(groups), groups, strict=True))[:_MOST]:
@@ -128,6 +129,7 @@ def difficulty_charts(ranking: Ranking, labels: np.ndarray, names: Sequence[str]
             title=title,
             text="means over the training examples of a class and over epochs, the hardest class by entropy first",
             unit=unit,
+            # the template divides by it
             highest=max(*values.values(), 1e-9),
             lines=tuple(
                 (

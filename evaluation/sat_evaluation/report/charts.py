@@ -111,6 +111,7 @@ class Plot:
 
     def left(self, x: float) -> float:
         """Return where the value `x` is, from the left."""
+        # a tenth is less than a pixel; more digits would only make the file larger
         return round(LEFT + (x - self.x.low) / (self.x.high - self.x.low) * (WIDTH - LEFT - RIGHT), 1)
 
     def down(self, y: float) -> float:

@@ -68,6 +68,7 @@ def extremes(ranking: Ranking, data: DataSet) -> list[tuple[str, list[Picture]]]
     entropy = ranking.scores["entropy"]
     order = np.argsort(-entropy, kind="stable")
     sides = []
+    # easiest first is the exact reverse, ties included (recipe, section 2)
     for name, index in (("hardest", order[:_EACH]), ("easiest", order[::-1][:_EACH])):
         images = as_float(data.train.images[index])
         pictures = []
@@ -91,6 +92,7 @@ def adversarial(folder: RunFolder, rows: Sequence[Row]) -> Adversarial | None:
     names, arms = list(saved), list(saved.values())
     classes = [shown(name, 20) for name in rows[0].class_names]
     changes = [arrays["adversarial"] - arrays["image"] for arrays in arms]
+    # the largest change becomes black or white on grey; one factor for all arms, so that they can be compared
     factor = 0.5 / max(*(float(np.abs(change).max()) for change in changes), 1e-6)
     lines = []
     for i, label in enumerate(arms[0]["label"]):
@@ -126,6 +128,7 @@ def _read(folder: RunFolder, row: Row) -> dict[str, Any] | None:
         arrays = files.read_npz(folder.unit(row.arm).examples_file, *names)
     except DataError:
         return None
+    # the file may be of another version, or changed: what cannot be drawn must not end the report
     images, classes = (arrays["image"], arrays["adversarial"]), (arrays["label"], arrays["predicted_adversarial"])
     images_fit = all(a.ndim == 4 and a.dtype.kind == "f" and a.size and np.isfinite(a).all() for a in images)
     classes_fit = all(a.ndim == 1 and a.dtype.kind in "iu" and len(a) == len(images[0]) for a in classes)
@@ -147,5 +150,6 @@ def encode(image: np.ndarray) -> str:
     step = -(-max(image.shape[:2]) // _LARGEST)
     pixels = np.clip(np.rint(255 * image[::step, ::step]), 0, 255).astype(np.uint8)
     content = io.BytesIO()
+    # a fourth channel would be taken for transparency
     Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels[:, :, :3]).save(content, "PNG")
     return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()

@@ -124,6 +124,7 @@ def _runs(paths: Sequence[Path], problems: list[str]) -> Iterator[Run]:
     names = Counter(path.resolve().name for path in paths)
     for path in paths:
         base = path.name or path.resolve().name
+        # folders of the same name are told apart by their paths
         base = base if names[path.resolve().name] == 1 else path.as_posix()
         folders = run_folders(path)
         for folder in folders:
@@ -184,6 +185,7 @@ def _rendered(
         finalize=_visible,
     )
     source, _, _ = environment.loader.get_source(environment, "script.js")  # type: ignore[union-attr]
+    # as between the tags in report.html: the hash below covers every byte there
     script = f"\n{source}"
     kind = {chart_types.Plot: "plot", chart_types.Matrix: "matrix", chart_types.Bars: "bars"}
     return environment.get_template("report.html").render(

@@ -70,6 +70,7 @@ def over_share(
 def beside(studies: Sequence[tuple[str, Sequence[Row]]]) -> Plot | None:
     """Draw robust accuracy over |A| of several studies, each curve under the name of its study."""
     plots = [(name, plot) for name, rows in studies if (plot := over_share(rows, ("robust",), "")) is not None]
+    # without offsets: they set the curves of one study apart, and are in the way among those of several
     everyone = [
         attrs.evolve(c, name=name if len(plot.curves) == 1 else f"{name}: {c.name}", marks=_without_offset(c.marks))
         for name, plot in plots
@@ -108,6 +109,7 @@ def over_cost(rows: Sequence[Row]) -> Plot | None:
         x=Axis.over(
             f"gradient evaluations{' of the source' * bool(rows[0].source)}, full AT = 100 %",
             [0, *costs],
+            # with its ranking, an arm may cost more than full AT
             within=(-3.0, max(103.0, max(costs) + 3)),
         ),
         y=_accuracy_axis(curves, (), "robust accuracy (%)"),
@@ -122,6 +124,7 @@ def _cost(g: Group) -> float:
 
 def _arms(curve: ShareCurve, *, hollow: bool) -> Curve:
     marks = tuple(
+        # curves share their baselines: moved apart, one would be drawn as several
         _mark(point, curve.measure, offset=0.0 if point.group.rows[0].baseline else curve.offset)
         for point in curve.path
         if point.group is not None

@@ -125,6 +125,7 @@ def provenance(run: Run) -> Table:
         add("data", f"{data.name}, {data.train:,} + {data.test:,} examples")
         add("data, SHA-256", data.fingerprint)
         if source is not None:
+            # the study, not the arm: else each arm adds a value of its own
             add("features from", f"{source.data.name}, {source.run.rsplit('/arms/')[0]}")
         if results.reused:
             add("taken over from", results.reused.rsplit("/arms/")[0])

@@ -26,6 +26,7 @@ def csv_text(rows: Sequence[Row]) -> str:
 def csv_records(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Return one record per arm; the dotted keys in which arms differ have columns of their own."""
     keys = dict.fromkeys(key for row in rows for key in row.spec if key not in _OWN_COLUMN)
+    # by repr: values may be lists, which a set cannot hold
     differ = [key for key in keys if len({repr(row.spec.get(key)) for row in rows}) > 1]
     return [
         {
@@ -68,6 +69,7 @@ def csv_lines(heads: Iterable[str], lines: Iterable[Iterable[object]]) -> str:
 
 
 def _inert(cell: object) -> object:
+    # text only: in front of a number, an apostrophe would make it text
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
 
 

@@ -55,10 +55,12 @@ class Group:
         """
         accuracy, _, part = name.partition("_")
         values = []
+        # for each seed by itself: random subsets have other classes with each
         for divided in other.rows:
             classes = [c for c in range(len(divided.class_names)) if (c in divided.classes) == (part == "a")]
             values += [row.over(accuracy, classes) for row in self.rows]
         numbers = [value for value in values if value is not None]
+        # a part may have no test image for some seeds; a mean of the others would hide that
         return fmean(numbers) if len(numbers) == len(values) else None
 
 
@@ -92,6 +94,8 @@ def group(rows: Iterable[Row]) -> list[Group]:
     for row in rows:
         # with random subsets, A differs from seed to seed; a list of classes is a setting of its own
         chosen = row.classes if row.strategy == "listed" and not row.baseline else ()
+        # by the number of classes, not by |A|: classes differ in size. A baseline by |A|: it is one training,
+        # whether all examples were asked for or all classes
         key = json.dumps([row.settings, row.size if row.baseline else row.units, chosen])
         groups.setdefault(key, {}).setdefault(row.spec["training.seed"], row)
     return [Group(tuple(seeds.values())) for seeds in groups.values()]
@@ -108,6 +112,7 @@ def series(rows: Sequence[Row]) -> list[Series]:
     result = []
     for parts in curves.values():
         first = parts[0].rows[0]
+        # a baseline lacks the settings that change nothing in it: it belongs to every curve that agrees in the others
         shared = {
             g.rows[0].baseline: g for g in groups if g.rows[0].baseline and _within(g.rows[0].settings, first.settings)
         }
@@ -130,6 +135,7 @@ def varied(rows: Sequence[Row]) -> list[str]:
     keys: list[str] = []
     for key in dict.fromkeys(key for table in tables for key in table if key != "subset.strategy"):
         having = [table for table in tables if key in table]
+        # as many pairs as values of the other key: this one is a function of it
         follows = any(
             len({(t.get(other), t[key]) for t in having}) == len({t.get(other) for t in having}) for other in keys
         )

@@ -36,6 +36,7 @@ def headline(rows: Sequence[Row]) -> str:
     if row.cost_with_ranking > row.cost:
         with_ranking = fmean(row.cost_with_ranking for row in half.rows)
         cost += f" ({percent(with_ranking)} with the ranking)"
+    # nothing is recovered: the part would be negative, or divided by 0
     if some < lowest or highest <= lowest:
         return (
             f"{percent(row.share)} of the examples ({how}) bring {percent(some, 1)} robust accuracy, all of them "

@@ -17,6 +17,8 @@ from sat_evaluation.results.text import epsilon
 
 _NOT_COMPARED = ("training.seed", "subset.size", "subset.classes")
 _NOT_IN_FULL = ("subset.", "weighting.", "ranking.")
+# These are beginnings of keys: attack.step is for attack.steps and attack.step_size. Norm and ε stay in both, as the
+# threat model under which plain training is evaluated, too.
 _NOT_IN_BASELINE: dict[Baseline | None, tuple[str, ...]] = {
     Baseline.PLAIN: (*_NOT_IN_FULL, "attack.kind", "attack.step", "attack.random_start", "attack.keep_best"),
     Baseline.FULL: _NOT_IN_FULL,
@@ -195,6 +197,7 @@ class Row:
         """Return the `clean` or `robust` accuracy on the test images of `classes`; None if there are none."""
         per_class = getattr(self.results, name).per_class or ()
         chosen: list[Accuracy] = [accuracy for c in classes if (accuracy := per_class[c]) is not None]
+        # counts, not a mean of shares: classes differ in their number of test images
         n = sum(accuracy.n for accuracy in chosen)
         return sum(accuracy.count for accuracy in chosen) / n if n else None
 

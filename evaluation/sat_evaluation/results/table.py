@@ -18,6 +18,7 @@ def table_cells(rows: Sequence[Row]) -> dict[str, list[str]]:
 def table_blocks(rows: Sequence[Row]) -> list[list[Group]]:
     """Return groups of seeds as they stand in the table: plain training, each curve over |A|, full AT."""
     baselines = [g for g in group(rows) if g.rows[0].baseline]
+    # `Baseline` has plain training first
     plain, full = ([g for g in baselines if g.rows[0].baseline is which] for which in Baseline)
     return [plain, *(list(curve.groups) for curve in series(rows)), full]
 

@@ -68,6 +68,7 @@ class CheckpointEvaluation:
         path = checkpoint.find(self.checkpoint)
         metadata = checkpoint.read(path).metadata
         threats, attacks = self._threats(path, metadata), self._attack_set()
+        # nothing is trained: the section brings the threads to the session, and refuses a wrong batch size
         training = TrainingSpec(epochs=1, threads=self.threads, batch_size=self.batch_size)
         data, computing = get_dataset(self.data), get_backend(backend, device)
         index = _chosen(self.examples, len(data.test))
@@ -77,12 +78,14 @@ class CheckpointEvaluation:
             stack.enter_context(computing.session(training))
             classifier, data = _load(computing, path, metadata, data, self.model)
             for threat in threats:
+                # all radii before the first attack: a wrong one must not turn up hours later, nor leave files behind
                 threat.check_images(data.image_shape)
             stack.enter_context(files.locked(out))
             files.sweep(out)
             for threat in threats:
                 stem = self._file_name(data, threat, len(index))
                 options: dict[str, Any] = {"attacks": attacks, "batch_size": self.batch_size, "engine": self.engine}
+                # saved after every batch of the attack: the same call continues there
                 options["path"] = out / f"{stem}.npz"
                 evaluation = _attack(computing, classifier, data.test.take(index), threat, options, view)
                 files.write_json(out / f"{stem}.json", _content(path, metadata, data, evaluation))
@@ -98,12 +101,14 @@ class CheckpointEvaluation:
         if norm is None or None in radii:
             raise SpecError(f"{path}: does not say its threat model; give attack.norm and attack.eps")
         threats = [AttackSpec(norm=norm, eps=eps) for eps in radii]
+        # the ε of one norm says nothing in another: 0.5 is a usual radius in L2, and half of the range in Linf
         if not self.radii and norm != trained.get("norm"):
             raise SpecError(f"attack.norm: {norm} needs attack.eps, as the training was with {trained.get('norm')}")
         return threats
 
     def _attack_set(self) -> str | tuple[str, ...]:
         names = self.attacks.split(",")
+        # a single name that is no attack stays a text, for which the error knows the nearest set: standrad, standard
         whole = self.attacks in ATTACK_SETS or (len(names) == 1 and names[0] not in AUTOATTACK)
         return EvaluationSpec(attacks=self.attacks if whole else tuple(names)).attacks
 
@@ -111,6 +116,7 @@ class CheckpointEvaluation:
         """Of the results, without suffix; other settings have another one."""
         parts = [data.name, threat.norm, f"{threat.eps:g}", self.attacks, str(n)]
         name = "-".join([*parts, *([self.engine] if self.engine != "package" else [])])
+        # the name of the data set may hold a path: of any length, and with slashes
         return files.short_name(re.sub("[^A-Za-z0-9.-]+", "-", name), of=name)
 
 
@@ -119,6 +125,7 @@ def _load(
 ) -> tuple[Classifier, DataSet]:
     """The classifier, and the data with images as it takes them: for a transfer, scaled to its source's."""
     into = None
+    # the network of a transfer is its source's, for the source's classes and images, below a head for the target
     if model and "source" in metadata:
         into = backend.build_for(InputSpec.from_dict(metadata["source"]), model).with_head(data.classes)
     elif model:
@@ -137,6 +144,8 @@ def _load(
 def _chosen(count: int | None, n: int) -> np.ndarray:
     if count is not None and not 1 <= count <= n:
         raise SpecError(f"evaluation.examples: expected 1 to {n}, got {count}")
+    # the order of studies (recipe, section 1.3): without validation images, its first ones picked the epoch there,
+    # so that accuracies on a few images lean towards the epoch that was picked
     return np.arange(n) if count is None else validation_permutation(n)[:count]
 
 
@@ -148,6 +157,7 @@ def _attack(
     options: dict[str, Any],
     view: View,
 ) -> Evaluation:
+    # a damaged image is found now, not hours into the attack
     with view.checking_images() as count:
         check_files(examples, progress=count)
     with view.attacking(f"{threat.norm} ε = {threat.eps:g}") as share:

@@ -48,6 +48,7 @@ class EventFile:
 
     def __call__(self, epoch: int, values: Mapping[str, float]) -> None:
         """Write the values of an epoch."""
+        # a training that resumes repeats the values of earlier epochs (`sat_core.training.Scalars`)
         new = {tag: value for tag, value in values.items() if (tag, epoch) not in self._written}
         if not new:
             return
@@ -65,8 +66,10 @@ class EventFile:
         from tensorboard.summary.writer.record_writer import RecordWriter
 
         now = time.time()
+        # closed after each epoch, before the training saves that epoch: a kill in between leaves no value out
         with self._path.open("ab") as file:
             writer = RecordWriter(file)
+            # readers want the version in the first record; opened to append, the position is the end of the file
             if not file.tell():
                 writer.write(Event(wall_time=now, file_version="brain.Event:2").SerializeToString())
             writer.write(Event(wall_time=now, step=epoch, summary=summary).SerializeToString())
@@ -79,11 +82,13 @@ class EventFile:
             whole += len(record) + _FRAME
             event = Event.FromString(record)
             self._written |= {(value.tag, event.step) for value in event.summary.value}
+        # a reader stops at the first damaged record, and would never see what is appended behind it
         os.truncate(self._path, whole)
 
 
 def _records(path: Path) -> Iterator[bytes]:
     """Yield the complete records of an event file; it ends at the first damaged one."""
+    # TensorBoard reads with this stub where TensorFlow is missing: nothing here imports a framework
     from tensorboard.compat.tensorflow_stub.errors import DataLossError, OutOfRangeError
     from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import PyRecordReader_New
 

@@ -21,6 +21,7 @@ def run_units(folder: RunFolder, units: Sequence[Unit], executor: Executor, devi
     """Run `units` of `folder` by `executor`, shown in `view`."""
     if not units:
         return Outcome()
+    # of two commands in one folder, each would start every unit
     with folder.locked(), view.units([folder.unit(unit.name) for unit in units]) as shown:
         folder.sweep()
         ended: set[str] = set()
@@ -44,6 +45,7 @@ def finish(folder: RunFolder, names: Sequence[str], outcome: Outcome) -> list[Ar
         RunDirectoryError: Arms failed; it says why.
         Interrupted: The run was stopped.
     """
+    # also after failures: what is finished can be seen while the rest is mended
     results = [unit.results() for name in names if (unit := folder.unit(name)).is_finished]
     rows = collect(results)
     try:
@@ -56,6 +58,7 @@ def finish(folder: RunFolder, names: Sequence[str], outcome: Outcome) -> list[Ar
         first = [f"{name}: {reason}" for name, reason in outcome.failed.items()]
         more = f"\nand {len(first) - 2} more; " if len(first) > 2 else "\n"
         raise RunDirectoryError(
+            # two of them: a message has at most three lines (`sat_core.errors`)
             "\n".join(first[:2]) + f"{more}once that is mended, the same command runs what is missing again"
         )
     if outcome.stopped:

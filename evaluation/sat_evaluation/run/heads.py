@@ -80,6 +80,7 @@ class Transfer:
 
     def data(self) -> DataSet:
         """Return the target, as the protocol of the source has it and with images as it takes them."""
+        # one stands for all: arms of a study share their data set, and with it the shape of the images
         source = Source.read(next(iter(self.sources().values())))
         return target_data(source.spec, self.target).resized(source.image_shape)
 
@@ -104,6 +105,7 @@ class Transfer:
 
 def target_data(source: Spec, target: str) -> DataSet:
     """Return the data set `target` under the protocol of a source with the spec `source`."""
+    # under `authors`, Flowers-102 is read as the released code reads it (docs/PROTOCOLS.md, letter i)
     return get_dataset(PROTOCOLS.get(source.protocol).data(target))
 
 

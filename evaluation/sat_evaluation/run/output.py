@@ -42,6 +42,7 @@ class Output:
         """Write as much as possible; returns the length of `text`."""
         try:
             self.stream.write(text)
+        # before ValueError, of which it is one
         except UnicodeEncodeError:
             encoding = self.stream.encoding or "ascii"
             self._attempt(lambda: self.stream.write(text.encode(encoding, "replace").decode(encoding)))
@@ -79,6 +80,7 @@ def standard_streams() -> Iterator[Output]:
         try:
             os.fstat(number)
         except OSError:
+            # inheritable, as standard streams are: processes started from here have them, too
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
     before = sys.stdout, sys.stderr
     output, errors = Output(sys.stdout), Output(sys.stderr)

@@ -47,10 +47,13 @@ def study_jobs(study: Study, folder: RunFolder, backend: Backend, view: View) ->
     models = {arm.spec.model.name for arm in study.arms}
     if any(needs_ranking(arm.spec) for arm in study.arms):
         ranking = ranking_job(base_job(study, folder, jobs[0]))
+        # only for its errors: settings of the ranking's own training that do not fit the data
         ranking.planner(ranking.no_members())
         models.add(ranking.spec.model.name)
+    # each network once, however many arms have it: a large one takes seconds to build
     for name in sorted(models):
         attrs.evolve(jobs[0], spec=attrs.evolve(jobs[0].spec, model=ModelSpec(name=name))).probe()
+    # now, not when the sources have been trained, which may take days
     for target in transfer_folders(study, folder):
         specs = [transfer_spec(arm.spec, target, study.head_settings) for arm in study.arms]
         images = target_data(jobs[0].spec, target).resized(data.image_shape)
@@ -85,6 +88,7 @@ def check_jobs(jobs: Sequence[Job], view: View, target: str | None = None) -> li
     Raises:
         SatError: A job cannot work; names its arm if there are several.
     """
+    # AutoAttack is needed last, and must not be missed only then
     find_package()
     sizes: list[int] = []
     warnings: list[tuple[str, str]] = []

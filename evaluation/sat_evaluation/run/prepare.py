@@ -43,10 +43,10 @@ def prepare_study(study: Study, folder: RunFolder, backend: Backend, reuse: Sequ
     _check_finished(jobs, experiment)
     if folder.ranking.has_ranking:
         of_ranking = attrs.evolve(experiment, tables=ranking_tables(ranking_job(ranking)))
+        # for its errors: a damaged ranking is named once, and not by each arm that needs it
         Ranking.read(folder.ranking, of_ranking.fingerprint())
-    by_size = sorted(
-        zip(jobs, sizes, strict=True), key=lambda pair: -pair[1]
-    )  # the longest first, so that none of them runs alone at the end
+    # the longest first, so that none of them runs alone at the end: time grows with |A|, the part that is attacked
+    by_size = sorted(zip(jobs, sizes, strict=True), key=lambda pair: -pair[1])
     left = [job for job, _ in by_size if not job.folder.has_results]
     if left and reuse:
         left = _not_taken(left, ranking, Finished(reuse, besides=folder.path))
@@ -76,6 +76,7 @@ def prepare_transfer(
     left = [job for job in jobs if not job.folder.has_results]
     if left and reuse:
         finished = Finished(reuse, besides=folder.path)
+        # heads have no A, so that no ranking is needed to compare them
         left = [job for job in left if not finished.take_arm(job, Ranking())]
     return [Unit(job.folder.name, job.spec.training.threads) for job in left]
 
@@ -100,6 +101,7 @@ def _not_taken(jobs: Sequence[Job], ranking_job: Job, finished: Finished) -> lis
             ranking = Ranking.read(folder)
     left = []
     for job in jobs:
+        # arms are the same only if A has the same members, which nobody knows before the ranking is there
         order = ranking if needs_ranking(job.spec) else Ranking(order=job.published_order())
         if order is None or not finished.take_arm(job, order):
             left.append(job)

@@ -41,6 +41,7 @@ class Progress:
 
     def left(self, now: float) -> float | None:
         """Seconds until the stage ends at the pace so far; None where there is no pace yet."""
+        # what an earlier process did took none of this time
         made, elapsed = self.done - self.first, self.updated - self.started
         if made <= 0 or elapsed <= 0:
             return None
@@ -55,6 +56,7 @@ def read(path: Path) -> Progress | None:
         progress = Progress(stage=str(content["stage"]), note=str(content["note"]), **numbers)
     except (OSError, ValueError, LookupError, TypeError, OverflowError):
         return None
+    # json reads NaN and Infinity, which no bar can show
     return progress if all(map(math.isfinite, numbers.values())) else None
 
 
@@ -73,7 +75,9 @@ class ProgressFile:
 
     def __call__(self, stage: str, done: float, total: float, note: str = "") -> None:
         """`done` of `total` units of `stage` are over."""
+        # the time of day, not a monotonic clock: another process, or machine, compares it with its own
         now, last = time.time(), self._last
+        # a step back is the next stage of the same name, such as another check
         begins = last is None or last.stage != stage or done < last.done
         started, first = (now, done) if last is None or begins else (last.started, last.first)
         self._last = Progress(stage, done, total, note, started, now, first)
@@ -82,6 +86,7 @@ class ProgressFile:
             self._write(json.dumps(attrs.asdict(self._last)))
 
     def _write(self, content: str) -> None:
+        # without fsync, unlike `sat_core.files`: a crash may lose it, and training need not wait for the disk
         partial = self._path.with_name(f"{TEMPORARY}{self._path.name}")
         with suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)

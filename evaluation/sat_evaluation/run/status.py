@@ -53,6 +53,7 @@ def statuses(folder: RunFolder, units: Sequence[str] | None = None) -> Iterator[
     submissions = queue.submissions(folder)
     try:
         places = queue.places(submissions)
+    # a folder can be looked at where there is no Slurm
     except NotInstalledError:
         places = None
     submitted = {unit for each in submissions for unit in each.units} if places is None else set()
@@ -93,6 +94,7 @@ def _status(unit: UnitFolder, name: str, place: Place | None, unknown: bool) -> 
         return UnitStatus(name=name, state="unknown", text="Slurm does not answer")
     reason = unit.failure()
     if reason:
+        # the reason is usually the last line of the log
         log = tuple(line for line in unit.log_end() if line.strip() not in reason)
         return UnitStatus(name=name, state="failed", text=reason, log=log)
     if progress is not None:

@@ -60,6 +60,7 @@ def run_study(
     outcome = run_units(folder, units, executor, device, view)
     results = finish(folder, [] if only_ranking else [arm.name for arm in study.arms], outcome)
     options: dict[str, Any] = {"backend": backend, "device": device, "executor": executor, "reuse": reuse, "view": view}
+    # heads need all arms: `finish` has raised if one failed or was stopped
     for target, heads in transfer_folders(study, folder).items():
         run_transfer(folder.path, target, heads.path, settings=study.head_settings, **options)
     return results
@@ -107,12 +108,15 @@ def check_study(
     """Check a study as `run_study` does before any training, with the same errors and warnings. Writes nothing."""
     folder = RunFolder(Path(out))
     study_jobs(study, folder, _get_backend(backend, device, executor), view or Silent())
+    # only for its error: a folder that is not there
     Finished(reuse, besides=folder.path)
 
 
 def _get_backend(name: str | None, device: str, executor: Executor) -> Backend:
     """Return the backend. Where other machines compute, this one checks on its CPU: it need not have their device."""
+    # only for its error: the backend below may be made for another device
     device_number(device)
     backend = get_backend(name, "cpu" if executor.elsewhere else device)
+    # folders record the device that computes, not the one that checks
     backend.device = device
     return backend

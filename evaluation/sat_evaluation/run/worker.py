@@ -39,6 +39,7 @@ def run_unit(folder: RunFolder, name: str, save_every: float, tensorboard: bool 
     for number in WORKER_STOPS:
         signal.signal(number, lambda *_: stop.set())
     unit = folder.unit(name)
+    # the worker of a study that was killed may hold it until it misses its parent
     with unit.locked(wait=10):
         unit.sweep()
         job = _make_job(
@@ -96,6 +97,7 @@ def main() -> int:
         if _disk_is_full(error):
             return EXIT_FULL
         if isinstance(error, SatError):
+            # in one line: the last line of the log is the reason that the study shows
             sys.stderr.write("; ".join(str(error).splitlines()) + "\n")
             return 2
         traceback.print_exc()
@@ -108,6 +110,7 @@ def _disk_is_full(error: BaseException | None) -> bool:
     while error is not None:
         if isinstance(error, OSError) and error.errno in DISK_FULL:
             return True
+        # our errors, and those of frameworks, are raised while that of the system is handled
         error = error.__cause__ or error.__context__
     return False
 

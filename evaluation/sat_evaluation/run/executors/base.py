@@ -15,6 +15,7 @@ from sat_core.errors import SpecError
 from sat_core.run_folder import RunFolder
 from sat_evaluation.run.events import require_tensorboard
 
+# batch systems announce a time limit with SIGTERM or SIGUSR1; SIGINT is Ctrl-C
 STOPS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 TENSORBOARD = "--tensorboard"
 
@@ -102,8 +103,10 @@ class Executor(ABC):
     def __attrs_post_init__(self) -> None:
         if self.jobs is not None and self.jobs < 1:
             raise SpecError(f"--jobs: expected an integer >= 1, got {self.jobs}")
+        # not `< 0`, which lets NaN pass: argparse makes it of "nan"
         if not self.save_every >= 0:
             raise SpecError(f"--save-every: expected seconds >= 0, got {self.save_every}")
+        # here, once: else every unit would start and fail for the same reason
         if self.tensorboard:
             require_tensorboard()
 
@@ -140,6 +143,7 @@ def stop_signals(outcome: Outcome, meaning: str) -> Iterator[None]:
     def stop(_number: int, _frame: FrameType | None) -> None:
         outcome.stopped = meaning
 
+    # the caller may have handlers of its own, as a notebook has for SIGINT
     before = {number: signal.signal(number, stop) for number in STOPS}
     try:
         yield

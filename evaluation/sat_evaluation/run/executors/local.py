@@ -33,10 +33,13 @@ class Local(Executor):
     def run(self, folder: RunFolder, units: Sequence[Unit], device: str, tick: Tick) -> Outcome:
         """See `Executor`. A stop is passed on to the processes, which save and end."""
         outcome, waiting, saved = Outcome(), list(units), False
+        # by the threads of the first unit: arms that differ in training.threads use the cores less evenly
         free = self.slots(device, units[0].threads)
+        # each unit starts processes that decode images; with a number for each core they would crowd each other out
         decoders = os.environ.get("SAT_WORKERS") or str(max(1, count() // len(free)))
         running: dict[str, tuple[subprocess.Popen[bytes], dict[str, str]]] = {}
         with stop_signals(outcome, SAVED):
+            # after a stop, units that run are still waited for: they save
             while (waiting and not outcome.stopped) or running:
                 for unit in _ready(folder, waiting, outcome, units):
                     if free:
@@ -44,12 +47,14 @@ class Local(Executor):
                         slot = free.pop(0)
                         try:
                             worker = start_worker(folder, unit, self.arguments, {"SAT_WORKERS": decoders, **slot})
+                        # a folder that cannot be written takes no other unit down
                         except OSError as error:
                             outcome.failed[unit.name] = not_started(folder.unit(unit.name), error)
                             free.append(slot)
                         else:
                             running[unit.name] = worker, slot
                 time.sleep(0.1)
+                # again in each round: a worker only sets a flag, and one may have started since the signal
                 if outcome.stopped:
                     for worker, _ in running.values():
                         worker.terminate()
@@ -58,6 +63,7 @@ class Local(Executor):
                     free.append(slot)
                     if worker.returncode in STOPPED:  # if only this worker was told to stop, the others continue
                         saved = True
+                        # arms would wait for ever for a ranking that has stopped
                         outcome.stopped = SAVED if name == RANKING else outcome.stopped
                     else:
                         _settle(folder.unit(name), worker.returncode, outcome)
@@ -67,6 +73,7 @@ class Local(Executor):
 
     def slots(self, device: str, threads: int) -> list[dict[str, str]]:
         """Return what is added to the environment of each process: its GPU, if there are several."""
+        # with cuda:N the user has chosen: CUDA_VISIBLE_DEVICES would give the numbers another meaning
         cards = gpus() if device == "cuda" else []
         if len(cards) > 1:
             return [{"CUDA_VISIBLE_DEVICES": cards[i % len(cards)]} for i in range(self.jobs or len(cards))]
@@ -80,6 +87,7 @@ def gpus() -> list[str]:
         return [name.strip() for name in visible.split(",") if name.strip()]
     if not shutil.which("nvidia-smi"):
         return []
+    # by UUID: nvidia-smi and CUDA may number the GPUs of a machine differently
     command = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     return done.stdout.split() if done.returncode == 0 else []
@@ -88,6 +96,7 @@ def gpus() -> list[str]:
 def _ready(folder: RunFolder, waiting: list[Unit], outcome: Outcome, units: Sequence[Unit]) -> list[Unit]:
     if outcome.stopped:
         return []
+    # a ranking that is not among the units is finished already, or no arm needs it
     ranked = RANKING in outcome.done or RANKING not in [unit.name for unit in units]
     if RANKING in outcome.failed:
         for unit in [u for u in waiting if u.after_ranking]:

@@ -41,6 +41,7 @@ def start_worker(
     Raises:
         OSError: Its log cannot be written.
     """
+    # libraries read these once, as they are loaded; without them each unit would start a thread per core
     threads = {f"{library}_NUM_THREADS": str(unit.threads) for library in ("OMP", "MKL", "OPENBLAS")}
     # -P: no file of the working directory stands in for a module that the worker imports
     command = [sys.executable, "-P", "-m", "sat_evaluation.run.worker", str(folder), unit.name, *arguments]
@@ -65,6 +66,7 @@ def record_end(unit: UnitFolder, status: int) -> str:
     elif status < 0:
         reason = f"ended by {signal.Signals(-status).name}"
     else:
+        # workers print the reason last, see `sat_evaluation.run.worker.main`
         reason = next(iter(unit.log_end(1)), "no message")
     return unit.record_failure(reason)
 

@@ -14,7 +14,9 @@ from sat_core.errors import DataError, NotInstalledError
 from sat_core.run_folder import RunFolder
 from sat_evaluation.run.executors.base import Place
 
+# name, number of the job (in an array, of the whole), index in the array, state, nodes, reason
 _FORMAT = "%j|%F|%K|%T|%N|%r"
+# in these states a process of the unit may be there; in all others it waits
 _RUNNING = ("RUNNING", "COMPLETING", "SIGNALING", "STAGE_OUT", "STOPPED", "SUSPENDED")
 
 
@@ -56,14 +58,17 @@ def places(submissions: Sequence[Submission]) -> dict[str, Place] | None:
     Raises:
         NotInstalledError: There is no squeue.
     """
+    # a folder that was never on Slurm needs no squeue
     if not submissions:
         return {}
     if not shutil.which("squeue"):
         raise NotInstalledError("squeue: not found; expected Slurm's commands on this machine, as on a login node")
     names = ",".join(each.name for each in submissions)
+    # --array: a line per job. Else those that wait share one, with an index such as 0-5
     command = ["squeue", "--noheader", "--array", "--name", names, "--format", _FORMAT]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    # no answer is no empty queue: that would submit units a second time
     except subprocess.TimeoutExpired:
         return None
     if done.returncode:
@@ -72,6 +77,7 @@ def places(submissions: Sequence[Submission]) -> dict[str, Place] | None:
     there = {}
     for line in done.stdout.splitlines():
         name, job, index, state, nodes, reason = line.strip().split("|", 5)
+        # a job that is no array has N/A in place of an index
         unit = units[name][int(index) if index.isdecimal() else 0]
         running = state in _RUNNING
         there[unit] = Place(running, f"{job}_{index}" if index.isdecimal() else job, nodes if running else reason)

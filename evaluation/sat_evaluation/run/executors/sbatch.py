@@ -18,6 +18,7 @@ RESERVED = (
 
 def check_line(option: str, value: str) -> None:
     """Raise SpecError for a value that would not stay in one line of the script."""
+    # behind a line break, the script would have another #SBATCH line, or a command that the job runs
     if not value.isprintable():
         raise SpecError(f"{option}: expected printable characters in one line, got {value!r}")
 
@@ -55,6 +56,7 @@ def own_folder(folder: Path, mode: int = 0o755) -> None:
         RunDirectoryError: It belongs to somebody else, or has more rights.
     """
     try:
+        # with its mode: else a umask of 002 lets the group write, and the check below refuses our own folder
         folder.mkdir(mode, parents=True, exist_ok=True)
         status = folder.stat()
     except OSError as error:

@@ -112,14 +112,17 @@ class Slurm(Executor):
         while left and not outcome.stopped:
             places = self._answer(folder, outcome, tick)
             last |= {name: place.job for name, place in places.items()}
+            # after a stop `_answer` returns nothing, which does not mean that units are missing
             for name in [] if outcome.stopped else list(left):
                 looks[name] = 0 if name in places else looks[name] + 1
                 unit = folder.unit(name)
+                # the unit's files decide: Slurm forgets a job soon after its end, and not every cluster keeps accounts
                 if unit.is_finished:
                     outcome.done.append(name)
                 elif reason := unit.failure():
                     outcome.failed[name] = f"{reason} (see {unit.log_file})"
                 elif looks[name] == _LOOKS:
+                    # Slurm itself removes jobs whose dependency can no longer be met (kill-on-invalid-dep)
                     needless = left[name].after_ranking and RANKING in outcome.failed
                     reason = RANKING_FAILED if needless else f"{last[name]} left the queue: {_GONE}"
                     outcome.failed[name] = unit.record_failure(reason)
@@ -137,27 +140,32 @@ class Slurm(Executor):
             return
         own_folder(folder.queue)
         own_folder(folder.pickles, 0o700)
+        # a submission of which no job is left is forgotten
         submissions = [each for each in queue.submissions(folder) if any(unit in places for unit in each.units)]
+        # a unit that failed is submitted again, even while squeue still lists its last job
         missing = [unit for unit in units if unit.name not in places or folder.unit(unit.name).failure()]
         for unit in missing:
             folder.unit(unit.name).forget_failure()
+        # new arms can depend on a ranking that an earlier command submitted
         ranking = places[RANKING].job if RANKING in places else ""
 
         def kind(unit: Unit) -> tuple[bool, bool, int]:
+            # False sorts first: the ranking, whose number the arms need. Within a kind the order stays, longest first
             return unit.name != RANKING, unit.after_ranking, unit.threads
 
         for (_, needs_ranking, _), alike in groupby(sorted(missing, key=kind), key=kind):
             for array in _parts(list(alike)):
+                # unique, and without commas and |, which separate names in squeue's arguments and fields in its answer
                 name = f"sat-{re.sub('[^A-Za-z0-9_.-]', '_', folder.path.resolve().name)}-{uuid4().hex[:8]}"
                 submissions.append(Submission(name, tuple(unit.name for unit in array)))
-                queue.record(
-                    folder, submissions
-                )  # before sbatch: if this process dies in between, the jobs are found by name
+                # before sbatch: if this process dies in between, the jobs are found by name
+                queue.record(folder, submissions)
                 options = self._parameters(name, array[0].threads, device, ranking if needs_ranking else "")
                 job = None
                 while job is None and not outcome.stopped:
                     job = self._submit(folder, array, options)
-                    if job is None:  # the job may have been accepted nevertheless
+                    # it may have been accepted nevertheless: two jobs of one unit would get in each other's way
+                    if job is None:
                         self._answer(folder, outcome, tick)
                         subprocess.run(["scancel", "--name", name], check=False, capture_output=True)
                 if job and array[0].name == RANKING:
@@ -175,22 +183,24 @@ class Slurm(Executor):
         except ImportError as error:
             raise NotInstalledError(f"--executor slurm needs submitit: {install('cluster')}") from error
         try:
+            # it is pickled, and read where the working directory may be another
             absolute = RunFolder(folder.path.resolve())
             python = f"{shlex.quote(sys.executable)} -P"  # as `start_worker` does it
             executor = SlurmExecutor(absolute.pickles, max_num_timeout=_RESTARTS, python=python)
             executor.update_parameters(**options)
             with _outside_of_jobs():
                 jobs = executor.submit_array([Task(absolute, unit, self.arguments) for unit in units])
-        except (
-            FailedJobError,
-            RuntimeError,
-        ) as error:  # the latter where there is no sbatch, or no number in its answer
+        # RuntimeError: there is no sbatch, or no number in its answer
+        except (FailedJobError, RuntimeError) as error:
+            # an error of submitit holds all that sbatch printed; the reason is last
             message = next((line for line in reversed(str(error).splitlines()) if line.strip()), "no message")
+            # if squeue does not answer either, the controller is away and has refused nothing
             if queue.places(queue.submissions(folder)) is None:
                 return None
             raise RunDirectoryError(
                 f"Slurm refused the jobs: {message}\nchange the options and run it again"
             ) from error
+        # 7 of 7_0: jobs depend on the array as a whole
         return str(jobs[0].job_id).split("_")[0]
 
     def _parameters(self, name: str, threads: int, device: str, after: str) -> dict[str, Any]:
@@ -198,10 +208,12 @@ class Slurm(Executor):
         gpus = self.gpus if self.gpus is not None else int(device != "cpu")
         more: dict[str, Any] = {"requeue": True, **self.more}
         if after:
+            # without kill-on-invalid-dep, arms of a ranking that failed would stay in the queue for ever
             more |= {"dependency": f"afterok:{after}", "kill-on-invalid-dep": "yes"}
         return {
             "job_name": name,
             "time": self.minutes,
+            # seconds for saving before the limit: five minutes, or a quarter of a limit below 20 minutes
             "signal_delay_s": min(300, 15 * self.minutes),
             "partition": self.partition,
             "account": self.account,
@@ -209,6 +221,7 @@ class Slurm(Executor):
             "gpus_per_node": gpus or None,
             "cpus_per_task": threads,
             "srun_args": [f"--cpus-per-task={threads}"],
+            # submitit's default would run no more than 256 at a time
             "array_parallelism": self.jobs or _LARGEST,
             "stderr_to_stdout": True,
             "additional_parameters": more,
@@ -220,6 +233,7 @@ def _outside_of_jobs() -> Iterator[None]:
     """Remove Slurm's variables inside, so that jobs submitted from within a job do not inherit its resources."""
     from submitit.helpers import clean_env
 
+    # `clean_env` takes all SLURM_* variables; by this one sbatch may find its controller
     configuration = {key: os.environ[key] for key in ("SLURM_CONF",) if key in os.environ}
     with clean_env() if "SLURM_JOB_ID" in os.environ else nullcontext():
         os.environ |= configuration
@@ -236,6 +250,7 @@ def minutes(text: str) -> int:
     if match is None:
         raise SpecError(f"--time: expected minutes, HH:MM:SS or D-HH:MM:SS, got {text!r}")
     days, *rest = [None if part is None else int(part) for part in match.groups()]
+    # sbatch reads MM, MM:SS and HH:MM:SS, but with days D-HH, D-HH:MM and D-HH:MM:SS
     units = (60, 1, 0) if days is None and rest[2] is None else (3600, 60, 1)
     seconds = 86400 * (days or 0) + sum(unit * (part or 0) for unit, part in zip(units, rest, strict=True))
     return -(-seconds // 60)
@@ -249,6 +264,7 @@ def _parts(units: Sequence[Unit]) -> Iterator[Sequence[Unit]]:
 def _pause(seconds: float, outcome: Outcome, tick: Tick, places: Mapping[str, Place]) -> None:
     until = time.monotonic() + seconds
     tick(outcome, places)
+    # in small steps: a signal does not cut a sleep short (PEP 475)
     while time.monotonic() < until and not outcome.stopped:
         time.sleep(0.2)
         tick(outcome, places)

@@ -37,8 +37,10 @@ class Task:
         """
         from submitit import JobEnvironment
 
+        # users can choose another signal for submitit by SUBMITIT_PREEMPT_SIGNAL
         number = getattr(signal, f"SIG{JobEnvironment.USR_SIG}")
         requeue: Any = signal.getsignal(number)  # submitit's: saves this task as `checkpoint` has it, and requeues
+        # submitit's handler requeues at once, before the worker has saved: it is called below, by hand
         stops = []
         for stop in WORKER_STOPS:
             signal.signal(stop, lambda *_: stops.append(True))
@@ -51,6 +53,7 @@ class Task:
         if worker.returncode in STOPPED:
             if _is_wanted(JobEnvironment().job_id):
                 requeue(number, None)
+            # not 0: else arms that depend on this ranking (afterok) would start
             sys.exit(EXIT_CONTINUE)
         if worker.returncode:
             raise RunDirectoryError(record_end(self.folder.unit(self.unit.name), worker.returncode))
@@ -69,4 +72,5 @@ def _is_wanted(job: str) -> bool:
     """
     command = ["squeue", "--noheader", "--job", job, "--format", "%T"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
+    # without an answer it is requeued: better a start too many than a unit that is lost
     return done.returncode != 0 or done.stdout.strip() == "RUNNING"
