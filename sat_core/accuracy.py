@@ -75,6 +75,7 @@ def wilson(successes: int, n: int) -> Accuracy | None:
         raise DataError(f"wilson: expected 0 <= successes <= n, got {successes} of {n}")
     if n == 0:
         return None
+    # Not the normal approximation: at 0 %, where plain training ends under attack, its interval has no width.
     z2 = _Z**2
     share = successes / n
     centre, half = share + z2 / (2 * n), (z2 * (share * (1 - share) / n + z2 / (4 * n * n))) ** 0.5

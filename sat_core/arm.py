@@ -48,10 +48,12 @@ def run_arm(job: Job, ranking: Ranking | None = None) -> ArmResults:
 
 
 def _run(job: Job, ranking: Ranking | None) -> ArmResults:
+    # Claimed before it is read: the finished arm of other settings is refused, not returned.
     folder, fingerprint = job.folder, claim_arm(job)
     if folder.has_results:
         return folder.own_results(fingerprint)
     job.check()
+    # No ranking was trained: there is a published order, or a subset that needs none (baseline, random, listed).
     ranking = ranking or Ranking(order=job.published_order())
     split = ranking.split(job)
     _, picking, reporting = job.evaluation_split()
@@ -60,6 +62,7 @@ def _run(job: Job, ranking: Ranking | None) -> ArmResults:
     files.write_json(folder.split_file, {**to_json(split.summary()), **lists})
     with job.backend.session(job.spec.training):
         arm_results = _train_and_evaluate(job, ranking, split, fingerprint)
+    # Last, because its presence says that the arm is finished. Features stay until then: every start needs them.
     files.write_json(folder.results_file, arm_results.to_json())
     folder.remove_features()
     return arm_results
@@ -72,6 +75,7 @@ def claim_arm(job: Job) -> str:
 
 def arm_tables(job: Job) -> dict[str, Any]:
     """Return the tables of an arm's ``spec.toml`` without [run]."""
+    # With other weights in the same folder, as after a new training of the source, it is another experiment.
     source = {"source": {"fingerprint": job.source.fingerprint()}} if job.source else {}
     return {**job.spec.to_tables(), **source}
 
@@ -95,6 +99,7 @@ def _read_checks(path: Path, fingerprint: str) -> list[Check]:
     try:
         saved = from_json(Checks, files.read_json(path))
     except DataError:
+        # Whether the training can go on without a damaged file is for `_check_state` to say.
         return []
     return list(saved.checks) if saved.experiment == fingerprint else []
 
@@ -105,10 +110,12 @@ def _check_state(job: Job, checks: list[Check], fit: Fit, fingerprint: str) -> N
     folder = job.folder
     if not folder.last_checkpoint.exists():  # the training starts anew: old evaluations are of other weights
         folder.remove_evaluations()
+    # `Fit` saves before it checks, so the check of the epoch that ended just now may be missing: `Fit.run` makes it.
     past = [epoch for epoch in fit.check_epochs if (epoch, 0) < (at.epoch, at.step)]
     checks[:] = [check for check in checks if check.epoch <= at.epoch]
     missing = [str(epoch) for epoch in past if epoch not in [check.epoch for check in checks]]
     reason = f"{folder.checks_file}: lacks the checks after epochs {', '.join(missing)}" if missing else ""
+    # The best weights may be missing, too, if that check is the best: it comes again, and `on_check` saves them.
     if past and not missing and (best := results.best_epoch(checks)) in past:
         try:
             saved = checkpoint.read(folder.best_checkpoint)
@@ -157,6 +164,7 @@ def _train_and_evaluate(job: Job, ranking: Ranking, split: Split, fingerprint: s
     for check in checks:
         tell("selection", check.epoch, check.clean.all, check.robust.all)
     position = fit.run()
+    # Up to here it has the weights of the last epoch.
     job.backend.load(folder.best_checkpoint, into=classifier)
     reported = job.data.test.take(reporting)
     evaluation = job.attack(classifier, reported, spec.evaluation.attacks, "report", "evaluation")

@@ -20,6 +20,7 @@ def unify_baselines(spec: Spec) -> tuple[Spec, tuple[str, ...]]:
         The spec with these keys at their defaults, and the prefixes of the keys that were ignored; none for other arms.
     """
     size = spec.subset.size
+    # 1.0 is everything, but 1 is one example, which is no baseline.
     if spec.subset.strategy == "listed" or not (size == 0 or (isinstance(size, float) and size == 1)):
         return spec, ()
     ignored: tuple[str, ...] = ("subset.strategy", "weighting.")
@@ -29,6 +30,7 @@ def unify_baselines(spec: Spec) -> tuple[Spec, tuple[str, ...]]:
         weighting=attrs.evolve(spec.weighting, rule="uniform"),
     )
     if size == 0:
+        # The evaluation still attacks in this threat model.
         plain = AttackSpec(norm=spec.attack.norm, eps=spec.attack.eps)
         ignored = (
             *ignored,

@@ -67,15 +67,19 @@ class Ascent:
 
     def begin(self, x: Tensor) -> State:
         """Return the state before the first step."""
+        # Any loss is above -∞, so x_0 is the first best, and an image whose loss never rises is returned as it started.
         return x, x, self._ops.full(x, -math.inf)
 
     def step(self, images: Tensor, state: State, losses: Tensor, gradient: Tensor, eps: Any, step_size: Any) -> State:
         """Return the state after a step. images: x_0 without a random start. losses, gradient: at the state's x."""
         x, best, best_loss = state
         if self._keep_best:
+            # The losses are those before the step, so that x_steps is never compared, as in the authors' code:
+            # of PGD-7, six steps count (docs/PROTOCOLS.md, g).
             best = self._ops.where((losses > best_loss)[:, None, None, None], x, best)
             best_loss = self._ops.maximum(losses, best_loss)
         moved = x + step_size * self._geometry.ascent_direction(gradient)
+        # Around the clean image, wherever it started. To clip afterwards moves pixels towards it, so stays in the ball.
         return self._ops.clip(images + self._geometry.project(moved - images, eps), 0, 1), best, best_loss
 
     def result(self, state: State) -> Tensor:

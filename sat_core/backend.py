@@ -152,6 +152,7 @@ class Backend(ABC):
                     native = factory(classes=inputs.classes, image_shape=inputs.image_shape)
                 except (Exception, SystemExit) as error:  # the user's function may raise anything
                     raise SpecError(f"model.name: {model}(classes, image_shape) raised {brief(error)}") from error
+                # Inside, too: lazy layers draw their weights when images are first sent through.
                 return self.wrap_for(inputs, native)
         if model not in self.models():
             raise SpecError(
@@ -200,6 +201,7 @@ class Backend(ABC):
             h, w, c = map(int, description["image_shape"])
             mean, std = (tuple(map(float, description[key])) for key in ("mean", "std"))
             inputs = InputSpec(int(description["classes"]), (h, w, c), mean, std)
+            # Made of the parts that were checked: nothing else that a file says reaches the framework.
             return self.new({"model": name, **inputs.to_dict(), **({"head": True} if description.get("head") else {})})
         except Exception as error:  # a framework has errors of its own for sizes that make no network
             raise CheckpointError(f"{path}: what it says of its model makes none ({brief(error)})") from error
@@ -225,6 +227,7 @@ def user_factory(name: str) -> Callable[..., Any]:
         factory = getattr(importlib.import_module(module), attribute)
     except (Exception, SystemExit) as error:  # the user's module may raise anything
         package = module.partition(".")[0]
+        # Installed packages come first. One of the same name lacks the user's function: say which file was found.
         where = getattr(sys.modules.get(package), "__file__", None)
         absent = where and isinstance(error, AttributeError | ModuleNotFoundError)
         shadowed = f"\n{package!r} is {where}; if that is not yours, give yours another name" if absent else ""

@@ -130,10 +130,12 @@ class Planner:
         t = self.training
         members = self.split.members[index]
         start = None
+        # Each batch has a stream of its own, so that one without members shifts no draw of those after it.
         if self.attack.random_start and members.any():
             rng = self._stream("start", epoch, step)
             shape = (int(members.sum()), *self.image_shape)
             start = THREAT_MODELS.get(self.attack.norm).random_start(rng, shape, self.attack.eps)
+        # Order and augmentation do not depend on A: arms with one seed see the same images in the same batches.
         return BatchPlan(
             epoch=epoch,
             step=step,
@@ -151,11 +153,13 @@ def with_images(plans: Iterable[BatchPlan], images: np.ndarray, augmentation: Au
     if not isinstance(images, ImageSource):
         yield from plans
         return
+    # The source takes requests some batches before it gives their images; the plans in between wait here.
     waiting: deque[BatchPlan] = deque()
 
     def requests() -> Iterator[Request]:
         for plan in plans:
             waiting.append(plan)
+            # A resized crop is cut out while a file is decoded; all other augmentation is the trainer's, on its device.
             yield plan.index, plan.draws if augmentation.resized_crop else None
 
     for batch in images.stream(requests()):

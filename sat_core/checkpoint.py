@@ -47,6 +47,8 @@ def save(path: Path, groups: Mapping[str, Mapping[str, np.ndarray]], metadata: M
     """Write a checkpoint, whole or not at all. The same content gives the same bytes."""
     from safetensors.numpy import save as encode
 
+    # safetensors copies memory as it lies, so that views have to be made contiguous. `ascontiguousarray` would turn
+    # the shape () of a scalar into (1,).
     flat = {f"{g}/{name}": np.asarray(a, order="C") for g, arrays in groups.items() for name, a in arrays.items()}
     # One sorted string under one key: safetensors writes several keys in an order that changes from run to run.
     write_bytes(path, encode(flat, metadata={_KEY: json.dumps(metadata, sort_keys=True, allow_nan=False)}))
@@ -62,6 +64,7 @@ def find(path: str | Path) -> Path:
         CheckpointError: There is no such file.
     """
     path = Path(path)
+    # Not `with_suffix`, which takes the .5 of size-0.5 for a suffix.
     for candidate in (path, path.with_name(path.name + SUFFIX), UnitFolder(path).best_checkpoint):
         if candidate.is_file():
             return candidate
@@ -93,6 +96,7 @@ def read(path: str | Path) -> Checkpoint:
         ) from error
     except CheckpointError:
         raise
+    # RecursionError: json cannot read brackets nested without end.
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
         says = _foreign(path) or f"truncated or not a safetensors file ({shortened(str(error), 160)})"
         raise CheckpointError(f"{path}: {says}") from error
@@ -118,11 +122,13 @@ def _foreign(path: Path) -> str:
         names = archive.namelist()
     with path.open("rb") as file:
         start = file.read(8)
+    # torch.save writes a zip with data.pkl; before torch 1.6 it wrote bare pickles of protocol 2.
     if any(name.endswith("/data.pkl") for name in names) or start[:2] == b"\x80\x02":
         return (
             "a file of torch.save, which is never unpickled here\nload it yourself with torch.load(path, "
             "weights_only=True), and pass classifier.load_state({name: value.numpy() for name, value in it.items()})"
         )
+    # A .keras file is a zip with weights in HDF5; older files are HDF5 as a whole.
     if any(name.endswith(".weights.h5") for name in names) or start == b"\x89HDF\r\n\x1a\n":
         return "a file of Keras\nload it with keras.saving.load_model or model.load_weights, and wrap the model"
     if names and all(name.endswith(".npy") for name in names):

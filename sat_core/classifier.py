@@ -115,10 +115,13 @@ class Classifier(ABC):
             raise SpecError('perturb: expected an attack, got none; pass one, as AttackSpec(norm="L2", eps=0.5)')
         images = self._images(images)
         labels = self._labels(labels, images)
+        # Drawn for all images at once, so that the size of chunks changes no draw.
         start = self._start(images, attack, rng)
+        # Without this part there would be nothing to concatenate for no images.
         parts = [np.empty((0, *self.image_shape), np.float32)]
         for rows in chunks(np.arange(len(images))):
             noise = None if start is None else start[rows]
+            # float32 chunk by chunk: of all images it would take four times the memory of uint8.
             parts.append(self._perturb(as_float(images[rows]), labels[rows], attack, noise))
         return self._finite("perturb", np.concatenate(parts))
 

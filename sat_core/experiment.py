@@ -34,6 +34,7 @@ class Experiment:
 
         Keys with their default are left out, so that a key that a later version adds changes no fingerprint.
         """
+        # As text, because 1 == 1.0, and a subset of one example is not one of all.
         values = {key: json.dumps(value) for key, value in flatten({**self.tables, "run": self.run}).items()}
         changed = {key: v for key, v in values.items() if key not in DEFAULTS or v != json.dumps(DEFAULTS[key])}
         return hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()

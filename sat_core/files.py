@@ -46,6 +46,7 @@ def short_name(name: str, of: str) -> str:
     if len(name.encode()) <= LONGEST_NAME:
         return name
     digest = hashlib.sha256(of.encode()).hexdigest()[:16]
+    # A cut may fall inside a character, whose first bytes are left out then.
     return f"{name.encode()[: LONGEST_NAME - 17].decode(errors='ignore')}-{digest}"
 
 
@@ -57,6 +58,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        # In the same folder, because a rename replaces a file at once only within one file system.
         handle, name = tempfile.mkstemp(prefix=TEMPORARY, dir=path.parent)
     except OSError as error:
         raise RunDirectoryError(
@@ -67,6 +69,7 @@ def write_bytes(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())  # else a rename may reach the disk before the content does
+        # mkstemp makes files that only their owner can read.
         os.chmod(name, 0o644)
         os.replace(name, path)
     except OSError as error:
@@ -90,6 +93,7 @@ def write_json(path: Path, content: Any) -> None:
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write an .npz with the same bytes for the same arrays; arrays of objects are refused. See `write_bytes`."""
     buffer = io.BytesIO()
+    # Every member gets the date 1980, so that only their order could change the bytes.
     np.savez(buffer, allow_pickle=False, **dict(sorted(arrays.items())))
     write_bytes(path, buffer.getvalue())
 
@@ -122,6 +126,7 @@ def read_npz(path: Path, *names: str, optional: Sequence[str] | None = None) -> 
     """
     check_regular(path)
     try:
+        # np.load takes an .npy, too, and returns an array, which has no names.
         if not zipfile.is_zipfile(path):
             raise DataError("not a zip archive, or a part of one")
         with path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
@@ -129,6 +134,7 @@ def read_npz(path: Path, *names: str, optional: Sequence[str] | None = None) -> 
             wanted = [name for name in (*(names or there), *(optional or ())) if name in there]
             unknown = [name for name in there if name not in wanted] if optional is not None else []
             missing = [name for name in names if name not in there]
+            # Nothing is read of a file that is refused for its names: its arrays may be huge.
             arrays = {name: _array(file, name) for name in wanted} if not missing and not unknown else {}
     except Exception as error:  # zip, numpy and zlib each have errors of their own for a broken file
         raise DataError(f"{path}: expected an .npz file of plain arrays ({reason(error)})") from error
@@ -177,6 +183,7 @@ def link_or_copy(source: Path, target: Path) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         partial.unlink(missing_ok=True)
+        # A link never replaces what is there, a rename does.
         os.link(source, partial)
         os.replace(partial, target)
     except OSError:
@@ -206,6 +213,7 @@ def locked(directory: Path, wait: float = 0.0) -> Iterator[None]:
         raise RunDirectoryError(f"{directory}: cannot be written ({error.strerror}); choose another folder") from error
     with file:
         until = time.monotonic() + wait
+        # flock waits for ever or not at all, so it is asked again and again. Closing the file releases the lock.
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -224,6 +232,7 @@ def is_locked(directory: Path) -> bool:
     import fcntl
 
     try:
+        # For reading: to ask makes neither file nor folder.
         with (directory / _LOCK).open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared, so that two who ask do not see each other
     except BlockingIOError:

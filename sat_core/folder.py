@@ -66,6 +66,7 @@ class Folder(ABC):
 
     def _check_new(self) -> None:
         harmless = (LOG, PROGRESS, FAILURE)
+        # Hidden files do not count: the lock is one, and is there before the claim.
         entries = self.path.glob("[!.]*") if self.path.is_dir() else ()
         foreign = sorted(path.name for path in entries if path.name not in harmless)
         if foreign:
@@ -83,6 +84,7 @@ class Folder(ABC):
         keys = [*here, *(key for key in there if key not in here)]
         # repr, not ==: a share of 1.0 is no count of 1
         differing = [key for key in keys if repr(there.get(key)) != repr(here.get(key))]
+        # Two hashes side by side would tell nobody that it is the data that changed.
         if differing == ["run.data_fingerprint"]:
             raise RunDirectoryError(
                 f"{self}: images or labels of {experiment.data} are others than when the run began\n"

@@ -96,6 +96,7 @@ def train(
         if ranking is None and needs_ranking(job.spec):
             ranking = rank_in_folder(study, job, folder)
         with job.folder.locked(wait=10):
+            # Only under the lock: else it might remove what another process is writing.
             job.folder.sweep()
             results = run_arm(job, ranking)
         return TrainingResult.read(job, results, ranking, folder.path if out else None)

@@ -66,6 +66,7 @@ class L2(Geometry):
         return self.ops.norm(delta, 2.0)
 
     def project(self, delta: Tensor, eps: Any) -> Tensor:
+        # Scales down only: what is inside the ball stays as it is.
         return delta * self.ops.clip(eps / (self.size(delta) + self.tiny), 0.0, 1.0)
 
     def ascent_direction(self, gradient: Tensor) -> Tensor:

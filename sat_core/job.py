@@ -34,6 +34,7 @@ from sat_core.unit_folder import UnitFolder
 
 PART = 1024
 """Images whose features are computed between two saves."""
+# AutoAttack's own default is the clock, as in the authors' runs: no evaluation could be repeated.
 EVALUATION_SEED = 0
 """AutoAttack's seed, the same for all arms and checks."""
 
@@ -86,6 +87,7 @@ class Job:
             DataError: A published order does not.
         """
         order = self.published_order()
+        # The ranking is not trained yet. Any scores show whether sizes and classes fit.
         scores = np.zeros(len(self.data.train)) if order is None else None
         split = make_split(self.spec.subset, self.spec.weighting.rule, self.data, scores=scores, order=order)
         self.evaluation_split()
@@ -208,9 +210,11 @@ class Job:
             part = _saved_part(path, len(index), fingerprint)
             if part is None:
                 with self.timed(FEATURES):
+                    # Only where a part is missing: a start that finds all of them needs no source network.
                     classifier = classifier or source.load(self.backend)
                     part = classifier.features(images[index])
                     files.write_npz(path, {FEATURES: part, files.EXPERIMENT: np.array(fingerprint)})
+                # After the save, since it may raise Interrupted.
                 self.tell(FEATURES, (index[-1] + 1) / len(images), f"{index[-1] + 1} of {len(images)} images")
             parts.append(part)
         return np.concatenate(parts)
@@ -222,6 +226,7 @@ class Job:
         try:
             yield
         finally:
+            # Also of a stage that is interrupted: seconds add up over all starts.
             self.folder.add_seconds(stage, time.monotonic() - start)
 
 

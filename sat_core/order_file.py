@@ -61,6 +61,8 @@ def _read(content: bytes, examples: int) -> np.ndarray:
 
 def _read_npy(content: bytes, examples: int) -> np.ndarray:
     file = io.BytesIO(content)
+    # The header alone: np.load takes memory for the shape it claims before it looks how much is there. Version 3 is for
+    # names of fields, which no order has.
     headers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     shape, _, dtype = headers[np.lib.format.read_magic(file)](file)
     return integers_from_bytes(file.read(), dtype, shape, examples)
@@ -68,6 +70,7 @@ def _read_npy(content: bytes, examples: int) -> np.ndarray:
 
 def _read_zip(file: zipfile.ZipFile, examples: int) -> np.ndarray:
     names = file.namelist()
+    # Of two members with one name, the reader would decide which counts.
     if len(set(names)) < len(names) or any(name.startswith("/") or ".." in name or "\\" in name for name in names):
         raise DataError("expected an archive with plain and different names, got a name twice, with '..', '\\' or '/'")
     pickles = [name for name in names if name.endswith("/data.pkl")]
@@ -90,6 +93,7 @@ def _read_torch_zip(file: zipfile.ZipFile, folder: str, examples: int) -> np.nda
         return file.read(information)
 
     def storage(key: str, count: int) -> bytes:
+        # A key with .. would name another member.
         if not key.isdecimal():
             raise DataError(f"expected a number as the key of a storage, got {key[:40]!r}")
         return member(f"data/{key}")

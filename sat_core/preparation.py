@@ -81,6 +81,7 @@ def _classifier_maker(model: Any, backend: Backend, data: DataSet) -> Callable[[
     if isinstance(model, str):
         return None
     classifier = as_classifier(model, backend, classes=data.classes, image_shape=data.image_shape)
+    # Now, before the ranking trains the same object: ranking and arm both begin with the user's weights.
     initial = classifier.state()
 
     def make() -> Classifier:

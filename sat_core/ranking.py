@@ -74,6 +74,7 @@ class Ranking:
         if any(s.shape != places.shape or s.dtype.kind != "f" or not np.isfinite(s).all() for s in scores):
             reason = "expected a finite number per example and metric"
         elif fingerprint and owner != fingerprint:
+            # Its arrays may fit all the same, and would choose another A without a word.
             reason = "belongs to another study"
         else:
             seconds = folder.seconds().get("ranking")
@@ -133,6 +134,7 @@ class Ranking:
         """
         if self.places is None or metric not in self.scores:
             return None
+        # Examples of the incomplete last batch, which is dropped, have no place.
         seen = self.places >= 0
         return rank_correlation(self.scores[metric][seen], self.places[seen])
 
@@ -148,6 +150,7 @@ class Ranking:
                 f"ranking: difficulty depends on the order of the first epoch (ρ = {rho:.2f}); "
                 'take ranking.record = "snapshot" or more ranking.epochs'
             )
+        # In few epochs the predictions of easy examples change most, and the order is reversed (recipe, section 2).
         if metric == "variance" and (against := rank_correlation(self.scores[metric], self.scores["entropy"])) < 0:
             lines.append(
                 f"ranking: variance is anti-correlated with entropy (ρ = {against:.2f}): the training is too short for "
@@ -159,6 +162,7 @@ class Ranking:
 def needs_ranking(spec: Spec) -> bool:
     """Return whether a ranking must be trained: not for baselines, random or listed subsets, or a published order."""
     size = spec.subset.size
+    # 1.0 is everything, 1 is one example.
     baseline = size == 0 or (isinstance(size, float) and size == 1)
     return SELECTION_RULES.get(spec.subset.strategy).needs_ranking and not baseline and not spec.ranking.file
 
@@ -174,6 +178,7 @@ def ranking_job(job: Job) -> Job:
     spec = job.spec
     training = attrs.evolve(spec.training, epochs=spec.ranking.epochs)
     model = ModelSpec(name=spec.ranking.model or spec.model.name)
+    # The network stands in `model` now. A study that names it there has the same ranking, and can take it over.
     ranking = attrs.evolve(spec.ranking, model="")
     job = attrs.evolve(job, spec=attrs.evolve(spec, training=training, model=model, ranking=ranking), streams=STREAMS)
     unseen = 0 if job.spec.ranking.record == "snapshot" else job.planner(job.no_members()).unseen()
@@ -188,6 +193,7 @@ def ranking_job(job: Job) -> Job:
 def ranking_tables(job: Job) -> dict[str, Any]:
     """Return the tables of a ranking's ``spec.toml`` without [run]. job: as `ranking_job` returns it."""
     tables = job.spec.to_tables()
+    # Without members of A no other table changes it, so that arms that differ there share it.
     return {key: tables[key] for key in ("data", "model", "ranking", "training")}
 
 
@@ -214,4 +220,5 @@ def run_ranking(job: Job) -> Ranking:
         metadata = {"gradients": np.array(gradients), "seed": np.array(training.seed), "places": fit.planner.places(0)}
         metadata[files.EXPERIMENT] = np.array(fingerprint)
         files.write_npz(job.folder.ranking_file, {**recorder.scores(), **metadata})
+    # Read back, so that the start that made it returns what every later start does.
     return Ranking.read(job.folder, fingerprint)

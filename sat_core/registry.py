@@ -22,6 +22,7 @@ def nearest(name: str, names: Iterable[str]) -> str:
 
     Of a dotted key, section and name both have to be close; a name alone stands for every key that ends in it.
     """
+    # difflib's time grows with the square of the length, and the name may come from any file.
     likeness = {k: _likeness(name.lower(), k.lower()) for k in names} if len(name) <= 100 else {}
     best = max(likeness.values(), default=0.0)
     close = [repr(k) for k, value in likeness.items() if value == best >= _ALIKE]
@@ -90,6 +91,7 @@ class Registry(Generic[T]):
                 self._entries[name] = points[name].load()
             except ImportError as error:
                 owner = getattr(points[name].dist, "name", "sat-core")
+                # Our extras install nothing for a plug-in of somebody else.
                 ours = owner == "sat-core"
                 remedy = install(self.extra or name) if ours else f"install what {owner} needs for it"
                 raise NotInstalledError(f"{self.kind} {name!r} is not installed ({error}): {remedy}") from error

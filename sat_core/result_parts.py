@@ -36,6 +36,7 @@ def _attacks(value: Any) -> str | tuple[str, ...]:
 def read_settings(value: Any) -> dict[str, Any]:
     """Read the settings of an arm; the names in them are not looked up, since plug-ins may not be loaded."""
     settings = flatten(table(value))
+    # Those that tables and figures read; what an older version lacks has its default.
     for key in ("training.seed", "weighting.rule", "model.name"):
         if key not in settings and key not in DEFAULTS:
             raise Unfit(f"settings with {key}", sorted(settings)[:3])
@@ -101,6 +102,7 @@ class RankingSummary:
 
     metric: str = json_field(text)
     record: str = json_field(text)
+    # A correlation of ±1 may be beyond it by rounding.
     order_correlation: float | None = json_field(optional(number(-1 - ROUNDING, 1 + ROUNDING)))
 
 

@@ -38,6 +38,7 @@ def make_check(epoch: int, evaluation: Evaluation, split: Split) -> Check:
 
 def best_epoch(checks: Sequence[Check]) -> int:
     """Return the epoch with the highest robust accuracy; ties go to clean accuracy, then to the earlier epoch."""
+    # Over all classes, also where A is made of classes (INFERRED; recipe, section 1.3).
     return max(checks, key=lambda check: (check.robust.all.value, check.clean.all.value, -check.epoch)).epoch
 
 
@@ -70,6 +71,7 @@ def make_results(
         spec=spec.to_tables(),
         backend=job.backend.name,
         device=job.backend.device,
+        # The evaluator gives its package as one text, "pyautoattack 0.2.0".
         versions={**versions, **job.backend.versions(), **dict([evaluation.package.rsplit(" ", 1)])},
         seeds={
             "training": spec.training.seed,
@@ -125,6 +127,7 @@ def _ranking(spec: Spec, ranking: Ranking) -> RankingSummary | None:
 def _cost(job: Job, ranking: Ranking, split: Split, position: Position) -> Cost:
     training, seconds = job.spec.training, job.folder.seconds()
     stages = (*([FEATURES] if job.source else []), "training", "selection", "evaluation")
+    # Without the dropped batches, like the counts that it is compared with.
     examples = training.epochs * job.planner(split).steps_per_epoch * training.batch_size
     return Cost(
         attack_gradients=position.attack_gradients,

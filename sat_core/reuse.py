@@ -41,6 +41,7 @@ class Finished:
                 raise RunDirectoryError(f"{folder}: expected a folder with finished studies, found none")
             for unit in finished_units(folder):
                 if unit.spec_file.exists() and not unit.path.resolve().is_relative_to(besides.resolve()):
+                    # Equal text is equal settings, backend, device and data.
                     self._units.setdefault(unit.spec_file.read_text(encoding="utf-8"), []).append(unit)
 
     def take_ranking(self, job: Job) -> bool:
@@ -55,6 +56,7 @@ class Finished:
         """Copy the finished arm of the job into the job's folder; returns False if no study has it."""
         for unit in self._same(arm_tables(job), job):
             results, members = _results(unit), _table(unit.split_file).get("members")
+            # Settings do not say who is in A: a ranking file of the same name may hold another order.
             if results is not None and members == np.flatnonzero(ranking.split(job).members).tolist():
                 break
         else:
@@ -67,6 +69,7 @@ class Finished:
             source=job.source.summary(job.folder) if job.source else None,
             reused=os.path.relpath(unit.path, job.folder.path),
         )
+        # Last, as in `run_arm`: its presence says that the arm is finished.
         files.write_json(job.folder.results_file, results.to_json())
         return True
 

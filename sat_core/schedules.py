@@ -34,12 +34,15 @@ class Schedule:
 
     def lr(self, base: float, step: int, steps_per_epoch: int, epochs: int) -> float:
         """Return the learning rate of a step, in 0 … epochs·steps_per_epoch - 1."""
+        # The authors' drops are at 39,000 and 58,500 steps, which at 390 an epoch are the ends of epochs 100 and 150.
         passed = sum(step >= d * steps_per_epoch for d in self.drop_epochs(epochs))
+        # The last step has the share 1, so that a cosine ends at 0.
         return base * self.shape(step / max(1, epochs * steps_per_epoch - 1), passed)
 
 
 def _one_cycle(done: float, _drops: int) -> float:
     """Rise from lr/25 to lr over 30 % of the steps, then fall to lr/250000, both along a cosine (Smith 2018)."""
+    # The defaults of PyTorch's OneCycleLR.
     start, end = (1 / 25, 1.0) if done < 0.3 else (1.0, 1 / 25e4)
     share = done / 0.3 if done < 0.3 else (done - 0.3) / 0.7
     return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
@@ -75,6 +78,7 @@ def parse_schedule(text: str) -> Schedule:
     try:
         drops = tuple(float(a) for a in arguments.split(","))
     except ValueError:
+        # Refused right below.
         drops = (0.0,)
     if name != "piecewise" or not all(0 < d < 1 or (d >= 1 and d.is_integer()) for d in drops):
         raise SpecError(f"training.schedule: expected drops as in 'piecewise:100,150', got {quoted(text)}")

@@ -49,6 +49,7 @@ def check_state(expected: Mapping[str, np.ndarray], got: Mapping[str, np.ndarray
             raise CheckpointError(
                 f"{what}: {quoted(name)}: expected shape {expected[name].shape}, got {got[name].shape}"
             )
+        # Only the kind: floats of another precision are converted when they are loaded.
         if expected[name].dtype.kind != got[name].dtype.kind:
             raise CheckpointError(
                 f"{what}: {quoted(name)}: expected numbers as {expected[name].dtype}, got {got[name].dtype}"

@@ -46,6 +46,7 @@ class AdversarialStep(ABC):
 
     def loss(self, logits: Tensor, labels: Tensor, index: Tensor) -> Tensor:
         """Return Σ w·ℓ / Σ w over the batch, with the weights of the split."""
+        # By Σ w, not by n: weights shift the loss between A and B and do not lengthen the step (recipe, section 3).
         total, weight = self.losses(logits, labels, index)
         return total / weight
 

@@ -90,6 +90,7 @@ class Study:
         self._check_transfer()
 
     def _check_size(self) -> None:
+        # Counted, not made: three lists of a thousand values would fill the memory first.
         points = sum(math.prod(map(len, grid.values())) for grid in self.grids)
         limit = os.environ.get("SAT_MAX_ARMS") or str(LIMIT)
         if not limit.isdecimal():
@@ -122,6 +123,7 @@ class Study:
     def load(cls, path: str | Path) -> Study:
         """Read the study file (TOML) at `path`; SpecError names the file and what is wrong."""
         try:
+            # Some editors begin a file with a byte order mark, which TOML does not know.
             text = Path(path).read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise SpecError(f"{path}: cannot read the study file ({reason(error)})") from error
@@ -150,6 +152,7 @@ class Study:
     def to_tables(self) -> dict[str, Any]:
         """Return tables, complete except for values that follow from the grids; `from_tables` makes the same arms."""
         specs = [flatten(spec.to_tables()) for _, spec in self._points()]
+        # Derived values that change along a grid, as the step size does with ε, are left out and derived again.
         constant = {k: v for k, v in specs[0].items() if k not in self._varied and all(s[k] == v for s in specs)}
         everywhere = {k for k in self._varied if all(k in grid for grid in self.grids)}
         tables = nest({**constant, **{k: v for k, v in flatten(self.settings).items() if k not in everywhere}})
@@ -179,6 +182,7 @@ class Study:
             if section == "transfer":
                 transfer[name] = value
                 continue
+            # A list makes a grid, but of a key that takes a list itself, only a list of lists does.
             listed = isinstance(value, list | tuple)
             in_grid = listed and (key not in LIST_KEYS or any(isinstance(v, list | tuple) for v in value))
             for table in (base, *grids):
@@ -215,6 +219,7 @@ class Study:
             SatError: Something is wrong with the study, before anything is trained; or arms failed.
         """
         options: dict[str, Any] = {"backend": backend, "device": device, "jobs": jobs}
+        # By registry: what runs studies imports the core, which must not import it.
         return RUNNERS.get("study")(self, out, reuse=reuse, progress=progress, **options)
 
     def _repr_html_(self) -> str:
@@ -231,6 +236,7 @@ class Study:
     @property
     def base(self) -> Spec:
         """The spec of the ranking: the first arm's, with defaults where a grid varies model or training."""
+        # The ranking must not depend on which value comes first in a grid.
         first = flatten(next(self._points())[1].to_tables())
         for key in self._varied:
             if key.split(".")[0] in ("training", "model") and key != "training.epochs":  # which has no default
@@ -250,6 +256,7 @@ class Study:
             if spec in arms:
                 continue
             full = name_arm({k: v for k, v in chosen.items() if not k.startswith(ignored)}) or "arm"
+            # Two values may give one word, as "a b" and "a-b" do: the later arm gets a number.
             name, taken = short_name(full, of=full), [name for name, _ in arms.values()]
             arms[spec] = name if name not in taken else f"{name}_{len(taken)}", full if full != name else ""
         return tuple(Arm(name, spec, full) for spec, (name, full) in arms.items())

@@ -102,9 +102,11 @@ class Fit:
             CheckpointError: The checkpoint is damaged, or of another experiment.
         """
         path = self.folder.last_checkpoint
+        # `run` calls this again: what has been loaded or trained since must not be set back.
         if self.position == Position() and path.exists():
             try:
                 self._load(checkpoint.read(path))
+            # CheckpointError is a ValueError; the others are from metadata that is whole JSON and says something else.
             except (KeyError, TypeError, ValueError) as error:
                 reason = str(error).splitlines()[0] if isinstance(error, CheckpointError) else f"{path}: {error!r}"
                 raise CheckpointError(f"{reason}\ndelete {path} and the training starts anew") from error
@@ -121,6 +123,7 @@ class Fit:
         self._saved = time.monotonic()
         self._tell_again()
         epochs = self.planner.training.epochs
+        # The last start may have ended between the save of an epoch and its check.
         if self.position.step == 0:
             self._check()
         while self.position.epoch < epochs:
@@ -129,9 +132,11 @@ class Fit:
             if self.stop():
                 self._save()
                 raise Interrupted(STOPPED)
+            # Only now: on a stop `_plans` ends early, so a stop has to last, or a part would count as an epoch.
             self._end_epoch()
             done = self.position.epoch
             self._tell(done, self.position.training_gradients + self.position.attack_gradients)
+            # Before the check, which may take hours: whoever ends it loses no training.
             if done in self.check_epochs or done == epochs or time.monotonic() - self._saved >= self.save_every:
                 self._save()
             self._check()
@@ -139,6 +144,7 @@ class Fit:
 
     def warnings(self) -> list[str]:
         """Return lines on catastrophic overfitting (Wong et al. 2020), if PGD accuracy fell below half of its best."""
+        # Published RS-FGSM loses its robustness in this way with the hardest 10 % of CIFAR-10 (docs/PROTOCOLS.md).
         for epoch, accuracy in enumerate(self.position.pgd_accuracy, 1):
             best = max(self.position.pgd_accuracy[:epoch])
             if best >= 0.2 and accuracy < best / 2:
@@ -151,6 +157,7 @@ class Fit:
     def _tell_again(self) -> None:
         gradients = 0
         for epoch in range(self.position.epoch):
+            # The position has the total so far only; that of each earlier epoch follows from its plan.
             gradients += self.planner.gradients(epoch)
             self._tell(epoch + 1, gradients)
 
@@ -163,6 +170,7 @@ class Fit:
 
     def _check(self) -> None:
         if self.position.epoch in self.check_epochs:
+            # Its seconds belong to the stage selection, so those of the training count on from after it.
             self.on_check(self.position.epoch)
             self._saved = time.monotonic()
 
@@ -174,6 +182,7 @@ class Fit:
             if self.stop():
                 return
             if time.monotonic() - self._saved >= self.save_every:
+                # The sum of losses in a checkpoint has to have that of every step that the checkpoint counts.
                 self._settle()
                 self._save()
             yield plan
@@ -182,10 +191,13 @@ class Fit:
         at, n = self.position, len(plan.index)
         self._settle()  # reads the loss one step late: to read that of this step would make the CPU wait for the device
         self._pending = result
+        # Steps that are done, not plans: these may be read ahead.
         at.step += 1
         at.training_gradients += n
+        # Copies that pad a compiled batch are not counted: this is the cost of the method.
         at.attack_gradients += int(plan.members.sum()) * self.planner.attack.steps
         if self.recorder is not None and not self.snapshot:
+            # Of the step itself, with augmented images in training mode, as the authors' code has it (recipe, 2).
             self.recorder.update(plan.index, result.logits(), self.data.labels[plan.index])
         per_epoch = self.planner.steps_per_epoch
         self.progress(
@@ -211,10 +223,12 @@ class Fit:
         at.losses.append(at.loss_sum / self.planner.steps_per_epoch)
         at.epoch, at.step, at.loss_sum = at.epoch + 1, 0, 0.0
         if self.recorder is not None and self.snapshot:
+            # In parts, since images that are decoded on demand do not fit into memory.
             everything = np.arange(len(self.data))
             for part in np.array_split(everything, -(-len(self.data) // 1024)):
                 self.recorder.update(part, self.classifier.logits(self.data.images[part]), self.data.labels[part])
         probe = np.flatnonzero(self.planner.split.members)[:PROBE]
+        # Catastrophic overfitting is a fault of single-step attacks; other trainings are spared the probe.
         if self.planner.attack.steps == 1 and len(probe):
             at.pgd_accuracy.append(self._pgd_accuracy(probe))
 
@@ -226,6 +240,7 @@ class Fit:
     def _load(self, saved: checkpoint.Checkpoint) -> None:
         saved.check(self.fingerprint)
         self.classifier.load_state(saved.groups["model"])
+        # An optimiser without state leaves no group in the file.
         self.trainer.load_state(saved.groups.get("trainer", {}))
         if self.recorder is not None:
             self.recorder.load_state(saved.groups["recorder"])

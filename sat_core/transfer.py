@@ -106,6 +106,7 @@ class Source:
     def summary(self, folder: UnitFolder) -> SourceSummary:
         """Return what the results of a transfer in `folder` say of its source."""
         return SourceSummary(
+            # Relative, so that the two folders can be moved together.
             run=os.path.relpath(self.folder.path, folder.path),
             fingerprint=self.fingerprint(),
             spec=self.results.spec,
@@ -156,6 +157,7 @@ def transfer_spec(source: Spec, target: str, settings: Mapping[str, Any]) -> Spe
     """
     check_settings(settings)
     protocol, tables = PROTOCOLS.get(source.protocol), source.to_tables()
+    # The released heads were trained so, whatever the source took (recipe, section 1.4).
     head = {"optimizer": "sgd", "lr": 0.1, "schedule": "piecewise", **protocol.head(target)}
     merged = {"training": {**tables["training"], **head}, "evaluation": protocol.transferred(tables["evaluation"])}
     for key, value in settings.items():
@@ -166,6 +168,7 @@ def transfer_spec(source: Spec, target: str, settings: Mapping[str, Any]) -> Spe
                 "protocol": source.protocol,
                 "data": {"name": target},
                 "model": tables["model"],
+                # Nothing is attacked in training (recipe, 1.4); the threat model is that of the evaluation.
                 "subset": {"size": 0.0},
                 "attack": {"norm": source.attack.norm, "eps": source.attack.eps},
                 **merged,

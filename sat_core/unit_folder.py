@@ -24,6 +24,7 @@ _RESULTS, _RANKING, _SPLIT, _SECONDS = "results.json", "ranking.npz", "split.jso
 _CHECKS, _EXAMPLES = "selection.json", "examples.npz"
 _BEST, _LAST = "checkpoint-best.safetensors", "checkpoint-last.safetensors"
 _EVALUATION, _FEATURES = "evaluation", "features"
+# TensorBoard finds its files by the "tfevents" in their names.
 _EVENTS = "events.out.tfevents.sat"
 _START = "# started "
 _TAIL = 8192
@@ -146,6 +147,7 @@ class UnitFolder(Folder):
         """Return the seconds that each stage took so far, over all starts. Values that are no numbers are left out."""
         try:
             content = files.read_json(self.path / _SECONDS)
+        # Only the times in the results come from this file; damage to it stops no run.
         except DataError:
             return {}
         stages = content.items() if isinstance(content, dict) else ()
@@ -165,6 +167,7 @@ class UnitFolder(Folder):
 
         Files are hard links where the disk allows it: a file of a run is replaced, never changed.
         """
+        # results.json follows last, with the new name in it; until then the arm counts as unfinished.
         evaluations = [f"{_EVALUATION}/{path.name}" for path in sorted((other.path / _EVALUATION).glob("*.npz"))]
         self._take(other, [_SPLIT, _CHECKS, _SECONDS, _EXAMPLES, _BEST, other.spec_file.name, *evaluations])
 
@@ -180,6 +183,7 @@ class UnitFolder(Folder):
         self.forget_failure()
         with self.log_file.open("ab") as log:
             log.write(f"{_START}{time.strftime('%Y-%m-%d %H:%M:%S')} on {socket.gethostname()}\n".encode())
+            # Before the process that inherits the file writes to it.
             log.flush()
             yield log
 
@@ -191,6 +195,7 @@ class UnitFolder(Folder):
                 text = file.read().decode(errors="replace")
         except OSError:
             return []
+        # What an earlier process printed is no reason why the last one failed.
         since = text.rpartition(_START)[2].splitlines()[1:] if _START in text else text.splitlines()
         return [printable(line, keep="\t") for line in since if line.strip()][-count:]
 

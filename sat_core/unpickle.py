@@ -37,6 +37,7 @@ ADMITTED = frozenset(
         "collections.OrderedDict",
         "torch._utils._rebuild_tensor_v2",
         *STORAGES,
+        # Not read, only admitted: so the refusal can say which type of numbers it got.
         *(f"torch.{kind}Storage" for kind in ("Bool", "Half", "BFloat16", "Float", "Double")),
     }
 )
@@ -62,6 +63,7 @@ def read_pickle(file: BinaryIO) -> Any:
     """
     stack: list[Any] = []
     marks: list[int] = []
+    # A dict: an index of 2**32 in the file takes one entry; the unpickler in C makes room for all below it.
     memo: dict[Any, Any] = {}
 
     def pop(count: int) -> list[Any]:
@@ -76,6 +78,7 @@ def read_pickle(file: BinaryIO) -> Any:
 
     for opcode, argument, _ in pickletools.genops(file):
         match opcode.name:
+            # A frame may claim any size; nothing is read ahead for it.
             case "PROTO" | "FRAME":
                 pass
             case "INT" | "BININT" | "BININT1" | "BININT2" | "LONG" | "LONG1":
@@ -106,6 +109,7 @@ def read_pickle(file: BinaryIO) -> Any:
             case "EMPTY_DICT" | "DICT":  # torch's information on the machine, which is not needed
                 _ = pop_to_mark() if opcode.name == "DICT" else None
                 stack.append(Record("dict"))
+            # Dropped, not put into a dict: the hash of a key made of nested tuples may take for ever.
             case "SETITEM" | "SETITEMS":
                 _ = pop(2) if opcode.name == "SETITEM" else pop_to_mark()
             case "GLOBAL":
@@ -118,6 +122,7 @@ def read_pickle(file: BinaryIO) -> Any:
             case "BUILD":
                 (state,) = pop(1)
                 stack[-1].state = state
+            # How torch writes a storage: ("storage", type, key, device, length), in old files followed by a view.
             case "BINPERSID":
                 stack.append(Record("storage", *pop(1)))
             case "STOP":
@@ -142,10 +147,13 @@ def integers(tree: Any, limit: int, storage: Callable[[str, int], bytes]) -> np.
         DataError: It is another tree, or shape, strides and offset reach outside of the bytes.
     """
     match tree:
+        # State of an array: version, shape, type, Fortran's order or not, bytes. One dimension is the same in both.
         case Record("numpy._core.multiarray._reconstruct", _, (_, shape, dtype, _, raw)):
             return integers_from_bytes(_bytes(raw), _dtype(dtype), shape, limit)
+        # How protocol 5 writes an array.
         case Record("numpy._core.numeric._frombuffer", (raw, dtype, shape, _)):
             return integers_from_bytes(_bytes(raw), _dtype(dtype), shape, limit)
+        # One number alone: its shape () is refused as that of an array is.
         case Record("numpy._core.multiarray.scalar", (dtype, raw)):
             return integers_from_bytes(_bytes(raw), _dtype(dtype), (), limit)
         case Record("torch._utils._rebuild_tensor_v2", (Record("storage", held), offset, size, stride, *_)):
@@ -169,6 +177,7 @@ def _tensor(
         case ("storage", Record(kind), str(key), _, int(total), *view), int(), (int(step),) if not any(view):
             if kind not in STORAGES:
                 raise DataError(f"expected integers, got a tensor with a {_short(kind)}")
+            # In Python's integers, which a stride of 2**70 does not overflow.
             if min(offset, step) < 0 or offset + (count - 1) * step >= total:
                 raise DataError(
                     f"expected a tensor inside its storage of {_short(total)} elements, got {count} from "
@@ -191,6 +200,7 @@ def _length(shape: object, limit: int) -> int:
     if len(shape) != 1:
         raise DataError(f"expected one dimension, shape (k,), got {len(shape)}")
     (count,) = shape
+    # Before anything of this size is made. To isinstance True is an integer, too.
     if type(count) is not int or not 1 <= count <= limit:
         raise DataError(f"expected 1 to {limit} indices, got {_short(count)}\nis it the order of another data set?")
     return count
@@ -199,6 +209,7 @@ def _length(shape: object, limit: int) -> int:
 def _dtype(tree: Any) -> np.dtype:
     match tree:
         case Record("numpy.dtype", (str(code), *_), (_, str(order), None, None, None, *_)):
+            # np.dtype takes far more from a text, objects and structures among them.
             if re.fullmatch("[biufc][0-9]{1,2}", code) and order in ("<", ">", "|", "="):
                 return np.dtype(order + code)
             raise DataError(f"expected integers, got elements of type {_short(code)}")

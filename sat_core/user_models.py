@@ -29,6 +29,7 @@ def backend_of(model: Any, backend: str | Backend | None = None, device: str | N
     if isinstance(backend, Backend):
         return backend
     if backend is None and not isinstance(model, str | Path):
+        # The class itself is in a module of the user's; one of its bases is the framework's.
         modules = {kind.__module__.partition(".")[0] for kind in type(model).__mro__}
         names = [name for module in sorted(modules) if (name := _BACKEND_OF.get(module, module)) in BACKENDS]
         if not names:
