@@ -186,6 +186,8 @@ def link_or_copy(source: Path, target: Path) -> None:
         # A link never replaces what is there, a rename does.
         os.link(source, partial)
         os.replace(partial, target)
+        # Where `target` was a link to `source` already, the rename does nothing and leaves `partial` behind.
+        partial.unlink(missing_ok=True)
     except OSError:
         partial.unlink(missing_ok=True)
         write_bytes(target, source.read_bytes())

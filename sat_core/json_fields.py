@@ -7,6 +7,7 @@ that begins with the wrong field: ``robust_accuracy.all.low: expected a number i
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, TypeVar
@@ -17,6 +18,7 @@ from sat_core.errors import DataError, quoted
 from sat_core.fields import whole
 
 T = TypeVar("T")
+_LARGEST = sys.float_info.max
 Reader = Callable[[Any], Any]
 """Return the value that a JSON value stands for; raise Unfit if it is not what the field must be."""
 
@@ -137,7 +139,8 @@ def number(low: float = -math.inf, high: float = math.inf) -> Reader:
         words = f"a finite number >= {low:g}" if high == math.inf else f"a number in [{low:g}, {high:g}]"
 
     def read(value: Any) -> Any:
-        if type(value) in (int, float) and low <= value <= high and math.isfinite(value):  # the type of True is bool
+        # The type of True is bool. Integers beyond the floats, which JSON allows, have no isfinite.
+        if type(value) in (int, float) and max(low, -_LARGEST) <= value <= min(high, _LARGEST):
             return value
         raise Unfit(words, value)
 

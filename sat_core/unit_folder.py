@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import shutil
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -151,7 +151,7 @@ class UnitFolder(Folder):
         except DataError:
             return {}
         stages = content.items() if isinstance(content, dict) else ()
-        return {name: float(s) for name, s in stages if isinstance(s, int | float) and math.isfinite(s)}
+        return {name: float(s) for name, s in stages if isinstance(s, int | float) and abs(s) <= sys.float_info.max}
 
     def add_seconds(self, stage: str, seconds: float) -> None:
         """Add to the seconds of a stage. They have a file of their own: the bytes of all others repeat."""

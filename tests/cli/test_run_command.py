@@ -19,6 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from toys import OUTCOME, same_bytes
 
 from sat_core.errors import EXIT_CONTINUE
+from sat_core.run_folder import ReproductionFolder
 from sat_evaluation.cli import main
 from sat_evaluation.paper.reproduction import Reproduction
 
@@ -122,7 +123,7 @@ def test_figures_from_studies_to_plots(study: Path, tmp_path: Path) -> None:
     assert "no numbers have been published on five" in compared.stderr
     dry = sat("reproduce", "fig2", "--out", tmp_path / "none", "--dry-run")
     assert "# fig2-digits: 12 arms" in dry.stdout
-    Reproduction(figure="fig2", scale="demo", protocol="authors").write(tmp_path / "out")
+    Reproduction(figure="fig2", scale="demo", protocol="authors").write(ReproductionFolder(tmp_path / "out"))
     status = sat("status", tmp_path / "out").stdout
     assert "studies/fig2-digits: 12 arms not begun" in status
     refused = sat("reproduce", "fig2", "--out", tmp_path / "none", "--dry-run", "--partition", "gpu")

@@ -73,6 +73,7 @@ def test_accuracies_are_objects() -> None:
         ("attacks.breakdown", [{"name": "square"}], r"attacks.breakdown\[0\].broken: missing"),
         ("attacks.warnings", None, "attacks.warnings: expected a list, got None"),
         ("losses", [1.0, "a"], r"losses\[1\]: expected a finite number, got 'a'"),
+        ("losses", [10**400], r"losses\[0\]: expected a finite number, got "),
     ],
 )
 def test_a_wrong_field_is_named_in_one_line(path: str, value: object, said: str) -> None:

@@ -302,3 +302,10 @@ def test_examples_are_checked(images: np.ndarray, labels: np.ndarray, says: str)
         Examples(images, labels, 3)
     assert isinstance(error.value, SatError)
     assert len(str(error.value).splitlines()) <= 3
+
+
+def test_a_file_that_is_taken_over_twice_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("1")
+    for _ in range(2):
+        files.link_or_copy(tmp_path / "a", tmp_path / "b")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]

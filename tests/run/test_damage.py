@@ -97,7 +97,7 @@ def registries(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         registry: Registry[Any] = Registry(name)
         registry.register(name, entry)
         monkeypatch.setattr(module, table, registry)
-    monkeypatch.setitem(sys.modules, "matplotlib", None)  # no plots, which take longer than all else here
+    monkeypatch.setitem(sys.modules, "sat_evaluation.figures.styled", None)  # no plots: they take longer than the rest
     monkeypatch.setattr(preflight, "find_package", lambda: None)
     handlers = {number: signal.getsignal(number) for number in WORKER_STOPS}
     yield
