@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from measure import compare, keep_memory, record
 
+from sat_core.autoattack import AttackSettings
 from sat_core.backend import Backend, get_backend
 from sat_core.batches import Planner
 from sat_core.data import Examples
@@ -66,8 +67,8 @@ def autoattack(backend: Backend, model: str, name: str, n: int) -> Callable[[], 
     from sat_evaluation.attack.package import find_package
 
     module, data = Model(build(backend, model)), images(model, n)
-    table = {"name": name, "iterations": 10, "restarts": 1, "target_classes": 2}
-    perturb = find_package().attack(table, module, norm="L2", eps=0.5, seed=0, device=module.device)
+    settings = AttackSettings(name=name, iterations=10, target_classes=2 if name.endswith("-t") else None)
+    perturb = find_package().attack(settings, module, norm="L2", eps=0.5, seed=0, device=module.device)
     labels = build(backend, model).logits(data.images).argmax(axis=1)  # nothing is broken before it is attacked
     x, y = module.tensors(data.float_images(), labels)
 
