@@ -2,7 +2,7 @@
 
 ```python         is executed; all such blocks of a page are one program
 ```python torch   is executed with this backend only
-```console        has commands after `$`; each is read by the real parser of arguments
+```console        has commands after `$`; each is read by the real parser of arguments, those of `sat` are run, too
 ```toml           is a study, or a part of a pyproject.toml
 ```text           shows an output
 """
@@ -20,6 +20,21 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 OF_THE_SITE = [ROOT / name for name in ("CONTRIBUTING.md", "datasets/README.md", "examples/README.md")]
 """Pages of the site that lie elsewhere in the repository."""
+
+SMALL = {
+    "training.epochs": 1,
+    "training.threads": 1,  # of the whole process in TensorFlow: those of the other tests
+    "ranking.epochs": 1,
+    "attack.steps": 2,
+    "attack.eps": 3.0,  # breaks every image at once, and the engine "fast" stops there
+    "evaluation.attacks": ["apgd-ce"],
+    "evaluation.selection_attacks": ["apgd-ce"],
+    "evaluation.selection_epochs": [1],
+    "evaluation.selection_share": 8,
+    "evaluation.examples": 8,
+    "evaluation.engine": "fast",
+}
+"""Settings with which a training of a page takes seconds."""
 
 FENCE = re.compile(r"^```(?P<info>[^\n`]*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 BACKENDS = {"torch", "tensorflow"}

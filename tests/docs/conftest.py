@@ -6,23 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from blocks import SMALL
 
 import sat_core as sat
 from sat_core import front_door
 
-SMALL = {
-    "training.epochs": 1,
-    "training.threads": 1,  # of the whole process in TensorFlow: those of the other tests
-    "ranking.epochs": 1,
-    "attack.steps": 2,
-    "attack.eps": 3.0,  # breaks every image at once, and the engine "fast" stops there
-    "evaluation.attacks": ["apgd-ce"],
-    "evaluation.selection_attacks": ["apgd-ce"],
-    "evaluation.selection_epochs": [1],
-    "evaluation.selection_share": 8,
-    "evaluation.examples": 8,
-    "evaluation.engine": "fast",
-}
 TEST_IMAGES = 8
 
 

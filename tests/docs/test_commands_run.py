@@ -1,0 +1,80 @@
+"""`sat` commands of the documentation are executed: trainings until they would begin, all else on a small run."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from blocks import OF_THE_SITE, PAGES, ROOT, SMALL, commands
+
+import sat_core as sat
+from sat_core.backend import Backend
+from sat_evaluation.cli import main
+
+pytestmark = pytest.mark.backend
+
+ELSEWHERE = {
+    "cuda": "a GPU",
+    "cuda:1": "a GPU",
+    "slurm": "a cluster",
+    "download": "a network",
+    "verify": "a data set that is downloaded",
+    "transfer": "a training: it has no dry run",
+    "compare": "a reproduction that has trained",
+    "data.name=squares": "the plug-in that its page makes",
+    "runs/own/arms/size-0.5/checkpoint-best": "a training of one's own model",
+}
+"""Words of commands that need what is not here, and what; `test_commands.py` reads these, too."""
+COMMANDS = [words[1:] for page in [*PAGES, *OF_THE_SITE] for words in commands(page) if Path(words[0]).name == "sat"]
+HERE = [words for words in COMMANDS if not {*words} & {*ELSEWHERE}]
+
+
+@pytest.fixture(scope="module")
+def workplace(backend: Backend, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what the pages have made before: the examples, an order, one's own model, a finished run."""
+    folder = tmp_path_factory.mktemp("workplace")
+    shutil.copytree(ROOT / "examples", folder / "examples")
+    shutil.copy(ROOT / "examples/digits.toml", folder)
+    own = "own_model" if backend.name == "torch" else "own_model_tensorflow"
+    shutil.copy(ROOT / f"examples/{own}.py", folder / "own_model.py")
+    np.save(folder / "order.npy", np.arange(1437))
+    study = sat.Study.load(ROOT / "examples/digits.toml")
+    study = study.set({**SMALL, "subset.strategy": "random", "subset.size": [0.5]})
+    study.run(folder / "runs/digits", backend=backend.name, progress=False)
+    return folder
+
+
+def here(words: list[str], backend: str) -> list[str]:
+    """The command as it can be tried here: no training longer than an epoch, no browser, the backend that there is."""
+    words = [word for word in words if word != "--open"]
+    if "--backend" in words:
+        words[words.index("--backend") + 1] = backend
+    if "--epochs" in words:
+        words[words.index("--epochs") + 1] = "1"
+    more = {
+        "run": ["--dry-run"],
+        "reproduce": ["--dry-run"],
+        "evaluate": ["--attacks", "apgd-ce", "--examples", "4"],
+        "rank": ["--set", "training.threads=1"],  # those of the other tests: TensorFlow takes no other number later
+    }
+    return [*words, *(word for word in more.get(words[0], []) if word != "--dry-run" or word not in words)]
+
+
+@pytest.mark.parametrize("words", HERE, ids=" ".join)
+def test_commands_run(
+    words: list[str],
+    workplace: Path,
+    backend: Backend,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(workplace)
+    monkeypatch.setenv("SAT_BACKEND", backend.name)
+    assert main(here(words, backend.name)) == 0, capsys.readouterr().err
+
+
+def test_most_commands_are_here() -> None:
+    assert len(HERE) > 25
+    assert all(any(word in words for words in COMMANDS) for word in ELSEWHERE)
