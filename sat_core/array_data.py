@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sat_core.arrays import as_float, check_images, label_remedy
+from sat_core.arrays import as_array, as_float, check_images, label_remedy
 from sat_core.data import DataSet, Examples
 from sat_core.datasets import get_dataset
 from sat_core.errors import DataError, type_name
@@ -41,7 +41,8 @@ def as_data_set(data: Data) -> DataSet:
                 f"got {type_name(data)}\nAutoAttack picks the epoch and reports on test images: give some"
             ) from error
         data = {"x_train": x_train, "y_train": y_train, "x_test": x_test, "y_test": y_test}
-    return data_set_from_arrays({key: np.asarray(value) for key, value in data.items()}, name="arrays")
+    arrays = {key: as_array(value, key, "labels" if key.startswith("y_") else "images") for key, value in data.items()}
+    return data_set_from_arrays(arrays, name="arrays")
 
 
 def data_set_from_arrays(arrays: Mapping[str, np.ndarray], *, name: str, prefix: str = "") -> DataSet:

@@ -88,7 +88,7 @@ def check_images(images: object, name: str = "images") -> np.ndarray:
         raise DataError(
             f"{name}: expected an array, got a source of {len(images)} images; decode some with images[index]"
         )
-    array = _array(images, name, "images")
+    array = as_array(images, name, "images")
     if array.dtype != np.uint8 and array.dtype.kind != "f":
         raise DataError(f"{name}: expected uint8 or float images, got {array.dtype}")
     array = array[..., None] if array.ndim == 3 else array
@@ -126,7 +126,7 @@ def check_labels(labels: object, classes: int, name: str = "labels") -> np.ndarr
     Raises:
         DataError: Anything else. The message says how to convert the labels, if that is known.
     """
-    array = _array(labels, name, "labels")
+    array = as_array(labels, name, "labels")
     if array.dtype.kind not in "iu" or array.ndim != 1:
         raise DataError(
             f"{name}: expected integer labels of shape (n,), got {array.dtype} of shape {array.shape}"
@@ -161,7 +161,7 @@ def channels_first(shape: tuple[int, ...]) -> bool:
     return shape[0] in (1, 3) and shape[2] > 4
 
 
-def _array(values: object, name: str, what: str) -> np.ndarray:
+def as_array(values: object, name: str, what: str) -> np.ndarray:
     """Convert to an array. Other sequences are refused: numpy would read a data set of any length item by item."""
     if not isinstance(values, list | tuple) and not hasattr(values, "__array__"):
         raise DataError(

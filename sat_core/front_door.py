@@ -14,11 +14,14 @@ import numpy as np
 
 from sat_core.arm import run_arm
 from sat_core.array_data import Data
+from sat_core.arrays import check_images
+from sat_core.autoattack import AUTOATTACK
 from sat_core.backend import Backend
 from sat_core.classifier import Classifier
 from sat_core.evaluation import Evaluation
 from sat_core.evaluator import get_evaluator
 from sat_core.fields import fraction
+from sat_core.images import ImageSource
 from sat_core.outcome import TrainingResult
 from sat_core.preparation import prepare, rank_in_folder
 from sat_core.progress_bar import progress_bar
@@ -30,7 +33,7 @@ def train(
     model: Any,
     data: Data,
     *,
-    subset: float | int | Sequence[int | str] = 0.5,
+    subset: float | int | str | Sequence[int | str] = 0.5,
     by: str = "examples",
     strategy: str = "hardest",
     eps: float | str | None = None,
@@ -57,7 +60,7 @@ def train(
             with the mean and deviation of the training images; yours gets the images as they are.
         data: See `Data`. Images `(n, h, w, c)`, uint8 or float32 in [0, 1]; labels integers `(n,)`.
         subset: What A is: a share in [0, 1] (with a decimal point), a number of examples or classes (an integer), or a
-            list of class names or numbers.
+            class name, or a list of class names or numbers.
         by: "examples" (ESAT) or "classes" (CSAT): what the share is a share of.
         strategy: Which examples or classes are taken first: "hardest", "easiest" or "random".
         eps: Radius of the threat model in units of [0, 1] pixels, such as 0.5 or "8/255". Default: 0.5 for L2, 8/255
@@ -85,13 +88,14 @@ def train(
         >>> result = sat.train("small-cnn", "digits", subset=0.5, eps=0.5, epochs=30)  # doctest: +SKIP
         >>> result.robust_accuracy.value, result.robust_accuracy.interval  # doctest: +SKIP
     """
-    by_hand = not isinstance(subset, int | float)
     keys: dict[str, Any] = {"training.epochs": epochs, "attack.norm": norm, "training.seed": seed}
     keys |= {} if eps is None else {"attack.eps": eps}
-    if by_hand:
-        keys |= {"subset.kind": "classes", "subset.strategy": "listed", "subset.classes": list(subset)}  # type: ignore[arg-type]
+    size: Any = subset.item() if isinstance(subset, np.number) else subset
+    if isinstance(size, int | float):
+        keys |= {"subset.kind": by, "subset.strategy": strategy, "subset.size": size}
     else:
-        keys |= {"subset.kind": by, "subset.strategy": strategy, "subset.size": subset}
+        classes = [size] if isinstance(size, str) else list(size)
+        keys |= {"subset.kind": "classes", "subset.strategy": "listed", "subset.classes": classes}
     with prepare(model, data, keys, settings, backend, device, out, progress) as (study, job, folder):
         if ranking is None and needs_ranking(job.spec):
             ranking = rank_in_folder(study, job, folder)
@@ -141,10 +145,11 @@ def rank(
     """
     keys = {"training.epochs": epochs, "ranking.epochs": epochs, "ranking.metric": metric, "training.seed": seed}
     with prepare(model, data, keys, settings, backend, device, out, progress) as (study, job, folder):
-        ranking = rank_in_folder(study, job, folder)
-        if job.make_classifier is not None:
-            job.make_classifier()  # the user's weights are as they were
-        return ranking
+        try:
+            return rank_in_folder(study, job, folder)
+        finally:
+            if job.make_classifier is not None:
+                job.make_classifier()  # the user's weights are as they were, also after an error or Ctrl-C
 
 
 def evaluate(
@@ -175,7 +180,7 @@ def evaluate(
         labels: Integers `(n,)`.
         eps: Radius in units of [0, 1] pixels: 0.5 or "8/255".
         norm: "L2" or "Linf".
-        attacks: "standard", "plus", or names of AutoAttack's attacks.
+        attacks: "standard", "plus", or one or several names of AutoAttack's attacks.
         engine: Whose attacks: "package" (the reference, for every number that is reported), "folded" or "fast".
         batch_size: Images attacked at a time; part of the result, as the attacks draw random numbers per batch.
         seed: Of the attacks.
@@ -196,15 +201,17 @@ def evaluate(
     """
     if isinstance(model, TrainingResult):
         model = model.classifier
+    if not isinstance(images, ImageSource):
+        images = check_images(images)  # before the model: what is wrong with images is not to look like its fault
+    if not isinstance(model, Classifier):
+        computing = backend_of(model, backend, device)
+        shape = images.shape[1:]
+        model = as_classifier(model, computing, classes=classes, image_shape=shape, mean=mean, std=std)
+    if isinstance(attacks, str):
+        attacks = (attacks,) if attacks in AUTOATTACK else attacks
     with progress_bar(progress) as bar:
-        classifier = model
-        if not isinstance(model, Classifier):
-            computing = backend_of(model, backend, device)
-            shape = np.shape(images)[1:]
-            classifier = as_classifier(model, computing, classes=classes, image_shape=shape, mean=mean, std=std)
-        evaluator = get_evaluator()
-        return evaluator(
-            classifier,
+        return get_evaluator()(
+            model,
             images,
             labels,
             norm=norm,

@@ -11,7 +11,7 @@ from toys import digits
 
 import sat_core as sat
 from sat_core.backend import Backend
-from sat_core.errors import DataError, RunDirectoryError, SpecError
+from sat_core.errors import DataError, RunDirectoryError, SpecError, TrainingError
 
 pytestmark = pytest.mark.backend
 
@@ -129,6 +129,29 @@ def test_evaluate_takes_models_results_and_checkpoints(
     assert normalised.label.tolist() == labels.tolist()
 
 
+def test_grey_images_and_one_attack_are_taken_and_wrong_images_are_named(
+    backend: Backend, arrays: dict[str, np.ndarray]
+) -> None:
+    images, labels = arrays["x_test"][:4], arrays["y_test"][:4]
+    options: dict[str, Any] = {"eps": 3.0, "norm": "L2", "attacks": "apgd-ce", "progress": False}
+    evaluation = sat.evaluate(own(backend), images[..., 0], labels, **options)
+    assert [attack.name for attack in evaluation.attacks] == ["apgd-ce"]
+    with pytest.raises(DataError, match="images: expected float pixels in"):
+        sat.evaluate(own(backend), images * 255, labels, **options)
+    with pytest.raises(DataError, match="channels last"):
+        sat.evaluate(own(backend), np.zeros((4, 3, 8, 8), np.float32), labels, **options)
+
+
+def test_a_ranking_that_fails_gives_the_weights_back(backend: Backend, arrays: dict[str, np.ndarray]) -> None:
+    model = own(backend)
+    before = backend.wrap(model, image_shape=(8, 8, 1)).state()
+    settings = {**RANKED, "training.lr": 1e30, "training.weight_decay": 0.0}
+    with pytest.raises(TrainingError, match="the loss became"):
+        sat.rank(model, arrays, epochs=2, settings=settings, progress=False)
+    after = backend.wrap(model, image_shape=(8, 8, 1)).state()
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
 def test_a_bar_is_shown_unless_it_is_not_wanted(
     backend: Backend, arrays: dict[str, np.ndarray], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -140,7 +163,8 @@ def test_a_bar_is_shown_unless_it_is_not_wanted(
 
 
 def test_what_notebooks_show(named: sat.TrainingResult) -> None:
-    pandas = pytest.importorskip("pandas", reason="to_pandas() asks for it")
+    import pandas
+
     html = named._repr_html_()
     assert "robust accuracy" in html
     assert str(named.robust_accuracy) in html
@@ -157,10 +181,13 @@ def test_what_notebooks_show(named: sat.TrainingResult) -> None:
         ("smal-cnn", {}, SpecError, r"unknown model 'smal-cnn' \(did you mean 'small-cnn'"),
         ("small-cnn", {"eps": 9.0}, SpecError, "attack.eps: expected less than"),
         ("small-cnn", {"subset": 2.0}, SpecError, "subset.size"),
+        ("small-cnn", {"subset": np.int64(161)}, SpecError, "subset.size: expected at most 160, got 161"),
+        ("small-cnn", {"subset": "cat"}, SpecError, "no class is called 'cat'"),
         ("small-cnn", {"settings": {"training.lrr": 1}}, SpecError, r"did you mean 'training.lr'"),
         ("small-cnn", {"settings": {"training.lr": [0.1, 0.2]}}, SpecError, "training.lr"),
         ("small-cnn", {"data": np.zeros((4, 8, 8, 1))}, DataError, "give some"),
         ("small-cnn", {"data": {"x_train": np.zeros((4, 8, 8, 1))}}, DataError, "got no y_train"),
+        ("small-cnn", {"data": (({1}, [0]), ([0], [0]))}, DataError, "x_train: expected an array of images, got set"),
     ],
 )
 def test_what_is_refused_before_anything_is_trained(
