@@ -19,6 +19,7 @@ from sat_core.precision import FP16_SCALE, check_precision, least_precise
 from sat_core.sections import AttackSpec, TrainingSpec
 from sat_core.trainer import OnBatch, StepResult, Trainer
 from sat_tensorflow.arrays import to_numpy
+from sat_tensorflow.attacked import Attacked
 from sat_tensorflow.attacks import PGD
 from sat_tensorflow.augmentation import augment
 from sat_tensorflow.classifier import TensorFlowClassifier
@@ -46,9 +47,8 @@ class TensorFlowTrainer(Trainer):
         self._traces = 0
         weights = least_precise(v.dtype for v in classifier.native.trainable_weights)
         check_precision(training.precision, weights, classifier.precision)
-        half = self._in_precision(classifier.forward)  # folded weights would be rounded
         self._pgd = PGD(
-            (lambda: half) if training.precision in HALF else classifier.folded,
+            Attacked(classifier, training, self._in_precision(classifier.forward)).weights,
             xla=training.compile,
             gradient_scale=FP16_SCALE if training.precision == "fp16" else 1.0,
         )

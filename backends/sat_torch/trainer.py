@@ -21,12 +21,12 @@ from sat_core.sections import AttackSpec, TrainingSpec
 from sat_core.streams import stream
 from sat_core.trainer import OnBatch, StepResult, Trainer
 from sat_torch.arrays import to_numpy
+from sat_torch.attacked import Attacked
 from sat_torch.attacks import pgd
 from sat_torch.augmentation import augment
 from sat_torch.classifier import TorchClassifier
-from sat_torch.folded import Folded, as_built
 from sat_torch.losses import weighted_loss
-from sat_torch.modes import Forward, frozen, precision
+from sat_torch.modes import frozen, precision
 from sat_torch.ops import OPS
 from sat_torch.optimizer import Optimizer
 
@@ -58,12 +58,10 @@ class TorchTrainer(Trainer):
         if training.channels_last or (ours and device.type == "cpu"):  # always faster there; a user's may need its own
             self._layout = torch.channels_last
             module.to(memory_format=self._layout)
-        # under autocast the folded weights would be rounded, and TorchInductor folds by itself
-        foldable = ours and features is None and not training.compile and training.precision not in HALF
-        self._folded = Folded(classifier.native) if foldable and as_built(classifier.native) else None
         self._forward = precision(
             torch.compile(module) if training.compile else module, device.type, HALF.get(training.precision)
         )
+        self._attacked = Attacked(classifier, training, self._forward)
         self._images = torch.empty(0)  # where images are decoded when they are needed, the plans have them
         if features is not None:
             self._images = torch.from_numpy(features).to(device)
@@ -102,39 +100,24 @@ class TorchTrainer(Trainer):
             images = images.contiguous(memory_format=self._layout)
         return images, self._labels[index]
 
-    def _attacked(self, images: Tensor, labels: Tensor, plan: BatchPlan) -> Tensor:
+    def _mix(self, images: Tensor, labels: Tensor, plan: BatchPlan) -> Tensor:
         members = Members.of(plan.members, plan.start, padded=self._training.compile)
         if members.count == 0:
             return images
         scale = FP16_SCALE if self._training.precision == "fp16" else 1.0
-        with self._frozen() as forward:
+        with self._attacked.weights() as forward:
 
             def perturb(x: Tensor, y: Tensor, start: Tensor | None) -> Tensor:
                 return pgd(forward, x, y, self._attack, start, gradient_scale=scale)
 
             return attack_members(OPS, perturb, images, labels, members)
 
-    @contextmanager
-    def _frozen(self) -> Iterator[Forward]:
-        """The network in evaluation mode, without gradients for weights.
-
-        It is the folded copy where the results are equivalent: not if a user has hooked or replaced a layer since.
-        """
-        module, folded = self._classifier.module, self._folded
-        if folded is None or not as_built(self._classifier.native):
-            with frozen(module):
-                yield self._forward
-            return
-        normalised = module.normaliser(self._classifier.dtype)
-        with folded.current():
-            yield lambda images: folded(normalised(images))
-
     # a script may have switched gradients off for the whole process
     @torch.enable_grad()
     def _step(self, plan: BatchPlan) -> tuple[Tensor, Tensor]:
         images, labels = self._batch(plan)
         self._optimizer.clear()
-        images = self._attacked(images, labels, plan)
+        images = self._mix(images, labels, plan)
         # after the attack. Of a network with a new head, the head alone: its features stay in evaluation mode, so that
         # their running statistics are frozen, too (recipe, section 1.4)
         self._learning.train()
