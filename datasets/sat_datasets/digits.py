@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 
@@ -14,6 +16,8 @@ from sat_datasets.named import changed, dataset, needs, nothing_after
 VALIDATION = 360
 """Number of test images; the other 1,437 are for training."""
 SEED = 0
+_FILE = "datasets/data/digits.csv.gz"
+"""The table in scikit-learn's folder."""
 MEAN, STD = catalogue_entry("digits").mean, catalogue_entry("digits").std
 """Mean and standard deviation of the training images, in units of [0, 1] pixels."""
 
@@ -32,10 +36,9 @@ def load(argument: str = "", *, classes: str = "0-9") -> DataSet:
     first, last = _class_range(classes)
     nothing_after("digits", argument)
     with needs("digits", "scikit-learn"):
-        from sklearn.datasets import load_digits
-    digits = load_digits()
-    images = (digits.images[..., None] / 16).astype(np.float32)  # grey values are whole numbers from 0 to 16
-    labels = digits.target.astype(np.int64)
+        table = _table()
+    images = (table[:, :-1].reshape(-1, 8, 8, 1) / 16).astype(np.float32)  # grey values are whole numbers from 0 to 16
+    labels = table[:, -1].astype(np.int64)
     validation = validation_mask(labels, VALIDATION)
     in_range = (first <= labels) & (labels <= last)
     parts = [
@@ -43,6 +46,22 @@ def load(argument: str = "", *, classes: str = "0-9") -> DataSet:
         for name, part in (("train", ~validation), ("test", validation))
     ]
     return dataset("digits", parts, "0123456789"[first : last + 1], changed({"classes": (classes, "0-9")}))
+
+
+def _table() -> np.ndarray:
+    """Return scikit-learn's table, `(1797, 65)`: the pixels of each image, then its digit; ImportError without it."""
+    package = find_spec("sklearn")
+    if package is None:
+        raise ImportError("No module named 'sklearn'")
+    for folder in package.submodule_search_locations or ():
+        file = Path(folder) / _FILE
+        # as `load_digits` reads it, but without the import of scikit-learn, SciPy and pandas: 2.6 s in every process
+        if file.is_file():
+            return np.loadtxt(file, delimiter=",")
+    from sklearn.datasets import load_digits  # a release that keeps the file elsewhere
+
+    images, labels = load_digits(return_X_y=True)
+    return np.column_stack([images, labels])
 
 
 def _class_range(classes: str) -> tuple[int, int]:

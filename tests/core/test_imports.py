@@ -69,6 +69,13 @@ def test_importing_loads_nothing_heavy(statement: str) -> None:
     assert not loaded_after(statement) & {*HEAVY, "numpy"}
 
 
+def test_a_worker_loads_no_package_before_it_knows_what_it_needs() -> None:
+    """Each arm of a study is a process: what it imports is paid for every time."""
+    loaded = loaded_after("import sat_evaluation.run.worker")
+    assert "numpy" in loaded
+    assert not loaded & {*HEAVY, "pandas", "tensorboard", "submitit"}
+
+
 def test_specs_and_studies_load_no_framework() -> None:
     loaded = loaded_after("import sat_core; sat_core.Study, sat_core.train, sat_core.Ranking, sat_core.make_split")
     assert "numpy" in loaded

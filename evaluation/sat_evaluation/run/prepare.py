@@ -16,6 +16,7 @@ from sat_core.reuse import Finished
 from sat_core.run_folder import RANKING, TRANSFER, RunFolder
 from sat_core.study import Study
 from sat_evaluation.run.executors.base import Unit
+from sat_evaluation.run.expected import expected_passes
 from sat_evaluation.run.heads import Transfer
 from sat_evaluation.run.preflight import base_job, check_data, check_jobs, study_jobs
 from sat_evaluation.run.view import View
@@ -45,9 +46,10 @@ def prepare_study(study: Study, folder: RunFolder, backend: Backend, reuse: Sequ
         of_ranking = attrs.evolve(experiment, tables=ranking_tables(ranking_job(ranking)))
         # for its errors: a damaged ranking is named once, and not by each arm that needs it
         Ranking.read(folder.ranking, of_ranking.fingerprint())
-    # the longest first, so that none of them runs alone at the end: time grows with |A|, the part that is attacked
-    by_size = sorted(zip(jobs, sizes, strict=True), key=lambda pair: -pair[1])
-    left = [job for job, _ in by_size if not job.folder.has_results]
+    # the longest first: a long one that started last would run alone at the end
+    passes = {job.folder.name: expected_passes(job, size) for job, size in zip(jobs, sizes, strict=True)}
+    longest_first = sorted(jobs, key=lambda job: -passes[job.folder.name])
+    left = [job for job in longest_first if not job.folder.has_results]
     if left and reuse:
         left = _not_taken(left, ranking, Finished(reuse, besides=folder.path))
     units = [Unit(job.folder.name, job.spec.training.threads, needs_ranking(job.spec)) for job in left]
