@@ -110,6 +110,21 @@ def test_each_attack_alone(ten: tuple[Classifier, Examples], norm: str, name: st
     assert fast.robust.sum() < fast.correct.sum()
 
 
+@pytest.mark.parametrize("norm", EPS)
+@pytest.mark.parametrize("name", ["apgd-ce", "apgd-dlr", "apgd-t", "fab-t", "square"])
+def test_looking_seldom_breaks_as_many(
+    ten: tuple[Classifier, Examples], norm: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the interval of a GPU the other rows of a batch change rounding, and rows that are broken stay broken."""
+    from sat_evaluation.attack.fast import search
+
+    often = attacked(ten, 45, norm=norm, attacks=(name,), by=5)
+    monkeypatch.setattr(search, "interval", lambda device: search.LOOK)
+    seldom = attacked(ten, 45, norm=norm, attacks=(name,), by=5)
+    assert (seldom.robust != often.robust).sum() <= few(45)
+    assert 0 < seldom.robust.sum() < seldom.correct.sum()
+
+
 @pytest.mark.parametrize("classes", [2, 3, 4])
 def test_few_classes(backend: Backend, classes: int) -> None:
     small = trained(backend, classes)

@@ -80,9 +80,14 @@ REACH = {"apgd-ce": 0.6, "square": 0.4}
 towards a class that is farther, and random search ends before it is done."""
 
 
+@pytest.mark.parametrize("interval", [1, search.LOOK])
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("name", ATTACKS)
-def test_what_the_ball_contains_is_found_and_nothing_else(linear: Linear, name: str, norm: str) -> None:
+def test_what_the_ball_contains_is_found_and_nothing_else(
+    linear: Linear, name: str, norm: str, interval: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether the search looks at its rows in every iteration, as on a CPU, or seldom, as on a GPU."""
+    monkeypatch.setattr(search, "interval", lambda device: interval)
     eps = float(linear.distances[norm].median())
     share = linear.distances[norm] / eps
     adversarial = linear.attacked(name, norm, eps, list(range(IMAGES)))

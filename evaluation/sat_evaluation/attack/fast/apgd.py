@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -71,25 +72,29 @@ def apgd(search: Search, name: str, owner: Tensor, target: Tensor | None, start:
     # as if halved before, so that condition 2 cannot hold at the first check, which has no check to compare with
     rises, halved = torch.zeros_like(best_loss), torch.ones_like(best_loss, dtype=torch.bool)
     first, least = None, torch.full((len(x),), torch.inf, device=x.device)
-    checks = dict(zip(torch.tensor(windows(iterations)).cumsum(0).tolist(), windows(iterations), strict=True))
+    hit = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+    checks = dict(zip(accumulate(windows(iterations)), windows(iterations), strict=True))
     for i in range(iterations + 1):
         logits, losses, gradient = search.gradient(x, partial(loss_of, name, y=y, target=target))
         losses, gap = losses[:, None, None, None], margin(logits, y, target)
         first, least = gap if first is None else first, torch.minimum(least, gap)
         # the last point is only looked at, so that there is nothing left to give up
         lost = search.hopeless(least, first - least) if i in checks and i < iterations else None
-        keep = search.remaining(owner, x, logits.argmax(1) != y, lost)
+        hit = hit | (logits.argmax(1) != y)
+        look = lost is not None or i == iterations or search.due(i)
+        keep = search.remaining(owner, x, hit, lost) if look else None
         if keep is not None:
-            if not keep.any():
+            if len(keep) == 0:
                 return
             target = None if target is None else target[keep]
             owner, x0, y, x, previous, best, best_gradient = (
                 t[keep] for t in (owner, x0, y, x, previous, best, best_gradient)
             )
-            losses, gradient, best_loss, last_loss, checked_loss, step, rises, halved, first, least = (
+            losses, gradient, best_loss, last_loss, checked_loss, step, rises, halved, first, least, hit = (
                 t[keep]
-                for t in (losses, gradient, best_loss, last_loss, checked_loss, step, rises, halved, first, least)
+                for t in (losses, gradient, best_loss, last_loss, checked_loss, step, rises, halved, first, least, hit)
             )
+        asked = x
         better = losses > best_loss
         best, best_gradient = torch.where(better, x, best), torch.where(better, gradient, best_gradient)
         best_loss = torch.maximum(losses, best_loss)
@@ -110,4 +115,4 @@ def apgd(search: Search, name: str, owner: Tensor, target: Tensor | None, start:
             share = MOMENTUM if i > 0 else 1.0  # there is no previous step at first
             # projected a second time, as the momentum may lead out of the ball again (Algorithm 1)
             moved = search.project(x0, x + share * (moved - x) + (1 - share) * (x - previous))
-            x, previous = moved, x
+            x, previous = search.hold(hit, asked, moved), x

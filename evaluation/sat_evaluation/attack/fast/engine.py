@@ -129,7 +129,7 @@ def _groups(search: Search, targets: int) -> Iterator[tuple[torch.Tensor, torch.
         owner = search.alive()
         if len(owner) == 0:
             return
-        ranks = torch.arange(done, min(done + max(rows // len(owner), 1), targets), device=owner.device)
-        done = int(ranks[-1]) + 1
+        until = min(done + max(rows // len(owner), 1), targets)
+        ranks, done = torch.arange(done, until, device=owner.device), until
         owner, rank = owner.repeat(len(ranks)), ranks.repeat_interleave(len(owner))
         yield owner, ranked[owner, rank], rank

@@ -44,6 +44,7 @@ def fab(search: Search, owner: Tensor, target: Tensor, start: Tensor | None, ite
     x = x0 if start is None else (image + start).clamp(0, 1).flatten(1)
     # ∞ until the row has crossed. Then `pace` is NaN or ∞, no comparison with it is true, and the row goes on
     nearest = before = torch.full_like(y, torch.inf, dtype=x.dtype)
+    hit = torch.zeros_like(y, dtype=torch.bool)
     for i in range(iterations + 1):
         logits, gap, gradient = search.gradient(x.reshape(-1, *search.x.shape[1:]), partial(_gap, y=y, target=target))
         w, crossed = gradient.flatten(1), logits.argmax(1) != y
@@ -53,14 +54,18 @@ def fab(search: Search, owner: Tensor, target: Tensor, start: Tensor | None, ite
         if 0 < i < iterations and i % CHECKED == 0:
             # both have to hold: on flat outputs a row may come nearer slowly for long, and still arrive
             pace, left = (before - nearest) / CHECKED, nearest - search.eps
-            lost = search.hopeless(left, far.new_tensor(search.eps)) & (left > pace * (iterations - i))
+            lost = search.hopeless(left, torch.full_like(far, search.eps)) & (left > pace * (iterations - i))
             before = nearest
-        keep = search.remaining(owner, x.reshape(gradient.shape), crossed & (far <= search.eps), lost)
+        hit = hit | (crossed & (far <= search.eps))
+        look = lost is not None or i == iterations or search.due(i)
+        keep = search.remaining(owner, x.reshape(gradient.shape), hit, lost) if look else None
+        if i == iterations:
+            return
         if keep is not None:
-            if not keep.any():
+            if len(keep) == 0:
                 return
-            owner, x0, y, target, x, gap, w, crossed, nearest, before = (
-                t[keep] for t in (owner, x0, y, target, x, gap, w, crossed, nearest, before)
+            owner, x0, y, target, x, gap, w, crossed, nearest, before, hit = (
+                t[keep] for t in (owner, x0, y, target, x, gap, w, crossed, nearest, before, hit)
             )
         # the point, pulled back if it has crossed the boundary, and the image: both are projected at once
         points = torch.stack([torch.where(crossed[:, None], x0 + BACK * (x - x0), x), x0])
@@ -70,7 +75,7 @@ def fab(search: Search, owner: Tensor, target: Tensor, start: Tensor | None, ite
         sizes = search.geometry.size(steps.flatten(0, 1)).reshape(*steps.shape[:2], 1)
         alpha = (sizes[0] / (sizes[0] + sizes[1] + TINY)).clamp(max=TOWARDS_IMAGE)
         here, there = points + OVERSHOOT * steps
-        x = torch.lerp(here, there, alpha).clamp_(0, 1)
+        x = search.hold(hit, x, torch.lerp(here, there, alpha).clamp_(0, 1))
 
 
 def to_hyperplane(norm: str, points: Tensor, w: Tensor, missing: Tensor) -> Tensor:

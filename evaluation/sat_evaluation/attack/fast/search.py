@@ -15,9 +15,22 @@ Loss = Callable[[Tensor], Tensor]
 """Logits `(r, k)` to losses `(r,)`."""
 PATIENCE = 0.5
 """A search goes on while the gap that is left is at most this share of what it has closed by then."""
+LOOK = 10
+"""Iterations between two looks at the rows on a GPU. Each look waits for all that is queued, some 20 µs in which the
+device idles, and copies the rows that go on; a row that is broken costs at most this many passes more, of about a
+hundred."""
 TINY = 1e-12
 """Added before divisions, as in AutoAttack. Training has 1e-10; here that would shorten the steps of networks whose
 gradients nearly vanish, which is what these attacks have to cope with."""
+
+
+def interval(device: torch.device) -> int:
+    """Return the number of iterations after which a search looks which rows are broken, and drops them.
+
+    On a CPU a look costs nothing, and dropping a row saves its next pass. A GPU has to be waited for, as the host does
+    not know how many rows are left; so several iterations are queued, in which broken rows stay where they are.
+    """
+    return 1 if device.type == "cpu" else LOOK
 
 
 @final
@@ -39,15 +52,17 @@ class Search:
     """A batch under attack.
 
     Searches move *rows*: images that start from an example, their owner. An example may have several rows at a time,
-    one per target class. All of them are dropped as soon as one is misclassified.
+    one per target class. All of them are dropped at the first look after one is misclassified.
 
     Attributes:
+        interval: see the function of that name.
         broken: bool `(n,)`, whether an adversarial example was found.
         adversarial: `(n, c, h, w)`, that example, or the image itself.
     """
 
     def __init__(self, forward: Forward, x: Tensor, y: Tensor, geometry: Geometry, eps: float) -> None:
         self.forward, self.x, self.y, self.geometry, self.eps = forward, x, y, geometry, eps
+        self.interval = interval(x.device)
         self.broken = torch.zeros(len(x), dtype=torch.bool, device=x.device)
         self.adversarial = x.clone()
 
@@ -64,17 +79,21 @@ class Search:
             (gradient,) = torch.autograd.grad(losses.sum(), x)
         return logits.detach(), losses.detach(), gradient
 
+    def due(self, iteration: int) -> bool:
+        """Tell whether it is time for a look, without looking."""
+        return iteration % self.interval == 0
+
     def remaining(self, owner: Tensor, x: Tensor, hit: Tensor, lost: Tensor | None) -> Tensor | None:
-        """Record adversarial examples, and say which rows go on.
+        """Look: record adversarial examples, and say which rows go on. On a GPU this waits.
 
         Args:
             owner: the example of each row, int64 `(r,)`.
             x: where the rows are, `(r, c, h, w)`.
-            hit: whether a row is an adversarial example, bool `(r,)`; the first hit of each example is recorded.
+            hit: whether a row is an adversarial example, bool `(r,)`; the first row of each example is recorded.
             lost: rows that are given up, bool `(r,)`, or None.
 
         Returns:
-            bool `(r,)`, true for rows of examples that are not broken and that are not lost; None if all go on, so that
+            The numbers of rows of examples that are not broken and that are not lost, int64; None if all go on, so that
             the caller need not copy anything.
         """
         rows = hit.nonzero()[:, 0]
@@ -85,7 +104,15 @@ class Search:
             self.adversarial[owner[chosen]] = x[chosen]
         elif lost is None or not lost.any():
             return None
-        return ~self.broken[owner] if lost is None else ~(self.broken[owner] | lost)
+        gone = self.broken[owner] if lost is None else self.broken[owner] | lost
+        # numbers and not a mask: indexing with a mask waits for its sum, for every tensor anew
+        return (~gone).nonzero()[:, 0]
+
+    def hold(self, hit: Tensor, x: Tensor, moved: Tensor) -> Tensor:
+        """Return where rows go: to `moved`, but rows that have hit stay at `x` until the next look records them."""
+        if self.interval == 1:
+            return moved  # they have left already
+        return torch.where(hit.reshape(-1, *[1] * (x.ndim - 1)), x, moved)
 
     def hopeless(self, gap: Tensor, gained: Tensor) -> Tensor:
         """Tell which rows will not close the gap that is left.
