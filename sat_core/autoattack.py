@@ -1,7 +1,8 @@
-"""AutoAttack's attacks: their names, their settings, the sets in which they run, and whose implementation runs them."""
+"""AutoAttack's attacks: names, settings, the levels of evaluation at which they run, and whose implementation runs."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, final
 
 import attrs
@@ -10,12 +11,6 @@ from sat_core.json_fields import from_json, integer, json_field, optional, text,
 
 AUTOATTACK = ("apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square")
 """The attacks of AutoAttack (Croce & Hein 2020) by their names there."""
-ATTACK_SETS: dict[str, tuple[str, ...]] = {
-    "standard": ("apgd-ce", "apgd-t", "fab-t", "square"),
-    "plus": ("apgd-ce", "apgd-dlr", "fab", "square", "apgd-t", "fab-t"),
-}
-"""Versions of AutoAttack, in the order in which they attack."""
-
 ENGINES = ("package", "folded", "fast")
 """Whose attacks: those of AutoAttack's package, which every reported number uses; the same on a copy of the model with
 BatchNorm inside the convolutions, which is faster and differs in rounding; or our own, on that copy."""
@@ -49,3 +44,35 @@ class AttackSettings:
     def from_table(cls, table: dict[str, Any]) -> AttackSettings:
         """Return the settings in `table`; DataError names what is wrong."""
         return from_json(cls, table)
+
+
+def _settings(name: str, restarts: int = 1) -> AttackSettings:
+    if name == "square":
+        return AttackSettings(name=name, queries=5000)
+    targets = 9 if name.endswith("-t") else None
+    return AttackSettings(name=name, iterations=100, restarts=restarts, target_classes=targets)
+
+
+CUSTOM = {name: _settings(name, 5 if name in ("apgd-ce", "apgd-dlr", "fab") else 1) for name in AUTOATTACK}
+"""Attacks that are named one by one: the settings of the package's version ``custom``."""
+_STANDARD = tuple(_settings(name) for name in ("apgd-ce", "apgd-t", "fab-t", "square"))
+CUSTOM_LEVEL = "custom"
+"""Stands for the level of attacks that were named one by one."""
+LEVELS: dict[str, tuple[AttackSettings, ...]] = {
+    # The first two attacks of the standard level with its settings: robust accuracy at `screening` is what is left
+    # after them there. FAB-T and Square took 87 % of the queries of 1,000 images, and broke none that was left.
+    "screening": _STANDARD[:2],
+    "standard": _STANDARD,
+    "plus": tuple(CUSTOM[name] for name in ("apgd-ce", "apgd-dlr", "fab", "square", "apgd-t", "fab-t")),
+}
+"""Levels of evaluation: attacks in the order in which they run, the weakest level first. ``standard`` and ``plus`` are
+versions of AutoAttack. Target classes are at most those that the data has besides the label."""
+
+
+def level_of(attacks: Sequence[AttackSettings]) -> str:
+    """Return the level that consists of these attacks, whatever their target classes, or `CUSTOM_LEVEL`."""
+
+    def untargeted(settings: Sequence[AttackSettings]) -> list[AttackSettings]:
+        return [attrs.evolve(each, target_classes=None) for each in settings]
+
+    return next((name for name, level in LEVELS.items() if untargeted(level) == untargeted(attacks)), CUSTOM_LEVEL)

@@ -7,17 +7,39 @@ from typing import Any, ClassVar, final
 import attrs
 
 from sat_core import fields
-from sat_core.autoattack import ATTACK_SETS, AUTOATTACK, ENGINES
+from sat_core.autoattack import AUTOATTACK, ENGINES, LEVELS
+from sat_core.errors import SpecError, quoted
 from sat_core.registry import nearest
+
+LEVEL = "level"
+"""Key of this section that stands for the two in `ATTACK_KEYS`."""
+ATTACK_KEYS = ("attacks", "selection_attacks")
+"""Keys that take a level or a list of attacks."""
+
+
+def set_level(table: dict[str, Any]) -> None:
+    """Replace the key ``level`` of `table`, a section of settings, by those of `ATTACK_KEYS` that it does not have.
+
+    Raises:
+        SpecError: It is no level.
+    """
+    if LEVEL not in table:
+        return
+    level = table.pop(LEVEL)
+    if not isinstance(level, str) or level not in LEVELS:
+        hint = nearest(level, LEVELS) if isinstance(level, str) else "; evaluation.attacks takes a list of attacks"
+        raise SpecError(f"evaluation.level: expected one of {', '.join(LEVELS)}, got {quoted(level)}{hint}")
+    for key in ATTACK_KEYS:
+        table.setdefault(key, level)
 
 
 def _check_attacks(value: Any) -> str | None:
-    if isinstance(value, str) and value in ATTACK_SETS:
+    if isinstance(value, str) and value in LEVELS:
         return None
     if isinstance(value, tuple) and value and all(v in AUTOATTACK for v in value) and len(set(value)) == len(value):
         return None
-    hint = nearest(value, (*ATTACK_SETS, *AUTOATTACK)) if isinstance(value, str) else ""
-    return f"one of {', '.join(ATTACK_SETS)}, or a list of {', '.join(AUTOATTACK)}{hint}"
+    hint = nearest(value, (*LEVELS, *AUTOATTACK)) if isinstance(value, str) else ""
+    return f"one of {', '.join(LEVELS)}, or a list of {', '.join(AUTOATTACK)}{hint}"
 
 
 def _check_examples(value: Any) -> str | None:
@@ -47,8 +69,8 @@ class EvaluationSpec:
 
     Attributes:
         examples: Test examples to report on: a count, a share, or "rest".
-        attacks: Of the report: "standard", "plus" or names.
-        selection_attacks: Of the checks that pick the epoch.
+        attacks: Of the report: one of `sat_core.autoattack.LEVELS`, or names.
+        selection_attacks: Of the checks that pick the epoch, likewise.
         selection_epochs: After which epochs to check, counted from 1, or "protocol".
         selection_share: The part of the test set that picks the epoch (share or count). A data set with validation
             examples uses all of these instead.

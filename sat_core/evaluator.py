@@ -40,7 +40,7 @@ class Evaluator(Protocol):
             labels: Classes, int64 `(n,)`.
             norm: Name of the threat model, such as ``Linf``.
             eps: Radius of the ball, in units of [0, 1] pixels.
-            attacks: Name of a set of attacks, several names, or attacks with settings.
+            attacks: One of `sat_core.autoattack.LEVELS`, several names, or attacks with settings.
             seed: Of all random draws.
             batch_size: Images that are attacked together.
             engine: One of `sat_core.autoattack.ENGINES`.

@@ -180,7 +180,7 @@ def evaluate(
         labels: Integers `(n,)`.
         eps: Radius in units of [0, 1] pixels: 0.5 or "8/255".
         norm: "L2" or "Linf".
-        attacks: "standard", "plus", or one or several names of AutoAttack's attacks.
+        attacks: A level, "screening", "standard" or "plus", or one or several names of AutoAttack's attacks.
         engine: Whose attacks: "package" (the reference, for every number that is reported), "folded" or "fast".
         batch_size: Images attacked at a time; part of the result, as the attacks draw random numbers per batch.
         seed: Of the attacks.

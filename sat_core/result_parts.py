@@ -132,13 +132,13 @@ class AttackSummary:
     """The reported evaluation without its flags per example; fields as in `sat_core.evaluation.Evaluation`.
 
     Attributes:
-        version: ``standard``, ``plus``, or ``custom`` for a list of attacks.
+        level: One of `sat_core.autoattack.LEVELS`, or `CUSTOM_LEVEL` for a list of attacks.
         breakdown: What each attack broke, in the order in which they ran.
     """
 
     norm: str = json_field(text)
     eps: float = json_field(number(0))
-    version: str = json_field(text)
+    level: str = json_field(text)
     package: str = json_field(text)
     engine: str = json_field(text)
     precision: str = json_field(text, "float32")

@@ -9,8 +9,8 @@ import numpy as np
 
 from sat_core.accuracy import Accuracies, accuracies
 from sat_core.arm_results import ArmResults
+from sat_core.autoattack import CUSTOM_LEVEL
 from sat_core.evaluation import Evaluation
-from sat_core.evaluation_spec import EvaluationSpec
 from sat_core.job import EVALUATION_SEED, Job
 from sat_core.ranking import Ranking, needs_ranking
 from sat_core.result_parts import AttackSummary, Check, Cost, DataSummary, RankingSummary, Selection
@@ -98,7 +98,7 @@ def make_results(
         attacks=AttackSummary(
             norm=evaluation.norm,
             eps=evaluation.eps,
-            version=version(spec.evaluation),
+            level=attacks if isinstance(attacks := spec.evaluation.attacks, str) else CUSTOM_LEVEL,
             package=evaluation.package,
             engine=evaluation.engine,
             precision=evaluation.precision,
@@ -136,8 +136,3 @@ def _cost(job: Job, ranking: Ranking, split: Split, position: Position) -> Cost:
         full_at_gradients=examples * (1 + job.spec.attack.steps),
         seconds={"ranking": ranking.seconds, **{stage: round(seconds.get(stage, 0.0), 3) for stage in stages}},
     )
-
-
-def version(evaluation: EvaluationSpec) -> str:
-    """Return ``standard``, ``plus``, or ``custom`` for a list of attacks."""
-    return evaluation.attacks if isinstance(evaluation.attacks, str) else "custom"

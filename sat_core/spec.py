@@ -8,7 +8,7 @@ from typing import Any, final
 import attrs
 
 from sat_core.errors import SpecError, quoted
-from sat_core.evaluation_spec import EvaluationSpec
+from sat_core.evaluation_spec import LEVEL, EvaluationSpec, set_level
 from sat_core.protocols import PROTOCOLS
 from sat_core.registry import unknown
 from sat_core.sections import AttackSpec, DataSpec, ModelSpec, RankingSpec, SubsetSpec, TrainingSpec, WeightingSpec
@@ -45,6 +45,8 @@ class Spec:
         name = tables.setdefault("protocol", "paper")
         if not isinstance(name, str):
             raise SpecError(f"protocol: expected one of {', '.join(PROTOCOLS)}, got {quoted(name)}")
+        if "evaluation" in tables:
+            set_level(tables["evaluation"])
         # Before any section is built, because some defaults of a protocol depend on the study's own settings.
         for dotted, value in PROTOCOLS.get(name).defaults(tables).items():
             section, key = dotted.split(".")
@@ -75,7 +77,11 @@ SECTIONS: dict[str, type[Any]] = {
 _FIELDS: dict[str, list[attrs.Attribute[Any]]] = {
     section: [a for a in attrs.fields(kind) if not a.name.startswith("_")] for section, kind in SECTIONS.items()
 }
-KEYS: tuple[str, ...] = ("protocol", *(f"{section}.{a.name}" for section, own in _FIELDS.items() for a in own))
+KEYS: tuple[str, ...] = (
+    "protocol",
+    *(f"{section}.{a.name}" for section, own in _FIELDS.items() for a in own),
+    f"{EvaluationSpec.SECTION}.{LEVEL}",
+)
 """All dotted keys of a study file."""
 DEFAULTS: dict[str, Any] = {
     f"{section}.{a.name}": a.default
@@ -96,7 +102,7 @@ def check_keys(tables: Mapping[str, Any]) -> None:
             raise SpecError(f"{section}: expected a table [{section}] of settings, got {quoted(table)}")
         for key in table if section != "protocol" else ():
             if f"{section}.{key}" not in KEYS:
-                keys = [f"{section}.{a.name}" for a in _FIELDS[section]]
+                keys = [name for name in KEYS if name.startswith(f"{section}.")]
                 raise SpecError(unknown("key", f"{section}.{key}", keys))
 
 

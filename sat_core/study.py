@@ -14,6 +14,7 @@ import attrs
 from sat_core.arm_names import folder_name, name_arm, unify_baselines
 from sat_core.display import html_table
 from sat_core.errors import SpecError, quoted
+from sat_core.evaluation_spec import ATTACK_KEYS, LEVEL
 from sat_core.files import parse_toml, reason, short_name
 from sat_core.registry import nearest
 from sat_core.runner import RUNNERS
@@ -155,7 +156,11 @@ class Study:
         # Derived values that change along a grid, as the step size does with ε, are left out and derived again.
         constant = {k: v for k, v in specs[0].items() if k not in self._varied and all(s[k] == v for s in specs)}
         everywhere = {k for k in self._varied if all(k in grid for grid in self.grids)}
-        tables = nest({**constant, **{k: v for k, v in flatten(self.settings).items() if k not in everywhere}})
+        own = {k: v for k, v in flatten(self.settings).items() if k not in everywhere}
+        if not any(f"evaluation.{key}" in self._varied for key in (LEVEL, *ATTACK_KEYS)):
+            # What it stands for is in the tables. Beside that, another level would change nothing.
+            own.pop(f"evaluation.{LEVEL}", None)
+        tables = nest({**constant, **own})
         grids = [{k: _plain(v) for k, v in grid.items()} for grid in self.grids]
         if any(grids):
             tables["grid"] = grids if len(grids) > 1 else grids[0]
@@ -173,9 +178,14 @@ class Study:
         """Return the study with dotted keys set to new values.
 
         Args:
-            settings: A list puts its key into every grid; any other value removes the key from the grids.
+            settings: A list puts its key into every grid; any other value removes the key from the grids. A level of
+                evaluation replaces the attacks that the study has.
         """
         base, grids, transfer = flatten(self.settings), [dict(grid) for grid in self.grids], dict(self.transfer)
+        for section, tables in (("evaluation", (base, *grids)), ("transfer", (transfer,))):
+            if f"{section}.{LEVEL}" in settings:
+                for table, name in itertools.product(tables, ATTACK_KEYS):
+                    table.pop(name if section == "transfer" else f"{section}.{name}", None)
         for key, value in settings.items():
             section, _, name = key.partition(".")
             _check_key(key)

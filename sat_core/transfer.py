@@ -17,6 +17,7 @@ import attrs
 from sat_core import checkpoint
 from sat_core.arm_results import ArmResults
 from sat_core.errors import CheckpointError, DataError, RunDirectoryError, SpecError, TrainingError, quoted
+from sat_core.evaluation_spec import ATTACK_KEYS, LEVEL
 from sat_core.input_spec import InputSpec
 from sat_core.protocols import PROTOCOLS
 from sat_core.registry import unknown
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 SETTINGS = {
     **dict.fromkeys(("epochs", "batch_size", "lr", "momentum", "weight_decay", "schedule", "augmentation"), "training"),
     **dict.fromkeys(
-        ("examples", "attacks", "selection_attacks", "selection_epochs", "selection_share", "engine"),
+        ("examples", LEVEL, "attacks", "selection_attacks", "selection_epochs", "selection_share", "engine"),
         "evaluation",
     ),
 }
@@ -160,6 +161,9 @@ def transfer_spec(source: Spec, target: str, settings: Mapping[str, Any]) -> Spe
     # The released heads were trained so, whatever the source took (recipe, section 1.4).
     head = {"optimizer": "sgd", "lr": 0.1, "schedule": "piecewise", **protocol.head(target)}
     merged = {"training": {**tables["training"], **head}, "evaluation": protocol.transferred(tables["evaluation"])}
+    # A level stands for both sets of attacks, also for those of the source.
+    for key in ATTACK_KEYS if LEVEL in settings else ():
+        merged["evaluation"].pop(key, None)
     for key, value in settings.items():
         merged[SETTINGS[key]][key] = value
     with named_as_transfer(target):

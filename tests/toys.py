@@ -198,7 +198,7 @@ def contents(
         "attacks": {
             "norm": spec.attack.norm,
             "eps": spec.attack.eps,
-            "version": "standard",
+            "level": "standard",
             "package": "pyautoattack 0.2.0",
             "engine": "package",
             "precision": "float32",

@@ -97,6 +97,7 @@ def test_tables_are_the_settings_of_the_package():
     square = {"name": "square", "queries": 5000, "restarts": 1}
     assert tables("standard") == (({**apgd, "restarts": 1}, *targeted, square), [])
     dlr = {**apgd, "name": "apgd-dlr", "restarts": 5}
+    assert tables("screening") == (({**apgd, "restarts": 1}, targeted[0]), [])
     plus = ({**apgd, "restarts": 5}, dlr, {**fab, "restarts": 5}, square, *targeted)
     assert tables("plus")[0] == plus
     assert tables(tuple(table["name"] for table in plus))[0] == plus
@@ -137,6 +138,16 @@ def test_few_classes(attacks, classes, left, out):
     for warning, (name, why) in zip(result.warnings, out.items(), strict=True):
         assert warning.startswith(f"{name} was left out")
         assert why in warning
+
+
+def test_screening_is_what_standard_leaves_after_two_attacks():
+    classifier, images, labels = setting(4, n=9)
+    standard = quick(classifier, images, labels, attacks="standard")
+    screening = quick(classifier, images, labels, attacks="screening")
+    after_two = np.where(standard.broken_by > 1, ROBUST, standard.broken_by)
+    np.testing.assert_array_equal(screening.broken_by, after_two)
+    assert screening.breakdown() == standard.breakdown()[:2]
+    assert {0, 1} & set(screening.broken_by.tolist())
 
 
 @pytest.mark.parametrize("height", [4, 12, 24])

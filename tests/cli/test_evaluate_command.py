@@ -52,7 +52,7 @@ def test_evaluate_a_checkpoint_for_several_radii(finished: Path, study: Path, tm
         (["--norm", "Linf"], "--norm: Linf needs --eps, as the training was with L2"),
         (["--norm", "L1"], "--norm: expected one of L2, Linf"),
         (["--attacks", "standrad"], "square (did you mean 'standard'?), got 'standrad'"),
-        (["--attacks", "apgd-ce,pgd"], "--attacks: expected one of standard"),
+        (["--attacks", "apgd-ce,pgd"], "--attacks: expected one of screening"),
         (["--batch-size", "0"], "--batch-size: expected an integer >= 1, got 0"),
         (["--threads", "0"], "--threads: expected an integer >= 1"),
         (["--examples", "61"], "--examples: expected 1 to 60, got 61"),

@@ -50,7 +50,11 @@ def with_key(key: str, value: Any) -> dict[str, Any]:
         ("training.augmentation", "cifar10", "did you mean 'cifar'?"),
         ("training.precision", "float16", "one of float32, tf32, bf16, fp16, float64"),
         ("training.compile", 1, "training.compile: expected true or false, got 1"),
-        ("evaluation.attacks", "apgd-ce", "evaluation.attacks: expected one of standard, plus, or a list of apgd-ce"),
+        (
+            "evaluation.attacks",
+            "apgd-ce",
+            "evaluation.attacks: expected one of screening, standard, plus, or a list of",
+        ),
         ("evaluation.attacks", ["apgd-ce", "apgd-ce"], "evaluation.attacks"),
         (
             "evaluation.selection_share",

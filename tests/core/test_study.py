@@ -53,7 +53,7 @@ def test_how_many_arms_a_study_may_have_can_be_raised(monkeypatch: pytest.Monkey
 
 @settings(deadline=None)
 @given(
-    eps=st.floats(0, 10),
+    eps=st.floats(0, 10, allow_subnormal=False),  # a fifth of the smallest is no step
     size=st.one_of(st.integers(0, 100), st.floats(0, 1)),
     protocol=st.sampled_from(sorted(PROTOCOLS)),
     kind=st.sampled_from(["pgd", "fgsm", "rs-fgsm"]),
@@ -78,7 +78,9 @@ def test_toml_keeps_every_spec(
     again = Study.loads(study.dumps())
     assert again.arms == study.arms
     assert Spec.from_tables(study.arms[0].spec.to_tables()) == study.arms[0].spec
-    assert set(flatten(study.arms[0].spec.to_tables())) == set(KEYS)
+    assert set(flatten(study.arms[0].spec.to_tables())) == set(KEYS) - {
+        "evaluation.level"
+    }  # which stands for two others
 
 
 def test_the_grid_is_a_product_and_baselines_run_once() -> None:

@@ -18,7 +18,7 @@ from blocks import program
 import sat_core as sat
 from sat_core import checkpoint
 from sat_core.augmentation import AUGMENTATIONS
-from sat_core.autoattack import ATTACK_SETS, AUTOATTACK
+from sat_core.autoattack import AUTOATTACK, LEVELS
 from sat_core.backend import Backend
 from sat_core.difficulty import DIFFICULTIES
 from sat_core.files import read_npz
@@ -53,7 +53,8 @@ NAMES = {
     "attack.norm": THREAT_MODELS,
     "training.schedule": SCHEDULES,
     "training.augmentation": AUGMENTATIONS,
-    "evaluation.attacks": (*ATTACK_SETS, *AUTOATTACK),
+    "evaluation.level": LEVELS,
+    "evaluation.attacks": AUTOATTACK,
 }
 
 
@@ -92,11 +93,13 @@ def test_the_page_knows_the_keys_that_a_grid_treats_in_its_own_way() -> None:
 
 def test_studies_on_the_page_are_studies() -> None:
     page = (DOCUMENTS / "study.md").read_text(encoding="utf-8")
-    whole, part, several = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    whole, level, part, several = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
     assert len(Study.loads(whole).arms) == 9
     assert len(Study.loads(several).arms) == 24
     base = 'data.name = "digits"\ntraining.epochs = 1\nsubset = {kind = "classes", strategy = "listed"}\n'
     assert len(Study.loads(base + part).arms) == 3
+    (arm,) = Study.loads(f'data.name = "digits"\ntraining.epochs = 1\n{level}').arms
+    assert (arm.spec.evaluation.attacks, arm.spec.evaluation.selection_attacks) == ("standard", "screening")
 
 
 def text_of_the_protocols() -> str:

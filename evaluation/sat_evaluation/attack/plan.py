@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from sat_core.autoattack import ATTACK_SETS, AUTOATTACK, AttackSettings
+import attrs
+
+from sat_core.autoattack import AUTOATTACK, CUSTOM, LEVELS, AttackSettings
 from sat_core.errors import SpecError, quoted
 from sat_core.registry import nearest
 
 Attacks = str | tuple[str | AttackSettings, ...]
-"""A set of attacks by its name, or several attacks."""
+"""A level of evaluation by its name, or several attacks."""
 NORMS = ("L2", "Linf")
 CLASSES_NEEDED = {"apgd-dlr": 3, "apgd-t": 4}
 """The DLR loss divides by the difference to the third logit, the targeted DLR loss by that to the fourth."""
@@ -19,8 +21,9 @@ def plan(
     """Return the settings of each attack in the order in which they run, and a line about each that is left out.
 
     Args:
-        attacks: ``standard``, ``plus``, or several names or `AttackSettings`. Names run with the settings of the
-            package's version ``custom``, in which a FAB that follows FAB-T keeps FAB-T's single restart.
+        attacks: One of `sat_core.autoattack.LEVELS`, or several names or `AttackSettings`. Names run with the
+            settings of the package's version ``custom``, in which a FAB that follows FAB-T keeps FAB-T's single
+            restart.
         norm: ``L2`` or ``Linf``.
         classes: How many the data has.
         image_shape: `(h, w, c)`.
@@ -28,12 +31,10 @@ def plan(
     Raises:
         SpecError: An attack is unknown or named twice, lacks a part of its budget, or none is left.
     """
-    if isinstance(attacks, str) and attacks not in ATTACK_SETS:
-        sets = " or ".join(map(repr, ATTACK_SETS))
-        raise SpecError(
-            f"attacks: expected {sets} or several names, got {quoted(attacks)}{nearest(attacks, ATTACK_SETS)}"
-        )
-    chosen = ATTACK_SETS[attacks] if isinstance(attacks, str) else tuple(attacks)
+    if isinstance(attacks, str) and attacks not in LEVELS:
+        levels = " or ".join(map(repr, LEVELS))
+        raise SpecError(f"attacks: expected {levels} or several names, got {quoted(attacks)}{nearest(attacks, LEVELS)}")
+    chosen = LEVELS[attacks] if isinstance(attacks, str) else tuple(attacks)
     names = tuple(attack.name if isinstance(attack, AttackSettings) else attack for attack in chosen)
     if not names or len(set(names)) < len(names) or not set(names) <= set(AUTOATTACK):
         raise SpecError(f"attacks: expected different ones of {', '.join(AUTOATTACK)}, got {quoted(names)}")
@@ -44,13 +45,14 @@ def plan(
             notes.append(f"{name} was left out: it needs {CLASSES_NEEDED[name]} classes and there are {classes}")
         elif name == "square" and norm == "L2" and not _square_fits(height, width):
             notes.append(f"square was left out: with L2 it cannot tile images of {height}x{width} pixels")
+        elif isinstance(attacks, str):
+            planned.append(_for(classes, LEVELS[attacks][place]))
         elif isinstance(attack, AttackSettings):
             _check_budget(attack, classes)
             planned.append(attack)
         else:
-            once = attacks == "standard" or (name == "fab" and "fab-t" in names[:place])
-            # with its default of 9 target classes the package raises an IndexError where there are fewer
-            planned.append(_settings(name, 1 if once else 5, min(9, classes - 1)))
+            once = name == "fab" and "fab-t" in names[:place]
+            planned.append(_for(classes, attrs.evolve(CUSTOM[name], restarts=1) if once else CUSTOM[name]))
     if not planned:
         raise SpecError(f"attacks: none is left of {', '.join(names)}\n{notes[0]}; add 'apgd-ce' or 'fab-t'")
     return tuple(planned), notes
@@ -67,12 +69,10 @@ def queries_and_price(settings: AttackSettings, classes: int, engine: str) -> tu
     return runs * (iterations + 1), 3
 
 
-def _settings(name: str, restarts: int, targets: int) -> AttackSettings:
-    if name == "square":
-        return AttackSettings(name=name, queries=5000)
-    if name in ("apgd-t", "fab-t"):
-        return AttackSettings(name=name, iterations=100, target_classes=targets)
-    return AttackSettings(name=name, iterations=100, restarts=restarts)
+def _for(classes: int, settings: AttackSettings) -> AttackSettings:
+    """The settings with as many target classes as there are: the package raises an IndexError for more."""
+    targets = settings.target_classes
+    return settings if targets is None else attrs.evolve(settings, target_classes=min(targets, classes - 1))
 
 
 def _check_budget(settings: AttackSettings, classes: int) -> None:

@@ -45,6 +45,7 @@ def csv_records(rows: Sequence[Row]) -> list[dict[str, Any]]:
             "robust_A": row.robust_a and row.robust_a.value,
             "robust_B": row.robust_b and row.robust_b.value,
             "n": row.n,
+            "level": row.level,
             "attack_gradients": row.results.trained.cost.attack_gradients,
             "training_gradients": row.results.trained.cost.training_gradients,
             "ranking_gradients": row.results.trained.cost.ranking_gradients,

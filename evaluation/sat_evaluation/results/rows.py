@@ -9,7 +9,7 @@ import attrs
 
 from sat_core.accuracy import Accuracy
 from sat_core.arm_results import ArmResults
-from sat_core.autoattack import ATTACK_SETS
+from sat_core.autoattack import CUSTOM_LEVEL, LEVELS
 from sat_core.spec import DEFAULTS
 from sat_core.tables import flatten
 from sat_evaluation.results.baseline import Baseline
@@ -173,14 +173,24 @@ class Row:
         return f"{self.results.attacks.norm}, ε = {epsilon(self.results.attacks.eps)}"
 
     @property
+    def level(self) -> str:
+        """The level of the evaluation, one of `sat_core.autoattack.LEVELS`; of a list of attacks their names."""
+        level = self.results.attacks.level
+        return " + ".join(self._attack_names) if level == CUSTOM_LEVEL else level
+
+    @property
     def attacks(self) -> str:
         """``AutoAttack standard``, or the names of the attacks; with engine and precision where they are unusual."""
-        attacks = self.results.attacks
-        names = tuple(outcome.settings.name for outcome in attacks.breakdown)
-        sets = [f"AutoAttack {name}" for name, attacks_of_set in ATTACK_SETS.items() if attacks_of_set == names]
+        attacks, names = self.results.attacks, self._attack_names
+        # of data with few classes, a level lacks an attack, and is named by those that ran
+        whole = names == tuple(each.name for each in LEVELS.get(attacks.level, ()))
         engine = "" if attacks.engine == "package" else f" ({attacks.engine} engine)"
         precision = "" if attacks.precision == "float32" else f" in {attacks.precision}"
-        return (sets[0] if sets else " + ".join(names)) + engine + precision
+        return (f"AutoAttack {attacks.level}" if whole else " + ".join(names)) + engine + precision
+
+    @property
+    def _attack_names(self) -> tuple[str, ...]:
+        return tuple(outcome.settings.name for outcome in self.results.attacks.breakdown)
 
     @property
     def baseline(self) -> Baseline | None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from sat_core import checkpoint, files
 from sat_core.accuracy import accuracies
-from sat_core.autoattack import ATTACK_SETS, AUTOATTACK
+from sat_core.autoattack import AUTOATTACK, LEVELS
 from sat_core.backend import Backend, get_backend
 from sat_core.classifier import Classifier
 from sat_core.data import DataSet, Examples, check_files
@@ -36,7 +36,7 @@ class CheckpointEvaluation:
     Args:
         checkpoint: Path of a checkpoint, or of the folder of an arm.
         data: Name of a data set, whose test part is attacked.
-        attacks: ``standard``, ``plus``, or names of attacks with commas.
+        attacks: One of `sat_core.autoattack.LEVELS`, or names of attacks with commas.
         norm: Threat model; empty for that of the training.
         radii: ε, as ``0.5`` or ``8/255``; none for that of the training.
         examples: How many, in a fixed random order; None for all.
@@ -109,7 +109,7 @@ class CheckpointEvaluation:
     def _attack_set(self) -> str | tuple[str, ...]:
         names = self.attacks.split(",")
         # a single name that is no attack stays a text, for which the error knows the nearest set: standrad, standard
-        whole = self.attacks in ATTACK_SETS or (len(names) == 1 and names[0] not in AUTOATTACK)
+        whole = self.attacks in LEVELS or (len(names) == 1 and names[0] not in AUTOATTACK)
         return EvaluationSpec(attacks=self.attacks if whole else tuple(names)).attacks
 
     def _file_name(self, data: DataSet, threat: AttackSpec, n: int) -> str:
