@@ -12,7 +12,7 @@ class Goal:
     Args:
         measure: What is measured.
         unit: The unit of the ratio.
-        goal: G1 to G14, or an empty string for a row without a goal.
+        goal: G1 to G20, or an empty string for a row without a goal.
         sense: "at most" or "at least", or an empty string.
         limit: The limit, or None.
     """
@@ -93,4 +93,22 @@ GOALS = {
     "autoattack-memory-fast": Goal(
         "peak memory of AutoAttack, engine fast, 64 images, ResNet-18", "x the package", "G12", "at most", 1.1
     ),
+    "gpu-rate": Goal(
+        "ResNet-18, 32x32, PGD-7, batch 128, bf16, full AT, on an H100", "images/s", "G15", "at least", 12_000
+    ),
+    "gpu-peers": Goal("that, each in its best precision", "x the fastest peer", "G15", "at least", 3.0),
+    "gpu-share-10%": Goal("SAT step on a GPU, A = 10 %, ResNet-18, bf16", _STEP, "G16", "at most", 1.2),
+    "gpu-share-30%": Goal("SAT step on a GPU, A = 30 %, ResNet-18, bf16", _STEP, "G16", "at most", 1.1),
+    "gpu-share-50%": Goal("SAT step on a GPU, A = 50 %, ResNet-18, bf16", _STEP, "G16", "at most", 1.05),
+    "gpu-recipe-100%": Goal("the recipe's 201 epochs, wide network, full AT", "minutes", "G17", "at most", 30),
+    "gpu-recipe-50%": Goal("the recipe's 201 epochs, wide network, 50 % ESAT", "minutes", "G17", "at most", 17),
+    "gpu-utilisation": Goal("full AT of the wide network", "% of the bf16 matrix rate", "G17", "at least", 40),
+    "gpu-idle": Goal("the device idles in a step of ResNet-18, bf16", "% of the time", "G18", "at most", 5),
+    "gpu-autoattack": Goal(
+        "AutoAttack standard, ResNet-18, two thirds robust: package", "x engine fast", "G19", "at least", 4.0
+    ),
+    "gpu-flags": Goal("flags in which the two differ", "of 1,000", "G19", "at most", 3),
+    "gpu-more-robust": Goal("robust images of fast, beyond those of the package", "images", "G19", "at most", 0),
+    "cpu-peers": Goal("PGD-7 step on a CPU, ResNet-18, float32", "x the fastest peer", "G20", "at least", 1.1),
+    "cpu-bf16": Goal("that in bf16, on a processor with AMX", "x as fast as float32", "G20", "at least", 2.0),
 }

@@ -40,10 +40,20 @@ def workplace(backend: Backend, tmp_path_factory: pytest.TempPathFactory) -> Pat
     own = "own_model" if backend.name == "torch" else "own_model_tensorflow"
     shutil.copy(ROOT / f"examples/{own}.py", folder / "own_model.py")
     np.save(folder / "order.npy", np.arange(1437))
+    write_cifar(folder)
     study = sat.Study.load(ROOT / "examples/digits.toml")
     study = study.set({**SMALL, "subset.strategy": "random", "subset.size": [0.5]})
     study.run(folder / "runs/digits", backend=backend.name, progress=False)
     return folder
+
+
+def write_cifar(folder: Path) -> None:
+    """Write noise in place of CIFAR-10 and of its small copy, with as many images as dry runs need."""
+    rng = np.random.default_rng(0)
+    for name, side in (("cifar10.npz", 32), ("cifar10-16x16.npz", 16)):
+        sizes = {"train": 128, "test": 2000}
+        images = {f"x_{part}": rng.integers(0, 256, (n, side, side, 3), np.uint8) for part, n in sizes.items()}
+        np.savez(folder / name, **images, **{f"y_{part}": np.arange(n) % 10 for part, n in sizes.items()})
 
 
 def here(words: list[str], backend: str) -> list[str]:

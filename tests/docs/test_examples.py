@@ -29,6 +29,8 @@ OF = {"torch": "", "tensorflow": "_tensorflow"}
 """How the files for a framework end."""
 ARMS = {"digits.toml": 5, "digits-classes.toml": 10, "digits-strategies.toml": 33, "digits-transfer.toml": 9}
 """Of the strategies 3 · 3 · 3 and 2 baselines of 3."""
+CIFAR = {"cifar10.toml": 11, "cifar10-small.toml": 11}
+"""3 · 3 and 2 baselines."""
 
 
 def load(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
@@ -50,7 +52,7 @@ def test_own_loop_gains_robustness_in_the_same_number_of_epochs(
 
 def test_studies_have_the_arms_they_promise() -> None:
     studies = {path.name: Study.load(path).arms for path in EXAMPLES.glob("*.toml")}
-    assert {name: len(arms) for name, arms in studies.items()} == ARMS
+    assert {name: len(arms) for name, arms in studies.items()} == ARMS | CIFAR
     assert [arm.spec.subset.size for arm in studies["digits.toml"]] == [0.0, 0.1, 0.3, 0.5, 1.0]
     assert {arm.spec.subset.classes for arm in studies["digits-classes.toml"]} == {(c,) for c in range(10)}
     assert {arm.spec.subset.strategy for arm in studies["digits-strategies.toml"]} == {"hardest", "easiest", "random"}
@@ -68,6 +70,31 @@ def test_studies_attack_as_many_digits_as_they_say(backend: Backend, tmp_path: P
     assert sizes["digits.toml"] == [0, 143, 431, 718, 1437]
     assert sizes["digits-classes.toml"] == [int((data.train.labels == c).sum()) for c in range(10)]
     assert set(sizes["digits-strategies.toml"]) == {*sizes["digits.toml"]}
+
+
+def test_the_studies_of_cifar_differ_in_size_only() -> None:
+    one, other = ([arm.spec for arm in Study.load(EXAMPLES / name).arms] for name in CIFAR)
+    assert [spec.subset for spec in one] == [spec.subset for spec in other]
+    assert one[0].subset.size == 1.0
+    assert one[0].attack.eps == 2 * other[0].attack.eps  # half as many pixels a side
+    assert {spec.training.precision for spec in one} == {"bf16"}
+    assert {(spec.training.schedule, spec.evaluation.engine) for spec in one + other} == {("one-cycle", "fast")}
+
+
+def test_cifar_is_made_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = load("cifar10_small", monkeypatch)
+    images = np.zeros((3, 4, 4, 1), np.uint8)
+    images[1, :2, :2, 0] = [[1, 2], [3, 5]]  # 2.75 on average
+    images[2, 2:, :2] = 255
+    arrays = {f"{kind}_{part}": images if kind == "x" else np.arange(3) for kind in "xy" for part in script.KEPT}
+    np.savez(tmp_path / "whole.npz", **arrays)
+    script.main(str(tmp_path / "whole.npz"), str(tmp_path / "small.npz"))
+    small = np.load(tmp_path / "small.npz")
+    for part in script.KEPT:
+        np.testing.assert_array_equal(
+            small[f"x_{part}"][..., 0], [[[0, 0], [0, 0]], [[3, 0], [0, 0]], [[0, 0], [255, 0]]]
+        )
+        np.testing.assert_array_equal(small[f"y_{part}"], [0, 1, 2])
 
 
 def test_own_model_is_trained_and_its_checkpoint_evaluated(

@@ -1,0 +1,135 @@
+"""Does it run, and is it right? Losses against float64, graphs against eager, AutoAttack, the contract suite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import attrs
+import numpy as np
+from gpu_log import Log, Measurement, Row
+from gpu_setup import Bench, attack_settings, build, learnable_examples, random_examples
+from gpu_training import PGD7, settings, training
+
+from sat_core.backend import Backend, get_backend
+from sat_core.sections import TrainingSpec
+from sat_core.testing import backend_checks
+
+SECTION = "correctness"
+REFERENCE = "losses in float64 on the CPU"
+LIMITS = {"float32": 0.01, "tf32": 0.03, "bf16": 0.1}
+"""Largest differences of a loss from float64's, relative, over the training.
+"""
+
+
+def measurements(bench: Bench, log: Log) -> Iterator[Measurement]:
+    """Yield the measurements in the order of worth."""
+    yield Measurement(REFERENCE, lambda: _reference(bench))
+    for precision in _precisions(bench):
+        yield Measurement(f"losses in {precision}", partial(_against_float64, bench, log, precision))
+    for precision in ("bf16", "float32") if "cuda_graphs" in attrs.fields_dict(TrainingSpec) else ():
+        yield Measurement(f"CUDA graphs against eager, {precision}", partial(_graphs, bench, precision))
+    yield Measurement("AutoAttack, 16 images", lambda: _attacked(bench))
+    yield Measurement("deterministic, twice", lambda: _twice(bench))
+    yield Measurement("contract", lambda: _contract(bench))
+
+
+def _precisions(bench: Bench) -> tuple[str, ...]:
+    return ("float32", "tf32", "bf16") if bench.on_gpu else ("float32", "bf16")  # a CPU has no tf32
+
+
+def _train(bench: Bench, backend: Backend, spec: TrainingSpec, share: float = 0.5) -> tuple[np.ndarray, bytes]:
+    """Train the small network for some steps; return their losses and the bytes of its state."""
+    batch, steps, pgd_steps = bench.size.reference
+    data, attack = random_examples(batch * steps, bench.size.side), attrs.evolve(PGD7, steps=pgd_steps)
+    classifier = build(backend, bench.size.small, data)
+    with training(backend, classifier, data, spec, share, attack) as run:
+        losses = run.epoch(0)
+    return losses, b"".join(value.tobytes() for _, value in sorted(classifier.state().items()))
+
+
+def _spec(bench: Bench, **changes: Any) -> TrainingSpec:
+    return settings(bench, batch_size=bench.size.reference[0], **changes)
+
+
+def _reference(bench: Bench) -> Row:
+    losses, _ = _train(bench, get_backend("torch"), _spec(bench, precision="float64", channels_last=False))
+    return {"steps": len(losses), "first loss": float(losses[0]), "last loss": float(losses[-1]), "_losses": [*losses]}
+
+
+def _against_float64(bench: Bench, log: Log, precision: str) -> Row:
+    expected = np.array((log.row(SECTION, REFERENCE) or _reference(bench))["_losses"])
+    losses, _ = _train(bench, bench.backend, _spec(bench, precision=precision))
+    apart = np.abs(losses / expected - 1)
+    return {
+        "steps": len(losses),
+        "first loss": float(losses[0]),
+        "last loss": float(losses[-1]),
+        "largest difference, relative": float(apart.max()),
+        "right": _yes(bool((apart <= LIMITS[precision]).all())),
+    }
+
+
+def _graphs(bench: Bench, precision: str) -> Row:
+    """Train with and without CUDA graphs. Equal bit by bit where the kernels are: cuDNN may pick others for a size."""
+    runs = [
+        _train(bench, bench.backend, _spec(bench, precision=precision, deterministic=True, cuda_graphs=graphs))
+        for graphs in (True, False)
+    ]
+    (captured, captured_state), (eager, eager_state) = runs
+    apart = np.abs(captured / eager - 1)
+    equal = bool((captured == eager).all()) and captured_state == eager_state
+    return {
+        "steps": len(eager),
+        "first loss": float(captured[0]),
+        "last loss": float(captured[-1]),
+        "largest difference, relative": float(apart.max()),
+        "bit by bit": _yes(equal),
+        "right": _yes(bool((apart <= LIMITS[precision]).all())),
+    }
+
+
+def _twice(bench: Bench) -> Row:
+    spec = _spec(bench, deterministic=True)
+    (_, one), (_, other) = (_train(bench, bench.backend, spec) for _ in range(2))
+    return {"bit by bit": _yes(one == other), "right": _yes(one == other)}
+
+
+def _attacked(bench: Bench) -> Row:
+    """Attack few images with both engines, in a part of the budget: the package's own takes half a minute on any batch.
+
+    ε is small, so that most images go through all four attacks.
+    """
+    data = learnable_examples(16, bench.size.side)
+    classifier = bench.build(bench.size.small, data)
+    labels = classifier.logits(data.images).argmax(axis=1)
+    attacks = attack_settings(bench.size.budget or 30)
+    row: Row = {}
+    flags = {}
+    for engine in ("fast", "package"):
+        options = {"norm": "L2", "eps": 0.05, "attacks": attacks, "engine": engine}
+
+        def attack(engine: str = engine, options: dict[str, Any] = options) -> None:
+            flags[engine] = bench.backend.evaluate(classifier, data.images, labels, **options).robust
+
+        row[f"s, {engine}"] = bench.seconds(attack)
+    row["robust"] = f"{flags['package'].sum()} of {len(labels)}"
+    row["right"] = _yes(bool((flags["fast"] <= flags["package"]).all()))
+    return row
+
+
+def _contract(bench: Bench) -> Row:
+    """Run the contract suite, which has the rows of the parity table; those that fail are named."""
+    failed, checks = [], backend_checks()[: bench.size.checks]
+    with bench.backend.session(settings(bench)):
+        for check in checks:
+            try:
+                check(bench.backend)
+            except Exception as error:  # the others are checked all the same
+                failed.append(f"{check} ({str(error).splitlines()[0] if str(error) else type(error).__name__})")
+    return {"checks": len(checks), "failed": "; ".join(failed) or "none", "right": _yes(not failed)}
+
+
+def _yes(right: bool) -> str:
+    return "yes" if right else "NO"
