@@ -23,7 +23,7 @@ from sat_core.study import Study
 
 SECTION = "images"
 STUDY = Path(__file__).parents[1] / "examples" / "cifar10.toml"
-SCREENING = {"evaluation.attacks": ["apgd-ce", "apgd-t"]}
+SCREENING = {"evaluation.attacks": "screening"}
 """After each training, so that something whole is there when time is up; standard AutoAttack comes last."""
 TINY = {
     "model.name": "small-cnn",
@@ -101,7 +101,7 @@ class _Images:
         return {
             "robust %": 100 * results.robust_accuracy.value,
             "clean %": 100 * results.clean_accuracy.value,
-            "attacks": ", ".join(arm.spec.evaluation.attacks),
+            "attacks": _words(arm.spec.evaluation.attacks),
             "images": len(self._job(arm).evaluation_split()[2]),
             "training, s": trained,
             "attack, s": time.perf_counter() - start - trained,
@@ -121,10 +121,14 @@ class _Images:
         return {
             "robust %": 100 * evaluation.robust_accuracy.value,
             "clean %": 100 * evaluation.clean_accuracy.value,
-            "attacks": attacks if isinstance(attacks, str) else ", ".join(attacks),
+            "attacks": _words(attacks),
             "images": len(images),
             "attack, s": time.perf_counter() - start,
         }
+
+
+def _words(attacks: str | tuple[str, ...]) -> str:
+    return attacks if isinstance(attacks, str) else ", ".join(attacks)
 
 
 def _generated(path: Path) -> Path:

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import attrs
 import numpy as np
 import torch
 
-from sat_core.autoattack import ATTACK_SETS, AttackSettings
+from sat_core.autoattack import LEVELS, AttackSettings
 from sat_core.backend import Backend
 from sat_core.classifier import Classifier
 from sat_core.data import Examples
@@ -126,12 +127,11 @@ def build(backend: Backend, model: str, data: Examples) -> Classifier:
 
 def attack_settings(budget: int) -> tuple[AttackSettings, ...]:
     """Return AutoAttack's standard attacks with few iterations and queries, and two target classes."""
-    targets = {"apgd-t": 2, "fab-t": 2}
     return tuple(
-        AttackSettings(name=attack, queries=budget)
-        if attack == "square"
-        else AttackSettings(name=attack, iterations=budget, target_classes=targets.get(attack))
-        for attack in ATTACK_SETS["standard"]
+        attrs.evolve(attack, queries=budget)
+        if attack.queries
+        else attrs.evolve(attack, iterations=budget, target_classes=attack.target_classes and 2)
+        for attack in LEVELS["standard"]
     )
 
 
