@@ -35,8 +35,8 @@ recorder's lead smaller.
 G10 gives every package the same network, batch, radius, number and length of steps and two threads, BatchNorm in
 evaluation mode during the attack, no random start, and the same SGD step after it. All attacks have to reach the same
 loss within 1 %, or the benchmark fails. The fastest peer is the one whose median is lowest; its name is in the row.
-Nearly all of a step is convolutions, which are PyTorch's own and the same for everyone; what folding BatchNorm and
-packing weights save are passes over memory. How much that is depends on the processor: two machines had 1.1 and 1.34.
+Nearly all of a step is convolutions, which are PyTorch's own and the same for everyone; what folding BatchNorm saves
+are passes over memory. How much that is depends on the processor: two machines had 1.1 and 1.34.
 
 G13 counts the same attacks on the same examples. The engine `package` runs AutoAttack's code on the network itself, so
 that adversarial examples are the package's bit by bit; it can save little, and what it saves are gradients of weights.

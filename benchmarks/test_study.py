@@ -43,8 +43,8 @@ class Bare:
     def perturb(self) -> None:
         """Attack every image."""
         normalised = self._module.normaliser(torch.float32)
-        with self._folded.current():
-            pgd(lambda x: self._folded(normalised(x)), self._x, self._y, self._attack)
+        self._folded.fold()
+        pgd(lambda x: self._folded(normalised(x)), self._x, self._y, self._attack)
 
     def step(self) -> None:
         """Do the training step."""

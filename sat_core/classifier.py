@@ -231,14 +231,10 @@ class Classifier(ABC):
         """Inside, float32 is float32: no product is rounded to TF32, as GPUs may do; afterwards as it was."""
         yield
 
-    def attacked_torch_module(self, retain_graph: bool = True) -> Any:
+    def attacked_torch_module(self) -> Any:
         """Return a module as `as_torch_module` does, for many calls with the weights as they are now.
 
         It may be faster, and then differs in rounding.
-
-        Args:
-            retain_graph: allow repeated backward passes through the same logits, as PyTorch's argument of that name
-                does; takes more memory.
         """
         return self.as_torch_module()
 

@@ -3,46 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import final
+
+import torch
+from torch import Tensor
 
 from sat_core.precision import HALF, OF_NETWORK
 from sat_core.sections import TrainingSpec
 from sat_torch.classifier import TorchClassifier
 from sat_torch.folded import Folded, as_built
-from sat_torch.modes import Forward, frozen
+from sat_torch.modes import Forward, casts_once, frozen
 
 
 @final
 class Attacked:
     """The network of a training, for attacks.
 
+    One of ours is attacked as a copy with BatchNorm folded into the convolutions, in the precision of the training. A
+    user's is attacked as it is, and in half precision its weights are rounded once per attack.
+
     Args:
         classifier: whose network is trained.
         training: its precision, and whether it is compiled.
-        forward: images in [0, 1] to logits as the training computes them; attacked where nothing cheaper is equivalent.
+        forward: images in [0, 1] to logits as the training computes them; attacked where there is no folded copy.
     """
 
     def __init__(self, classifier: TorchClassifier, training: TrainingSpec, forward: Forward) -> None:
         self._classifier, self._forward = classifier, forward
-        # under autocast the folded weights would be rounded, and TorchInductor folds by itself
-        foldable = bool(classifier.description) and not training.compile and OF_NETWORK[training.precision] not in HALF
-        self._folded = Folded(classifier.native) if foldable and as_built(classifier.native) else None
+        module, dtype = classifier.module, OF_NETWORK[training.precision]
+        half = getattr(torch, dtype) if dtype in HALF else None
+        self._folded = self._run = None
+        if classifier.description and as_built(classifier.native):
+            self._folded = folded = Folded(classifier.native, half)
+            normalised = module.normaliser(classifier.dtype)
+
+            def run(images: Tensor) -> Tensor:
+                return folded(normalised(images))
+
+            self._run = torch.compile(run) if training.compile else run
+        # what is compiled keeps no rounded weights between calls
+        self._casts_once = half is not None and not training.compile
 
     @contextmanager
     def weights(self) -> Iterator[Forward]:
-        """Inside, the network with the weights as they are now, in evaluation mode and without gradients for weights.
+        """Inside, the network with the weights as they are now, in evaluation mode and without their gradients.
 
-        It is the folded copy where the results are equivalent: not if a user has hooked or replaced a layer since.
+        It is the folded copy unless a user has hooked or replaced a layer since. Nothing in here waits for the device.
 
         Yields:
             Images `(n, c, h, w)` in [0, 1] to logits.
         """
-        module, folded = self._classifier.module, self._folded
-        if folded is None or not as_built(self._classifier.native):
-            with frozen(module):
-                yield self._forward
+        if self._folded is not None and self._run is not None and as_built(self._classifier.native):
+            self._folded.fold()
+            yield self._run
             return
-        normalised = module.normaliser(self._classifier.dtype)
-        with folded.current():
-            yield lambda images: folded(normalised(images))
+        module = self._classifier.module
+        with frozen(module), casts_once(module) if self._casts_once else nullcontext():
+            yield self._forward

@@ -35,7 +35,7 @@ class Evaluated(nn.Module):
 
 
 def folded_module(
-    module: nn.Module, network: nn.Module, normalise: Callable[[Tensor], Tensor], dtype: torch.dtype, retain_graph: bool
+    module: nn.Module, network: nn.Module, normalise: Callable[[Tensor], Tensor], dtype: torch.dtype
 ) -> Evaluated:
     """Return `module` with BatchNorm folded into the convolutions, for many attacks with the weights as they are now.
 
@@ -44,23 +44,20 @@ def folded_module(
         network: what is inside of it, one of our networks that is `as_built`.
         normalise: what is in front of it.
         dtype: type of the images.
-        retain_graph: see `Folded`.
     """
-    folded = Folded(network, retain_graph)
+    folded = Folded(network)
     folded.fold()
-    on_cpu = next(module.parameters()).device.type == "cpu"
-    layout = torch.channels_last if on_cpu else torch.contiguous_format  # the faster one on a CPU
-    return Evaluated(module, dtype, lambda images: folded(normalise(_InLayout.apply(images, layout))))
+    return Evaluated(module, dtype, lambda images: folded(normalise(_ChannelsLast.apply(images))))
 
 
-class _InLayout(torch.autograd.Function):
-    """Images in another memory layout; their gradient is contiguous, as attacks may call `view` on it."""
+class _ChannelsLast(torch.autograd.Function):
+    """Images in the memory layout that is faster; their gradient is contiguous, as attacks may call `view` on it."""
 
     @staticmethod
-    def forward(ctx: Any, images: Tensor, layout: torch.memory_format) -> Tensor:
-        laid = images.contiguous(memory_format=layout)
+    def forward(ctx: Any, images: Tensor) -> Tensor:
+        laid = images.contiguous(memory_format=torch.channels_last)
         return laid.view_as(laid) if laid is images else laid
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return gradient.contiguous(), None
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return gradient.contiguous()

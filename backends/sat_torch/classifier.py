@@ -173,12 +173,12 @@ class TorchClassifier(Classifier):
     def as_torch_module(self) -> nn.Module:
         return Evaluated(self.module, self.dtype)
 
-    def attacked_torch_module(self, retain_graph: bool = True) -> nn.Module:
+    def attacked_torch_module(self) -> nn.Module:
         """See `Classifier`: folded, if it is one of our networks; a user's module is attacked as it is."""
         # in half precision the product of weights and BatchNorm's scale would be rounded once more
         if not self.description or self.precision in HALF or not as_built(self.native):
             return self.as_torch_module()
-        return folded_module(self.module, self.native, self.module.normaliser(self.dtype), self.dtype, retain_graph)
+        return folded_module(self.module, self.native, self.module.normaliser(self.dtype), self.dtype)
 
     def state(self) -> State:
         return {name: to_numpy(value).copy() for name, value in self.variables().items()}

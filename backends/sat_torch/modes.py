@@ -48,6 +48,29 @@ def precision(forward: Forward, device: str, half: torch.dtype | None) -> Forwar
 
 
 @contextmanager
+def casts_once(module: nn.Module) -> Iterator[None]:
+    """Inside, forwards of `precision` share the weights that autocast has rounded, instead of each rounding its own.
+
+    PyTorch keeps a rounded weight until the outermost autocast ends, if that weight wants gradients. So all of them do
+    in here, and there is an outer autocast, which is off: attacks themselves stay in float32. Nobody computes the
+    gradients of the weights, as attacks ask for those of images only; compiled layers would, and are left alone.
+    """
+    compiled = any(hasattr(m, "_orig_mod") or getattr(m, "_compiled_call_impl", None) for m in module.modules())
+    weights = [p for p in module.parameters() if not (p.requires_grad or compiled) and p.is_floating_point()]
+    device = next((p.device.type for p in module.parameters()), "cpu")
+    try:
+        for weight in weights:
+            weight.requires_grad_(True)
+        torch.clear_autocast_cache()  # where the whole script runs under autocast it has the weights of an earlier step
+        with torch.autocast(device, enabled=False):
+            yield
+    finally:
+        torch.clear_autocast_cache()
+        for weight in weights:
+            weight.requires_grad_(False)
+
+
+@contextmanager
 def tf32(allowed: bool) -> Iterator[None]:
     """Inside, allow or forbid CUDA to round products of float32 to TF32, and forbid all else; later as before.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from sat_core.reference.networks import WIDE_PREACT_BLOCKS as BLOCKS
+from sat_torch.models.layers import pooled
 
 
 class Block(nn.Module):
@@ -36,7 +37,7 @@ class WidePreActResNet18(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits of normalised images `(n, c, h, w)`."""
-        return self.fc(self.bn(self.blocks(self.conv(x))).relu().mean(dim=(2, 3)))
+        return self.fc(pooled(self.bn(self.blocks(self.conv(x))).relu()))
 
 
 def wide_preact_resnet18(classes: int, channels: int) -> nn.Module:

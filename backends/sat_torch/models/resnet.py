@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
+from sat_torch.models.layers import Pooled
+
 
 def resnet18(classes: int, channels: int) -> nn.Module:
     """Make ResNet-18 for 32x32 images: a 3x3 stem of stride 1 without pooling. 11,173,962 weights at 10 classes."""
@@ -11,7 +13,7 @@ def resnet18(classes: int, channels: int) -> nn.Module:
 
     model = build(num_classes=classes)
     model.conv1 = nn.Conv2d(channels, 64, 3, 1, 1, bias=False)
-    model.maxpool = nn.Identity()
+    model.maxpool, model.avgpool = nn.Identity(), Pooled()
     return model
 
 
@@ -20,6 +22,7 @@ def resnet50(classes: int, channels: int) -> nn.Module:
     from torchvision.models import resnet50 as build
 
     model = build(num_classes=classes)
+    model.avgpool = Pooled()
     if channels != 3:
         model.conv1 = nn.Conv2d(channels, 64, 7, 2, 3, bias=False)
     return model

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from sat_core.reference.networks import STRIDES, WIDTHS
+from sat_torch.models.layers import pooled
 
 
 class SmallCNN(nn.Module):
@@ -21,4 +22,4 @@ class SmallCNN(nn.Module):
         """Return the logits of normalised images `(n, c, h, w)`."""
         for i in range(1, len(WIDTHS) + 1):
             x = self.get_submodule(f"bn{i}")(self.get_submodule(f"conv{i}")(x)).relu()
-        return self.fc(x.mean(dim=(2, 3)))
+        return self.fc(pooled(x))

@@ -30,8 +30,7 @@ class Model:
         self.module: torch.nn.Module = classifier.as_torch_module()
         self.attacked = self.module
         if engine != "package":
-            # the package's FAB goes backwards through the same logits once per class; our searches do so only once
-            self.attacked = classifier.attacked_torch_module(retain_graph=engine != "fast")
+            self.attacked = classifier.attacked_torch_module()
         self.device = torch.device(classifier.torch_device)
         self.on_query: Callable[[int], None] = lambda images: None
 
