@@ -36,6 +36,14 @@ class Backend(ABC):
     name: str
     device: str
 
+    @staticmethod
+    def preload() -> None:
+        """Import what the framework imports only when it is used, for processes that are forked from this one.
+
+        It computes nothing and starts no thread: a process that has done so cannot be forked safely.
+        """
+        return None
+
     @abstractmethod
     def models(self) -> tuple[str, ...]:
         """Return the names that `build` takes, besides ``package.module:factory``."""

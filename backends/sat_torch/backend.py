@@ -42,6 +42,11 @@ class TorchBackend(Backend):
         self.device = device
         self._device = torch.device(device)
 
+    @staticmethod
+    def preload() -> None:
+        # the first optimiser of a process imports PyTorch's compiler, which takes 4 s
+        torch.optim.SGD([nn.Parameter(torch.zeros(1))])
+
     def models(self) -> tuple[str, ...]:
         return tuple(MODELS)
 
@@ -100,11 +105,17 @@ class TorchBackend(Backend):
         try:
             torch.set_num_threads(training.threads)
             # a user who has asked for deterministic algorithms keeps them
-            torch.use_deterministic_algorithms(strict or training.deterministic)
+            _deterministic(strict or training.deterministic)
             torch.backends.cudnn.benchmark = not training.deterministic
             with tf32(training.precision == "tf32"):
                 yield
         finally:
             torch.set_num_threads(threads)
-            torch.use_deterministic_algorithms(strict)
+            _deterministic(strict)
             torch.backends.cudnn.benchmark = benchmark
+
+
+def _deterministic(strict: bool) -> None:
+    # only to change it: the call imports PyTorch's compiler, 4 s in every process
+    if strict != torch.are_deterministic_algorithms_enabled():
+        torch.use_deterministic_algorithms(strict)

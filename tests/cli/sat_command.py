@@ -71,7 +71,8 @@ def workers(out: Path) -> list[str]:
             text = line.read_bytes().replace(b"\0", b" ").decode()
         except OSError:
             continue
-        if "sat_evaluation.run.worker" in text and str(out) in text:
+        # forked workers have the command line of the server that they are forked from
+        if any(f"sat_evaluation.run.{name}" in text for name in ("worker", "fork_server")) and str(out) in text:
             commands.append(text)
     return commands
 

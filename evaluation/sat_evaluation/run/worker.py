@@ -115,8 +115,12 @@ def _disk_is_full(error: BaseException | None) -> bool:
     return False
 
 
-if __name__ == "__main__":
+def run() -> int:
+    """Be the process of the unit on the command line; returns the exit status of `main`."""
     end_with_parent()
     with standard_streams():  # no output of a user's model can end a training, whatever its encoding
-        status = main()
-    sys.exit(status)
+        return main()
+
+
+if __name__ == "__main__":
+    sys.exit(run())

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import final
 
 import attrs
@@ -16,9 +17,12 @@ from sat_core.training import STOPPED as SAVED
 from sat_core.unit_folder import UnitFolder
 from sat_datasets.workers import count
 from sat_evaluation.run.executors.base import Executor, Outcome, Place, Tick, Unit, stop_signals
+from sat_evaluation.run.executors.forked import ForkServer, can_fork
 from sat_evaluation.run.executors.processes import (
     RANKING_FAILED,
     STOPPED,
+    Start,
+    Worker,
     not_started,
     record_end,
     start_worker,
@@ -37,8 +41,12 @@ class Local(Executor):
         free = self.slots(device, units[0].threads)
         # each unit starts processes that decode images; with a number for each core they would crowd each other out
         decoders = os.environ.get("SAT_WORKERS") or str(max(1, count() // len(free)))
-        running: dict[str, tuple[subprocess.Popen[bytes], dict[str, str]]] = {}
-        with stop_signals(outcome, SAVED):
+        running: dict[str, tuple[Worker, dict[str, str]]] = {}
+        with ExitStack() as stack:
+            stack.enter_context(stop_signals(outcome, SAVED))
+            start: Start = start_worker
+            if can_fork(units, device):
+                start = stack.enter_context(ForkServer(folder, units[0].threads)).start
             # after a stop, units that run are still waited for: they save
             while (waiting and not outcome.stopped) or running:
                 for unit in _ready(folder, waiting, outcome, units):
@@ -46,7 +54,7 @@ class Local(Executor):
                         waiting.remove(unit)
                         slot = free.pop(0)
                         try:
-                            worker = start_worker(folder, unit, self.arguments, {"SAT_WORKERS": decoders, **slot})
+                            worker = start(folder, unit, self.arguments, {"SAT_WORKERS": decoders, **slot})
                         # a folder that cannot be written takes no other unit down
                         except OSError as error:
                             outcome.failed[unit.name] = not_started(folder.unit(unit.name), error)
@@ -58,15 +66,18 @@ class Local(Executor):
                 if outcome.stopped:
                     for worker, _ in running.values():
                         worker.terminate()
-                for name in [name for name, (worker, _) in running.items() if worker.poll() is not None]:
-                    worker, slot = running.pop(name)
+                for name, (worker, slot) in list(running.items()):
+                    status = worker.poll()
+                    if status is None:
+                        continue
+                    del running[name]
                     free.append(slot)
-                    if worker.returncode in STOPPED:  # if only this worker was told to stop, the others continue
+                    if status in STOPPED:  # if only this worker was told to stop, the others continue
                         saved = True
                         # arms would wait for ever for a ranking that has stopped
                         outcome.stopped = SAVED if name == RANKING else outcome.stopped
                     else:
-                        _settle(folder.unit(name), worker.returncode, outcome)
+                        _settle(folder.unit(name), status, outcome)
                 tick(outcome, dict.fromkeys(running, Place(running=True)))
         outcome.stopped = SAVED if saved else outcome.stopped
         return outcome

@@ -7,7 +7,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 from sat_core.errors import EXIT_CONTINUE
 from sat_core.run_folder import RunFolder
@@ -27,6 +28,29 @@ NO_ROOM = "no space left on the disk; make room"
 RANKING_FAILED = "not run: the ranking failed"
 
 
+class Worker(Protocol):
+    """The process of a unit, as `subprocess.Popen` has it."""
+
+    returncode: int | None
+
+    def poll(self) -> int | None:
+        """Return its exit status once it has ended, minus the number of a signal that ended it; else None."""
+
+    def terminate(self) -> None:
+        """Tell it to save and end; may be called again."""
+
+
+Start = Callable[[RunFolder, Unit, Sequence[str], Mapping[str, str]], Worker]
+"""As `start_worker`."""
+
+
+def environment_of(threads: int, more: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a process with so many threads, a child of this one, with `more` in it."""
+    # libraries read these once, as they are loaded; without them each unit would start a thread per core
+    counts = {f"{library}_NUM_THREADS": str(threads) for library in ("OMP", "MKL", "OPENBLAS")}
+    return {**os.environ, **counts, **more, PARENT: str(os.getpid())}
+
+
 def start_worker(
     folder: RunFolder, unit: Unit, arguments: Sequence[str], environment: Mapping[str, str]
 ) -> subprocess.Popen[bytes]:
@@ -41,8 +65,6 @@ def start_worker(
     Raises:
         OSError: Its log cannot be written.
     """
-    # libraries read these once, as they are loaded; without them each unit would start a thread per core
-    threads = {f"{library}_NUM_THREADS": str(unit.threads) for library in ("OMP", "MKL", "OPENBLAS")}
     # -P: no file of the working directory stands in for a module that the worker imports
     command = [sys.executable, "-P", "-m", "sat_evaluation.run.worker", str(folder), unit.name, *arguments]
     with folder.unit(unit.name).new_log() as log:
@@ -52,7 +74,7 @@ def start_worker(
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env={**os.environ, **threads, **environment, PARENT: str(os.getpid())},
+            env=environment_of(unit.threads, environment),
             process_group=0,
         )
 
