@@ -7,31 +7,36 @@ from typing import final
 from sat_core.precision import HALF, OF_NETWORK
 from sat_core.sections import TrainingSpec
 from sat_tensorflow.classifier import TensorFlowClassifier
-from sat_tensorflow.modes import Forward
+from sat_tensorflow.folded import folded
+from sat_tensorflow.modes import Forward, constants, held
 
 
 @final
 class Attacked:
     """The network of a training, for attacks.
 
+    One of ours is attacked as a copy with BatchNorm folded into the convolutions, in the precision of the training. A
+    user's is attacked as it is, and in half precision its weights are rounded once per attack.
+
     Args:
         classifier: whose network is trained.
         training: its precision.
-        forward: images in [0, 1] to logits in evaluation mode, in the precision of the training; attacked where nothing
-            cheaper is equivalent.
     """
 
-    def __init__(self, classifier: TensorFlowClassifier, training: TrainingSpec, forward: Forward) -> None:
-        self._classifier, self._forward = classifier, forward
-        self._half = OF_NETWORK[training.precision] in HALF  # folded weights would be rounded
+    def __init__(self, classifier: TensorFlowClassifier, training: TrainingSpec) -> None:
+        dtype = OF_NETWORK[training.precision]
+        half, native = dtype if dtype in HALF else None, classifier.native
+        own = folded(native, half) if classifier.description else lambda: held(native, constants(native, half), half)
+        self._classifier, self._hold = classifier, own
 
     def weights(self) -> Forward:
         """Return the network with the weights as they are now, in evaluation mode; gradients end at the weights.
 
-        To be called while a graph is traced, before the steps of the attack, so that the graph prepares the weights
-        once per attack.
+        To be called while a graph is traced, before the steps of the attack, so that the graph folds and rounds the
+        weights once per attack.
 
         Returns:
-            Images `(n, h, w, c)` in [0, 1] to logits.
+            Images `(n, h, w, c)` in [0, 1] to logits in their type.
         """
-        return self._forward if self._half else self._classifier.folded()
+        own = self._hold()
+        return lambda images: own(self._classifier.normalised(images))

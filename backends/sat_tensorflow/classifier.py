@@ -23,7 +23,6 @@ from sat_core.state import check_state
 from sat_tensorflow import attacks
 from sat_tensorflow.arrays import canonical_leaf, from_canonical, like, to_canonical, to_numpy
 from sat_tensorflow.bridge import torch_device, torch_module
-from sat_tensorflow.folded import folded
 from sat_tensorflow.models import build
 from sat_tensorflow.models.head import WithHead
 from sat_tensorflow.modes import Forward, frozen, inputs_of, tf32
@@ -57,13 +56,12 @@ class TensorFlowClassifier(Classifier):
 
     def use(self, native: keras.Model, head: keras.Model | None = None) -> None:
         """Compute with `native` from now on, of which only `head` learns if there is one."""
-        # all that is traced or folded belongs to the model that it was made from, so it is made anew
+        # all that is traced belongs to the model that it was made from, so it is made anew
         self.native, self.head = native, head
         own = frozen(native)
-        self.forward: Forward = lambda images: own(self._normalised(images))
+        self.forward: Forward = lambda images: own(self.normalised(images))
         self._gradient_scale = FP16_SCALE if self.precision == "float16" else 1.0
         self._pgd = attacks.PGD(lambda: self.forward, gradient_scale=self._gradient_scale)
-        self._fold = folded(native) if self.description else lambda: own
         self._graph: Callable[..., Any] = cache(self._make)
 
     def train(self, images: Tensor) -> Tensor:
@@ -71,21 +69,14 @@ class TensorFlowClassifier(Classifier):
 
         A classifier with a head of its own runs in evaluation mode: its features are frozen.
         """
-        return self.native(self._normalised(images), training=self.head is None)
+        return self.native(self.normalised(images), training=self.head is None)
 
     def evaluated(self, images: Tensor) -> Any:
         """Return what the model makes of images `(n, h, w, c)` in [0, 1], in evaluation mode."""
-        return self.native(self._normalised(images), training=False)
+        return self.native(self.normalised(images), training=False)
 
-    def folded(self) -> Forward:
-        """Return `forward` with the weights as they are now, folded if it is one of our networks.
-
-        Not to be used in half precision, in which the folded weights would be rounded.
-        """
-        own = self._fold()
-        return lambda images: own(self._normalised(images))
-
-    def _normalised(self, images: Tensor) -> Tensor:
+    def normalised(self, images: Tensor) -> Tensor:
+        """Return what the network takes for images in [0, 1]."""
         if not self.inputs.mean:
             return images
         return (images - tf.constant(self.inputs.mean, images.dtype)) / tf.constant(self.inputs.std, images.dtype)

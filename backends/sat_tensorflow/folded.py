@@ -17,36 +17,44 @@ from keras import layers
 from tensorflow import Tensor
 
 from sat_tensorflow.models.layers import BatchNorm
-from sat_tensorflow.modes import Forward
+from sat_tensorflow.modes import Forward, constants, held
 
 
-def folded(model: keras.Model) -> Callable[[], Forward]:
+def folded(model: keras.Model, half: str | None = None) -> Callable[[], Forward]:
     """Prepare one of our networks for folding.
+
+    Args:
+        model: the network.
+        half: type that the forward computes in, ``bfloat16`` or ``float16``; None for the type of the weights.
 
     Returns:
         A function that folds the weights as they are when it is called, and returns a forward as
-        `sat_tensorflow.modes.frozen` does: gradients end at the weights, and no variable changes.
+        `sat_tensorflow.modes.frozen` does: gradients end at the weights, and no variable changes. Products are in the
+        type of the weights and rounded once.
     """
     norms = [(norm, _convolution(norm)) for norm in model.layers if isinstance(norm, BatchNorm)]
 
     def fold() -> Forward:
-        constants = {id(v): (v, tf.stop_gradient(v.value)) for v in model.trainable_variables}
-        calls: dict[Any, Callable[..., Tensor]] = {}
+        values, calls = constants(model, half), dict[Any, Callable[..., Tensor]]()
+
+        def constant(value: Tensor) -> Tensor:
+            return tf.cast(tf.stop_gradient(value), half or value.dtype)
+
         for norm, convolution in norms:
             scale, shift = norm.affine(norm.moving_mean.value, norm.moving_variance.value)
-            calls[norm] = _affine(tf.stop_gradient(scale), tf.stop_gradient(shift))
+            calls[norm] = _affine(constant(scale), constant(shift))
             if convolution is not None:
                 kernel = convolution.kernel
                 # kernels are (h, w, in, out) here, so that a factor per output channel needs no reshaping
-                constants[id(kernel)] = kernel, tf.stop_gradient(kernel.value * scale)
-                calls[norm] = _shifted(tf.stop_gradient(shift))
+                values[id(kernel)] = kernel, constant(kernel.value * scale)
+                calls[norm] = _shifted(constant(shift))
+        forward = held(model, values, half)
 
-        def forward(images: Tensor) -> Tensor:
-            # the scope replaces the kernels, so that the model and its variables stay as they are
-            with keras.StatelessScope(state_mapping=[*constants.values()]), _called(calls):
-                return model(images, training=False)
+        def with_calls(images: Tensor) -> Tensor:
+            with _called(calls):
+                return forward(images)
 
-        return forward
+        return with_calls
 
     return fold
 

@@ -14,19 +14,41 @@ Forward = Callable[[Tensor], Tensor]
 """Images `(n, h, w, c)` to logits."""
 
 
+Constants = dict[int, tuple[keras.Variable, Tensor]]
+"""Variables by their `id`, and what is computed with in their place, which may be of another type."""
+
+
 def frozen(model: keras.Model) -> Forward:
     """Return `model` in evaluation mode as a function to logits in the type of the images, whatever it computes in.
 
     It changes no variable: BatchNorm uses its running statistics. Gradients end at the weights, so that no graph keeps
     what only their gradients would need.
     """
+    return lambda images: held(model, constants(model))(images)
+
+
+def held(model: keras.Model, values: Constants, half: str | None = None) -> Forward:
+    """Return `frozen(model)` with `values` in place of its variables, computed in the half precision."""
 
     def forward(images: Tensor) -> Tensor:
-        constants = [(v, tf.stop_gradient(v.value)) for v in model.trainable_variables]
-        with keras.StatelessScope(state_mapping=constants):
+        # set in the scope and not handed to it, as it would convert them to the types of the variables
+        with keras.StatelessScope() as scope, precision(model, half and f"mixed_{half}"):
+            scope.state_mapping.update({id(variable): value for variable, value in values.values()})
             return tf.cast(model(images, training=False), images.dtype)
 
     return forward
+
+
+def constants(model: keras.Model, half: str | None = None) -> Constants:
+    """Return the weights as they are now, gradients ending there.
+
+    Args:
+        model: whose weights they are.
+        half: type to which those are rounded that the layers would round in every call; None for none.
+    """
+    rounded = [v for v in model.variables if half and v._autocast and v.dtype == "float32"]
+    values = {id(v): (v, tf.stop_gradient(v.value)) for v in [*model.trainable_variables, *rounded]}
+    return values | {id(v): (v, tf.cast(values[id(v)][1], half)) for v in rounded}
 
 
 @contextmanager

@@ -48,7 +48,7 @@ class TensorFlowTrainer(Trainer):
         weights = least_precise(v.dtype for v in classifier.native.trainable_weights)
         check_precision(training.precision, weights, classifier.precision)
         self._pgd = PGD(
-            Attacked(classifier, training, self._in_precision(classifier.forward)).weights,
+            Attacked(classifier, training).weights,
             xla=training.compile,
             gradient_scale=FP16_SCALE if training.precision == "fp16" else 1.0,
         )

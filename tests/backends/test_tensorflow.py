@@ -91,15 +91,18 @@ def test_compiled_attacks_are_padded_to_sixteenths_of_the_batch(backend: Backend
 def test_folded_networks_are_the_same_function(backend: Backend, model: str, head: bool) -> None:
     import tensorflow as tf
 
+    from sat_tensorflow.attacked import Attacked
+
     classifier: Any = samples.build(backend, model, shape=IMAGE_SHAPES[model])
     classifier = classifier.with_head(7) if head else classifier
     x, all_logits, before = tf.constant(samples.examples(3, shape=IMAGE_SHAPES[model]).images), [], classifier.state()
+    network = Attacked(classifier, samples.training())
     off: list[float] = []
 
     @tf.function
     def both(x: Any) -> Any:
         made = []
-        for forward in (classifier.folded(), classifier.forward):
+        for forward in (network.weights(), classifier.forward):
             with tf.GradientTape() as tape:
                 tape.watch(x)
                 logits = forward(x)

@@ -56,19 +56,39 @@ class BatchNorm(layers.BatchNormalization):
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         """Return `inputs` `(n, h, w, c)`, normalised."""
+        if training and inputs.dtype != tf.float64:
+            return self._fused(inputs)
         x = tf.cast(inputs, self.variable_dtype)
         mean, variance = self.moving_mean.value, self.moving_variance.value
         if training:
             mean, variance = tf.nn.moments(x, axes=(0, 1, 2))
             count = tf.cast(tf.size(x) // tf.size(mean), x.dtype)
-            for running, batch in (
-                (self.moving_mean, mean),
-                # n / (n - 1) makes it unbiased; the batch itself is normalised with the biased one
-                (self.moving_variance, variance * (count / tf.maximum(count - 1, 1))),
-            ):
-                running.assign(running.value * self.momentum + batch * BATCHNORM_MOMENTUM)
+            # n / (n - 1) makes it unbiased; the batch itself is normalised with the biased one
+            self._update(mean, variance * (count / tf.maximum(count - 1, 1)))
         scale, shift = self.affine(mean, variance)
         return tf.cast(x * scale + shift, inputs.dtype)
+
+    def _fused(self, inputs: Tensor) -> Tensor:
+        """Compute `call` in training mode by TensorFlow's own kernel, which has statistics in float32 for all it takes.
+
+        tf.nn.fused_batch_norm would raise ε = 1e-5 to 1.001e-5.
+        """
+        fused = tf.raw_ops.FusedBatchNormV3(
+            x=inputs,
+            scale=self.gamma.value,
+            offset=self.beta.value,
+            mean=[],
+            variance=[],
+            epsilon=self.epsilon,
+            data_format="NHWC",
+            is_training=True,
+        )
+        self._update(fused.batch_mean, fused.batch_variance)  # the unbiased one
+        return fused.y
+
+    def _update(self, mean: Tensor, variance: Tensor) -> None:
+        for running, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            running.assign(running.value * self.momentum + batch * BATCHNORM_MOMENTUM)
 
     def affine(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
         """Return the factor and the summand of each channel, given their `mean` and `variance`, each `(c,)`."""
