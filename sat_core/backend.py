@@ -119,6 +119,10 @@ class Backend(ABC):
                 these, and no image is looked at; without augmentation that is the same training.
         """
 
+    def fastest_precision(self) -> str:
+        """Return the value of ``training.precision`` with which the device is fastest, of those it has in hardware."""
+        return "float32"
+
     @abstractmethod
     def versions(self) -> dict[str, str]:
         """Return names and versions of the packages that compute."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from sat_core.errors import SpecError
 
@@ -12,6 +13,8 @@ HALF = TYPES[:2]
 OF_NETWORK = {"float32": "float32", "tf32": "float32", "bf16": "bfloat16", "fp16": "float16", "float64": "float64"}
 """Values of training.precision, and the type in which the network computes. tf32 is float32 whose factors a GPU may
 round to 10 bits of mantissa before it multiplies them."""
+AUTO = "auto"
+"""Value of training.precision for the fastest that the device computes in hardware; `resolve_precision` replaces it."""
 FP16_SCALE = 1024.0
 """Losses are multiplied with this before gradients are taken in float16, in training (at first) and in attacks.
 
@@ -58,6 +61,11 @@ def check_precision(precision: str, weights: str, network: str) -> None:
     Raises:
         SpecError: for another precision than the network's own, and for weights in half precision.
     """
+    if precision == AUTO:
+        raise SpecError(
+            f"training.precision: expected one of {', '.join(OF_NETWORK)}, got {AUTO!r}, which only studies replace\n"
+            "take backend.fastest_precision()"
+        )
     if weights in HALF:
         raise SpecError(
             f"training.precision: expected weights in float32, got {weights}, in which small updates are lost\n"
@@ -71,3 +79,12 @@ def check_precision(precision: str, weights: str, network: str) -> None:
             f"training.precision: {precision!r} was asked for, but the network itself computes in {network}\n"
             f'set training.precision = "{fitting}", or build the network in float32'
         )
+
+
+def cpu_multiplies_bfloat16() -> bool:
+    """Tell whether this machine's CPU has instructions for products in bfloat16, AMX or AVX-512; only Linux says so."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return False
+    return any({"amx_bf16", "avx512_bf16"} & {*line.split()} for line in lines if line.startswith("flags"))

@@ -19,6 +19,7 @@ from sat_core.errors import type_name
 from sat_core.job import Job
 from sat_core.progress_bar import progress_bar
 from sat_core.ranking import Ranking, run_ranking
+from sat_core.resolve import resolve_precision
 from sat_core.run_folder import RunFolder
 from sat_core.spec import Spec
 from sat_core.study import Study
@@ -66,7 +67,9 @@ def prepare(
     study = Study.from_tables(spec.to_tables())  # in numbers: a folder made with "1/2" continues with 0.5
     make = _classifier_maker(model, computing, data)
     with tempfile.TemporaryDirectory() as empty, progress_bar(progress) as bar:
-        folder, arm = RunFolder(Path(empty) / "run" if out is None else Path(out)), study.arms[0]
+        folder = RunFolder(Path(empty) / "run" if out is None else Path(out))
+        study = resolve_precision(study, folder, computing)
+        arm = study.arms[0]
         options: dict[str, Any] = {"data": data, "backend": computing, "folder": folder.unit(arm.name)}
         job = Job(spec=arm.spec, progress=bar, make_classifier=make, **options)
         job.check()

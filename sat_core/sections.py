@@ -10,7 +10,7 @@ from sat_core import fields
 from sat_core.augmentation import AUGMENTATIONS
 from sat_core.difficulty import DIFFICULTIES
 from sat_core.errors import SpecError
-from sat_core.precision import OF_NETWORK
+from sat_core.precision import AUTO, OF_NETWORK
 from sat_core.schedules import check_schedule
 from sat_core.selection import SELECTION_RULES
 from sat_core.threat import THREAT_MODELS
@@ -227,7 +227,8 @@ class TrainingSpec:
         schedule: ``piecewise[:drops]``, ``cosine``, ``one-cycle`` or ``constant``.
         augmentation: Name of an augmentation.
         precision: Arithmetic of the network. ``tf32`` is float32 with products that a GPU may round to 10 bits;
-            ``float32`` never rounds. Attacks keep δ in float32.
+            ``float32`` never rounds. Attacks keep δ in float32. ``auto`` is replaced by the fastest that the device
+            computes in hardware when a run begins.
         compile: Whether to compile the step.
         channels_last: Whether PyTorch stores images and weights channels last.
         threads: Of the CPU, per arm; never changed by how many arms run at once.
@@ -245,7 +246,7 @@ class TrainingSpec:
     weight_decay: float = fields.real(default=5e-4)
     schedule: str = fields.field(check_schedule, "piecewise")
     augmentation: str = fields.choice(lambda: AUGMENTATIONS, "none")
-    precision: str = fields.choice(tuple(OF_NETWORK), "float32")
+    precision: str = fields.choice((*OF_NETWORK, AUTO), "float32")
     compile: bool = fields.flag(False)
     channels_last: bool = fields.flag(False)
     threads: int = fields.integer(1, 1)

@@ -19,6 +19,7 @@ from sat_core.classifier import Classifier
 from sat_core.data import Examples
 from sat_core.errors import SpecError, type_name
 from sat_core.input_spec import InputSpec
+from sat_core.precision import cpu_multiplies_bfloat16
 from sat_core.probe import check_network
 from sat_core.sections import AttackSpec, TrainingSpec
 from sat_core.trainer import Trainer
@@ -113,6 +114,16 @@ class TensorFlowBackend(Backend):
         with tf.device(self._device):
             classifier.use(*build(classifier.description, "float64"))
         classifier.load_state(state)
+
+    def fastest_precision(self) -> str:
+        """See `sat_core.backend.Backend.fastest_precision`."""
+        number = device_number(self.device)
+        if number is None:
+            return "bf16" if cpu_multiplies_bfloat16() else "float32"
+        gpu = tf.config.list_physical_devices("GPU")[number]
+        # both came with the same generation of cards
+        capability = tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0))
+        return "bf16" if tuple(capability) >= (8, 0) else "float32"
 
     def versions(self) -> dict[str, str]:
         cuda = {"cuda": str(tf.sysconfig.get_build_info().get("cuda_version"))} if "GPU" in self._device else {}

@@ -17,6 +17,7 @@ from sat_core.classifier import Classifier
 from sat_core.data import Examples
 from sat_core.errors import SpecError, type_name
 from sat_core.input_spec import InputSpec
+from sat_core.precision import cpu_multiplies_bfloat16
 from sat_core.probe import check_network
 from sat_core.sections import AttackSpec, TrainingSpec
 from sat_core.trainer import Trainer
@@ -90,6 +91,15 @@ class TorchBackend(Backend):
         if not isinstance(classifier, TorchClassifier):
             raise SpecError(f"trainer: expected a classifier of this backend, got {type(classifier).__name__}")
         return TorchTrainer(classifier, data, training, attack, features)
+
+    def fastest_precision(self) -> str:
+        """See `sat_core.backend.Backend.fastest_precision`."""
+        if self._device.type == "cpu":
+            return "bf16" if cpu_multiplies_bfloat16() else "float32"
+        with torch.cuda.device(self._device):
+            if torch.cuda.is_bf16_supported(including_emulation=False):
+                return "bf16"
+        return "tf32" if torch.cuda.get_device_capability(self._device) >= (8, 0) else "float32"
 
     def versions(self) -> dict[str, str]:
         cuda = {"cuda": str(torch.version.cuda)} if self._device.type == "cuda" else {}

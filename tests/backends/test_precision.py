@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -208,3 +209,30 @@ def test_the_building_block_mixes_in_float32(backend: Backend, dtype: str) -> No
     assert ((size > 0) == split.members).all()
     assert size.max() <= 0.1 + 1e-6
     assert np.isfinite(float(loss))
+
+
+@pytest.mark.backend
+@pytest.mark.parametrize(
+    ("device", "in_hardware"), [("cpu", True), ("cpu", False), ("cuda:1", True), ("cuda:1", False)]
+)
+def test_the_fastest_precision_is_one_that_the_device_has_in_hardware(
+    backend: Backend, device: str, in_hardware: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = type(backend)
+    monkeypatch.setattr(f"{kind.__module__}.cpu_multiplies_bfloat16", lambda: in_hardware)
+    capability = (9, 0) if in_hardware else (7, 5)
+    if backend.name == "torch":
+        import torch
+
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+        monkeypatch.setattr(torch.cuda, "device", lambda _device: nullcontext())
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: in_hardware)
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: capability)
+    else:
+        import tensorflow as tf
+
+        monkeypatch.setattr(tf.config, "list_physical_devices", lambda _kind: ["first", "second"])
+        details = {"first": {}, "second": {"compute_capability": capability}}
+        monkeypatch.setattr(tf.config.experimental, "get_device_details", details.__getitem__)
+        monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda *_: None)
+    assert kind(device).fastest_precision() == ("bf16" if in_hardware else "float32")  # type: ignore[call-arg]

@@ -8,6 +8,7 @@ from typing import Any
 
 from sat_core.arm_results import ArmResults
 from sat_core.backend import Backend, device_number, get_backend
+from sat_core.resolve import resolve_precision
 from sat_core.reuse import Finished
 from sat_core.run_folder import RANKING, RunFolder
 from sat_core.study import Study
@@ -54,7 +55,9 @@ def run_study(
     """
     folder, executor, view = RunFolder(Path(out)), executor or Local(), view or Silent()
     executor.check(folder)
-    units = prepare_study(study, folder, _get_backend(backend, device, executor), reuse, view)
+    computing = _get_backend(backend, device, executor)
+    study = resolve_precision(study, folder, computing, elsewhere=executor.elsewhere)
+    units = prepare_study(study, folder, computing, reuse, view)
     if only_ranking:
         units = [unit for unit in units if unit.name == RANKING]
     outcome = run_units(folder, units, executor, device, view)
@@ -107,7 +110,9 @@ def check_study(
 ) -> None:
     """Check a study as `run_study` does before any training, with the same errors and warnings. Writes nothing."""
     folder = RunFolder(Path(out))
-    study_jobs(study, folder, _get_backend(backend, device, executor), view or Silent())
+    computing = _get_backend(backend, device, executor)
+    study = resolve_precision(study, folder, computing, elsewhere=executor.elsewhere)
+    study_jobs(study, folder, computing, view or Silent())
     # only for its error: a folder that is not there
     Finished(reuse, besides=folder.path)
 
