@@ -15,6 +15,8 @@ from sat_core.arm_results import ArmResults
 from sat_core.run_folder import RunFolder
 from sat_evaluation.cli.study_table import print_table
 from sat_evaluation.cli.summary import print_summary
+from sat_evaluation.report.gather import Run
+from sat_evaluation.report.tables import provenance
 from sat_evaluation.results.baseline import Baseline
 from sat_evaluation.results.csv_file import csv_lines, write_csv
 from sat_evaluation.results.curves import group, series, varied
@@ -66,12 +68,21 @@ def test_rows_say_what_the_results_say() -> None:
 
 
 def test_title_names_what_is_not_the_default() -> None:
-    other = result(500, 0.5, n=300, attack__norm="Linf", attack__eps="8/255")
+    other = result(500, 0.5, n=300, attack__norm="Linf", attack__eps="8/255", training__precision="bf16")
     other["attacks"] |= {"engine": "fast", "breakdown": other["attacks"]["breakdown"][::3]}
     assert title(as_rows([other, HALF])) == (
-        "digits · small-cnn · Linf, ε = 8/255 / L2, ε = 0.5 · "
+        "digits · small-cnn · Linf, ε = 8/255 / L2, ε = 0.5 · trained in bf16 / float32 · "
         "apgd-ce + square (fast engine) / AutoAttack standard · n = 300 to 400"
     )
+
+
+def test_the_report_tells_in_what_all_arms_were_trained(tmp_path: Path) -> None:
+    rows = as_rows([HALF, result(700, 0.5, training__precision="bf16", training__compile=True)])
+    unused: dict[str, Any] = {"settings": [], "spec": "", "unfinished": [], "ranking": None, "data": None}
+    table = provenance(Run(folder=RunFolder(tmp_path), name="study", rows=rows, problems=[], **unused))
+    lines = {name: value for (name, _), (value, _) in table.rows}
+    assert lines["training, precision"] == "float32 / bf16"
+    assert lines["training, compile"] == "false / true"
 
 
 def test_seeds_form_one_group_with_mean_and_range() -> None:

@@ -113,12 +113,15 @@ def provenance(run: Run) -> Table:
     def add(name: str, value: object) -> None:
         values_of.setdefault(name, {})[value if isinstance(value, str) else json.dumps(value)] = None
 
-    for results in (row.results for row in run.rows):
+    for row in run.rows:
+        results = row.results
         data, source = results.data, results.source
         for name, version in results.versions.items():
             add(name, version)
         add("backend", results.backend)
         add("device", results.device)
+        for key in ("precision", "compile"):
+            add(f"training, {key}", row.spec[f"training.{key}"])
         add("attacks", f"{results.attacks.package}, engine {results.attacks.engine}")
         for name, seed in results.seeds.items():
             add(f"seed, {name.replace('_', ' ')}", seed)

@@ -50,17 +50,19 @@ def headline(rows: Sequence[Row]) -> str:
 
 
 def title(rows: Sequence[Row]) -> str:
-    """Return data set, model, threat model, attacks and number of test examples in one line."""
+    """Return data set, model, threat model, unusual precision, attacks and number of test examples in one line."""
 
     def joined(values: Iterable[str]) -> str:
         return " / ".join(shown(value, 80) for value in dict.fromkeys(values))
 
     counts = sorted({row.n for row in rows})
+    precision = joined(row.spec["training.precision"] for row in rows)
     return " · ".join(
         [
             joined(f"{row.source} → {row.data}" if row.source else row.data for row in rows),
             joined(row.spec["model.name"] for row in rows),
             joined(row.threat for row in rows),
+            *([] if precision == "float32" else [f"trained in {precision}"]),
             joined(row.attacks for row in rows),
             f"n = {counts[0]:,}" + (f" to {counts[-1]:,}" if len(counts) > 1 else ""),
         ]
