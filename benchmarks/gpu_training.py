@@ -40,14 +40,12 @@ class Training:
 
     def epoch(self, number: int, after_step: Callable[[], None] = lambda: None) -> np.ndarray:
         """Make all steps of an epoch (from 0) and return their losses, read from the device after the last step."""
-        results: list[Callable[[], float]] = []
-
-        def on_batch(_plan: Any, result: Any) -> None:
-            results.append(result.loss)
+        plan = self.planner.epoch(number)
+        self.trainer.begin(plan)
+        for step in range(plan.steps):
+            self.trainer.step(step)
             after_step()
-
-        self.trainer.run(self.planner.epoch(number), on_batch)
-        return np.array([loss() for loss in results])
+        return self.trainer.losses(0, plan.steps)
 
 
 @contextmanager

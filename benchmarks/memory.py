@@ -35,8 +35,8 @@ def train(classifier: Any, data: Examples, batch: int) -> None:
     attack = AttackSpec(norm="L2", eps=EPS, steps=STEPS, step_size=STEP_SIZE)
     members = np.ones(len(data), bool)
     split = Split(kind="examples", strategy="random", members=members, classes=None, weights=(1.0, 1.0))
-    plans = Planner(split, training, attack, (32, 32, 3)).epoch(0)
-    get_backend("torch").trainer(classifier, data, training, attack).run(plans, lambda _plan, result: result.loss())
+    plan = Planner(split, training, attack, (32, 32, 3)).epoch(0)
+    get_backend("torch").trainer(classifier, data, training, attack).run(plan)
 
 
 def sizes(delta: torch.Tensor) -> torch.Tensor:

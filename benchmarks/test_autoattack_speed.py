@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import sys
 import time
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from sat_core.data import Examples
 from sat_core.datasets import get_dataset
 from sat_core.sections import AttackSpec, TrainingSpec
 from sat_core.splits import Split
+from sat_core.testing import samples
 from sat_evaluation.attack.plan import plan
 from sat_evaluation.attack.runner import evaluate
 
@@ -60,8 +60,8 @@ class Setting:
         members = np.full(len(train), model == "small-cnn")
         split = Split(kind="examples", strategy="random", members=members, classes=None, weights=(1.0, 1.0))
         planner = Planner(split, self.training, attack, shape)
-        plans = itertools.islice((plan for epoch in itertools.count() for plan in planner.epoch(epoch)), steps)
-        backend.trainer(self.classifier, train, self.training, attack).run(plans, lambda *_: None)
+        trainer = backend.trainer(self.classifier, train, self.training, attack)
+        samples.train(trainer, [planner.epoch(epoch) for epoch in range(-(-steps // planner.steps_per_epoch))], steps)
         correct = np.flatnonzero(self.classifier.logits(test.images).argmax(1) == test.labels)[::4][: self.n]
         self.examples = test.take(correct)
 

@@ -67,16 +67,10 @@ class Runners:
             classes=None,
             weights=(1.0, 1.0),
         )
-        plans = list(Planner(split, training, self._attack, classifier.image_shape).epoch(0))
+        plan = Planner(split, training, self._attack, classifier.image_shape).epoch(0)
         trainer = backend.trainer(classifier, self._data, training, self._attack)
-
-        def step() -> float:
-            losses: list[float] = []
-            trainer.run(plans, lambda _plan, result: losses.append(result.loss()))
-            return losses[0]
-
         adversarial = classifier.perturb(self._images, self._labels, self._attack)
-        self._add(name, classifier, adversarial, step)
+        self._add(name, classifier, adversarial, lambda: float(trainer.run(plan)[0]))
 
     def add_peers(self) -> None:
         """Add all peers on PyTorch."""

@@ -47,10 +47,15 @@ class Steps:
         members = self._order < round(share * len(self._order))
         split = Split(kind="examples", strategy="random", members=members, classes=None, weights=(1.0, 1.0))
         planner = Planner(split, self._training, ATTACK, self._shape)
-        plans = (plan for epoch in itertools.count() for plan in planner.epoch(epoch))
-        return lambda: self._trainer.run(
-            itertools.islice(plans, at_once), lambda _plan, result: self.losses.append(result.loss())
-        )
+        steps = ((plan, number) for plan in map(planner.epoch, itertools.count()) for number in range(plan.steps))
+
+        def run() -> None:
+            for plan, number in itertools.islice(steps, at_once):
+                self._trainer.begin(plan)  # each time, as other shares take turns with this one
+                self._trainer.step(number)
+                self.losses += self._trainer.losses(number, number + 1).tolist()
+
+        return run
 
 
 @pytest.mark.parametrize(

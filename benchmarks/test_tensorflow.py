@@ -50,15 +50,9 @@ def step(backend: Backend, model: str, batch: int) -> Callable[[], float]:
     data, training = images(model, batch), TrainingSpec(epochs=1, batch_size=batch, lr=0.01, schedule="constant")
     members = np.ones(batch, bool)
     split = Split(kind="examples", strategy="random", members=members, classes=None, weights=(1.0, 1.0))
-    plans = list(Planner(split, training, ATTACK, SHAPES[model]).epoch(0))
+    plan = Planner(split, training, ATTACK, SHAPES[model]).epoch(0)
     trainer = backend.trainer(build(backend, model), data, training, ATTACK)
-
-    def once() -> float:
-        losses: list[float] = []
-        trainer.run(plans, lambda _plan, result: losses.append(result.loss()))
-        return losses[0]
-
-    return once
+    return lambda: float(trainer.run(plan)[0])
 
 
 def autoattack(backend: Backend, model: str, name: str, n: int) -> Callable[[], np.ndarray]:

@@ -9,14 +9,15 @@ import math
 from collections.abc import Callable
 from typing import Any, Protocol, final
 
-import attrs
 import numpy as np
 
+from sat_core.augmentation import MoveOps
 from sat_core.geometry import NormOps, Tensor, get_geometry
+from sat_core.noise import WordOps, uniforms
 
 SHARES = 16
-"""Compiled code sees a number of attacked images that is a multiple of a sixteenth of the batch, so that about 16
-graphs are made. A finer grid would trace more often, a coarser one would attack more copies in vain."""
+"""Compiled and captured code sees a number of attacked images that is a multiple of a sixteenth of the batch, so that
+about 16 graphs are made. A finer grid would make more of them, a coarser one would attack more images in vain."""
 
 State = tuple[Tensor, Tensor, Tensor]
 """x, the image of the highest loss by now, and that loss: what one step of `Ascent` hands to the next."""
@@ -24,11 +25,8 @@ Perturb = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 """(images, labels, start) to adversarial images, as native tensors; start: δ of a random start, or None."""
 
 
-class TensorOps(NormOps, Protocol):
+class TensorOps(NormOps, WordOps, MoveOps, Protocol):
     """The tensor operations that a backend offers to the outlines of the core."""
-
-    def where(self, condition: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        """Return `x` where `condition` is true, else `y`."""
 
     def maximum(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the greater of each pair of numbers."""
@@ -41,6 +39,12 @@ class TensorOps(NormOps, Protocol):
 
     def images(self, array: np.ndarray, like: Tensor) -> Tensor:
         """Return images `(n, h, w, c)` in the framework's own layout, on the device and in the type of `like`."""
+
+    def layout(self, x: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """Return pixels `(n, h·w·c)` as images of the framework's own layout; shape: `(h, w, c)`."""
+
+    def join(self, first: Tensor, rest: Tensor) -> Tensor:
+        """Return the images of both, one after the other."""
 
     def take(self, x: Tensor, rows: Tensor) -> Tensor:
         """Return the entries of `x` that `rows`, int64 `(m,)`, names, in that order."""
@@ -87,55 +91,76 @@ class Ascent:
         return state[1] if self._keep_best else state[0]
 
 
-@final
-@attrs.frozen(eq=False)
-class Members:
-    """The rows of a batch that are attacked.
+def padded(members: int, batch: int) -> int:
+    """Return how many images compiled or captured code attacks: the next multiple of a sixteenth of the batch.
+
+    >>> padded(35, 128), padded(0, 128), padded(5, 6)
+    (40, 0, 5)
+    """
+    share = max(1, batch // SHARES)
+    return min(-(-members // share) * share, batch)
+
+
+def random_start(ops: TensorOps, norm: str, keys: Tensor, image_shape: tuple[int, ...], eps: float) -> Tensor:
+    """Return δ of the random start of each image, float32, which `sat_core.threat` defines.
 
     Args:
-        rows: int64 `(m,)`, the members of A, and after them copies of the first as padding.
-        count: how many of `rows` are members.
-        start: random start of each of the rows, float32 `(m, h, w, c)`, or None.
-        whole: whether the rows are all of the batch, in its order, so that nothing has to be gathered.
+        ops: of the framework.
+        norm: name of the geometry.
+        keys: words `(n, 2)`, as `sat_core.noise.example_keys` makes them.
+        image_shape: `(h, w, c)`.
+        eps: radius.
     """
-
-    rows: np.ndarray
-    count: int
-    start: np.ndarray | None
-    whole: bool
-
-    @classmethod
-    def of(cls, mask: np.ndarray, start: np.ndarray | None = None, *, padded: bool = False) -> Members:
-        """Find the members in a batch.
-
-        Args:
-            mask: bool `(n,)`, True for members of A.
-            start: of the members, float32 `(|members|, h, w, c)`.
-            padded: for compiled code, pad the rows to a multiple of a sixteenth of the batch. In evaluation mode
-                images do not see each other, so that copies change nothing.
-
-        >>> members = Members.of(np.arange(32) < 3, padded=True)
-        >>> members.rows, members.count
-        (array([0, 1, 2, 0]), 3)
-        """
-        rows = np.flatnonzero(mask)
-        count, padding = len(rows), -len(rows) % max(1, len(mask) // SHARES) if padded else 0
-        if padding:
-            rows = np.concatenate([rows, np.repeat(rows[:1], padding)])
-            start = None if start is None else np.concatenate([start, np.repeat(start[:1], padding, axis=0)])
-        return cls(rows, count, start, whole=len(rows) == count == len(mask))
+    pixels = math.prod(image_shape)
+    drawn = uniforms(ops, keys, pixels + 1)
+    cube = ops.layout(drawn[:, :pixels] * 2 - 1, image_shape)
+    return get_geometry(norm, ops).start(cube, drawn[:, pixels][:, None, None, None], eps)
 
 
-def attack_members(ops: TensorOps, perturb: Perturb, images: Tensor, labels: Tensor, members: Members) -> Tensor:
-    """Return the mixed batch: `images` with adversarial examples in place of the members, clean elsewhere.
+def attack_first(
+    ops: TensorOps, perturb: Perturb, images: Tensor, labels: Tensor, start: Tensor | None, size: Any, members: Tensor
+) -> Tensor:
+    """Return the mixed batch: adversarial examples of the members, which come first in the batch, and clean images.
 
-    Only the members go through the network, so that an attack costs in proportion to |A|.
+    Only the first `size` images go through the network, so that an attack costs in proportion to |A|.
+
+    Args:
+        ops: of the framework.
+        perturb: the attack.
+        images: of the batch.
+        labels: of the batch.
+        start: δ of a random start of the first `size` images, or None.
+        size: images that are attacked, at least one; all members, and for compiled or captured code some more. A number
+            or, in graphs that are made for any, a tensor.
+        members: number of members, as a tensor, to tell them from the images that pad; None if there are no others.
     """
-    if members.count == 0:
+    first = images[:size]
+    adversarial = perturb(first, labels[:size], start)
+    if members is not None:
+        # In evaluation mode images do not see each other, so that attacking others in vain changes nothing.
+        is_member = ops.integer_range(size, members) < members
+        adversarial = ops.where(is_member[:, None, None, None], adversarial, first)
+    whole = isinstance(size, int) and size == len(images)
+    return adversarial if whole else ops.join(adversarial, images[size:])
+
+
+def attack_members(
+    ops: TensorOps, perturb: Perturb, images: Tensor, labels: Tensor, mask: np.ndarray, start: np.ndarray | None
+) -> Tensor:
+    """Return the mixed batch of a caller's own loop, whose members may be anywhere in it.
+
+    Args:
+        ops: of the framework.
+        perturb: the attack.
+        images: of the batch.
+        labels: of the batch.
+        mask: bool `(n,)`, True for members of A.
+        start: δ of the members, float32 `(|members|, h, w, c)`, or None.
+    """
+    if not mask.any():
         return images
-    start = None if members.start is None else ops.images(members.start, images)
-    if members.whole:
-        return perturb(images, labels, start)
-    rows = ops.tensor(members.rows, images)
-    adversarial = perturb(ops.take(images, rows), ops.take(labels, rows), start)
-    return ops.put(images, rows[: members.count], adversarial[: members.count])
+    delta = None if start is None else ops.images(start, images)
+    if mask.all():
+        return perturb(images, labels, delta)
+    rows = ops.tensor(np.flatnonzero(mask), images)
+    return ops.put(images, rows, perturb(ops.take(images, rows), ops.take(labels, rows), delta))

@@ -1,13 +1,14 @@
 """Augmentation: every draw in numpy, every move of a pixel as one integer gather, the same in every backend.
 
 The order is the recipe's: crop, flip, colour jitter, rotation (section 1.0). A gather of whole pixels gives the same
-bits in every framework, where interpolation would not.
+bits in every framework, where interpolation would not. The core draws, and turns draws into a few whole numbers per
+image (`Moves`); the maps of all pixels are made of these where the images are, by the same lines in every framework.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, final
+from typing import Any, Protocol, final
 
 import attrs
 import numpy as np
@@ -17,12 +18,15 @@ from sat_core.registry import Registry
 Tensor = Any
 """A tensor of any framework, numpy included."""
 BRIGHTNESS, CONTRAST, SATURATION = 0, 1, 2
-"""Jitter operations, as in `JitterPlan.order`."""
+"""Jitter operations, as in `Moves.integers`."""
 GREY = (0.299, 0.587, 0.114)
 """Weights of R, G, B in luma (ITU-R 601), as Pillow's conversion to greyscale."""
 # Columns of the draws: 0, 1 place the crop, 2 flips, 3 rotates, 4 to 6 are the jitter's factors, 7 to 9 their order.
 # All are drawn whatever is switched on, so that a seed crops and flips alike under `crop-flip` and `cifar`.
 _DRAWS = 10
+_BITS = 14
+_ONE = 1 << _BITS
+"""1 in the fixed-point numbers of rotations."""
 _TRIES = 10
 """Of a resized crop, which adds as many areas and as many aspect ratios to the draws."""
 _AREA, _ASPECT = (0.08, 1.0), (3 / 4, 4 / 3)
@@ -62,31 +66,53 @@ class Augmentation:
         columns = _DRAWS + 2 * _TRIES if self.resized_crop else _DRAWS
         return rng.random((n, columns)) if self.active else None
 
+    def moves(self, draws: np.ndarray | None) -> Moves | None:
+        """Turn what `draw` returned into numbers from which every framework makes the same maps; None of None."""
+        if draws is None:
+            return None
+        side = 2 * self.crop + 1  # from -crop to crop, each offset alike
+        angle = np.deg2rad((draws[..., 3] * 2 - 1) * self.rotation)
+        integers = np.stack(
+            [
+                np.floor(draws[..., 0] * side) - self.crop,
+                np.floor(draws[..., 1] * side) - self.crop,
+                (draws[..., 2] < 0.5) & self.flip,
+                np.rint(np.cos(angle) * _ONE),
+                np.rint(np.sin(angle) * _ONE),
+                # the order of three uniforms is a uniform order of three, as torchvision shuffles them
+                *np.moveaxis(np.argsort(draws[..., 7:10], axis=-1), -1, 0),
+            ],
+            axis=-1,
+        )
+        factors = 1 + (draws[..., 4:7] * 2 - 1) * self.jitter
+        return Moves(integers=integers.astype(np.int32), factors=factors.astype(np.float32))
+
     def apply(
         self,
+        ops: MoveOps,
         images: Tensor,
-        draws: np.ndarray | None,
+        moves: Moves,
         size: Sequence[int],
         *,
-        gather: Callable[[Tensor, np.ndarray], Tensor],
-        jitter: Callable[[Tensor, JitterPlan], Tensor],
+        gather: Callable[[Tensor, Tensor], Tensor],
+        jitter: Callable[[Tensor, Tensor, Tensor], Tensor],
     ) -> Tensor:
-        """Crop, flip, jitter and rotate a batch as `draws` say, on the tensors of any framework.
+        """Crop, flip, jitter and rotate a batch, on the tensors of any framework.
 
         Args:
+            ops: Of the framework.
             images: float, in [0, 1]; the layout is that of the two functions.
-            draws: what `draw` returned for this batch.
+            moves: Of this batch, as tensors of the framework on the device of the images.
             size: height and width of the images.
             gather: takes images and source pixels `(n, h, w)` as `move_map` makes them.
-            jitter: takes images and a plan.
+            jitter: takes images, factors `(n, 3)` and operations `(n, 3)` in their order; see `Moves`.
         """
-        if draws is None:
-            return images
-        images = gather(images, move_map(self, draws, *size))
-        plan = jitter_plan(self, draws)
-        images = images if plan is None else jitter(images, plan)
-        rotation = rotation_map(self, draws, *size)
-        return images if rotation is None else gather(images, rotation)
+        integers = moves.integers
+        if self.crop or self.flip:
+            images = gather(images, move_map(ops, integers, *size))
+        if self.jitter:
+            images = jitter(images, moves.factors, integers[:, 5:])
+        return gather(images, rotation_map(ops, integers, *size)) if self.rotation else images
 
     @property
     def active(self) -> bool:
@@ -96,40 +122,69 @@ class Augmentation:
 
 @final
 @attrs.frozen
-class JitterPlan:
-    """Colour jitter of a batch.
+class Moves:
+    """What happens to each image of a batch, or of an epoch.
 
-    Each operation blends the image with a dull one and clips to [0, 1]: x·f + d·(1 - f), where d is black for
-    brightness, the mean grey of the image for contrast, and its own grey for saturation. Pillow truncates to whole
-    numbers after each operation; this arithmetic does not, and differs by less than 4/255 (in the mean over pixels,
-    less than 2/255).
+    Colour jitter blends an image with a dull one and clips to [0, 1]: x·f + d·(1 - f), where d is black for brightness,
+    the mean grey of the image for contrast, and its own grey for saturation. Pillow truncates to whole numbers after
+    each operation; this arithmetic does not, and differs by less than 4/255 (in the mean over pixels, less than 2/255).
 
     Args:
-        factors: float32 `(n, 3)`, for brightness, contrast and saturation.
-        order: int64 `(n, 3)`, the operations in the order in which they are applied.
+        integers: int32 `(…, 8)`: rows and columns by which the crop is moved; 1 where the image is mirrored; cosine
+            and sine of the angle in units of 2^-14; the three operations of the jitter in their order.
+        factors: float32 `(…, 3)`, for brightness, contrast and saturation.
     """
 
-    factors: np.ndarray
-    order: np.ndarray
+    integers: Tensor
+    factors: Tensor
+
+    def of(self, step: int) -> Moves:
+        """Return those of one batch of the epoch."""
+        return Moves(self.integers[step], self.factors[step])
 
 
-def move_map(augmentation: Augmentation, draws: np.ndarray, h: int, w: int) -> np.ndarray:
+class MoveOps(Protocol):
+    """The tensor operations that index maps are made of, on integers of 32 bits."""
+
+    def integer_range(self, n: int, like: Tensor) -> Tensor:
+        """Return 0 … n - 1 on the device of `like`."""
+
+    def shift(self, x: Tensor, bits: int) -> Tensor:
+        """Return floor(x / 2^bits)."""
+
+    def where(self, condition: Tensor, x: Any, y: Any) -> Tensor:
+        """Return `x` where `condition` is true, else `y`."""
+
+
+def move_map(ops: MoveOps, integers: Tensor, h: int, w: int) -> Tensor:
     """Return crop and flip as a gather.
 
     Returns:
         The source pixel row·w + column of each pixel, int32 `(n, h, w)`; h·w stands for zero.
     """
-    pad = augmentation.crop
-    # From -pad to pad, each of 2·pad + 1 offsets alike.
-    top = np.floor(draws[:, 0] * (2 * pad + 1)).astype(np.int32)
-    left = np.floor(draws[:, 1] * (2 * pad + 1)).astype(np.int32)
-    rows = np.arange(h, dtype=np.int32) + (top - pad)[:, None]
-    columns = np.broadcast_to(np.arange(w, dtype=np.int32), (len(draws), w))
-    if augmentation.flip:
-        # Before the offset is added: the crop comes first, and what it has cut out is mirrored.
-        columns = np.where(draws[:, 2:3] < 0.5, columns[:, ::-1], columns)
-    columns = columns + (left - pad)[:, None]
-    return _gather(rows[:, :, None], columns[:, None, :], h, w)
+    rows = ops.integer_range(h, integers) + integers[:, :1]
+    columns = ops.integer_range(w, integers)
+    # Before the offset is added: the crop comes first, and what it has cut out is mirrored.
+    columns = ops.where(integers[:, 2:3] > 0, w - 1 - columns, columns) + integers[:, 1:2]
+    return _source(ops, rows[:, :, None], columns[:, None, :], h, w)
+
+
+def rotation_map(ops: MoveOps, integers: Tensor, h: int, w: int) -> Tensor:
+    """Return the rotation about the centre as a gather like `move_map`, with the nearest pixel of each."""
+    # From the centres of pixels, or the image would move by half a pixel: y and x count half pixels from the middle.
+    # The map goes from target to source, so the image turns the other way; angles are symmetric. In whole numbers, so
+    # that no framework rounds to another pixel; 2^-14 of half of 224 pixels is 0.007.
+    y = (ops.integer_range(h, integers) * 2 + (1 - h))[:, None]
+    x = ops.integer_range(w, integers) * 2 + (1 - w)
+    cos, sin = integers[:, 3][:, None, None], integers[:, 4][:, None, None]
+    columns = ops.shift(cos * x - sin * y + w * _ONE, _BITS + 1)
+    rows = ops.shift(sin * x + cos * y + h * _ONE, _BITS + 1)
+    return _source(ops, rows, columns, h, w)
+
+
+def _source(ops: MoveOps, rows: Tensor, columns: Tensor, h: int, w: int) -> Tensor:
+    inside = (rows >= 0) & (rows < h) & (columns >= 0) & (columns < w)
+    return ops.where(inside, rows * w + columns, h * w)
 
 
 def crop_box(draws: np.ndarray, h: int, w: int) -> tuple[int, int, int, int]:
@@ -159,36 +214,6 @@ def crop_box(draws: np.ndarray, h: int, w: int) -> tuple[int, int, int, int]:
     # At most one side is cut: the image is too wide, or too high, or neither.
     width, height = min(w, round(h * _ASPECT[1])), min(h, round(w / _ASPECT[0]))
     return (h - height) // 2, (w - width) // 2, height, width
-
-
-def rotation_map(augmentation: Augmentation, draws: np.ndarray, h: int, w: int) -> np.ndarray | None:
-    """Return the rotation about the centre as a gather like `move_map`; None where there is none."""
-    if not augmentation.rotation:
-        return None
-    angle = np.deg2rad((draws[:, 3] * 2 - 1) * augmentation.rotation)[:, None, None]
-    # From the centres of pixels, or the image would move by half a pixel. The map goes from target to source, so the
-    # image turns the other way; angles are symmetric.
-    y, x = (np.arange(h) + 0.5 - h / 2)[:, None], np.arange(w) + 0.5 - w / 2
-    cos, sin = np.cos(angle), np.sin(angle)
-    columns = np.floor(cos * x - sin * y + w / 2).astype(np.int32)
-    rows = np.floor(sin * x + cos * y + h / 2).astype(np.int32)
-    return _gather(rows, columns, h, w)
-
-
-def jitter_plan(augmentation: Augmentation, draws: np.ndarray) -> JitterPlan | None:
-    """Return factors and order of the colour jitter; None where there is none."""
-    if not augmentation.jitter:
-        return None
-    factors = 1 + (draws[:, 4:7] * 2 - 1) * augmentation.jitter
-    # The order of three uniforms is a uniform order of three, as torchvision shuffles them.
-    return JitterPlan(factors.astype(np.float32), np.argsort(draws[:, 7:10], axis=1))
-
-
-def _gather(rows: np.ndarray, columns: np.ndarray, h: int, w: int) -> np.ndarray:
-    # int32 halves the maps, which are made for every batch and copied to the device.
-    source = rows * np.int32(w) + columns
-    source[~((rows >= 0) & (rows < h) & (columns >= 0) & (columns < w))] = h * w
-    return source
 
 
 AUGMENTATIONS: Registry[Augmentation] = Registry("augmentation")

@@ -1,49 +1,81 @@
-"""Batch plans: what the core decides for one training step, as indices and small draws."""
+"""Epoch plans: everything that the core decides for the steps of an epoch, as arrays that are uploaded once."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import final
 
 import attrs
 import numpy as np
 
-from sat_core.augmentation import AUGMENTATIONS, Augmentation
+from sat_core.augmentation import AUGMENTATIONS, Moves
 from sat_core.errors import SpecError
-from sat_core.images import ImageSource, Request
+from sat_core.images import ImageSource
+from sat_core.noise import example_keys
 from sat_core.schedules import parse_schedule
 from sat_core.sections import AttackSpec, TrainingSpec
 from sat_core.splits import Split
 from sat_core.streams import stream
-from sat_core.threat import THREAT_MODELS
+
+BATCHES = ("random", "stratified")
+"""Values of training.batches."""
 
 
 @final
 @attrs.frozen(kw_only=True, eq=False)
-class BatchPlan:
-    """Everything that the core decides for one step.
+class EpochPlan:
+    """Everything that the core decides for the S steps of one epoch, in batches of n examples.
+
+    In each batch the members of A come first, so that an attack takes a slice and not a gather.
 
     Attributes:
-        epoch, step: From 0; the step within its epoch.
-        index: Numbers of the examples, int64 `(n,)`.
-        members: True for examples in A, bool `(n,)`.
-        weights: Of the examples in the loss, float32 `(n,)`.
-        lr: Learning rate.
-        draws: Uniforms `(n, d)` for `sat_core.augmentation`; None without augmentation.
-        start: Random starts of the members, float32 `(|members|, h, w, c)`; None without.
-        images: uint8 `(n, h, w, c)`, where the trainer does not hold all images itself.
+        epoch: From 0.
+        index: Numbers of the examples, int64 `(S, n)`.
+        members: Number of members of A in each batch, int64 `(S,)`.
+        weights: Of the examples in the loss, float32 `(S, n)`.
+        lr: Learning rates, float64 `(S,)`.
+        moves: Of the augmentation, `(S, n, …)`; None without.
+        keys: Of the random starts, uint32 `(S, n, 2)`; None without. See `sat_core.noise`.
+        draws: Uniforms `(S, n, d)` that place resized crops where images are decoded; None without.
     """
 
     epoch: int
-    step: int
     index: np.ndarray
     members: np.ndarray
     weights: np.ndarray
-    lr: float
+    lr: np.ndarray
+    moves: Moves | None = None
+    keys: np.ndarray | None = None
     draws: np.ndarray | None = None
-    start: np.ndarray | None = None
-    images: np.ndarray | None = None
+
+    @property
+    def steps(self) -> int:
+        """Number of steps."""
+        return len(self.index)
+
+    @property
+    def batch_size(self) -> int:
+        """Examples per step."""
+        return int(self.index.shape[1])
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return what a trainer needs on its device, by name, with the steps along the first axis.
+
+        ``index``, ``members``, ``weights``, ``lr``, and where there are any ``integers``, ``factors`` and ``keys``.
+        """
+        optional = {"keys": self.keys}
+        if self.moves is not None:
+            optional |= {"integers": self.moves.integers, "factors": self.moves.factors}
+        arrays = {"index": self.index, "members": self.members, "weights": self.weights, "lr": self.lr}
+        return arrays | {name: array for name, array in optional.items() if array is not None}
+
+    def decoded(self, images: np.ndarray, first: int) -> Iterator[np.ndarray | None]:
+        """Yield the images of each step from `first` on where these are decoded on demand, else None for each."""
+        if not isinstance(images, ImageSource):
+            yield from [None] * (self.steps - first)
+            return
+        draws = [None] * self.steps if self.draws is None else self.draws
+        yield from images.stream((self.index[step], draws[step]) for step in range(first, self.steps))
 
 
 @final
@@ -89,21 +121,21 @@ class Planner:
         """Return how many examples are in no batch of any epoch."""
         unseen = np.ones(self.examples, bool)
         for epoch in range(self.training.epochs):
-            unseen[self._seen(epoch)] = False
+            unseen[self._order(epoch)] = False
             if not unseen.any():
                 break
         return int(unseen.sum())
 
     def gradients(self, epoch: int) -> int:
         """Return the gradient evaluations of an epoch (from 0), of steps and attacks, counted in examples."""
-        seen = self._seen(epoch)
-        return len(seen) + int(self.split.members[seen].sum()) * self.attack.steps
+        order = self._order(epoch)
+        return len(order) + int(self.split.members[order].sum()) * self.attack.steps
 
     def places(self, epoch: int) -> np.ndarray:
         """Return the place of each example in the order of an epoch (from 0), int64 `(N,)`; -1 if it is not in it."""
-        seen = self._seen(epoch)
+        order = self._order(epoch)
         places = np.full(self.examples, -1, np.int64)
-        places[seen] = np.arange(len(seen))
+        places[order] = np.arange(len(order))
         return places
 
     def lr(self, epoch: int, step: int) -> float:
@@ -111,56 +143,49 @@ class Planner:
         t, done = self.training, epoch * self.steps_per_epoch + step
         return parse_schedule(t.schedule).lr(t.lr, done, self.steps_per_epoch, t.epochs)
 
-    def _seen(self, epoch: int) -> np.ndarray:
-        return self._order(epoch)[: self.steps_per_epoch * self.training.batch_size]
-
-    def _order(self, epoch: int) -> np.ndarray:
-        return self._stream("order", epoch).permutation(self.examples)
-
-    def _stream(self, purpose: str, *place: int) -> np.random.Generator:
-        return stream(self.training.seed, self.streams + purpose, *place)
-
-    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[BatchPlan]:
-        """Yield the plans of one epoch (from 0), from `first_step` on."""
-        order = self._order(epoch)
-        for step in range(first_step, self.steps_per_epoch):
-            yield self._plan(epoch, step, order[step * self.training.batch_size :][: self.training.batch_size])
-
-    def _plan(self, epoch: int, step: int, index: np.ndarray) -> BatchPlan:
-        t = self.training
-        members = self.split.members[index]
-        start = None
-        # Each batch has a stream of its own, so that one without members shifts no draw of those after it.
+    def epoch(self, epoch: int) -> EpochPlan:
+        """Return the plan of one epoch (from 0)."""
+        steps, size = self.steps_per_epoch, self.training.batch_size
+        index = self._order(epoch).reshape(steps, size)
+        augmentation = AUGMENTATIONS.get(self.training.augmentation)
+        # Order and augmentation do not depend on A: arms with one seed see the same images in the same batches, but
+        # for stratified ones, and each image with the same crop. So draws are made first and sorted with the examples.
+        draws = augmentation.draw(self._stream("augmentation", epoch), index.size)
+        members_first = np.argsort(~self.split.members[index], axis=1, kind="stable")
+        index = np.take_along_axis(index, members_first, axis=1)
+        if draws is not None:
+            draws = np.take_along_axis(draws.reshape(steps, size, -1), members_first[:, :, None], axis=1)
+        members = self.split.members[index].sum(axis=1)
+        keys = None
         if self.attack.random_start and members.any():
-            rng = self._stream("start", epoch, step)
-            shape = (int(members.sum()), *self.image_shape)
-            start = THREAT_MODELS.get(self.attack.norm).random_start(rng, shape, self.attack.eps)
-        # Order and augmentation do not depend on A: arms with one seed see the same images in the same batches.
-        return BatchPlan(
+            words = self._stream("start", epoch).integers(0, 2**32, 2, np.uint32)
+            keys = example_keys(words, self.examples)[index]
+        return EpochPlan(
             epoch=epoch,
-            step=step,
             index=index,
             members=members,
             weights=self.split.example_weights(index),
-            lr=self.lr(epoch, step),
-            draws=AUGMENTATIONS.get(t.augmentation).draw(self._stream("augmentation", epoch, step), len(index)),
-            start=start,
+            lr=np.array([self.lr(epoch, step) for step in range(steps)]),
+            moves=augmentation.moves(draws),
+            keys=keys,
+            draws=draws if augmentation.resized_crop else None,
         )
 
+    def _order(self, epoch: int) -> np.ndarray:
+        """Return the examples of an epoch, int64, batch by batch; those of the incomplete last batch are dropped."""
+        size, steps = self.training.batch_size, self.steps_per_epoch
+        order = self._stream("order", epoch).permutation(self.examples)
+        if self.training.batches == "random":
+            return order[: steps * size]
+        # With a share q of the members in A, batch s gets ⌊(s + 1)·q·n⌋ - ⌊s·q·n⌋ of them, in whole numbers.
+        is_member = self.split.members[order]
+        ends = np.arange(steps + 1) * size * int(is_member.sum()) // self.examples
+        members, others = order[is_member], order[~is_member]
+        parts = []
+        for step in range(steps):
+            low, high = ends[step : step + 2]
+            parts += [members[low:high], others[step * size - low : (step + 1) * size - high]]
+        return np.concatenate(parts)
 
-def with_images(plans: Iterable[BatchPlan], images: np.ndarray, augmentation: Augmentation) -> Iterator[BatchPlan]:
-    """Yield the plans, with images where these are decoded on demand; `plans` is then read ahead."""
-    if not isinstance(images, ImageSource):
-        yield from plans
-        return
-    # The source takes requests some batches before it gives their images; the plans in between wait here.
-    waiting: deque[BatchPlan] = deque()
-
-    def requests() -> Iterator[Request]:
-        for plan in plans:
-            waiting.append(plan)
-            # A resized crop is cut out while a file is decoded; all other augmentation is the trainer's, on its device.
-            yield plan.index, plan.draws if augmentation.resized_crop else None
-
-    for batch in images.stream(requests()):
-        yield attrs.evolve(waiting.popleft(), images=batch)
+    def _stream(self, purpose: str, *place: int) -> np.random.Generator:
+        return stream(self.training.seed, self.streams + purpose, *place)

@@ -168,7 +168,10 @@ class Recorder:
             logits: `(n, k)`.
             labels: Their classes, int64 `(n,)`.
         """
-        batch = moments(logits, labels)
+        self.add(index, moments(logits, labels))
+
+    def add(self, index: np.ndarray, batch: Moments) -> None:
+        """Add the statistics of one forward pass of the examples numbered `index`, `(n,)`, each once."""
         # A copy of the rows, changed through views of its columns and written back at once: one random access per
         # example instead of six each way. A number that is there twice would be counted once.
         rows = self._table[index]

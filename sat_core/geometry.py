@@ -55,6 +55,16 @@ class Geometry(ABC):
     def ascent_direction(self, gradient: Tensor) -> Tensor:
         """Return the step of norm 1 along which the loss rises fastest: argmax <v, gradient> over norm(v) <= 1."""
 
+    @abstractmethod
+    def start(self, cube: Tensor, length: Tensor, eps: Any) -> Tensor:
+        """Return the random start that `sat_core.threat` defines.
+
+        Args:
+            cube: uniform in [-1, 1), of the shape of the images.
+            length: one uniform in [0, 1) per image, with the other axes kept.
+            eps: radius.
+        """
+
 
 @final
 class L2(Geometry):
@@ -72,6 +82,9 @@ class L2(Geometry):
     def ascent_direction(self, gradient: Tensor) -> Tensor:
         return gradient / (self.size(gradient) + self.tiny)
 
+    def start(self, cube: Tensor, length: Tensor, eps: Any) -> Tensor:
+        return self.ascent_direction(cube) * (length * eps)
+
 
 @final
 class Linf(Geometry):
@@ -87,6 +100,9 @@ class Linf(Geometry):
 
     def ascent_direction(self, gradient: Tensor) -> Tensor:
         return self.ops.sign(gradient)
+
+    def start(self, cube: Tensor, length: Tensor, eps: Any) -> Tensor:
+        return cube * eps
 
 
 GEOMETRIES: dict[str, type[Geometry]] = {kind.name: kind for kind in (L2, Linf)}

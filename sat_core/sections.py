@@ -219,6 +219,7 @@ class TrainingSpec:
     Attributes:
         epochs: Passes over the training set.
         batch_size: Examples per step; the last, incomplete batch of an epoch is dropped.
+        batches: ``random``, or ``stratified``: every batch has the same share of members of A, rounded.
         optimizer: ``sgd`` or ``adamw``.
         lr: Learning rate per batch of `batch_size`.
         momentum: Of ``sgd``.
@@ -230,6 +231,7 @@ class TrainingSpec:
             ``float32`` never rounds. Attacks keep δ in float32. ``auto`` is replaced by the fastest that the device
             computes in hardware when a run begins.
         compile: Whether to compile the step.
+        cuda_graphs: Whether PyTorch captures the step in CUDA graphs, where the device is a GPU.
         channels_last: Whether PyTorch stores images and weights channels last.
         threads: Of the CPU, per arm; never changed by how many arms run at once.
         seed: Of weights, order, augmentation and random starts.
@@ -239,6 +241,7 @@ class TrainingSpec:
     SECTION: ClassVar[str] = "training"
     epochs: int = fields.integer(1)
     batch_size: int = fields.integer(1, 128)
+    batches: str = fields.choice(("random", "stratified"), "random")
     optimizer: str = fields.choice(("sgd", "adamw"), "sgd")
     lr: float = fields.real(default=0.1)
     momentum: float = fields.real(below=1.0, default=0.9)
@@ -248,6 +251,7 @@ class TrainingSpec:
     augmentation: str = fields.choice(lambda: AUGMENTATIONS, "none")
     precision: str = fields.choice((*OF_NETWORK, AUTO), "float32")
     compile: bool = fields.flag(False)
+    cuda_graphs: bool = fields.flag(True)
     channels_last: bool = fields.flag(False)
     threads: int = fields.integer(1, 1)
     seed: int = fields.integer(0, 0)

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from sat_core.errors import SpecError
+from sat_core.noise import uniforms
+from sat_core.numpy_ops import NUMPY
 from sat_core.registry import Registry
 
 TINY = 1e-10
@@ -35,9 +37,19 @@ class ThreatModel(ABC):
     def ascent_direction(self, gradient: np.ndarray) -> np.ndarray:
         """Return the step of norm 1 along which the loss rises fastest: argmax <v, gradient> over norm(v) <= 1."""
 
-    @abstractmethod
     def random_start(self, rng: np.random.Generator, shape: tuple[int, ...], eps: float) -> np.ndarray:
         """Draw δ of the given shape `(n, h, w, c)` inside the ball, float32."""
+        return self.start(rng.integers(0, 2**32, (shape[0], 2), np.uint32), shape, eps)
+
+    @abstractmethod
+    def start(self, keys: np.ndarray, shape: tuple[int, ...], eps: float) -> np.ndarray:
+        """Return δ of the given shape `(n, h, w, c)` inside the ball, float32, which follows from `keys`.
+
+        Args:
+            keys: uint32 `(n, 2)`, as `sat_core.noise.example_keys` makes them.
+            shape: of the images.
+            eps: radius.
+        """
 
     @abstractmethod
     def diameter(self, image_shape: tuple[int, ...] | None) -> float:
@@ -86,11 +98,12 @@ class L2(ThreatModel):
         # A gradient of 0 gives a step of 0: an image whose loss is saturated stays where it is.
         return gradient * _per_example(1.0 / (self.size(gradient) + TINY), gradient)
 
-    def random_start(self, rng: np.random.Generator, shape: tuple[int, ...], eps: float) -> np.ndarray:
-        # Not uniform in the ball, whose volume lies near its surface; the published runs draw like this.
-        cube = rng.random(shape, dtype=np.float32) * 2 - 1
-        length = rng.random(shape[0], dtype=np.float32) * np.float32(eps)
-        return self.ascent_direction(cube) * _per_example(length, cube)
+    def start(self, keys: np.ndarray, shape: tuple[int, ...], eps: float) -> np.ndarray:
+        # Not uniform in the ball, whose volume lies near its surface; the published runs draw like this. The uniform
+        # behind those of the pixels is the length.
+        drawn = uniforms(NUMPY, keys, math.prod(shape[1:]) + 1)
+        cube = (drawn[:, :-1] * 2 - 1).reshape(shape)
+        return self.ascent_direction(cube) * _per_example(drawn[:, -1] * np.float32(eps), cube)
 
     def diameter(self, image_shape: tuple[int, ...] | None) -> float:
         return math.inf if image_shape is None else math.sqrt(math.prod(image_shape))
@@ -110,8 +123,9 @@ class Linf(ThreatModel):
     def ascent_direction(self, gradient: np.ndarray) -> np.ndarray:
         return np.sign(gradient)
 
-    def random_start(self, rng: np.random.Generator, shape: tuple[int, ...], eps: float) -> np.ndarray:
-        return (rng.random(shape, dtype=np.float32) * 2 - 1) * np.float32(eps)
+    def start(self, keys: np.ndarray, shape: tuple[int, ...], eps: float) -> np.ndarray:
+        drawn: np.ndarray = uniforms(NUMPY, keys, math.prod(shape[1:])).reshape(shape)
+        return (drawn * 2 - 1) * np.float32(eps)
 
     def diameter(self, image_shape: tuple[int, ...] | None) -> float:
         return 1.0

@@ -3,51 +3,61 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, final
 
-import attrs
 import numpy as np
 
 from sat_core.classifier import State
 
 if TYPE_CHECKING:
-    from sat_core.batches import BatchPlan
-
-
-@attrs.frozen
-class StepResult:
-    """What one training step leaves behind.
-
-    Args:
-        loss: returns Σ w·ℓ / Σ w of the batch. Like `logits` it copies from the device when it is called, so that a
-            step that nobody looks at does not stall a GPU.
-        logits: returns those of the training forward, float32 `(n, k)`.
-    """
-
-    loss: Callable[[], float]
-    logits: Callable[[], np.ndarray]
-
-
-OnBatch = Callable[["BatchPlan", StepResult], None]
-"""on_batch(plan, result), called after each step."""
+    from sat_core.batches import EpochPlan
+    from sat_core.difficulty import Moments
 
 
 class Trainer(ABC):
-    """Runs the training steps that the core plans. It holds the training data, on its device, and the optimiser."""
+    """Runs the training steps that the core plans. It holds the training data, on its device, and the optimiser.
+
+    Steps are queued and nothing waits for the device; what they leave behind stays there until one of `losses`,
+    `moments` and `logits` reads it.
+    """
 
     @abstractmethod
-    def run(self, batches: Iterable[BatchPlan], on_batch: OnBatch) -> None:
-        """Make one step for each plan, in order.
+    def begin(self, plan: EpochPlan, *, record: bool = False) -> None:
+        """Copy the plan of an epoch to the device.
+
+        Args:
+            plan: Of the epoch, any of whose steps come next.
+            record: Whether `moments` will be read.
+        """
+
+    @abstractmethod
+    def step(self, number: int, images: np.ndarray | None = None) -> None:
+        """Make a step of the plan.
 
         A step: gather and augment the batch; attack the members of A in evaluation mode; one forward in training mode
         over the mixed batch; loss = Σ w·ℓ / Σ w; optimiser step with the plan's learning rate. Of a classifier
         `with_head`, only the head learns, and all else stays in evaluation mode.
 
         Args:
-            batches: ends the training where it ends; it may be read ahead of the steps.
-            on_batch: called after each step.
+            number: Of the step in the epoch, from 0.
+            images: uint8 `(n, h, w, c)`, where images are decoded on demand.
         """
+
+    @abstractmethod
+    def losses(self, first: int, last: int) -> np.ndarray:
+        """Return Σ w·ℓ / Σ w of the steps first … last - 1 of the epoch, floats `(last - first,)`; waits for them."""
+
+    @abstractmethod
+    def moments(self, first: int, last: int) -> Moments:
+        """Return statistics of the training forwards of steps first … last - 1, float64; waits for them.
+
+        The order is that of ``plan.index[first:last].ravel()``.
+        """
+
+    @abstractmethod
+    def logits(self) -> np.ndarray:
+        """Return those of the training forward of the last step, float32 `(n, k)`; waits for it."""
 
     @abstractmethod
     def state(self) -> State:
@@ -56,3 +66,11 @@ class Trainer(ABC):
     @abstractmethod
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
         """Continue from what `state` returned, as if the training had never stopped."""
+
+    @final
+    def run(self, plan: EpochPlan, first: int = 0) -> np.ndarray:
+        """Make all steps of an epoch from `first` on, of images that are in memory; returns their losses."""
+        self.begin(plan)
+        for number in range(first, plan.steps):
+            self.step(number)
+        return self.losses(first, plan.steps)

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, final
 
 import attrs
 import numpy as np
 
 from sat_core import checkpoint
-from sat_core.augmentation import AUGMENTATIONS
-from sat_core.batches import BatchPlan, Planner, with_images
+from sat_core.batches import EpochPlan, Planner
 from sat_core.classifier import Classifier
 from sat_core.data import Examples
 from sat_core.difficulty import Recorder
 from sat_core.errors import CheckpointError, Interrupted, TrainingError
 from sat_core.files import EXPERIMENT
-from sat_core.trainer import StepResult, Trainer
+from sat_core.trainer import Trainer
 from sat_core.unit_folder import UnitFolder
 
 STOPPED = "stopped on request; everything is saved, the same command goes on"
@@ -92,7 +91,7 @@ class Fit:
     with_images: bool = True
     scalars: Scalars = lambda *_: None
     position: Position = attrs.field(factory=Position, init=False)
-    _pending: StepResult | None = attrs.field(default=None, init=False)
+    _read: int = attrs.field(default=0, init=False)
     _saved: float = attrs.field(factory=time.monotonic, init=False)
 
     def resume(self) -> Position:
@@ -127,12 +126,7 @@ class Fit:
         if self.position.step == 0:
             self._check()
         while self.position.epoch < epochs:
-            self.trainer.run(self._plans(), self._on_batch)
-            self._settle()
-            if self.stop():
-                self._save()
-                raise Interrupted(STOPPED)
-            # Only now: on a stop `_plans` ends early, so a stop has to last, or a part would count as an epoch.
+            self._run_epoch(self.planner.epoch(self.position.epoch))
             self._end_epoch()
             done = self.position.epoch
             self._tell(done, self.position.training_gradients + self.position.attack_gradients)
@@ -174,49 +168,45 @@ class Fit:
             self.on_check(self.position.epoch)
             self._saved = time.monotonic()
 
-    def _plans(self) -> Iterator[BatchPlan]:
-        plans = self.planner.epoch(self.position.epoch, self.position.step)
-        if self.with_images:
-            plans = with_images(plans, self.data.images, AUGMENTATIONS.get(self.planner.training.augmentation))
-        for plan in plans:
+    def _run_epoch(self, plan: EpochPlan) -> None:
+        at, per_epoch = self.position, self.planner.steps_per_epoch
+        self.trainer.begin(plan, record=self._records)
+        self._read = at.step
+        for images in plan.decoded(self.data.images if self.with_images else np.empty(0), at.step):
             if self.stop():
-                return
+                self._save(plan)
+                raise Interrupted(STOPPED)
             if time.monotonic() - self._saved >= self.save_every:
-                # The sum of losses in a checkpoint has to have that of every step that the checkpoint counts.
-                self._settle()
-                self._save()
-            yield plan
+                self._save(plan)
+            self.trainer.step(at.step, images)
+            # Copies that pad a captured batch are not counted: this is the cost of the method.
+            at.attack_gradients += int(plan.members[at.step]) * self.planner.attack.steps
+            at.training_gradients += plan.batch_size
+            at.step += 1
+            done, note = at.epoch * per_epoch + at.step, f"epoch {at.epoch + 1} of {self.planner.training.epochs}"
+            self.progress(self.stage, done, self.planner.training.epochs * per_epoch, note)
+        self._settle(plan)
 
-    def _on_batch(self, plan: BatchPlan, result: StepResult) -> None:
-        at, n = self.position, len(plan.index)
-        self._settle()  # reads the loss one step late: to read that of this step would make the CPU wait for the device
-        self._pending = result
-        # Steps that are done, not plans: these may be read ahead.
-        at.step += 1
-        at.training_gradients += n
-        # Copies that pad a compiled batch are not counted: this is the cost of the method.
-        at.attack_gradients += int(plan.members.sum()) * self.planner.attack.steps
-        if self.recorder is not None and not self.snapshot:
-            # Of the step itself, with augmented images in training mode, as the authors' code has it (recipe, 2).
-            self.recorder.update(plan.index, result.logits(), self.data.labels[plan.index])
-        per_epoch = self.planner.steps_per_epoch
-        self.progress(
-            self.stage,
-            at.epoch * per_epoch + at.step,
-            self.planner.training.epochs * per_epoch,
-            f"epoch {at.epoch + 1} of {self.planner.training.epochs}",
-        )
+    @property
+    def _records(self) -> bool:
+        """Whether the recorder gets the outputs of the steps themselves."""
+        return self.recorder is not None and not self.snapshot
 
-    def _settle(self) -> None:
-        if self._pending is None:
-            return
-        loss, self._pending = self._pending.loss(), None
-        if not math.isfinite(loss):
-            raise TrainingError(
-                f"the loss became {loss} in epoch {self.position.epoch + 1}, step {self.position.step}; "
-                'lower training.lr or take training.precision = "float32"'
-            )
-        self.position.loss_sum += loss
+    def _settle(self, plan: EpochPlan) -> None:
+        """Read what the steps since the last call have left on the device, which makes the CPU wait for it."""
+        at, first = self.position, self._read
+        for step, loss in enumerate(self.trainer.losses(first, at.step), first + 1):
+            if not math.isfinite(loss):
+                raise TrainingError(
+                    f"the loss became {loss:g} in epoch {at.epoch + 1}, step {step}; "
+                    'lower training.lr or take training.precision = "float32"'
+                )
+            # One by one, so that the sum does not depend on when it is saved.
+            at.loss_sum += float(loss)
+        if self.recorder is not None and self._records and at.step > first:
+            # With augmented images in training mode, as the authors' code has it (recipe, section 2).
+            self.recorder.add(plan.index[first : at.step].ravel(), self.trainer.moments(first, at.step))
+        self._read = at.step
 
     def _end_epoch(self) -> None:
         at = self.position
@@ -246,7 +236,11 @@ class Fit:
             self.recorder.load_state(saved.groups["recorder"])
         self.position = Position(**saved.metadata["position"])
 
-    def _save(self) -> None:
+    def _save(self, plan: EpochPlan | None = None) -> None:
+        """Save a checkpoint; within an epoch, `plan` is that of the epoch."""
+        if plan is not None:
+            # The sum of losses in a checkpoint has to have that of every step that the checkpoint counts.
+            self._settle(plan)
         groups = {"model": self.classifier.state(), "trainer": self.trainer.state()}
         if self.recorder is not None:
             groups["recorder"] = self.recorder.state()

@@ -65,8 +65,8 @@ class PGD:
             # in the graph, but before its loop: weights are folded once per attack, not once per step
             return _ascend(self._frozen(), norm, keep_best, self._scale, *tensors, unrolled=unrolled)
 
-        graph = tf.function(ascend, signature, autograph=False, jit_compile=self._xla or None)
-        return graph.get_concrete_function()
+        # the function and not its concrete graph, which would belong to the graph that is traced just now
+        return tf.function(ascend, signature, autograph=False, jit_compile=self._xla or None)
 
 
 def _ascend(

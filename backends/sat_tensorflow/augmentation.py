@@ -2,38 +2,33 @@
 
 from __future__ import annotations
 
-import numpy as np
 import tensorflow as tf
 from tensorflow import Tensor
 
-from sat_core.augmentation import BRIGHTNESS, CONTRAST, GREY, Augmentation, JitterPlan
+from sat_core.augmentation import BRIGHTNESS, CONTRAST, GREY, Augmentation, Moves
+from sat_tensorflow.ops import OPS
 
 
-def augment(images: Tensor, augmentation: Augmentation, draws: np.ndarray | None) -> Tensor:
-    """Crop, flip, jitter and rotate float images `(n, h, w, c)` in [0, 1] as `draws` say."""
-    return augmentation.apply(images, draws, images.shape[1:3], gather=_gather, jitter=_jitter)
+def augment(images: Tensor, augmentation: Augmentation, moves: Moves) -> Tensor:
+    """Crop, flip, jitter and rotate float images `(n, h, w, c)` in [0, 1] as `moves` say, which are tensors, too."""
+    moves = Moves(tf.cast(moves.integers, tf.int64), moves.factors)  # see `sat_tensorflow.ops`
+    return augmentation.apply(OPS, images, moves, images.shape[1:3], gather=_gather, jitter=_jitter)
 
 
-def _gather(images: Tensor, source: np.ndarray) -> Tensor:
-    return _gathered(images, tf.constant(source))
-
-
-def _jitter(images: Tensor, plan: JitterPlan) -> Tensor:
-    factors = tf.cast(plan.factors, images.dtype)
-    # each image has an order of its own (recipe, section 1.0), so at each place the operations differ within the batch
-    for place in range(plan.order.shape[1]):
-        images = _blend(images, factors, tf.constant(plan.order[:, place]))
-    return images
-
-
-@tf.function(autograph=False)
-def _gathered(images: Tensor, source: Tensor) -> Tensor:
+def _gather(images: Tensor, source: Tensor) -> Tensor:
     _, h, w, c = images.shape
     padded = tf.pad(tf.reshape(images, (-1, h * w, c)), ((0, 0), (0, 1), (0, 0)))  # the pixel h·w is the zero outside
     return tf.gather(padded, source, batch_dims=1)
 
 
-@tf.function(autograph=False)
+def _jitter(images: Tensor, factors: Tensor, order: Tensor) -> Tensor:
+    factors = tf.cast(factors, images.dtype)
+    # each image has an order of its own (recipe, section 1.0), so at each place the operations differ within the batch
+    for place in range(order.shape[1]):
+        images = _blend(images, factors, order[:, place])
+    return images
+
+
 def _blend(images: Tensor, factors: Tensor, operation: Tensor) -> Tensor:
     """One operation per image, chosen by `operation` `(n,)`: x·f + d·(1 - f) with d black, the mean grey, or grey."""
     f = tf.gather(factors, operation, batch_dims=1)[:, None, None, None]

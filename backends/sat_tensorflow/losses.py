@@ -54,3 +54,18 @@ def weighted_sum(logits: Tensor, labels: Tensor, weights: Tensor) -> tuple[Tenso
     """Compute Σ w·ℓ and Σ w over the batch, with ℓ the cross-entropy."""
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
     return tf.reduce_sum(weights * losses), tf.reduce_sum(weights)
+
+
+def moments(logits: Tensor, labels: Tensor) -> Tensor:
+    """Compute entropy, p(label), error and margin of each row, float64 `(4, n)`; see `sat_core.difficulty.Moments`."""
+    # in float64 the statistics of any logits are right, and a batch of them is little beside the network
+    s = tf.cast(logits, tf.float64)
+    s -= tf.reduce_max(s, axis=1, keepdims=True)
+    e = tf.exp(s)
+    total, own = tf.reduce_sum(e, axis=1), tf.gather(s, labels, batch_dims=1)
+    is_own = tf.one_hot(labels, s.shape[1], on_value=True, off_value=False)
+    other = tf.reduce_max(tf.where(is_own, tf.constant(-float("inf"), s.dtype), s), axis=1)
+    p = tf.exp(own) / total
+    # -∞ · e^-∞ would be NaN
+    entropy = tf.math.log(total) - tf.reduce_sum(tf.maximum(s, -1e4) * e, axis=1) / total
+    return tf.stack([entropy, p, tf.cast(other > own, tf.float64), p - tf.exp(other) / total])

@@ -28,7 +28,7 @@ class _Ops:
     def clip(self, x: Tensor, low: Any, high: Any) -> Tensor:
         return tf.clip_by_value(x, low, high)
 
-    def where(self, condition: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    def where(self, condition: Tensor, x: Any, y: Any) -> Tensor:
         return tf.where(condition, x, y)
 
     def maximum(self, x: Tensor, y: Tensor) -> Tensor:
@@ -43,11 +43,40 @@ class _Ops:
     def images(self, array: np.ndarray, like: Tensor) -> Tensor:
         return tf.constant(array, like.dtype)
 
+    def layout(self, x: Tensor, shape: tuple[int, ...]) -> Tensor:
+        return tf.reshape(x, (-1, *shape))
+
+    def join(self, first: Tensor, rest: Tensor) -> Tensor:
+        return tf.concat([first, rest], axis=0)
+
     def take(self, x: Tensor, rows: Tensor) -> Tensor:
         return tf.gather(x, rows)
 
     def put(self, x: Tensor, rows: Tensor, values: Tensor) -> Tensor:
         return tf.tensor_scatter_nd_update(x, rows[:, None], values)
+
+    def words(self, array: np.ndarray, like: Tensor) -> Tensor:
+        return tf.constant(array)
+
+    def word_range(self, n: int, like: Tensor) -> Tensor:
+        return tf.cast(tf.range(n), tf.uint32)
+
+    def xorshift(self, x: Tensor, bits: int) -> Tensor:
+        return tf.bitwise.bitwise_xor(x, self.shift(x, bits))
+
+    def times(self, x: Tensor, factor: int) -> Tensor:
+        return x * tf.constant(factor, tf.uint32)
+
+    def fraction(self, x: Tensor) -> Tensor:
+        return tf.cast(self.shift(x, 8), tf.float32) * 2**-24
+
+    # in 64 bits, since TensorFlow computes on integers of 32 on the host, even where there is a GPU
+
+    def integer_range(self, n: int, like: Tensor) -> Tensor:
+        return tf.cast(tf.range(n), tf.int64)
+
+    def shift(self, x: Tensor, bits: int) -> Tensor:
+        return tf.bitwise.right_shift(x, tf.constant(bits, x.dtype))
 
 
 OPS: TensorOps = _Ops()

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, final
+from collections.abc import Mapping
+from typing import final
 
 import numpy as np
 import tensorflow as tf
 from tensorflow import Tensor
 
-from sat_core.ascent import Members, attack_members
-from sat_core.augmentation import AUGMENTATIONS
-from sat_core.batches import BatchPlan
+from sat_core.ascent import attack_first, padded, random_start
+from sat_core.augmentation import AUGMENTATIONS, Moves
+from sat_core.batches import EpochPlan
 from sat_core.classifier import State
 from sat_core.data import Examples
+from sat_core.difficulty import Moments
 from sat_core.images import ImageSource
 from sat_core.precision import FP16_SCALE, check_precision, least_precise
 from sat_core.sections import AttackSpec, TrainingSpec
-from sat_core.trainer import OnBatch, StepResult, Trainer
+from sat_core.trainer import Trainer
 from sat_tensorflow.arrays import to_numpy
 from sat_tensorflow.attacked import Attacked
 from sat_tensorflow.attacks import PGD
 from sat_tensorflow.augmentation import augment
 from sat_tensorflow.classifier import TensorFlowClassifier
-from sat_tensorflow.losses import weighted_loss
+from sat_tensorflow.losses import moments, weighted_loss
 from sat_tensorflow.modes import Forward, precision
 from sat_tensorflow.ops import OPS
 from sat_tensorflow.optimizer import Optimizer
@@ -54,55 +55,76 @@ class TensorFlowTrainer(Trainer):
         )
         self._forward = self._in_precision(classifier.train if features is None else classifier.head)
         inputs = data.images if features is None else features
+        # XLA compiles for each number of images, and cuDNN chooses an algorithm for each
+        self._padded = training.compile or "GPU" in classifier.device
         with tf.device(classifier.device):
             self._images = None if isinstance(inputs, ImageSource) else tf.constant(inputs)
             self._labels = tf.constant(data.labels)
             learning = {id(v) for v in (classifier.head or classifier.native).trainable_variables}
             self._weights = {name: v for name, v in classifier.variables().items() if id(v) in learning}
             self._optimizer = Optimizer(self._weights, training)
-            # traced at once, so that weights and optimiser have to be there
-            self._update = self._graph(inputs.shape[1:])
+        self._update = tf.function(self._learn, autograph=False, jit_compile=training.compile or None)
+        self._graph = tf.function(self._compute, autograph=False)
 
-    def run(self, batches: Iterable[BatchPlan], on_batch: OnBatch) -> None:
-        for plan in batches:
-            with tf.device(self._classifier.device):
-                images, labels = self._batch(plan)
-                images = self._attacked(images, labels, plan)
-                loss, logits = self._update(images, labels, tf.constant(plan.weights), tf.constant(plan.lr, tf.float64))
-            # neither is read here: that would make the CPU wait for the GPU, and the next step begin later
-            on_batch(plan, StepResult(lambda loss=loss: float(loss), lambda logits=logits: to_numpy(logits)))  # type: ignore[misc]
+    def begin(self, plan: EpochPlan, *, record: bool = False) -> None:
+        self._plan, self._record = plan, record
+        self._losses: dict[int, Tensor] = {}
+        self._moments: dict[int, Tensor] = {}
+        with tf.device(self._classifier.device):
+            self._epoch = {name: tf.constant(array) for name, array in plan.arrays().items()}
+
+    def step(self, number: int, images: np.ndarray | None = None) -> None:
+        members, batch = int(self._plan.members[number]), self._plan.batch_size
+        size = padded(members, batch) if self._padded else members
+        with tf.device(self._classifier.device):
+            decoded = None if images is None else tf.constant(images)
+            # whether anything is attacked is known here: two graphs are made at most, and none has a branch
+            some = tf.constant(size) if size else None
+            outputs = self._graph(tf.constant(number), some, self._epoch, decoded, record=self._record)
+        # tensors on the device: to read one would make the CPU wait for the GPU, and the next step begin later
+        self._losses[number], self._logits, self._moments[number] = outputs
 
     @property
     def traces(self) -> int:
         """Number of graphs that were made, of attack and step."""
         return self._pgd.traces + self._traces
 
-    def _graph(self, shape: tuple[int, ...]) -> Any:
-        dtype = self._classifier.dtype
-        specs = (((None, *shape), dtype), ((None,), tf.int64), ((None,), tf.float32), ((), tf.float64))
-        signature = [tf.TensorSpec(*spec) for spec in specs]
-        graph = tf.function(self._step, signature, autograph=False, jit_compile=self._training.compile or None)
-        return graph.get_concrete_function()
+    def _compute(
+        self, number: Tensor, size: Tensor | None, epoch: dict[str, Tensor], images: Tensor | None, *, record: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Make a step, of which the first `size` images are attacked; returns its loss, logits and statistics."""
+        self._traces += 1  # this is Python, which runs when the graph is traced and not when it is called
+        batch = {name: rows[number] for name, rows in epoch.items()}
+        labels = tf.gather(self._labels, batch["index"])
+        images = self._batch(batch, images)
+        if size is not None:
+            images = self._mixed(images, labels, batch, size)
+        loss, logits = self._update(images, labels, batch["weights"], batch["lr"])
+        return loss, logits, moments(logits, labels) if record else tf.zeros((4, 0), tf.float64)
 
-    def _batch(self, plan: BatchPlan) -> tuple[Tensor, Tensor]:
-        labels = tf.gather(self._labels, plan.index)
-        images = tf.gather(self._images, plan.index) if plan.images is None else tf.constant(plan.images)
+    def _batch(self, batch: Mapping[str, Tensor], decoded: Tensor | None) -> Tensor:
+        images = tf.gather(self._images, batch["index"]) if decoded is None else decoded
         dtype = self._classifier.dtype
         # bytes lie on the device as they are, in a quarter of the memory of float32, and become floats batch by batch
         images = tf.cast(images, dtype) / 255 if images.dtype == tf.uint8 else tf.cast(images, dtype)
-        images = augment(images, AUGMENTATIONS.get(self._training.augmentation), plan.draws)
-        return images, labels
+        if "integers" in batch:
+            moves = Moves(batch["integers"], batch["factors"])
+            images = augment(images, AUGMENTATIONS.get(self._training.augmentation), moves)
+        return images
 
-    def _attacked(self, images: Tensor, labels: Tensor, plan: BatchPlan) -> Tensor:
-        members = Members.of(plan.members, plan.start, padded=self._training.compile)
+    def _mixed(self, images: Tensor, labels: Tensor, batch: Mapping[str, Tensor], size: Tensor) -> Tensor:
+        start, attack = None, self._attack
+        if "keys" in batch:
+            keys, shape = batch["keys"][:size], self._classifier.image_shape
+            start = tf.cast(random_start(OPS, attack.norm, keys, shape, attack.eps), images.dtype)
+        members = batch["members"] if self._padded else None
 
         def perturb(x: Tensor, y: Tensor, start: Tensor | None) -> Tensor:
-            return self._pgd(x, y, self._attack, start)
+            return self._pgd(x, y, attack, start)
 
-        return attack_members(OPS, perturb, images, labels, members)
+        return attack_first(OPS, perturb, images, labels, start, size, members)
 
-    def _step(self, images: Tensor, labels: Tensor, weights: Tensor, lr: Tensor) -> tuple[Tensor, Tensor]:
-        self._traces += 1  # this is Python, which runs when the graph is traced and not when it is called
+    def _learn(self, images: Tensor, labels: Tensor, weights: Tensor, lr: Tensor) -> tuple[Tensor, Tensor]:
         with tf.GradientTape() as tape:
             # logits may be in half precision; the loss and its sum are not
             logits = tf.cast(self._forward(images), images.dtype)
@@ -110,6 +132,19 @@ class TensorFlowTrainer(Trainer):
             scaled = loss * tf.cast(self._optimizer.loss_scale, loss.dtype)
         self._optimizer.apply(tape.gradient(scaled, [v.value for v in self._weights.values()]), lr)
         return loss, logits
+
+    def losses(self, first: int, last: int) -> np.ndarray:
+        # one copy for all, as each waits for the device
+        return (
+            to_numpy(tf.stack([self._losses[number] for number in range(first, last)])) if first < last else np.empty(0)
+        )
+
+    def moments(self, first: int, last: int) -> Moments:
+        steps = [self._moments[number] for number in range(first, last)]
+        return Moments(*tf.concat(steps, axis=1).numpy())
+
+    def logits(self) -> np.ndarray:
+        return to_numpy(self._logits)
 
     def _in_precision(self, forward: Forward) -> Forward:
         def within(images: Tensor) -> Tensor:

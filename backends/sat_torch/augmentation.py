@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from sat_core.augmentation import BRIGHTNESS, CONTRAST, GREY, Augmentation, JitterPlan
+from sat_core.augmentation import BRIGHTNESS, CONTRAST, GREY, Augmentation, Moves
+from sat_torch.ops import OPS
 
 
-def augment(images: Tensor, augmentation: Augmentation, draws: np.ndarray | None) -> Tensor:
-    """Crop, flip, jitter and rotate float images `(n, c, h, w)` in [0, 1] as `draws` say."""
-    return augmentation.apply(images, draws, images.shape[2:], gather=_gather, jitter=_jitter)
+def augment(images: Tensor, augmentation: Augmentation, moves: Moves) -> Tensor:
+    """Crop, flip, jitter and rotate float images `(n, c, h, w)` in [0, 1] as `moves` say, which are tensors, too."""
+    return augmentation.apply(OPS, images, moves, images.shape[2:], gather=_gather, jitter=_jitter)
 
 
-def _gather(images: Tensor, source: np.ndarray) -> Tensor:
+def _gather(images: Tensor, source: Tensor) -> Tensor:
     n, c, h, w = images.shape
     padded = torch.nn.functional.pad(images.reshape(n, c, h * w), (0, 1))  # the pixel h·w is the zero outside
-    # gather takes int64 only; the map is int32, so it is widened after the copy to the device
-    index = torch.from_numpy(source).to(images.device).long().reshape(n, 1, h * w).expand(n, c, h * w)
+    index = source.long().reshape(n, 1, h * w).expand(n, c, h * w)  # gather takes int64 only
     return padded.gather(2, index).reshape(n, c, h, w)
 
 
-def _jitter(images: Tensor, plan: JitterPlan) -> Tensor:
-    factors = torch.from_numpy(plan.factors).to(images)
-    order = torch.from_numpy(plan.order).to(images.device)
+def _jitter(images: Tensor, factors: Tensor, order: Tensor) -> Tensor:
+    factors, order = factors.to(images.dtype), order.long()
     # each image has an order of its own (recipe, section 1.0), so at each place the operations differ within the batch
     for place in range(order.shape[1]):
         images = _blend(images, factors, order[:, place])

@@ -54,3 +54,17 @@ def weighted_sum(logits: Tensor, labels: Tensor, weights: Tensor) -> tuple[Tenso
     """Compute Σ w·ℓ and Σ w over the batch, with ℓ the cross-entropy."""
     losses = functional.cross_entropy(logits, labels, reduction="none")
     return (weights * losses).sum(), weights.sum()
+
+
+def moments(logits: Tensor, labels: Tensor) -> Tensor:
+    """Compute entropy, p(label), error and margin of each row, float64 `(4, n)`; see `sat_core.difficulty.Moments`."""
+    # in float64 the statistics of any logits are right, and a batch of them is little beside the network
+    s = logits.double()
+    s = s - s.amax(dim=1, keepdim=True)
+    e = s.exp()
+    total, own = e.sum(dim=1), s.gather(1, labels[:, None])[:, 0]
+    other = s.scatter(1, labels[:, None], -torch.inf).amax(dim=1)
+    p = own.exp() / total
+    # -∞ · e^-∞ would be NaN
+    entropy = total.log() - (s.clamp(min=-1e4) * e).sum(dim=1) / total
+    return torch.stack([entropy, p, (other > own).double(), p - other.exp() / total])

@@ -25,22 +25,30 @@ class Optimizer:
 
     def __init__(self, parameters: Mapping[str, nn.Parameter], training: TrainingSpec, device: torch.device) -> None:
         self._parameters = parameters
-        self._optimizer = _optimizer([*parameters.values()], training)
+        # The rate is a tensor, which a captured step reads anew in each replay. CUDA's kernels read it as float32.
+        self._lr = torch.zeros((), dtype=torch.float64 if device.type == "cpu" else torch.float32, device=device)
+        self._optimizer = _optimizer([*parameters.values()], training, self._lr)
         self._scaler = torch.amp.GradScaler(
             device.type, FP16_SCALE, growth_interval=FP16_GROWTH_INTERVAL, enabled=training.precision == "fp16"
         )
+        self._scaler.scale(self._lr)  # makes its tensors, which a captured step has to find
 
     def clear(self) -> None:
         """Free the gradients of the last step, so that their memory serves the attack."""
         self._optimizer.zero_grad(set_to_none=True)
 
-    def apply(self, loss: Tensor, lr: float) -> None:
+    def apply(self, loss: Tensor, lr: Tensor) -> None:
         """Make one step along the gradient of `loss`; in float16 it is left out where that overflows."""
-        for group in self._optimizer.param_groups:
-            group["lr"] = lr
+        self._lr.copy_(lr)
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self._scaler.step(self._optimizer)
         self._scaler.update()
+
+    def tensors(self) -> list[Tensor]:
+        """Return all tensors that a step changes, but for the parameters."""
+        buffers = [value for leaves in self._optimizer.state.values() for value in leaves.values()]
+        scaler = [getattr(self._scaler, f"_{own.removeprefix('_')}", None) for own in _SCALER.values()]
+        return [tensor for tensor in (*buffers, *scaler) if isinstance(tensor, Tensor)]
 
     def state(self) -> State:
         """Return buffers as ``name.buffer``, and the scaler's numbers."""
@@ -55,37 +63,32 @@ class Optimizer:
         return state | {name: np.array(scaler[own], np.float32) for name, own in _SCALER.items() if own in scaler}
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
-        """Take over `state`; CheckpointError names the first array that is surplus or of another shape."""
-        buffers: dict[int, dict[str, Tensor]] = {}
-        names = [*self._parameters]
-        for key, value in state.items():
-            name, _, leaf = key.rpartition(".")
-            if name == "scaler":
-                continue
-            if name not in self._parameters:
-                check_state({}, {key: value}, "optimiser")
-            parameter = self._parameters[name]
-            expected = np.empty(
-                parameter.shape if value.ndim else (), np.float32
-            )  # a buffer, or AdamW's count of steps
-            check_state({key: expected}, {key: value}, "optimiser")
-            tensor = torch.from_numpy(np.array(value))
-            if tensor.ndim:  # the fused optimisers read memory in order, so a buffer must lie as its parameter does
-                tensor = torch.empty_like(parameter, device="cpu").copy_(tensor)
-            buffers.setdefault(names.index(name), {})[leaf] = tensor
-        self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": buffers})
+        """Take over `state`; CheckpointError names the first array that is missing, surplus or of another shape."""
+        check_state(self.state(), state, "optimiser")
+        # in place, since captured steps know these tensors and no others
+        with torch.no_grad():
+            for name, parameter in self._parameters.items():
+                for leaf, buffer in self._optimizer.state.get(parameter, {}).items():
+                    buffer.copy_(torch.from_numpy(np.array(state[f"{name}.{leaf}"])))
         scaler = self._scaler.state_dict()
         if scaler:
             self._scaler.load_state_dict({**scaler, **{own: state[name].item() for name, own in _SCALER.items()}})
 
 
-def _optimizer(parameters: list[nn.Parameter], t: TrainingSpec) -> torch.optim.Optimizer:
-    if t.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, t.lr, weight_decay=t.weight_decay, fused=True)
+def _optimizer(parameters: list[nn.Parameter], t: TrainingSpec, lr: Tensor) -> torch.optim.Optimizer:
+    """Make the optimiser with all of its buffers, which PyTorch would make in the first step.
+
+    A captured step has to find them; and if the first step overflows in float16 and is left out, PyTorch's momentum
+    stays uninitialised memory.
+    """
     momentum, decay = t.momentum, t.weight_decay
-    sgd = torch.optim.SGD(parameters, t.lr, momentum=momentum, nesterov=t.nesterov, weight_decay=decay, fused=True)
-    # PyTorch makes the buffers in its first step from uninitialised memory; if that step overflows in float16 and is
-    # left out, they stay so
+    if t.optimizer == "adamw":
+        adamw = torch.optim.AdamW(parameters, lr, weight_decay=decay, fused=True, capturable=lr.device.type == "cuda")
+        for p in parameters:
+            step = torch.zeros((), dtype=torch.float32, device=p.device)
+            adamw.state[p].update(step=step, exp_avg=torch.zeros_like(p), exp_avg_sq=torch.zeros_like(p))
+        return adamw
+    sgd = torch.optim.SGD(parameters, lr, momentum=momentum, nesterov=t.nesterov, weight_decay=decay, fused=True)
     for p in parameters if momentum else ():
         # PyTorch's first step sets v = g, which is what zeros give: μ·0 + g
         sgd.state[p]["momentum_buffer"] = torch.zeros_like(p)

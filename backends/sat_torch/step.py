@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, Subset
 
 from sat_core.arrays import check_batch
-from sat_core.ascent import Members, attack_members
+from sat_core.ascent import attack_members
 from sat_core.errors import DataError, type_name
 from sat_core.sections import AttackSpec
 from sat_core.splits import Split
@@ -79,7 +79,7 @@ class SubsetAdversarialStep(AdversarialStep):
         # only the attack has BatchNorm in evaluation mode; the mixed batch goes through the model in the caller's mode
         # (recipe, section 3, steps 2 and 4)
         with frozen(self._attacked):
-            return attack_members(OPS, perturb, images, labels.long(), Members.of(members, start))
+            return attack_members(OPS, perturb, images, labels.long(), members, start)
 
     def losses(self, logits: Tensor, labels: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
         """Return Σ w·ℓ and Σ w over the batch apart, at least in float32, for a batch that is made of several parts.

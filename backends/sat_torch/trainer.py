@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import final
 
@@ -10,27 +11,31 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sat_core.ascent import Members, attack_members
-from sat_core.augmentation import AUGMENTATIONS
-from sat_core.batches import BatchPlan
+from sat_core.ascent import attack_first, padded, random_start
+from sat_core.augmentation import AUGMENTATIONS, Moves
+from sat_core.batches import EpochPlan
 from sat_core.classifier import State
 from sat_core.data import Examples
+from sat_core.difficulty import Moments
 from sat_core.images import ImageSource
 from sat_core.precision import FP16_SCALE, check_precision, least_precise
 from sat_core.sections import AttackSpec, TrainingSpec
 from sat_core.streams import stream
-from sat_core.trainer import OnBatch, StepResult, Trainer
+from sat_core.trainer import Trainer
 from sat_torch.arrays import to_numpy
 from sat_torch.attacked import Attacked
 from sat_torch.attacks import pgd
 from sat_torch.augmentation import augment
 from sat_torch.classifier import TorchClassifier
-from sat_torch.losses import weighted_loss
+from sat_torch.graphs import Captured, Upload
+from sat_torch.losses import moments, weighted_loss
 from sat_torch.modes import frozen, precision
 from sat_torch.ops import OPS
 from sat_torch.optimizer import Optimizer
 
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
+AHEAD = 8
+"""Steps that may be queued on a GPU and not be done: enough that it never waits for the host."""
 
 
 @final
@@ -55,14 +60,14 @@ class TorchTrainer(Trainer):
             module = self._learning
         ours = bool(classifier.description)
         self._layout = torch.contiguous_format
-        if training.channels_last or (ours and device.type == "cpu"):  # always faster there; a user's may need its own
+        if training.channels_last or ours:  # always faster; a user's network may need its own
             self._layout = torch.channels_last
             module.to(memory_format=self._layout)
         self._forward = precision(
             torch.compile(module) if training.compile else module, device.type, HALF.get(training.precision)
         )
         self._attacked = Attacked(classifier, training, self._forward)
-        self._images = torch.empty(0)  # where images are decoded when they are needed, the plans have them
+        self._images: Tensor | None = None  # where images are decoded on demand, they come with each step
         if features is not None:
             self._images = torch.from_numpy(features).to(device)
         elif not isinstance(data.images, ImageSource):
@@ -70,68 +75,139 @@ class TorchTrainer(Trainer):
         self._labels = torch.tensor(data.labels, device=device)
         learning = {name: p for name, p in classifier.native.named_parameters() if p.requires_grad}
         self._optimizer = Optimizer(learning, training, device)
+        self._captured = None
+        if device.type == "cuda" and training.cuda_graphs:
+            self._captured = Captured(self._compute, self._changing, device)
+        self._padded = training.compile or self._captured is not None
+        self._upload = Upload(device)
+        self._queued: deque[torch.cuda.Event] = deque()
+        self._epoch: dict[str, Tensor] = {}
+        # the number of the step lies on the device, so that a captured step finds the rows of its batch by itself
+        self._number = torch.zeros(1, dtype=torch.int64, device=device)
+        self._moments: Tensor | None = None
 
-    def run(self, batches: Iterable[BatchPlan], on_batch: OnBatch) -> None:
-        for plan in batches:
-            with self._draws(plan):
-                loss, logits = self._step(plan)
-            # neither is read here: that would make the CPU wait for the GPU, and the next step begin later
-            on_batch(plan, StepResult(loss.item, lambda logits=logits: to_numpy(logits.float())))  # type: ignore[misc]
+    def begin(self, plan: EpochPlan, *, record: bool = False) -> None:
+        self._plan, device, before = plan, self._classifier.device, self._epoch
+        arrays = {name: _tensor(array, device) for name, array in plan.arrays().items()}
+        shapes = {name: tensor.shape for name, tensor in arrays.items()}
+        if shapes == {name: tensor.shape for name, tensor in before.items()} and record == (self._moments is not None):
+            for name, tensor in arrays.items():  # into the same memory, which captured steps read
+                before[name].copy_(tensor)
+            return
+        if self._captured is not None:
+            self._captured.forget()
+        size, steps, dtype = plan.batch_size, plan.steps, self._classifier.dtype
+        self._epoch = arrays
+        self._losses = torch.zeros(steps, dtype=dtype, device=device)
+        self._logits = torch.zeros(size, self._classifier.classes, dtype=dtype, device=device)
+        self._moments = torch.zeros(steps, 4, size, dtype=torch.float64, device=device) if record else None
+        self._decoded = torch.zeros(size, *self._classifier.image_shape, dtype=torch.uint8, device=device)
+
+    def step(self, number: int, images: np.ndarray | None = None) -> None:
+        if images is not None:
+            self._decoded.copy_(self._upload(images))
+        self._number.fill_(number)
+        members, batch = int(self._plan.members[number]), self._plan.batch_size
+        size = padded(members, batch) if self._padded else members
+        with self._draws(self._plan.epoch, number):
+            (self._captured or self._compute)(size)
+        if self._classifier.device.type == "cuda":
+            self._keep_pace()
+
+    def _keep_pace(self) -> None:
+        """Wait for a step long ago, so that progress is true, and a stop does not have to wait for a whole epoch."""
+        event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        event.record()
+        self._queued.append(event)
+        if len(self._queued) > AHEAD:
+            self._queued.popleft().synchronize()
 
     @contextmanager
-    def _draws(self, plan: BatchPlan) -> Iterator[None]:
+    def _draws(self, epoch: int, step: int) -> Iterator[None]:
         """What a user's layers draw, as dropout, follows from seed and place, so that any step can be made alone."""
         # our own networks have no layer that draws
         if self._classifier.description:
             yield
             return
         with torch.random.fork_rng():
-            seed = stream(self._training.seed, "layers", plan.epoch, plan.step).integers(2**63)
-            torch.manual_seed(int(seed))
+            torch.manual_seed(int(stream(self._training.seed, "layers", epoch, step).integers(2**63)))
             yield
-
-    def _batch(self, plan: BatchPlan) -> tuple[Tensor, Tensor]:
-        index = torch.from_numpy(plan.index).to(self._classifier.device)
-        images = self._images[index] if plan.images is None else _channels_first(plan.images).to(index.device)
-        # bytes lie on the device as they are, in a quarter of the memory of float32, and become floats batch by batch
-        images = images.to(self._classifier.dtype) / 255 if images.dtype == torch.uint8 else images
-        images = augment(images.to(self._classifier.dtype), AUGMENTATIONS.get(self._training.augmentation), plan.draws)
-        if images.ndim == 4:
-            images = images.contiguous(memory_format=self._layout)
-        return images, self._labels[index]
-
-    def _mix(self, images: Tensor, labels: Tensor, plan: BatchPlan) -> Tensor:
-        members = Members.of(plan.members, plan.start, padded=self._training.compile)
-        if members.count == 0:
-            return images
-        scale = FP16_SCALE if self._training.precision == "fp16" else 1.0
-        with self._attacked.weights() as forward:
-
-            def perturb(x: Tensor, y: Tensor, start: Tensor | None) -> Tensor:
-                return pgd(forward, x, y, self._attack, start, gradient_scale=scale)
-
-            return attack_members(OPS, perturb, images, labels, members)
 
     # a script may have switched gradients off for the whole process
     @torch.enable_grad()
-    def _step(self, plan: BatchPlan) -> tuple[Tensor, Tensor]:
-        images, labels = self._batch(plan)
+    def _compute(self, size: int) -> None:
+        """Make the step whose number is on the device, of which the first `size` images are attacked.
+
+        Nothing in it waits for the device, and all that it leaves behind is written into tensors of before, so that it
+        can be captured.
+        """
+        batch = {name: rows.index_select(0, self._number)[0] for name, rows in self._epoch.items()}
+        images, labels = self._batch(batch), self._labels[batch["index"]]
         self._optimizer.clear()
-        images = self._mix(images, labels, plan)
+        if size:
+            images = self._mixed(images, labels, batch, size)
         # after the attack. Of a network with a new head, the head alone: its features stay in evaluation mode, so that
         # their running statistics are frozen, too (recipe, section 1.4)
         self._learning.train()
         logits = self._forward(images).to(images.dtype)  # they may be in half precision; the loss and its sum are not
-        loss = weighted_loss(logits, labels, torch.from_numpy(plan.weights).to(images))
-        self._optimizer.apply(loss, plan.lr)
+        loss = weighted_loss(logits, labels, batch["weights"].to(images))
+        self._optimizer.apply(loss, batch["lr"])
         self._classifier.module.eval()
-        return loss.detach(), logits.detach()
+        logits = logits.detach()
+        self._losses.index_copy_(0, self._number, loss.detach()[None])
+        self._logits.copy_(logits)
+        if self._moments is not None:
+            self._moments.index_copy_(0, self._number, moments(logits, labels)[None])
+
+    def _batch(self, batch: Mapping[str, Tensor]) -> Tensor:
+        images = self._decoded.permute(0, 3, 1, 2) if self._images is None else self._images[batch["index"]]
+        # bytes lie on the device as they are, in a quarter of the memory of float32, and become floats batch by batch
+        dtype = self._classifier.dtype
+        images = images.to(dtype) / 255 if images.dtype == torch.uint8 else images.to(dtype)
+        if "integers" in batch:
+            moves = Moves(batch["integers"], batch["factors"])
+            images = augment(images, AUGMENTATIONS.get(self._training.augmentation), moves)
+        return images.contiguous(memory_format=self._layout) if images.ndim == 4 else images
+
+    def _mixed(self, images: Tensor, labels: Tensor, batch: Mapping[str, Tensor], size: int) -> Tensor:
+        start, attack = None, self._attack
+        if "keys" in batch:
+            keys, shape = batch["keys"][:size], self._classifier.image_shape
+            start = random_start(OPS, attack.norm, keys, shape, attack.eps).to(images)
+        scale = FP16_SCALE if self._training.precision == "fp16" else 1.0
+        members = batch["members"] if self._padded else None
+        with self._attacked.weights() as forward:
+
+            def perturb(x: Tensor, y: Tensor, start: Tensor | None) -> Tensor:
+                return pgd(forward, x, y, attack, start, gradient_scale=scale)
+
+            return attack_first(OPS, perturb, images, labels, start, size, members)
+
+    def _changing(self) -> list[list[Tensor]]:
+        """Return all tensors that a step changes and that the next one depends on."""
+        module = self._classifier.module
+        return [[*module.parameters()], [*module.buffers()], self._optimizer.tensors()]
+
+    def losses(self, first: int, last: int) -> np.ndarray:
+        return to_numpy(self._losses[first:last]).copy()
+
+    def moments(self, first: int, last: int) -> Moments:
+        assert self._moments is not None, "begin(record=True) comes first"  # noqa: S101
+        return Moments(*to_numpy(self._moments[first:last].permute(1, 0, 2).reshape(4, -1)))
+
+    def logits(self) -> np.ndarray:
+        return to_numpy(self._logits.float()).copy()
 
     def state(self) -> State:
         return self._optimizer.state()
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
         self._optimizer.load_state(state)
+
+
+def _tensor(array: np.ndarray, device: torch.device) -> Tensor:
+    """Copy an array of a plan; words are int32 here, see `sat_torch.ops`."""
+    return torch.tensor(array.view(np.int32) if array.dtype == np.uint32 else array, device=device)
 
 
 def _channels_first(images: np.ndarray) -> Tensor:

@@ -1,4 +1,4 @@
-"""Augmentation of a batch from its draws, in numpy."""
+"""Augmentation of a batch, in numpy."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ from sat_core.augmentation import (
     CONTRAST,
     GREY,
     Augmentation,
-    JitterPlan,
+    Moves,
 )
+from sat_core.numpy_ops import NUMPY
 
 
-def augment(images: np.ndarray, augmentation: Augmentation, draws: np.ndarray | None) -> np.ndarray:
-    """Crop, flip, jitter and rotate float images `(n, h, w, c)` in [0, 1] as `draws` say."""
-    return augmentation.apply(images, draws, images.shape[1:3], gather=gather, jitter=jitter)
+def augment(images: np.ndarray, augmentation: Augmentation, moves: Moves | None) -> np.ndarray:
+    """Crop, flip, jitter and rotate float images `(n, h, w, c)` in [0, 1] as `moves` say."""
+    if moves is None:
+        return images
+    done: np.ndarray = augmentation.apply(NUMPY, images, moves, images.shape[1:3], gather=gather, jitter=jitter)
+    return done
 
 
 def gather(images: np.ndarray, source: np.ndarray) -> np.ndarray:
@@ -26,9 +30,9 @@ def gather(images: np.ndarray, source: np.ndarray) -> np.ndarray:
     return padded[np.arange(n)[:, None, None], source]
 
 
-def jitter(images: np.ndarray, plan: JitterPlan) -> np.ndarray:
-    """Apply the colour jitter of `plan`, image by image."""
-    return np.stack([_jitter(image, *one) for image, *one in zip(images, plan.factors, plan.order, strict=True)])
+def jitter(images: np.ndarray, factors: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Apply the colour jitter with `factors` and `order` of operations, each `(n, 3)`, image by image."""
+    return np.stack([_jitter(image, *one) for image, *one in zip(images, factors, order, strict=True)])
 
 
 def _jitter(image: np.ndarray, factors: np.ndarray, order: np.ndarray) -> np.ndarray:

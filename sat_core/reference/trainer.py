@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import final
 
 import numpy as np
 
 from sat_core.augmentation import AUGMENTATIONS
-from sat_core.batches import BatchPlan
+from sat_core.batches import EpochPlan
 from sat_core.classifier import State
 from sat_core.data import Examples
+from sat_core.difficulty import Moments, moments
 from sat_core.reference.attacks import pgd
 from sat_core.reference.augmentation import augment
 from sat_core.reference.classifier import NumpyClassifier
@@ -18,7 +19,8 @@ from sat_core.reference.layers import Pass
 from sat_core.reference.losses import loss_and_gradient, weighted_mean
 from sat_core.sections import AttackSpec, TrainingSpec
 from sat_core.state import check_state
-from sat_core.trainer import OnBatch, StepResult, Trainer
+from sat_core.threat import THREAT_MODELS
+from sat_core.trainer import Trainer
 
 
 @final
@@ -45,37 +47,52 @@ class NumpyTrainer(Trainer):
         learning = [name for name in classifier.native if "running_" not in name and name.startswith(prefix)]
         self._buffers: dict[str, State] = {name: {} for name in learning}
 
-    def run(self, batches: Iterable[BatchPlan], on_batch: OnBatch) -> None:
-        for plan in batches:
-            loss, logits = self._step(plan)
-            on_batch(plan, StepResult(lambda loss=loss: loss, lambda logits=logits: logits))  # type: ignore[misc]
+    def begin(self, plan: EpochPlan, *, record: bool = False) -> None:
+        self._plan = plan
+        self._losses: dict[int, float] = {}
+        self._logits: dict[int, np.ndarray] = {}
 
-    def _step(self, plan: BatchPlan) -> tuple[float, np.ndarray]:
-        model, t = self._classifier, self._training
-        labels, own = self._data.labels[plan.index], plan.members
+    def step(self, number: int, images: np.ndarray | None = None) -> None:
+        plan, model, t = self._plan, self._classifier, self._training
+        index, members, weights = plan.index[number], int(plan.members[number]), plan.weights[number]
+        labels = self._data.labels[index]
         if self._features is not None:
-            x, run = self._features[plan.index].astype(model.dtype), model.head
+            x, run = self._features[index].astype(model.dtype), model.head
         else:
-            x, run = augment(self._images(plan), AUGMENTATIONS.get(t.augmentation), plan.draws), model.run
-        if own.any():
+            images = self._data.images[index] if images is None else images
+            images = images.astype(model.dtype) / (255 if images.dtype == np.uint8 else 1)
+            moves = None if plan.moves is None else plan.moves.of(number)
+            x, run = augment(images, AUGMENTATIONS.get(t.augmentation), moves), model.run
+        if members:
+            first, start = slice(members), None
+            if plan.keys is not None:
+                threat, shape = THREAT_MODELS.get(self._attack.norm), x[first].shape
+                start = threat.start(plan.keys[number][first], shape, self._attack.eps)
             # In evaluation mode, from the augmented image, with the plain cross-entropy (recipe, section 3).
-            x[own] = pgd(model.gradient, x[own], labels[own], self._attack, plan.start)
+            x[first] = pgd(model.gradient, x[first], labels[first], self._attack, start)
         # One forward over the mixed batch: BatchNorm sees adversarial and clean images together.
         step = Pass(model.native, training=model.head is None)
         logits, back = run(step, x)
         losses, over_logits = loss_and_gradient(logits, labels)
         # Normalised inside the batch: w_A = 18 shifts weight to A, and does not make the step 18 times as long.
-        back(over_logits * (plan.weights / plan.weights.sum(dtype=np.float64))[:, None])
+        back(over_logits * (weights / weights.sum(dtype=np.float64))[:, None])
         for name, buffers in self._buffers.items():
-            self._update(model.native[name], step.gradients[name], buffers, plan.lr, t)
+            self._update(model.native[name], step.gradients[name], buffers, plan.lr[number], t)
         # In place, as the steps of the weights are: arrays keep their type, and whoever holds them sees the change.
         for name, value in step.running.items():
             model.native[name][...] = value
-        return weighted_mean(losses, plan.weights), logits.astype(np.float32)
+        self._losses[number] = weighted_mean(losses, weights)
+        self._logits[number] = logits.astype(np.float32)
 
-    def _images(self, plan: BatchPlan) -> np.ndarray:
-        images = self._data.images[plan.index] if plan.images is None else plan.images
-        return images.astype(self._classifier.dtype) / (255 if images.dtype == np.uint8 else 1)
+    def losses(self, first: int, last: int) -> np.ndarray:
+        return np.array([self._losses[number] for number in range(first, last)])
+
+    def moments(self, first: int, last: int) -> Moments:
+        logits = np.concatenate([self._logits[number] for number in range(first, last)])
+        return moments(logits, self._data.labels[self._plan.index[first:last].ravel()])
+
+    def logits(self) -> np.ndarray:
+        return self._logits[max(self._logits)]
 
     def state(self) -> State:
         return {

@@ -85,12 +85,10 @@ def steps_difference(one: Backend, other: Backend, steps: int, rule: str, share:
     """
     data = samples.examples(160, whole=True)
     training, attack = samples.training(batch_size=16, **changes), samples.attack(random_start=True)
-    plans = samples.plans(len(data), share, training, attack, rule)[:steps]
+    plans = samples.plans(len(data), share, training, attack, rule)
     logs: list[State] = []
     for backend, classifier in zip((one, other), pair(one, other, "small-cnn"), strict=True):
-        losses: list[float] = []
-        trainer = backend.trainer(classifier, data, training, attack)
-        trainer.run(plans, lambda _plan, step, losses=losses: losses.append(step.loss()))  # type: ignore[misc]
+        losses = samples.train(backend.trainer(classifier, data, training, attack), plans, steps)
         logs.append(classifier.state() | {f"loss {i}": np.array(loss) for i, loss in enumerate(losses)})
     got, expected = logs
     # np.max throughout, because Python's max may drop a NaN, which has to fail the limit.
@@ -148,10 +146,11 @@ def ranking_difference(one: Backend, other: Backend, data: Examples) -> tuple[fl
     for backend in (one, other):
         classifier, recorder = backend.build_for(inputs, "small-cnn"), Recorder(len(data))
         classifier.load_state(weights)
-        backend.trainer(classifier, data, training, samples.attack()).run(
-            planner.epoch(0),
-            lambda plan, step, to=recorder: to.update(plan.index, step.logits(), data.labels[plan.index]),  # type: ignore[misc]
-        )
+        trainer, plan = backend.trainer(classifier, data, training, samples.attack()), planner.epoch(0)
+        trainer.begin(plan, record=True)
+        for step in range(plan.steps):
+            trainer.step(step)
+        recorder.add(plan.index.ravel(), trainer.moments(0, plan.steps))
         # One epoch leaves out its last, incomplete batch.
         seen = recorder.seen > 0
         scores.append(recorder.entropy[seen])

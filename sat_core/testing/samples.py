@@ -8,11 +8,12 @@ import attrs
 import numpy as np
 
 from sat_core.backend import Backend
-from sat_core.batches import BatchPlan, Planner
+from sat_core.batches import EpochPlan, Planner
 from sat_core.classifier import Classifier
 from sat_core.data import Examples
 from sat_core.sections import AttackSpec, TrainingSpec
 from sat_core.splits import Split
+from sat_core.trainer import Trainer
 from sat_core.weighting import WEIGHTING_RULES
 
 CLASSES = 5
@@ -73,7 +74,27 @@ def split(n: int, share: float, rule: str = "emphasised") -> Split:
 
 def plans(
     n: int, share: float, training_spec: TrainingSpec, attack_spec: AttackSpec, rule: str = "emphasised"
-) -> list[BatchPlan]:
-    """Return all batch plans of a short training."""
+) -> list[EpochPlan]:
+    """Return the plans of all epochs of a short training."""
     planner = Planner(split(n, share, rule), training_spec, attack_spec, SHAPE)
-    return [plan for epoch in range(training_spec.epochs) for plan in planner.epoch(epoch)]
+    return [planner.epoch(epoch) for epoch in range(training_spec.epochs)]
+
+
+def same_batch(members: np.ndarray, weights: np.ndarray, lr: float, steps: int = 1) -> EpochPlan:
+    """Return a plan of so many steps on one batch of all examples; members: bool `(n,)`."""
+    index = np.argsort(~members, kind="stable")
+    many = [np.tile(array, (steps, 1)) for array in (index, weights[index].astype(np.float32))]
+    count = np.full(steps, members.sum())
+    return EpochPlan(epoch=0, index=many[0], members=count, weights=many[1], lr=np.full(steps, lr))
+
+
+def train(trainer: Trainer, plans: list[EpochPlan], steps: int | None = None) -> np.ndarray:
+    """Make the first `steps` steps of all plans, or all of them; returns their losses."""
+    losses: list[float] = []
+    for plan in plans:
+        last = plan.steps if steps is None else min(plan.steps, steps - len(losses))
+        trainer.begin(plan)
+        for number in range(last):
+            trainer.step(number)
+        losses += trainer.losses(0, last).tolist()
+    return np.array(losses)

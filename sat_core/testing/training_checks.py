@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sat_core.backend import Backend
+from sat_core.difficulty import moments
 from sat_core.errors import CheckpointError
 from sat_core.reference import NumpyBackend
 from sat_core.testing import samples
@@ -31,15 +32,33 @@ def steps_follow_the_oracle(backend: Backend) -> None:
         for made_by, log in ((backend, log_of_backend), (NumpyBackend(), expected)):
             classifier = samples.build(made_by, "linear")
             trainer = made_by.trainer(classifier, data, training, attack)
-            trainer.run(iter(plans), lambda _plan, step, log=log: log.append((step.loss(), step.logits())))  # type: ignore[misc]
+            for plan in plans:
+                trainer.begin(plan)
+                for step in range(plan.steps):
+                    trainer.step(step)
+                    log.append((float(trainer.losses(step, step + 1)[0]), trainer.logits()))
+                log.append((float(trainer.losses(0, plan.steps).sum()), trainer.logits()))
             log.append((0.0, classifier.state()["fc.weight"]))
-        require(
-            len(log_of_backend) == len(expected),
-            f"run: expected {len(plans)} calls of on_batch, got {len(log_of_backend) - 1}",
-        )
         for (loss, logits), (oracle_loss, oracle_logits) in zip(log_of_backend, expected, strict=True):
             close(f"logits or weights, {rule}", logits, oracle_logits, 1e-5)
             close(f"loss, {rule}", np.array(loss), np.array(oracle_loss), 1e-5)
+
+
+@check("small-cnn")
+def statistics_are_those_of_the_logits(backend: Backend) -> None:
+    """What a trainer records are the entropies, errors and margins of the logits of its own training forwards."""
+    data, training, attack = samples.examples(whole=True), samples.training(), samples.attack()
+    plan = samples.plans(len(data), 0.4, training, attack)[0]
+    trainer = backend.trainer(samples.build(backend, "small-cnn"), data, training, attack)
+    trainer.begin(plan, record=True)
+    for step in range(plan.steps):
+        trainer.step(step)
+        expected = moments(trainer.logits(), data.labels[plan.index[step]])
+        recorded = trainer.moments(step, step + 1)
+        for name in ("entropy", "probability", "error", "margin"):
+            close(f"{name} of step {step}", getattr(recorded, name), getattr(expected, name), 1e-5)
+    together, last = trainer.moments(0, plan.steps), trainer.moments(plan.steps - 1, plan.steps)
+    close("order of the statistics", together.entropy[-len(last.entropy) :], last.entropy, 0)
 
 
 @check("small-cnn")
@@ -54,7 +73,7 @@ def only_the_head_learns(backend: Backend) -> None:
         classifier = source.with_head(samples.CLASSES, seed=1)
         frozen = {name: value for name, value in classifier.state().items() if not name.startswith("fc.")}
         features = source.features(data.images) if before else None
-        made_by.trainer(classifier, data, training, attack, features).run(iter(plans), lambda *_: None)
+        samples.train(made_by.trainer(classifier, data, training, attack, features), plans)
         state = classifier.state()
         same_state("training a head", {name: state[name] for name in frozen}, frozen)
         ends.append({name: value for name, value in state.items() if name not in frozen})
@@ -71,9 +90,11 @@ def training_goes_on_from_a_saved_state(backend: Backend) -> None:
         training, attack = samples.training(**changes), samples.attack()
         plans = samples.plans(len(data), 0.4, training, attack)
         whole, interrupted = (samples.build(backend, "small-cnn") for _ in range(2))
-        backend.trainer(whole, data, training, attack).run(plans, lambda *_: None)
+        samples.train(backend.trainer(whole, data, training, attack), plans)
         first = backend.trainer(interrupted, data, training, attack)
-        first.run(plans[:2], lambda *_: None)
+        first.begin(plans[0])
+        for step in range(2):
+            first.step(step)
         # From other weights, so that a load_state that does nothing shows.
         resumed = samples.build(backend, "small-cnn", seed=9)
         resumed.load_state(interrupted.state())
@@ -81,7 +102,8 @@ def training_goes_on_from_a_saved_state(backend: Backend) -> None:
         for wrong in ({k: v.astype(np.int32) for k, v in first.state().items()}, {"fc.none": np.zeros(1, np.float32)}):
             raises(CheckpointError, "load_state of another training", lambda s=wrong, t=second: t.load_state(s))  # type: ignore[misc]
         second.load_state(first.state())
-        second.run(plans[2:], lambda *_: None)
+        second.run(plans[0], first=2)
+        samples.train(second, plans[1:])
         same_state(f"resumed training with {training.optimizer}", resumed.state(), whole.state())
 
 

@@ -5,7 +5,7 @@ They test the contract suite, which has to reject them all.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any, final
 
@@ -13,14 +13,15 @@ import attrs
 import numpy as np
 
 from sat_core.backend import Backend
-from sat_core.batches import BatchPlan
+from sat_core.batches import EpochPlan, Planner
 from sat_core.classifier import Classifier, State
 from sat_core.data import Examples
+from sat_core.difficulty import Moments
 from sat_core.input_spec import InputSpec
 from sat_core.reference import pgd
 from sat_core.sections import AttackSpec, TrainingSpec
 from sat_core.splits import Split
-from sat_core.trainer import OnBatch, Trainer
+from sat_core.trainer import Trainer
 
 # Keras's default is 1e-3, PyTorch's 1e-5. A running variance that is larger by the difference has the same effect.
 BATCHNORM_EPSILON_OFF = 1e-3 - 1e-5
@@ -33,6 +34,7 @@ FAULTS = (
     "weights touched by the attack",
     "images in the type of the weights",
     "features move under a head",
+    "statistics in another order",
 )
 """Names that `wrong_backend` takes."""
 
@@ -96,12 +98,8 @@ class _WrongClassifier(Classifier):
             weights=(1.0, 1.0),
         )
         training = TrainingSpec(epochs=1, batch_size=len(images), lr=0.0, weight_decay=0.0)
-        index = np.arange(len(images))
-        plan = BatchPlan(
-            epoch=0, step=0, index=index, members=everyone.members, weights=everyone.example_weights(index), lr=0.0
-        )
-        data = Examples(images, labels, self.classes)
-        self._backend.trainer(self._right, data, training, AttackSpec()).run([plan], lambda *_: None)
+        plan = Planner(everyone, training, AttackSpec(), self.image_shape).epoch(0)
+        self._backend.trainer(self._right, Examples(images, labels, self.classes), training, AttackSpec()).run(plan)
         after = self._right.state()
         self._right.load_state({k: 10 * v - 9 * before[k] if "running" in k else v for k, v in after.items()})
 
@@ -117,40 +115,62 @@ class _WrongClassifier(Classifier):
         return {k: v + np.asarray(by, v.dtype) if k.endswith("running_var") else v for k, v in state.items()}
 
 
-@final
-class _WrongTrainer(Trainer):
-    """Divides the loss by n instead of Σ w: for plain SGD the same as another learning rate in every step."""
+class _Relayed(Trainer):
+    """A right trainer, but for what subclasses change."""
 
     def __init__(self, right: Trainer) -> None:
         self._right = right
 
+    def begin(self, plan: EpochPlan, *, record: bool = False) -> None:
+        self._right.begin(plan, record=record)
+
+    def step(self, number: int, images: np.ndarray | None = None) -> None:
+        self._right.step(number, images)
+
+    def losses(self, first: int, last: int) -> np.ndarray:
+        return self._right.losses(first, last)
+
+    def moments(self, first: int, last: int) -> Moments:
+        return self._right.moments(first, last)
+
+    def logits(self) -> np.ndarray:
+        return self._right.logits()
+
     def state(self) -> State:
         return self._right.state()
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
         self._right.load_state(state)
-
-    def run(self, batches: Iterable[BatchPlan], on_batch: OnBatch) -> None:
-        # Gradients of Σ w·ℓ / n are those of Σ w·ℓ / Σ w times the batch's mean weight.
-        off = (attrs.evolve(plan, lr=plan.lr * float(plan.weights.mean())) for plan in batches)
-        self._right.run(off, on_batch)
 
 
 @final
-class _Moving(Trainer):
+class _WrongTrainer(_Relayed):
+    """Divides the loss by n instead of Σ w: for plain SGD the same as another learning rate in every step."""
+
+    def begin(self, plan: EpochPlan, *, record: bool = False) -> None:
+        # Gradients of Σ w·ℓ / n are those of Σ w·ℓ / Σ w times the batch's mean weight.
+        self._right.begin(attrs.evolve(plan, lr=plan.lr * plan.weights.mean(axis=1)), record=record)
+
+
+@final
+class _WrongRecord(_Relayed):
+    """Records the statistics of its steps in another order."""
+
+    def moments(self, first: int, last: int) -> Moments:
+        right = self._right.moments(first, last)
+        return Moments(**{name: value[::-1] for name, value in attrs.asdict(right).items()})
+
+
+@final
+class _Moving(_Relayed):
     """Changes statistics that training a head must not touch, by too little to show in losses and logits."""
 
     def __init__(self, right: Trainer, classifier: Classifier) -> None:
-        self._right, self._classifier = right, classifier
+        super().__init__(right)
+        self._classifier = classifier
 
-    def state(self) -> State:
-        return self._right.state()
-
-    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
-        self._right.load_state(state)
-
-    def run(self, batches: Iterable[BatchPlan], on_batch: OnBatch) -> None:
-        self._right.run(batches, on_batch)
+    def step(self, number: int, images: np.ndarray | None = None) -> None:
+        self._right.step(number, images)
         state = self._classifier.state()
         moved = {k: v * np.asarray(1.001, v.dtype) for k, v in state.items() if k.endswith("running_mean")}
         self._classifier.load_state(state | moved)
@@ -189,6 +209,8 @@ class _WrongBackend(Backend):
         right = self._right.trainer(inner, data, training, attack, features)
         if self._fault == "features move under a head" and inner.head is not None:
             return _Moving(right, inner)
+        if self._fault == "statistics in another order":
+            return _WrongRecord(right)
         return _WrongTrainer(right) if self._fault == "loss not normalised by Σ w" else right
 
 

@@ -53,8 +53,8 @@ def trained(backend: Backend, classes: int) -> tuple[Classifier, Examples]:
     with backend.session(training):
         classifier = backend.build("small-cnn", classes=classes, image_shape=(8, 8, 1), mean=(0.3,), std=(0.4,))
         planner = Planner(samples.split(len(train), 0.5), training, attack, (8, 8, 1))
-        plans = (plan for epoch in range(2) for plan in planner.epoch(epoch))
-        backend.trainer(classifier, train, training, attack).run(plans, lambda *_: None)
+        plans = [planner.epoch(epoch) for epoch in range(2)]
+        samples.train(backend.trainer(classifier, train, training, attack), plans)
     return classifier, test
 
 

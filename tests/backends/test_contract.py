@@ -20,6 +20,7 @@ FINDS = {
     "BatchNorm epsilon off": "parity_logits_of_small_cnn",
     "features move under a head": "only_the_head_learns",
     "weights touched by the attack": "attacks_stay_inside_and_touch_nothing",
+    "statistics in another order": "statistics_are_those_of_the_logits",
     "images in the type of the weights": "attacks_on_half_precision_stay_inside",
 }
 

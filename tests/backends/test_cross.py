@@ -42,8 +42,8 @@ def saved(request: pytest.FixtureRequest, backends: list[Backend], tmp_path_fact
     options = {"classes": DATA.classes, "image_shape": DATA.image_shape, "mean": DATA.mean, "std": DATA.std}
     classifier = backend.build("small-cnn", **options)  # type: ignore[arg-type]
     planner = Planner(samples.split(len(DATA.train), 0.5), training, ATTACK, DATA.image_shape)
-    plans = (plan for epoch in range(2) for plan in planner.epoch(epoch))
-    backend.trainer(classifier, DATA.train, training, ATTACK).run(plans, lambda *_: None)
+    plans = [planner.epoch(epoch) for epoch in range(2)]
+    samples.train(backend.trainer(classifier, DATA.train, training, ATTACK), plans)
     path = tmp_path_factory.mktemp("saved") / "checkpoint-best.safetensors"
     threat = {"norm": ATTACK.norm, "eps": ATTACK.eps}
     checkpoint.save(path, {"model": classifier.state()}, {"model": dict(classifier.description), "attack": threat})

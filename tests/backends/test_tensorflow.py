@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from toys import own_network
 
-from sat_core.ascent import Members, attack_members
-from sat_core.augmentation import AUGMENTATIONS
+from sat_core.ascent import attack_first
+from sat_core.ascent import padded as padded_size
+from sat_core.augmentation import AUGMENTATIONS, Moves
 from sat_core.backend import Backend
 from sat_core.errors import SpecError
 from sat_core.reference import augment as oracle_augment
@@ -53,9 +54,10 @@ def test_graphs_are_made_once_however_many_are_attacked(backend: Backend, share:
     plans = samples.plans(len(data), share, training, attack)
     classifier = samples.build(backend, "small-cnn")
     trainer = backend.trainer(classifier, data, training, attack)
-    trainer.run(plans, lambda *_: None)
-    assert trainer.traces == 2  # type: ignore[attr-defined]
-    assert len({int(plan.members.sum()) for plan in plans}) > 1
+    samples.train(trainer, plans)
+    clean = any((plan.members == 0).any() for plan in plans)
+    assert trainer.traces == 2 + clean  # type: ignore[attr-defined]  # attack, and step with and without one
+    assert len({*np.concatenate([plan.members for plan in plans]).tolist()} - {0}) > 1
     for n in (1, 7, 24):
         for eps, steps in ((0.1, 1), (0.8, 3)):
             classifier.perturb(data.images[:n], data.labels[:n], samples.attack(eps=eps, steps=steps))
@@ -78,9 +80,10 @@ def test_compiled_attacks_are_padded_to_sixteenths_of_the_batch(backend: Backend
         return pgd(images, labels, samples.attack(), start)
 
     for n in (1, 35, 128):
-        mask, start = np.arange(128) < n, (rng.standard_normal((n, *samples.SHAPE)) * 0.01).astype(np.float32)
+        start = tf.constant((rng.standard_normal((128, *samples.SHAPE)) * 0.01).astype(np.float32))
         plain, padded = (
-            attack_members(OPS, perturb, x, y, Members.of(mask, start, padded=padded)) for padded in (False, True)
+            attack_first(OPS, perturb, x, y, start[:size], size, count)
+            for size, count in ((n, None), (padded_size(n, 128), tf.constant(n, tf.int64)))
         )
         np.testing.assert_allclose(plain, padded, atol=1e-3)
         np.testing.assert_array_equal(padded[n:], x[n:])
@@ -154,7 +157,7 @@ def test_only_members_are_attacked_and_cost_follows_them(backend: Backend) -> No
         classifier = backend.wrap(counts.network(), classes=5, image_shape=samples.SHAPE)
         counts.seen.clear()
         plans = samples.plans(16, share, training, attack)
-        backend.trainer(classifier, data, training, attack).run(plans, lambda *_: None)
+        samples.train(backend.trainer(classifier, data, training, attack), plans)
         assert counts.seen == [members] * (3 if members else 0) + [16]
 
 
@@ -173,7 +176,7 @@ def test_a_users_model_is_wrapped_and_left_as_it_was(backend: Backend) -> None:
     assert all(np.array_equal(after[name], value) for name, value in before.items())
     assert [layer.trainable for layer in model.layers] == [False] + [True] * 5
     attack, training = samples.attack(), samples.training(batch_size=24)
-    backend.trainer(classifier, data, training, attack).run(samples.plans(24, 0.5, training, attack), lambda *_: None)
+    samples.train(backend.trainer(classifier, data, training, attack), samples.plans(24, 0.5, training, attack))
     changed = [name for name, value in classifier.state().items() if not np.array_equal(value, before[name])]
     assert not {"0.weight", "1.bias"} & {*changed}  # frozen by the user
     assert {"2.weight", "4.running_mean", "7.weight"} <= {*changed}
@@ -233,7 +236,7 @@ def test_models_written_as_a_call_run_in_the_right_mode_and_type(backend: Backen
     np.testing.assert_allclose(logits, model(tf.constant(data.images), training=False), atol=1e-5)
     before = classifier.state()
     training, attack = samples.training(batch_size=24, epochs=1, precision=precision), samples.attack()
-    backend.trainer(classifier, data, training, attack).run(samples.plans(24, 0.5, training, attack), lambda *_: None)
+    samples.train(backend.trainer(classifier, data, training, attack), samples.plans(24, 0.5, training, attack))
     assert any(not np.array_equal(value, before[name]) for name, value in classifier.state().items())
     features = classifier.features(data.images)
     weight, bias = (v.numpy() for v in model.last.variables)
@@ -343,6 +346,7 @@ def test_augmentation_is_the_oracles() -> None:
     images = rng.random((16, 32, 32, 3), np.float32)
     for name in AUGMENTATIONS:
         kind = AUGMENTATIONS.get(name)
-        draws = kind.draw(rng, len(images))
-        expected = oracle_augment(images, kind, draws)
-        np.testing.assert_allclose(augment(tf.constant(images), kind, draws), expected, atol=1e-5)
+        moves = kind.moves(kind.draw(rng, len(images)))
+        if moves is not None:
+            made = augment(tf.constant(images), kind, Moves(tf.constant(moves.integers), tf.constant(moves.factors)))
+            np.testing.assert_allclose(made, oracle_augment(images, kind, moves), atol=1e-5)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from toys import own_network
 
-from sat_core.ascent import Members, attack_members
+from sat_core.ascent import attack_first
+from sat_core.ascent import padded as padded_size
 from sat_core.augmentation import AUGMENTATIONS
 from sat_core.backend import Backend
 from sat_core.reference import augment as oracle_augment
@@ -33,7 +34,7 @@ def test_nothing_touches_the_global_generators(backend: Backend) -> None:
     before = torch.get_rng_state(), np.random.get_state()[1].tolist()
     data, training, attack = samples.examples(whole=True), samples.training(augmentation="cifar"), samples.attack()
     plans = samples.plans(len(data), 0.4, training, attack)
-    backend.trainer(samples.build(backend, "small-cnn"), data, training, attack).run(plans, lambda *_: None)
+    samples.train(backend.trainer(samples.build(backend, "small-cnn"), data, training, attack), plans)
     backend.build("resnet18", classes=3, image_shape=(32, 32, 3))
     assert torch.equal(torch.get_rng_state(), before[0])
     assert np.random.get_state()[1].tolist() == before[1]
@@ -58,7 +59,8 @@ def test_padding_for_compiled_code_changes_nothing(backend: Backend, n: int) -> 
         return pgd(forward, images, labels, samples.attack(), start)
 
     plain, padded = (
-        attack_members(OPS, perturb, x, y, Members.of(np.arange(128) < n, padded=padded)) for padded in (False, True)
+        attack_first(OPS, perturb, x, y, None, size, count)
+        for size, count in ((n, None), (padded_size(n, 128), torch.tensor(n)))
     )
     assert set(shapes) == {n, -(-n // 8) * 8}
     torch.testing.assert_close(plain, padded, atol=1e-3, rtol=0)
@@ -74,7 +76,7 @@ def test_only_members_are_attacked_and_cost_follows_them(backend: Backend) -> No
         classifier.native.fc.register_forward_pre_hook(lambda _m, inputs: seen.append(len(inputs[0])))
         seen.clear()
         plans = samples.plans(16, share, training, attack)
-        backend.trainer(classifier, data, training, attack).run(plans, lambda *_: None)
+        samples.train(backend.trainer(classifier, data, training, attack), plans)
         assert seen == [members] * (3 if members else 0) + [16]
 
 
@@ -116,12 +118,8 @@ def test_who_listens_to_a_layer_finds_it_called(backend: Backend) -> None:
         classifier = samples.build(backend, "small-cnn")
         if listens:
             classifier.native.conv2.register_forward_hook(lambda *_: seen.append(1))
-        losses[listens] = []
-        backend.trainer(classifier, data, training, attack).run(
-            plans,
-            lambda _plan, step, to=losses[listens]: to.append(step.loss()),  # type: ignore[misc]
-        )
-    assert len(seen) == sum(1 + 3 * bool(plan.members.any()) for plan in plans)
+        losses[listens] = samples.train(backend.trainer(classifier, data, training, attack), plans)
+    assert len(seen) == sum(1 + 3 * bool(members) for plan in plans for members in plan.members)
     np.testing.assert_allclose(losses[True], losses[False], rtol=1e-4)
 
 
@@ -148,7 +146,7 @@ def test_augmentation_is_the_oracles_and_pillows() -> None:
     import torch
     from PIL import Image, ImageEnhance
 
-    from sat_core.augmentation import jitter_plan
+    from sat_core.augmentation import Moves
     from sat_torch.augmentation import augment
 
     rng = np.random.default_rng(0)
@@ -161,13 +159,12 @@ def test_augmentation_is_the_oracles_and_pillows() -> None:
     kind = AUGMENTATIONS.get("cifar")
     draws = kind.draw(rng, len(smooth))
     assert draws is not None
-    images = smooth.astype(np.float32) / 255
-    augmented = (
-        augment(torch.from_numpy(images.transpose(0, 3, 1, 2).copy()), kind, draws).numpy().transpose(0, 2, 3, 1)
-    )
-    np.testing.assert_allclose(augmented, oracle_augment(images, kind, draws), atol=1e-5)
-    plan = jitter_plan(kind, draws)
-    assert plan is not None
+    images, moves = smooth.astype(np.float32) / 255, kind.moves(draws)
+    assert moves is not None
+    tensors = Moves(torch.from_numpy(moves.integers), torch.from_numpy(moves.factors))
+    made = augment(torch.from_numpy(images.transpose(0, 3, 1, 2).copy()), kind, tensors)
+    augmented = made.numpy().transpose(0, 2, 3, 1)
+    np.testing.assert_allclose(augmented, oracle_augment(images, kind, moves), atol=1e-5)
     enhancers = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
     for i, (image, draw) in enumerate(zip(smooth, draws, strict=True)):
         padded = np.pad(image, ((4, 4), (4, 4), (0, 0)))
@@ -175,8 +172,8 @@ def test_augmentation_is_the_oracles_and_pillows() -> None:
         picture = Image.fromarray(np.ascontiguousarray(padded[top : top + 32, left : left + 32]))
         if draw[2] < 0.5:
             picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        for operation in plan.order[i]:
-            picture = enhancers[operation](picture).enhance(float(plan.factors[i, operation]))
+        for operation in moves.integers[i, 5:]:
+            picture = enhancers[operation](picture).enhance(float(moves.factors[i, operation]))
         picture = picture.rotate((draw[3] * 2 - 1) * 2.0, Image.Resampling.NEAREST)
         off = np.abs(np.asarray(picture) / 255.0 - augmented[i]) * 255
         assert off.mean() < 2  # Pillow truncates to whole numbers after each of the three operations

@@ -9,12 +9,12 @@ from typing import Any
 import attrs
 import numpy as np
 import pytest
-from pictures import CROP, SIZE, broken_tree
+from pictures import SIZE, broken_tree
 from toys import pgd_evaluator, same_bytes
 
 from sat_core.arm import run_arm
 from sat_core.backend import Backend
-from sat_core.batches import Planner, with_images
+from sat_core.batches import Planner
 from sat_core.data import DataSet, Examples
 from sat_core.datasets import get_dataset
 from sat_core.errors import DataError, Interrupted, SpecError
@@ -37,13 +37,14 @@ def test_plans_keep_their_images(data: DataSet) -> None:
     split = Job(spec=spec, data=data, backend=NumpyBackend(), folder=UnitFolder(Path())).no_members()
     training = attrs.evolve(spec.training, augmentation="imagenet")
     planner = Planner(split, training, spec.attack, data.image_shape)
-    plans = list(with_images(planner.epoch(0, 2), data.train.images, CROP))
-    assert [plan.step for plan in plans] == [2, 3, 4]
-    for plan, bare in zip(plans, planner.epoch(0, 2), strict=True):
-        assert np.array_equal(plan.index, bare.index)
-        assert np.array_equal(plan.images, data.train.images.read(plan.index, plan.draws))
-    arrays = data.train.images[np.arange(40)]
-    assert all(plan.images is None for plan in with_images(planner.epoch(0), arrays, CROP))
+    plan = planner.epoch(0)
+    assert plan.steps == 5
+    assert plan.draws is not None
+    decoded = list(plan.decoded(data.train.images, 2))
+    assert len(decoded) == 3
+    for step, images in enumerate(decoded, 2):
+        assert np.array_equal(images, data.train.images.read(plan.index[step], plan.draws[step]))
+    assert list(plan.decoded(data.train.images[np.arange(40)], 3)) == [None, None]
 
 
 def job(name: str, directory: Path, backend: Backend, **changes: Any) -> Job:

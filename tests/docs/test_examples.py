@@ -12,7 +12,6 @@ import pytest
 
 from sat_core.arm import run_arm
 from sat_core.backend import Backend
-from sat_core.batches import BatchPlan
 from sat_core.data import Examples
 from sat_core.datasets import get_dataset
 from sat_core.job import Job
@@ -20,6 +19,7 @@ from sat_core.sections import AttackSpec, TrainingSpec
 from sat_core.spec import Spec
 from sat_core.study import Study
 from sat_core.tables import nest
+from sat_core.testing import samples
 from sat_core.unit_folder import UnitFolder
 
 pytestmark = pytest.mark.backend
@@ -135,13 +135,12 @@ def test_own_model_gives_its_features_to_a_new_head(backend: Backend, monkeypatc
     made = source.with_head(3, seed=1)
     task = Examples(data.images, data.labels % 3, 3, "digits modulo 3")
     training = TrainingSpec(epochs=1, batch_size=32, lr=0.1)
-    weights = np.ones(32, np.float32)
-    plan = BatchPlan(epoch=0, step=0, index=np.arange(32), members=weights < 0, weights=weights, lr=0.1)
+    plan = samples.same_batch(np.zeros(32, bool), np.ones(32), lr=0.1, steps=20)
     start, losses = made.state(), []
     for given in (features, None):
         made.load_state(start)
         trainer = backend.trainer(made, task, training, AttackSpec(), given)
-        trainer.run([plan] * 20, lambda _plan, step: losses.append(step.loss()))
+        losses += trainer.run(plan).tolist()
         changed = [name for name, value in made.state().items() if not np.array_equal(value, start[name])]
         assert len(changed) == 4  # weights and biases of two layers
     assert losses[19] < 0.9 * losses[0]
