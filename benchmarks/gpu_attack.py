@@ -19,7 +19,7 @@ from sat_core.files import read_npz, write_npz
 SECTION = "AutoAttack"
 ENGINES = ("fast", "package")
 ROBUST = 2 / 3
-_EPOCHS, _IMAGES = 3, 2_560
+_EPOCHS, _IMAGES = 3, 6_400
 
 
 def measurements(bench: Bench, log: Log) -> Iterator[Measurement]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import attrs
 import numpy as np
 from gpu_log import Log, Measurement, Row
-from gpu_setup import Bench, attack_settings, build, learnable_examples, random_examples
+from gpu_setup import Bench, attack_settings, build, learnable_examples
 from gpu_training import PGD7, settings, training
 
 from sat_core.backend import Backend, get_backend
@@ -18,9 +19,11 @@ from sat_core.testing import backend_checks
 
 SECTION = "correctness"
 REFERENCE = "losses in float64 on the CPU"
-LIMITS = {"float32": 0.01, "tf32": 0.03, "bf16": 0.1}
-"""Largest differences of a loss from float64's, relative, over the training.
-"""
+FIRST = {"float32": 0.001, "tf32": 0.01, "bf16": 0.03}
+"""Largest relative difference of the first loss from float64's: that of one attack, before any weight has changed."""
+LATER = {"float32": 0.05, "tf32": 0.1, "bf16": 0.1}
+"""The same over the training. A network that learns from eight images at a time is chaotic: on a CPU float32 came 1.8 %
+away within 20 steps with this learning rate, and 21 % with ten times as much."""
 
 
 def measurements(bench: Bench, log: Log) -> Iterator[Measurement]:
@@ -42,7 +45,7 @@ def _precisions(bench: Bench) -> tuple[str, ...]:
 def _train(bench: Bench, backend: Backend, spec: TrainingSpec, share: float = 0.5) -> tuple[np.ndarray, bytes]:
     """Train the small network for some steps; return their losses and the bytes of its state."""
     batch, steps, pgd_steps = bench.size.reference
-    data, attack = random_examples(batch * steps, bench.size.side), attrs.evolve(PGD7, steps=pgd_steps)
+    data, attack = learnable_examples(batch * steps, bench.size.side), attrs.evolve(PGD7, steps=pgd_steps)
     classifier = build(backend, bench.size.small, data)
     with training(backend, classifier, data, spec, share, attack) as run:
         losses = run.epoch(0)
@@ -50,7 +53,7 @@ def _train(bench: Bench, backend: Backend, spec: TrainingSpec, share: float = 0.
 
 
 def _spec(bench: Bench, **changes: Any) -> TrainingSpec:
-    return settings(bench, batch_size=bench.size.reference[0], **changes)
+    return settings(bench, batch_size=bench.size.reference[0], lr=0.001, **changes)
 
 
 def _reference(bench: Bench) -> Row:
@@ -67,26 +70,31 @@ def _against_float64(bench: Bench, log: Log, precision: str) -> Row:
         "first loss": float(losses[0]),
         "last loss": float(losses[-1]),
         "largest difference, relative": float(apart.max()),
-        "right": _yes(bool((apart <= LIMITS[precision]).all())),
+        "first difference": float(apart[0]),
+        "right": _yes(bool(apart[0] <= FIRST[precision] and (apart <= LATER[precision]).all())),
     }
 
 
 def _graphs(bench: Bench, precision: str) -> Row:
     """Train with and without CUDA graphs. Equal bit by bit where the kernels are: cuDNN may pick others for a size."""
-    runs = [
-        _train(bench, bench.backend, _spec(bench, precision=precision, deterministic=True, cuda_graphs=graphs))
-        for graphs in (True, False)
-    ]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        runs = [
+            _train(bench, bench.backend, _spec(bench, precision=precision, deterministic=True, cuda_graphs=graphs))
+            for graphs in (True, False)
+        ]
+    failed = [str(warning.message) for warning in caught if "cuda_graphs" in str(warning.message)]
     (captured, captured_state), (eager, eager_state) = runs
     apart = np.abs(captured / eager - 1)
     equal = bool((captured == eager).all()) and captured_state == eager_state
     return {
         "steps": len(eager),
+        "captured": failed[0] if failed else _yes(bench.on_gpu),
         "first loss": float(captured[0]),
         "last loss": float(captured[-1]),
         "largest difference, relative": float(apart.max()),
         "bit by bit": _yes(equal),
-        "right": _yes(bool((apart <= LIMITS[precision]).all())),
+        "right": _yes(not failed and bool((apart <= LATER[precision]).all())),
     }
 
 

@@ -6,6 +6,7 @@ import math
 import signal
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from sat_core.files import read_json, write_json, write_text
 
 Row = dict[str, Any]
 """What one measurement gives, by the heads of its columns; those that begin with "_" are for other measurements."""
+WARNINGS = "_warnings"
+"""Lines that were warned of, such as that a step could not be captured."""
 
 
 class TimeIsUp(BaseException):
@@ -121,8 +124,11 @@ class Log:
             if begin + longest >= deadline:
                 return
             try:
-                with until(deadline):
+                with warnings.catch_warnings(record=True) as caught, until(deadline):
+                    warnings.simplefilter("default")
                     row = measurement.measure()
+                if lines := dict.fromkeys(str(warning.message).strip() for warning in caught):
+                    row[WARNINGS] = list(lines)
             except TimeIsUp:
                 print(f"{key}: not reached in time", flush=True)
                 return
@@ -151,6 +157,8 @@ class Log:
                 heads = tuple(head for head, _ in shown(row))
                 kinds.setdefault(heads, []).append((name, *(cell(value) for _, value in shown(row))))
             parts += [table(("", *heads), *lines) for heads, lines in kinds.items()]
+            warned = [f"- {name}: {line}" for name, row in rows.items() for line in row.get(WARNINGS, ())]
+            parts += ["Warnings:\n\n" + "\n".join(warned)] if warned else []
         if self.errors:
             parts.append("## Failed")
             parts += [

@@ -49,7 +49,7 @@ class Size:
     large_batch: int = 64
     epochs: int = 3
     matrix: int = 8_192
-    reference: tuple[int, int, int] = (8, 20, 3)
+    reference: tuple[int, int, int] = (8, 20, 2)
     checks: int | None = None
     attacked: tuple[int, ...] = (128, 1_000)
     turn: int = 10

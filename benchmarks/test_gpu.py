@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -77,11 +78,17 @@ def test_a_measurement_that_fails_is_named_and_the_others_are_made(tmp_path: Pat
     def fails() -> Row:
         raise ValueError("no such kernel")
 
-    sections = [Section("speed", 1.0, lambda: [Measurement("a", fails), Measurement("b", lambda: {"n": 1})])]
+    def warns() -> Row:
+        warnings.warn("runs without graphs", stacklevel=2)
+        return {"n": 1}
+
+    sections = [Section("speed", 1.0, lambda: [Measurement("a", fails), Measurement("b", warns)])]
     log = log_of(tmp_path)
     log.run(sections)
     assert names(log) == {"speed": ["b"]}
-    assert "speed: a: ValueError: no such kernel" in (tmp_path / "results.md").read_text()
+    page = (tmp_path / "results.md").read_text()
+    assert "speed: a: ValueError: no such kernel" in page
+    assert "- b: runs without graphs" in page
     again = log_of(tmp_path)
     again.run([Section("speed", 1.0, lambda: [Measurement("a", lambda: {"n": 2})])])
     assert again.row("speed", "a") == {"n": 2}

@@ -259,3 +259,19 @@ def test_files_of_a_run_are_explained_and_its_program_reads_them(
     }
     text = (DOCUMENTS / "results.md").read_text(encoding="utf-8")
     assert sorted(name for name in names if f"`{name}`" not in text) == []
+
+
+def test_published_numbers_beside_ours_are_the_published_ones() -> None:
+    home = Path(importlib.import_module("sat_evaluation.paper").__path__[0])
+    curves = tomllib.loads((home / "published.toml").read_text(encoding="utf-8"))["curves"]
+    ours = {curve["measure"]: curve for curve in curves if (curve["figure"], curve["data"]) == ("fig6", "cifar10")}
+    page = (DOCUMENTS / "results-cifar10.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("| ")]
+    named = {(row[0], row[1]): tuple(row[-2:]) for row in rows if row[0].endswith("%") and row[-1] != "–"}
+    expected = {
+        (f"{10 * tenth} %", strategy): tuple(str(ours[measure][strategy][tenth - 1]) for measure in ("robust", "clean"))
+        for tenth in (1, 3, 5)
+        for strategy in ("hardest", "random", "easiest")
+    }
+    full = tuple(str(ours[measure]["full"]) for measure in ("robust", "clean"))
+    assert named == {**expected, ("100 %", "full adversarial training"): full}
