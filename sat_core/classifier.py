@@ -6,6 +6,7 @@ float32 `(n, k)`. Inside, a backend keeps its own layout, and offers native-tens
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from typing import Any, final
 import numpy as np
 
 from sat_core.arrays import as_float, check_images, check_labels
-from sat_core.chunks import chunks
+from sat_core.chunks import CHUNK, T, in_parts
 from sat_core.errors import DataError, EvaluationError, SpecError
 from sat_core.input_spec import InputSpec
 from sat_core.sections import AttackSpec
@@ -46,8 +47,15 @@ class Classifier(ABC):
     """Device of PyTorch on which `as_torch_module` takes its tensors."""
     default_attack: AttackSpec | None = None
     """What `perturb` does unless it is told otherwise."""
+    out_of_memory: tuple[type[Exception], ...] = ()
+    """Errors by which the framework says that its device has no memory left; the call is tried on fewer images then."""
+    capturable: bool = False
+    """Whether `attacked_torch_module` only queues work on PyTorch's current stream, so a CUDA graph may hold it."""
     head: Any = None
     """Features to logits, in the framework's own way, where only these are learned: see `with_head`. Else None."""
+
+    _most: int = sys.maxsize
+    """Images per call after memory ran out, so that later calls do not run out of it again."""
 
     @property
     def classes(self) -> int:
@@ -119,10 +127,14 @@ class Classifier(ABC):
         start = self._start(images, attack, rng)
         # Without this part there would be nothing to concatenate for no images.
         parts = [np.empty((0, *self.image_shape), np.float32)]
-        for rows in chunks(np.arange(len(images))):
-            noise = None if start is None else start[rows]
+
+        def call(rows: np.ndarray) -> np.ndarray:
+            part = slice(rows[0], rows[-1] + 1)
+            noise = None if start is None else start[part]
             # float32 chunk by chunk: of all images it would take four times the memory of uint8.
-            parts.append(self._perturb(as_float(images[rows]), labels[rows], attack, noise))
+            return self._perturb(as_float(images[part]), labels[part], attack, noise)
+
+        parts.extend(self._in_parts(np.arange(len(images)), call, self.images_at_once()))
         return self._finite("perturb", np.concatenate(parts))
 
     @final
@@ -147,13 +159,28 @@ class Classifier(ABC):
             zero = np.zeros(1, np.int64)
             logits, losses, gradient = self._loss_gradient(self._one(), zero, loss, None if targets is None else zero)
             return logits[:0], losses[:0], gradient[:0]
-        logits, losses, gradient = self._loss_gradient(as_float(images), labels, loss, targets)
+
+        def call(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+            part = slice(rows[0], rows[-1] + 1)
+            towards = None if targets is None else targets[part]
+            return self._loss_gradient(as_float(images[part]), labels[part], loss, towards)
+
+        # all in one call if memory allows: whoever asks for gradients has chosen the batch
+        parts = self._in_parts(np.arange(len(images)), call, len(images))
+        logits, losses, gradient = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         self._finite("loss_gradient", losses)
         return self._finite("loss_gradient", logits), losses, self._finite("loss_gradient", gradient)
 
+    def images_at_once(self) -> int:
+        """Return how many images are best sent through the network and back at a time; a backend may know its device.
+
+        `logits`, `features` and `perturb` take that many in a call, and half of them where memory runs out.
+        """
+        return CHUNK
+
     @abstractmethod
     def _logits(self, images: np.ndarray) -> np.ndarray:
-        """Return what `logits` does, for at least one image and at most `chunks.CHUNK` of them.
+        """Return what `logits` does, for at least one image and at most `images_at_once` of them.
 
         Here and in the next four the core has checked the arguments, made images float32, and checks the result.
         """
@@ -168,7 +195,7 @@ class Classifier(ABC):
     def _perturb(
         self, images: np.ndarray, labels: np.ndarray, attack: AttackSpec, start: np.ndarray | None
     ) -> np.ndarray:
-        """Return what `perturb` does, for at most `chunks.CHUNK` images. start: δ, float32 `(n, h, w, c)`."""
+        """Return what `perturb` does, for at most `images_at_once` images. start: δ, float32 `(n, h, w, c)`."""
 
     @abstractmethod
     def _loss_gradient(
@@ -179,7 +206,14 @@ class Classifier(ABC):
         images = self._images(images)
         if len(images) == 0:  # convolutions refuse a batch of nothing; one image tells the shape of the result
             return call(self._one())[:0]
-        return np.concatenate([call(as_float(part)) for part in chunks(images)])
+        parts = self._in_parts(images, lambda part: call(as_float(part)), self.images_at_once())
+        return np.concatenate([*parts])
+
+    def _in_parts(self, items: np.ndarray, call: Callable[[np.ndarray], T], size: int) -> Iterator[T]:
+        def lowered(size: int) -> None:
+            self._most = size
+
+        return in_parts(items, min(size, self._most), call, self.out_of_memory, lowered)
 
     def _one(self) -> np.ndarray:
         return np.zeros((1, *self.image_shape), np.float32)

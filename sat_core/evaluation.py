@@ -46,6 +46,8 @@ class Evaluation:
         package: Name and version of the package that attacked.
         engine: One of `sat_core.autoattack.ENGINES`.
         precision: Type that the network computes in, float32 unless it brings another.
+        batch_size: Examples that were attacked together, at the end: fewer than at first if memory ran out. None if the
+            evaluator does not say.
         warnings: Lines about the model, such as masked gradients, outputs that are no logits, and logits that change
             with the batch.
     """
@@ -58,6 +60,7 @@ class Evaluation:
     package: str
     engine: str = "package"
     precision: str = "float32"
+    batch_size: int | None = None
     warnings: tuple[str, ...] = ()
 
     @property

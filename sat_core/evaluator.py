@@ -27,7 +27,7 @@ class Evaluator(Protocol):
         eps: float,
         attacks: str | tuple[str | AttackSettings, ...] = "standard",
         seed: int = 0,
-        batch_size: int = 250,
+        batch_size: int | None = None,
         engine: str = "package",
         path: Path | None = None,
         progress: Callable[[float, str], None] | None = None,
@@ -42,7 +42,8 @@ class Evaluator(Protocol):
             eps: Radius of the ball, in units of [0, 1] pixels.
             attacks: One of `sat_core.autoattack.LEVELS`, several names, or attacks with settings.
             seed: Of all random draws.
-            batch_size: Images that are attacked together.
+            batch_size: Images that are attacked together, fewer where memory does not suffice. Default: the evaluator's
+                own.
             engine: One of `sat_core.autoattack.ENGINES`.
             path: An .npz that is saved to after each batch and resumed from.
             progress: Called with the share of the work that is done, in [0, 1], and the name of the attack.

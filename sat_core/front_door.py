@@ -161,7 +161,7 @@ def evaluate(
     norm: str,
     attacks: str | Sequence[str] = "standard",
     engine: str = "package",
-    batch_size: int = 250,
+    batch_size: int | None = None,
     seed: int = 0,
     classes: int | None = None,
     mean: tuple[float, ...] = (),
@@ -182,7 +182,9 @@ def evaluate(
         norm: "L2" or "Linf".
         attacks: A level, "screening", "standard" or "plus", or one or several names of AutoAttack's attacks.
         engine: Whose attacks: "package" (the reference, for every number that is reported), "folded" or "fast".
-        batch_size: Images attacked at a time; part of the result, as the attacks draw random numbers per batch.
+        batch_size: Images attacked at a time; part of the result, as the attacks draw random numbers per batch. If
+            memory runs out, half of it is taken. Default: 250; the engine "fast", which draws alike in every batch,
+            takes as many as keep a GPU busy.
         seed: Of the attacks.
         classes: Number of logits. Default: as many as the model has.
         mean: Per channel, in units of [0, 1] pixels: subtracted before the model, for models that expect normalised

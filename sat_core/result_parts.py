@@ -142,6 +142,7 @@ class AttackSummary:
     package: str = json_field(text)
     engine: str = json_field(text)
     precision: str = json_field(text, "float32")
+    batch_size: int | None = json_field(optional(integer(1)), None)
     breakdown: tuple[AttackOutcome, ...] = json_field(sequence(part(AttackOutcome)))
     warnings: tuple[str, ...] = json_field(sequence(text))
 

@@ -102,6 +102,7 @@ def make_results(
             package=evaluation.package,
             engine=evaluation.engine,
             precision=evaluation.precision,
+            batch_size=evaluation.batch_size,
             breakdown=evaluation.breakdown(),
             warnings=evaluation.warnings,
         ),

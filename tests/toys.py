@@ -202,6 +202,7 @@ def contents(
             "package": "pyautoattack 0.2.0",
             "engine": "package",
             "precision": "float32",
+            "batch_size": 250,
             "breakdown": [{"name": name, "restarts": 1, "broken": 0, "robust_accuracy": robust} for name in attacks],
             "warnings": [],
         },

@@ -40,6 +40,8 @@ class TensorFlowClassifier(Classifier):
         head: the part of `native` that learns, where the rest is frozen.
     """
 
+    out_of_memory = (tf.errors.ResourceExhaustedError,)
+
     def __init__(
         self,
         native: keras.Model,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, final
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sat_core.chunks import CHUNK
 from sat_core.classifier import Classifier, State
 from sat_core.errors import SpecError
 from sat_core.initialisation import initial_state
@@ -23,6 +25,7 @@ from sat_torch import attacks
 from sat_torch.arrays import like, to_numpy, to_numpy_images
 from sat_torch.bridge import Evaluated, folded_module
 from sat_torch.folded import as_built
+from sat_torch.memory import images_at_once, kept_bytes
 from sat_torch.models.head import put_head
 from sat_torch.modes import frozen, plain, run, tf32
 
@@ -72,6 +75,9 @@ class TorchClassifier(Classifier):
         head: the part of `native` that learns, where the rest is frozen.
     """
 
+    out_of_memory = (torch.OutOfMemoryError,)
+    capturable = True
+
     def __init__(
         self,
         native: nn.Module,
@@ -87,6 +93,7 @@ class TorchClassifier(Classifier):
         self.device = device
         self.description = description or {}
         self.head = head
+        self._kept: int | None = None
 
     @property
     def dtype(self) -> torch.dtype:
@@ -102,6 +109,17 @@ class TorchClassifier(Classifier):
     def torch_device(self) -> str:  # type: ignore[override]
         """See `sat_core.classifier.Classifier.torch_device`."""
         return str(self.device)
+
+    def images_at_once(self) -> int:
+        """See `Classifier`: on a GPU, found from its multiprocessors and its free memory."""
+        if self.device.type != "cuda":
+            return CHUNK
+        if self._kept is None:
+            image = torch.zeros((1, *np.roll(self.image_shape, 1)), dtype=self.dtype, device=self.device)
+            # a network that draws must draw afterwards what it would have drawn
+            with frozen(self.module), torch.random.fork_rng([self.device]):
+                self._kept = kept_bytes(self.module, image)
+        return images_at_once(self.device, self._kept, math.prod(self.image_shape))
 
     def _logits(self, images: np.ndarray) -> np.ndarray:
         return self._run(self.module, images)

@@ -308,6 +308,31 @@ def test_no_images_have_no_gradients(backend: Backend) -> None:
     assert [part.shape for part in parts] == [(0, 5), (0,), (0, *samples.SHAPE)]
 
 
+def test_where_memory_runs_out_fewer_images_are_computed_at_once(backend: Backend) -> None:
+    """TensorFlow's own error, of a layer that needs a petabyte for more than five images."""
+    import keras
+    import tensorflow as tf
+
+    class Hungry(keras.layers.Layer):
+        def call(self, x: Any) -> Any:
+            size = tf.where(tf.shape(x)[0] > 5, tf.constant(2**48, tf.int64), tf.constant(1, tf.int64))
+            return x + tf.reduce_max(tf.fill([size], tf.constant(0, x.dtype)))
+
+    parts = [keras.layers.Flatten(), keras.layers.Dense(5)]
+    data, options = samples.examples(7), {"classes": 5, "image_shape": samples.SHAPE}
+    modest = backend.wrap(keras.Sequential([keras.Input(samples.SHAPE), *parts]), **options)
+    hungry = backend.wrap(keras.Sequential([keras.Input(samples.SHAPE), Hungry(), *parts]), **options)
+    np.testing.assert_allclose(hungry.logits(data.images), modest.logits(data.images), atol=1e-5)
+    for ours, theirs in zip(*(c.loss_gradient(data.images, data.labels) for c in (hungry, modest)), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    threat = {"norm": "L2", "eps": 0.3, "attacks": ("apgd-ce",), "engine": "fast"}
+    for size, left in ((5, 5), (7, 4)):
+        attacked = backend.evaluate(
+            hungry, data.images, hungry.logits(data.images).argmax(1), **threat, batch_size=size
+        )
+        assert attacked.batch_size == left
+
+
 def test_threads_that_cannot_be_had_are_said(backend: Backend) -> None:
     samples.build(backend, "linear").logits(samples.examples(1).images)
     with pytest.warns(UserWarning, match="training.threads: expected 3, but TensorFlow computes .* with 1"):

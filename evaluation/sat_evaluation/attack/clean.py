@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from sat_core.chunks import chunks
+from sat_core.chunks import chunks, in_parts
 from sat_core.classifier import Classifier
 from sat_core.data import Examples
 from sat_core.errors import EvaluationError
 from sat_core.evaluation import MISCLASSIFIED, ROBUST
 from sat_core.probe import BATCH_DEPENDENT, apart, are_probabilities, are_scores
 from sat_evaluation.attack.model import Model, seeded
-from sat_evaluation.attack.record import EvaluationSettings
 
 
-def clean_outputs(model: Model, data: Examples, settings: EvaluationSettings) -> tuple[np.ndarray, list[str]]:
+def clean_outputs(model: Model, data: Examples, seed: int, batch_size: int) -> tuple[np.ndarray, list[str]]:
     """Return `broken_by` before any attack, int64 `(n,)`, and warnings about the outputs.
 
     Raises:
@@ -22,20 +21,25 @@ def clean_outputs(model: Model, data: Examples, settings: EvaluationSettings) ->
     """
     broken_by, warnings = np.full(len(data), ROBUST, np.int64), []
     probabilities, low, high = True, np.inf, -np.inf
-    with seeded(settings.seed):
-        for index in chunks(np.arange(len(data)), settings.batch_size):
-            x, y = model.tensors(data.float_images(index), data.labels[index])
-            output = model.exact(x)
-            logits, expected = output.cpu().numpy(), (len(index), data.classes)
-            if logits.shape != expected:
+
+    def one_batch(index: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+        x, y = model.tensors(data.float_images(index), data.labels[index])
+        output = model.exact(x)
+        # one batch is enough to see dropout or random defences
+        again = model.exact(x).cpu().numpy() if index[0] == 0 else None
+        return index, output.cpu().numpy(), (output.max(dim=1)[1] != y).cpu().numpy(), again
+
+    with seeded(seed):
+        for index, logits, wrong, again in in_parts(np.arange(len(data)), batch_size, one_batch, model.out_of_memory):
+            if logits.shape != (expected := (len(index), data.classes)):
                 raise EvaluationError(f"model: expected logits of shape {expected}, got shape {logits.shape}")
             if bad := int((~np.isfinite(logits).all(axis=1)).sum()):
                 raise EvaluationError(
-                    f"model: expected finite logits, got NaN or infinity for {bad} of {len(x)} images"
+                    f"model: expected finite logits, got NaN or infinity for {bad} of {len(index)} images"
                 )
-            broken_by[index[(output.max(dim=1)[1] != y).cpu().numpy()]] = MISCLASSIFIED
-            if index[0] == 0:  # one batch is enough to see dropout or random defences
-                change = np.linalg.norm(_unit(logits) - _unit(model.exact(x).cpu().numpy()), axis=1).max()
+            broken_by[index[wrong]] = MISCLASSIFIED
+            if again is not None:
+                change = np.linalg.norm(_unit(logits) - _unit(again), axis=1).max()
                 # the package's limit, also of logits scaled to length 1
                 if change > 1e-4:
                     warnings.append(
@@ -58,10 +62,14 @@ def clean_outputs(model: Model, data: Examples, settings: EvaluationSettings) ->
 
 def _depends_on_the_batch(model: Model, data: Examples) -> bool:
     """Whether the logits of an image change with the others in its batch, as with BatchNorm in training mode."""
-    few = np.arange(min(8, len(data)))
-    x, _ = model.tensors(data.float_images(few), data.labels[few])
-    together, alone = (model.exact(images)[-1:].cpu().numpy() for images in (x, x[-1:]))
-    return apart(together, alone)
+
+    def changed(few: np.ndarray) -> bool:
+        x, _ = model.tensors(data.float_images(few), data.labels[few])
+        together, alone = (model.exact(images)[-1:].cpu().numpy() for images in (x, x[-1:]))
+        return apart(together, alone)
+
+    # also where the batches are smaller than this; the first part that fits
+    return next(in_parts(np.arange(min(8, len(data))), 8, changed, model.out_of_memory))
 
 
 def flat_gradients(classifier: Classifier, data: Examples, correct: np.ndarray, batch_size: int) -> list[str]:

@@ -19,7 +19,8 @@ Progress = Callable[[float, str], None]
 class Meter:
     """Computes which share of the work is done: passes so far over those and the ones that may come.
 
-    The share never falls, because the work that may come is that of examples which no attack breaks.
+    The share never falls, because the work that may come is that of examples which no attack breaks. What a batch did
+    before memory ran out is done again, and the share waits for it.
 
     Args:
         record: The evaluation.
@@ -32,7 +33,7 @@ class Meter:
         s = record.settings
         queries, self.prices = np.array([queries_and_price(attack, classes, s.engine) for attack in s.attacks]).T
         self.costs = queries * self.prices
-        self.number, self.used, self.batch, self.later = 0, 0, 0.0, 0.0
+        self.number, self.used, self.batch, self.later, self.share = 0, 0, 0.0, 0.0, 0.0
 
     def begin(self, number: int, images: int, waiting: int) -> Callable[[int], None]:
         """Begin a batch; returns a function to be called with the number of images in each of its queries.
@@ -56,4 +57,5 @@ class Meter:
             done = float(self.record.queries @ self.prices + here)
             # some attacks ask a little more than their budget, as for the order of the target classes
             share = done / (done + max(self.batch - float(here), 0.0) + self.later)
-            self.progress(share, self.record.settings.attacks[self.number].name)
+            self.share = max(share, self.share)
+            self.progress(self.share, self.record.settings.attacks[self.number].name)

@@ -32,6 +32,8 @@ class Model:
         if engine != "package":
             self.attacked = classifier.attacked_torch_module()
         self.device = torch.device(classifier.torch_device)
+        self.images_at_once = classifier.images_at_once
+        self.out_of_memory = (*classifier.out_of_memory, torch.OutOfMemoryError)
         self.on_query: Callable[[int], None] = lambda images: None
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:

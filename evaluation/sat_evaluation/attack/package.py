@@ -37,6 +37,9 @@ class Package:
     def check(self, attacks: tuple[AttackSettings, ...]) -> None:
         """Accept all of them: the package has every attack of AutoAttack."""
 
+    def at_most(self, rows: int) -> None:
+        """Do nothing: the package attacks each image once at a time, so that the size of the batch is the only one."""
+
     def attack(self, settings: AttackSettings, model: Callable[..., Any], **common: Any) -> Perturb:
         """Return an attack on `model` as a function of images `(n, c, h, w)` and labels.
 

@@ -27,7 +27,7 @@ class EvaluationSettings:
     Attributes:
         norm, eps: Threat model; eps in units of [0, 1] pixels.
         attacks: In the order in which they run.
-        seed, batch_size: The package's attacks draw by batch, so both change what is drawn.
+        seed, batch_size: As asked for. The package's attacks draw by batch, so both change what is drawn.
         package: Name and version.
         engine, precision: As in `sat_core.evaluation.Evaluation`.
         data: SHA-256 of images and labels.
@@ -61,7 +61,10 @@ class Record:
         settings: What is evaluated, and how.
         label: Classes, int64 `(n,)`.
         broken_by: As in `sat_core.evaluation.Evaluation`, int64 `(n,)`.
-        next: Attack and batch that run next, int64 `(2,)`; attack = number of attacks when all have run.
+        next: Attack that runs next and how many of its examples are done, int64 `(2,)`; attack = number of attacks when
+            all have run.
+        batch_size: Examples that are attacked together, int64 `(2,)`: at the start, and by now, which is less if memory
+            ran out.
         queries: How many images each attack has sent through the model, int64.
         warnings: Lines of text about the model.
     """
@@ -70,15 +73,29 @@ class Record:
     label: np.ndarray
     broken_by: np.ndarray
     next: np.ndarray
+    batch_size: np.ndarray
     queries: np.ndarray
     warnings: np.ndarray
 
     @classmethod
-    def new(cls, settings: EvaluationSettings, label: np.ndarray, broken_by: np.ndarray, warnings: list[str]) -> Record:
+    def new(
+        cls,
+        settings: EvaluationSettings,
+        label: np.ndarray,
+        broken_by: np.ndarray,
+        warnings: list[str],
+        batch_size: int,
+    ) -> Record:
         """Return the record before the first attack."""
-        start, none = np.zeros(2, np.int64), np.zeros(len(settings.attacks), np.int64)
-        texts = np.array(warnings, dtype=np.str_)
-        return cls(settings=settings, label=label, broken_by=broken_by, next=start, queries=none, warnings=texts)
+        return cls(
+            settings=settings,
+            label=label,
+            broken_by=broken_by,
+            next=np.zeros(2, np.int64),
+            batch_size=np.array([batch_size, batch_size], np.int64),
+            queries=np.zeros(len(settings.attacks), np.int64),
+            warnings=np.array(warnings, dtype=np.str_),
+        )
 
     @classmethod
     def read(cls, path: Path) -> Record:
@@ -92,10 +109,10 @@ class Record:
                 f"{path}: expected an evaluation by AutoAttack ({reason})\ndelete {path} to start it anew"
             ) from error
         record = cls(settings=settings, **{a.name: arrays[a.name] for a in attrs.fields(cls)[1:]})
-        numbers = record.label, record.next, record.queries, record.broken_by
-        shapes = [a.shape for a in numbers[:3]]
+        numbers = record.label, record.next, record.batch_size, record.queries, record.broken_by
+        shapes = [a.shape for a in numbers[:4]]
         whole = all(a.dtype.kind == "i" for a in numbers)
-        if shapes != [record.broken_by.shape, (2,), (len(settings.attacks),)] or not whole:
+        if shapes != [record.broken_by.shape, (2,), (2,), (len(settings.attacks),)] or not whole:
             raise DataError(
                 f"{path}: expected an evaluation by AutoAttack, got arrays of shapes {shapes} or other types\n"
                 f"delete {path} to start it anew"
@@ -139,6 +156,7 @@ class Record:
             package=s.package,
             engine=s.engine,
             precision=s.precision,
+            batch_size=int(self.batch_size[1]),
             warnings=tuple(map(str, self.warnings)),
         )
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sat_core.autoattack import ENGINES
-from sat_core.chunks import chunks
+from sat_core.chunks import in_parts
 from sat_core.classifier import Classifier
 from sat_core.data import Examples
 from sat_core.errors import DataError, EvaluationError, SpecError, quoted
@@ -35,6 +35,10 @@ from sat_evaluation.attack.record import EvaluationSettings, Record, pixels, sha
 if TYPE_CHECKING:
     import torch
 
+BATCH_SIZE = 250
+"""Images per batch, as in `run_standard_evaluation`, on every device: the package seeds itself anew for each batch, so
+that with another size it would draw other numbers, and two evaluations could not be compared."""
+
 
 def evaluate(
     classifier: Classifier,
@@ -45,7 +49,7 @@ def evaluate(
     eps: float,
     attacks: Attacks = "standard",
     seed: int = 0,
-    batch_size: int = 250,
+    batch_size: int | None = None,
     engine: str = "package",
     path: Path | None = None,
     progress: Progress | None = None,
@@ -64,7 +68,9 @@ def evaluate(
         attacks: ``standard``, ``plus``, or several names, which run with the settings of the package's version
             ``custom``; `AttackSettings` among them run with their own.
         seed: Of torch's generators, for each batch.
-        batch_size: Images that are attacked together.
+        batch_size: Images that are attacked together. Default: `BATCH_SIZE`; the engine "fast", which draws the same in
+            every batch, takes `Classifier.images_at_once` on a GPU. If memory runs out, the batch is attacked again in
+            halves, and so are all later ones; the result has the size that was left.
         engine: One of `ENGINES`.
         path: An .npz that is saved to after each batch. An unfinished file is continued, a finished one returned.
         progress: Called at every query with the share of the work that is done, in [0, 1], and the name of the attack.
@@ -82,7 +88,7 @@ def evaluate(
         )
     package: Package | Fast = Fast() if engine == "fast" else find_package()
     data = Examples(images, labels, classifier.classes, "images to attack")
-    eps = _check_threat(classifier, data, norm, eps, seed, batch_size)
+    eps = _check_threat(classifier, data, norm, eps, seed, BATCH_SIZE if batch_size is None else batch_size)
     planned, notes = plan(attacks, norm=norm, classes=classifier.classes, image_shape=classifier.image_shape)
     package.check(planned)
     settings = EvaluationSettings(
@@ -90,7 +96,7 @@ def evaluate(
         eps=eps,
         attacks=planned,
         seed=int(seed),
-        batch_size=int(batch_size),
+        batch_size=int(batch_size or BATCH_SIZE),
         package=package.title,
         engine=engine,
         precision=classifier.precision,
@@ -102,15 +108,23 @@ def evaluate(
         model = Model(classifier, engine)
         with model.frozen(), classifier.exact():
             if record is None:
-                broken_by, outputs = clean_outputs(model, data, settings)
-                flat = flat_gradients(classifier, data, np.flatnonzero(broken_by == ROBUST), batch_size)
+                size = first_batch_size(batch_size, engine, model.device.type, classifier)
+                broken_by, outputs = clean_outputs(model, data, settings.seed, size)
+                flat = flat_gradients(classifier, data, np.flatnonzero(broken_by == ROBUST), size)
                 idle = [] if eps > 0 else [f"eps = 0: none of the {len(planned)} attacks was run"]
-                record = Record.new(settings, data.labels.copy(), broken_by, [*notes, *idle, *outputs, *flat])
+                record = Record.new(settings, data.labels.copy(), broken_by, [*notes, *idle, *outputs, *flat], size)
                 record.save(path)
             _attack(model, package, data, record, path, progress)
     if progress is not None:
         progress(1.0, planned[-1].name)
     return record.evaluation()
+
+
+def first_batch_size(batch_size: int | None, engine: str, device: str, classifier: Classifier) -> int:
+    """Return how many images are attacked together until memory runs out; for the arguments see `evaluate`."""
+    if batch_size is None and engine == "fast" and device != "cpu":
+        return classifier.images_at_once()
+    return int(batch_size or BATCH_SIZE)
 
 
 def load(path: Path) -> Evaluation:
@@ -132,28 +146,50 @@ def _attack(
     """Run the attacks that are left, and save after every batch."""
     s = record.settings
     meter = Meter(record, classes=data.classes, progress=progress)
-    for number, attack in enumerate(s.attacks if s.eps > 0 else ()):
-        if number < record.next[0]:
-            continue
-        perturb = package.attack(attack, model, norm=s.norm, eps=s.eps, seed=s.seed, device=model.device)
-        # the candidates are fixed when an attack starts, also after a resume: batches decide what is drawn
-        alive = np.flatnonzero((record.broken_by == ROBUST) | (record.broken_by == number))
-        for index in chunks(alive, s.batch_size)[record.next[1] :]:
-            x, y = model.tensors(data.float_images(index), data.labels[index])
-            model.on_query = meter.begin(number, len(index), int((alive > index[-1]).sum()))
-            with seeded(s.seed):
-                adversarial = perturb(x, y)
-                broken = model.exact(adversarial).max(dim=1)[1] != y
-            _check_adversarial(attack.name, s, x, adversarial)
-            record.broken_by[index[broken.cpu().numpy()]] = number
-            # counted with its batch, so that one that is broken off and done again counts once
-            record.queries[number] += meter.used
-            record.next += (0, 1)
-            record.save(path)
+    first, size = map(int, record.batch_size)
+    if size < first:
+        package.at_most(size)
+    elif model.device.type != "cpu":
+        package.at_most(max(size, model.images_at_once()))
+    for number in range(int(record.next[0]), len(s.attacks) if s.eps > 0 else 0):
+        _attack_with(number, model, package, data, record, path, meter)
         record.next[:] = number + 1, 0
     record.next[:] = len(s.attacks), 0
     record.warnings = np.array([*record.warnings, *masking_warnings(record.evaluation())], dtype=np.str_)
     record.save(path)
+
+
+def _attack_with(
+    number: int, model: Model, package: Package | Fast, data: Examples, record: Record, path: Path | None, meter: Meter
+) -> None:
+    """Run what is left of one attack."""
+    s, attack = record.settings, record.settings.attacks[number]
+    perturb = package.attack(attack, model, norm=s.norm, eps=s.eps, seed=s.seed, device=model.device)
+    # the candidates are fixed when an attack starts, also after a resume: batches decide what is drawn
+    alive = np.flatnonzero((record.broken_by == ROBUST) | (record.broken_by == number))
+
+    def one_batch(index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        x, y = model.tensors(data.float_images(index), data.labels[index])
+        model.on_query = meter.begin(number, len(index), int((alive > index[-1]).sum()))
+        with seeded(s.seed):
+            adversarial = perturb(x, y)
+            broken = model.exact(adversarial).max(dim=1)[1] != y
+        _check_adversarial(attack.name, s, x, adversarial)
+        return index, broken.cpu().numpy()
+
+    def lowered(size: int) -> None:
+        # saved at once, so that a resumed evaluation has the same batches
+        record.batch_size[1] = size
+        record.save(path)
+        package.at_most(size)
+
+    left, size = alive[record.next[1] :], int(record.batch_size[1])
+    for index, broken in in_parts(left, size, one_batch, model.out_of_memory, lowered):
+        record.broken_by[index[broken]] = number
+        # counted with its batch, so that one that is broken off and done again counts once
+        record.queries[number] += meter.used
+        record.next += (0, len(index))
+        record.save(path)
 
 
 def _check_threat(classifier: Classifier, data: Examples, norm: str, eps: float, seed: int, batch_size: int) -> float:

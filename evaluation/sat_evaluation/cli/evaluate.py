@@ -22,7 +22,11 @@ def add(commands: Any) -> None:
     evaluate.add_argument("--norm", default="", help="L2 or Linf (default: as in training)")
     evaluate.add_argument("--eps", nargs="+", default=[], metavar="E", help="one or more, as 0.5 or 8/255")
     evaluate.add_argument("--examples", type=int, help="how many, in a fixed random order (default: all)")
-    evaluate.add_argument("--batch-size", type=int, default=250, help="of the attack; part of the result (default 250)")
+    evaluate.add_argument(
+        "--batch-size",
+        type=int,
+        help="of the attack; part of the result (default 250; with --engine fast on a GPU, what fits)",
+    )
     evaluate.add_argument(
         "--engine",
         choices=("package", "folded", "fast"),

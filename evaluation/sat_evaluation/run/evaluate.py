@@ -40,7 +40,7 @@ class CheckpointEvaluation:
         norm: Threat model; empty for that of the training.
         radii: ε, as ``0.5`` or ``8/255``; none for that of the training.
         examples: How many, in a fixed random order; None for all.
-        batch_size: Of the attack; part of the result.
+        batch_size: Of the attack; part of the result. None for the engine's own.
         engine: Whose attacks run, see `sat_core.autoattack`.
         model: ``package.module:factory`` for a checkpoint of a user's own model, else empty.
         threads: Of the CPU.
@@ -53,7 +53,7 @@ class CheckpointEvaluation:
     norm: str = ""
     radii: Sequence[str] = ()
     examples: int | None = None
-    batch_size: int = 250
+    batch_size: int | None = None
     engine: str = "package"
     model: str = ""
     threads: int = 1
@@ -69,7 +69,9 @@ class CheckpointEvaluation:
         metadata = checkpoint.read(path).metadata
         threats, attacks = self._threats(path, metadata), self._attack_set()
         # nothing is trained: the section brings the threads to the session, and refuses a wrong batch size
-        training = TrainingSpec(epochs=1, threads=self.threads, batch_size=self.batch_size)
+        training = TrainingSpec(
+            epochs=1, threads=self.threads, batch_size=1 if self.batch_size is None else self.batch_size
+        )
         data, computing = get_dataset(self.data), get_backend(backend, device)
         index = _chosen(self.examples, len(data.test))
         out = self.out or path.parent / "evaluate"
@@ -183,5 +185,6 @@ def _content(path: Path, metadata: dict[str, Any], data: DataSet, evaluation: Ev
         "package": evaluation.package,
         "engine": evaluation.engine,
         "precision": evaluation.precision,
+        "batch_size": evaluation.batch_size,
         "warnings": list(evaluation.warnings),
     }

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from sat_evaluation.attack.package import Perturb
 
 FULL = 64 * 3 * 32 * 32
-"""Pixel values that keep a processor busy: 64 images of 32 x 32. If fewer examples are left, several target classes are
-attacked in one batch."""
+"""Pixel values that keep a CPU busy: 64 images of 32 x 32. If fewer examples are left, several target classes are
+attacked in one batch. A GPU needs thirty times as many, see `Classifier.images_at_once`."""
 _STREAMS = {"apgd-ce": 1, "apgd-dlr": 2, "apgd-t": 3, "fab-t": 4, "square": 5}
 """Part of the seed of each attack, so that no two draw the same numbers."""
 
@@ -30,6 +30,13 @@ class Fast:
     """The engine "fast", with the interface of `sat_evaluation.attack.package.Package`."""
 
     title = f"sat-core {__version__}"
+
+    def __init__(self) -> None:
+        self.rows: int | None = None
+
+    def at_most(self, rows: int) -> None:
+        """Attack so many rows at a time, an example towards a target class each, in place of `FULL`."""
+        self.rows = rows
 
     def check(self, attacks: tuple[AttackSettings, ...]) -> None:
         """Refuse what this engine cannot run.
@@ -76,13 +83,14 @@ class Fast:
 
         def perturb(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
             search = Search(model, x, y, geometry, eps)
-            _run(settings, search, [seed, _STREAMS[settings.name]])
+            rows = FULL // x[0].numel() if self.rows is None else self.rows
+            _run(settings, search, [seed, _STREAMS[settings.name]], rows)
             return search.adversarial
 
         return perturb
 
 
-def _run(settings: AttackSettings, search: Search, seed: list[int]) -> None:
+def _run(settings: AttackSettings, search: Search, seed: list[int], rows: int) -> None:
     import torch
 
     from sat_evaluation.attack.fast.apgd import apgd
@@ -105,7 +113,7 @@ def _run(settings: AttackSettings, search: Search, seed: list[int]) -> None:
             continue
         # for all ranks before any is attacked: what a rank starts from must not depend on what is broken by then
         starts = torch.cat([search.noise(shape, generator) for _ in range(targets)])
-        for owner, target, rank in _groups(search, targets):
+        for owner, target, rank in _groups(search, targets, rows):
             if name == "apgd-t":
                 apgd(search, "dlr", owner, target, starts[rank], iterations)
             else:
@@ -113,8 +121,8 @@ def _run(settings: AttackSettings, search: Search, seed: list[int]) -> None:
                 fab(search, owner, target, starts[rank] / 2 if restart else None, iterations)
 
 
-def _groups(search: Search, targets: int) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-    """Batches of rows, each with an example that is not broken by then, a target class, and the rank of that class.
+def _groups(search: Search, targets: int, rows: int) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """Batches of `rows` rows, each an example that is not broken by then, a target class, and the rank of that class.
 
     The likeliest classes come first: most examples break there, and cost nothing afterwards.
     """
@@ -122,7 +130,6 @@ def _groups(search: Search, targets: int) -> Iterator[tuple[torch.Tensor, torch.
 
     # of all examples, broken ones too, because owners are numbers within the whole batch
     logits = search.forward(search.x).scatter(1, search.y[:, None], -torch.inf)
-    rows = FULL // search.x[0].numel()
     ranked = logits.argsort(dim=1, descending=True, stable=True)[:, :targets]
     done = 0  # target classes
     while done < targets:
