@@ -167,7 +167,7 @@ def _train_and_evaluate(job: Job, ranking: Ranking, split: Split, fingerprint: s
     # Up to here it has the weights of the last epoch.
     job.backend.load(folder.best_checkpoint, into=classifier)
     reported = job.data.test.take(reporting)
-    evaluation = job.attack(classifier, reported, spec.evaluation.attacks, "report", "evaluation")
+    evaluation = job.attack(classifier, reported, spec.evaluation.attacks, folder.report_name(), "evaluation")
     files.write_npz(folder.examples_file, _examples(classifier, reported.take(np.arange(len(reported))[:SHOWN]), spec))
     warnings = [*job.data.notes, *fit.warnings()]
     arm_results = results.make_results(job, ranking, split, checks, evaluation, position, warnings, fingerprint)

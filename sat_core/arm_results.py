@@ -8,6 +8,7 @@ from typing import Any, final
 import attrs
 
 from sat_core.accuracy import Accuracies, Accuracy
+from sat_core.autoattack import strength
 from sat_core.errors import DataError, quoted
 from sat_core.json_fields import (
     from_json,
@@ -26,6 +27,7 @@ from sat_core.result_parts import (
     AttackSummary,
     Cost,
     DataSummary,
+    LevelResults,
     RankingSummary,
     Selection,
     SourceSummary,
@@ -50,6 +52,7 @@ class ArmResults:
         selection: The chosen epoch, and the checks that chose it.
         clean, robust: Accuracies of the chosen epoch on the examples that did not choose it.
         attacks: How it was attacked.
+        levels: What other levels of evaluation measured, each with its attacks.
         losses: Mean training loss of each epoch in nats.
         warnings: Lines about data, settings, ranking and training.
         experiment: SHA-256 of what makes the arm.
@@ -71,6 +74,7 @@ class ArmResults:
     clean: Accuracies = json_field(part(Accuracies), key="clean_accuracy")
     robust: Accuracies = json_field(part(Accuracies), key="robust_accuracy")
     attacks: AttackSummary = json_field(part(AttackSummary))
+    levels: tuple[LevelResults, ...] = json_field(sequence(part(LevelResults)), (), omit=True)
     cost: Cost = json_field(part(Cost))
     losses: tuple[float, ...] = json_field(sequence(number()))
     warnings: tuple[str, ...] = json_field(sequence(text))
@@ -96,6 +100,27 @@ class ArmResults:
     def all_warnings(self) -> tuple[str, ...]:
         """Warnings about the training, then those about the evaluation."""
         return (*self.warnings, *self.attacks.warnings)
+
+    @property
+    def level(self) -> str:
+        """The level of the reported robust accuracy, one of `sat_core.autoattack.LEVELS` or `CUSTOM_LEVEL`."""
+        return self.attacks.level
+
+    def at(self, level: str) -> ArmResults | None:
+        """Return the results with the robust accuracy and the attacks of another level; None if it was not run."""
+        if level == self.level:
+            return self
+        other = next((each for each in self.levels if each.attacks.level == level), None)
+        return other and attrs.evolve(self, robust=other.robust, attacks=other.attacks, levels=())
+
+    def with_level(self, clean: Accuracies, measured: LevelResults) -> ArmResults:
+        """Return the results with those of one more level, which are reported if they are of the strongest one."""
+        own = LevelResults(robust=self.robust, attacks=self.attacks)
+        if strength(measured.attacks.level) < strength(self.level):
+            return attrs.evolve(self, levels=(*self.levels, measured))
+        return attrs.evolve(
+            self, clean=clean, robust=measured.robust, attacks=measured.attacks, levels=(*self.levels, own)
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of `results.json`."""
@@ -125,7 +150,8 @@ class ArmResults:
             yield "split.classes", f"classes in 0..{classes - 1}", list(self.trained.split.classes)
         if self.selection.epoch not in [check.epoch for check in self.selection.checks]:
             yield "selection.epoch", "an epoch that was checked", self.selection.epoch
-        for field, accuracies in (("clean_accuracy", self.clean), ("robust_accuracy", self.robust)):
+        of_levels = [(f"levels[{n}].robust_accuracy", each.robust) for n, each in enumerate(self.levels)]
+        for field, accuracies in (("clean_accuracy", self.clean), ("robust_accuracy", self.robust), *of_levels):
             per_class = accuracies.per_class
             if per_class is None or len(per_class) != len(self.data.classes):
                 yield f"{field}.per_class", f"a list of {len(self.data.classes)}", per_class and len(per_class)

@@ -69,6 +69,17 @@ LEVELS: dict[str, tuple[AttackSettings, ...]] = {
 versions of AutoAttack. Target classes are at most those that the data has besides the label."""
 
 
+def strength(level: str) -> int:
+    """Return the place of `level` in `LEVELS`, the weakest first; -1 for `CUSTOM_LEVEL`."""
+    return list(LEVELS).index(level) if level in LEVELS else -1
+
+
+def begins_with(level: str) -> list[str]:
+    """Return the weaker levels that are how `level` begins: its evaluation has their results, too."""
+    attacks = LEVELS.get(level, ())
+    return [name for name, weaker in LEVELS.items() if len(weaker) < len(attacks) and attacks[: len(weaker)] == weaker]
+
+
 def level_of(attacks: Sequence[AttackSettings]) -> str:
     """Return the level that consists of these attacks, whatever their target classes, or `CUSTOM_LEVEL`."""
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from itertools import takewhile
 from typing import final
 
 import attrs
 import numpy as np
 
 from sat_core.accuracy import Accuracy, accuracies
-from sat_core.autoattack import AttackSettings
+from sat_core.autoattack import AttackSettings, level_of
 from sat_core.display import html_table
 from sat_core.json_fields import integer, json_field, number, part
 
@@ -83,17 +85,28 @@ class Evaluation:
         """Share of `robust`, with its 95 % Wilson interval."""
         return accuracies(self.robust, self.label, None, None).all
 
+    @property
+    def level(self) -> str:
+        """The level of `sat_core.autoattack.LEVELS` that ran; ``custom`` for other attacks or settings."""
+        return level_of(self.attacks)
+
     def __repr__(self) -> str:
         robust, clean = self.robust_accuracy, self.clean_accuracy
         accuracies = f"robust_accuracy={robust.value:.3f}, clean_accuracy={clean.value:.3f}, n={robust.n}"
-        return f"Evaluation({accuracies}, {self.norm}, eps={self.eps:.4g})"
+        return f"Evaluation({accuracies}, {self.norm}, eps={self.eps:.4g}, level={self.level})"
 
     def _repr_html_(self) -> str:
         rows: list[tuple[object, ...]] = [("none (clean images)", "", str(self.clean_accuracy))]
         rows += [(row.settings.name, row.broken, f"{100 * row.robust_accuracy:.1f} %") for row in self.breakdown()]
-        threat = f"AutoAttack ({self.package}), {self.norm}, eps = {self.eps:.4g}"
+        threat = f"AutoAttack {self.level} ({self.package}), {self.norm}, eps = {self.eps:.4g}"
         heads = ("attack", "images broken", "accuracy left")
         return html_table(f"{threat}: robust accuracy {self.robust_accuracy}", heads, rows)
+
+    def after(self, names: Collection[str]) -> Evaluation:
+        """Return the evaluation as it stood after its first attacks, which are those that `names` has."""
+        count = sum(1 for _ in takewhile(lambda attack: attack.name in names, self.attacks))
+        broken_by = np.where(self.broken_by >= count, ROBUST, self.broken_by)
+        return attrs.evolve(self, broken_by=broken_by, attacks=self.attacks[:count])
 
     def breakdown(self) -> tuple[AttackOutcome, ...]:
         """Return what each attack broke, and the robust accuracy left after it."""

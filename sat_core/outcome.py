@@ -9,6 +9,7 @@ import attrs
 
 from sat_core.accuracy import Accuracy
 from sat_core.arm_results import ArmResults
+from sat_core.autoattack import CUSTOM_LEVEL
 from sat_core.classifier import Classifier
 from sat_core.display import html_table
 from sat_core.evaluation import Evaluation
@@ -46,7 +47,10 @@ class TrainingResult:
         classifier.default_attack = job.spec.attack.probe
         split = (ranking or Ranking(order=job.published_order())).split(job)
         reported = job.data.test.take(job.evaluation_split()[2])
-        evaluation = job.attack(classifier, reported, job.spec.evaluation.attacks, "report", "evaluation")
+        attacks, name = job.spec.evaluation.attacks, job.folder.report_name()
+        if results.level not in (attacks, CUSTOM_LEVEL):  # `sat evaluate` measured it later
+            attacks, name = results.level, job.folder.report_name(results.level)
+        evaluation = job.attack(classifier, reported, attacks, name, "evaluation")
         return cls(
             classifier=classifier, results=results, evaluation=evaluation, split=split, ranking=ranking, folder=folder
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, final
 
 import attrs
+import numpy as np
 
 from sat_core.accuracy import Accuracies
 from sat_core.evaluation import AttackOutcome
@@ -88,6 +89,10 @@ class SplitSummary:
     classes: tuple[int, ...] = json_field(sequence(integer()))
     weights: tuple[float, float] = json_field(sequence(number(0), 2))
 
+    def mask_over(self, labels: np.ndarray) -> np.ndarray | None:
+        """Return which examples of other data are of the classes in A, bool `(n,)`; None where A has no classes."""
+        return np.isin(labels, self.classes) if self.kind == "classes" else None
+
 
 @final
 @attrs.frozen(kw_only=True)
@@ -145,6 +150,15 @@ class AttackSummary:
     batch_size: int | None = json_field(optional(integer(1)), None)
     breakdown: tuple[AttackOutcome, ...] = json_field(sequence(part(AttackOutcome)))
     warnings: tuple[str, ...] = json_field(sequence(text))
+
+
+@final
+@attrs.frozen(kw_only=True)
+class LevelResults:
+    """What another level of evaluation than the reported one measured on the same images."""
+
+    robust: Accuracies = json_field(part(Accuracies), key="robust_accuracy")
+    attacks: AttackSummary = json_field(part(AttackSummary))
 
 
 @final

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from sat_core.accuracy import Accuracies, accuracies
 from sat_core.arm_results import ArmResults
-from sat_core.autoattack import CUSTOM_LEVEL
+from sat_core.autoattack import CUSTOM_LEVEL, LEVELS, begins_with
 from sat_core.evaluation import Evaluation
 from sat_core.job import EVALUATION_SEED, Job
 from sat_core.ranking import Ranking, needs_ranking
-from sat_core.result_parts import AttackSummary, Check, Cost, DataSummary, RankingSummary, Selection
+from sat_core.result_parts import (
+    AttackSummary,
+    Check,
+    Cost,
+    DataSummary,
+    LevelResults,
+    RankingSummary,
+    Selection,
+    SplitSummary,
+)
 from sat_core.spec import Spec
 from sat_core.splits import SELECTION_SEED, Split
 from sat_core.training import Position
@@ -21,7 +30,9 @@ from sat_core.transfer import FEATURES
 from sat_core.version import VERSION
 
 
-def clean_and_robust(evaluation: Evaluation, split: Split, classes: int | None = None) -> tuple[Accuracies, Accuracies]:
+def clean_and_robust(
+    evaluation: Evaluation, split: Split | SplitSummary, classes: int | None = None
+) -> tuple[Accuracies, Accuracies]:
     """Return clean and robust accuracies over all images, A and B; given the number of classes, over each, too."""
     in_a = split.mask_over(evaluation.label)
     correct, robust = (
@@ -63,7 +74,8 @@ def make_results(
         experiment: Fingerprint of the arm.
     """
     spec, data = job.spec, job.data
-    clean, robust = clean_and_robust(evaluation, split, data.classes)
+    level = attacks if isinstance(attacks := spec.evaluation.attacks, str) else CUSTOM_LEVEL
+    measured = level_results(evaluation, level, split, data.classes)
     versions = {"sat-core": VERSION, "python": platform.python_version(), "numpy": np.__version__}
     return ArmResults(
         arm=job.folder.name,
@@ -93,19 +105,10 @@ def make_results(
         ranking=_ranking(spec, ranking),
         split=split.summary(),
         selection=Selection(epoch=best_epoch(checks), attacks=spec.evaluation.selection_attacks, checks=tuple(checks)),
-        clean=clean,
-        robust=robust,
-        attacks=AttackSummary(
-            norm=evaluation.norm,
-            eps=evaluation.eps,
-            level=attacks if isinstance(attacks := spec.evaluation.attacks, str) else CUSTOM_LEVEL,
-            package=evaluation.package,
-            engine=evaluation.engine,
-            precision=evaluation.precision,
-            batch_size=evaluation.batch_size,
-            breakdown=evaluation.breakdown(),
-            warnings=evaluation.warnings,
-        ),
+        clean=clean_and_robust(evaluation, split, data.classes)[0],
+        robust=measured.robust,
+        attacks=measured.attacks,
+        levels=tuple(weaker_levels(evaluation, level, split, data.classes)),
         cost=_cost(job, ranking, split, position),
         losses=tuple(position.losses),
         warnings=(
@@ -115,6 +118,35 @@ def make_results(
         ),
         experiment=experiment,
     )
+
+
+def level_results(evaluation: Evaluation, level: str, split: Split | SplitSummary, classes: int) -> LevelResults:
+    """Return what the `evaluation` at a level measured, for the results of an arm with this `split`."""
+    return LevelResults(
+        robust=clean_and_robust(evaluation, split, classes)[1],
+        attacks=AttackSummary(
+            norm=evaluation.norm,
+            eps=evaluation.eps,
+            level=level,
+            package=evaluation.package,
+            engine=evaluation.engine,
+            precision=evaluation.precision,
+            batch_size=evaluation.batch_size,
+            breakdown=evaluation.breakdown(),
+            warnings=evaluation.warnings,
+        ),
+    )
+
+
+def weaker_levels(
+    evaluation: Evaluation, level: str, split: Split | SplitSummary, classes: int
+) -> Iterator[LevelResults]:
+    """Yield the results of the weaker levels that the `evaluation` at a level begins with."""
+    for weaker in begins_with(level):
+        names = [attack.name for attack in LEVELS[weaker]]
+        # Without any of its attacks, as an evaluator of the user's own may have others, nothing is known of it.
+        if evaluation.attacks[0].name in names:
+            yield level_results(evaluation.after(names), weaker, split, classes)
 
 
 def _ranking(spec: Spec, ranking: Ranking) -> RankingSummary | None:

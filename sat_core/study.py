@@ -17,6 +17,7 @@ from sat_core.errors import SpecError, quoted
 from sat_core.evaluation_spec import ATTACK_KEYS, LEVEL
 from sat_core.files import parse_toml, reason, short_name
 from sat_core.registry import nearest
+from sat_core.report_arms import REPORT_ARMS, screened
 from sat_core.runner import RUNNERS
 from sat_core.spec import KEYS, Spec, check_keys
 from sat_core.tables import flatten, nest
@@ -63,6 +64,7 @@ class Study:
         settings: Nested tables, as in the file.
         grids: Each maps dotted keys to lists of values and adds their product. A single grid needs no list around it.
         transfer: `targets`, a list of data sets, and settings of the heads (`sat_core.transfer.SETTINGS`).
+        report_arms: Names or patterns of the arms that are reported; the others are screened. None for all.
         arms: The trainings, in order.
 
     Raises:
@@ -72,6 +74,7 @@ class Study:
     settings: Mapping[str, Any]
     grids: Sequence[Mapping[str, Sequence[Any]]] = attrs.field(factory=lambda: ({},), converter=_as_grids)
     transfer: Mapping[str, Any] = attrs.field(factory=dict)
+    report_arms: Sequence[str] | None = None
     arms: tuple[Arm, ...] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -79,6 +82,8 @@ class Study:
         for key, values in (pair for grid in self.grids for pair in grid.items()):
             if key in TRANSFER_KEYS:
                 raise SpecError(f"grid: {key!r} is for all arms alike; set it in [transfer], or run two transfers")
+            if key == REPORT_ARMS:
+                raise SpecError(f"grid: {key!r} names arms of the study; set it in [evaluation]")
             _check_key(key)
             if key in SHARED:
                 raise SpecError(f"grid: {key!r} makes the ranking, which the arms of a study share; run two studies")
@@ -148,7 +153,13 @@ class Study:
             raise SpecError(f"grid: expected a table [grid] of lists, or several [[grid]], got {quoted(grids)}")
         if not isinstance(transfer, Mapping):
             raise SpecError(f"transfer: expected a table [transfer] of settings, got {quoted(transfer)}")
-        return cls(settings=settings, grids=[flatten(grid) for grid in grids], transfer=transfer)
+        report_arms = None
+        if isinstance(settings.get("evaluation"), Mapping):
+            settings["evaluation"] = dict(settings["evaluation"])
+            report_arms = settings["evaluation"].pop("report_arms", None)
+        return cls(
+            settings=settings, grids=[flatten(grid) for grid in grids], transfer=transfer, report_arms=report_arms
+        )
 
     def to_tables(self) -> dict[str, Any]:
         """Return tables, complete except for values that follow from the grids; `from_tables` makes the same arms."""
@@ -160,6 +171,8 @@ class Study:
         if not any(f"evaluation.{key}" in self._varied for key in (LEVEL, *ATTACK_KEYS)):
             # What it stands for is in the tables. Beside that, another level would change nothing.
             own.pop(f"evaluation.{LEVEL}", None)
+        if self.report_arms is not None:
+            own[REPORT_ARMS] = list(self.report_arms)
         tables = nest({**constant, **own})
         grids = [{k: _plain(v) for k, v in grid.items()} for grid in self.grids]
         if any(grids):
@@ -182,6 +195,7 @@ class Study:
                 evaluation replaces the attacks that the study has.
         """
         base, grids, transfer = flatten(self.settings), [dict(grid) for grid in self.grids], dict(self.transfer)
+        report_arms = self.report_arms
         for section, tables in (("evaluation", (base, *grids)), ("transfer", (transfer,))):
             if f"{section}.{LEVEL}" in settings:
                 for table, name in itertools.product(tables, ATTACK_KEYS):
@@ -192,6 +206,9 @@ class Study:
             if section == "transfer":
                 transfer[name] = value
                 continue
+            if key == REPORT_ARMS:
+                report_arms = value
+                continue
             # A list makes a grid, but of a key that takes a list itself, only a list of lists does.
             listed = isinstance(value, list | tuple)
             in_grid = listed and (key not in LIST_KEYS or any(isinstance(v, list | tuple) for v in value))
@@ -199,7 +216,7 @@ class Study:
                 table.pop(key, None)
             for table in grids if in_grid else [base]:
                 table[key] = value
-        return Study(settings=nest(base), grids=grids, transfer=transfer)
+        return Study(settings=nest(base), grids=grids, transfer=transfer, report_arms=report_arms)
 
     def run(
         self,
@@ -269,11 +286,12 @@ class Study:
             # Two values may give one word, as "a b" and "a-b" do: the later arm gets a number.
             name, taken = short_name(full, of=full), [name for name, _ in arms.values()]
             arms[spec] = name if name not in taken else f"{name}_{len(taken)}", full if full != name else ""
-        return tuple(Arm(name, spec, full) for spec, (name, full) in arms.items())
+        specs = screened({name: spec for spec, (name, _) in arms.items()}, self.report_arms)
+        return tuple(Arm(name, specs[name], full) for name, full in arms.values())
 
 
 def _check_key(key: str) -> None:
-    keys = (*KEYS, *TRANSFER_KEYS)
+    keys = (*KEYS, REPORT_ARMS, *TRANSFER_KEYS)
     if key not in keys:
         raise SpecError(f"unknown key {quoted(key)}{nearest(key, keys)}")
 

@@ -94,6 +94,11 @@ class UnitFolder(Folder):
         """Results per example of the attack called `name`."""
         return self.path / _EVALUATION / f"{name}.npz"
 
+    @staticmethod
+    def report_name(level: str = "") -> str:
+        """Return the name of the reported evaluation, or of a later one at another level."""
+        return f"report-{level}" if level else "report"
+
     def features_file(self, part: int) -> Path:
         """Features of one part of the training images, of a transfer that is under way."""
         return self.path / _FEATURES / f"{part:05d}.npz"

@@ -34,7 +34,7 @@ def test_an_evaluation() -> None:
         eps=0.5,
         package="pyautoattack 0.2",
     )
-    assert repr(evaluation) == "Evaluation(robust_accuracy=0.500, clean_accuracy=0.750, n=4, L2, eps=0.5)"
+    assert repr(evaluation) == "Evaluation(robust_accuracy=0.500, clean_accuracy=0.750, n=4, L2, eps=0.5, level=custom)"
     assert "<td>apgd-ce</td><td>1</td><td>50.0 %</td>" in evaluation._repr_html_()
 
 

@@ -110,3 +110,40 @@ def test_heads_have_the_level_of_their_source_or_their_own() -> None:
         transfer_spec(source, "cifar10", {"level": "most"})
     tables = {**PLAIN, "transfer": {"targets": ["mnist5k"], "attacks": ["apgd-ce"]}}
     assert Study.from_tables(tables).set({"transfer.level": "plus"}).head_settings == {"level": "plus"}
+
+
+def test_arms_that_are_not_reported_are_screened() -> None:
+    evaluation = {"attacks": "plus", "selection_attacks": ["apgd-ce"], "report_arms": ["size-0.0_seed-0", "*5_seed-?"]}
+    grid = {"subset.size": [0.0, 0.1, 0.5], "training.seed": [0, 1]}
+    study = Study.from_tables({**PLAIN, "evaluation": evaluation, "grid": grid})
+    reported = ["size-0.0_seed-0", "size-0.5_seed-0", "size-0.5_seed-1"]
+    for each in (study, Study.loads(study.dumps()), study.set({"training.lr": 0.2})):
+        assert [arm.name for arm in each.arms if arm.spec.evaluation.attacks == "plus"] == reported
+        others = [arm.spec for arm in each.arms if arm.name not in reported]
+        assert {attacks(spec) for spec in others} == {("screening", ("apgd-ce",))}
+    (one,) = (
+        arm for arm in study.set({"evaluation.report_arms": ["size-0.1_seed-1"]}).arms if attacks(arm.spec)[0] == "plus"
+    )
+    assert one.name == "size-0.1_seed-1"
+    assert study.arms == Study.from_tables(study.to_tables()).arms
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ("size-0.5", 'expected a list of names, as ["size-0.5", "size-1*"], got \'size-0.5\''),
+        ([0.5], 'expected a list of names, as ["size-0.5", "size-1*"], got [0.5]'),
+        (["half"], "no arm is called 'half'; they are size-0.0, size-0.5, size-1.0"),
+    ],
+)
+def test_reported_arms_that_there_are_not(value: Any, says: str) -> None:
+    with pytest.raises(SpecError) as error:
+        Study.from_tables({**PLAIN, "evaluation": {"report_arms": value}, "grid": {"subset.size": [0.0, 0.5, 1.0]}})
+    assert str(error.value) == f"evaluation.report_arms: {says}"
+
+
+def test_which_arms_are_reported_is_for_the_study_not_for_its_arms() -> None:
+    with pytest.raises(SpecError, match=r"grid: 'evaluation\.report_arms' names arms of the study"):
+        Study.from_tables({**PLAIN, "grid": {"evaluation.report_arms": [["arm"]]}})
+    with pytest.raises(SpecError, match=r"unknown key 'evaluation\.report_arms'"):
+        Spec.from_tables({**PLAIN, "evaluation": {"report_arms": ["arm"]}})

@@ -23,6 +23,7 @@ from sat_core.backend import Backend
 from sat_core.difficulty import DIFFICULTIES
 from sat_core.files import read_npz
 from sat_core.protocols import PROTOCOLS
+from sat_core.report_arms import REPORT_ARMS
 from sat_core.schedules import SCHEDULES
 from sat_core.selection import SELECTION_RULES
 from sat_core.spec import KEYS, Spec
@@ -70,7 +71,7 @@ def keys_of_the_page() -> dict[str, tuple[str, str]]:
 
 
 def test_every_key_of_a_study_is_on_its_page() -> None:
-    assert sorted(keys_of_the_page()) == sorted((*KEYS, *TRANSFER_KEYS))
+    assert sorted(keys_of_the_page()) == sorted((*KEYS, REPORT_ARMS, *TRANSFER_KEYS))
 
 
 def test_the_page_gives_the_defaults_of_the_code() -> None:
@@ -93,13 +94,16 @@ def test_the_page_knows_the_keys_that_a_grid_treats_in_its_own_way() -> None:
 
 def test_studies_on_the_page_are_studies() -> None:
     page = (DOCUMENTS / "study.md").read_text(encoding="utf-8")
-    whole, level, part, several = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    whole, level, reported, part, several = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
     assert len(Study.loads(whole).arms) == 9
     assert len(Study.loads(several).arms) == 24
     base = 'data.name = "digits"\ntraining.epochs = 1\nsubset = {kind = "classes", strategy = "listed"}\n'
     assert len(Study.loads(base + part).arms) == 3
     (arm,) = Study.loads(f'data.name = "digits"\ntraining.epochs = 1\n{level}').arms
     assert (arm.spec.evaluation.attacks, arm.spec.evaluation.selection_attacks) == ("standard", "screening")
+    grid = 'grid.subset = {strategy = ["hardest", "random"], size = [0.0, 0.5, 1.0]}\n'
+    study = Study.loads(f'data.name = "digits"\ntraining.epochs = 1\n{grid}{reported}')
+    assert [arm.spec.evaluation.attacks for arm in study.arms].count("standard") == 3
 
 
 def text_of_the_protocols() -> str:

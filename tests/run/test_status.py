@@ -28,7 +28,7 @@ def test_the_folder_tells_the_state_of_every_unit(out: Path, capsys: pytest.Capt
         assert states(out)["size-0.5"] == "running"
         assert main(["status", str(out)]) == 0
     printed = capsys.readouterr().out
-    assert "robust 81.5 % [75.5, 86.3], clean 98.0 %" in printed
+    assert "robust (standard) 81.5 % [75.5, 86.3], clean 98.0 %" in printed
     assert "training   ━━━━━━──────  50 %" in printed
     assert "failed     no\n    Traceback:\n" not in printed  # three lines are the last ones
     assert "failed     no\n      line 3\n    ValueError: no\n" in printed

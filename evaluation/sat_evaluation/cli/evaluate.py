@@ -6,21 +6,50 @@ import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sat_evaluation.cli.options import add_computing
 
-_EVALUATE = "AutoAttack on a checkpoint, for one or more ε; per-example results go to --out."
+if TYPE_CHECKING:
+    from sat_core.run_folder import RunFolder
+
+_EVALUATE = (
+    "AutoAttack on a checkpoint, for one or more ε; per-example results go to --out. Or, for the folder of a study: on "
+    "its finished arms, at a level of evaluation."
+)
+_DEFAULTS: dict[str, Any] = {
+    "data": "",
+    "attacks": "",
+    "norm": "",
+    "eps": [],
+    "examples": None,
+    "batch_size": None,
+    "engine": "package",
+    "model": "",
+    "threads": 1,
+    "out": None,
+}
+"""Options of a checkpoint. A study has settings of its own."""
 
 
 def add(commands: Any) -> None:
     """Add the command and its arguments."""
-    evaluate = commands.add_parser("evaluate", help="AutoAttack on a checkpoint", description=_EVALUATE)
-    evaluate.add_argument("checkpoint", help="checkpoint-best of an arm, with or without .safetensors")
-    evaluate.add_argument("--data", required=True, help="a data set (`sat data list`); its test part is attacked")
-    evaluate.add_argument("--attacks", default="standard", help="standard, plus, or names with commas")
-    evaluate.add_argument("--norm", default="", help="L2 or Linf (default: as in training)")
-    evaluate.add_argument("--eps", nargs="+", default=[], metavar="E", help="one or more, as 0.5 or 8/255")
+    evaluate = commands.add_parser("evaluate", help="AutoAttack on a checkpoint or a study", description=_EVALUATE)
+    evaluate.add_argument(
+        "checkpoint",
+        metavar="PATH",
+        help="checkpoint-best of an arm, with or without .safetensors; or a study's folder",
+    )
+    evaluate.add_argument(
+        "--level", choices=("screening", "standard", "plus"), help="level of evaluation (default standard)"
+    )
+    evaluate.add_argument(
+        "--arms", nargs="+", metavar="ARM", help="of a study: names or patterns, as 'size-*' (default: all)"
+    )
+    evaluate.add_argument("--data", help="a data set (`sat data list`); its test part is attacked; for a checkpoint")
+    evaluate.add_argument("--attacks", help="names with commas, in place of --level")
+    evaluate.add_argument("--norm", help="L2 or Linf (default: as in training)")
+    evaluate.add_argument("--eps", nargs="+", metavar="E", help="one or more, as 0.5 or 8/255")
     evaluate.add_argument("--examples", type=int, help="how many, in a fixed random order (default: all)")
     evaluate.add_argument(
         "--batch-size",
@@ -30,27 +59,62 @@ def add(commands: Any) -> None:
     evaluate.add_argument(
         "--engine",
         choices=("package", "folded", "fast"),
-        default="package",
         help="AutoAttack's package, the package on a folded copy of the model, or our own attacks",
     )
-    evaluate.add_argument("--model", default="", help="package.module:factory, for a checkpoint of your own model")
-    evaluate.add_argument("--threads", type=int, default=1, help="of the CPU (default 1)")
+    evaluate.add_argument("--model", help="package.module:factory, for a checkpoint of your own model")
+    evaluate.add_argument("--threads", type=int, help="of the CPU (default 1)")
     evaluate.add_argument(
         "--out", type=Path, help="folder for per-example results (default: evaluate, beside the checkpoint)"
     )
-    evaluate.set_defaults(run=_evaluate)
     add_computing(evaluate)
+    # last, because it replaces the device's default: a study's is that which trained it
+    evaluate.set_defaults(run=_evaluate, device=None, **_DEFAULTS)
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
+    from sat_core.errors import SpecError
+    from sat_core.run_folder import RunFolder
+
+    folder = RunFolder(Path(arguments.checkpoint))
+    if folder.has_begun and folder.has_arms:
+        return _evaluate_study(folder, arguments)
+    if arguments.arms:
+        raise SpecError("--arms: for the folder of a study only")
+    if not arguments.data:
+        raise SpecError("--data: expected the data set on which the checkpoint is attacked, got none")
+    if arguments.level and arguments.attacks:
+        raise SpecError("--attacks: stands in place of --level; give one of the two")
+    return _evaluate_checkpoint(arguments)
+
+
+def _evaluate_study(folder: RunFolder, arguments: argparse.Namespace) -> int:
+    from sat_core.errors import SpecError
+    from sat_evaluation.cli.live_view import Terminal
+    from sat_evaluation.cli.summary import print_summary
+    from sat_evaluation.run.levels import evaluate_study
+
+    for name, default in _DEFAULTS.items():
+        if getattr(arguments, name) != default:
+            raise SpecError(
+                f"--{name.replace('_', '-')}: for a checkpoint only; a study is evaluated with its settings"
+            )
+    options = {name: getattr(arguments, name) for name in ("backend", "device")}
+    level = arguments.level or "standard"
+    print_summary(evaluate_study(folder, level, arguments.arms or (), view=Terminal(), **options), folder)
+    return 0
+
+
+def _evaluate_checkpoint(arguments: argparse.Namespace) -> int:
     from sat_evaluation.cli.evaluation_table import print_evaluations
     from sat_evaluation.cli.live_view import Terminal
     from sat_evaluation.run.evaluate import CheckpointEvaluation
 
-    same = ("checkpoint", "data", "attacks", "norm", "examples", "batch_size", "engine", "model", "threads", "out")
-    evaluation = CheckpointEvaluation(radii=arguments.eps, **{name: getattr(arguments, name) for name in same})
+    same = ("checkpoint", "data", "norm", "examples", "batch_size", "engine", "model", "threads", "out")
+    attacks = arguments.attacks or arguments.level or "standard"
+    options = {name: getattr(arguments, name) for name in same}
+    evaluation = CheckpointEvaluation(radii=arguments.eps, attacks=attacks, **options)
     with _options_in_errors():
-        evaluations, out = evaluation.run(arguments.backend, arguments.device, Terminal())
+        evaluations, out = evaluation.run(arguments.backend, arguments.device or "cpu", Terminal())
     print_evaluations(evaluations, out)
     return 0
 

@@ -17,7 +17,7 @@ def print_evaluations(evaluations: Sequence[Evaluation], out: Path) -> None:
     console, first = Console(), evaluations[0]
     engine = "" if first.engine == "package" else f", {first.engine} engine"
     engine += "" if first.precision == "float32" else f", in {first.precision}"
-    table = Table(title=f"AutoAttack ({first.package}{engine}), n = {first.robust_accuracy.n}")
+    table = Table(title=f"AutoAttack {first.level} ({first.package}{engine}), n = {first.robust_accuracy.n}")
     for heading in ("norm", "ε", "clean", *(f"after {attack.name}" for attack in first.attacks), "robust [95 %]"):
         table.add_column(heading, justify="right")
     for evaluation in evaluations:

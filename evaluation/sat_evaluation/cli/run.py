@@ -67,9 +67,19 @@ def _transfer(arguments: argparse.Namespace) -> int:
 
 def print_arms(study: Study) -> None:
     """Print all settings of a study and the names of its arms."""
+    from sat_evaluation.results.text import shown
+
     print(study.dumps())
     print(
         "\n".join(
-            [f"# arms: {len(study.arms)}", *(f"# {arm.name}{arm.full and f' = {arm.full}'}" for arm in study.arms)]
+            [
+                f"# arms: {len(study.arms)}",
+                *(
+                    f"# {arm.name}{arm.full and f' = {arm.full}'}"
+                    # without the key, all arms have what the settings above say
+                    + (f", {shown(arm.spec.evaluation.attacks)}" if study.report_arms is not None else "")
+                    for arm in study.arms
+                ),
+            ]
         )
     )

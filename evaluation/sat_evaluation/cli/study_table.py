@@ -15,7 +15,7 @@ from sat_evaluation.results.baseline import Baseline
 from sat_evaluation.results.curves import spread
 from sat_evaluation.results.headline import title
 from sat_evaluation.results.rows import Row
-from sat_evaluation.results.table import table_blocks, table_cells
+from sat_evaluation.results.table import robust_head, table_blocks, table_cells
 
 _GAP = 2
 _LEAST_IMPORTANT = ("time", "epoch", "share", "cost", "clean %", "on A", "on B")
@@ -34,7 +34,7 @@ def print_table(rows: Sequence[Row], console: Console | None = None) -> None:
     while _too_wide(columns, console.width) and (less := [name for name in _LEAST_IMPORTANT if name in columns]):
         hidden.append(less[0])
         del columns[less[0]]
-    notes = [f"robust % [ ]: {spread(groups)}"]
+    notes = [f"{robust_head(rows)} [ ]: {spread(groups)}"]
     if "cost" in columns:
         notes.append(f"cost: gradient evaluations, {Baseline.FULL.label} = 100 %")
     if hidden:

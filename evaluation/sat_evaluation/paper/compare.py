@@ -17,7 +17,7 @@ from sat_evaluation.paper.panels import Panel, PaperFigure
 from sat_evaluation.paper.reproduction import Reproduction, reproductions, rows_of
 from sat_evaluation.results.baseline import Baseline
 from sat_evaluation.results.curves import Group, group
-from sat_evaluation.results.rows import Row
+from sat_evaluation.results.rows import Row, attacks_of
 from sat_evaluation.results.text import percent, shown
 
 _SAME_SHARE = 0.005
@@ -35,6 +35,7 @@ class Pair:
         measure: A key of `sat_evaluation.figures.share_data.MEASURES`.
         ours: 95 % Wilson interval, or of several seeds their mean with the lowest and the highest.
         published: With the Wilson interval for as many test images as the authors report on.
+        attacks: By which ours was measured, see `sat_evaluation.results.rows.Row`.
     """
 
     panel: str
@@ -42,6 +43,7 @@ class Pair:
     measure: str
     ours: Accuracy
     published: Accuracy
+    attacks: str
 
     @property
     def agree(self) -> bool:
@@ -90,7 +92,7 @@ def _pairs(figure: PaperFigure, out: ReproductionFolder) -> Iterator[Pair]:
             for g in groups if not curve.variant else ():
                 value = _published_value(curve, g)
                 if value is not None:
-                    yield _pair(panel, _arm(g), curve.measure, g.accuracy(curve.measure), value, n)
+                    yield _pair(panel, _arm(g), curve.measure, g, value, n)
 
 
 def _class_pairs(panel: Panel, groups: list[Group], classes: PublishedClasses) -> Iterator[Pair]:
@@ -100,10 +102,9 @@ def _class_pairs(panel: Panel, groups: list[Group], classes: PublishedClasses) -
         if row.strategy == "listed" and row.spec["weighting.rule"] == classes.weights:
             c = row.classes[0]
             for measure in ("clean", "robust_a", "robust_b"):
-                ours = g.part(measure)
-                if ours:
+                if g.part(measure):
                     arm, value = f"A = {shown(row.class_names[c], 16)}", getattr(classes, measure)[c]
-                    yield _pair(panel, arm, measure, ours, value, published.examples(panel.data))
+                    yield _pair(panel, arm, measure, g, value, published.examples(panel.data))
 
 
 def _published_value(curve: PublishedCurve, g: Group) -> float | None:
@@ -129,16 +130,24 @@ def _arm(g: Group) -> str:
     return f"{row.strategy} {percent(row.share)}{'' if rule == 'uniform' else f', {rule}'}{seeds}"
 
 
-def _pair(panel: Panel, arm: str, measure: str, ours: Accuracy, value: float, n: int) -> Pair:
+def _pair(panel: Panel, arm: str, measure: str, g: Group, value: float, n: int) -> Pair:
     # the authors give no counts: the nearest one stands for the value, which is rounded
     interval = wilson(round(value * n), n)
     low, high = interval.interval if interval else (value, value)
-    return Pair(panel=panel.title, arm=arm, measure=measure, ours=ours, published=Accuracy(value, n, low, high))
+    return Pair(
+        panel=panel.title,
+        arm=arm,
+        measure=measure,
+        ours=g.accuracy(measure),
+        published=Accuracy(value, n, low, high),
+        attacks=attacks_of(g.rows),
+    )
 
 
 def summary(reproduction: Reproduction, pairs: list[Pair]) -> Iterator[str]:
     """Say in lines how many pairs agree, which disagree most, and why they may differ."""
     apart = [pair for pair in pairs if not pair.agree]
+    yield f"robust accuracy of ours by {' / '.join(dict.fromkeys(pair.attacks for pair in pairs))}"
     counts = f"{len(pairs) - len(apart)} of {len(pairs)} agree"
     yield f"{counts}: the intervals overlap (95 %; of several seeds, lowest to highest)"
     if apart:

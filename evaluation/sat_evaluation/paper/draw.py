@@ -25,7 +25,7 @@ from sat_evaluation.paper.panels import PaperFigure
 from sat_evaluation.results.baseline import Baseline
 from sat_evaluation.results.curves import group
 from sat_evaluation.results.headline import title
-from sat_evaluation.results.rows import Row
+from sat_evaluation.results.rows import Row, attacks_of, together
 from sat_evaluation.results.text import shown
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def curves_figure(figure: PaperFigure, rows: PanelRows) -> Figure:
         handles: dict[str, Any] = {}
         sources: dict[str, None] = {}
         for axes, (column, measure, of_source) in zip(page.subplots(down, across).flat, places, strict=True):
-            arms = [arm for panel in column for arm in rows[panel.name][of_source]]
+            arms = together(arm for panel in column for arm in rows[panel.name][of_source])
             # published numbers were measured under the authors' protocol, and those of transfers on the target
             numbers: Sequence[PublishedCurve] = ()
             if arms[0].spec["protocol"] == "authors" and not of_source:
@@ -187,9 +187,8 @@ def _model_and_threat(rows: Sequence[Row]) -> str:
 def _details(rows: Sequence[Row]) -> str:
     """Attacks, number of examples, and what bars mean, in one line."""
     repeats = sorted({len(g.rows) for g in group(rows) if not g.rows[0].baseline})
-    attacks = " / ".join(dict.fromkeys(row.attacks for row in rows))
     counts = " to ".join(f"{n:,}" for n in sorted({min(row.n for row in rows), max(row.n for row in rows)}))
     bars = ["95 % interval"] if repeats[0] == 1 else []
     if repeats[-1] > 1:
         bars.append(f"standard deviation of {' / '.join(str(n) for n in repeats if n > 1)} seeds")
-    return f"{attacks} on {counts} test images · bars: {', '.join(bars)}"
+    return f"{attacks_of(rows)} on {counts} test images · bars: {', '.join(bars)}"

@@ -12,7 +12,7 @@ from sat_evaluation.figures.class_data import ClassLine, PartAccuracy, Published
 from sat_evaluation.report.charts import COLOURS, Bars, Cell, Matrix, Part
 from sat_evaluation.report.words import arm_names, with_interval
 from sat_evaluation.results.curves import group
-from sat_evaluation.results.rows import Row
+from sat_evaluation.results.rows import Row, attacks_of
 from sat_evaluation.results.text import shown
 
 _MOST = 40
@@ -38,6 +38,7 @@ def class_charts(rows: Sequence[Row], published: PublishedClasses | None = None)
         lines=labels,
         columns=tuple(names),
         notes=_first(matrix.lines),
+        measured=attacks_of(rows),
         cells=tuple(tuple(_cells(line, label, names)) for line, label in zip(lines, labels, strict=True)),
     )
     yield Bars(
@@ -49,6 +50,7 @@ def class_charts(rows: Sequence[Row], published: PublishedClasses | None = None)
         legend=(("on A, attacked", 1), ("on B, not attacked", 0), ("on all classes", GREY)),
         lines=tuple((label, tuple(map(_part, line.parts)), "") for line, label in zip(lines, labels, strict=True)),
         notes=_first(matrix.lines),
+        measured=attacks_of(rows),
     )
 
 
@@ -108,6 +110,7 @@ def breakdown(rows: Sequence[Row]) -> Bars:
             ("misclassified", GREY),
         ),
         notes=_first(groups),
+        measured=attacks_of(rows),
     )
 
 

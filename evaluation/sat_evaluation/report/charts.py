@@ -95,6 +95,7 @@ class Plot:
         curves: Curves, later ones drawn above earlier ones.
         levels: Horizontal lines.
         notes: Small print below.
+        measured: The attacks that its robust accuracies are of; empty if it has none.
     """
 
     title: str
@@ -104,6 +105,7 @@ class Plot:
     curves: tuple[Curve, ...]
     levels: tuple[Level, ...] = ()
     notes: tuple[str, ...] = ()
+    measured: str = ""
 
     def at(self, mark: Mark) -> float:
         """Return where a mark is drawn, from the left."""
@@ -159,6 +161,7 @@ class Matrix:
     columns: tuple[str, ...]
     cells: tuple[tuple[Cell, ...], ...]
     notes: tuple[str, ...] = ()
+    measured: str = ""
 
 
 @final
@@ -186,6 +189,7 @@ class Bars:
         legend: Names and colours of pieces.
         stacked: Whether pieces lie end to end, not below each other.
         notes: Small print below.
+        measured: The attacks that its robust accuracies are of; empty if it has none.
     """
 
     title: str
@@ -196,6 +200,7 @@ class Bars:
     legend: tuple[tuple[str, int], ...] = ()
     stacked: bool = True
     notes: tuple[str, ...] = ()
+    measured: str = ""
 
     @property
     def ticks(self) -> tuple[float, ...]:

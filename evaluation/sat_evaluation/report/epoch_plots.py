@@ -37,8 +37,18 @@ def over_epochs(rows: Sequence[Row]) -> list[Plot]:
             checks.append(Curve(name=name, number=number, marks=marks, hollow=hollow))
     return [
         _epochs("Training loss", "mean loss of an epoch (nats)", losses, (0.0, float("inf")), cut(groups)),
-        _epochs("Checks that choose the epoch", "accuracy on the selection images (%)", checks, PERCENT, notes),
+        attrs.evolve(
+            _epochs("Checks that choose the epoch", "accuracy on the selection images (%)", checks, PERCENT, notes),
+            measured=" / ".join(dict.fromkeys(_attacks(row) for row in rows)),
+        ),
     ]
+
+
+def _attacks(row: Row) -> str:
+    """How robust accuracy was measured in the checks, in the words of `Row.attacks`."""
+    attacks, engine = row.results.selection.attacks, row.results.attacks.engine
+    words = f"AutoAttack {attacks}" if isinstance(attacks, str) else " + ".join(attacks)
+    return words if engine == "package" else f"{words} ({engine} engine)"
 
 
 def _mean(x: float, values: Sequence[float], tip: str, *, large: bool = False) -> Mark:

@@ -7,6 +7,7 @@ from typing import Any, final
 
 import attrs
 
+from sat_core.arm_results import ArmResults
 from sat_core.data import DataSet
 from sat_core.datasets import get_dataset
 from sat_core.errors import DataError, SatError
@@ -15,7 +16,7 @@ from sat_core.run_folder import RANKING, TRANSFER, RunFolder
 from sat_core.spec import DEFAULTS
 from sat_core.tables import flatten
 from sat_evaluation.results.headline import headline, title
-from sat_evaluation.results.rows import Row
+from sat_evaluation.results.rows import Row, collect
 from sat_evaluation.results.text import percent, shown
 from sat_evaluation.run.status import UnitStatus, statuses, unit_names
 
@@ -61,13 +62,13 @@ class Run:
         return headline(self.rows) or (
             f"The highest robust accuracy is {percent(best.robust.value, 1)} "
             f"[{100 * best.robust.low:.1f}, {100 * best.robust.high:.1f}], of {best.arm}, "
-            f"at {percent(best.clean.value, 1)} clean accuracy."
+            f"at {percent(best.clean.value, 1)} clean accuracy ({best.attacks})."
         )
 
     @property
     def warnings(self) -> list[str]:
         """Warnings of trainings and attacks, each with the name of its arm."""
-        return [shown(f"{row.arm}: {text}", 400) for row in self.rows for text in row.results.all_warnings]
+        return [shown(f"{row.arm}: {text}", 400) for row in self.rows for text in row.full.all_warnings]
 
 
 def gather(folder: RunFolder, name: str) -> Run:
@@ -80,7 +81,7 @@ def gather(folder: RunFolder, name: str) -> Run:
     problems: list[str] = []
     names = unit_names(folder)
     unfinished = list(statuses(folder, [name for name in names if not folder.unit(name).is_finished]))
-    rows = list(readable_rows(folder, names, problems))
+    rows = readable_rows(folder, names, problems)
     finished = {row.arm for row in rows}  # some may have been finished since their status was read
     ranking, data = _ranking(folder, problems)
     return Run(
@@ -96,13 +97,17 @@ def gather(folder: RunFolder, name: str) -> Run:
     )
 
 
-def readable_rows(folder: RunFolder, names: Sequence[str], problems: list[str]) -> Iterator[Row]:
-    """Yield the finished arms among `names` whose results are whole; why others are not is added to `problems`."""
+def readable_rows(folder: RunFolder, names: Sequence[str], problems: list[str]) -> list[Row]:
+    """Return the finished arms among `names` whose results are whole; why others are not is added to `problems`."""
+    return collect(_readable(folder, names, problems))
+
+
+def _readable(folder: RunFolder, names: Sequence[str], problems: list[str]) -> Iterator[ArmResults]:
     for name in names:
         unit = folder.unit(name)
         if name != RANKING and unit.has_results:
             try:
-                yield Row(unit.own_results())
+                yield unit.own_results()
             except DataError as error:
                 path = unit.results_file
                 reason = "; ".join(str(error).replace(str(path), path.name).splitlines())

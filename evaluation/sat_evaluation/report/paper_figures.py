@@ -23,7 +23,7 @@ from sat_evaluation.report.charts import Bars, Matrix, Plot
 from sat_evaluation.report.gather import readable_rows
 from sat_evaluation.report.share_plots import over_share
 from sat_evaluation.results.headline import title
-from sat_evaluation.results.rows import Row
+from sat_evaluation.results.rows import Row, together
 from sat_evaluation.results.text import shown
 
 
@@ -89,7 +89,8 @@ def drawn_figures(out: ReproductionFolder) -> Iterator[DrawnFigure]:
 def _panels(figure: PaperFigure, out: ReproductionFolder, *, with_published: bool) -> Iterator[FigurePanel]:
     for (data, target), same_data in groupby(figure.panels, key=lambda panel: (panel.data, panel.target)):
         panels = list(same_data)
-        rows = [row for panel in panels for row in _rows(panel, out)] if figure.kind != "difficulty" else []
+        drawn = panels if figure.kind != "difficulty" else []
+        rows = together(row for panel in drawn for row in _rows(panel, out))
         charts: tuple[Plot | Matrix | Bars, ...]
         if figure.kind == "difficulty":
             charts = tuple(_difficulty(panels[0], out))
@@ -103,7 +104,7 @@ def _panels(figure: PaperFigure, out: ReproductionFolder, *, with_published: boo
 
 def _curves(panels: list[Panel], out: ReproductionFolder, numbers: list[PublishedCurve]) -> Iterator[Plot | None]:
     for measures, of_source in ((panels[0].of_source, True), (panels[0].measures, False)):
-        rows = [row for panel in panels for row in _rows(panel, out, source=of_source)]
+        rows = together(row for panel in panels for row in _rows(panel, out, source=of_source))
         for measure in measures:
             words = MEASURES[measure][0].upper() + MEASURES[measure][1:]
             data = panels[0].data if of_source else panels[0].target
@@ -114,7 +115,7 @@ def _curves(panels: list[Panel], out: ReproductionFolder, numbers: list[Publishe
 def _rows(panel: Panel, out: ReproductionFolder, *, source: bool = False) -> list[Row]:
     """As `rows_of`, without arms that cannot be read: the section of their study says why."""
     folder = rows_folder(panel, out, source=source)
-    return list(readable_rows(folder, [arm.name for arm in panel.study.arms], []))
+    return readable_rows(folder, [arm.name for arm in panel.study.arms], [])
 
 
 def _difficulty(panel: Panel, out: ReproductionFolder) -> Iterator[Bars]:

@@ -22,7 +22,7 @@ from sat_evaluation.report.charts import Curve, Level, Mark, Plot, ends
 from sat_evaluation.report.words import MOST_CURVES, PERCENT, cut
 from sat_evaluation.results.baseline import Baseline
 from sat_evaluation.results.curves import Group, spread
-from sat_evaluation.results.rows import Row
+from sat_evaluation.results.rows import Row, attacks_of, together
 from sat_evaluation.results.text import percent
 
 
@@ -64,12 +64,24 @@ def over_share(
         curves=everything,
         levels=levels,
         notes=(f"bars: {spread(groups)}", *cut(by_number)),
+        measured=attacks_of(rows),
     )
 
 
 def beside(studies: Sequence[tuple[str, Sequence[Row]]]) -> Plot | None:
-    """Draw robust accuracy over |A| of several studies, each curve under the name of its study."""
-    plots = [(name, plot) for name, rows in studies if (plot := over_share(rows, ("robust",), "")) is not None]
+    """Draw robust accuracy over |A| of several studies, each curve under the name of its study.
+
+    Studies that were evaluated at different levels are drawn at one that all of them have. Without one, the names of
+    the curves have the attacks.
+    """
+    level, *others = {row.level for row in together(row for _, rows in studies for row in rows)} or [""]
+    plots = []
+    for name, rows in studies:
+        # at the common level if there is one; a study has more arms at its own
+        like = [row.at(level) or row for row in rows] if not others else rows
+        plot = over_share(like, ("robust",), "")
+        if plot is not None:
+            plots.append((f"{name} ({plot.measured})" if others else name, plot))
     # without offsets: they set the curves of one study apart, and are in the way among those of several
     everyone = [
         attrs.evolve(c, name=name if len(plot.curves) == 1 else f"{name}: {c.name}", marks=_without_offset(c.marks))
@@ -81,7 +93,8 @@ def beside(studies: Sequence[tuple[str, Sequence[Row]]]) -> Plot | None:
     curves = tuple(attrs.evolve(curve, number=number) for number, curve in enumerate(everyone[:MOST_CURVES]))
     first, title = plots[0][1], "Robust accuracy of all studies"
     axis = _accuracy_axis(curves, (), first.y.label)
-    return attrs.evolve(first, title=title, curves=curves, y=axis, levels=(), notes=cut(everyone))
+    measured = " / ".join(dict.fromkeys(plot.measured for _, plot in plots))
+    return attrs.evolve(first, title=title, curves=curves, y=axis, levels=(), notes=cut(everyone), measured=measured)
 
 
 def _without_offset(marks: Sequence[Mark]) -> tuple[Mark, ...]:
@@ -115,6 +128,7 @@ def over_cost(rows: Sequence[Row]) -> Plot | None:
         y=_accuracy_axis(curves, (), "robust accuracy (%)"),
         curves=tuple(curves),
         notes=(f"bars: {spread(g for c in arms for g in c.points)}", *cut(everyone)),
+        measured=attacks_of(rows),
     )
 
 

@@ -14,7 +14,8 @@ from sat_evaluation.report.gather import Run
 from sat_evaluation.report.words import with_interval
 from sat_evaluation.results.csv_file import csv_lines, csv_text
 from sat_evaluation.results.curves import listed_classes, varied
-from sat_evaluation.results.rows import Row
+from sat_evaluation.results.rows import Row, reported_levels
+from sat_evaluation.results.table import robust_head
 from sat_evaluation.results.text import duration, percent, shown
 
 
@@ -41,8 +42,19 @@ def arms_table(run: Run) -> Table:
     keys = varied(run.rows)
     several = len({row.strategy for row in run.rows if not row.baseline}) > 1
     heads = ("arm", "|A|", "share %", *(["strategy"] * several), *keys)
-    heads += ("seed", "robust %", "clean %", "on A", "on B", "epoch", "cost %", "time")
-    rows = [_arm(row, keys, several) for row in run.rows]
+    levels = reported_levels(run.rows)
+    heads += (
+        "seed",
+        robust_head(run.rows),
+        *(f"robust % ({level})" for level in levels),
+        "clean %",
+        "on A",
+        "on B",
+        "epoch",
+        "cost %",
+        "time",
+    )
+    rows = [_arm(row, keys, several, levels) for row in run.rows]
     filled = [n for n, head in enumerate(heads) if any(row[n][0] not in ("", "–") for row in rows)]
     return Table(
         heads=tuple(heads[n] for n in filled),
@@ -52,7 +64,7 @@ def arms_table(run: Run) -> Table:
     )
 
 
-def _arm(row: Row, keys: Sequence[str], several: bool) -> tuple[tuple[str, str | float], ...]:
+def _arm(row: Row, keys: Sequence[str], several: bool, levels: Sequence[str]) -> tuple[tuple[str, str | float], ...]:
     strategy = "" if row.baseline else listed_classes(row) or row.strategy
     settings = [shown(row.settings.get(key, ""), 40) for key in keys]
     return (
@@ -62,7 +74,8 @@ def _arm(row: Row, keys: Sequence[str], several: bool) -> tuple[tuple[str, str |
         *([(strategy, strategy)] if several else []),
         *((text, text) for text in settings),
         (str(row.spec["training.seed"]), row.spec["training.seed"]),
-        (with_interval(row.robust).replace(" %", ""), row.robust.value),
+        _robust(row),
+        *(_robust(row.at(level)) for level in levels),
         (f"{100 * row.clean.value:.1f}", row.clean.value),
         _part(row.robust_a),
         _part(row.robust_b),
@@ -70,6 +83,12 @@ def _arm(row: Row, keys: Sequence[str], several: bool) -> tuple[tuple[str, str |
         (percent(row.cost).removesuffix(" %"), row.cost),
         (duration(row.seconds), row.seconds),
     )
+
+
+def _robust(row: Row | None) -> tuple[str, float]:
+    if row is None:
+        return _part(None)
+    return with_interval(row.robust).replace(" %", ""), row.robust.value
 
 
 def _part(accuracy: Accuracy | None) -> tuple[str, float]:
@@ -92,8 +111,13 @@ def numbers(chart: Plot | Matrix | Bars) -> Table:
     else:
         heads = ("", "part", chart.unit)
         lines = [(name, part.tip, part.value) for name, parts, _ in chart.lines for part in parts]
+    shown_heads = heads
     cells = tuple(tuple(_cell(value) for value in line) for line in lines)
-    return Table(heads=heads, rows=cells, csv=csv_lines(heads, lines), file=f"{chart.title}.csv".replace("/", " "))
+    if chart.measured:  # the page says it below the chart, and the file has to say it, too
+        heads, lines = (*heads, "attacks"), [(*line, chart.measured) for line in lines]
+    return Table(
+        heads=shown_heads, rows=cells, csv=csv_lines(heads, lines), file=f"{chart.title}.csv".replace("/", " ")
+    )
 
 
 def _curve_name(name: str, hollow: bool, chart: Plot) -> str:
@@ -114,7 +138,7 @@ def provenance(run: Run) -> Table:
         values_of.setdefault(name, {})[value if isinstance(value, str) else json.dumps(value)] = None
 
     for row in run.rows:
-        results = row.results
+        results = row.full
         data, source = results.data, results.source
         for name, version in results.versions.items():
             add(name, version)
@@ -122,7 +146,8 @@ def provenance(run: Run) -> Table:
         add("device", results.device)
         for key in ("precision", "compile"):
             add(f"training, {key}", row.spec[f"training.{key}"])
-        add("attacks", f"{results.attacks.package}, engine {results.attacks.engine}")
+        for attacks in (results.attacks, *(each.attacks for each in results.levels)):
+            add("attacks", f"{attacks.level}: {attacks.package}, engine {attacks.engine}")
         for name, seed in results.seeds.items():
             add(f"seed, {name.replace('_', ' ')}", seed)
         add("data", f"{data.name}, {data.train:,} + {data.test:,} examples")

@@ -10,10 +10,11 @@ from typing import Any
 
 from sat_core.accuracy import Accuracy
 from sat_core.files import write_text
-from sat_evaluation.results.rows import Row
+from sat_evaluation.results.rows import Row, reported_levels
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 """First characters of formulas in spreadsheets."""
+_ENDS = {"": "value", "_low": "low", "_high": "high"}
 _OWN_COLUMN = ("subset.kind", "subset.strategy", "subset.size", "weighting.rule", "training.seed")
 
 
@@ -27,6 +28,7 @@ def csv_records(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Return one record per arm; the dotted keys in which arms differ have columns of their own."""
     keys = dict.fromkeys(key for row in rows for key in row.spec if key not in _OWN_COLUMN)
     # by repr: values may be lists, which a set cannot hold
+    levels = reported_levels(rows)
     differ = [key for key in keys if len({repr(row.spec.get(key)) for row in rows}) > 1]
     return [
         {
@@ -46,6 +48,7 @@ def csv_records(rows: Sequence[Row]) -> list[dict[str, Any]]:
             "robust_B": row.robust_b and row.robust_b.value,
             "n": row.n,
             "level": row.level,
+            **{key: value for level in levels for key, value in _of_level(row, level).items()},
             "attack_gradients": row.results.trained.cost.attack_gradients,
             "training_gradients": row.results.trained.cost.training_gradients,
             "ranking_gradients": row.results.trained.cost.ranking_gradients,
@@ -79,5 +82,11 @@ def write_csv(path: Path, rows: Sequence[Row]) -> None:
     write_text(path, csv_text(rows))
 
 
-def _interval_columns(name: str, accuracy: Accuracy) -> dict[str, float]:
-    return {name: accuracy.value, f"{name}_low": accuracy.low, f"{name}_high": accuracy.high}
+def _of_level(row: Row, level: str) -> dict[str, float | None]:
+    """Columns of a level that only some arms have; empty for the others."""
+    at = row.at(level)
+    return _interval_columns(f"robust_{level}", at and at.robust)
+
+
+def _interval_columns(name: str, accuracy: Accuracy | None) -> dict[str, float | None]:
+    return {f"{name}{end}": accuracy and getattr(accuracy, key) for end, key in _ENDS.items()}

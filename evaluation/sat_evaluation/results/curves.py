@@ -22,6 +22,11 @@ class Group:
 
     rows: tuple[Row, ...]
 
+    def at(self, level: str) -> Group | None:
+        """Return the arms with the robust accuracies of another level; None unless all of them have it."""
+        rows = tuple(at for row in self.rows if (at := row.at(level)) is not None)
+        return Group(rows) if len(rows) == len(self.rows) else None
+
     def mean(self, name: str) -> float:
         """Return the mean of a field of `Row` over the seeds."""
         return fmean(getattr(row, name) for row in self.rows)

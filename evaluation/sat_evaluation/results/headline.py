@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean
 
 from sat_evaluation.results.curves import listed_classes, series
-from sat_evaluation.results.rows import Row
+from sat_evaluation.results.rows import Row, attacks_of, reported_levels
 from sat_evaluation.results.text import percent, shown
 
 _ALIKE = 0.02
@@ -16,9 +16,19 @@ _ALIKE = 0.02
 def headline(rows: Sequence[Row]) -> str:
     """Say in one sentence what attacking about half of the examples brings; empty without both baselines.
 
-    The sentence is about the strategy `hardest` if it was run, else the first one, at the share nearest to 0.5. Of
-    several subsets of that share, such as single classes, it takes the most robust one.
+    If some arms were evaluated at a stronger level than all are, it is about these if they suffice. It is about the
+    strategy `hardest` if that was run, else the first one, at the share nearest to 0.5. Of several subsets of that
+    share, such as single classes, it takes the most robust one.
     """
+    for level in reported_levels(rows):
+        reported = [at for row in rows if (at := row.at(level)) is not None]
+        if sentence := _sentence(reported, say_attacks=True):
+            return sentence
+    # standard is what robust accuracy means without more words
+    return _sentence(rows, say_attacks=attacks_of(rows) != "AutoAttack standard" or bool(reported_levels(rows)))
+
+
+def _sentence(rows: Sequence[Row], *, say_attacks: bool) -> str:
     curves = [(c, c.plain, c.full) for c in series(rows) if c.plain and c.full]
     if not curves:
         return ""
@@ -36,6 +46,8 @@ def headline(rows: Sequence[Row]) -> str:
     if row.cost_with_ranking > row.cost:
         with_ranking = fmean(row.cost_with_ranking for row in half.rows)
         cost += f" ({percent(with_ranking)} with the ranking)"
+    if say_attacks:
+        cost += f"; robust accuracy by {row.attacks}"
     # nothing is recovered: the part would be negative, or divided by 0
     if some < lowest or highest <= lowest:
         return (

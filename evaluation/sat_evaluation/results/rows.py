@@ -15,6 +15,7 @@ from sat_core.tables import flatten
 from sat_evaluation.results.baseline import Baseline
 from sat_evaluation.results.text import epsilon
 
+_ATTACKS = "evaluation.attacks"
 _NOT_COMPARED = ("training.seed", "subset.size", "subset.classes")
 _NOT_IN_FULL = ("subset.", "weighting.", "ranking.")
 # These are beginnings of keys: attack.step is for attack.steps and attack.step_size. Norm and ε stay in both, as the
@@ -35,17 +36,26 @@ class Row:
     are those of the head on `data`.
 
     Attributes:
-        results: the results of the arm.
-        spec: settings as dotted keys to values. A key that an older version did not know has its default.
+        results: the results of the arm, with the robust accuracy of the level that the rows of a study are compared at.
+        full: the same results at the strongest level that was run, which may be another one; see `collect`.
+        spec: settings as dotted keys to values. A key that an older version did not know has its default; the attacks
+            are those that the robust accuracy is of.
     """
 
     results: ArmResults
+    full: ArmResults = attrs.field(repr=False, eq=False)
     spec: dict[str, Any] = attrs.field(init=False, repr=False, eq=False)
+
+    @full.default
+    def _same(self) -> ArmResults:
+        return self.results
 
     @spec.default
     def _flat_spec(self) -> dict[str, Any]:
-        spec = flatten(self.results.trained.spec)
-        return spec | {key: value for key, value in DEFAULTS.items() if key not in spec}
+        spec, level = flatten(self.results.trained.spec), self.results.level
+        # what was asked for may have been followed by another level; arms of different levels are no curve
+        attacks = level if level != CUSTOM_LEVEL else flatten(self.results.spec).get(_ATTACKS)
+        return spec | {key: value for key, value in DEFAULTS.items() if key not in spec} | {_ATTACKS: attacks}
 
     @property
     def arm(self) -> str:
@@ -175,8 +185,12 @@ class Row:
     @property
     def level(self) -> str:
         """The level of the evaluation, one of `sat_core.autoattack.LEVELS`; of a list of attacks their names."""
-        level = self.results.attacks.level
-        return " + ".join(self._attack_names) if level == CUSTOM_LEVEL else level
+        return " + ".join(self._attack_names) if self.results.level == CUSTOM_LEVEL else self.results.level
+
+    def at(self, level: str) -> Row | None:
+        """Return the row with the robust accuracy of another level; None if it was not run."""
+        results = self.full.at(level)
+        return None if results is None else Row(results, self.full)
 
     @property
     def attacks(self) -> str:
@@ -213,5 +227,33 @@ class Row:
 
 
 def collect(results: Iterable[ArmResults]) -> list[Row]:
-    """Return a row for each arm, in that order."""
-    return [Row(each) for each in results]
+    """Return a row for each arm, in that order.
+
+    If the arms were evaluated at different levels, all rows have the strongest level that every arm was evaluated at,
+    so that tables and curves compare like with like; `reported_levels` has the others. Without a common level each row
+    has its own. Attacks that differ are a setting in which arms differ.
+    """
+    rows = [Row(each) for each in results]
+    if len({row.results.level for row in rows}) < 2:
+        return rows
+    for level in (*reversed(LEVELS), CUSTOM_LEVEL):
+        common = [at for row in rows if (at := row.at(level)) is not None]
+        if len(common) == len(rows):
+            return common
+    return rows
+
+
+def together(rows: Iterable[Row]) -> list[Row]:
+    """Return the rows of several studies for one drawing, at a common level as `collect` does for those of one."""
+    return collect(row.full for row in rows)
+
+
+def attacks_of(rows: Iterable[Row]) -> str:
+    """Return how the robust accuracies of rows were measured, in words."""
+    return " / ".join(dict.fromkeys(row.attacks for row in rows))
+
+
+def reported_levels(rows: Iterable[Row]) -> list[str]:
+    """Return the levels above that of the rows at which some of them were evaluated, too; the strongest first."""
+    levels = {row.full.level for row in rows} - {row.results.level for row in rows}
+    return [level for level in reversed(LEVELS) if level in levels]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sat_evaluation.results.baseline import Baseline
 from sat_evaluation.results.curves import Group, group, listed_classes, series, varied
-from sat_evaluation.results.rows import Row
+from sat_evaluation.results.rows import Row, reported_levels
 from sat_evaluation.results.text import duration, percent, shown
 
 
@@ -39,7 +39,8 @@ def _columns(rows: Sequence[Row], groups: Sequence[Group]) -> dict[str, list[str
         "share": [percent(row.share) for row in firsts],
         "classes" if listed else "strategy": how if several or listed else [],
         **{key: [shown(row.settings.get(key, ""), 24) for row in firsts] for key in varied(rows)},
-        "robust %": [_interval(g) for g in groups],
+        robust_head(rows): [_interval(g) for g in groups],
+        **{f"robust % ({level})": [_interval(g.at(level)) for g in groups] for level in reported_levels(rows)},
         "clean %": [f"{100 * g.accuracy('clean').value:.1f}" for g in groups],
         "on A": [_part(g, "robust_a") for g in groups],
         "on B": [_part(g, "robust_b") for g in groups],
@@ -50,7 +51,14 @@ def _columns(rows: Sequence[Row], groups: Sequence[Group]) -> dict[str, list[str
     return {head: cells for head, cells in columns.items() if any(cells)}
 
 
-def _interval(g: Group) -> str:
+def robust_head(rows: Sequence[Row]) -> str:
+    """Return the head of the column of robust accuracies: with their level where some arms have another one, too."""
+    return f"robust % ({rows[0].level})" if reported_levels(rows) else "robust %"
+
+
+def _interval(g: Group | None) -> str:
+    if g is None:
+        return ""
     robust = g.accuracy("robust")
     return f"{100 * robust.value:.1f} [{100 * robust.low:.1f}, {100 * robust.high:.1f}]"
 

@@ -181,6 +181,7 @@ def _content(path: Path, metadata: dict[str, Any], data: DataSet, evaluation: Ev
         "eps": evaluation.eps,
         "clean_accuracy": correct,
         "robust_accuracy": robust,
+        "level": evaluation.level,
         "breakdown": to_json(evaluation.breakdown()),
         "package": evaluation.package,
         "engine": evaluation.engine,

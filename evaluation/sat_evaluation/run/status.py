@@ -110,5 +110,5 @@ def _finished(unit: UnitFolder, name: str) -> UnitStatus:
     except DataError:
         text = f"{unit.results_file.name}: not the results of a finished arm; delete it and run the study again"
         return UnitStatus(name=name, state="unreadable", text=text)
-    text = f"robust {results.robust_accuracy}, clean {100 * results.clean_accuracy.value:.1f} %"
+    text = f"robust ({results.level}) {results.robust_accuracy}, clean {100 * results.clean_accuracy.value:.1f} %"
     return UnitStatus(name=name, state="finished", text=text)

@@ -1,0 +1,89 @@
+"""Evaluates the finished arms of a study or transfer at another level, without training: `sat evaluate STUDY`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+
+from sat_core.arm_results import ArmResults
+from sat_core.backend import get_backend
+from sat_core.datasets import get_dataset
+from sat_core.errors import RunDirectoryError
+from sat_core.job import Job
+from sat_core.reevaluation import evaluate_arm
+from sat_core.report_arms import matching
+from sat_core.run_folder import RANKING, TRANSFER, RunFolder
+from sat_core.study import Study
+from sat_evaluation.attack.package import find_package
+from sat_evaluation.run.executors.base import Outcome
+from sat_evaluation.run.finish import finish
+from sat_evaluation.run.heads import Transfer
+from sat_evaluation.run.status import unit_names
+from sat_evaluation.run.view import View
+
+
+def evaluate_study(
+    folder: RunFolder,
+    level: str,
+    arms: Sequence[str] = (),
+    *,
+    backend: str | None = None,
+    device: str | None = None,
+    view: View,
+) -> list[ArmResults]:
+    """Evaluate the picked epochs of arms at a level of evaluation; after an interruption, the same call continues.
+
+    Each arm is attacked on the images that it reported, by the engine of the study. Its results keep what they had, and
+    those of the strongest level are the reported ones. Tables and plots are made anew.
+
+    Args:
+        folder: Of a study or a transfer.
+        level: One of `sat_core.autoattack.LEVELS`.
+        arms: Names or patterns; by default all arms.
+        backend, device: What computes; by default what trained.
+        view: Shows how far each arm is.
+
+    Returns:
+        The results of all finished arms of the study, in their order.
+
+    Raises:
+        SpecError: No arm matches a pattern.
+        RunDirectoryError: An arm is not finished, or the data have changed.
+    """
+    names = [name for name in unit_names(folder) if name != RANKING]
+    chosen = matching(names, arms, "--arms") if arms else names
+    missing = [name for name in chosen if not folder.unit(name).has_results]
+    if missing:
+        raise RunDirectoryError(
+            f"{folder}: {len(missing)} of {len(chosen)} arms are not finished ({', '.join(missing[:3])})\n"
+            "run the study to its end first, or name the arms that are finished with --arms"
+        )
+    find_package()
+    with folder.locked():
+        for job in _jobs(folder, chosen, backend, device):
+            _evaluate(job, level, view)
+        return finish(folder, names, Outcome())
+
+
+def _evaluate(job: Job, level: str, view: View) -> None:
+    # the worker of a study that was killed may hold it until it misses its parent
+    with job.folder.locked(wait=10), view.attacking(f"{job.folder.name}, {level}") as show:
+        job.folder.sweep()
+        evaluate_arm(attrs.evolve(job, progress=lambda _stage, share, _total, note: show(share, note)), level)
+
+
+def _jobs(folder: RunFolder, names: Sequence[str], backend: str | None, device: str | None) -> list[Job]:
+    tables, run = folder.read_spec()
+    computing = get_backend(backend or run["backend"], device or run["device"])
+    if TRANSFER in tables:
+        transfer = Transfer.read(folder)
+        data = transfer.data()
+        return [transfer.job(name, data, backend=computing, folder=folder.unit(name)) for name in names]
+    study = Study.from_tables(tables)
+    data = get_dataset(study.base.data.name)
+    return [
+        Job(spec=arm.spec, full_name=arm.full, data=data, backend=computing, folder=folder.unit(arm.name))
+        for arm in study.arms
+        if arm.name in names
+    ]
