@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,14 @@ def test_a_session_leaves_the_process_as_it_was(backend: Backend) -> None:
     with backend.session(samples.training(threads=before[0] + 1, deterministic=True)):
         assert (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()) == (before[0] + 1, True)
     assert (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()) == before
+
+
+def test_a_session_does_not_import_the_compiler() -> None:
+    """`torch.use_deterministic_algorithms` would, whatever it is called with."""
+    code = "from sat_core.backend import get_backend; from sat_core.sections import TrainingSpec; import sys\n"
+    code += "with get_backend('torch').session(TrainingSpec(epochs=1)): print('torch._dynamo' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 def test_nothing_touches_the_global_generators(backend: Backend) -> None:

@@ -103,13 +103,9 @@ def _run_unit(request: dict[str, Any], log: int) -> int:
     os.setpgid(0, 0)
     for number in _SIGNALS:
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-    for stream in (1, 2):
-        os.dup2(log, stream)
-    os.close(log)
-    os.environ |= {**request["environment"], PARENT: str(os.getppid())}
-    sys.argv[1:] = request["arguments"]
+    os.environ[PARENT] = str(os.getppid())
     try:
-        return worker.run()
+        return worker.run_request(request, log)
     finally:
         # else libraries find objects of theirs at exit, and print that in the log, after the reason of a failure
         gc.unfreeze()

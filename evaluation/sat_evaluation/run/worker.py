@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Mapping
 from typing import Any
 
 from sat_core.arm import run_arm
@@ -120,6 +121,21 @@ def run() -> int:
     end_with_parent()
     with standard_streams():  # no output of a user's model can end a training, whatever its encoding
         return main()
+
+
+def run_request(request: Mapping[str, Any], log: int) -> int:
+    """Be the process of the unit in a request; returns the exit status of `main`.
+
+    Args:
+        request: `arguments` as on the command line, and `environment`, which is added to that of this process.
+        log: Descriptor that standard output and error go to.
+    """
+    for stream in (1, 2):
+        os.dup2(log, stream)
+    os.close(log)
+    os.environ |= request["environment"]
+    sys.argv[1:] = request["arguments"]
+    return run()
 
 
 if __name__ == "__main__":

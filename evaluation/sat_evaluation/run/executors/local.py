@@ -27,6 +27,7 @@ from sat_evaluation.run.executors.processes import (
     record_end,
     start_worker,
 )
+from sat_evaluation.run.executors.spares import Spares
 
 
 @final
@@ -47,6 +48,8 @@ class Local(Executor):
             start: Start = start_worker
             if can_fork(units, device):
                 start = stack.enter_context(ForkServer(folder, units[0].threads)).start
+            elif device != "cpu":
+                start = stack.enter_context(Spares(folder, len(units))).start
             # after a stop, units that run are still waited for: they save
             while (waiting and not outcome.stopped) or running:
                 for unit in _ready(folder, waiting, outcome, units):

@@ -1,4 +1,4 @@
-"""Workers that are forked from a process which has imported everything: as good as new ones, and cheaper."""
+"""Workers that have imported everything before they get a unit: forked ones, and spare ones for GPUs."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from sat_evaluation.run.executors.base import Unit
 from sat_evaluation.run.executors.forked import ForkServer, can_fork
 from sat_evaluation.run.executors.local import Local
 from sat_evaluation.run.executors.processes import STOPPED, Worker
+from sat_evaluation.run.executors.spares import Spares
 from sat_evaluation.run.studies import run_study
 
 ARGUMENTS = ("20",)
@@ -152,6 +153,24 @@ def test_the_end_of_the_server_is_that_of_its_workers(out: Path) -> None:
         wait_until(lambda: server.listen() or server._ready)
     assert server._process.returncode == 0
     wait_until(lambda: not Path(f"/proc/{worker}").exists())
+
+
+@pytest.mark.torch
+def test_a_spare_worker_runs_the_next_unit_on_the_same_gpu(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, unit = RunFolder(out), Unit("nothing", 1)
+    with Spares(folder, 4) as spares:
+        assert wait_until(spares.start(folder, unit, ARGUMENTS, {"SAT_MAX_ARMS": "3"}).poll) == 1
+        with monkeypatch.context() as only_spares:
+            only_spares.setattr("sat_evaluation.run.executors.spares.start_worker", no_process)
+            assert wait_until(spares.start(folder, unit, ARGUMENTS, {"SAT_MAX_ARMS": "3"}).poll) == 1
+            assert folder.unit("nothing").log_end(1) == ["KeyError: 'nothing'"]
+            with pytest.raises(AssertionError, match="could be forked"):
+                spares.start(folder, unit, ARGUMENTS, {"SAT_MAX_ARMS": "2"})
+        (spare,) = spares._spares.values()
+        spare.process.kill()
+        spare.process.wait()
+        assert wait_until(spares.start(folder, unit, ARGUMENTS, {"SAT_MAX_ARMS": "3"}).poll) == 1
+        assert spares._spares == {}  # there is no unit left for one
 
 
 def test_a_stop_does_not_wait_for_imports(out: Path) -> None:
