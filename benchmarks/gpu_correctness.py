@@ -9,6 +9,7 @@ from typing import Any
 
 import attrs
 import numpy as np
+import torch
 from gpu_log import Log, Measurement, Row
 from gpu_setup import Bench, attack_settings, build, learnable_examples
 from gpu_training import PGD7, settings, training
@@ -31,8 +32,10 @@ def measurements(bench: Bench, log: Log) -> Iterator[Measurement]:
     yield Measurement(REFERENCE, lambda: _reference(bench))
     for precision in _precisions(bench):
         yield Measurement(f"losses in {precision}", partial(_against_float64, bench, log, precision))
-    for precision in ("bf16", "float32") if "cuda_graphs" in attrs.fields_dict(TrainingSpec) else ():
+    for precision in ("bf16", "float32"):
         yield Measurement(f"CUDA graphs against eager, {precision}", partial(_graphs, bench, precision))
+    for graphs in (True, False):
+        yield Measurement(f"waits, {'CUDA graphs' if graphs else 'eager'}", partial(_waits, bench, graphs))
     yield Measurement("AutoAttack, 16 images", lambda: _attacked(bench))
     yield Measurement("deterministic, twice", lambda: _twice(bench))
     yield Measurement("contract", lambda: _contract(bench))
@@ -89,12 +92,41 @@ def _graphs(bench: Bench, precision: str) -> Row:
     equal = bool((captured == eager).all()) and captured_state == eager_state
     return {
         "steps": len(eager),
-        "captured": failed[0] if failed else _yes(bench.on_gpu),
+        "captured": failed[0] if failed else "yes" if bench.on_gpu else "no GPU",
         "first loss": float(captured[0]),
         "last loss": float(captured[-1]),
         "largest difference, relative": float(apart.max()),
         "bit by bit": _yes(equal),
         "right": _yes(not failed and bool((apart <= LATER[precision]).all())),
+    }
+
+
+def _waits(bench: Bench, graphs: bool) -> Row:
+    """Make steps while PyTorch raises an error where the host waits for the device; a CPU has nothing to wait for."""
+    batch, steps, pgd_steps = bench.size.reference
+    data, attack = learnable_examples(batch * steps, bench.size.side), attrs.evolve(PGD7, steps=pgd_steps)
+    # stratified: all steps are of one size, so that the second epoch captures nothing
+    spec = _spec(bench, precision="bf16", cuda_graphs=graphs, batches="stratified", augmentation="cifar", epochs=2)
+    wait = ""
+    with training(bench.backend, bench.build(bench.size.small, data), data, spec, 0.5, attack) as run:
+        run.epoch(0)
+        plan = run.planner.epoch(1)
+        run.trainer.begin(plan)
+        if bench.on_gpu:
+            torch.cuda.set_sync_debug_mode("error")
+        try:
+            for step in range(plan.steps):
+                run.trainer.step(step)
+        except RuntimeError as error:
+            wait = str(error).splitlines()[0]
+        finally:
+            if bench.on_gpu:
+                torch.cuda.set_sync_debug_mode("default")
+        losses = run.trainer.losses(0, plan.steps) if not wait else np.zeros(0)
+    return {
+        "steps": plan.steps,
+        "waits": wait or ("none" if bench.on_gpu else "no GPU"),
+        "right": _yes(not wait and bool(np.isfinite(losses).all())),
     }
 
 

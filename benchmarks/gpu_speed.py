@@ -14,12 +14,14 @@ from gpu_training import SHARES, multiplications, operations, seconds_per_image,
 
 SECTION = "speed"
 MATRIX = "bf16 matrix product"
-COMPILED = "bf16, compile"
+COMPILED, EAGER, STRATIFIED = "bf16, compile", "bf16, no CUDA graphs", "bf16, stratified batches"
 SWITCHES: dict[str, dict[str, Any]] = {
     "bf16": {"precision": "bf16"},
     "tf32": {"precision": "tf32"},
     "float32": {"precision": "float32"},
     COMPILED: {"precision": "bf16", "compile": True},
+    EAGER: {"precision": "bf16", "cuda_graphs": False},
+    STRATIFIED: {"precision": "bf16", "batches": "stratified"},
 }
 
 
@@ -38,6 +40,8 @@ def measurements(bench: Bench, log: Log) -> Iterator[Measurement]:
     yield from rate(size.small, "bf16", 1.0, 0.0, 0.5, 0.1, 0.3)
     yield from _peers(bench)
     yield from rate(size.wide, "bf16", 1.0, 0.5, 0.0, 0.1)
+    yield from rate(size.small, EAGER, 1.0, 0.1)
+    yield from rate(size.small, STRATIFIED, 0.1)
     yield from rate(size.small, "float32", 1.0, 0.0, 0.5, 0.1)
     if size.budget is None:  # compilation takes a minute on a CPU
         yield from rate(size.small, COMPILED, 1.0)
