@@ -28,10 +28,15 @@ class Model:
         import torch
 
         self.module: torch.nn.Module = classifier.as_torch_module()
-        self.attacked = self.module
+        self.attacked: Callable[[torch.Tensor], torch.Tensor] = self.module
         if engine != "package":
             self.attacked = classifier.attacked_torch_module()
         self.device = torch.device(classifier.torch_device)
+        if engine == "fast" and self.device.type == "cuda" and classifier.capturable:
+            # the package's attacks may go backwards twice through the same logits, which a replay cannot
+            from sat_evaluation.attack.fast.captured import Captured, Graphs
+
+            self.attacked = Captured(self.attacked, classifier.images_at_once(), Graphs(self.device))
         self.images_at_once = classifier.images_at_once
         self.out_of_memory = (*classifier.out_of_memory, torch.OutOfMemoryError)
         self.on_query: Callable[[int], None] = lambda images: None
@@ -40,6 +45,13 @@ class Model:
         self.on_query(len(x))
         logits: torch.Tensor = self.attacked(x)
         return logits
+
+    def release(self) -> None:
+        """Free the memory of what is made anew when it is needed."""
+        from sat_evaluation.attack.fast.captured import Captured
+
+        if isinstance(self.attacked, Captured):
+            self.attacked.release()
 
     def exact(self, x: torch.Tensor) -> torch.Tensor:
         """Return the logits of the classifier itself."""

@@ -182,6 +182,7 @@ def _attack_with(
         record.batch_size[1] = size
         record.save(path)
         package.at_most(size)
+        model.release()
 
     left, size = alive[record.next[1] :], int(record.batch_size[1])
     for index, broken in in_parts(left, size, one_batch, model.out_of_memory, lowered):
