@@ -12,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from prey import QUICK, Stopped, quick, setting, stop_after
+from prey import QUICK, Stopped, quick, setting, shortened, stop_after
 
 from sat_core.errors import DataError, EvaluationError
 from sat_core.evaluation import MISCLASSIFIED, ROBUST
 from sat_core.files import read_npz, write_npz
+from sat_evaluation.attack.record import Record
 from sat_evaluation.attack.runner import load
 
 pytestmark = pytest.mark.torch
@@ -150,3 +151,33 @@ def test_broken_file_is_a_data_error(tmp_path, damage):
         with pytest.raises(DataError, match=f"(?s){re.escape(str(path))}.*delete {re.escape(str(path))}"):
             call()
     assert path.read_bytes() == content
+
+
+def test_standard_goes_on_where_screening_ended(tmp_path):
+    """The same flags and queries as from the start, and the attacks of screening are not run again."""
+    prey = setting(4, n=9)
+    standard = shortened("standard", prey[0])
+    whole, short, path = (tmp_path / f"{name}.npz" for name in ("whole", "short", "longer"))
+    from_start = quick(*prey, attacks="standard", path=whole)
+    quick(*prey, attacks="screening", path=short)
+    longer = Record.read(short).extended(standard, ["a note"])
+    assert longer is not None
+    longer.save(path)
+    attacked = []
+    went_on = quick(*prey, attacks="standard", path=path, progress=lambda share, attack: attacked.append(attack))
+    assert set(attacked) == {"fab-t", "square"}
+    np.testing.assert_array_equal(went_on.broken_by, from_start.broken_by)
+    np.testing.assert_array_equal(Record.read(path).queries, Record.read(whole).queries)
+    assert sorted(went_on.warnings) == sorted([*from_start.warnings, "a note"])
+
+
+def test_an_evaluation_goes_on_from_a_finished_one_that_it_begins_with(tmp_path):
+    prey = setting(4, n=3)
+    standard, screening = (shortened(level, prey[0]) for level in ("standard", "screening"))
+    quick(*prey, attacks="screening", path=tmp_path / "short.npz")
+    record = Record.read(tmp_path / "short.npz")
+    assert record.extended(standard, []) is not None
+    assert record.extended(screening, []) is None
+    assert record.extended(shortened("plus", prey[0]), []) is None
+    record.next[:] = 1, 0
+    assert record.extended(standard, []) is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
@@ -137,6 +137,33 @@ class Record:
     def finished(self) -> bool:
         """Whether all attacks have run."""
         return bool(self.next[0] >= len(self.settings.attacks))
+
+    def extended(self, attacks: tuple[AttackSettings, ...], notes: Sequence[str]) -> Record | None:
+        """Return the record of an evaluation by `attacks` that has come as far as this one, which is finished.
+
+        Its flags are those of an evaluation from the start, since each attack gets what none before it broke.
+
+        Args:
+            attacks: Of the longer evaluation.
+            notes: Lines about attacks that were left out of it.
+
+        Returns:
+            None if `attacks` do not begin with those of this record.
+        """
+        s, count = self.settings, len(self.settings.attacks)
+        # with eps = 0 no attack was run, and there is nothing to go on with
+        if not self.finished or s.eps == 0 or len(attacks) <= count or attacks[:count] != s.attacks:
+            return None
+        texts = dict.fromkeys([*map(str, self.warnings), *notes])
+        return Record(
+            settings=attrs.evolve(s, attacks=attacks),
+            label=self.label,
+            broken_by=self.broken_by.copy(),
+            next=np.array([count, 0], np.int64),
+            batch_size=self.batch_size.copy(),
+            queries=np.pad(self.queries, (0, len(attacks) - count)),
+            warnings=np.array(list(texts), dtype=np.str_),
+        )
 
     def save(self, path: Path | None) -> None:
         """Write to `path`, whole or not at all; do nothing without a path."""

@@ -7,15 +7,19 @@ from collections.abc import Sequence
 import attrs
 
 from sat_core.arm_results import ArmResults
+from sat_core.autoattack import LEVELS
 from sat_core.backend import get_backend
 from sat_core.datasets import get_dataset
-from sat_core.errors import RunDirectoryError
+from sat_core.errors import DataError, RunDirectoryError
 from sat_core.job import Job
 from sat_core.reevaluation import evaluate_arm
 from sat_core.report_arms import matching
 from sat_core.run_folder import RANKING, TRANSFER, RunFolder
 from sat_core.study import Study
+from sat_evaluation.attack.fast.engine import Fast
 from sat_evaluation.attack.package import find_package
+from sat_evaluation.attack.plan import plan
+from sat_evaluation.attack.record import Record
 from sat_evaluation.run.executors.base import Outcome
 from sat_evaluation.run.finish import finish
 from sat_evaluation.run.heads import Transfer
@@ -34,8 +38,9 @@ def evaluate_study(
 ) -> list[ArmResults]:
     """Evaluate the picked epochs of arms at a level of evaluation; after an interruption, the same call continues.
 
-    Each arm is attacked on the images that it reported, by the engine of the study. Its results keep what they had, and
-    those of the strongest level are the reported ones. Tables and plots are made anew.
+    Each arm is attacked on the images that it reported, by the engine of the study; after screening, standard goes on
+    with the attacks that are missing. Its results keep what they had, and those of the strongest level are the reported
+    ones. Tables and plots are made anew.
 
     Args:
         folder: Of a study or a transfer.
@@ -70,7 +75,29 @@ def _evaluate(job: Job, level: str, view: View) -> None:
     # the worker of a study that was killed may hold it until it misses its parent
     with job.folder.locked(wait=10), view.attacking(f"{job.folder.name}, {level}") as show:
         job.folder.sweep()
+        if job.folder.own_results().at(level) is None:
+            go_on_from_weaker(job, level)
         evaluate_arm(attrs.evolve(job, progress=lambda _stage, share, _total, note: show(share, note)), level)
+
+
+def go_on_from_weaker(job: Job, level: str) -> None:
+    """Let the evaluation at `level` begin where that of a weaker level ended, if it begins with the same attacks."""
+    spec, folder = job.spec, job.folder
+    path = folder.evaluation_file(folder.report_name(level))
+    if path.exists():
+        return
+    shape = job.data.image_shape
+    planned, notes = plan(level, norm=spec.attack.norm, classes=job.data.classes, image_shape=shape)
+    package = Fast() if spec.evaluation.engine == "fast" else find_package()
+    for name in ("", *LEVELS):
+        try:
+            weaker = Record.read(folder.evaluation_file(folder.report_name(name)))
+        except DataError:  # not there, or damaged: then it is attacked from the start
+            continue
+        longer = weaker.extended(planned, notes)
+        if longer is not None and longer.settings.package == package.title:
+            longer.save(path)
+            return
 
 
 def _jobs(folder: RunFolder, names: Sequence[str], backend: str | None, device: str | None) -> list[Job]:
