@@ -46,6 +46,13 @@ def test_a_second_start_does_nothing_again(finished: Path, study: Path) -> None:
     assert before == {path: path.stat().st_mtime_ns for path in finished.rglob("results.json")}
 
 
+def test_a_run_continues_with_the_precision_that_it_began_with(finished: Path, study: Path) -> None:
+    """It is in float32, also where `auto` would take bfloat16."""
+    before = {path: path.read_bytes() for path in finished.rglob("spec.toml")}
+    assert sat("run", study, "--out", finished, "--set", "training.precision=auto").returncode == 0
+    assert before == {path: path.read_bytes() for path in finished.rglob("spec.toml")}
+
+
 def test_a_reader_that_goes_ends_no_study(study: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "sat_evaluation.cli", "run", str(study), "--out", str(tmp_path / "out")]
     command += ["--set", "subset.size=0.0", "--set", "training.epochs=1"]

@@ -144,7 +144,7 @@ def provenance(run: Run) -> Table:
             add(name, version)
         add("backend", results.backend)
         add("device", results.device)
-        for key in ("precision", "compile"):
+        for key in ("precision", "batches", "compile"):
             add(f"training, {key}", row.spec[f"training.{key}"])
         for attacks in (results.attacks, *(each.attacks for each in results.levels)):
             add("attacks", f"{attacks.level}: {attacks.package}, engine {attacks.engine}")
