@@ -11,12 +11,13 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import gpu_correctness
 import gpu_goals
 import gpu_profile
 import pytest
 from goals import GOALS
 from gpu_log import Log, Measurement, Row, Section
-from gpu_setup import Bench, Size
+from gpu_setup import SMOKE, Bench, Size
 
 from sat_core.backend import get_backend
 
@@ -92,6 +93,16 @@ def test_a_measurement_that_fails_is_named_and_the_others_are_made(tmp_path: Pat
     again = log_of(tmp_path)
     again.run([Section("speed", 1.0, lambda: [Measurement("a", lambda: {"n": 2})])])
     assert again.row("speed", "a") == {"n": 2}
+
+
+def test_losses_that_are_off_are_wrong(tmp_path: Path) -> None:
+    log, bench = log_of(tmp_path), Bench(get_backend("torch"), SMOKE)
+    made = {m.name: m.measure for m in gpu_correctness.measurements(bench, log)}
+    reference = made[gpu_correctness.REFERENCE]()
+    for off, right in ((1.0, "yes"), (1.002, "NO")):
+        losses = [reference["_losses"][0] * off, *reference["_losses"][1:]]
+        log.rows["correctness"] = {gpu_correctness.REFERENCE: {"_losses": losses}}
+        assert made["losses in float32"]()["right"] == right
 
 
 def rows() -> dict[str, dict[str, Row]]:
