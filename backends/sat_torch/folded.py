@@ -190,13 +190,15 @@ _OURS = ("torch.nn.modules.", "torchvision.models.resnet", "sat_torch.models.")
 
 
 def as_built(network: nn.Module) -> bool:
-    """Tell whether one of our networks still is as we built it: no layer is replaced, patched or hooked.
-
-    Anyone who hooks a layer expects it to be called, which a folded copy does not do.
-    """
+    """Tell whether one of our networks still is as we built it: no layer is replaced, patched or hooked."""
     layers = [*network.modules()]
     foreign = (not type(layer).__module__.startswith(_OURS) or "forward" in vars(layer) for layer in layers)
-    return not any(foreign) and not any(getattr(layer, hooks) for layer in layers for hooks in _HOOKS)
+    return not any(foreign) and not hooked(network)
+
+
+def hooked(network: nn.Module) -> bool:
+    """Tell whether someone listens to a layer, and so expects it to be called, which copies and graphs do not do."""
+    return any(getattr(layer, hooks) for layer in network.modules() for hooks in _HOOKS)
 
 
 def _fold(network: nn.Module, dtype: torch.dtype) -> fx.GraphModule:

@@ -27,6 +27,7 @@ from sat_torch.attacked import Attacked
 from sat_torch.attacks import pgd
 from sat_torch.augmentation import augment
 from sat_torch.classifier import TorchClassifier
+from sat_torch.folded import hooked
 from sat_torch.graphs import Captured, Upload
 from sat_torch.losses import moments, weighted_loss
 from sat_torch.modes import frozen, precision
@@ -110,7 +111,10 @@ class TorchTrainer(Trainer):
         members, batch = int(self._plan.members[number]), self._plan.batch_size
         size = padded(members, batch) if self._padded else members
         with self._draws(self._plan.epoch, number):
-            (self._captured or self._compute)(size)
+            if self._captured is None or hooked(self._classifier.module):
+                self._compute(size)
+            else:
+                self._captured(size)
         if self._classifier.device.type == "cuda":
             self._keep_pace()
 

@@ -125,6 +125,27 @@ def test_a_capture_that_differs_is_not_used(wrong: str) -> None:
     assert state.tolist() == [8, 8, 8]
 
 
+def test_a_network_that_someone_listens_to_is_not_captured(backend: Backend) -> None:
+    """A graph calls no hooks."""
+    from sat_torch.graphs import Captured
+
+    data, training, attack = samples.examples(32, whole=True), samples.training(batch_size=16), samples.attack(steps=1)
+    trainer: Any = backend.trainer(samples.build(backend, "small-cnn"), data, training, attack)
+    replays: list[int] = []
+    heard: list[int] = []
+    trainer._captured = Captured(
+        trainer._compute, list, trainer._number.device, lambda _body: lambda: replays.append(1)
+    )
+    plan = samples.plans(32, 0.4, training, attack)[0]
+    trainer.begin(plan)
+    trainer.step(0)
+    assert len(replays) == 1
+    trainer._classifier.native.conv2.register_forward_hook(lambda *_: heard.append(1))
+    trainer.step(1)
+    assert len(replays) == 1
+    assert heard
+
+
 def test_a_training_whose_steps_are_captured_is_the_same(backend: Backend) -> None:
     """The step reads and writes static tensors alone: a recorder that runs it again stands for CUDA's graphs."""
     from sat_torch.graphs import Captured
