@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sat_evaluation.attack.fast.search import TINY, Search, margin
+from sat_evaluation.attack.fast.search import LOOK, TINY, Search, margin
 
 FIRST_SHARE = 0.8
 """Share of the image that the first squares cover, as in AutoAttack."""
@@ -49,9 +49,9 @@ def square(search: Search, queries: int, rng: np.random.Generator) -> None:
     squares: Iterator[Any] = iter(())
     for query in range(queries + 1):
         if query > 0:
-            if search.due(query - 1):
-                # all until the next look, as numbers that are sent to a GPU one by one make the host wait each time
-                sides = [_side(number, x.shape[1:]) for number in range(query - 1, query - 1 + search.interval)]
+            if (query - 1) % LOOK == 0:
+                # several at a time, right after a look: each time that numbers are sent to a GPU the host waits
+                sides = [_side(number, x.shape[1:]) for number in range(query - 1, query - 1 + LOOK)]
                 squares = iter(move.draw(sides, x))
             tried = move.next(x, x0, next(squares))
             # a GPU would have to be waited for to know how many these are, so there all rows are asked
