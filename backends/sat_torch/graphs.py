@@ -139,7 +139,11 @@ class _CudaGraphs:
     def __call__(self, function: Callable[[], None]) -> Callable[[], None]:
         graph = torch.cuda.CUDAGraph()
         torch.cuda.synchronize(self._device)
-        with torch.cuda.graph(graph, pool=self._pool):
+        # thread_local: what other threads do with CUDA meanwhile, such as pinning memory, must not break the capture
+        with (
+            torch.cuda.device(self._device),
+            torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"),
+        ):
             function()
         replay: Callable[[], None] = graph.replay
         return replay
