@@ -74,7 +74,7 @@ SMOKE = Size(
     turn=2,
     budget=5,
 )
-ON_CPU = Size(batch=64, turn=1)
+ON_CPU = Size(batch=64, turn=1, matrix=1_024)
 """For the goals that are about CPUs."""
 
 
