@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 from goals import GOALS, Goal
@@ -17,6 +18,9 @@ from gpu_setup import ON_CPU, Bench, Size
 from gpu_speed import SECTION as SPEED
 from gpu_speed import name as speed_name
 from gpu_speed import peers_name
+
+CPU = Path("/proc/cpuinfo")
+"""What Linux says of the processor."""
 
 
 def goals_page(log: Log, bench: Bench) -> str:
@@ -39,6 +43,8 @@ def _result(key: str, goal: Goal, value: float | None, bench: Bench) -> tuple[st
         return "take `--device cpu`", "–"
     if value is None or goal.limit is None:
         return "not reached", "–"
+    if key == "cpu-bf16" and not (CPU.exists() and "amx_bf16" in CPU.read_text()):
+        return f"{cell(float(value))} {goal.unit}", "no AMX here"
     met = value <= goal.limit if goal.sense == "at most" else value >= goal.limit
     return f"{cell(float(value))} {goal.unit}", "met" if met else "missed"
 

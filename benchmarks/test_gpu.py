@@ -17,7 +17,7 @@ import gpu_profile
 import pytest
 from goals import GOALS
 from gpu_log import Log, Measurement, Row, Section
-from gpu_setup import SMOKE, Bench, Size
+from gpu_setup import ON_CPU, SMOKE, Bench, Size
 
 from sat_core.backend import get_backend
 
@@ -162,6 +162,15 @@ def test_goals_are_judged_where_a_gpu_measured_them(tmp_path: Path, monkeypatch:
     assert results["| the device idles in a step of ResNet-18, bf16"].endswith("| not reached | – |")
     log.rows["correctness"] = {"losses in bf16": {"right": "NO"}}
     assert gpu_goals.goals_page(log, bench).startswith("**Wrong: losses in bf16.**")
+
+
+def test_bf16_on_a_cpu_is_judged_with_amx_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log, bench = log_of(tmp_path), Bench(get_backend("torch"), ON_CPU)
+    log.rows = rows()
+    monkeypatch.setattr(gpu_goals, "CPU", tmp_path / "cpuinfo")
+    assert "| 3 x as fast as float32 | no AMX here |" in gpu_goals.goals_page(log, bench)
+    (tmp_path / "cpuinfo").write_text("flags: amx_bf16")
+    assert "| 3 x as fast as float32 | met |" in gpu_goals.goals_page(log, bench)
 
 
 def test_a_trace_is_read_right(tmp_path: Path) -> None:
