@@ -24,7 +24,7 @@ from sat_core.state import check_state
 from sat_torch import attacks
 from sat_torch.arrays import like, to_numpy, to_numpy_images
 from sat_torch.bridge import Evaluated, folded_module
-from sat_torch.folded import as_built
+from sat_torch.folded import as_built, hooked
 from sat_torch.memory import images_at_once, kept_bytes
 from sat_torch.models.head import put_head
 from sat_torch.modes import frozen, plain, run, tf32
@@ -76,7 +76,6 @@ class TorchClassifier(Classifier):
     """
 
     out_of_memory = (torch.OutOfMemoryError,)
-    capturable = True
 
     def __init__(
         self,
@@ -109,6 +108,11 @@ class TorchClassifier(Classifier):
     def torch_device(self) -> str:  # type: ignore[override]
         """See `sat_core.classifier.Classifier.torch_device`."""
         return str(self.device)
+
+    @property
+    def capturable(self) -> bool:  # type: ignore[override]
+        """See `Classifier`: unless someone listens to a layer."""
+        return not hooked(self.module)
 
     def images_at_once(self) -> int:
         """See `Classifier`: on a GPU, found from its multiprocessors and its free memory."""

@@ -210,3 +210,12 @@ def test_an_evaluation_frees_graphs_when_its_batches_are_halved(monkeypatch: pyt
     assert not made[0].failed
     assert (lowered.robust != plain.robust).sum() <= 1
     assert 0 < lowered.robust.sum() < lowered.correct.sum()
+
+
+def test_a_network_that_someone_listens_to_is_not_captured() -> None:
+    classifier = setting()[0]
+    assert classifier.capturable
+    handle = classifier.native.body[0].register_forward_hook(lambda *_: None)
+    assert not classifier.capturable
+    handle.remove()
+    assert classifier.capturable
