@@ -65,10 +65,8 @@ class Graphs:
 def padded(n: int, most: int) -> int:
     """Return for how many images the graph is made that takes `n`: few graphs, and little is computed in vain.
 
-    Multiples of a sixteenth of `most`, and halves, quarters and so on of one.
-
-    >>> [padded(n, 2048) for n in (1, 3, 100, 129, 2000)]
-    [1, 4, 128, 256, 2048]
+    Multiples of a sixteenth of `most`, and halves, quarters and so on of one: with 2048, for 3 images 4, for 100 128,
+    and for 129 256.
     """
     step = max(most // 16, 1)
     if n > step:
