@@ -118,7 +118,13 @@ def random_start(ops: TensorOps, norm: str, keys: Tensor, image_shape: tuple[int
 
 
 def attack_first(
-    ops: TensorOps, perturb: Perturb, images: Tensor, labels: Tensor, start: Tensor | None, size: Any, members: Tensor
+    ops: TensorOps,
+    perturb: Perturb,
+    images: Tensor,
+    labels: Tensor,
+    start: Tensor | None,
+    size: Any,
+    members: Tensor | None,
 ) -> Tensor:
     """Return the mixed batch: adversarial examples of the members, which come first in the batch, and clean images.
 

@@ -17,9 +17,6 @@ from sat_core.sections import AttackSpec, TrainingSpec
 from sat_core.splits import Split
 from sat_core.streams import stream
 
-BATCHES = ("random", "stratified")
-"""Values of training.batches."""
-
 
 @final
 @attrs.frozen(kw_only=True, eq=False)

@@ -140,6 +140,7 @@ class TensorFlowTrainer(Trainer):
         )
 
     def moments(self, first: int, last: int) -> Moments:
+        assert self._record, "begin(record=True) comes first"  # noqa: S101
         steps = [self._moments[number] for number in range(first, last)]
         return Moments(*tf.concat(steps, axis=1).numpy())
 

@@ -11,6 +11,7 @@ BatchNorm → addition → ReLU, of each other BatchNorm, and of each linear lay
 from __future__ import annotations
 
 import operator
+from abc import ABC, abstractmethod
 from functools import cache
 from typing import Any, final
 
@@ -53,7 +54,7 @@ class Folded:
         return self._graph(images.to(self._dtype)).to(images.dtype)
 
 
-class _Layer(nn.Module):
+class _Layer(nn.Module, ABC):
     """A layer with constants of its own, which `fold` computes from those of the network's layers.
 
     Args:
@@ -75,9 +76,9 @@ class _Layer(nn.Module):
             if own is not None and value is not None:
                 own.copy_(value)
 
+    @abstractmethod
     def values(self) -> tuple[Tensor | None, ...]:
         """Return the values of the constants, in the type of the weights."""
-        raise NotImplementedError
 
 
 @final

@@ -74,7 +74,10 @@ class Captured:
                 for tensor, value in zip(tensors, before, strict=True):
                     tensor.copy_(value)
             # what layers draw, as dropout, is the same in each of these calls
-            torch.cuda.set_rng_state(generator, self._device) if cuda else torch.set_rng_state(generator)
+            if cuda:
+                torch.cuda.set_rng_state(generator, self._device)
+            else:
+                torch.set_rng_state(generator)
 
         try:
             for _ in range(WARM_UP):

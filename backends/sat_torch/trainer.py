@@ -102,7 +102,8 @@ class TorchTrainer(Trainer):
         self._losses = torch.zeros(steps, dtype=dtype, device=device)
         self._logits = torch.zeros(size, self._classifier.classes, dtype=dtype, device=device)
         self._moments = torch.zeros(steps, 4, size, dtype=torch.float64, device=device) if record else None
-        self._decoded = torch.zeros(size, *self._classifier.image_shape, dtype=torch.uint8, device=device)
+        if self._images is None:
+            self._decoded = torch.zeros(size, *self._classifier.image_shape, dtype=torch.uint8, device=device)
 
     def step(self, number: int, images: np.ndarray | None = None) -> None:
         if images is not None:

@@ -74,7 +74,7 @@ def test_random_starts_are_those_of_numpy(norm: str) -> None:
     np.testing.assert_allclose(made, expected, rtol=1e-5, atol=1e-7)
 
 
-def captured(works: bool = True, record: Callable[..., Any] | None = None) -> tuple[Any, Any, list[int]]:
+def captured(record: Callable[..., Any] | None = None) -> tuple[Any, Any, list[int]]:
     """A function that doubles its state and adds the size, captured by a recorder that runs it again."""
     import torch
 
