@@ -14,7 +14,7 @@ from sat_core.arm_results import ArmResults
 from sat_core.classifier import Classifier
 from sat_core.data import Examples
 from sat_core.errors import CheckpointError, DataError, RunDirectoryError
-from sat_core.job import Job
+from sat_core.job import SELECTION, Job
 from sat_core.json_fields import from_json, to_json
 from sat_core.protocols import PROTOCOLS, dataset_name
 from sat_core.ranking import Ranking
@@ -60,7 +60,7 @@ def _run(job: Job, ranking: Ranking | None) -> ArmResults:
     chosen = {"members": np.flatnonzero(split.members), "selection": picking, "report": reporting}
     lists = {name: index.tolist() for name, index in chosen.items()}
     files.write_json(folder.split_file, {**to_json(split.summary()), **lists})
-    with job.backend.session(job.spec.training):
+    with job.session():
         arm_results = _train_and_evaluate(job, ranking, split, fingerprint)
     # Last, because its presence says that the arm is finished. Features stay until then: every start needs them.
     files.write_json(folder.results_file, arm_results.to_json())
@@ -131,7 +131,6 @@ def _check_state(job: Job, checks: list[Check], fit: Fit, fingerprint: str) -> N
 
 def _train_and_evaluate(job: Job, ranking: Ranking, split: Split, fingerprint: str) -> ArmResults:
     spec = job.spec
-    candidates, picking, reporting = job.evaluation_split()
     classifier = job.build()
     folder = job.folder
     checks = _read_checks(folder.checks_file, fingerprint)
@@ -143,8 +142,7 @@ def _train_and_evaluate(job: Job, ranking: Ranking, split: Split, fingerprint: s
         # After a crash between the file of checks and the checkpoint, the same epoch comes again, already checked.
         if epoch not in [check.epoch for check in checks]:
             attacks = spec.evaluation.selection_attacks
-            images = candidates.take(picking)
-            evaluation = job.attack(classifier, images, attacks, f"selection-{epoch:04d}", "selection")
+            evaluation = job.attack(classifier, attacks, f"selection-{epoch:04d}", SELECTION)
             check = results.make_check(epoch, evaluation, split)
             checks.append(check)
             files.write_json(folder.checks_file, to_json(Checks(experiment=fingerprint, checks=tuple(checks))))
@@ -166,8 +164,8 @@ def _train_and_evaluate(job: Job, ranking: Ranking, split: Split, fingerprint: s
     position = fit.run()
     # Up to here it has the weights of the last epoch.
     job.backend.load(folder.best_checkpoint, into=classifier)
-    reported = job.data.test.take(reporting)
-    evaluation = job.attack(classifier, reported, spec.evaluation.attacks, folder.report_name(), "evaluation")
+    evaluation = job.attack(classifier, spec.evaluation.attacks, folder.report_name(), "evaluation")
+    reported = job.examples("evaluation")
     files.write_npz(folder.examples_file, _examples(classifier, reported.take(np.arange(len(reported))[:SHOWN]), spec))
     warnings = [*job.data.notes, *fit.warnings()]
     arm_results = results.make_results(job, ranking, split, checks, evaluation, position, warnings, fingerprint)

@@ -45,6 +45,7 @@ class ArmResults:
         arm, full_name: Name of the arm's folder, and the whole name where it is too long for one.
         spec: All settings, as `Spec.to_tables` returns them.
         backend, device, versions: What computed it.
+        devices: Numbers of devices that trained it together, one after the other.
         seeds: By purpose; that of the ranking is None if none was trained.
         data, ranking, split, cost: See their classes.
         source: Of a transfer only. Then split and cost of `source` say how the features were trained, and those of the
@@ -64,6 +65,7 @@ class ArmResults:
     spec: dict[str, Any] = json_field(read_settings)
     backend: str = json_field(text)
     device: str = json_field(text)
+    devices: tuple[int, ...] = json_field(sequence(integer(1)))
     versions: dict[str, str] = json_field(mapping(text))
     seeds: dict[str, int | None] = json_field(mapping(optional(integer())))
     data: DataSummary = json_field(part(DataSummary))

@@ -19,6 +19,7 @@ from sat_core.evaluator import get_evaluator
 from sat_core.initialisation import initial_state
 from sat_core.input_spec import InputSpec
 from sat_core.probe import OtherClasses
+from sat_core.process_group import ProcessGroup
 from sat_core.registry import Registry, nearest
 
 if TYPE_CHECKING:
@@ -35,6 +36,18 @@ class Backend(ABC):
 
     name: str
     device: str
+
+    def join(self, group: ProcessGroup) -> None:
+        """Train from now on as one rank of a group; called before anything is computed.
+
+        What it means for a trainer stands at `sat_core.trainer.Trainer.step`. All else, such as attacks that evaluate,
+        computes on this rank alone.
+
+        Raises:
+            SpecError: The backend trains on one device only.
+        """
+        if group.size > 1:
+            raise SpecError(f"--devices: expected 1, since the backend {quoted(self.name)} trains on one device")
 
     @staticmethod
     def preload() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import final
 
 import attrs
@@ -30,6 +30,7 @@ class EpochPlan:
         index: Numbers of the examples, int64 `(S, n)`.
         members: Number of members of A in each batch, int64 `(S,)`.
         weights: Of the examples in the loss, float32 `(S, n)`.
+        totals: Σ w of each whole batch, float64 `(S,)`, also in the `share` of a rank: what the loss is divided by.
         lr: Learning rates, float64 `(S,)`.
         moves: Of the augmentation, `(S, n, …)`; None without.
         keys: Of the random starts, uint32 `(S, n, 2)`; None without. See `sat_core.noise`.
@@ -40,6 +41,7 @@ class EpochPlan:
     index: np.ndarray
     members: np.ndarray
     weights: np.ndarray
+    totals: np.ndarray
     lr: np.ndarray
     moves: Moves | None = None
     keys: np.ndarray | None = None
@@ -58,13 +60,37 @@ class EpochPlan:
     def arrays(self) -> dict[str, np.ndarray]:
         """Return what a trainer needs on its device, by name, with the steps along the first axis.
 
-        ``index``, ``members``, ``weights``, ``lr``, and where there are any ``integers``, ``factors`` and ``keys``.
+        ``index``, ``members``, ``weights``, ``totals``, ``lr``, and where there are any ``integers``, ``factors`` and
+        ``keys``.
         """
         optional = {"keys": self.keys}
         if self.moves is not None:
             optional |= {"integers": self.moves.integers, "factors": self.moves.factors}
-        arrays = {"index": self.index, "members": self.members, "weights": self.weights, "lr": self.lr}
+        arrays = {"index": self.index, "members": self.members, "weights": self.weights}
+        arrays |= {"totals": self.totals, "lr": self.lr}
         return arrays | {name: array for name, array in optional.items() if array is not None}
+
+    def share(self, rank: int, size: int) -> EpochPlan:
+        """Return what one of `size` ranks computes: every `size`-th example of each batch, beginning at `rank`.
+
+        Members come first in the batch, so that they come first in each share, and no rank has two more than another.
+        `joined` puts the parts together again.
+
+        Raises:
+            SpecError: The batch cannot be divided into equal shares.
+        """
+        check_shares(self.batch_size, size)
+        mine = np.s_[:, rank::size]
+        return attrs.evolve(
+            self,
+            index=self.index[mine],
+            # How many of 0 … m - 1 are rank, rank + size, …
+            members=-((rank - self.members) // size),
+            weights=self.weights[mine],
+            moves=self.moves and Moves(self.moves.integers[mine], self.moves.factors[mine]),
+            keys=None if self.keys is None else self.keys[mine],
+            draws=None if self.draws is None else self.draws[mine],
+        )
 
     def decoded(self, images: np.ndarray, first: int) -> Iterator[np.ndarray | None]:
         """Yield the images of each step from `first` on where these are decoded on demand, else None for each."""
@@ -73,6 +99,25 @@ class EpochPlan:
             return
         draws = [None] * self.steps if self.draws is None else self.draws
         yield from images.stream((self.index[step], draws[step]) for step in range(first, self.steps))
+
+
+def check_shares(batch_size: int, devices: int) -> None:
+    """Raise SpecError if a batch cannot be divided into equal shares."""
+    if batch_size % devices:
+        raise SpecError(f"training.batch_size: expected a multiple of the {devices} devices, got {batch_size}")
+
+
+def joined(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Return what `EpochPlan.share` has divided along the second axis.
+
+    >>> joined([np.array([[0, 2]]), np.array([[1, 3]])])
+    array([[0, 1, 2, 3]])
+    """
+    first, size = parts[0], len(parts)
+    whole = np.empty((len(first), size * first.shape[1], *first.shape[2:]), first.dtype)
+    for rank, part in enumerate(parts):
+        whole[:, rank::size] = part
+    return whole
 
 
 @final
@@ -157,11 +202,13 @@ class Planner:
         if self.attack.random_start and members.any():
             words = self._stream("start", epoch).integers(0, 2**32, 2, np.uint32)
             keys = example_keys(words, self.examples)[index]
+        weights = self.split.example_weights(index)
         return EpochPlan(
             epoch=epoch,
             index=index,
             members=members,
-            weights=self.split.example_weights(index),
+            weights=weights,
+            totals=weights.sum(axis=1, dtype=np.float64),
             lr=np.array([self.lr(epoch, step) for step in range(steps)]),
             moves=augmentation.moves(draws),
             keys=keys,

@@ -11,6 +11,7 @@ import numpy as np
 from sat_core.autoattack import AttackSettings
 from sat_core.classifier import Classifier
 from sat_core.evaluation import Evaluation
+from sat_core.process_group import ALONE, ProcessGroup
 from sat_core.registry import Registry
 
 
@@ -31,6 +32,7 @@ class Evaluator(Protocol):
         engine: str = "package",
         path: Path | None = None,
         progress: Callable[[float, str], None] | None = None,
+        group: ProcessGroup = ALONE,
     ) -> Evaluation:
         """Attack images and return which attack broke which.
 
@@ -47,6 +49,8 @@ class Evaluator(Protocol):
             engine: One of `sat_core.autoattack.ENGINES`.
             path: An .npz that is saved to after each batch and resumed from.
             progress: Called with the share of the work that is done, in [0, 1], and the name of the attack.
+            group: The ranks that attack together. All make this call; `path` is for rank 0. The flags and the file are
+                those of a single process.
         """
 
 

@@ -24,14 +24,19 @@ from sat_core.evaluator import Evaluator, get_evaluator
 from sat_core.experiment import Experiment, run_table
 from sat_core.images import ImageSource
 from sat_core.input_spec import InputSpec
+from sat_core.leader import Leader, tell_model
 from sat_core.order_file import read_order
+from sat_core.process_group import ALONE, Command, ProcessGroup
 from sat_core.sections import SubsetSpec
 from sat_core.spec import Spec
 from sat_core.splits import Split, count, make_split, validation_split
+from sat_core.trainer import Trainer
 from sat_core.training import STOPPED, Fit, OnProgress, Scalars
 from sat_core.transfer import FEATURES, Source, transfer_keys
 from sat_core.unit_folder import UnitFolder
 
+SELECTION = "selection"
+"""Stage in which the epoch is picked."""
 PART = 1024
 """Images whose features are computed between two saves."""
 # AutoAttack's own default is the clock, as in the authors' runs: no evaluation could be repeated.
@@ -58,6 +63,7 @@ class Job:
         streams: As in `sat_core.batches.Planner`.
         full_name: Of the arm, where its folder has a shortened name.
         make_classifier: Returns the classifier with its initial weights; if None, the one that `spec` names is built.
+        group: The ranks that run it together. What is said of a job here, rank 0 does; see `sat_core.follower`.
     """
 
     spec: Spec
@@ -73,6 +79,7 @@ class Job:
     streams: str = ""
     full_name: str = ""
     make_classifier: Callable[[], Classifier] | None = None
+    group: ProcessGroup = ALONE
 
     def experiment(self, tables: Mapping[str, Any]) -> Experiment:
         """Return the experiment that these settings make with the job's backend, device and data."""
@@ -148,47 +155,66 @@ class Job:
         """Return the planner of this training's batches with `split`."""
         return Planner(split, self.spec.training, self.spec.attack, self.data.image_shape, self.streams)
 
-    def attack(
-        self, classifier: Classifier, examples: Examples, attacks: str | tuple[str, ...], name: str, stage: str
-    ) -> Evaluation:
-        """Attack `examples` with AutoAttack, or the job's own evaluator.
+    def examples(self, stage: str) -> Examples:
+        """Return what is attacked: in the stage "selection" the images that pick the epoch, else the reported ones."""
+        candidates, picking, reporting = self.evaluation_split()
+        return candidates.take(picking) if stage == SELECTION else self.data.test.take(reporting)
+
+    def attack(self, classifier: Classifier, attacks: str | tuple[str, ...], name: str, stage: str) -> Evaluation:
+        """Attack the `examples` of a stage with AutoAttack, or the job's own evaluator.
 
         Args:
             classifier: What is attacked.
-            examples: Images and labels.
             attacks: As in `sat_core.evaluator.Evaluator`.
             name: Of the file with the results per example.
             stage: To which the time is added.
         """
-        evaluator = self.evaluator or get_evaluator()
         with self.timed(stage):
-            return evaluator(
-                classifier,
-                examples.images,
-                examples.labels,
-                norm=self.spec.attack.norm,
-                eps=self.spec.attack.eps,
-                attacks=attacks,
-                seed=EVALUATION_SEED,
-                engine=self.spec.evaluation.engine,
-                path=self.folder.evaluation_file(name),
-                progress=lambda share, note: self.tell(stage, share, note),
-            )
+            tell_model(classifier, self.group)
+            self.group.lead(Command.ATTACK)
+            self.group.broadcast((attacks, stage))
+            return self.evaluate(classifier, attacks, stage, self.folder.evaluation_file(name))
+
+    def evaluate(
+        self, classifier: Classifier, attacks: str | tuple[str, ...], stage: str, path: Path | None = None
+    ) -> Evaluation:
+        """Do this rank's part of `attack`; `path`: of the file with the results per example, for rank 0."""
+        evaluator, examples = self.evaluator or get_evaluator(), self.examples(stage)
+        # Only where there are several, since an evaluator of a user's own may know of no ranks.
+        ranks: dict[str, Any] = {"group": self.group} if self.group.size > 1 else {}
+        return evaluator(
+            classifier,
+            examples.images,
+            examples.labels,
+            norm=self.spec.attack.norm,
+            eps=self.spec.attack.eps,
+            attacks=attacks,
+            seed=EVALUATION_SEED,
+            engine=self.spec.evaluation.engine,
+            path=path,
+            progress=lambda share, note: self.tell(stage, share, note),
+            **ranks,
+        )
 
     def tell(self, stage: str, share: float, note: str) -> None:
         """Report how much of a stage is done, in [0, 1]; raises Interrupted if a stop was requested."""
         self.progress(stage, share, 1.0, note)
-        if self.stop():
+        if self._should_stop():
             raise Interrupted(STOPPED)
+
+    def _should_stop(self) -> bool:
+        return self.stop() or self.group.stop_wanted
 
     def fit(self, classifier: Classifier, split: Split, fingerprint: str, **options: Any) -> Fit:
         """Return the training of `classifier` on this data; `fingerprint` and `options` as in `Fit`."""
-        augmented = AUGMENTATIONS.get(self.spec.training.augmentation).active
-        # Features are of the images as they are, so with augmentation each batch goes through the frozen network.
-        features = None if self.source is None or augmented else self._features(self.source, fingerprint)
+        features = self.features(fingerprint)
+        self.group.lead(Command.TRAINER)
+        self.group.broadcast(fingerprint)
+        trainer = self.trainer(classifier, features)
         return Fit(
             classifier=classifier,
-            trainer=self.backend.trainer(classifier, self.data.train, self.spec.training, self.spec.attack, features),
+            trainer=trainer if self.group.size == 1 else Leader(trainer, classifier, self.group),
+            group=self.group,
             with_images=features is None,
             planner=self.planner(split),
             data=self.data.train,
@@ -196,13 +222,35 @@ class Job:
             fingerprint=fingerprint,
             progress=self.progress,
             scalars=self.scalars,
-            stop=self.stop,
+            stop=self._should_stop,
             save_every=self.save_every,
             **options,
         )
 
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        """Inside, the backends of all ranks have the settings of the training (`sat_core.backend.Backend.session`)."""
+        if self.group.rank == 0:
+            self.group.lead(Command.START)
+        with self.backend.session(self.spec.training):
+            yield
+
+    def trainer(self, classifier: Classifier, features: np.ndarray | None) -> Trainer:
+        """Return the trainer of this rank; the arguments are those of `sat_core.backend.Backend.trainer`."""
+        return self.backend.trainer(classifier, self.data.train, self.spec.training, self.spec.attack, features)
+
+    def features(self, fingerprint: str) -> np.ndarray | None:
+        """Return what a head is trained on, float32 `(n, d)`, computed once and saved in parts; None for images.
+
+        Args:
+            fingerprint: Of the experiment.
+        """
+        augmented = AUGMENTATIONS.get(self.spec.training.augmentation).active
+        # Features are of the images as they are, so with augmentation each batch goes through the frozen network.
+        return None if self.source is None or augmented else self._features(self.source, fingerprint)
+
     def _features(self, source: Source, fingerprint: str) -> np.ndarray:
-        """Features of all training images, float32 `(n, d)`: computed once and saved in parts, damaged parts again."""
+        """Features of all training images; parts that are damaged are computed again."""
         images, classifier = self.data.train.images, None
         parts: list[np.ndarray] = []
         for number, index in enumerate(np.array_split(np.arange(len(images)), -(-len(images) // PART))):

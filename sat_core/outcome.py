@@ -46,11 +46,10 @@ class TrainingResult:
         classifier = job.backend.load(job.folder.best_checkpoint, into=job.build())
         classifier.default_attack = job.spec.attack.probe
         split = (ranking or Ranking(order=job.published_order())).split(job)
-        reported = job.data.test.take(job.evaluation_split()[2])
         attacks, name = job.spec.evaluation.attacks, job.folder.report_name()
         if results.level not in (attacks, CUSTOM_LEVEL):  # `sat evaluate` measured it later
             attacks, name = results.level, job.folder.report_name(results.level)
-        evaluation = job.attack(classifier, reported, attacks, name, "evaluation")
+        evaluation = job.attack(classifier, attacks, name, "evaluation")
         return cls(
             classifier=classifier, results=results, evaluation=evaluation, split=split, ranking=ranking, folder=folder
         )

@@ -213,7 +213,7 @@ def run_ranking(job: Job) -> Ranking:
     if not job.folder.has_ranking:
         recorder = Recorder(len(job.data.train))
         snapshot = job.spec.ranking.record == "snapshot"
-        with job.backend.session(training):
+        with job.session():
             options = {"stage": "ranking", "recorder": recorder, "snapshot": snapshot}
             fit = job.fit(job.build(), job.no_members(), fingerprint, **options)
             gradients = fit.run().training_gradients

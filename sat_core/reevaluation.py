@@ -40,10 +40,9 @@ def evaluate_arm(job: Job, level: str) -> ArmResults:
             "put the data back as they were"
         )
     checkpoint.read(folder.best_checkpoint).check(results.experiment)
-    with job.backend.session(job.spec.training):
+    with job.session():
         classifier = job.backend.load(folder.best_checkpoint, into=job.build())
-        reported = job.data.test.take(job.evaluation_split()[2])
-        evaluation = job.attack(classifier, reported, level, folder.report_name(level), "evaluation")
+        evaluation = job.attack(classifier, level, folder.report_name(level), "evaluation")
     split, classes = results.split, job.data.classes
     clean, _ = clean_and_robust(evaluation, split, classes)
     measured = level_results(evaluation, level, split, classes)

@@ -83,6 +83,7 @@ def make_results(
         spec=spec.to_tables(),
         backend=job.backend.name,
         device=job.backend.device,
+        devices=tuple(position.devices),
         # The evaluator gives its package as one text, "pyautoattack 0.2.0".
         versions={**versions, **job.backend.versions(), **dict([evaluation.package.rsplit(" ", 1)])},
         seeds={

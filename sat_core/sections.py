@@ -227,6 +227,8 @@ class TrainingSpec:
         weight_decay: Per step, on all weights.
         schedule: ``piecewise[:drops]``, ``cosine``, ``one-cycle`` or ``constant``.
         augmentation: Name of an augmentation.
+        batch_norm: Statistics of BatchNorm where several devices train: ``global``, those of the whole batch, so that
+            the training is the same as on one device; ``local``, those of the device's share.
         precision: Arithmetic of the network. ``tf32`` is float32 with products that a GPU may round to 10 bits;
             ``float32`` never rounds. Attacks keep δ in float32. ``auto`` is replaced by the fastest that the device
             computes in hardware when a run begins.
@@ -249,6 +251,7 @@ class TrainingSpec:
     weight_decay: float = fields.real(default=5e-4)
     schedule: str = fields.field(check_schedule, "piecewise")
     augmentation: str = fields.choice(lambda: AUGMENTATIONS, "none")
+    batch_norm: str = fields.choice(("global", "local"), "global")
     precision: str = fields.choice((*OF_NETWORK, AUTO), "float32")
     compile: bool = fields.flag(False)
     cuda_graphs: bool = fields.flag(True)

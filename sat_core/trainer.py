@@ -22,6 +22,10 @@ class Trainer(ABC):
     `moments` and `logits` reads it.
     """
 
+    def share(self, plan: EpochPlan) -> EpochPlan:
+        """Return the part of a plan whose images `step` takes: all of it, unless several ranks share each batch."""
+        return plan
+
     @abstractmethod
     def begin(self, plan: EpochPlan, *, record: bool = False) -> None:
         """Copy the plan of an epoch to the device.
@@ -39,6 +43,11 @@ class Trainer(ABC):
         over the mixed batch; loss = Σ w·ℓ / Σ w; optimiser step with the plan's learning rate. Of a classifier
         `with_head`, only the head learns, and all else stays in evaluation mode.
 
+        Where the backend has joined a group (`Backend.join`), the plan is the share of this rank. Σ w is then that of
+        the whole batch, gradients are summed over all ranks, and so are the statistics of BatchNorm if
+        ``training.batch_norm`` is global: every rank makes the step that one device would make with the whole batch.
+        The attack takes part in no sum, as ranks may have different numbers of members, or none.
+
         Args:
             number: Of the step in the epoch, from 0.
             images: uint8 `(n, h, w, c)`, where images are decoded on demand.
@@ -46,7 +55,10 @@ class Trainer(ABC):
 
     @abstractmethod
     def losses(self, first: int, last: int) -> np.ndarray:
-        """Return Σ w·ℓ / Σ w of the steps first … last - 1 of the epoch, floats `(last - first,)`; waits for them."""
+        """Return Σ w·ℓ / Σ w of the steps first … last - 1 of the epoch, floats `(last - first,)`; waits for them.
+
+        Of a share, Σ w·ℓ is over the share.
+        """
 
     @abstractmethod
     def moments(self, first: int, last: int) -> Moments:

@@ -17,6 +17,8 @@ from sat_core.data import Examples
 from sat_core.difficulty import Recorder
 from sat_core.errors import CheckpointError, Interrupted, TrainingError
 from sat_core.files import EXPERIMENT
+from sat_core.leader import statistics, tell_model
+from sat_core.process_group import ALONE, Command, ProcessGroup
 from sat_core.trainer import Trainer
 from sat_core.unit_folder import UnitFolder
 
@@ -40,6 +42,7 @@ class Position:
         loss_sum: Sum of the losses of the unfinished epoch.
         attack_gradients, training_gradients: Gradient evaluations, counted in examples.
         pgd_accuracy: Of `PROBE` members of A after each epoch of single-step training.
+        devices: Numbers of devices that have trained, one after the other.
     """
 
     epoch: int = 0
@@ -49,6 +52,7 @@ class Position:
     attack_gradients: int = 0
     training_gradients: int = 0
     pgd_accuracy: list[float] = attrs.Factory(list)
+    devices: list[int] = attrs.Factory(list)
 
 
 @final
@@ -70,6 +74,7 @@ class Fit:
         progress: See `OnProgress`.
         stop: Called between steps; True saves and raises Interrupted.
         save_every: Seconds between saves within an epoch.
+        group: The ranks that train together; this one is the first of them.
         with_images: Whether images that are decoded on demand are read; not where the trainer has features instead.
         scalars: See `Scalars`; called for each epoch before it is saved, so that an interruption leaves none out.
     """
@@ -88,6 +93,7 @@ class Fit:
     progress: OnProgress = lambda *_: None
     stop: Callable[[], bool] = lambda: False
     save_every: float = 20.0
+    group: ProcessGroup = ALONE
     with_images: bool = True
     scalars: Scalars = lambda *_: None
     position: Position = attrs.field(factory=Position, init=False)
@@ -119,6 +125,8 @@ class Fit:
             Interrupted: A stop was requested; the state is saved.
         """
         self.resume()
+        if self.position.devices[-1:] != [self.group.size]:
+            self.position.devices.append(self.group.size)
         self._saved = time.monotonic()
         self._tell_again()
         epochs = self.planner.training.epochs
@@ -137,16 +145,22 @@ class Fit:
         return self.position
 
     def warnings(self) -> list[str]:
-        """Return lines on catastrophic overfitting (Wong et al. 2020), if PGD accuracy fell below half of its best."""
+        """Return lines on several numbers of devices, and on catastrophic overfitting (Wong et al. 2020).
+
+        That is said if PGD accuracy fell below half of its best.
+        """
+        counts = [*map(str, self.position.devices)]
+        lines = [f"trained on {', then '.join(counts)} devices, whose sums are rounded differently"] * (len(counts) > 1)
         # Published RS-FGSM loses its robustness in this way with the hardest 10 % of CIFAR-10 (docs/PROTOCOLS.md).
         for epoch, accuracy in enumerate(self.position.pgd_accuracy, 1):
             best = max(self.position.pgd_accuracy[:epoch])
             if best >= 0.2 and accuracy < best / 2:
                 return [
+                    *lines,
                     f"catastrophic overfitting: PGD-10 accuracy on {PROBE} examples of A fell from {best:.0%} to "
-                    f"{accuracy:.0%} in epoch {epoch}; the single-step attack no longer trains against PGD"
+                    f"{accuracy:.0%} in epoch {epoch}; the single-step attack no longer trains against PGD",
                 ]
-        return []
+        return lines
 
     def _tell_again(self) -> None:
         gradients = 0
@@ -172,7 +186,9 @@ class Fit:
         at, per_epoch = self.position, self.planner.steps_per_epoch
         self.trainer.begin(plan, record=self._records)
         self._read = at.step
-        for images in plan.decoded(self.data.images if self.with_images else np.empty(0), at.step):
+        # Each rank decodes its own share only.
+        share = self.trainer.share(plan)
+        for images in share.decoded(self.data.images if self.with_images else np.empty(0), at.step):
             if self.stop():
                 self._save(plan)
                 raise Interrupted(STOPPED)
@@ -213,10 +229,9 @@ class Fit:
         at.losses.append(at.loss_sum / self.planner.steps_per_epoch)
         at.epoch, at.step, at.loss_sum = at.epoch + 1, 0, 0.0
         if self.recorder is not None and self.snapshot:
-            # In parts, since images that are decoded on demand do not fit into memory.
-            everything = np.arange(len(self.data))
-            for part in np.array_split(everything, -(-len(self.data) // 1024)):
-                self.recorder.update(part, self.classifier.logits(self.data.images[part]), self.data.labels[part])
+            tell_model(self.classifier, self.group)
+            self.group.lead(Command.RECORD)
+            self.recorder.add(np.arange(len(self.data)), statistics(self.classifier, self.data, self.group))
         probe = np.flatnonzero(self.planner.split.members)[:PROBE]
         # Catastrophic overfitting is a fault of single-step attacks; other trainings are spared the probe.
         if self.planner.attack.steps == 1 and len(probe):

@@ -165,6 +165,7 @@ def contents(
         "spec": spec.to_tables(),
         "backend": "torch",
         "device": "cpu",
+        "devices": [1],
         "versions": {"sat-core": "0"},
         "seeds": {"training": spec.training.seed, "ranking": None, "selection_split": 0, "attack": 0},
         "data": {

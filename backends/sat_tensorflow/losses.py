@@ -43,13 +43,6 @@ def attack_loss(logits: Tensor, labels: Tensor, loss: str = "ce", targets: Tenso
     return (other - own) / (scale + _TINY)
 
 
-def weighted_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-    """Compute Σ w·ℓ / Σ w over the batch, with ℓ the cross-entropy."""
-    total, weight = weighted_sum(logits, labels, weights)
-    # normalised within the batch (recipe, section 3, step 5): w_A = 18 moves weight to A and does not lengthen the step
-    return total / weight
-
-
 def weighted_sum(logits: Tensor, labels: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     """Compute Σ w·ℓ and Σ w over the batch, with ℓ the cross-entropy."""
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)

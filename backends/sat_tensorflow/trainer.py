@@ -24,7 +24,7 @@ from sat_tensorflow.attacked import Attacked
 from sat_tensorflow.attacks import PGD
 from sat_tensorflow.augmentation import augment
 from sat_tensorflow.classifier import TensorFlowClassifier
-from sat_tensorflow.losses import moments, weighted_loss
+from sat_tensorflow.losses import moments, weighted_sum
 from sat_tensorflow.modes import Forward, precision
 from sat_tensorflow.ops import OPS
 from sat_tensorflow.optimizer import Optimizer
@@ -99,7 +99,7 @@ class TensorFlowTrainer(Trainer):
         images = self._batch(batch, images)
         if size is not None:
             images = self._mixed(images, labels, batch, size)
-        loss, logits = self._update(images, labels, batch["weights"], batch["lr"])
+        loss, logits = self._update(images, labels, batch["weights"], batch["totals"], batch["lr"])
         return loss, logits, moments(logits, labels) if record else tf.zeros((4, 0), tf.float64)
 
     def _batch(self, batch: Mapping[str, Tensor], decoded: Tensor | None) -> Tensor:
@@ -124,11 +124,13 @@ class TensorFlowTrainer(Trainer):
 
         return attack_first(OPS, perturb, images, labels, start, size, members)
 
-    def _learn(self, images: Tensor, labels: Tensor, weights: Tensor, lr: Tensor) -> tuple[Tensor, Tensor]:
+    def _learn(
+        self, images: Tensor, labels: Tensor, weights: Tensor, total: Tensor, lr: Tensor
+    ) -> tuple[Tensor, Tensor]:
         with tf.GradientTape() as tape:
             # logits may be in half precision; the loss and its sum are not
             logits = tf.cast(self._forward(images), images.dtype)
-            loss = weighted_loss(logits, labels, tf.cast(weights, images.dtype))
+            loss = weighted_sum(logits, labels, tf.cast(weights, images.dtype))[0] / tf.cast(total, images.dtype)
             scaled = loss * tf.cast(self._optimizer.loss_scale, loss.dtype)
         self._optimizer.apply(tape.gradient(scaled, [v.value for v in self._weights.values()]), lr)
         return loss, logits

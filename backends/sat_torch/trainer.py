@@ -29,7 +29,7 @@ from sat_torch.augmentation import augment
 from sat_torch.classifier import TorchClassifier
 from sat_torch.folded import hooked
 from sat_torch.graphs import Captured, Upload
-from sat_torch.losses import moments, weighted_loss
+from sat_torch.losses import moments, weighted_sum
 from sat_torch.modes import frozen, precision
 from sat_torch.ops import OPS
 from sat_torch.optimizer import Optimizer
@@ -155,7 +155,7 @@ class TorchTrainer(Trainer):
         # their running statistics are frozen, too (recipe, section 1.4)
         self._learning.train()
         logits = self._forward(images).to(images.dtype)  # they may be in half precision; the loss and its sum are not
-        loss = weighted_loss(logits, labels, batch["weights"].to(images))
+        loss = weighted_sum(logits, labels, batch["weights"].to(images))[0] / batch["totals"].to(images)
         self._optimizer.apply(loss, batch["lr"])
         self._classifier.module.eval()
         logits = logits.detach()

@@ -18,6 +18,7 @@ from sat_core.data import Examples
 from sat_core.errors import SpecError
 from sat_core.input_spec import InputSpec
 from sat_core.probe import Look, check_network
+from sat_core.process_group import ALONE, ProcessGroup
 from sat_core.reference.classifier import NumpyClassifier
 from sat_core.reference.layers import Pass
 from sat_core.reference.networks import SHAPES, head_shapes
@@ -34,6 +35,10 @@ class NumpyBackend(Backend):
 
     def __init__(self, device: str = "cpu") -> None:
         self.device = device
+        self._group: ProcessGroup = ALONE
+
+    def join(self, group: ProcessGroup) -> None:
+        self._group = group
 
     def models(self) -> tuple[str, ...]:
         return tuple(SHAPES)
@@ -70,7 +75,7 @@ class NumpyBackend(Backend):
     ) -> Trainer:
         if not isinstance(classifier, NumpyClassifier):
             raise SpecError(f"trainer: expected a classifier of the numpy reference, got {type(classifier).__name__}")
-        return NumpyTrainer(classifier, data, training, attack, features)
+        return NumpyTrainer(classifier, data, training, attack, features, self._group)
 
     def versions(self) -> dict[str, str]:
         return {"numpy": np.__version__}

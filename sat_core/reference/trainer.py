@@ -12,11 +12,12 @@ from sat_core.batches import EpochPlan
 from sat_core.classifier import State
 from sat_core.data import Examples
 from sat_core.difficulty import Moments, moments
+from sat_core.process_group import ALONE, ProcessGroup
 from sat_core.reference.attacks import pgd
 from sat_core.reference.augmentation import augment
 from sat_core.reference.classifier import NumpyClassifier
 from sat_core.reference.layers import Pass
-from sat_core.reference.losses import loss_and_gradient, weighted_mean
+from sat_core.reference.losses import loss_and_gradient
 from sat_core.sections import AttackSpec, TrainingSpec
 from sat_core.state import check_state
 from sat_core.threat import THREAT_MODELS
@@ -25,7 +26,7 @@ from sat_core.trainer import Trainer
 
 @final
 class NumpyTrainer(Trainer):
-    """See `sat_core.trainer.Trainer`."""
+    """See `sat_core.trainer.Trainer`. On several ranks, the statistics of BatchNorm are those of each share."""
 
     def __init__(
         self,
@@ -34,6 +35,7 @@ class NumpyTrainer(Trainer):
         training: TrainingSpec,
         attack: AttackSpec,
         features: np.ndarray | None = None,
+        group: ProcessGroup = ALONE,
     ) -> None:
         # In the dictionary itself: the classifier reads the same one.
         if training.precision == "float64":
@@ -41,7 +43,7 @@ class NumpyTrainer(Trainer):
                 classifier.native[name] = value.astype(np.float64)
         self._classifier, self._data, self._training, self._attack = classifier, data, training, attack
         self._update = {"sgd": sgd, "adamw": adamw}[training.optimizer]
-        self._features = features
+        self._features, self._group = features, group
         # A head learns alone; the features below it stay as they are, BatchNorm's statistics included (recipe, 1.4).
         prefix = "fc." if classifier.head else ""
         learning = [name for name in classifier.native if "running_" not in name and name.startswith(prefix)]
@@ -54,7 +56,8 @@ class NumpyTrainer(Trainer):
 
     def step(self, number: int, images: np.ndarray | None = None) -> None:
         plan, model, t = self._plan, self._classifier, self._training
-        index, members, weights = plan.index[number], int(plan.members[number]), plan.weights[number]
+        index, members = plan.index[number], int(plan.members[number])
+        weights = plan.weights[number] / plan.totals[number]
         labels = self._data.labels[index]
         if self._features is not None:
             x, run = self._features[index].astype(model.dtype), model.head
@@ -75,13 +78,14 @@ class NumpyTrainer(Trainer):
         logits, back = run(step, x)
         losses, over_logits = loss_and_gradient(logits, labels)
         # Normalised inside the batch: w_A = 18 shifts weight to A, and does not make the step 18 times as long.
-        back(over_logits * (weights / weights.sum(dtype=np.float64))[:, None])
+        back(over_logits * weights[:, None])
         for name, buffers in self._buffers.items():
-            self._update(model.native[name], step.gradients[name], buffers, plan.lr[number], t)
+            gradient = np.sum(self._group.gather(step.gradients[name]), axis=0)
+            self._update(model.native[name], gradient, buffers, plan.lr[number], t)
         # In place, as the steps of the weights are: arrays keep their type, and whoever holds them sees the change.
         for name, value in step.running.items():
             model.native[name][...] = value
-        self._losses[number] = weighted_mean(losses, weights)
+        self._losses[number] = float(weights @ losses)
         self._logits[number] = logits.astype(np.float32)
 
     def losses(self, first: int, last: int) -> np.ndarray:

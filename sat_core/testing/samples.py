@@ -85,7 +85,8 @@ def same_batch(members: np.ndarray, weights: np.ndarray, lr: float, steps: int =
     index = np.argsort(~members, kind="stable")
     many = [np.tile(array, (steps, 1)) for array in (index, weights[index].astype(np.float32))]
     count = np.full(steps, members.sum())
-    return EpochPlan(epoch=0, index=many[0], members=count, weights=many[1], lr=np.full(steps, lr))
+    totals = many[1].sum(axis=1, dtype=np.float64)
+    return EpochPlan(epoch=0, index=many[0], members=count, weights=many[1], totals=totals, lr=np.full(steps, lr))
 
 
 def train(trainer: Trainer, plans: list[EpochPlan], steps: int | None = None) -> np.ndarray:

@@ -1,0 +1,162 @@
+"""Ranks of a group: shares of a batch, and a training that several ranks make as one would, here in threads."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pytest
+from toys import job
+
+from sat_core import checkpoint
+from sat_core.arm import run_arm
+from sat_core.arm_results import ArmResults
+from sat_core.batches import Planner, joined
+from sat_core.errors import Interrupted, SpecError
+from sat_core.follower import follow
+from sat_core.leader import leading
+from sat_core.process_group import ALONE, Command, ProcessGroup
+from sat_core.ranking import Ranking, needs_ranking, ranking_job, run_ranking
+from sat_core.reference import NumpyBackend
+from sat_core.testing import samples
+from sat_core.unit_folder import UnitFolder
+
+T = TypeVar("T")
+
+
+class Table:
+    """Where ranks in threads of one process lay down what they exchange."""
+
+    def __init__(self, size: int) -> None:
+        self.values: list[Any] = [None] * size
+        self.met = threading.Barrier(size, timeout=60)
+
+
+class ThreadGroup(ProcessGroup):
+    """A rank in a thread."""
+
+    def __init__(self, rank: int, table: Table) -> None:
+        self.rank, self.size, self._table = rank, len(table.values), table
+
+    def gather(self, value: T) -> list[T]:
+        self._table.values[self.rank] = value
+        self._table.met.wait()
+        values = [*self._table.values]
+        self._table.met.wait()
+        return values
+
+    def greatest(self, numbers: Sequence[int]) -> list[int]:
+        return [max(each) for each in zip(*self.gather(numbers), strict=True)]
+
+    def broadcast(self, value: Any = None) -> Any:
+        return self.gather(value)[0]
+
+
+def on_ranks(size: int, folder: Path, lead: Any = run_arm, told: dict[int, Any] | None = None, **changes: Any) -> Any:
+    """What `lead` returns on rank 0 for a job whose other ranks follow; told: changes of single ranks."""
+    table = Table(size)
+
+    def one(rank: int) -> Any:
+        backend, group = NumpyBackend(), ThreadGroup(rank, table)
+        backend.join(group)
+        mine = {**changes, **(told or {}).get(rank, {})}
+        here = job(folder / ("ranking" if lead is run_ranking else "arm"), backend=backend, group=group, **mine)
+        try:
+            if rank == 0:
+                with leading(group):
+                    return lead(here, *([ranking_in(folder)] if lead is run_arm and needs_ranking(here.spec) else []))
+            if lead is run_ranking:
+                here = ranking_job(here)
+                return follow(here, here.no_members())
+            ranking = ranking_in(folder) if needs_ranking(here.spec) else Ranking()
+            return follow(here, ranking.split(here))
+        except BaseException:
+            table.met.abort()
+            raise
+
+    with ThreadPoolExecutor(size) as pool:
+        return next(iter([*pool.map(one, range(size))]))
+
+
+def ranking_in(folder: Path) -> Ranking:
+    return Ranking.read(UnitFolder(folder / "ranking"))
+
+
+@pytest.mark.parametrize("size", [1, 2, 4, 8])
+@pytest.mark.parametrize("share", [0.0, 0.03, 0.5, 1.0])
+def test_shares_make_the_batch_and_members_are_dealt_evenly(size: int, share: float) -> None:
+    training = samples.training(batch_size=16, augmentation="cifar")
+    planner = Planner(samples.split(90, share), training, samples.attack(random_start=True), samples.SHAPE)
+    plan = planner.epoch(0)
+    shares = [plan.share(rank, size) for rank in range(size)]
+    for name, whole in plan.arrays().items():
+        parts = [each.arrays().get(name) for each in shares]
+        if name in ("totals", "lr"):
+            assert all(np.array_equal(part, whole) for part in parts)
+        elif name == "members":
+            np.testing.assert_array_equal(np.sum(parts, axis=0), whole)
+            assert np.ptp(parts, axis=0).max() <= 1
+        else:
+            np.testing.assert_array_equal(joined(parts), whole)
+    for each in shares:
+        first = np.arange(each.batch_size) < each.members[:, None]
+        np.testing.assert_array_equal(planner.split.members[each.index], first)
+    assert np.allclose(sum(each.weights.sum(axis=1) for each in shares), plan.totals)
+
+
+def test_batches_that_cannot_be_shared_are_refused() -> None:
+    plan = samples.plans(24, 0.5, samples.training(), samples.attack())[0]
+    with pytest.raises(SpecError, match=r"^training.batch_size: expected a multiple of the 3 devices, got 8$"):
+        plan.share(0, 3)
+
+
+@pytest.mark.parametrize("record", ["snapshot", "online"])
+@pytest.mark.parametrize("size", [2, 4])
+def test_ranks_rank_and_train_as_one_process(size: int, record: str, tmp_path: Path) -> None:
+    keys = {"ranking.record": record, "ranking.epochs": 4, "training.precision": "float64"}
+    alone = run_ranking(job(tmp_path / "one" / "ranking", keys=keys))
+    together = on_ranks(size, tmp_path / "two", run_ranking, keys=keys)
+    for name, scores in alone.scores.items():
+        np.testing.assert_allclose(together.scores[name], scores, rtol=1e-9, atol=1e-9)
+    expected = run_arm(job(tmp_path / "one" / "arm", keys=keys), alone)
+    results: ArmResults = on_ranks(size, tmp_path / "two", keys=keys)
+    assert results.devices == (size,)
+    np.testing.assert_allclose(results.losses, expected.losses, rtol=1e-9)
+    one, two = (checkpoint.read(tmp_path / name / "arm" / "checkpoint-best.safetensors") for name in ("one", "two"))
+    for name, value in one.groups["model"].items():
+        np.testing.assert_allclose(two.groups["model"][name], value, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_stop_that_reaches_one_rank_is_for_all(rank: int, tmp_path: Path) -> None:
+    """It is saved, and the training goes on with another number of ranks, of which the results speak."""
+    keys = {"subset.size": 1.0, "training.precision": "float64"}
+    expected = run_arm(job(tmp_path / "one", keys=keys))
+    calls: list[None] = []
+
+    def stop() -> bool:
+        calls.append(None)
+        return len(calls) > 9
+
+    with pytest.raises(Interrupted):
+        on_ranks(4, tmp_path / "two", keys=keys, told={rank: {"stop": stop}})
+    results = on_ranks(2, tmp_path / "two", keys=keys)
+    assert results.devices == (4, 2)
+    assert any("4, then 2 devices" in line for line in results.warnings)
+    np.testing.assert_allclose(results.losses, expected.losses, rtol=1e-9)
+
+
+def test_a_finished_arm_needs_no_other_rank(tmp_path: Path) -> None:
+    keys = {"subset.size": 1.0}
+    run_arm(job(tmp_path / "arm", keys=keys))
+    assert on_ranks(2, tmp_path, keys=keys).devices == (1,)
+
+
+def test_a_process_alone_is_a_group_of_one() -> None:
+    ALONE.lead(Command.STEP, 3)
+    assert ALONE.dealt([1, 2, 3], str) == ["1", "2", "3"]
+    assert not ALONE.stop_wanted
