@@ -107,6 +107,15 @@ def check_shares(batch_size: int, devices: int) -> None:
         raise SpecError(f"training.batch_size: expected a multiple of the {devices} devices, got {batch_size}")
 
 
+def check_devices(training: TrainingSpec, devices: int) -> None:
+    """Raise SpecError if a training cannot run on so many devices together."""
+    check_shares(training.batch_size, devices)
+    if training.compile and devices > 1:
+        raise SpecError(
+            f"training.compile: expected false where several devices train together, got true and {devices} devices"
+        )
+
+
 def joined(parts: Sequence[np.ndarray]) -> np.ndarray:
     """Return what `EpochPlan.share` has divided along the second axis.
 
