@@ -19,9 +19,11 @@ from sat_core.errors import SpecError, type_name
 from sat_core.input_spec import InputSpec
 from sat_core.precision import cpu_multiplies_bfloat16
 from sat_core.probe import check_network
+from sat_core.process_group import ALONE, ProcessGroup
 from sat_core.sections import AttackSpec, TrainingSpec
 from sat_core.trainer import Trainer
 from sat_torch.classifier import TorchClassifier
+from sat_torch.distributed import check_group
 from sat_torch.models import MODELS
 from sat_torch.models.head import put_head
 from sat_torch.modes import plain, tf32
@@ -42,6 +44,12 @@ class TorchBackend(Backend):
             raise SpecError(f"device: {device!r} was asked for, and PyTorch sees {gpus} CUDA GPUs\ntake --device cpu")
         self.device = device
         self._device = torch.device(device)
+        self._group: ProcessGroup = ALONE
+
+    def join(self, group: ProcessGroup) -> None:
+        """See `sat_core.backend.Backend.join`. The default process group of `torch.distributed` has the same ranks."""
+        check_group(group)
+        self._group = group
 
     @staticmethod
     def preload() -> None:
@@ -90,7 +98,7 @@ class TorchBackend(Backend):
     ) -> Trainer:
         if not isinstance(classifier, TorchClassifier):
             raise SpecError(f"trainer: expected a classifier of this backend, got {type(classifier).__name__}")
-        return TorchTrainer(classifier, data, training, attack, features)
+        return TorchTrainer(classifier, data, training, attack, features, self._group)
 
     def fastest_precision(self) -> str:
         """See `sat_core.backend.Backend.fastest_precision`."""

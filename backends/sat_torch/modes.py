@@ -55,8 +55,8 @@ def casts_once(module: nn.Module) -> Iterator[None]:
     in here, and there is an outer autocast, which is off: attacks themselves stay in float32. Nobody computes the
     gradients of the weights, as attacks ask for those of images only; compiled layers would, and are left alone.
     """
-    compiled = any(hasattr(m, "_orig_mod") or getattr(m, "_compiled_call_impl", None) for m in module.modules())
-    weights = [p for p in module.parameters() if not (p.requires_grad or compiled) and p.is_floating_point()]
+    left = compiled(module)
+    weights = [p for p in module.parameters() if not (p.requires_grad or left) and p.is_floating_point()]
     device = next((p.device.type for p in module.parameters()), "cpu")
     try:
         for weight in weights:
@@ -68,6 +68,11 @@ def casts_once(module: nn.Module) -> Iterator[None]:
         torch.clear_autocast_cache()
         for weight in weights:
             weight.requires_grad_(False)
+
+
+def compiled(module: nn.Module) -> bool:
+    """Tell whether `torch.compile` has taken a layer."""
+    return any(hasattr(m, "_orig_mod") or getattr(m, "_compiled_call_impl", None) for m in module.modules())
 
 
 @contextmanager

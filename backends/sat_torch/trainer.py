@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import final
 
 import numpy as np
@@ -13,12 +13,13 @@ from torch import Tensor
 
 from sat_core.ascent import attack_first, padded, random_start
 from sat_core.augmentation import AUGMENTATIONS, Moves
-from sat_core.batches import EpochPlan
+from sat_core.batches import EpochPlan, check_devices
 from sat_core.classifier import State
 from sat_core.data import Examples
 from sat_core.difficulty import Moments
 from sat_core.images import ImageSource
 from sat_core.precision import FP16_SCALE, check_precision, least_precise
+from sat_core.process_group import ALONE, ProcessGroup
 from sat_core.sections import AttackSpec, TrainingSpec
 from sat_core.streams import stream
 from sat_core.trainer import Trainer
@@ -27,6 +28,7 @@ from sat_torch.attacked import Attacked
 from sat_torch.attacks import pgd
 from sat_torch.augmentation import augment
 from sat_torch.classifier import TorchClassifier
+from sat_torch.distributed import norms, parallel
 from sat_torch.folded import hooked
 from sat_torch.graphs import Captured, Upload
 from sat_torch.losses import moments, weighted_sum
@@ -41,7 +43,10 @@ AHEAD = 8
 
 @final
 class TorchTrainer(Trainer):
-    """See `sat_core.trainer.Trainer`. `training.compile` has the network compiled by TorchInductor."""
+    """See `sat_core.trainer.Trainer`. `training.compile` has the network compiled by TorchInductor.
+
+    Several ranks train one `torch.nn.parallel.DistributedDataParallel`. The attack runs on the network inside of it.
+    """
 
     def __init__(
         self,
@@ -50,7 +55,9 @@ class TorchTrainer(Trainer):
         training: TrainingSpec,
         attack: AttackSpec,
         features: np.ndarray | None = None,
+        group: ProcessGroup = ALONE,
     ) -> None:
+        check_devices(training, group.size)
         device, module = classifier.device, classifier.module
         self._classifier, self._training, self._attack = classifier, training, attack
         check_precision(training.precision, classifier.precision, _computes_in(classifier))
@@ -64,10 +71,14 @@ class TorchTrainer(Trainer):
         if training.channels_last or ours:  # always faster; a user's network may need its own
             self._layout = torch.channels_last
             module.to(memory_format=self._layout)
-        self._forward = precision(
-            torch.compile(module) if training.compile else module, device.type, HALF.get(training.precision)
-        )
+        half = HALF.get(training.precision)
+        self._forward = precision(torch.compile(module) if training.compile else module, device.type, half)
         self._attacked = Attacked(classifier, training, self._forward)
+        self._group = group
+        self._norms: AbstractContextManager[object] = nullcontext()
+        if group.size > 1:
+            self._norms = norms(module, training.batch_norm)
+            self._forward = precision(parallel(module, ours=ours), device.type, half)
         self._images: Tensor | None = None  # where images are decoded on demand, they come with each step
         if features is not None:
             self._images = torch.from_numpy(features).to(device)
@@ -77,7 +88,8 @@ class TorchTrainer(Trainer):
         learning = {name: p for name, p in classifier.native.named_parameters() if p.requires_grad}
         self._optimizer = Optimizer(learning, training, device)
         self._captured = None
-        if device.type == "cuda" and training.cuda_graphs:
+        # sums over ranks are not captured: what one rank captures, another may refuse
+        if device.type == "cuda" and training.cuda_graphs and group.size == 1:
             self._captured = Captured(self._compute, self._changing, device)
         self._padded = training.compile or self._captured is not None
         self._upload = Upload(device)
@@ -129,13 +141,17 @@ class TorchTrainer(Trainer):
 
     @contextmanager
     def _draws(self, epoch: int, step: int) -> Iterator[None]:
-        """What a user's layers draw, as dropout, follows from seed and place, so that any step can be made alone."""
+        """What a user's layers draw, as dropout, follows from seed and place, so that any step can be made alone.
+
+        Ranks draw for different examples, so they draw differently.
+        """
         # our own networks have no layer that draws
         if self._classifier.description:
             yield
             return
         with torch.random.fork_rng():
-            torch.manual_seed(int(stream(self._training.seed, "layers", epoch, step).integers(2**63)))
+            place = (epoch, step) if self._group.size == 1 else (epoch, step, self._group.rank)
+            torch.manual_seed(int(stream(self._training.seed, "layers", *place).integers(2**63)))
             yield
 
     # a script may have switched gradients off for the whole process
@@ -154,9 +170,11 @@ class TorchTrainer(Trainer):
         # after the attack. Of a network with a new head, the head alone: its features stay in evaluation mode, so that
         # their running statistics are frozen, too (recipe, section 1.4)
         self._learning.train()
-        logits = self._forward(images).to(images.dtype)  # they may be in half precision; the loss and its sum are not
-        loss = weighted_sum(logits, labels, batch["weights"].to(images))[0] / batch["totals"].to(images)
-        self._optimizer.apply(loss, batch["lr"])
+        with self._norms:  # also backward, in which checkpointed layers go forward again
+            logits = self._forward(images).to(images.dtype)  # may be in half precision; the loss and its sum are not
+            loss = weighted_sum(logits, labels, batch["weights"].to(images))[0] / batch["totals"].to(images)
+            # a share's part of the loss; gradients are averaged over ranks, and the whole loss is the sum
+            self._optimizer.apply(loss if self._group.size == 1 else loss * self._group.size, batch["lr"])
         self._classifier.module.eval()
         logits = logits.detach()
         self._losses.index_copy_(0, self._number, loss.detach()[None])

@@ -1,0 +1,110 @@
+"""Trainings that several ranks of a group make as one process would; the same for every backend."""
+
+from __future__ import annotations
+
+from typing import Any, final
+
+import attrs
+import numpy as np
+
+from sat_core.backend import Backend
+from sat_core.batches import Planner, joined
+from sat_core.classifier import Classifier
+from sat_core.process_group import ALONE, ProcessGroup
+from sat_core.testing import samples
+
+EXAMPLES = 24
+"""In three batches of 8 per epoch."""
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Case:
+    """A training of five steps.
+
+    Attributes:
+        share: Of the examples that are in A.
+        rule: Of the weights.
+        model: Name of the network, which the caller makes.
+        features: Whether a new head is trained on features.
+        training: Changes of `samples.training`.
+        attack: Changes of `samples.attack`.
+        close: Largest difference of any weight, buffer, loss or statistic between one process and several.
+    """
+
+    share: float = 0.5
+    rule: str = "emphasised"
+    model: str = "small-cnn"
+    features: bool = False
+    training: dict[str, Any] = attrs.field(factory=dict)
+    attack: dict[str, Any] = attrs.field(factory=dict)
+    close: float = 1e-9
+
+
+EXACT = {"precision": "float64"}
+AUGMENTED = {**EXACT, "augmentation": "cifar"}
+CASES = {
+    "no members": Case(share=0.0, rule="uniform", training=EXACT),
+    # One batch of three has a member, so that at least one rank never attacks.
+    "one member": Case(share=0.05, rule="balanced", training=EXACT),
+    "half": Case(training=EXACT),
+    "stratified": Case(rule="uniform", training={**EXACT, "batches": "stratified"}),
+    "all members": Case(share=1.0, rule="uniform", training={**EXACT, "optimizer": "adamw", "lr": 1e-3}),
+    "augmented": Case(rule="balanced", training=AUGMENTED, attack={"random_start": True}),
+    "float32": Case(training={"precision": "float32"}, close=1e-3),
+    "bf16": Case(training={"precision": "bf16"}, close=5e-2),
+    "fp16": Case(training={"precision": "fp16"}, close=5e-2),
+    "head": Case(model="head", training=AUGMENTED),
+    "features": Case(model="head", features=True, share=0.0, rule="uniform", training=EXACT),
+}
+
+
+def run(
+    backend: Backend,
+    classifier: Classifier,
+    case: Case,
+    group: ProcessGroup = ALONE,
+    share: tuple[int, int] | None = None,
+) -> dict[str, np.ndarray]:
+    """Train, and return everything that the training leaves behind, by name.
+
+    Args:
+        backend: Has joined the group.
+        classifier: New, the same on every rank.
+        case: What is trained.
+        group: The ranks.
+        share: Rank and number of ranks whose share is taken; by default those of the group.
+    """
+    rank, size = share or (group.rank, group.size)
+    data, training, attack = (
+        samples.examples(EXAMPLES),
+        samples.training(**case.training),
+        samples.attack(**case.attack),
+    )
+    features = classifier.features(data.images) if case.features else None
+    planner = Planner(samples.split(EXAMPLES, case.share, case.rule), training, attack, samples.SHAPE)
+    trainer = backend.trainer(classifier, data, training, attack, features)
+    left: dict[str, np.ndarray] = {}
+    for epoch, steps in enumerate((3, 2)):
+        plan = planner.epoch(epoch).share(rank, size)
+        trainer.begin(plan, record=True)
+        for step in range(steps):
+            trainer.step(step)
+        left[f"losses {epoch}"] = np.sum(group.gather(trainer.losses(0, steps)), axis=0)
+        for name, values in attrs.asdict(trainer.moments(0, steps)).items():
+            left[f"{name} {epoch}"] = joined(group.gather(values.reshape(steps, -1)))
+    left["logits"] = joined(group.gather(trainer.logits()[None]))[0]
+    return (
+        left
+        | {f"model {k}": v for k, v in classifier.state().items()}
+        | {f"optimiser {k}": v for k, v in trainer.state().items()}
+    )
+
+
+def differences(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> dict[str, float]:
+    """Return the largest difference of each array, relative to its largest value where that is above 1."""
+    assert one.keys() == other.keys()
+    return {
+        name: float(np.abs(value - other[name]).max(initial=0) / max(1, np.abs(value).max(initial=0)))
+        for name, value in one.items()
+    }
