@@ -47,7 +47,21 @@ class Backend(ABC):
             SpecError: The backend trains on one device only.
         """
         if group.size > 1:
+            self.check_joins()
+
+    def check_joins(self) -> None:
+        """Raise SpecError if the backend trains on one device only, as one without a `join` of its own does."""
+        if type(self).join is Backend.join:
             raise SpecError(f"--devices: expected 1, since the backend {quoted(self.name)} trains on one device")
+
+    def limit_memory(self, share: float) -> None:  # noqa: B027
+        """Use at most that share of the memory of the GPU, which others use, too; called before anything is computed.
+
+        A backend that cannot be limited, or computes on a CPU, does nothing.
+
+        Args:
+            share: In (0, 1].
+        """
 
     @staticmethod
     def preload() -> None:

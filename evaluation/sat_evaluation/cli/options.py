@@ -29,6 +29,8 @@ def add_running(command: argparse.ArgumentParser) -> None:
     """Add where results go and how arms run; `running` reads these arguments."""
     command.add_argument("--out", required=True, help="folder for the results; the same command goes on with them")
     command.add_argument("--jobs", type=int, help="arms at a time (default: one per GPU, else as many as cores)")
+    command.add_argument("--devices", type=int, default=1, metavar="N", help="of each arm, which share its batches (1)")
+    command.add_argument("--nodes", type=int, default=1, help="machines of each arm, with N devices each (1)")
     command.add_argument("--save-every", type=float, default=20.0, metavar="S", help="seconds between saves (20)")
     command.add_argument("--tensorboard", action="store_true", help="each arm writes what TensorBoard shows")
     command.add_argument(
@@ -70,7 +72,7 @@ def _executor(arguments: argparse.Namespace) -> Executor:
     from sat_evaluation.run.executors.local import Local
     from sat_evaluation.run.executors.slurm import Slurm, minutes
 
-    common = {key: getattr(arguments, key) for key in ("jobs", "save_every", "tensorboard")}
+    common = {key: getattr(arguments, key) for key in ("jobs", "save_every", "tensorboard", "devices", "nodes")}
     options = {key: getattr(arguments, key) for key in _SLURM if getattr(arguments, key) is not None}
     if arguments.executor == "local":
         if options:

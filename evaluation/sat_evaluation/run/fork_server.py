@@ -20,7 +20,8 @@ from sat_core.evaluator import get_evaluator
 from sat_core.run_folder import RunFolder
 from sat_evaluation.attack.package import find_package
 from sat_evaluation.run import worker
-from sat_evaluation.run.executors.processes import PARENT, WORKER_STOPS
+from sat_evaluation.run.executors.processes import WORKER_STOPS
+from sat_evaluation.run.parent import PARENT
 
 _SIGNALS = (*WORKER_STOPS, signal.SIGINT)
 _PAUSE = 0.05

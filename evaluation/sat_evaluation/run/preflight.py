@@ -8,6 +8,7 @@ from contextlib import nullcontext
 import attrs
 
 from sat_core.backend import Backend
+from sat_core.batches import check_devices
 from sat_core.data import DataSet, check_files
 from sat_core.datasets import get_dataset
 from sat_core.errors import SatError
@@ -22,7 +23,9 @@ from sat_evaluation.run.heads import target_data, transfer_folders
 from sat_evaluation.run.view import View
 
 
-def study_jobs(study: Study, folder: RunFolder, backend: Backend, view: View) -> tuple[list[Job], list[int]]:
+def study_jobs(
+    study: Study, folder: RunFolder, backend: Backend, view: View, devices: int = 1
+) -> tuple[list[Job], list[int]]:
     """Check a study: its arms, ranking, models, data and transfers.
 
     Args:
@@ -30,6 +33,7 @@ def study_jobs(study: Study, folder: RunFolder, backend: Backend, view: View) ->
         folder: Where.
         backend: Computes.
         view: Gets notes and warnings.
+        devices: Number of devices that train each arm together.
 
     Returns:
         A job for each arm, and |A| of each.
@@ -42,13 +46,14 @@ def study_jobs(study: Study, folder: RunFolder, backend: Backend, view: View) ->
         Job(spec=arm.spec, full_name=arm.full, data=data, backend=backend, folder=folder.unit(arm.name))
         for arm in study.arms
     ]
-    sizes = check_jobs(jobs, view)
+    sizes = check_jobs(jobs, view, devices=devices)
     check_data(folder, data, view)
     models = {arm.spec.model.name for arm in study.arms}
     if any(needs_ranking(arm.spec) for arm in study.arms):
         ranking = ranking_job(base_job(study, folder, jobs[0]))
         # only for its errors: settings of the ranking's own training that do not fit the data
         ranking.planner(ranking.no_members())
+        check_devices(ranking.spec.training, devices)
         models.add(ranking.spec.model.name)
     # each network once, however many arms have it: a large one takes seconds to build
     for name in sorted(models):
@@ -59,7 +64,7 @@ def study_jobs(study: Study, folder: RunFolder, backend: Backend, view: View) ->
         images = target_data(jobs[0].spec, target).resized(data.image_shape)
         check_data(folder, images, view)
         heads = [attrs.evolve(job, spec=spec, data=images) for job, spec in zip(jobs, specs, strict=True)]
-        check_jobs(heads, view, target)
+        check_jobs(heads, view, target, devices)
     return jobs, sizes
 
 
@@ -77,19 +82,22 @@ def check_data(folder: RunFolder, data: DataSet, view: View) -> None:
             check_files(*data.parts, progress=count)
 
 
-def check_jobs(jobs: Sequence[Job], view: View, target: str | None = None) -> list[int]:
+def check_jobs(jobs: Sequence[Job], view: View, target: str | None = None, devices: int = 1) -> list[int]:
     """Check jobs against their data; returns |A| of each.
 
     Args:
         jobs: Of the arms of a study, or of the heads of a transfer.
         view: Gets warnings.
         target: Of the transfer, if these are its heads.
+        devices: Number of devices that train each of them together.
 
     Raises:
         SatError: A job cannot work; names its arm if there are several.
     """
     # AutoAttack is needed last, and must not be missed only then
     find_package()
+    if devices > 1:
+        jobs[0].backend.check_joins()
     sizes: list[int] = []
     warnings: list[tuple[str, str]] = []
     for job in jobs:
@@ -97,6 +105,7 @@ def check_jobs(jobs: Sequence[Job], view: View, target: str | None = None) -> li
         try:
             with named_as_transfer(target) if target else nullcontext():
                 sizes.append(job.check())
+                check_devices(job.spec.training, devices)
         except SatError as error:
             raise type(error)(f"{name}: {error}") if len(jobs) > 1 else error from None
         lines = job.warnings(sizes[-1])

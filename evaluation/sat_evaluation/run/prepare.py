@@ -22,7 +22,9 @@ from sat_evaluation.run.preflight import base_job, check_data, check_jobs, study
 from sat_evaluation.run.view import View
 
 
-def prepare_study(study: Study, folder: RunFolder, backend: Backend, reuse: Sequence[Path], view: View) -> list[Unit]:
+def prepare_study(
+    study: Study, folder: RunFolder, backend: Backend, reuse: Sequence[Path], view: View, devices: int = 1
+) -> list[Unit]:
     """Check a study, then claim the folder for it; returns the units that are left to be run.
 
     Args:
@@ -31,11 +33,12 @@ def prepare_study(study: Study, folder: RunFolder, backend: Backend, reuse: Sequ
         backend: Computes.
         reuse: Folders whose finished arms are taken over where they are the same.
         view: Gets notes and warnings.
+        devices: Number of devices that train each unit together.
 
     Raises:
         SatError: Something cannot work, or the folder is that of another study.
     """
-    jobs, sizes = study_jobs(study, folder, backend, view)
+    jobs, sizes = study_jobs(study, folder, backend, view, devices)
     ranking = base_job(study, folder, jobs[0])
     tables = study.to_tables()
     tables.pop(TRANSFER, None)  # a study with one more target is still the same study
@@ -59,14 +62,14 @@ def prepare_study(study: Study, folder: RunFolder, backend: Backend, reuse: Sequ
 
 
 def prepare_transfer(
-    transfer: Transfer, folder: RunFolder, backend: Backend, reuse: Sequence[Path], view: View
+    transfer: Transfer, folder: RunFolder, backend: Backend, reuse: Sequence[Path], view: View, devices: int = 1
 ) -> list[Unit]:
     """Check a transfer, then claim the folder for it; as `prepare_study`."""
     transfer.check_folder(folder)
     data = transfer.data()
     names = transfer.sources()
     jobs = [transfer.job(name, data, backend=backend, folder=folder.unit(name)) for name in names]
-    check_jobs(jobs, view, transfer.target)
+    check_jobs(jobs, view, transfer.target, devices)
     check_data(folder, data, view)
     jobs[0].probe()
     experiment = jobs[0].experiment(transfer.tables(folder))

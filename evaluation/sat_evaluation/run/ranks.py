@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import atexit
+import json
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, TypeVar, final
 
+from sat_core.errors import SatError
 from sat_core.process_group import ALONE, ProcessGroup
 
 T = TypeVar("T")
 _PATIENCE = timedelta(days=30)
 """How long a rank waits for the others: rank 0 may check or attack for hours. One that has ended is noticed at once, as
 its connections close."""
+_ECHO = 1.0
+"""Seconds that a rank waits before it ends with an error, which may be that another one has ended: whoever started the
+ranks has then seen that one end first. It looks ten times a second."""
+
+
+@final
+class PeerLost(SatError):
+    """Another rank has ended: the reason is there."""
 
 
 @final
@@ -33,7 +45,8 @@ class Ranks(ProcessGroup):
         import torch.distributed as dist
 
         tensor = torch.tensor(numbers, dtype=torch.int64)
-        dist.all_reduce(tensor, dist.ReduceOp.MAX, self._group)
+        with _peers():
+            dist.all_reduce(tensor, dist.ReduceOp.MAX, self._group)
         return tensor.tolist()
 
     def broadcast(self, value: Any = None) -> Any:
@@ -41,14 +54,16 @@ class Ranks(ProcessGroup):
         import torch.distributed as dist
 
         values = [value]
-        dist.broadcast_object_list(values, 0, self._group, torch.device("cpu"))
+        with _peers():
+            dist.broadcast_object_list(values, 0, self._group, torch.device("cpu"))
         return values[0]
 
     def gather(self, value: T) -> list[T]:
         import torch.distributed as dist
 
         values: list[Any] = [None] * self.size
-        dist.all_gather_object(values, value, self._group)
+        with _peers():
+            dist.all_gather_object(values, value, self._group)
         return values
 
 
@@ -70,8 +85,36 @@ def join_group(backend: str, device: str) -> ProcessGroup:
     import torch.distributed as dist
 
     both = backend == "torch" and device != "cpu"
-    dist.init_process_group("cpu:gloo,cuda:nccl" if both else "gloo", timeout=_PATIENCE)
-    # Threads of gloo that still run when the interpreter goes would abort the process.
-    atexit.register(dist.destroy_process_group)
-    # A group of its own on the host: objects would else travel through the GPU, where NCCL is the first choice.
-    return Ranks(dist.new_group(backend="gloo", timeout=_PATIENCE))
+    with _peers():
+        dist.init_process_group("cpu:gloo,cuda:nccl" if both else "gloo", timeout=_PATIENCE)
+        # Threads of gloo that still run when the interpreter goes would abort the process.
+        atexit.register(dist.destroy_process_group)
+        # A group of its own on the host: objects would else travel through the GPU, where NCCL is the first choice.
+        return Ranks(dist.new_group(backend="gloo", timeout=_PATIENCE))
+
+
+@contextmanager
+def _peers() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:  # what gloo raises when a connection is closed, and torch.distributed's own errors
+        raise PeerLost(f"{rank_name()}: another rank has ended") from error
+
+
+def rank_name() -> str:
+    """Return which of the ranks this process is, in words."""
+    return f"rank {os.environ.get('RANK', 0)} of {os.environ.get('WORLD_SIZE', 1)}"
+
+
+def explain_end(reason: str, *, echo: bool) -> None:
+    """Tell whoever has started the ranks why this one ends, as torchelastic and torchrun read it.
+
+    Args:
+        reason: In a line.
+        echo: Whether the reason may be that another rank has ended; this one then waits until that has been seen.
+    """
+    if path := os.environ.get("TORCHELASTIC_ERROR_FILE"):
+        with suppress(OSError), open(path, "w", encoding="utf-8") as file:  # the log has it, too
+            json.dump({"message": reason, "timestamp": int(time.time())}, file)
+    if echo:
+        time.sleep(_ECHO)

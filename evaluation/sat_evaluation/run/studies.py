@@ -57,7 +57,7 @@ def run_study(
     executor.check(folder)
     computing = _get_backend(backend, device, executor)
     study = resolve_precision(study, folder, computing, elsewhere=executor.elsewhere)
-    units = prepare_study(study, folder, computing, reuse, view)
+    units = prepare_study(study, folder, computing, reuse, view, executor.ranks)
     if only_ranking:
         units = [unit for unit in units if unit.name == RANKING]
     outcome = run_units(folder, units, executor, device, view)
@@ -93,7 +93,7 @@ def run_transfer(
     folder, executor, view = RunFolder(Path(out)), executor or Local(), view or Silent()
     transfer = Transfer(source=Path(source), target=target, settings=dict(settings or {}))
     executor.check(folder)
-    units = prepare_transfer(transfer, folder, _get_backend(backend, device, executor), reuse, view)
+    units = prepare_transfer(transfer, folder, _get_backend(backend, device, executor), reuse, view, executor.ranks)
     outcome = run_units(folder, units, executor, device, view)
     return finish(folder, list(transfer.sources()), outcome)
 
@@ -112,7 +112,7 @@ def check_study(
     folder = RunFolder(Path(out))
     computing = _get_backend(backend, device, executor)
     study = resolve_precision(study, folder, computing, elsewhere=executor.elsewhere)
-    study_jobs(study, folder, computing, view or Silent())
+    study_jobs(study, folder, computing, view or Silent(), executor.ranks)
     # only for its error: a folder that is not there
     Finished(reuse, besides=folder.path)
 
@@ -121,6 +121,7 @@ def _get_backend(name: str | None, device: str, executor: Executor) -> Backend:
     """Return the backend. Where other machines compute, this one checks on its CPU: it need not have their device."""
     # only for its error: the backend below may be made for another device
     device_number(device)
+    executor.check_device(device)
     backend = get_backend(name, "cpu" if executor.elsewhere else device)
     # folders record the device that computes, not the one that checks
     backend.device = device

@@ -1,4 +1,7 @@
-"""Runs one unit, a ranking or an arm, in a process of its own: ``python -m sat_evaluation.run.worker``."""
+"""Runs one unit, a ranking or an arm, in a process of its own: ``python -m sat_evaluation.run.worker``.
+
+Started by torchrun, it is one of several ranks, each with a device of its own, that run the unit together.
+"""
 
 from __future__ import annotations
 
@@ -6,25 +9,30 @@ import os
 import signal
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Mapping
 from typing import Any
 
 from sat_core.arm import run_arm
-from sat_core.backend import get_backend
+from sat_core.backend import Backend, get_backend
 from sat_core.datasets import get_dataset
 from sat_core.errors import EXIT_CONTINUE, Interrupted, SatError, brief, printable
+from sat_core.follower import follow
 from sat_core.job import Job
-from sat_core.ranking import Ranking, needs_ranking, run_ranking
+from sat_core.leader import leading
+from sat_core.process_group import ProcessGroup
+from sat_core.ranking import Ranking, needs_ranking, ranking_job, run_ranking
 from sat_core.run_folder import RANKING, TRANSFER, RunFolder
 from sat_core.study import Arm, Study
+from sat_evaluation.run.cards import take_card
 from sat_evaluation.run.events import EventFile
 from sat_evaluation.run.executors.base import TENSORBOARD
-from sat_evaluation.run.executors.processes import DISK_FULL, EXIT_FULL, PARENT, WORKER_STOPS
+from sat_evaluation.run.executors.processes import DISK_FULL, EXIT_FULL, EXIT_PEER, WORKER_STOPS
 from sat_evaluation.run.heads import Transfer
 from sat_evaluation.run.output import standard_streams
+from sat_evaluation.run.parent import end_with_parent
 from sat_evaluation.run.progress import ProgressFile
+from sat_evaluation.run.ranks import PeerLost, explain_end, is_rank, join_group
 
 
 def run_unit(folder: RunFolder, name: str, save_every: float, tensorboard: bool = False) -> None:
@@ -36,58 +44,64 @@ def run_unit(folder: RunFolder, name: str, save_every: float, tensorboard: bool 
         save_every: Seconds between saves within an epoch.
         tensorboard: Whether to write an event file.
     """
+    backend, group = _join(folder)
+    # Only now: a rank that waits for one that never comes can do nothing about a signal, and has nothing to save.
     stop = threading.Event()
     for number in WORKER_STOPS:
         signal.signal(number, lambda *_: stop.set())
     unit = folder.unit(name)
+    options = {"backend": backend, "group": group, "folder": unit, "stop": stop.is_set, "save_every": save_every}
+    if group.rank > 0:
+        _follow(_make_job(folder, name, **options), folder)
+        return
     # the worker of a study that was killed may hold it until it misses its parent
-    with unit.locked(wait=10):
+    with unit.locked(wait=10), leading(group):
         unit.sweep()
-        job = _make_job(
-            folder,
-            name,
-            folder=unit,
-            progress=ProgressFile(unit.progress_file),
-            stop=stop.is_set,
-            save_every=save_every,
-            **({"scalars": EventFile(unit.events_file)} if tensorboard else {}),
-        )
+        scalars = {"scalars": EventFile(unit.events_file)} if tensorboard else {}
+        job = _make_job(folder, name, progress=ProgressFile(unit.progress_file), **options, **scalars)
         if name == RANKING:
             run_ranking(job)
         else:
             run_arm(job, Ranking.read(folder.ranking) if needs_ranking(job.spec) else None)
 
 
+def _join(folder: RunFolder) -> tuple[Backend, ProcessGroup]:
+    """Return the backend of the run, as a rank of the group that this process was started in, and the group."""
+    _, run = folder.read_spec()
+    if is_rank() and run["device"] != "cpu":
+        take_card()
+    backend, group = get_backend(run["backend"], run["device"]), join_group(run["backend"], run["device"])
+    backend.join(group)
+    return backend, group
+
+
+def _follow(job: Job, run_folder: RunFolder) -> None:
+    if job.folder.name == RANKING:
+        job = ranking_job(job)
+        follow(job, job.no_members())
+    else:
+        # as `run_arm` does it on rank 0
+        ranking = Ranking.read(run_folder.ranking) if needs_ranking(job.spec) else Ranking(order=job.published_order())
+        follow(job, ranking.split(job))
+
+
 def _make_job(run_folder: RunFolder, name: str, **options: Any) -> Job:
-    tables, run = run_folder.read_spec()
-    backend = get_backend(run["backend"], run["device"])
+    tables, _ = run_folder.read_spec()
     if TRANSFER in tables:
         transfer = Transfer.read(run_folder)
-        return transfer.job(name, transfer.data(), backend=backend, **options)
+        return transfer.job(name, transfer.data(), **options)
     study = Study.from_tables(tables)
     arm = Arm(RANKING, study.base) if name == RANKING else {arm.name: arm for arm in study.arms}[name]
     data = get_dataset(arm.spec.data.name)
-    return Job(spec=arm.spec, full_name=arm.full, data=data, backend=backend, **options)
-
-
-def end_with_parent() -> None:
-    """End this process when its parent ends, so that killing a study ends its workers; what they saved is whole."""
-    # The parent says who it is: if it has ended already, os.getppid() returns another process.
-    parent = int(os.environ.get(PARENT) or os.getppid())
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.2)
-        os._exit(EXIT_CONTINUE)
-
-    threading.Thread(target=watch, daemon=True).start()
+    return Job(spec=arm.spec, full_name=arm.full, data=data, **options)
 
 
 def main() -> int:
     """Run the unit on the command line.
 
     Returns:
-        Exit status. 0: done; 1 or 2: failed, the last line of stderr says why; EXIT_CONTINUE: stopped; EXIT_FULL.
+        Exit status. 0: done; 1 or 2: failed, the last line of stderr says why; EXIT_CONTINUE: stopped; EXIT_FULL; of
+        a rank also EXIT_PEER.
     """
     out, unit, save_every, *more = sys.argv[1:]
     try:
@@ -97,13 +111,16 @@ def main() -> int:
     except Exception as error:
         if _disk_is_full(error):
             return EXIT_FULL
-        if isinstance(error, SatError):
-            # in one line: the last line of the log is the reason that the study shows
-            sys.stderr.write("; ".join(str(error).splitlines()) + "\n")
-            return 2
-        traceback.print_exc()
-        sys.stderr.write(f"{printable(brief(error))}\n")  # the last line is what the study shows
-        return 1
+        ours = isinstance(error, SatError)
+        if not ours:
+            traceback.print_exc()
+        # in one line: the last line of the log is the reason that the study shows
+        reason = "; ".join(str(error).splitlines()) if ours else printable(brief(error))
+        sys.stderr.write(f"{reason}\n")
+        if is_rank():
+            # a framework's error may be that another rank has ended; ours never are
+            explain_end(reason, echo=not ours)
+        return EXIT_PEER if isinstance(error, PeerLost) else 2 if ours else 1
     return 0
 
 
@@ -139,4 +156,8 @@ def run_request(request: Mapping[str, Any], log: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run())
+    status = run()
+    if status and is_rank():
+        # what libraries do at exit may wait for ranks that have gone, or end this process by a signal
+        os._exit(status)
+    sys.exit(status)

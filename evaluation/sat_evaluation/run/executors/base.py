@@ -87,6 +87,8 @@ class Executor(ABC):
         jobs: Units at a time; None for what fits the machine.
         save_every: Seconds between saves within an epoch.
         tensorboard: Whether each unit writes an event file.
+        devices: Of one machine, on which each unit runs, each with a process of its own.
+        nodes: Machines of each unit, with so many devices each.
 
     Raises:
         SpecError: A setting is wrong.
@@ -96,6 +98,8 @@ class Executor(ABC):
     jobs: int | None = None
     save_every: float = 20.0
     tensorboard: bool = False
+    devices: int = 1
+    nodes: int = 1
 
     elsewhere = False
     """Whether units run on other machines. This one then need not have their device."""
@@ -103,12 +107,20 @@ class Executor(ABC):
     def __attrs_post_init__(self) -> None:
         if self.jobs is not None and self.jobs < 1:
             raise SpecError(f"--jobs: expected an integer >= 1, got {self.jobs}")
+        for option in ("devices", "nodes"):
+            if getattr(self, option) < 1:
+                raise SpecError(f"--{option}: expected an integer >= 1, got {getattr(self, option)}")
         # not `< 0`, which lets NaN pass: argparse makes it of "nan"
         if not self.save_every >= 0:
             raise SpecError(f"--save-every: expected seconds >= 0, got {self.save_every}")
         # here, once: else every unit would start and fail for the same reason
         if self.tensorboard:
             require_tensorboard()
+
+    @property
+    def ranks(self) -> int:
+        """Number of devices that train a unit together."""
+        return self.nodes * self.devices
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -119,6 +131,11 @@ class Executor(ABC):
     def submitting(self) -> Executor | None:
         """This executor, but raising Detached once jobs are in its queue; None if it has no queue."""
         return None
+
+    def check_device(self, device: str) -> None:
+        """Raise SpecError for a device that this executor does not have, or has not as many of as units run on."""
+        if self.ranks > 1 and ":" in device:
+            raise SpecError(f"--device: expected cpu or cuda with several devices, got {device}")
 
     def check(self, folder: RunFolder) -> None:
         """Raise RunDirectoryError for a folder in which units cannot be run, before anything is written to it."""

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import final
 
 import attrs
 
+from sat_core.errors import SpecError
 from sat_core.run_folder import RANKING, RunFolder
 from sat_core.training import STOPPED as SAVED
 from sat_core.unit_folder import UnitFolder
 from sat_datasets.workers import count
+from sat_evaluation.run.cards import gpus, too_few
 from sat_evaluation.run.executors.base import Executor, Outcome, Place, Tick, Unit, stop_signals
 from sat_evaluation.run.executors.forked import ForkServer, can_fork
 from sat_evaluation.run.executors.processes import (
@@ -35,18 +36,28 @@ from sat_evaluation.run.executors.spares import Spares
 class Local(Executor):
     """Processes on this machine, by default one per GPU if the device is ``cuda``, else as many as it has cores for."""
 
+    def check_device(self, device: str) -> None:
+        """See `Executor`."""
+        super().check_device(device)
+        if self.nodes > 1:
+            raise SpecError("--nodes: this machine is one; take --executor slurm, or --print-command for torchrun")
+        self.slots(device, 1)
+
     def run(self, folder: RunFolder, units: Sequence[Unit], device: str, tick: Tick) -> Outcome:
         """See `Executor`. A stop is passed on to the processes, which save and end."""
         outcome, waiting, saved = Outcome(), list(units), False
         # by the threads of the first unit: arms that differ in training.threads use the cores less evenly
         free = self.slots(device, units[0].threads)
         # each unit starts processes that decode images; with a number for each core they would crowd each other out
-        decoders = os.environ.get("SAT_WORKERS") or str(max(1, count() // len(free)))
+        decoders = os.environ.get("SAT_WORKERS") or str(max(1, count() // (len(free) * self.devices)))
         running: dict[str, tuple[Worker, dict[str, str]]] = {}
         with ExitStack() as stack:
             stack.enter_context(stop_signals(outcome, SAVED))
-            start: Start = start_worker
-            if can_fork(units, device):
+            start: Start = partial(start_worker, devices=self.devices)
+            # several ranks are started by torchrun's engine
+            if self.devices > 1:
+                pass
+            elif can_fork(units, device):
                 start = stack.enter_context(ForkServer(folder, units[0].threads)).start
             elif device != "cpu":
                 start = stack.enter_context(Spares(folder, len(units))).start
@@ -86,25 +97,22 @@ class Local(Executor):
         return outcome
 
     def slots(self, device: str, threads: int) -> list[dict[str, str]]:
-        """Return what is added to the environment of each process: its GPU, if there are several."""
+        """Return what is added to the environment of each process: its GPUs, if there are several.
+
+        Raises:
+            SpecError: There are fewer GPUs than a unit is to run on.
+        """
         # with cuda:N the user has chosen: CUDA_VISIBLE_DEVICES would give the numbers another meaning
         cards = gpus() if device == "cuda" else []
+        if device != "cpu" and self.devices > max(1, len(cards)):
+            raise SpecError(too_few(self.devices, len(cards)))
         if len(cards) > 1:
-            return [{"CUDA_VISIBLE_DEVICES": cards[i % len(cards)]} for i in range(self.jobs or len(cards))]
-        return [{} for _ in range(self.jobs or (max(1, (os.cpu_count() or 1) // threads) if device == "cpu" else 1))]
-
-
-def gpus() -> list[str]:
-    """Return the GPUs of this process, as CUDA_VISIBLE_DEVICES names them; without it, all of the machine."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return [name.strip() for name in visible.split(",") if name.strip()]
-    if not shutil.which("nvidia-smi"):
-        return []
-    # by UUID: nvidia-smi and CUDA may number the GPUs of a machine differently
-    command = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    return done.stdout.split() if done.returncode == 0 else []
+            groups = [cards[i : i + self.devices] for i in range(0, len(cards) - self.devices + 1, self.devices)]
+            return [
+                {"CUDA_VISIBLE_DEVICES": ",".join(groups[i % len(groups)])} for i in range(self.jobs or len(groups))
+            ]
+        cores = (os.cpu_count() or 1) // (threads * self.devices)
+        return [{} for _ in range(self.jobs or (max(1, cores) if device == "cpu" else 1))]
 
 
 def _ready(folder: RunFolder, waiting: list[Unit], outcome: Outcome, units: Sequence[Unit]) -> list[Unit]:

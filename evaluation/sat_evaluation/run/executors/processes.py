@@ -14,6 +14,7 @@ from sat_core.errors import EXIT_CONTINUE
 from sat_core.run_folder import RunFolder
 from sat_core.unit_folder import UnitFolder
 from sat_evaluation.run.executors.base import Unit
+from sat_evaluation.run.parent import PARENT
 
 WORKER_STOPS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 """Signals on which a worker saves and ends. Slurm sends them to every process of a job."""
@@ -21,9 +22,9 @@ STOPPED = (EXIT_CONTINUE, *(-number for number in WORKER_STOPS))
 """Exit statuses of a worker that was told to stop; the negative ones if it had not installed its handlers yet."""
 EXIT_FULL = 74
 """Exit status of a worker on a full disk, which can write no reason to its log either (EX_IOERR in sysexits.h)."""
+EXIT_PEER = 76
+"""Exit status of a rank that has ended because another one has: the reason is there (EX_PROTOCOL in sysexits.h)."""
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-PARENT = "SAT_PARENT"
-"""Environment variable with the worker's parent: os.getppid() may already return the next one."""
 NO_ROOM = "no space left on the disk; make room"
 RANKING_FAILED = "not run: the ranking failed"
 
@@ -52,21 +53,23 @@ def environment_of(threads: int, more: Mapping[str, str]) -> dict[str, str]:
 
 
 def start_worker(
-    folder: RunFolder, unit: Unit, arguments: Sequence[str], environment: Mapping[str, str]
+    folder: RunFolder, unit: Unit, arguments: Sequence[str], environment: Mapping[str, str], devices: int = 1
 ) -> subprocess.Popen[bytes]:
-    """Start the process of a unit.
+    """Start the process of a unit; with several devices one that starts a rank on each, and ends as they do.
 
     Args:
         folder: Of the run.
         unit: What it runs.
         arguments: `Executor.arguments`.
         environment: Is added to that of this process.
+        devices: Of this machine, on which the unit runs.
 
     Raises:
         OSError: Its log cannot be written.
     """
+    module = ["sat_evaluation.run.launch", str(devices)] if devices > 1 else ["sat_evaluation.run.worker"]
     # -P: no file of the working directory stands in for a module that the worker imports
-    command = [sys.executable, "-P", "-m", "sat_evaluation.run.worker", str(folder), unit.name, *arguments]
+    command = [sys.executable, "-P", "-m", *module, str(folder), unit.name, *arguments]
     with folder.unit(unit.name).new_log() as log:
         # a group of its own: Ctrl-C reaches the workers as the stop that the study forwards, not as an interrupt
         return subprocess.Popen(
@@ -83,14 +86,18 @@ def record_end(unit: UnitFolder, status: int) -> str:
     """Return in a line why a worker that ended with `status` failed, and leave it in the unit's folder."""
     if status == EXIT_FULL:
         reason = NO_ROOM
-    elif status == -signal.SIGKILL:
-        reason = "ended by SIGKILL, as the system does it when memory is short"
     elif status < 0:
-        reason = f"ended by {signal.Signals(-status).name}"
+        reason = ended_by(-status)
     else:
         # workers print the reason last, see `sat_evaluation.run.worker.main`
         reason = next(iter(unit.log_end(1)), "no message")
     return unit.record_failure(reason)
+
+
+def ended_by(number: int) -> str:
+    """Return in words that a signal has ended a process."""
+    more = ", as the system does it when memory is short" if number == signal.SIGKILL else ""
+    return f"ended by {signal.Signals(number).name}{more}"
 
 
 def not_started(unit: UnitFolder, error: OSError) -> str:
