@@ -20,6 +20,7 @@ class Runner(Protocol):
         backend: str | None,
         device: str,
         jobs: int | None,
+        devices: int,
         reuse: Sequence[str | Path],
         progress: bool,
     ) -> Any:

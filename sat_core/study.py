@@ -225,6 +225,7 @@ class Study:
         backend: str | None = None,
         device: str = "cpu",
         jobs: int | None = None,
+        devices: int = 1,
         reuse: Sequence[str | Path] = (),
         progress: bool = True,
     ) -> Any:
@@ -235,6 +236,7 @@ class Study:
             backend: "torch" or "tensorflow". Default: the environment variable SAT_BACKEND, or PyTorch.
             device: "cpu", "cuda" (one arm per GPU) or "cuda:N".
             jobs: Arms at a time. Default: one per GPU, or as many as there are cores.
+            devices: GPUs, or processes on the CPU, that train each arm together (docs/many-devices.md).
             reuse: Folders whose finished arms are taken over where they are the same.
             progress: Show how far each arm is.
 
@@ -245,7 +247,7 @@ class Study:
         Raises:
             SatError: Something is wrong with the study, before anything is trained; or arms failed.
         """
-        options: dict[str, Any] = {"backend": backend, "device": device, "jobs": jobs}
+        options: dict[str, Any] = {"backend": backend, "device": device, "jobs": jobs, "devices": devices}
         # By registry: what runs studies imports the core, which must not import it.
         return RUNNERS.get("study")(self, out, reuse=reuse, progress=progress, **options)
 

@@ -215,3 +215,6 @@ def test_a_study_from_python(backend: Backend, tmp_path: Path, capsys: pytest.Ca
     assert "plain training" in html
     assert "full AT" in html
     assert (tmp_path / "out/summary.csv").exists()
+    with pytest.raises(SpecError, match="multiple of the 7 devices"):
+        study.run(tmp_path / "more", backend=backend.name, progress=False, devices=7)
+    assert not (tmp_path / "more").exists()

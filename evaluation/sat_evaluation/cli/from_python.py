@@ -21,6 +21,7 @@ def run(
     backend: str | None = None,
     device: str = "cpu",
     jobs: int | None = None,
+    devices: int = 1,
     reuse: Sequence[str | Path] = (),
     progress: bool = True,
 ) -> StudyResults:
@@ -30,7 +31,7 @@ def run(
         out,
         backend=backend,
         device=device,
-        executor=Local(jobs=jobs),
+        executor=Local(jobs=jobs, devices=devices),
         reuse=[Path(folder) for folder in reuse],
         view=Terminal() if progress else Silent(),
     )
