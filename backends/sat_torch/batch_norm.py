@@ -23,7 +23,8 @@ _HALF = (torch.bfloat16, torch.float16)
 class GlobalBatchNorm(TorchFunctionMode):
     """Inside, BatchNorm in training mode takes the statistics of the batches of all ranks, which all have to call it.
 
-    In evaluation mode it is as always, and ranks do not talk.
+    In evaluation mode it is as always, and ranks do not talk. All ranks are those of the default process group of
+    `torch.distributed`. Gradients of weights are those of the own batch, which DistributedDataParallel averages.
     """
 
     def __torch_function__(

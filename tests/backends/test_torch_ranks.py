@@ -80,6 +80,16 @@ def test_layers_draw_differently_on_each_rank_and_the_same_in_each_run(ranks: li
     assert (ranks[0]["drawn"]["first"] != ranks[1]["drawn"]["first"]).all()
 
 
+def test_an_own_loop_does_not_wait_for_an_attack_that_only_one_rank_makes(ranks: list[dict[str, Arrays]]) -> None:
+    import own_step
+
+    model = own_step.network()
+    own_step.make(model)(*own_step.batch())[1].backward()
+    for name, parameter in model.named_parameters():
+        for rank in ranks:
+            np.testing.assert_allclose(rank["own step"][name], parameter.grad, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
 def test_compiled_batch_norm_cannot_be_global() -> None:
     import torch

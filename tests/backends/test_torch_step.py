@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -52,11 +49,11 @@ def test_the_building_block_does_the_trainers_step(backend: Backend) -> None:
 
 @pytest.mark.parametrize(("name", "wrong", "says"), WRONG_BATCHES)
 def test_the_building_block_refuses_a_wrong_batch(name: str, wrong: Any, says: str) -> None:
+    import own_step
     import torch
-    import two_ranks
 
-    batch = dict(zip(("images", "labels", "index"), two_ranks.batch(), strict=True))
-    step = two_ranks.make(two_ranks.network())
+    batch = dict(zip(("images", "labels", "index"), own_step.batch(), strict=True))
+    step = own_step.make(own_step.network())
     with pytest.raises(DataError, match=says):
         step.mix(**{**batch, name: torch.from_numpy(wrong(batch[name].numpy()))})
     step.mix(**{**batch, "labels": batch["labels"].to(torch.uint8), "index": batch["index"].to(torch.int32)})
@@ -103,54 +100,33 @@ def test_items_carry_the_number_in_the_full_data_set() -> None:
 
 
 def test_micro_batches_add_up_to_the_gradient_of_the_whole_batch() -> None:
+    import own_step
     import torch
-    import two_ranks
 
-    batch, gradients = two_ranks.batch(), []
+    batch, gradients = own_step.batch(), []
     for parts in ([slice(0, 16)], [slice(0, 3), slice(3, 4), slice(4, 16)]):
-        model, weights = two_ranks.network(), torch.zeros(())
-        step = two_ranks.make(model)
+        model, weights = own_step.network(), torch.zeros(())
+        step = own_step.make(model)
         for part in parts:
             images, labels, index = (tensor[part] for tensor in batch)
             total, weight = step.losses(model(step.mix(images, labels, index)), labels, index)
             total.backward()
             weights += weight
         gradients.append([p.grad / weights for p in model.parameters() if p.grad is not None])
-    model = two_ranks.network()
-    two_ranks.make(model)(*batch)[1].backward()
+    model = own_step.network()
+    own_step.make(model)(*batch)[1].backward()
     torch.testing.assert_close(gradients[0], [p.grad for p in model.parameters()])
     torch.testing.assert_close(gradients[1], gradients[0])
     logits = model(batch[0]).to(torch.bfloat16)
-    assert [part.dtype for part in two_ranks.make(model).losses(logits, *batch[1:])] == [torch.float32] * 2
-
-
-def test_ranks_without_a_member_do_not_wait_for_an_attack(tmp_path: Path) -> None:
-    import two_ranks
-
-    script = [sys.executable, str(Path(two_ranks.__file__))]
-    ranks = [
-        subprocess.Popen([*script, str(rank), (tmp_path / "store").as_uri(), str(tmp_path / f"{rank}.npz")])
-        for rank in (0, 1)
-    ]
-    try:
-        assert [process.wait(timeout=180) for process in ranks] == [0, 0]
-    finally:
-        for process in ranks:
-            process.kill()
-    model = two_ranks.network()
-    two_ranks.make(model)(*two_ranks.batch())[1].backward()
-    for rank in (0, 1):
-        with np.load(tmp_path / f"{rank}.npz") as found:
-            for parameter, gradient in zip(model.parameters(), found.values(), strict=True):
-                np.testing.assert_allclose(gradient, parameter.grad, rtol=1e-4, atol=1e-6)
+    assert [part.dtype for part in own_step.make(model).losses(logits, *batch[1:])] == [torch.float32] * 2
 
 
 def test_attacks_run_inside_of_parallel_wrappers() -> None:
+    import own_step
     import torch
-    import two_ranks
 
-    model = two_ranks.network()
-    expected = two_ranks.make(model).mix(*two_ranks.batch())
+    model = own_step.network()
+    expected = own_step.make(model).mix(*own_step.batch())
     for wrapped in (torch.nn.DataParallel(model), torch.compile(torch.nn.DataParallel(model), backend="eager")):
         wrapped.register_forward_pre_hook(lambda *_: pytest.fail("the attack ran through the wrapper"))
-        assert torch.equal(two_ranks.make(wrapped).mix(*two_ranks.batch()), expected)
+        assert torch.equal(own_step.make(wrapped).mix(*own_step.batch()), expected)

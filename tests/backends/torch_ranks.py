@@ -9,6 +9,7 @@ from typing import Any
 
 import attrs
 import numpy as np
+import own_step
 import rank_cases
 import torch
 from rank_cases import AUGMENTED, EXACT, Case
@@ -134,6 +135,7 @@ def main(folder: str) -> None:
     left = {f"case {name}": run(case, group) for name, case in CASES.items()}
     left |= {f"layer {name}": normalise(name, group) for name in LAYERS}
     left |= {"local": run(LOCAL, group), "drawn": {"first": drawn(group), "again": drawn(group)}}
+    left["own step"] = own_step.gradients_on_two_ranks(group.rank)
     np.savez(Path(folder) / f"{group.rank}.npz", **{f"{a}/{b}": v for a, each in left.items() for b, v in each.items()})
 
 

@@ -58,6 +58,10 @@ def check(words: list[str], page: Path) -> None:
             assert extras <= {*EXTRAS}
         case "python":
             assert any((folder / rest[0]).is_file() for folder in (ROOT, page.parent)), f"{page}: no file {rest[0]}"
+        case "torchrun":
+            scripts = [word for word in rest if word.endswith(".py")]
+            assert scripts
+            assert all(any((folder / name).is_file() for folder in (ROOT, page.parent)) for name in scripts)
         case "pytest":
             assert (ROOT / rest[0]).exists()
         case "tensorboard":

@@ -1,8 +1,6 @@
-"""One rank of two with DistributedDataParallel; `test_torch_step.py` starts both. Only rank 0 has members of A."""
+"""A step of a training loop of one's own, with 3 members of A among the first 8 of 16 examples."""
 
-import os
-import sys
-from datetime import timedelta
+from __future__ import annotations
 
 import numpy as np
 import torch
@@ -15,7 +13,7 @@ from sat_torch import SubsetAdversarialStep
 
 
 def make(model: nn.Module) -> SubsetAdversarialStep:
-    """A step with |A| = 3 of 16 examples, all among the first 8."""
+    """The building block, for a split with |A| = 3 of 16 examples."""
     members = np.isin(np.arange(16), (1, 4, 6))
     split = Split(kind="examples", strategy="listed", members=members, classes=None, weights=(5.0, 1.0))
     return SubsetAdversarialStep(model, split, samples.attack(norm="Linf", eps=0.1, step_size=0.05, steps=2))
@@ -33,22 +31,12 @@ def batch() -> tuple[Tensor, Tensor, Tensor]:
     return torch.from_numpy(data.images.transpose(0, 3, 1, 2).copy()), torch.from_numpy(data.labels), torch.arange(16)
 
 
-def main(rank: int, rendezvous: str, out: str) -> None:
-    """Save the gradients of one step on this rank's half of the batch."""
-    torch.set_num_threads(1)
-    wait = timedelta(seconds=60)  # for the other rank; then an error ends this one
-    dist.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=2, timeout=wait)
+def gradients_on_two_ranks(rank: int) -> dict[str, np.ndarray]:
+    """The gradients of one step with `DistributedDataParallel` on this rank's half; only rank 0 has members of A."""
     model = nn.parallel.DistributedDataParallel(network())
     step = make(model)
     images, labels, index = (tensor[8 * rank : 8 * rank + 8] for tensor in batch())
     total, weight = step.losses(model(step.mix(images, labels, index)), labels, index)
     dist.all_reduce(weight)
     (total * dist.get_world_size() / weight).backward()
-    np.savez(out, *(p.grad.numpy() for p in model.parameters() if p.grad is not None))
-    dist.barrier()
-    dist.destroy_process_group()
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2], sys.argv[3])
-    os._exit(0)  # PyTorch's threads may end the process with SIGABRT while the interpreter is taken down
+    return {name: np.asarray(p.grad) for name, p in model.module.named_parameters()}
