@@ -54,13 +54,13 @@ class Backend(ABC):
         if type(self).join is Backend.join:
             raise SpecError(f"--devices: expected 1, since the backend {quoted(self.name)} trains on one device")
 
-    def limit_memory(self, share: float) -> None:  # noqa: B027
-        """Use at most that share of the memory of the GPU, which others use, too; called before anything is computed.
+    def limit_memory(self, size: int) -> None:  # noqa: B027
+        """Use at most so much memory of the GPU, which others use, too; called before anything is computed.
 
         A backend that cannot be limited, or computes on a CPU, does nothing.
 
         Args:
-            share: In (0, 1].
+            size: In bytes.
         """
 
     @staticmethod

@@ -50,6 +50,15 @@ class TensorFlowBackend(Backend):
         self.device = device
         self._device = "/CPU:0" if number is None else f"/GPU:{number}"
 
+    def limit_memory(self, size: int) -> None:
+        """See `sat_core.backend.Backend.limit_memory`."""
+        if (number := device_number(self.device)) is not None:
+            gpu = tf.config.list_physical_devices("GPU")[number]
+            # one or the other: a device with a limit takes all of that at once
+            tf.config.experimental.set_memory_growth(gpu, False)
+            limit = tf.config.LogicalDeviceConfiguration(memory_limit=size // 2**20)
+            tf.config.set_logical_device_configuration(gpu, [limit])
+
     def models(self) -> tuple[str, ...]:
         return tuple(MODELS)
 

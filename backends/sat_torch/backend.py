@@ -51,6 +51,12 @@ class TorchBackend(Backend):
         check_group(group)
         self._group = group
 
+    def limit_memory(self, size: int) -> None:
+        """See `sat_core.backend.Backend.limit_memory`."""
+        if self._device.type == "cuda":
+            total = torch.cuda.get_device_properties(self._device).total_memory
+            torch.cuda.set_per_process_memory_fraction(min(1.0, size / total), self._device)
+
     @staticmethod
     def preload() -> None:
         # the first optimiser of a process imports PyTorch's compiler, which takes 4 s

@@ -31,6 +31,7 @@ def add_running(command: argparse.ArgumentParser) -> None:
     command.add_argument("--jobs", type=int, help="arms at a time (default: one per GPU, else as many as cores)")
     command.add_argument("--devices", type=int, default=1, metavar="N", help="of each arm, which share its batches (1)")
     command.add_argument("--nodes", type=int, default=1, help="machines of each arm, with N devices each (1)")
+    command.add_argument("--jobs-per-device", type=int, metavar="K", help="arms that share one GPU (1)")
     command.add_argument("--save-every", type=float, default=20.0, metavar="S", help="seconds between saves (20)")
     command.add_argument("--tensorboard", action="store_true", help="each arm writes what TensorBoard shows")
     command.add_argument(
@@ -77,7 +78,9 @@ def _executor(arguments: argparse.Namespace) -> Executor:
     if arguments.executor == "local":
         if options:
             raise SpecError(f"--{next(iter(options))}: for --executor slurm only")
-        return Local(**common)
+        return Local(**common, jobs_per_device=arguments.jobs_per_device or 1)
+    if arguments.jobs_per_device is not None:
+        raise SpecError("--jobs-per-device: for --executor local only")
     if "time" in options:
         options["minutes"] = minutes(options.pop("time"))
     pairs = [text.partition("=") for text in options.pop("slurm", ())]

@@ -20,6 +20,7 @@ def add(commands: Any) -> None:
     run.add_argument("study", help="study file (TOML)")
     add_settings(run, "override a key")
     run.add_argument("--dry-run", action="store_true", help="print the arms, look at data and models, and stop")
+    run.add_argument("--print-command", action="store_true", help="print the torchrun command of each arm, and stop")
     run.set_defaults(run=_run)
     transfer = commands.add_parser("transfer", help="a head for another task on frozen features", description=_TRANSFER)
     transfer.add_argument("source", help="folder of a finished arm, or of a study, all of whose arms are taken")
@@ -44,10 +45,28 @@ def _run(arguments: argparse.Namespace) -> int:
         print_arms(study)
         check_study(study, arguments.out, **options)
         return 0
+    if arguments.print_command:
+        _print_commands(study, arguments, options)
+        return 0
     results = run_study(study, arguments.out, **options)
     print_summary(results, RunFolder(arguments.out))
     print_transfers(study, RunFolder(arguments.out))
     return 0
+
+
+def _print_commands(study: Study, arguments: argparse.Namespace, options: dict[str, Any]) -> None:
+    from sat_core.errors import SpecError
+    from sat_core.run_folder import RANKING
+    from sat_evaluation.run.studies import study_commands
+
+    if arguments.executor != "local":
+        raise SpecError("--print-command: Slurm starts arms on several nodes itself; leave one of the two out")
+    commands = study_commands(study, arguments.out, **options)
+    executor = options["executor"]
+    where = f"on each of the {executor.nodes} machines, HOST being the first" if executor.nodes > 1 else "here"
+    first = ", the ranking first" if any(f" {RANKING} " in command for command in commands) else ""
+    print(f"# {len(commands)} to run {where}{first}; then the same command without --print-command sums up")
+    print("\n".join(commands))
 
 
 def _transfer(arguments: argparse.Namespace) -> int:

@@ -8,6 +8,11 @@ import subprocess
 
 from sat_core.errors import SpecError
 
+GPU_MEMORY = "SAT_GPU_MEMORY"
+"""Environment variable with the bytes of its GPU that a unit may use, where several share it."""
+_USABLE = 0.9
+"""Share of a GPU's memory that units get which share it; the rest is for what each process keeps of its own."""
+
 
 def gpus() -> list[str]:
     """Return the GPUs of this process, as CUDA_VISIBLE_DEVICES names them; without it, all of the machine."""
@@ -40,10 +45,40 @@ def too_few(devices: int, cards: int) -> str:
     )
 
 
-def _asked(what: str) -> list[str] | None:
-    """Return what nvidia-smi says of each GPU, None if it is missing or fails."""
+def memory_shares(cards: list[str], units: int) -> list[int]:
+    """Return the bytes that each of several units may use of each GPU, if they share it.
+
+    Args:
+        cards: As `gpus` returns them.
+        units: On each GPU.
+
+    Raises:
+        SpecError: The memory of a GPU is not known, or in use.
+    """
+    shares = []
+    for card in cards:
+        lines = _asked("memory.free,memory.total", card)
+        try:
+            free, total = (int(text) for text in (lines or [])[0].split(","))
+        except (IndexError, ValueError):
+            raise SpecError(
+                f"--jobs-per-device: expected nvidia-smi to tell the memory of GPU {card}, and it does not\n"
+                "take one arm for each GPU"
+            ) from None
+        if free < _USABLE * total:
+            raise SpecError(
+                f"--jobs-per-device: expected {_USABLE * total / 1024:.1f} GiB free on GPU {card}, got "
+                f"{free / 1024:.1f} of {total / 1024:.1f}\n"
+                "end what runs there, or take other GPUs by CUDA_VISIBLE_DEVICES"
+            )
+        shares.append(int(_USABLE * total * 2**20 / units))
+    return shares
+
+
+def _asked(what: str, card: str = "") -> list[str] | None:
+    """Return what nvidia-smi says of each GPU, or of one; None if it is missing or fails. Memory is in MiB."""
     if not shutil.which("nvidia-smi"):
         return None
-    command = ["nvidia-smi", f"--query-gpu={what}", "--format=csv,noheader,nounits"]
+    command = ["nvidia-smi", f"--query-gpu={what}", "--format=csv,noheader,nounits", *(["-i", card] if card else [])]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     return done.stdout.splitlines() if done.returncode == 0 else None

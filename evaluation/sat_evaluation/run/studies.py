@@ -14,6 +14,7 @@ from sat_core.run_folder import RANKING, RunFolder
 from sat_core.study import Study
 from sat_evaluation.run.executors.base import Executor
 from sat_evaluation.run.executors.local import Local
+from sat_evaluation.run.executors.processes import torchrun
 from sat_evaluation.run.finish import finish, run_units
 from sat_evaluation.run.heads import Transfer, transfer_folders
 from sat_evaluation.run.preflight import study_jobs
@@ -117,12 +118,44 @@ def check_study(
     Finished(reuse, besides=folder.path)
 
 
-def _get_backend(name: str | None, device: str, executor: Executor) -> Backend:
+def study_commands(
+    study: Study,
+    out: str | Path,
+    *,
+    backend: str | None,
+    device: str,
+    executor: Executor,
+    reuse: Sequence[Path] = (),
+    view: View | None = None,
+) -> list[str]:
+    """Check a study and make its folder as `run_study` does, but start nothing.
+
+    Returns:
+        For each unit that is left a command that runs it, by torchrun on `executor.nodes` machines with
+        `executor.devices` devices each. The ranking comes first: arms read it. Once all arms are finished, those of
+        heads.
+    """
+    folder, view = RunFolder(Path(out)), view or Silent()
+    computing = _get_backend(backend, device, executor, elsewhere=True)
+    study = resolve_precision(study, folder, computing, elsewhere=True)
+    units = [(folder, unit) for unit in prepare_study(study, folder, computing, reuse, view, executor.ranks)]
+    if not units:
+        for target, heads in transfer_folders(study, folder).items():
+            transfer = Transfer(source=folder.path, target=target, settings=dict(study.head_settings))
+            left = prepare_transfer(transfer, heads, computing, reuse, view, executor.ranks)
+            units += [(heads, unit) for unit in left]
+    return [torchrun(executor, of, unit.name) for of, unit in units]
+
+
+def _get_backend(name: str | None, device: str, executor: Executor, elsewhere: bool = False) -> Backend:
     """Return the backend. Where other machines compute, this one checks on its CPU: it need not have their device."""
     # only for its error: the backend below may be made for another device
     device_number(device)
-    executor.check_device(device)
-    backend = get_backend(name, "cpu" if executor.elsewhere else device)
+    if elsewhere:
+        Executor.check_device(executor, device)  # not whether this machine has it
+    else:
+        executor.check_device(device)
+    backend = get_backend(name, "cpu" if elsewhere or executor.elsewhere else device)
     # folders record the device that computes, not the one that checks
     backend.device = device
     return backend

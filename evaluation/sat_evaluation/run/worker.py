@@ -24,7 +24,7 @@ from sat_core.process_group import ProcessGroup
 from sat_core.ranking import Ranking, needs_ranking, ranking_job, run_ranking
 from sat_core.run_folder import RANKING, TRANSFER, RunFolder
 from sat_core.study import Arm, Study
-from sat_evaluation.run.cards import take_card
+from sat_evaluation.run.cards import GPU_MEMORY, take_card
 from sat_evaluation.run.events import EventFile
 from sat_evaluation.run.executors.base import TENSORBOARD
 from sat_evaluation.run.executors.processes import DISK_FULL, EXIT_FULL, EXIT_PEER, WORKER_STOPS
@@ -71,6 +71,8 @@ def _join(folder: RunFolder) -> tuple[Backend, ProcessGroup]:
     if is_rank() and run["device"] != "cpu":
         take_card()
     backend, group = get_backend(run["backend"], run["device"]), join_group(run["backend"], run["device"])
+    if GPU_MEMORY in os.environ:
+        backend.limit_memory(int(os.environ[GPU_MEMORY]))
     backend.join(group)
     return backend, group
 

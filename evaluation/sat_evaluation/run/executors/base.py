@@ -133,7 +133,7 @@ class Executor(ABC):
         return None
 
     def check_device(self, device: str) -> None:
-        """Raise SpecError for a device that this executor does not have, or has not as many of as units run on."""
+        """Raise SpecError for a device that units cannot run on, or not on as many of it as they are to."""
         if self.ranks > 1 and ":" in device:
             raise SpecError(f"--device: expected cpu or cuda with several devices, got {device}")
 

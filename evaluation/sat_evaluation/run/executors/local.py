@@ -16,7 +16,7 @@ from sat_core.run_folder import RANKING, RunFolder
 from sat_core.training import STOPPED as SAVED
 from sat_core.unit_folder import UnitFolder
 from sat_datasets.workers import count
-from sat_evaluation.run.cards import gpus, too_few
+from sat_evaluation.run.cards import GPU_MEMORY, gpus, memory_shares, too_few
 from sat_evaluation.run.executors.base import Executor, Outcome, Place, Tick, Unit, stop_signals
 from sat_evaluation.run.executors.forked import ForkServer, can_fork
 from sat_evaluation.run.executors.processes import (
@@ -34,13 +34,30 @@ from sat_evaluation.run.executors.spares import Spares
 @final
 @attrs.frozen(kw_only=True)
 class Local(Executor):
-    """Processes on this machine, by default one per GPU if the device is ``cuda``, else as many as it has cores for."""
+    """Processes on this machine, by default one per GPU if the device is ``cuda``, else as many as it has cores for.
+
+    Args:
+        jobs_per_device: Units that share a GPU, with a part of its memory each; `jobs` may limit their number further.
+    """
+
+    jobs_per_device: int = 1
+
+    def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
+        if self.jobs_per_device < 1:
+            raise SpecError(f"--jobs-per-device: expected an integer >= 1, got {self.jobs_per_device}")
+        if self.jobs_per_device > 1 and self.devices > 1:
+            raise SpecError(f"--jobs-per-device: expected 1 for arms that have {self.devices} devices each")
 
     def check_device(self, device: str) -> None:
         """See `Executor`."""
         super().check_device(device)
         if self.nodes > 1:
             raise SpecError("--nodes: this machine is one; take --executor slurm, or --print-command for torchrun")
+        if self.jobs_per_device > 1 and device == "cpu":
+            raise SpecError(
+                "--jobs-per-device: expected --device cuda; on a CPU, --jobs says how many arms run at a time"
+            )
         self.slots(device, 1)
 
     def run(self, folder: RunFolder, units: Sequence[Unit], device: str, tick: Tick) -> Outcome:
@@ -54,12 +71,10 @@ class Local(Executor):
         with ExitStack() as stack:
             stack.enter_context(stop_signals(outcome, SAVED))
             start: Start = partial(start_worker, devices=self.devices)
-            # several ranks are started by torchrun's engine
-            if self.devices > 1:
-                pass
-            elif can_fork(units, device):
+            # the ranks of several devices are started by torchrun's engine
+            if self.devices == 1 and can_fork(units, device):
                 start = stack.enter_context(ForkServer(folder, units[0].threads)).start
-            elif device != "cpu":
+            elif self.devices == 1 and device != "cpu":
                 start = stack.enter_context(Spares(folder, len(units))).start
             # after a stop, units that run are still waited for: they save
             while (waiting and not outcome.stopped) or running:
@@ -100,19 +115,22 @@ class Local(Executor):
         """Return what is added to the environment of each process: its GPUs, if there are several.
 
         Raises:
-            SpecError: There are fewer GPUs than a unit is to run on.
+            SpecError: There are fewer GPUs than a unit is to run on, or too little memory is free on one.
         """
+        if device == "cpu":
+            cores = (os.cpu_count() or 1) // (threads * self.devices)
+            return [{}] * (self.jobs or max(1, cores))
         # with cuda:N the user has chosen: CUDA_VISIBLE_DEVICES would give the numbers another meaning
         cards = gpus() if device == "cuda" else []
-        if device != "cpu" and self.devices > max(1, len(cards)):
+        if self.devices > max(1, len(cards)):
             raise SpecError(too_few(self.devices, len(cards)))
-        if len(cards) > 1:
-            groups = [cards[i : i + self.devices] for i in range(0, len(cards) - self.devices + 1, self.devices)]
-            return [
-                {"CUDA_VISIBLE_DEVICES": ",".join(groups[i % len(groups)])} for i in range(self.jobs or len(groups))
-            ]
-        cores = (os.cpu_count() or 1) // (threads * self.devices)
-        return [{} for _ in range(self.jobs or (max(1, cores) if device == "cpu" else 1))]
+        groups = [cards[i : i + self.devices] for i in range(0, len(cards) - self.devices + 1, self.devices)]
+        slots = [{"CUDA_VISIBLE_DEVICES": ",".join(group)} for group in groups] if len(cards) > 1 else [{}]
+        if self.jobs_per_device > 1:
+            shares = memory_shares(cards or [device.partition(":")[2] or "0"], self.jobs_per_device)
+            slots = [{**slot, GPU_MEMORY: str(share)} for slot, share in zip(slots, shares, strict=True)]
+            slots *= self.jobs_per_device
+        return [slots[i % len(slots)] for i in range(self.jobs or len(slots))]
 
 
 def _ready(folder: RunFolder, waiting: list[Unit], outcome: Outcome, units: Sequence[Unit]) -> list[Unit]:

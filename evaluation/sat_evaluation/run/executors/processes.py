@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from typing import Protocol
 from sat_core.errors import EXIT_CONTINUE
 from sat_core.run_folder import RunFolder
 from sat_core.unit_folder import UnitFolder
-from sat_evaluation.run.executors.base import Unit
+from sat_evaluation.run.executors.base import Executor, Unit
 from sat_evaluation.run.parent import PARENT
 
 WORKER_STOPS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
@@ -80,6 +81,14 @@ def start_worker(
             env=environment_of(unit.threads, environment),
             process_group=0,
         )
+
+
+def torchrun(executor: Executor, folder: RunFolder, unit: str) -> str:
+    """Return the command that runs a unit on `executor.nodes` machines, to be started on each of them."""
+    several = ["--rdzv-backend", "c10d", "--rdzv-endpoint", "HOST:29500", "--rdzv-id", unit]
+    ranks = ["--nnodes", str(executor.nodes), "--nproc-per-node", str(executor.devices)]
+    worker = ["-m", "sat_evaluation.run.worker", str(folder.path.resolve()), unit, *executor.arguments]
+    return shlex.join(["torchrun", *ranks, *(several if executor.nodes > 1 else ["--standalone"]), *worker])
 
 
 def record_end(unit: UnitFolder, status: int) -> str:
