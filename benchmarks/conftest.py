@@ -29,6 +29,17 @@ _START = time.perf_counter(), sum(os.times()[:4])
 
 
 @pytest.fixture(scope="session")
+def ten_thousand(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a study with ten thousand finished arms, among them a hundred learning rates; few in smoke."""
+    from thousand import PER_SEED, write_study
+
+    folder = tmp_path_factory.mktemp("ten-thousand") / "study"
+    smoke = request.config.getoption("benchmark_disable")
+    write_study(folder, *((4 * PER_SEED, 2) if smoke else (10_000, 100)))
+    return folder
+
+
+@pytest.fixture(scope="session")
 def thousand(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a study with a thousand finished arms; ten in a smoke round."""
     from thousand import PER_SEED, write_study

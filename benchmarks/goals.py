@@ -12,7 +12,7 @@ class Goal:
     Args:
         measure: What is measured.
         unit: The unit of the ratio.
-        goal: G1 to G21, or an empty string for a row without a goal.
+        goal: G1 to G24, or an empty string for a row without a goal.
         sense: "at most" or "at least", or an empty string.
         limit: The limit, or None.
     """
@@ -59,6 +59,18 @@ GOALS = {
     "status-memory": Goal("peak memory of that", "GiB", "G9", "at most", 1.0),
     "report-seconds": Goal("`sat report` of 1,000 finished arms", "s", "G9", "at most", 5.0),
     "report-memory": Goal("peak memory of that", "GiB", "G9", "at most", 1.0),
+    **{
+        f"{name}-10000-{unit}": Goal(
+            f"{what} of 10,000 arms{', peak memory' if unit == 'memory' else ''}", of, "G22", "at most", limit
+        )
+        for name, what in (
+            ("dry-run", "`sat run --dry-run`"),
+            ("prepare", "preparing the units"),
+            ("status", "`sat status --all`"),
+            ("report", "`sat report`"),
+        )
+        for unit, of, limit in (("seconds", "s", 30.0), ("memory", "GiB", 1.0))
+    },
     "dry-run": Goal("`sat reproduce fig2 --dry-run`", _NUMPY, "G4", "at most", 4.0),
     "peers-resnet18": Goal(f"{_RESNET}: fastest peer", _OURS, "G10", "at least", 1.1),
     "peers-resnet18-TensorFlow": Goal(f"{_RESNET}: fastest peer", "x our TensorFlow", "G10", "at least", 1.0),

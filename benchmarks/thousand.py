@@ -1,4 +1,4 @@
-"""A study with a thousand finished arms that were never trained: settings and formats are real, scores are random."""
+"""Studies with thousands of finished arms that were never trained: settings and formats are real, scores are random."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 
 from sat_core import files
@@ -16,7 +17,7 @@ from sat_core.difficulty import DIFFICULTIES
 from sat_core.evaluation import MISCLASSIFIED, ROBUST, Evaluation
 from sat_core.job import Job
 from sat_core.json_fields import to_json
-from sat_core.ranking import Ranking
+from sat_core.ranking import Ranking, ranking_job, ranking_tables
 from sat_core.reference import NumpyBackend
 from sat_core.result_parts import Checks
 from sat_core.results import make_check, make_results
@@ -31,25 +32,40 @@ TABLES: dict[str, Any] = {
     "data": {"name": "digits"},
     "model": {"name": "small-cnn"},
     "attack": {"eps": 0.5},
-    "training": {"epochs": 30, "batch_size": 64, "lr": 0.02},
-    "grid": {"subset.size": [0.0, 0.1, 0.3, 0.5, 0.7, 1.0], "subset.strategy": ["hardest", "random"]},
+    "training": {"epochs": 30, "batch_size": 64},
 }
+# Two grids, in which no baseline is there twice: a study may have 10,000 points.
+GRIDS: list[dict[str, Any]] = [
+    {"subset.size": [0.0, 1.0]},
+    {"subset.size": [0.1, 0.3, 0.5, 0.7], "subset.strategy": ["hardest", "random"]},
+]
 
 
-def write_study(path: Path, arms: int = 1000) -> Study:
-    """Write a finished study with `arms` arms, a multiple of ten, into `path`; a minute for a thousand."""
-    grid = {**TABLES["grid"], "training.seed": list(range(arms // PER_SEED))}
-    study, data, backend = Study.from_tables({**TABLES, "grid": grid}), get_dataset("digits"), NumpyBackend()
+def make_study(arms: int, rates: int = 1) -> Study:
+    """Return the study.
+
+    Args:
+        arms: Their number, a multiple of ten times `rates`.
+        rates: Learning rates, each of which is a curve of its own; everything else are seeds.
+    """
+    values = {"training.seed": list(range(arms // (PER_SEED * rates)))}
+    values |= {"training.lr": [0.02 * (1 + number) / rates for number in range(rates)]}
+    return Study.from_tables({**TABLES, "grid": [{**grid, **values} for grid in GRIDS]})
+
+
+def write_study(path: Path, arms: int = 1000, rates: int = 1) -> Study:
+    """Write the finished study into `path`, half a minute for ten thousand arms; arguments as of `make_study`."""
+    study, data, backend = make_study(arms, rates), get_dataset("digits"), NumpyBackend()
     rng = np.random.default_rng(0)
-    ranking = Ranking(
-        scores={name: rng.random(len(data.train)) for name in DIFFICULTIES}, seed=0, gradients=43110, seconds=17.5
-    )
     folder = RunFolder(path)
     jobs = [Job(spec=arm.spec, data=data, backend=backend, folder=folder.unit(arm.name)) for arm in study.arms]
-    fingerprint = folder.claim(jobs[0].experiment(study.to_tables()))
-    about = {"seed": np.array(ranking.seed), "gradients": np.array(ranking.gradients)}
-    about[files.EXPERIMENT] = np.array(fingerprint)
-    files.write_npz(folder.ranking.ranking_file, {**ranking.scores, **about})
+    folder.claim(jobs[0].experiment(study.to_tables()))
+    base = ranking_job(attrs.evolve(jobs[0], spec=study.base, folder=folder.ranking))
+    arrays = {name: rng.random(len(data.train)) for name in DIFFICULTIES} | {"places": np.arange(len(data.train))}
+    arrays |= {"seed": np.array(0), "gradients": np.array(43110)}
+    arrays[files.EXPERIMENT] = np.array(folder.ranking.claim(base.experiment(ranking_tables(base))))
+    files.write_npz(folder.ranking.ranking_file, arrays)
+    ranking = Ranking.read(folder.ranking)
     for job in jobs:
         _write_arm(job, ranking, rng)
     return study
@@ -96,4 +112,4 @@ def _evaluation(
 
 
 if __name__ == "__main__":
-    write_study(Path(sys.argv[1]))
+    write_study(Path(sys.argv[1]), *map(int, sys.argv[2:]))

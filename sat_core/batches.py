@@ -116,6 +116,15 @@ def check_devices(training: TrainingSpec, devices: int) -> None:
         )
 
 
+def check_batches(training: TrainingSpec, attack: AttackSpec, examples: int, image_shape: tuple[int, int, int]) -> None:
+    """Raise SpecError if a batch has more than all `examples`, or the attack does not fit the images."""
+    if training.batch_size > examples:
+        raise SpecError(
+            f"training.batch_size: expected at most the {examples} training examples, got {training.batch_size}"
+        )
+    attack.check_images(image_shape)
+
+
 def joined(parts: Sequence[np.ndarray]) -> np.ndarray:
     """Return what `EpochPlan.share` has divided along the second axis.
 
@@ -151,12 +160,7 @@ class Planner:
     streams: str = ""
 
     def __attrs_post_init__(self) -> None:
-        if self.training.batch_size > self.examples:
-            raise SpecError(
-                f"training.batch_size: expected at most the {self.examples} training examples, "
-                f"got {self.training.batch_size}"
-            )
-        self.attack.check_images(self.image_shape)
+        check_batches(self.training, self.attack, self.examples, self.image_shape)
 
     @property
     def examples(self) -> int:

@@ -15,7 +15,7 @@ from sat_core import files
 from sat_core.advice import advice
 from sat_core.augmentation import AUGMENTATIONS
 from sat_core.backend import Backend
-from sat_core.batches import Planner
+from sat_core.batches import Planner, check_batches
 from sat_core.classifier import Classifier
 from sat_core.data import DataSet, Examples
 from sat_core.errors import DataError, Interrupted, SpecError, brief, quoted
@@ -86,17 +86,21 @@ class Job:
         run = run_table(self.backend.name, self.backend.device, self.data)
         return Experiment(tables=tables, run=run, data=self.data.name)
 
-    def check(self) -> int:
+    def check(self, sizes: dict[Any, int] | None = None) -> int:
         """Check the settings against the data before any training; returns |A|.
+
+        Args:
+            sizes: |A| by the settings that decide it, of jobs with the same data that were checked before; that of
+                this job is added. Of thousands of arms few differ in A, and a split goes over all examples.
 
         Raises:
             SpecError: A setting does not fit the data.
             DataError: A published order does not.
         """
-        order = self.published_order()
-        # The ranking is not trained yet. Any scores show whether sizes and classes fit.
-        scores = np.zeros(len(self.data.train)) if order is None else None
-        split = make_split(self.spec.subset, self.spec.weighting.rule, self.data, scores=scores, order=order)
+        sizes = {} if sizes is None else sizes
+        decisive = self.spec.subset, self.spec.weighting, self.spec.ranking.file
+        if decisive not in sizes:
+            sizes[decisive] = self._assumed_split().size
         self.evaluation_split()
         augmentation = AUGMENTATIONS.get(self.spec.training.augmentation)
         if augmentation.resized_crop and not isinstance(self.data.train.images, ImageSource):
@@ -104,8 +108,14 @@ class Job:
                 f"training.augmentation: {augmentation.name!r} crops images while they are decoded, and those of "
                 f"{quoted(self.data.name)} are in memory\ntake 'none', 'cifar' or 'crop-flip', or folder:PATH?size=N"
             )
-        self.planner(split)
-        return split.size
+        check_batches(self.spec.training, self.spec.attack, len(self.data.train), self.data.image_shape)
+        return sizes[decisive]
+
+    def _assumed_split(self) -> Split:
+        """Return A and B of any ranking: it is not trained yet, and sizes and classes do not depend on it."""
+        order = self.published_order()
+        scores = np.zeros(len(self.data.train)) if order is None else None
+        return make_split(self.spec.subset, self.spec.weighting.rule, self.data, scores=scores, order=order)
 
     def warnings(self, size: int) -> list[str]:
         """Return lines about settings that are probably a mistake, where A has `size` examples."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import lru_cache
 from typing import final
 
 import attrs
@@ -191,11 +192,13 @@ def class_numbers(classes: Sequence[int | str], names: Sequence[str]) -> np.ndar
     return np.array(numbers, np.int64)
 
 
+# Each of the ten thousand arms of a study asks for it, more than once.
+@lru_cache(maxsize=4)
 def validation_permutation(n: int) -> np.ndarray:
     """Return the fixed order of `n` validation examples: that of torch.manual_seed(90622); torch.randperm(n).
 
     It is made without torch. Its CPU generator is the same Mersenne Twister as numpy's RandomState; its randperm swaps
-    position i with i + draw mod (n - i).
+    position i with i + draw mod (n - i). The array is read-only.
     """
     # Over the full range of 32 bits, randint gives the generator's raw words, and rejects none.
     words = np.random.RandomState(SELECTION_SEED).randint(0, 1 << 32, size=max(n - 1, 0), dtype=np.uint32)
@@ -204,7 +207,9 @@ def validation_permutation(n: int) -> np.ndarray:
         # % favours low positions a little; torch does the same, and the published order depends on it
         j = i + word % (n - i)
         order[i], order[j] = order[j], order[i]
-    return np.array(order, np.int64)
+    permutation = np.array(order, np.int64)
+    permutation.setflags(write=False)
+    return permutation
 
 
 def validation_split(n: int, spec: EvaluationSpec, own: int = 0) -> tuple[np.ndarray, np.ndarray]:

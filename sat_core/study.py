@@ -20,7 +20,7 @@ from sat_core.registry import nearest
 from sat_core.report_arms import REPORT_ARMS, screened
 from sat_core.runner import RUNNERS
 from sat_core.spec import KEYS, Spec, check_keys
-from sat_core.tables import flatten, nest
+from sat_core.tables import flatten, lists, nest
 from sat_core.transfer import SETTINGS, transfer_spec
 
 LIST_KEYS = ("subset.classes", "evaluation.attacks", "evaluation.selection_attacks", "evaluation.selection_epochs")
@@ -116,9 +116,8 @@ class Study:
         folders = [folder_name(target) for target in targets]
         if len(set(folders)) < len(folders):
             raise SpecError(f"transfer.targets: expected different data sets, got {quoted(list(targets))}")
-        for target in targets:
-            for arm in self.arms:
-                transfer_spec(arm.spec, target, self.head_settings)
+        for target, arm in itertools.product(targets, self.arms):
+            transfer_spec(arm.spec, target, self.head_settings)
 
     @property
     def head_settings(self) -> dict[str, Any]:
@@ -174,11 +173,11 @@ class Study:
         if self.report_arms is not None:
             own[REPORT_ARMS] = list(self.report_arms)
         tables = nest({**constant, **own})
-        grids = [{k: _plain(v) for k, v in grid.items()} for grid in self.grids]
+        grids = [{k: lists(v) for k, v in grid.items()} for grid in self.grids]
         if any(grids):
             tables["grid"] = grids if len(grids) > 1 else grids[0]
         if self.transfer:
-            tables["transfer"] = {k: _plain(v) for k, v in self.transfer.items()}
+            tables["transfer"] = {k: lists(v) for k, v in self.transfer.items()}
         return tables
 
     def dumps(self) -> str:
@@ -279,24 +278,21 @@ class Study:
                 yield chosen, Spec.from_tables(nest({**flatten(self.settings), **chosen}))
 
     def _arms(self) -> tuple[Arm, ...]:
-        arms: dict[Spec, tuple[str, str]] = {}
+        arms: dict[str, tuple[Spec, str]] = {}
+        seen: set[Spec] = set()
         for chosen, full_spec in self._points():
             spec, ignored = unify_baselines(full_spec)
-            if spec in arms:
-                continue
-            full = name_arm({k: v for k, v in chosen.items() if not k.startswith(ignored)}) or "arm"
-            # Two values may give one word, as "a b" and "a-b" do: the later arm gets a number.
-            name, taken = short_name(full, of=full), [name for name, _ in arms.values()]
-            arms[spec] = name if name not in taken else f"{name}_{len(taken)}", full if full != name else ""
-        specs = screened({name: spec for spec, (name, _) in arms.items()}, self.report_arms)
-        return tuple(Arm(name, specs[name], full) for name, full in arms.values())
+            if spec not in seen:
+                seen.add(spec)
+                full = name_arm({k: v for k, v in chosen.items() if not k.startswith(ignored)}) or "arm"
+                name = short_name(full, of=full)
+                # Two values may give one word, as "a b" and "a-b" do: the later arm gets a number.
+                arms[name if name not in arms else f"{name}_{len(arms)}"] = spec, full if full != name else ""
+        specs = screened({name: spec for name, (spec, _) in arms.items()}, self.report_arms)
+        return tuple(Arm(name, specs[name], full) for name, (_, full) in arms.items())
 
 
 def _check_key(key: str) -> None:
     keys = (*KEYS, REPORT_ARMS, *TRANSFER_KEYS)
     if key not in keys:
         raise SpecError(f"unknown key {quoted(key)}{nearest(key, keys)}")
-
-
-def _plain(value: Any) -> Any:
-    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value

@@ -37,6 +37,15 @@ def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
     return tables
 
 
+def lists(value: Any) -> Any:
+    """Return the value with lists in place of its tuples, as TOML has them.
+
+    >>> lists((1, (2, 3)))
+    [1, [2, 3]]
+    """
+    return [lists(v) for v in value] if isinstance(value, list | tuple) else value
+
+
 def parse_setting(text: str) -> tuple[str, Any]:
     """Split ``key=value`` of the command line; the value is read as TOML, or else as text (``8/255``, ``cosine``)."""
     key, equals, value = text.partition("=")

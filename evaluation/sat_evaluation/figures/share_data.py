@@ -132,13 +132,13 @@ def share_curves(
     everyone = [c for c in series(rows) if c.strategy != "listed" or any(g.rows[0].units > 1 for g in c.groups)]
     spacing = _SPACING if len(everyone) <= _MOST_SPACED else 0.0
     curves = []
-    for number, arms in enumerate(everyone):
+    for number, (arms, name) in enumerate(zip(everyone, curve_names(everyone), strict=True)):
         rule = arms.groups[0].rows[0].spec["weighting.rule"]
         values = [one.like(arms.strategy, rule) for one in published_on(published, measure)]
         curves.append(
             ShareCurve(
                 arms=arms,
-                name=curve_name(arms, everyone),
+                name=name,
                 measure=measure,
                 number=number,
                 offset=spacing * (number - (len(everyone) - 1) / 2),
@@ -156,17 +156,19 @@ def published_on(published: Iterable[PublishedCurve], measure: str) -> list[Publ
     return [curve for curve in published if curve.measure == measure and not curve.variant]
 
 
-def curve_name(curve: Series, among: Sequence[Series], *, mean: bool = False) -> str:
-    """Return the strategy, unless all curves have the same, and the settings in which they differ.
+def curve_names(curves: Sequence[Series], *, mean: bool = False) -> list[str]:
+    """Return the strategy of each curve, unless all have the same, and the settings in which they differ.
 
     Args:
-        curve: The curve to be named.
-        among: All curves of the drawing.
+        curves: All curves of the drawing.
         mean: Whether to say behind the strategy that values are means, where they are.
     """
-    several = len({other.strategy for other in among}) > 1 or not curve.settings
-    strategy = f"{curve.strategy} (mean)" if mean and len(curve.groups[0].rows) > 1 else curve.strategy
-    return ", ".join(filter(None, [strategy if several else "", curve.settings]))
+    several = len({curve.strategy for curve in curves}) > 1
+    names = []
+    for curve in curves:
+        strategy = f"{curve.strategy} (mean)" if mean and len(curve.groups[0].rows) > 1 else curve.strategy
+        names.append(", ".join(filter(None, [strategy if several or not curve.settings else "", curve.settings])))
+    return names
 
 
 def points_of(groups: Iterable[Group], measure: str, *, deviation: bool = False) -> tuple[Point, ...]:

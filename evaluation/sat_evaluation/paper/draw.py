@@ -16,7 +16,7 @@ from sat_evaluation.figures.share_data import (
     PublishedCurve,
     ShareCurve,
     accuracy_limits,
-    curve_name,
+    curve_names,
     published_on,
     share_curves,
 )
@@ -82,14 +82,14 @@ def _axes(
     """Draw one accuracy of all curves in `rows`. handles: label to what the legend shows, added to."""
     # standard deviations, as they are published for random subsets
     curves = share_curves(rows, measure, numbers, deviation=True)
-    series = [curve.arms for curve in curves]
+    names = curve_names([curve.arms for curve in curves], mean=True)
     ends = [end for c in curves for point in c.points for end in (point.low, point.high)]
-    for curve in curves:
+    for curve, label in zip(curves, names, strict=True):
         if curve.points:
             x, y = [point.share + curve.offset for point in curve.points], [point.value for point in curve.points]
             bars = [[p.value - p.low for p in curve.points], [p.high - p.value for p in curve.points]]
             style = {"color": _colour(curve), "marker": _MARKERS[curve.number % len(_MARKERS)], **BAR}
-            handles.setdefault(curve_name(curve.arms, series, mean=True), axes.errorbar(x, y, yerr=bars, **style))
+            handles.setdefault(label, axes.errorbar(x, y, yerr=bars, **style))
     for name, (label, dashes) in _BASELINES.items():
         for curve in curves:
             style = {"color": GREY, "linestyle": dashes, "linewidth": 1}

@@ -13,7 +13,7 @@ from sat_evaluation.figures.share_data import (
     Point,
     PublishedCurve,
     ShareCurve,
-    curve_name,
+    curve_names,
     published_on,
     share_curves,
 )
@@ -109,11 +109,11 @@ def over_cost(rows: Sequence[Row]) -> Plot | None:
     arms = [curve.arms for curve in everyone[:MOST_CURVES]]
     curves = [
         Curve(
-            name=curve_name(c.arms, arms),
+            name=name,
             number=n,
             marks=tuple(_mark(point, "robust", x=_cost(point.group)) for point in c.path if point.group is not None),
         )
-        for n, c in enumerate(everyone[:MOST_CURVES])
+        for n, (c, name) in enumerate(zip(everyone[:MOST_CURVES], curve_names(arms), strict=True))
     ]
     costs = [mark.x for curve in curves for mark in curve.marks]
     return Plot(

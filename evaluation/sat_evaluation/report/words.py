@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sat_core.accuracy import Accuracy
-from sat_evaluation.figures.share_data import curve_name
+from sat_evaluation.figures.share_data import curve_names
 from sat_evaluation.results.curves import Group, listed_classes, series
 from sat_evaluation.results.rows import Row
 from sat_evaluation.results.text import percent, shown
@@ -24,8 +24,9 @@ def cut(curves: Sequence[object]) -> tuple[str, ...]:
 def arm_names(groups: Sequence[Group]) -> list[str]:
     """Return names for groups of arms, with |A| in them, for charts that have no axis for |A|."""
     curves = series([row for g in groups for row in g.rows])
-    curve_names = {row.arm: curve_name(c, curves) for c in curves for g in c.groups for row in g.rows}
-    return [_arm_name(g.rows[0], curve_names.get(g.rows[0].arm, "")) for g in groups]
+    named = zip(curves, curve_names(curves), strict=True)
+    names = {row.arm: name for curve, name in named for g in curve.groups for row in g.rows}
+    return [_arm_name(g.rows[0], names.get(g.rows[0].arm, "")) for g in groups]
 
 
 def _arm_name(row: Row, curve: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from statistics import fmean
-from typing import Any, final
+from typing import final
 
 import attrs
 
@@ -113,22 +113,37 @@ def series(rows: Sequence[Row]) -> list[Series]:
     for g in groups:
         if not g.rows[0].baseline:
             curves.setdefault(json.dumps(g.rows[0].settings), []).append(g)
-    keys = varied(rows)
+    keys, baselines = varied(rows), _Baselines(g for g in groups if g.rows[0].baseline)
     result = []
     for parts in curves.values():
         first = parts[0].rows[0]
-        # a baseline lacks the settings that change nothing in it: it belongs to every curve that agrees in the others
-        shared = {
-            g.rows[0].baseline: g for g in groups if g.rows[0].baseline and _within(g.rows[0].settings, first.settings)
-        }
+        shared = baselines.of(first)
         settings = ", ".join(f"{key} = {shown(first.settings.get(key))}" for key in keys)
         ordered = tuple(sorted(parts, key=lambda g: g.rows[0].share))
         result.append(Series(first.strategy, settings, ordered, shared.get(Baseline.PLAIN), shared.get(Baseline.FULL)))
     return result
 
 
-def _within(part: dict[str, Any], whole: dict[str, Any]) -> bool:
-    return all(key in whole and whole[key] == value for key, value in part.items())
+class _Baselines:
+    """The baselines of a study, found by their settings: thousands of curves do not look through all of them."""
+
+    def __init__(self, groups: Iterable[Group]) -> None:
+        # By the keys of their settings, which are the same for all baselines of a kind.
+        self._by_keys: dict[tuple[str, ...], dict[str, list[Group]]] = {}
+        for g in groups:
+            settings = g.rows[0].settings
+            there = self._by_keys.setdefault(tuple(settings), {})
+            there.setdefault(json.dumps([*settings.values()]), []).append(g)
+
+    def of(self, row: Row) -> dict[Baseline | None, Group]:
+        """Return those of an arm: they lack the settings that change nothing in them, and agree in the others."""
+        alike = [
+            g
+            for keys, there in self._by_keys.items()
+            if all(key in row.settings for key in keys)
+            for g in there.get(json.dumps([row.settings[key] for key in keys]), ())
+        ]
+        return {g.rows[0].baseline: g for g in alike}
 
 
 def varied(rows: Sequence[Row]) -> list[str]:

@@ -40,11 +40,15 @@ class Row:
         full: the same results at the strongest level that was run, which may be another one; see `collect`.
         spec: settings as dotted keys to values. A key that an older version did not know has its default; the attacks
             are those that the robust accuracy is of.
+        settings: those on which the arm depends, without seed and |A|; a baseline has none of the choice of A either.
+            Arms with the same settings are points of one curve.
     """
 
     results: ArmResults
     full: ArmResults = attrs.field(repr=False, eq=False)
     spec: dict[str, Any] = attrs.field(init=False, repr=False, eq=False)
+    # Kept, as each of several drawings asks for those of each of perhaps ten thousand arms.
+    settings: dict[str, Any] = attrs.field(init=False, repr=False, eq=False)
 
     @full.default
     def _same(self) -> ArmResults:
@@ -56,6 +60,11 @@ class Row:
         # what was asked for may have been followed by another level; arms of different levels are no curve
         attacks = level if level != CUSTOM_LEVEL else flatten(self.results.spec).get(_ATTACKS)
         return spec | {key: value for key, value in DEFAULTS.items() if key not in spec} | {_ATTACKS: attacks}
+
+    @settings.default
+    def _compared(self) -> dict[str, Any]:
+        ignored = _NOT_COMPARED + _NOT_IN_BASELINE.get(self.baseline, ())
+        return {"backend": self.backend} | {k: v for k, v in self.spec.items() if not k.startswith(ignored)}
 
     @property
     def arm(self) -> str:
@@ -210,12 +219,6 @@ class Row:
     def baseline(self) -> Baseline | None:
         """Which baseline the arm is; None for a proper subset."""
         return Baseline.of(self.size, self.total)
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Settings on which the arm depends, without seed and |A|; a baseline has none of the choice of A either."""
-        ignored = _NOT_COMPARED + _NOT_IN_BASELINE.get(self.baseline, ())
-        return {"backend": self.backend} | {k: v for k, v in self.spec.items() if not k.startswith(ignored)}
 
     def over(self, name: str, classes: Iterable[int]) -> float | None:
         """Return the `clean` or `robust` accuracy on the test images of `classes`; None if there are none."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from typing import Any
 
 import attrs
 
@@ -99,12 +100,13 @@ def check_jobs(jobs: Sequence[Job], view: View, target: str | None = None, devic
     if devices > 1:
         jobs[0].backend.check_joins()
     sizes: list[int] = []
+    checked: dict[Any, int] = {}
     warnings: list[tuple[str, str]] = []
     for job in jobs:
         name = job.folder.name
         try:
             with named_as_transfer(target) if target else nullcontext():
-                sizes.append(job.check())
+                sizes.append(job.check(checked))
                 check_devices(job.spec.training, devices)
         except SatError as error:
             raise type(error)(f"{name}: {error}") if len(jobs) > 1 else error from None
