@@ -24,6 +24,9 @@ from sat_core.errors import EXIT_CONTINUE, brief, printable
 from sat_evaluation.run.executors.processes import EXIT_FULL, EXIT_PEER, STOPPED, WORKER_STOPS, ended_by
 from sat_evaluation.run.parent import PARENT, STOP_FILE, end_with_parent
 
+_STOPS = (*WORKER_STOPS, signal.SIGINT)
+_DEATHS = (signal.SIGHUP, signal.SIGQUIT)
+"""Signals that torchelastic handles: it passes them on, and kills the ranks half a minute later."""
 _LOOK = 0.1
 """Seconds between two looks at whether a rank has ended; below `ranks._ECHO`."""
 
@@ -57,11 +60,13 @@ def launch_ranks(arguments: Sequence[str], devices: int) -> End:
         stop_file = Path(folder, "stop")
         # else warnings of its sockets, as that a name has no IPv6 address
         level = {"TORCH_CPP_LOG_LEVEL": os.environ.get("TORCH_CPP_LOG_LEVEL", "ERROR")}
-        with _stops(stop_file), _environment({**level, PARENT: str(os.getpid()), STOP_FILE: str(stop_file)}):
-            return _launch(arguments, devices, folder)
+        # torchelastic sets this one, for good
+        signals = {"TORCHELASTIC_SIGNALS_TO_HANDLE": ",".join(number.name for number in _DEATHS)}
+        with _stops(stop_file), _environment({**level, **signals, PARENT: str(os.getpid()), STOP_FILE: str(stop_file)}):
+            return _launch(arguments, devices, stop_file)
 
 
-def _launch(arguments: Sequence[str], devices: int, folder: str) -> End:
+def _launch(arguments: Sequence[str], devices: int, stop_file: Path) -> End:
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
@@ -81,10 +86,12 @@ def _launch(arguments: Sequence[str], devices: int, folder: str) -> End:
         local_addr="localhost",
         max_restarts=0,
         monitor_interval=_LOOK,
-        logs_specs=DefaultLogsSpecs(log_dir=folder),
-        # The others are handled by `_stops`: at these the ranks would be killed after half a minute.
-        signals_to_handle="SIGHUP,SIGQUIT",
+        logs_specs=DefaultLogsSpecs(log_dir=str(stop_file.parent)),
+        # not `_STOPS`: saving may take longer than it waits
+        signals_to_handle=os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"],
     )
+    if stop_file.exists():  # while PyTorch was imported
+        return End(EXIT_CONTINUE)
     try:
         elastic_launch(config, sys.executable)(*arguments)
     except ChildFailedError as error:
@@ -131,7 +138,9 @@ def _stops(stop_file: Path) -> Iterator[None]:
         stop_file.parent.mkdir(parents=True, exist_ok=True)
         stop_file.touch()
 
-    before = {number: signal.signal(number, stop) for number in (*WORKER_STOPS, signal.SIGINT)}
+    before = {number: signal.getsignal(number) for number in (*_STOPS, *_DEATHS)}
+    for number in _STOPS:
+        signal.signal(number, stop)
     try:
         yield
     finally:
