@@ -28,9 +28,14 @@ def images_at_once(device: torch.device, kept: int, values: int) -> int:
         values: pixel values of an image.
     """
     processors = torch.cuda.get_device_properties(device).multi_processor_count
+    used = torch.cuda.memory_allocated(device)
     # what PyTorch's allocator holds and nobody uses is free, too
-    idle = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return fitting(processors, torch.cuda.mem_get_info(device)[0] + idle, kept, values)
+    idle = torch.cuda.memory_reserved(device) - used
+    free, total = torch.cuda.mem_get_info(device)
+    # other processes may have a part of the card each, of which they use little as yet
+    index = torch.cuda.current_device() if device.index is None else device.index
+    own = int(torch.cuda.get_per_process_memory_fraction(index) * total) - used
+    return fitting(processors, min(free + idle, own), kept, values)
 
 
 def fitting(processors: int, free: int, kept: int, values: int) -> int:

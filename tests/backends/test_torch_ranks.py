@@ -74,6 +74,12 @@ def test_local_statistics_are_those_of_rank_0(ranks: list[dict[str, Arrays]], ba
     assert np.abs(second - shares[1]).max() > 1e-3
 
 
+def test_ranks_do_not_talk_in_an_attack(ranks: list[dict[str, Arrays]]) -> None:
+    talks = [int(number) for rank in ranks for number in rank["talks"].values()]
+    assert talks[0] > 5 * 2 * 3  # in each of five steps each of three layers of BatchNorm does, forward and backward
+    assert {*talks} == {talks[0]}
+
+
 def test_layers_draw_differently_on_each_rank_and_the_same_in_each_run(ranks: list[dict[str, Arrays]]) -> None:
     for rank in ranks:
         np.testing.assert_array_equal(rank["drawn"]["first"], rank["drawn"]["again"])

@@ -12,6 +12,7 @@ import numpy as np
 import own_step
 import rank_cases
 import torch
+import torch.distributed as dist
 from rank_cases import AUGMENTED, EXACT, Case
 from torch import Tensor, nn
 
@@ -82,6 +83,21 @@ def run(case: Case, group: ProcessGroup = ALONE) -> dict[str, np.ndarray]:
     return rank_cases.run(backend, make(backend, case.model), case, group)
 
 
+def count(case: Case, group: ProcessGroup) -> np.ndarray:
+    """How often the ranks talk in a training."""
+    before = dist.group.WORLD._get_sequence_number_for_group()
+    run(case, group)
+    return np.array(dist.group.WORLD._get_sequence_number_for_group() - before)
+
+
+class Kept:
+    """Keeps a network as all ranks train it, and itself, when the process ends; it must not end by a signal."""
+
+    def __init__(self) -> None:
+        self.network, self.itself = nn.parallel.DistributedDataParallel(nn.Linear(3, 3)), self
+        self.network(torch.zeros(1, 3)).sum().backward()
+
+
 def drawn(group: ProcessGroup) -> np.ndarray:
     """What a user's layers draw in the last step of a training."""
     backend = TorchBackend()
@@ -135,8 +151,11 @@ def main(folder: str) -> None:
     left = {f"case {name}": run(case, group) for name, case in CASES.items()}
     left |= {f"layer {name}": normalise(name, group) for name in LAYERS}
     left |= {"local": run(LOCAL, group), "drawn": {"first": drawn(group), "again": drawn(group)}}
+    shares = {"none": 0.0, "one": 0.05, "all": 1.0}
+    left["talks"] = {name: count(Case(share=share, rule="uniform"), group) for name, share in shares.items()}
     left["own step"] = own_step.gradients_on_two_ranks(group.rank)
     np.savez(Path(folder) / f"{group.rank}.npz", **{f"{a}/{b}": v for a, each in left.items() for b, v in each.items()})
+    Kept()
 
 
 if __name__ == "__main__":

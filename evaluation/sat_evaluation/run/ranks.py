@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import json
 import os
 import time
@@ -87,10 +88,18 @@ def join_group(backend: str, device: str) -> ProcessGroup:
     both = backend == "torch" and device != "cpu"
     with _peers():
         dist.init_process_group("cpu:gloo,cuda:nccl" if both else "gloo", timeout=_PATIENCE)
-        # Threads of gloo that still run when the interpreter goes would abort the process.
-        atexit.register(dist.destroy_process_group)
+        atexit.register(_leave)
         # A group of its own on the host: objects would else travel through the GPU, where NCCL is the first choice.
         return Ranks(dist.new_group(backend="gloo", timeout=_PATIENCE))
+
+
+def _leave() -> None:
+    """End the threads of gloo. Those that still run when the interpreter goes abort the process, two times in five."""
+    import torch.distributed as dist
+
+    # a network with DistributedDataParallel keeps the group, and cycles of references keep the network
+    gc.collect()
+    dist.destroy_process_group()
 
 
 @contextmanager
