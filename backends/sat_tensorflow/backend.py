@@ -21,9 +21,11 @@ from sat_core.errors import SpecError, type_name
 from sat_core.input_spec import InputSpec
 from sat_core.precision import cpu_multiplies_bfloat16
 from sat_core.probe import check_network
+from sat_core.process_group import ALONE, ProcessGroup
 from sat_core.sections import AttackSpec, TrainingSpec
 from sat_core.trainer import Trainer
 from sat_tensorflow.classifier import TensorFlowClassifier
+from sat_tensorflow.distributed import strategy_of
 from sat_tensorflow.models import MODELS, build
 from sat_tensorflow.modes import tf32
 from sat_tensorflow.probe import look
@@ -35,6 +37,7 @@ class TensorFlowBackend(Backend):
     """See `sat_core.backend.Backend`. device: ``cpu``, ``cuda`` or ``cuda:N``; GPU memory is taken as it is needed."""
 
     name = "tensorflow"
+    _group: ProcessGroup = ALONE
 
     def __init__(self, device: str = "cpu") -> None:
         number, gpus = device_number(device), tf.config.list_physical_devices("GPU")
@@ -58,6 +61,9 @@ class TensorFlowBackend(Backend):
             tf.config.experimental.set_memory_growth(gpu, False)
             limit = tf.config.LogicalDeviceConfiguration(memory_limit=size // 2**20)
             tf.config.set_logical_device_configuration(gpu, [limit])
+
+    def join(self, group: ProcessGroup) -> None:
+        self._group = group
 
     def models(self) -> tuple[str, ...]:
         return tuple(MODELS)
@@ -113,7 +119,7 @@ class TensorFlowBackend(Backend):
             )
         if training.precision == "float64" and classifier.dtype != "float64":
             self._widen(classifier)
-        return TensorFlowTrainer(classifier, data, training, attack, features)
+        return TensorFlowTrainer(classifier, data, training, attack, features, self._group)
 
     def _widen(self, classifier: TensorFlowClassifier) -> None:
         """Make a float64 model with the same weights, as a variable of Keras cannot change its type."""
@@ -155,5 +161,8 @@ class TensorFlowBackend(Backend):
                 )
         if training.deterministic:
             tf.config.experimental.enable_op_determinism()
+        if self._group.size > 1:
+            # before anything is computed, and so before there is a trainer: it starts TensorFlow
+            strategy_of(self._group, "GPU" in self._device)
         with tf32(training.precision == "tf32"):
             yield

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import final
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, final
 
 import numpy as np
 import tensorflow as tf
@@ -11,12 +12,13 @@ from tensorflow import Tensor
 
 from sat_core.ascent import attack_first, padded, random_start
 from sat_core.augmentation import AUGMENTATIONS, Moves
-from sat_core.batches import EpochPlan
+from sat_core.batches import EpochPlan, check_devices
 from sat_core.classifier import State
 from sat_core.data import Examples
 from sat_core.difficulty import Moments
 from sat_core.images import ImageSource
 from sat_core.precision import FP16_SCALE, check_precision, least_precise
+from sat_core.process_group import ALONE, ProcessGroup
 from sat_core.sections import AttackSpec, TrainingSpec
 from sat_core.trainer import Trainer
 from sat_tensorflow.arrays import to_numpy
@@ -24,6 +26,7 @@ from sat_tensorflow.attacked import Attacked
 from sat_tensorflow.attacks import PGD
 from sat_tensorflow.augmentation import augment
 from sat_tensorflow.classifier import TensorFlowClassifier
+from sat_tensorflow.distributed import as_rank, strategy_of, summed, take_from_first
 from sat_tensorflow.losses import moments, weighted_sum
 from sat_tensorflow.modes import Forward, precision
 from sat_tensorflow.ops import OPS
@@ -34,7 +37,11 @@ HALF = {"bf16": "mixed_bfloat16", "fp16": "mixed_float16"}
 
 @final
 class TensorFlowTrainer(Trainer):
-    """See `sat_core.trainer.Trainer`. `training.compile` has attack and step compiled by XLA."""
+    """See `sat_core.trainer.Trainer`. `training.compile` has attack and step compiled by XLA.
+
+    Several ranks run what follows the attack under one strategy, as a graph of its own: ranks with members of A and
+    ranks without have different graphs around it.
+    """
 
     def __init__(
         self,
@@ -43,7 +50,10 @@ class TensorFlowTrainer(Trainer):
         training: TrainingSpec,
         attack: AttackSpec,
         features: np.ndarray | None = None,
+        group: ProcessGroup = ALONE,
     ) -> None:
+        check_devices(training, group.size)
+        self._group = group
         self._classifier, self._training, self._attack = classifier, training, attack
         self._traces = 0
         weights = least_precise(v.dtype for v in classifier.native.trainable_weights)
@@ -63,7 +73,14 @@ class TensorFlowTrainer(Trainer):
             learning = {id(v) for v in (classifier.head or classifier.native).trainable_variables}
             self._weights = {name: v for name, v in classifier.variables().items() if id(v) in learning}
             self._optimizer = Optimizer(self._weights, training)
-        self._update = tf.function(self._learn, autograph=False, jit_compile=training.compile or None)
+        # statistics of which each rank would have its own; those of our networks are the same, if they are of all ranks
+        ours = bool(classifier.description) and training.batch_norm == "global"
+        self._differ = group.size > 1 and classifier.head is None and not ours
+        learn: Callable[..., Any] = self._learn
+        if group.size > 1:
+            strategy = strategy_of(group, "GPU" in classifier.device)
+            learn = lambda *tensors: strategy.run(self._learn, tensors)  # noqa: E731
+        self._update = tf.function(learn, autograph=False, jit_compile=training.compile or None)
         self._graph = tf.function(self._compute, autograph=False)
 
     def begin(self, plan: EpochPlan, *, record: bool = False) -> None:
@@ -127,19 +144,28 @@ class TensorFlowTrainer(Trainer):
     def _learn(
         self, images: Tensor, labels: Tensor, weights: Tensor, total: Tensor, lr: Tensor
     ) -> tuple[Tensor, Tensor]:
-        with tf.GradientTape() as tape:
+        with tf.GradientTape() as tape, self._as_rank():
             # logits may be in half precision; the loss and its sum are not
             logits = tf.cast(self._forward(images), images.dtype)
+            # of a share's part of the loss; the whole one is the sum over ranks, and so is its gradient
             loss = weighted_sum(logits, labels, tf.cast(weights, images.dtype))[0] / tf.cast(total, images.dtype)
             scaled = loss * tf.cast(self._optimizer.loss_scale, loss.dtype)
-        self._optimizer.apply(tape.gradient(scaled, [v.value for v in self._weights.values()]), lr)
+        gradients = tape.gradient(scaled, [v.value for v in self._weights.values()])
+        self._optimizer.apply(gradients if self._group.size == 1 else summed(gradients), lr)
+        if self._differ:
+            take_from_first(self._classifier.native)
         return loss, logits
+
+    def _as_rank(self) -> AbstractContextManager[None]:
+        if self._group.size == 1:
+            return nullcontext()
+        synchronised = self._training.batch_norm == "global"
+        return as_rank(self._classifier.native, self._group.rank, synchronised=synchronised)
 
     def losses(self, first: int, last: int) -> np.ndarray:
         # one copy for all, as each waits for the device
-        return (
-            to_numpy(tf.stack([self._losses[number] for number in range(first, last)])) if first < last else np.empty(0)
-        )
+        losses = [self._losses[number] for number in range(first, last)]
+        return np.asarray(tf.stack(losses)) if losses else np.empty(0)
 
     def moments(self, first: int, last: int) -> Moments:
         assert self._record, "begin(record=True) comes first"  # noqa: S101

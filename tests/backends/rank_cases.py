@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, final
 
 import attrs
@@ -108,3 +109,13 @@ def differences(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> dic
         name: float(np.abs(value - other[name]).max(initial=0) / max(1, np.abs(value).max(initial=0)))
         for name, value in one.items()
     }
+
+
+def read(path: Path) -> dict[str, dict[str, np.ndarray]]:
+    """Return what a rank has saved as arrays ``training/name``, by training and name."""
+    saved: dict[str, dict[str, np.ndarray]] = {}
+    with np.load(path) as arrays:
+        for key, value in arrays.items():
+            training, _, name = key.partition("/")
+            saved.setdefault(training, {})[name] = value
+    return saved

@@ -10,6 +10,7 @@ from keras import KerasTensor, layers
 from tensorflow import Tensor
 
 from sat_core.reference.layers import BATCHNORM_EPSILON, BATCHNORM_MOMENTUM
+from sat_tensorflow.batch_norm import global_batch_norm
 
 CHANNELS = "channels_last"
 """Passed to every layer that takes it; otherwise image_data_format in the user's keras.json decides."""
@@ -56,6 +57,11 @@ class BatchNorm(layers.BatchNormalization):
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         """Return `inputs` `(n, h, w, c)`, normalised."""
+        if training and self.synchronized:  # see `sat_tensorflow.distributed.as_rank`
+            wide = tf.cast(inputs, self.variable_dtype)
+            y, *batch = global_batch_norm(wide, self.gamma.value, self.beta.value, self.epsilon)
+            self._update(*batch)
+            return tf.cast(y, inputs.dtype)
         if training and inputs.dtype != tf.float64:
             return self._fused(inputs)
         x = tf.cast(inputs, self.variable_dtype)
