@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from sat_core.data import DataSet
 from sat_core.errors import DataError, SpecError, quoted
+from sat_core.images import ImageSource
+from sat_core.process_group import ProcessGroup
 from sat_core.registry import Registry, nearest
 
 DATASETS: Registry[Callable[..., Any]] = Registry("data set", "sat_core.datasets", extra="data")
@@ -31,6 +33,28 @@ def get_dataset(name: str) -> DataSet:
     if not isinstance(loaded, DataSet):
         raise DataError(f"data set {name!r}: expected a DataSet from its loader, got {type(loaded).__name__}")
     return loaded
+
+
+def load_once(load: Callable[[], DataSet], group: ProcessGroup) -> DataSet:
+    """Return the data set that `load` gives on each rank, or on rank 0 alone if its images are decoded on request.
+
+    To list a million files takes minutes on a disk that machines share, so the other ranks take over the list of rank
+    0, and with it the fingerprint. Images in memory are not sent: each rank reads its own.
+
+    Args:
+        load: Loads the same data set on all ranks.
+        group: All ranks.
+
+    Raises:
+        SatError: What `load` raises. Rank 0 then ends, and the others with it.
+    """
+    if group.size == 1:
+        return load()
+    data = load() if group.rank == 0 else None
+    listed = data is not None and any(isinstance(cast(Any, part.images), ImageSource) for part in data.parts)
+    if data is not None and listed:
+        data.fingerprint()  # The images keep it, and take it along.
+    return group.broadcast(data if listed else None) or data or load()
 
 
 def split_name(name: str) -> tuple[str, str, dict[str, str]]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, final
@@ -108,19 +110,29 @@ class FileImages(ImageSource):
     @cached_property
     def _fingerprint(self) -> str:
         digest = hashlib.sha256(repr(self.shape).encode())
+        paths = self._paths(range(len(self)))
         # All of them before any is read: reading a pipe would wait for ever.
-        for name in self.files:
-            check_regular(self.root / name)
-        sizes = [os.stat(self.root / name).st_size for name in self.files]
+        sizes = [_size(path) for path in paths]
         hashed = sum(sizes) <= HASHED
-        for name, size in zip(self.files, sizes, strict=True):
+        for name, path, size in zip(self.files, paths, sizes, strict=True):
             digest.update(f"{name}\0{size}\0".encode())
             if hashed:
-                digest.update((self.root / name).read_bytes())
+                with open(path, "rb") as file:
+                    digest.update(file.read())
         return digest.hexdigest()
 
     def fingerprint(self) -> str:
         return self._fingerprint
+
+
+def _size(path: str) -> int:
+    """Return the size of a file; DataError if there is something else. Asks once: there may be a million."""
+    with suppress(OSError):
+        status = os.stat(path)
+        if stat.S_ISREG(status.st_mode):
+            return status.st_size
+    check_regular(Path(path))  # raises, and says what is there
+    raise DataError(f"{path}: expected a file that stays, got one that comes and goes")
 
 
 def _state(path: str) -> tuple[int, int]:

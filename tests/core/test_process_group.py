@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
 
 import numpy as np
 import pytest
+from rank_threads import on_ranks
 from toys import job
 
 from sat_core import checkpoint
@@ -17,73 +14,9 @@ from sat_core.arm import run_arm
 from sat_core.arm_results import ArmResults
 from sat_core.batches import Planner, check_devices, joined
 from sat_core.errors import Interrupted, SpecError
-from sat_core.follower import follow
-from sat_core.leader import leading
-from sat_core.process_group import ALONE, Command, ProcessGroup
-from sat_core.ranking import Ranking, needs_ranking, ranking_job, run_ranking
-from sat_core.reference import NumpyBackend
+from sat_core.process_group import ALONE, Command
+from sat_core.ranking import run_ranking
 from sat_core.testing import samples
-from sat_core.unit_folder import UnitFolder
-
-T = TypeVar("T")
-
-
-class Table:
-    """Where ranks in threads of one process lay down what they exchange."""
-
-    def __init__(self, size: int) -> None:
-        self.values: list[Any] = [None] * size
-        self.met = threading.Barrier(size, timeout=60)
-
-
-class ThreadGroup(ProcessGroup):
-    """A rank in a thread."""
-
-    def __init__(self, rank: int, table: Table) -> None:
-        self.rank, self.size, self._table = rank, len(table.values), table
-
-    def gather(self, value: T) -> list[T]:
-        self._table.values[self.rank] = value
-        self._table.met.wait()
-        values = [*self._table.values]
-        self._table.met.wait()
-        return values
-
-    def greatest(self, numbers: Sequence[int]) -> list[int]:
-        return [max(each) for each in zip(*self.gather(numbers), strict=True)]
-
-    def broadcast(self, value: Any = None) -> Any:
-        return self.gather(value)[0]
-
-
-def on_ranks(size: int, folder: Path, lead: Any = run_arm, told: dict[int, Any] | None = None, **changes: Any) -> Any:
-    """What `lead` returns on rank 0 for a job whose other ranks follow; told: changes of single ranks."""
-    table = Table(size)
-
-    def one(rank: int) -> Any:
-        backend, group = NumpyBackend(), ThreadGroup(rank, table)
-        backend.join(group)
-        mine = {**changes, **(told or {}).get(rank, {})}
-        here = job(folder / ("ranking" if lead is run_ranking else "arm"), backend=backend, group=group, **mine)
-        try:
-            if rank == 0:
-                with leading(group):
-                    return lead(here, *([ranking_in(folder)] if lead is run_arm and needs_ranking(here.spec) else []))
-            if lead is run_ranking:
-                here = ranking_job(here)
-                return follow(here, here.no_members())
-            ranking = ranking_in(folder) if needs_ranking(here.spec) else Ranking()
-            return follow(here, ranking.split(here))
-        except BaseException:
-            table.met.abort()
-            raise
-
-    with ThreadPoolExecutor(size) as pool:
-        return next(iter([*pool.map(one, range(size))]))
-
-
-def ranking_in(folder: Path) -> Ranking:
-    return Ranking.read(UnitFolder(folder / "ranking"))
 
 
 @pytest.mark.parametrize("size", [1, 2, 4, 8])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +33,11 @@ def test_folder_is_read_in_order(tree: Path) -> None:
 
 def test_folder_order_does_not_depend_on_the_listing(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = folder.load(str(tree)).fingerprint()
-    listing = Path.iterdir
-    for order in (lambda paths: sorted(paths, reverse=True), lambda paths: sorted(paths, key=lambda p: hash(p.name))):
-        monkeypatch.setattr(Path, "iterdir", lambda self, order=order: iter(order(listing(self))))
+    scandir = os.scandir
+    for key in (lambda entry: [-ord(letter) for letter in entry.name], lambda entry: hash(entry.name)):
+        monkeypatch.setattr(
+            folder.os, "scandir", lambda path, key=key: nullcontext(iter(sorted(scandir(path), key=key)))
+        )
         assert folder.load(str(tree)).fingerprint() == expected
 
 

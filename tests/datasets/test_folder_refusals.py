@@ -166,8 +166,8 @@ def test_folder_refuses_one_class(tmp_path: Path) -> None:
 
 
 def test_folder_says_what_cannot_be_listed(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def denied(self: Path) -> None:
+    def denied(path: Path) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "iterdir", denied)
+    monkeypatch.setattr(folder.os, "scandir", denied)
     assert f"{tree / 'train'}: expected a folder that can be read" in refusal(folder.load, tree)

@@ -58,7 +58,8 @@ def job(name: str, directory: Path, backend: Backend, **changes: Any) -> Job:
         "evaluation.selection_share": 0.3,
         **changes.pop("keys", {}),
     }
-    options = {"data": get_dataset(name), "backend": backend, "evaluator": pgd_evaluator, **changes}
+    data = changes.pop("data", None) or get_dataset(name)
+    options = {"data": data, "backend": backend, "evaluator": pgd_evaluator, **changes}
     return Job(spec=Spec.from_tables(nest(keys)), folder=UnitFolder(directory), **options)
 
 

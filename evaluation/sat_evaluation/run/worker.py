@@ -15,7 +15,7 @@ from typing import Any
 
 from sat_core.arm import run_arm
 from sat_core.backend import Backend, get_backend
-from sat_core.datasets import get_dataset
+from sat_core.datasets import get_dataset, load_once
 from sat_core.errors import EXIT_CONTINUE, Interrupted, SatError, brief, printable
 from sat_core.follower import follow
 from sat_core.job import Job
@@ -50,14 +50,15 @@ def run_unit(folder: RunFolder, name: str, save_every: float, tensorboard: bool 
     for number in WORKER_STOPS:
         signal.signal(number, lambda *_: stop.set())
     unit = folder.unit(name)
-    options = {"backend": backend, "group": group, "folder": unit, "stop": stop.is_set, "save_every": save_every}
+    options: dict[str, Any] = {"backend": backend, "group": group, "folder": unit}
+    options |= {"stop": stop.is_set, "save_every": save_every}
     if group.rank > 0:
         _follow(_make_job(folder, name, **options), folder)
         return
     # the worker of a study that was killed may hold it until it misses its parent
     with unit.locked(wait=10), leading(group):
         unit.sweep()
-        scalars = {"scalars": EventFile(unit.events_file)} if tensorboard else {}
+        scalars: dict[str, Any] = {"scalars": EventFile(unit.events_file)} if tensorboard else {}
         job = _make_job(folder, name, progress=ProgressFile(unit.progress_file), **options, **scalars)
         if name == RANKING:
             run_ranking(job)
@@ -87,15 +88,15 @@ def _follow(job: Job, run_folder: RunFolder) -> None:
         follow(job, ranking.split(job))
 
 
-def _make_job(run_folder: RunFolder, name: str, **options: Any) -> Job:
+def _make_job(run_folder: RunFolder, name: str, *, group: ProcessGroup, **options: Any) -> Job:
     tables, _ = run_folder.read_spec()
     if TRANSFER in tables:
         transfer = Transfer.read(run_folder)
-        return transfer.job(name, transfer.data(), **options)
+        return transfer.job(name, load_once(transfer.data, group), group=group, **options)
     study = Study.from_tables(tables)
     arm = Arm(RANKING, study.base) if name == RANKING else {arm.name: arm for arm in study.arms}[name]
-    data = get_dataset(arm.spec.data.name)
-    return Job(spec=arm.spec, full_name=arm.full, data=data, **options)
+    data = load_once(lambda: get_dataset(arm.spec.data.name), group)
+    return Job(spec=arm.spec, full_name=arm.full, data=data, group=group, **options)
 
 
 def main() -> int:
