@@ -28,8 +28,8 @@ def check_group(group: ProcessGroup) -> None:
 def parallel(module: nn.Module, *, ours: bool) -> Forward:
     """Return `module` as all ranks train it together: `backward` leaves the mean of the ranks' gradients.
 
-    Parameters and buffers become those of rank 0, buffers again in each forward. All ranks have to call this, and then
-    go forward and backward equally often.
+    Parameters and buffers become those of rank 0. All ranks have to call this, and then go forward and backward equally
+    often.
 
     Args:
         module: On this rank.
@@ -41,6 +41,18 @@ def parallel(module: nn.Module, *, ours: bool) -> Forward:
     return nn.parallel.DistributedDataParallel(
         _WithUnused(module), gradient_as_bucket_view=True, find_unused_parameters=True
     )
+
+
+def take_buffers(module: nn.Module) -> None:
+    """Give all ranks the buffers that rank 0 has, so that all attack the same network.
+
+    DistributedDataParallel does so only in the next forward, which is after the next attack.
+    """
+    for buffer in module.buffers():
+        dense = buffer.contiguous()  # the same tensor, but for one with channels last
+        dist.broadcast(dense, 0)
+        if dense is not buffer:
+            buffer.copy_(dense)
 
 
 def norms(module: nn.Module, batch_norm: str) -> AbstractContextManager[object]:

@@ -28,7 +28,7 @@ from sat_torch.attacked import Attacked
 from sat_torch.attacks import pgd
 from sat_torch.augmentation import augment
 from sat_torch.classifier import TorchClassifier
-from sat_torch.distributed import norms, parallel
+from sat_torch.distributed import norms, parallel, take_buffers
 from sat_torch.folded import hooked
 from sat_torch.graphs import Captured, Upload
 from sat_torch.losses import moments, weighted_sum
@@ -76,6 +76,8 @@ class TorchTrainer(Trainer):
         self._attacked = Attacked(classifier, training, self._forward)
         self._group = group
         self._norms: AbstractContextManager[object] = nullcontext()
+        # whether ranks have statistics of their own after a step; a user's layers may keep what they like
+        self._own_buffers = group.size > 1 and (training.batch_norm == "local" or not ours)
         if group.size > 1:
             self._norms = norms(module, training.batch_norm)
             self._forward = precision(parallel(module, ours=ours), device.type, half)
@@ -175,6 +177,8 @@ class TorchTrainer(Trainer):
             loss = weighted_sum(logits, labels, batch["weights"].to(images))[0] / batch["totals"].to(images)
             # a share's part of the loss; gradients are averaged over ranks, and the whole loss is the sum
             self._optimizer.apply(loss if self._group.size == 1 else loss * self._group.size, batch["lr"])
+        if self._own_buffers:
+            take_buffers(self._classifier.module)
         self._classifier.module.eval()
         logits = logits.detach()
         self._losses.index_copy_(0, self._number, loss.detach()[None])
