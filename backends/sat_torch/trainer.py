@@ -90,9 +90,11 @@ class TorchTrainer(Trainer):
         learning = {name: p for name, p in classifier.native.named_parameters() if p.requires_grad}
         self._optimizer = Optimizer(learning, training, device)
         self._captured = None
-        # sums over ranks are not captured: what one rank captures, another may refuse
-        if device.type == "cuda" and training.cuda_graphs and group.size == 1:
-            self._captured = Captured(self._compute, self._changing, device)
+        # Of several ranks the attack alone, which is most of a step: sums over ranks are not captured, as what one rank
+        # captures, another may refuse.
+        self._capturable = self._compute if group.size == 1 else self._mix
+        if device.type == "cuda" and training.cuda_graphs:
+            self._captured = Captured(self._capturable, self._changing, device)
         self._padded = training.compile or self._captured is not None
         self._upload = Upload(device)
         self._queued: deque[torch.cuda.Event] = deque()
@@ -116,6 +118,11 @@ class TorchTrainer(Trainer):
         self._losses = torch.zeros(steps, dtype=dtype, device=device)
         self._logits = torch.zeros(size, self._classifier.classes, dtype=dtype, device=device)
         self._moments = torch.zeros(steps, 4, size, dtype=torch.float64, device=device) if record else None
+        h, w, c = self._classifier.image_shape
+        shape = (c, h, w) if self._images is None else self._images.shape[1:]
+        self._inputs = torch.zeros(size, *shape, dtype=dtype, device=device)
+        if len(shape) == 3:  # else they are features
+            self._inputs = self._inputs.contiguous(memory_format=self._layout)
         if self._images is None:
             self._decoded = torch.zeros(size, *self._classifier.image_shape, dtype=torch.uint8, device=device)
 
@@ -126,10 +133,16 @@ class TorchTrainer(Trainer):
         members, batch = int(self._plan.members[number]), self._plan.batch_size
         size = padded(members, batch) if self._padded else members
         with self._draws(self._plan.epoch, number):
+            several = self._group.size > 1
+            if several:
+                # here, since a replayed attack runs no Python, and gradients of the last step would be added to
+                self._optimizer.clear()
             if self._captured is None or hooked(self._classifier.module):
-                self._compute(size)
+                self._capturable(size)
             else:
                 self._captured(size)
+            if several:
+                self._learn()
         if self._classifier.device.type == "cuda":
             self._keep_pace()
 
@@ -156,19 +169,29 @@ class TorchTrainer(Trainer):
             torch.manual_seed(int(stream(self._training.seed, "layers", *place).integers(2**63)))
             yield
 
-    # a script may have switched gradients off for the whole process
-    @torch.enable_grad()
     def _compute(self, size: int) -> None:
         """Make the step whose number is on the device, of which the first `size` images are attacked.
 
         Nothing in it waits for the device, and all that it leaves behind is written into tensors of before, so that it
         can be captured.
         """
-        batch = {name: rows.index_select(0, self._number)[0] for name, rows in self._epoch.items()}
-        images, labels = self._batch(batch), self._labels[batch["index"]]
         self._optimizer.clear()
-        if size:
-            images = self._mixed(images, labels, batch, size)
+        self._mix(size)
+        self._learn()
+
+    # a script may have switched gradients off for the whole process
+    @torch.enable_grad()
+    def _mix(self, size: int) -> None:
+        """Make the mixed batch of the step: its first `size` images are attacked."""
+        batch = self._rows("index", "members", "integers", "factors", "keys")
+        images, labels = self._batch(batch), self._labels[batch["index"]]
+        self._inputs.copy_(self._mixed(images, labels, batch, size) if size else images)
+
+    @torch.enable_grad()
+    def _learn(self) -> None:
+        """Make the step of the optimiser on the mixed batch."""
+        batch, images = self._rows("index", "weights", "totals", "lr"), self._inputs
+        labels = self._labels[batch["index"]]
         # after the attack. Of a network with a new head, the head alone: its features stay in evaluation mode, so that
         # their running statistics are frozen, too (recipe, section 1.4)
         self._learning.train()
@@ -185,6 +208,10 @@ class TorchTrainer(Trainer):
         self._logits.copy_(logits)
         if self._moments is not None:
             self._moments.index_copy_(0, self._number, moments(logits, labels)[None])
+
+    def _rows(self, *names: str) -> dict[str, Tensor]:
+        """Return what the plan says of the step, of that what it has."""
+        return {name: self._epoch[name].index_select(0, self._number)[0] for name in names if name in self._epoch}
 
     def _batch(self, batch: Mapping[str, Tensor]) -> Tensor:
         images = self._decoded.permute(0, 3, 1, 2) if self._images is None else self._images[batch["index"]]
@@ -211,7 +238,9 @@ class TorchTrainer(Trainer):
             return attack_first(OPS, perturb, images, labels, start, size, members)
 
     def _changing(self) -> list[list[Tensor]]:
-        """Return all tensors that a step changes and that the next one depends on."""
+        """Return all tensors that a captured step, or attack, changes and that what comes next depends on."""
+        if self._group.size > 1:
+            return [[self._inputs]]
         module = self._classifier.module
         return [[*module.parameters()], [*module.buffers()], self._optimizer.tensors()]
 

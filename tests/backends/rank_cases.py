@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, final
 
@@ -13,6 +14,7 @@ from sat_core.batches import Planner, joined
 from sat_core.classifier import Classifier
 from sat_core.process_group import ALONE, ProcessGroup
 from sat_core.testing import samples
+from sat_core.trainer import Trainer
 
 EXAMPLES = 24
 """In three batches of 8 per epoch."""
@@ -66,6 +68,7 @@ def run(
     case: Case,
     group: ProcessGroup = ALONE,
     share: tuple[int, int] | None = None,
+    prepare: Callable[[Trainer], None] = lambda trainer: None,
 ) -> dict[str, np.ndarray]:
     """Train, and return everything that the training leaves behind, by name.
 
@@ -75,6 +78,7 @@ def run(
         case: What is trained.
         group: The ranks.
         share: Rank and number of ranks whose share is taken; by default those of the group.
+        prepare: Gets the trainer before its first step.
     """
     rank, size = share or (group.rank, group.size)
     data, training, attack = (
@@ -85,6 +89,7 @@ def run(
     features = classifier.features(data.images) if case.features else None
     planner = Planner(samples.split(EXAMPLES, case.share, case.rule), training, attack, samples.SHAPE)
     trainer = backend.trainer(classifier, data, training, attack, features)
+    prepare(trainer)
     left: dict[str, np.ndarray] = {}
     for epoch, steps in enumerate((3, 2)):
         plan = planner.epoch(epoch).share(rank, size)

@@ -50,6 +50,14 @@ def test_two_processes_train_as_one(ranks: list[dict[str, Arrays]]) -> None:
             assert max(apart.values()) <= case.close, (name, max(apart, key=lambda key: apart[key]))
 
 
+def test_ranks_capture_their_attacks_alone(ranks: list[dict[str, Arrays]]) -> None:
+    import torch_ranks
+
+    alone = torch_ranks.run(torch_ranks.CAPTURED)
+    for rank in ranks:
+        assert max(rank_cases.differences(alone, rank["captured"]).values()) <= torch_ranks.CAPTURED.close
+
+
 def test_batch_norm_over_ranks_is_that_of_the_whole_batch(ranks: list[dict[str, Arrays]]) -> None:
     import torch_ranks
 

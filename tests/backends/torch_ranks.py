@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from sat_core.testing import samples
 from sat_evaluation.run.ranks import join_group
 from sat_torch import TorchBackend
 from sat_torch.batch_norm import GlobalBatchNorm
+from sat_torch.graphs import Captured
 
 CASES = {
     **rank_cases.CASES,
@@ -33,6 +35,7 @@ CASES = {
 # Weights stay as they are, so that statistics depend on nothing but the images that a rank has seen.
 STILL = Case(share=0.0, training={**EXACT, "lr": 0.0})
 LOCAL = attrs.evolve(STILL, training={**STILL.training, "batch_norm": "local"})
+CAPTURED = CASES["augmented"]
 DRAWING = Case(model="drawing", share=0.0, training=EXACT)
 
 
@@ -98,6 +101,26 @@ class Kept:
         self.network(torch.zeros(1, 3)).sum().backward()
 
 
+def captured(group: ProcessGroup) -> dict[str, np.ndarray]:
+    """What a training leaves behind that captures what it would on GPUs, by a recorder that runs it again."""
+
+    def capture(trainer: Any) -> None:
+        def record(body: Callable[[], None]) -> Callable[[], None]:
+            def replay() -> None:
+                clear, trainer._optimizer.clear = trainer._optimizer.clear, lambda: None  # it runs no Python
+                body()
+                trainer._optimizer.clear = clear
+
+            return replay
+
+        trainer._captured = Captured(trainer._capturable, trainer._changing, torch.device("cpu"), record)
+        trainer._padded = True
+
+    backend = TorchBackend()
+    backend.join(group)
+    return rank_cases.run(backend, make(backend, CAPTURED.model), CAPTURED, group, prepare=capture)
+
+
 def drawn(group: ProcessGroup) -> np.ndarray:
     """What a user's layers draw in the last step of a training."""
     backend = TorchBackend()
@@ -150,7 +173,8 @@ def main(folder: str) -> None:
     group = join_group("torch", "cpu")
     left = {f"case {name}": run(case, group) for name, case in CASES.items()}
     left |= {f"layer {name}": normalise(name, group) for name in LAYERS}
-    left |= {"local": run(LOCAL, group), "drawn": {"first": drawn(group), "again": drawn(group)}}
+    left |= {"local": run(LOCAL, group), "captured": captured(group)}
+    left |= {"drawn": {"first": drawn(group), "again": drawn(group)}}
     shares = {"none": 0.0, "one": 0.05, "all": 1.0}
     left["talks"] = {name: count(Case(share=share, rule="uniform"), group) for name, share in shares.items()}
     left["own step"] = own_step.gradients_on_two_ranks(group.rank)
