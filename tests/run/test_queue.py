@@ -71,7 +71,8 @@ def test_time_limits_are_sbatchs(text: str, expected: int) -> None:
         (["--detach"], "--detach: for --executor slurm only"),
         (["--executor", "slurm", "--time", "soon"], "--time: expected minutes, HH:MM:SS or D-HH:MM:SS, got 'soon'"),
         (["--executor", "slurm", "--time", "0"], "--time: expected a minute or more"),
-        (["--executor", "slurm", "--gpus", "-1"], "--gpus: expected a count, got -1"),
+        (["--executor", "slurm", "--gpus", "-1"], "--gpus: expected 1, as many as are used on each node"),
+        (["--executor", "slurm", "--devices", "2", "--gpus", "4"], "(--devices), or 0, got 4"),
         (["--executor", "slurm", "--jobs", "0"], "--jobs: expected an integer >= 1, got 0"),
         (["--executor", "slurm", "--partition", "a\n#SBATCH --wrap=id"], "--partition: expected printable characters"),
         (["--executor", "slurm", "--account", "a\tb"], "--account: expected printable characters"),
@@ -133,6 +134,28 @@ def test_jobs_run_what_nobody_else_can_change_and_no_file_of_the_working_directo
     pickles.chmod(0o750)
     with pytest.raises(RunDirectoryError, match=r"submitit: expected .*\nchmod 700 "):
         executor.run(RunFolder(out), [Unit("size-0.0", 1)], "cpu", lambda *_: None)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(("gpus", "asked"), [(None, True), (4, True), (0, False)])
+def test_jobs_have_a_task_and_a_card_for_each_device(gpus: int | None, asked: bool, out: Path, commands: Path) -> None:
+    program(commands / "squeue", "true")
+    program(commands / "srun", "true")
+    program(commands / "sbatch", f"cat $1 > {out}/script; echo Submitted batch job 7")
+    executor = Slurm(detach=True, nodes=2, devices=4, gpus=gpus)
+    with pytest.raises(Detached):
+        executor.run(RunFolder(out), [Unit("size-0.0", 3), Unit("size-0.5", 3)], "cuda", lambda *_: None)
+    *options, srun = [line for line in (out / "script").read_text().splitlines() if line.startswith(("#SB", "srun"))]
+    assert {"#SBATCH --nodes=2", "#SBATCH --ntasks-per-node=4", "#SBATCH --cpus-per-task=3"} <= set(options)
+    assert ("#SBATCH --gpus-per-node=4" in options) == asked
+    assert "#SBATCH --array=0-1%2" in options
+    # whatever the cluster's defaults: an error of one task ends all, and the end of one does not
+    assert "--kill-on-bad-exit=1 --wait=0" in srun
+
+
+def test_cards_that_nothing_uses_are_refused(out: Path) -> None:
+    with pytest.raises(SpecError, match="--gpus: expected none with --device cpu, which uses none, got 1"):
+        Slurm(gpus=1).run(RunFolder(out), [Unit("size-0.0", 1)], "cpu", lambda *_: None)
 
 
 def test_options_reach_the_executor() -> None:

@@ -2,138 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import signal
 import subprocess
-import sys
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from cluster import NODES, Cluster, command
+from slurm_runs import LONG, TEN, Run, gone_on, jobs_of, on_slurm, progress, starts, status, training, worker_of, write
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from toys import OUTCOME, digits, same_bytes
-
-from sat_evaluation.run.progress import Progress, read
+from toys import OUTCOME, same_bytes
 
 pytestmark = pytest.mark.slurm
-
-STUDY = """
-data.name = "npz:{data}"
-model.name = "small-cnn"
-[attack]
-eps = 0.5
-[training]
-epochs = {epochs}
-batch_size = 16
-lr = 0.02
-[ranking]
-epochs = 2
-[evaluation]
-selection_epochs = [{epochs}]
-selection_share = 0.3
-selection_attacks = ["apgd-ce"]
-attacks = ["apgd-ce"]
-examples = 10
-"""
-TEN = """
-[grid]
-subset.size = [0.0, 0.5]
-training.seed = [0, 1, 2, 3, 4]
-"""
-STARTED: list[Run] = []
-"""Commands of this test."""
-LONG = 40_000
-"""Epochs that no test waits for: what is stopped in them is stopped in training."""
-
-
-@pytest.fixture(scope="module")
-def daemons() -> Iterator[Cluster]:
-    with Cluster() as cluster:
-        yield cluster
-
-
-@pytest.fixture
-def cluster(daemons: Cluster) -> Iterator[Cluster]:
-    """The cluster; after each test, also a failed one, all jobs are ended and all nodes are ready."""
-    yield daemons
-    while STARTED:
-        with STARTED.pop().process as process:
-            process.kill()
-    daemons.clear()
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A few real digits."""
-    return digits(tmp_path_factory.mktemp("data") / "five.npz", test=40)
-
-
-def write(path: Path, data: Path, grid: str, epochs: int) -> Path:
-    path.write_text(STUDY.format(data=data, epochs=epochs) + grid)
-    return path
-
-
-class Run:
-    """`sat run` in a process of its own."""
-
-    def __init__(self, study: Path, out: Path, *arguments: str) -> None:
-        call = [sys.executable, "-m", "sat_evaluation.cli", "run", str(study), "--out", str(out), "--save-every", "0"]
-        self._log = out.with_name(f"{out.name}-{len(STARTED)}.txt")
-        with self._log.open("w") as log:
-            self.process = subprocess.Popen([*call, *arguments], stdout=log, stderr=log)
-        STARTED.append(self)
-
-    def printed(self) -> str:
-        return self._log.read_text()
-
-    def ended(self) -> tuple[int, str]:
-        return self.process.wait(timeout=500), self.printed()
-
-
-def on_slurm(study: Path, out: Path, *arguments: str) -> Run:
-    return Run(study, out, "--executor", "slurm", "--time", "10", *arguments)
-
-
-def status(out: Path) -> dict[str, str]:
-    """What `sat status` says of each unit."""
-    call = [sys.executable, "-m", "sat_evaluation.cli", "status", str(out), "--all"]
-    lines = subprocess.run(call, capture_output=True, text=True, check=True, timeout=60).stdout.splitlines()
-    return dict(re.split(r"  +", line, maxsplit=1) for line in lines[:-1] if not line.startswith(" "))  # type: ignore[misc]
-
-
-def jobs_of(out: Path, cluster: Cluster) -> dict[str, str]:
-    """Map the units in the queue to the numbers of their jobs."""
-    names: dict[str, list[str]] = json.loads((out / "slurm" / "jobs.json").read_text())
-    lines = command("squeue", "--noheader", "--array", "--format", "%j %i").splitlines()
-    jobs = [(names[name], job) for name, job in map(str.split, lines) if name in names]
-    return {units[int(job.partition("_")[2] or 0)]: job for units, job in jobs}
-
-
-def training(out: Path) -> str:
-    """An arm that is in the first half of its training; empty if there is none."""
-    return next((name for name, each in progress(out).items() if each.share < 0.5), "")
-
-
-def progress(out: Path) -> dict[str, Progress]:
-    """How far the training of each arm is, of those that are in it."""
-    trainings = {path.parent.name: read(path) for path in out.glob("arms/*/progress.json")}
-    return {name: each for name, each in trainings.items() if each and each.stage == "training" and each.done > 0}
-
-
-def gone_on(out: Path, before: dict[str, Progress]) -> bool:
-    """Return whether each arm was started again and continued at or after `before`."""
-    return all(name in progress(out) and progress(out)[name].first > each.done for name, each in before.items())
-
-
-def starts(out: Path) -> Counter[str]:
-    """How many processes each arm had."""
-    logs = out.glob("arms/*/log.txt")
-    return Counter({log.parent.name: log.read_text().count("# started ") for log in logs})
 
 
 def test_ten_arms_survive_scancel_a_drained_node_and_a_restart(cluster: Cluster, data: Path, tmp_path: Path) -> None:
@@ -255,15 +136,3 @@ def test_a_request_that_slurm_refuses_is_one_line(cluster: Cluster, data: Path, 
     assert "sat: Slurm refused the jobs: sbatch: error: " in printed
     assert "invalid partition" in printed
     assert not cluster.jobs()
-
-
-def worker_of(out: Path, unit: str) -> int:
-    """The number of the process that runs a unit."""
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            if (folder / "cmdline").read_bytes().split(b"\0")[3:6] == [
-                b"sat_evaluation.run.worker",
-                *map(os.fsencode, (out, unit)),
-            ]:
-                return int(folder.name)
-    raise ProcessLookupError(unit)

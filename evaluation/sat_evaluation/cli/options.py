@@ -48,8 +48,8 @@ def add_running(command: argparse.ArgumentParser) -> None:
     group.add_argument("--partition", help="as for sbatch")
     group.add_argument("--account", help="as for sbatch")
     group.add_argument("--time", help="limit of a job, where it saves and is requeued: minutes or D-HH:MM:SS (240)")
-    group.add_argument("--gpus", type=int, help="of each job (default: 1 with --device cuda)")
-    group.add_argument("--memory", help="of each job, as 16G")
+    group.add_argument("--gpus", type=int, help="on each node (default: N with --device cuda; 0: none asked for)")
+    group.add_argument("--memory", help="on each node, as 16G")
     group.add_argument("--slurm", action="append", metavar="KEY=VALUE", help="any other option of sbatch")
     # None unless given: `running` refuses these options with another executor
     group.add_argument("--detach", action="store_true", default=None, help="submit and return")

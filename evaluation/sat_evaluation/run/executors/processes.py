@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Protocol
 
 from sat_core.errors import EXIT_CONTINUE
@@ -54,7 +55,13 @@ def environment_of(threads: int, more: Mapping[str, str]) -> dict[str, str]:
 
 
 def start_worker(
-    folder: RunFolder, unit: Unit, arguments: Sequence[str], environment: Mapping[str, str], devices: int = 1
+    folder: RunFolder,
+    unit: Unit,
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    devices: int = 1,
+    *,
+    log: bool = True,
 ) -> subprocess.Popen[bytes]:
     """Start the process of a unit; with several devices one that starts a rank on each, and ends as they do.
 
@@ -64,6 +71,7 @@ def start_worker(
         arguments: `Executor.arguments`.
         environment: Is added to that of this process.
         devices: Of this machine, on which the unit runs.
+        log: Whether it prints to the log of the unit; else where this process does.
 
     Raises:
         OSError: Its log cannot be written.
@@ -71,13 +79,13 @@ def start_worker(
     module = ["sat_evaluation.run.launch", str(devices)] if devices > 1 else ["sat_evaluation.run.worker"]
     # -P: no file of the working directory stands in for a module that the worker imports
     command = [sys.executable, "-P", "-m", *module, str(folder), unit.name, *arguments]
-    with folder.unit(unit.name).new_log() as log:
+    with folder.unit(unit.name).new_log() if log else nullcontext() as output:
         # a group of its own: Ctrl-C reaches the workers as the stop that the study forwards, not as an interrupt
         return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
+            stdout=output,
+            stderr=output,
             env=environment_of(unit.threads, environment),
             process_group=0,
         )

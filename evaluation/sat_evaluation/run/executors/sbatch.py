@@ -9,9 +9,10 @@ from pathlib import Path
 from sat_core.errors import RunDirectoryError, SpecError
 
 RESERVED = (
-    *("account", "array", "clusters", "cpus-per-task", "dependency", "error", "gpus", "gpus-per-node", "input"),
-    *("job-name", "kill-on-invalid-dep", "mem", "no-requeue", "nodes", "ntasks", "ntasks-per-node", "open-mode"),
-    *("output", "parsable", "partition", "requeue", "signal", "tasks-per-node", "test-only", "time", "wait", "wrap"),
+    *("account", "array", "clusters", "cpus-per-task", "dependency", "error", "gpus", "gpus-per-node"),
+    *("input", "job-name", "kill-on-invalid-dep", "mem", "no-requeue", "nodes", "ntasks", "ntasks-per-core"),
+    *("ntasks-per-gpu", "ntasks-per-node", "ntasks-per-socket", "open-mode", "output", "parsable", "partition"),
+    *("requeue", "signal", "tasks-per-node", "test-only", "time", "wait", "wrap"),
 )
 """Options of sbatch that users cannot set: our jobs depend on them, or `sat` has an option for them."""
 
@@ -30,7 +31,7 @@ def check_option(key: str, value: str | bool) -> None:
         raise SpecError(f"--slurm: expected a long option of sbatch as KEY or KEY=VALUE, got {key!r}")
     if any(name.startswith(key) for name in RESERVED):  # sbatch accepts unique prefixes of its options
         raise SpecError(
-            f"--slurm {key}: is set by sat itself; see --partition, --account, --time, --gpus and --memory\n"
+            f"--slurm {key}: is set by sat itself; see its other options, such as --time, --nodes and --memory\n"
             f"not for --slurm: {', '.join(RESERVED)}"
         )
 

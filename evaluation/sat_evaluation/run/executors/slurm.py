@@ -20,6 +20,7 @@ from sat_core.errors import Detached, NotInstalledError, RunDirectoryError, Spec
 from sat_core.run_folder import RANKING, RunFolder
 from sat_evaluation.run.executors import queue
 from sat_evaluation.run.executors.base import Executor, Outcome, Place, Tick, Unit, stop_signals
+from sat_evaluation.run.executors.nodes import SRUN
 from sat_evaluation.run.executors.processes import RANKING_FAILED
 from sat_evaluation.run.executors.queue import Submission
 from sat_evaluation.run.executors.sbatch import check_line, check_option, check_path, own_folder
@@ -45,9 +46,9 @@ class Slurm(Executor):
 
     Args:
         jobs: Of one job array at a time.
-        partition, account, memory: As for sbatch.
+        partition, account, memory: As for sbatch; the memory is that of each node.
         minutes: Time limit of a job. A job that reaches it is requeued, and continues.
-        gpus: For each job; None for one if the device is a GPU.
+        gpus: On each node of a job; None for `devices` if the device is a GPU.
         more: Other options of sbatch and their values; True for an option without a value.
         detach: Whether to raise Detached once all jobs are in the queue, without waiting for them.
 
@@ -69,8 +70,11 @@ class Slurm(Executor):
         super().__attrs_post_init__()
         if self.minutes < 1:
             raise SpecError(f"--time: expected a minute or more, got {self.minutes}")
-        if self.gpus is not None and self.gpus < 0:
-            raise SpecError(f"--gpus: expected a count, got {self.gpus}")
+        # 0: they are asked for by another option, such as --slurm gres=gpu:a100:1
+        if self.gpus not in (None, 0, self.devices):
+            raise SpecError(
+                f"--gpus: expected {self.devices}, as many as are used on each node (--devices), or 0, got {self.gpus}"
+            )
         for option in ("partition", "account", "memory"):
             check_line(f"--{option}", getattr(self, option) or "")
         for key, value in self.more.items():
@@ -88,6 +92,8 @@ class Slurm(Executor):
 
     def run(self, folder: RunFolder, units: Sequence[Unit], device: str, tick: Tick) -> Outcome:
         """See `Executor`. A stop ends the waiting, not the jobs. RunDirectoryError if Slurm refuses one."""
+        if self.gpus and device == "cpu":
+            raise SpecError(f"--gpus: expected none with --device cpu, which uses none, got {self.gpus}")
         outcome = Outcome()
         with stop_signals(outcome, _STAYS):
             self._submit_missing(folder, units, device, outcome, tick)
@@ -205,12 +211,14 @@ class Slurm(Executor):
 
     def _parameters(self, name: str, threads: int, device: str, after: str) -> dict[str, Any]:
         """Return the parameters of submitit. Since Slurm 22.05 srun does not inherit the processors of its job."""
-        gpus = self.gpus if self.gpus is not None else int(device != "cpu")
+        gpus = self.gpus if self.gpus is not None else self.devices * (device != "cpu")
         more: dict[str, Any] = {"requeue": True, **self.more}
         if after:
             # without kill-on-invalid-dep, arms of a ranking that failed would stay in the queue for ever
             more |= {"dependency": f"afterok:{after}", "kill-on-invalid-dep": "yes"}
+        tasks = {"nodes": self.nodes, "ntasks_per_node": self.devices} if self.ranks > 1 else {}
         return {
+            **tasks,
             "job_name": name,
             "time": self.minutes,
             # seconds for saving before the limit: five minutes, or a quarter of a limit below 20 minutes
@@ -220,7 +228,7 @@ class Slurm(Executor):
             "mem": self.memory,
             "gpus_per_node": gpus or None,
             "cpus_per_task": threads,
-            "srun_args": [f"--cpus-per-task={threads}"],
+            "srun_args": [f"--cpus-per-task={threads}", *(SRUN if tasks else ())],
             # submitit's default would run no more than 256 at a time
             "array_parallelism": self.jobs or _LARGEST,
             "stderr_to_stdout": True,
