@@ -1,0 +1,127 @@
+"""`sat run --devices 2`: the same as one device, whatever breaks it off, with as many or other devices afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sat_command import refused, sat, wait_for
+
+from sat_core import checkpoint
+from sat_core.errors import EXIT_CONTINUE
+from sat_core.run_folder import RunFolder
+
+pytestmark = pytest.mark.backend
+TIGHT = ("--set", "training.precision=float64")
+
+
+def ranks(out: Path) -> dict[str, list[int]]:
+    """The processes that work on a folder: numbers by rank, and those of the launcher under "launcher"."""
+    found: dict[str, list[int]] = {}
+    for process in Path("/proc").iterdir():
+        try:
+            command = (process / "cmdline").read_bytes().decode().split("\0")
+            environment = (process / "environ").read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue
+        if process.name.isdecimal() and str(out) in command and any("sat_evaluation.run." in part for part in command):
+            rank = [text.partition("=")[2] for text in environment if text.startswith("RANK=")]
+            found.setdefault(rank[0] if rank else "launcher", []).append(int(process.name))
+    return found
+
+
+def same(one: Path, other: Path) -> None:
+    """Check that two arms have the same losses and weights, in float64."""
+    losses = [json.loads((arm / "results.json").read_text())["losses"] for arm in (one, other)]
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-8)
+    weights = [checkpoint.read(arm / "checkpoint-best.safetensors").groups["model"] for arm in (one, other)]
+    for name, value in weights[0].items():
+        np.testing.assert_allclose(weights[1][name], value, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.torch  # the frameworks differ in nothing here, and it starts many processes
+def test_whatever_ends_the_processes_the_same_command_goes_on(study: Path, tmp_path: Path) -> None:
+    """With as many devices, or others. No process is left behind, and the reason is the first one."""
+    settings = [*TIGHT, "--set", "subset.size=1.0", "--set", "training.epochs=40"]
+    settings += ["--set", "evaluation.selection_epochs=[40]", "--set", "evaluation.examples=6"]
+    out = tmp_path / "out"
+    arm = out / "arms" / "arm"
+
+    def broken_off(devices: int, end: str) -> tuple[int, str]:
+        command = [sys.executable, "-m", "sat_evaluation.cli", "run", str(study), "--out", str(out), *settings]
+        command += ["--save-every", "0", "--devices", str(devices)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            wait_for(out, "arms/*/checkpoint-last.safetensors", process)
+            if end == "SIGTERM":
+                process.terminate()
+            else:
+                for name, numbers in ranks(out).items():
+                    for number in numbers if name in end else ():
+                        os.kill(number, signal.SIGKILL)
+            errors = process.communicate(timeout=200)[1]
+        until = time.monotonic() + 60
+        while ranks(out) and time.monotonic() < until:
+            time.sleep(0.05)
+        assert ranks(out) == {}
+        assert (arm / "checkpoint-last.safetensors").exists()
+        return process.returncode, errors
+
+    status, _ = broken_off(1, "SIGTERM")
+    assert status == EXIT_CONTINUE
+    for end, reason in (("1", "rank 1 of 2 was ended"), ("01", "rank 0 of 2 was ended"), ("launcher", "ended")):
+        status, errors = broken_off(2, end)
+        assert status == 2
+        assert f"arm: {reason} by SIGKILL" in errors
+        # the reason stays for `sat status`, and no table of torchelastic's hides it
+        assert RunFolder(out).unit("arm").failure().startswith(f"{reason} by SIGKILL")
+    status, errors = broken_off(2, "SIGTERM")
+    assert status == EXIT_CONTINUE, errors
+    assert "the same command goes on" in errors
+    assert sat("run", study, "--out", out, *settings).returncode == 0
+    whole = tmp_path / "whole"  # without a break
+    assert sat("run", study, "--out", whole, *settings).returncode == 0
+    same(whole / "arms" / "arm", arm)
+    results = json.loads((arm / "results.json").read_text())
+    assert results["devices"] == [1, 2, 1]
+    assert any("1, then 2, then 1 devices" in line for line in results["warnings"])
+
+
+def test_a_rank_that_fails_is_named_with_its_reason(study: Path, tmp_path: Path) -> None:
+    """The others end because it has, and say so only in the log."""
+    (tmp_path / "mine.py").write_text(
+        "import os\n"
+        "def network(classes, image_shape):\n"
+        "    if os.environ.get('RANK') == '1': raise ValueError('no such layer')\n"
+        "    from sat_core.backend import get_backend\n"
+        "    return get_backend().build('small-cnn', classes=classes, image_shape=image_shape).native\n"
+    )
+    done = sat(
+        *("run", study, "--out", tmp_path / "out", "--devices", 2, "--set", "subset.size=1.0"),
+        *("--set", "model.name=mine:network"),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 2
+    assert "arm: rank 1 of 2: model.name: mine:network(classes, image_shape) raised ValueError: no such layer" in (
+        done.stderr
+    )
+
+
+def test_what_cannot_be_shared_is_refused_before_anything_is_written(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for more, says in (
+        (("--devices", 3), "training.batch_size: expected a multiple of the 3 devices, got 16"),
+        (("--devices", 2, "--set", "training.compile=true"), "training.compile: expected false"),
+        (("--nodes", 2), "--nodes: this machine is one"),
+        (("--jobs-per-device", 2, "--executor", "slurm"), "--jobs-per-device: for --executor local only"),
+        (("--print-command", "--executor", "slurm"), "--print-command: Slurm starts arms"),
+    ):
+        refused(capsys, ["run", study, "--out", tmp_path / "out", "--set", "subset.size=1.0", *more], says)
+        assert not (tmp_path / "out").exists()
