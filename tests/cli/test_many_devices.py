@@ -49,7 +49,7 @@ def same(one: Path, other: Path) -> None:
 @pytest.mark.torch  # the frameworks differ in nothing here, and it starts many processes
 def test_whatever_ends_the_processes_the_same_command_goes_on(study: Path, tmp_path: Path) -> None:
     """With as many devices, or others. No process is left behind, and the reason is the first one."""
-    settings = [*TIGHT, "--set", "subset.size=1.0", "--set", "training.epochs=40"]
+    settings = [*TIGHT, "--set", "subset.size=0.0", "--set", "training.epochs=40"]
     settings += ["--set", "evaluation.selection_epochs=[40]", "--set", "evaluation.examples=6"]
     out = tmp_path / "out"
     arm = out / "arms" / "arm"
