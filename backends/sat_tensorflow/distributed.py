@@ -6,9 +6,10 @@ rank makes the same step with the same sums. So the network of a training is use
 
 from __future__ import annotations
 
+import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache, partial
 from typing import Any
 
@@ -46,7 +47,12 @@ def strategy_of(group: ProcessGroup, gpu: bool) -> Any:
         rpc_layer="grpc",
     )
     options = distribute.CommunicationOptions(implementation=kinds.NCCL if gpu else kinds.RING)
-    return tf.distribute.MultiWorkerMirroredStrategy(workers, options)
+    strategy = tf.distribute.MultiWorkerMirroredStrategy(workers, options)
+    # TensorFlow now listens to SIGTERM itself, and tells nobody: the listener of this process gets it back
+    listener = signal.getsignal(signal.SIGTERM)
+    with suppress(ValueError):  # only the main thread may
+        signal.signal(signal.SIGTERM, listener if listener is not None else signal.SIG_DFL)
+    return strategy
 
 
 def summed(tensors: Sequence[Tensor | None]) -> list[Tensor | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, final
@@ -9,10 +10,11 @@ from typing import Any, final
 import attrs
 import numpy as np
 
-from sat_core.backend import Backend
+from sat_core.backend import Backend, get_backend
 from sat_core.batches import Planner, joined
 from sat_core.classifier import Classifier
 from sat_core.process_group import ALONE, ProcessGroup
+from sat_core.sections import TrainingSpec
 from sat_core.testing import samples
 from sat_core.trainer import Trainer
 
@@ -124,3 +126,20 @@ def read(path: Path) -> dict[str, dict[str, np.ndarray]]:
             training, _, name = key.partition("/")
             saved.setdefault(training, {})[name] = value
     return saved
+
+
+def main(name: str, folder: str, *cases: str) -> None:
+    """Be a rank that makes some of the trainings of small-cnn with a backend, and save what they leave behind."""
+    from sat_evaluation.run.ranks import join_group
+
+    group, backend, left = join_group(name, "cpu"), get_backend(name), {}
+    backend.join(group)
+    with backend.session(TrainingSpec(epochs=1, threads=1)):
+        for case in cases:
+            made = run(backend, samples.build(backend, "small-cnn"), CASES[case], group)
+            left |= {f"{case}/{key}": value for key, value in made.items()}
+    np.savez(Path(folder) / f"{group.rank}.npz", **left)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

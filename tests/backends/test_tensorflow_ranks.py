@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -67,3 +68,7 @@ def test_layers_draw_differently_on_each_rank_and_the_same_in_each_run(ranks: li
     for rank in ranks:
         np.testing.assert_array_equal(rank["drawn"]["first"], rank["drawn"]["again"])
     assert (ranks[0]["drawn"]["first"] != ranks[1]["drawn"]["first"]).all()
+
+
+def test_a_rank_hears_that_it_is_to_stop(ranks: list[dict[str, Arrays]]) -> None:
+    assert [rank["stop"]["told"].tolist() for rank in ranks] == [[signal.SIGTERM]] * 2
