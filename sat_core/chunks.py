@@ -52,16 +52,34 @@ def in_parts(
         try:
             result = call(part)
         except out_of_memory as error:
-            failure = str(error).strip().partition("\n")[0] or type(error).__name__
+            failure = said(error)
         if failure:
             # outside of `except`: until that ends, the traceback holds the tensors of the part that was too large
-            if len(part) == 1:
-                raise EvaluationError(
-                    f"memory: expected room for one image, and the device has less ({failure})\n"
-                    "end what else uses the device, or take a smaller network or another device"
-                )
-            size = (len(part) + 1) // 2
+            size = halved(len(part), failure)
             lowered(size)
             continue
         done += len(part)
         yield result
+
+
+def halved(size: int, failure: str) -> int:
+    """Return the size of parts after one of `size` items has run out of memory.
+
+    Args:
+        size: Items.
+        failure: What the device said.
+
+    Raises:
+        EvaluationError: It was a single item.
+    """
+    if size == 1:
+        raise EvaluationError(
+            f"memory: expected room for one image, and the device has less ({failure})\n"
+            "end what else uses the device, or take a smaller network or another device"
+        )
+    return (size + 1) // 2
+
+
+def said(error: Exception) -> str:
+    """Return the first line of an error."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -17,7 +17,7 @@ from sat_core.backend import get_backend
 from sat_core.errors import DataError, EvaluationError, SpecError
 from sat_core.evaluation import ROBUST, Evaluation
 from sat_core.files import read_npz
-from sat_evaluation.attack.runner import masking_warnings
+from sat_evaluation.attack.attack_run import masking_warnings
 
 pytestmark = pytest.mark.torch
 

@@ -33,29 +33,39 @@ class Meter:
         s = record.settings
         queries, self.prices = np.array([queries_and_price(attack, classes, s.engine) for attack in s.attacks]).T
         self.costs = queries * self.prices
-        self.number, self.used, self.batch, self.later, self.share = 0, 0, 0.0, 0.0, 0.0
+        self.number, self.used, self.times = 0, 0, 1.0
+        self.batch, self.later, self.share = 0.0, 0.0, 0.0
 
-    def begin(self, number: int, images: int, waiting: int) -> Callable[[int], None]:
+    def begin(self, number: int, images: int, left: int, together: int) -> Callable[[int], None]:
         """Begin a batch; returns a function to be called with the number of images in each of its queries.
 
         Args:
             number: Place of the attack.
             images: Number of images in the batch.
-            waiting: Number of images that the attack gets after it.
+            left: Number of images that the attack has not done yet, those of the batch among them.
+            together: Up to how many of these all ranks attack now. They are taken to be as far as this one.
         """
         self.number, self.used = number, 0
-        self.batch = float(images * self.costs[number])
+        now = min(left, together)
+        self.times = now / images
+        self.batch = float(now * self.costs[number])
         robust = int((self.record.broken_by == ROBUST).sum())
-        self.later = float(waiting * self.costs[number] + robust * self.costs[number + 1 :].sum())
+        self.later = float((left - now) * self.costs[number] + robust * self.costs[number + 1 :].sum())
         return self.count
 
     def count(self, images: int) -> None:
         """Count a query of so many images."""
         self.used += images
+        if self.progress is None:
+            return
+        here = float(self.used * self.prices[self.number]) * self.times
+        done = float(self.record.queries @ self.prices) + here
+        # some attacks ask a little more than their budget, as for the order of the target classes
+        share = done / (done + max(self.batch - here, 0.0) + self.later)
+        self.share = max(share, self.share)
+        self.tell(self.number)
+
+    def tell(self, number: int) -> None:
+        """Tell how much is done, and that attack `number` runs; what is called may raise a stop."""
         if self.progress is not None:
-            here = self.used * self.prices[self.number]
-            done = float(self.record.queries @ self.prices + here)
-            # some attacks ask a little more than their budget, as for the order of the target classes
-            share = done / (done + max(self.batch - float(here), 0.0) + self.later)
-            self.share = max(share, self.share)
-            self.progress(self.share, self.record.settings.attacks[self.number].name)
+            self.progress(self.share, self.record.settings.attacks[number].name)

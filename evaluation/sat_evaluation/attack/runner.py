@@ -11,29 +11,27 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sat_core.autoattack import ENGINES
-from sat_core.chunks import in_parts
 from sat_core.classifier import Classifier
 from sat_core.data import Examples
 from sat_core.errors import DataError, EvaluationError, SpecError, quoted
 from sat_core.evaluation import ROBUST, Evaluation
 from sat_core.fields import fraction
+from sat_core.process_group import ALONE, ProcessGroup
 from sat_core.registry import nearest
 from sat_core.threat import THREAT_MODELS
+from sat_evaluation.attack.attack_run import AttackRun
 from sat_evaluation.attack.clean import clean_outputs, flat_gradients
 from sat_evaluation.attack.fast.engine import Fast
-from sat_evaluation.attack.meter import Meter, Progress
-from sat_evaluation.attack.model import Model, seeded
+from sat_evaluation.attack.meter import Progress
+from sat_evaluation.attack.model import Model
 from sat_evaluation.attack.package import Package, find_package
 from sat_evaluation.attack.plan import NORMS, Attacks, plan
 from sat_evaluation.attack.record import EvaluationSettings, Record, pixels, sha256
-
-if TYPE_CHECKING:
-    import torch
+from sat_evaluation.attack.rounds import by_rank_0
 
 BATCH_SIZE = 250
 """Images per batch, as in `run_standard_evaluation`, on every device: the package seeds itself anew for each batch, so
@@ -53,6 +51,7 @@ def evaluate(
     engine: str = "package",
     path: Path | None = None,
     progress: Progress | None = None,
+    group: ProcessGroup = ALONE,
 ) -> Evaluation:
     """Attack images with AutoAttack and return which attack broke which; a `sat_core.evaluator.Evaluator`.
 
@@ -74,6 +73,10 @@ def evaluate(
         engine: One of `ENGINES`.
         path: An .npz that is saved to after each batch. An unfinished file is continued, a finished one returned.
         progress: Called at every query with the share of the work that is done, in [0, 1], and the name of the attack.
+            Of several ranks, each calls its own; the share is true on rank 0.
+        group: The ranks that attack together, a batch each. All make this call, with the same model; `path` is for rank
+            0. Whatever their number, flags and file are those of a single process, and an evaluation that was broken
+            off goes on with any other. An error of any rank is raised on rank 0; the others raise Interrupted.
 
     Raises:
         NotInstalledError: torch or AutoAttack's package is missing.
@@ -91,33 +94,51 @@ def evaluate(
     eps = _check_threat(classifier, data, norm, eps, seed, BATCH_SIZE if batch_size is None else batch_size)
     planned, notes = plan(attacks, norm=norm, classes=classifier.classes, image_shape=classifier.image_shape)
     package.check(planned)
-    settings = EvaluationSettings(
-        norm=norm,
-        eps=eps,
-        attacks=planned,
-        seed=int(seed),
-        batch_size=int(batch_size or BATCH_SIZE),
-        package=package.title,
-        engine=engine,
-        precision=classifier.precision,
-        data=sha256({"images": pixels(data.images), "labels": data.labels}),
-        model=sha256(classifier.state(), json.dumps(dict(classifier.description), sort_keys=True, default=str)),
-    )
-    record = Record.resume(path, settings)
+
+    def resumed() -> tuple[EvaluationSettings, Record | None]:
+        settings = EvaluationSettings(
+            norm=norm,
+            eps=eps,
+            attacks=planned,
+            seed=int(seed),
+            batch_size=int(batch_size or BATCH_SIZE),
+            package=package.title,
+            engine=engine,
+            precision=classifier.precision,
+            data=sha256({"images": pixels(data.images), "labels": data.labels}),
+            model=sha256(classifier.state(), json.dumps(dict(classifier.description), sort_keys=True, default=str)),
+        )
+        return settings, Record.resume(path, settings)
+
+    settings, record = by_rank_0(group, resumed)
     if record is None or not record.finished:
         model = Model(classifier, engine)
         with model.frozen(), classifier.exact():
             if record is None:
                 size = first_batch_size(batch_size, engine, model.device.type, classifier)
-                broken_by, outputs = clean_outputs(model, data, settings.seed, size)
-                flat = flat_gradients(classifier, data, np.flatnonzero(broken_by == ROBUST), size)
-                idle = [] if eps > 0 else [f"eps = 0: none of the {len(planned)} attacks was run"]
-                record = Record.new(settings, data.labels.copy(), broken_by, [*notes, *idle, *outputs, *flat], size)
-                record.save(path)
-            _attack(model, package, data, record, path, progress)
-    if progress is not None:
-        progress(1.0, planned[-1].name)
+                record = by_rank_0(group, lambda: _begin(classifier, model, data, settings, notes, size, path))
+            AttackRun(model, package, data, record, path, progress, group).run()
+    # it may be a stop, which ends this call for all
+    by_rank_0(group, lambda: None if progress is None else progress(1.0, planned[-1].name))
     return record.evaluation()
+
+
+def _begin(
+    classifier: Classifier,
+    model: Model,
+    data: Examples,
+    settings: EvaluationSettings,
+    notes: list[str],
+    size: int,
+    path: Path | None,
+) -> Record:
+    """Return the record before the first attack, and save it."""
+    broken_by, outputs = clean_outputs(model, data, settings.seed, size)
+    flat = flat_gradients(classifier, data, np.flatnonzero(broken_by == ROBUST), size)
+    idle = [] if settings.eps > 0 else [f"eps = 0: none of the {len(settings.attacks)} attacks was run"]
+    record = Record.new(settings, data.labels.copy(), broken_by, [*notes, *idle, *outputs, *flat], size)
+    record.save(path)
+    return record
 
 
 def first_batch_size(batch_size: int | None, engine: str, device: str, classifier: Classifier) -> int:
@@ -140,59 +161,6 @@ def load(path: Path) -> Evaluation:
     return record.evaluation()
 
 
-def _attack(
-    model: Model, package: Package | Fast, data: Examples, record: Record, path: Path | None, progress: Progress | None
-) -> None:
-    """Run the attacks that are left, and save after every batch."""
-    s = record.settings
-    meter = Meter(record, classes=data.classes, progress=progress)
-    first, size = map(int, record.batch_size)
-    if size < first:
-        package.at_most(size)
-    elif model.device.type != "cpu":
-        package.at_most(max(size, model.images_at_once()))
-    for number in range(int(record.next[0]), len(s.attacks) if s.eps > 0 else 0):
-        _attack_with(number, model, package, data, record, path, meter)
-        record.next[:] = number + 1, 0
-    record.next[:] = len(s.attacks), 0
-    record.warnings = np.array([*record.warnings, *masking_warnings(record.evaluation())], dtype=np.str_)
-    record.save(path)
-
-
-def _attack_with(
-    number: int, model: Model, package: Package | Fast, data: Examples, record: Record, path: Path | None, meter: Meter
-) -> None:
-    """Run what is left of one attack."""
-    s, attack = record.settings, record.settings.attacks[number]
-    perturb = package.attack(attack, model, norm=s.norm, eps=s.eps, seed=s.seed, device=model.device)
-    # the candidates are fixed when an attack starts, also after a resume: batches decide what is drawn
-    alive = np.flatnonzero((record.broken_by == ROBUST) | (record.broken_by == number))
-
-    def one_batch(index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        x, y = model.tensors(data.float_images(index), data.labels[index])
-        model.on_query = meter.begin(number, len(index), int((alive > index[-1]).sum()))
-        with seeded(s.seed):
-            adversarial = perturb(x, y)
-            broken = model.exact(adversarial).max(dim=1)[1] != y
-        _check_adversarial(attack.name, s, x, adversarial)
-        return index, broken.cpu().numpy()
-
-    def lowered(size: int) -> None:
-        # saved at once, so that a resumed evaluation has the same batches
-        record.batch_size[1] = size
-        record.save(path)
-        package.at_most(size)
-        model.release()
-
-    left, size = alive[record.next[1] :], int(record.batch_size[1])
-    for index, broken in in_parts(left, size, one_batch, model.out_of_memory, lowered):
-        record.broken_by[index[broken]] = number
-        # counted with its batch, so that one that is broken off and done again counts once
-        record.queries[number] += meter.used
-        record.next += (0, len(index))
-        record.save(path)
-
-
 def _check_threat(classifier: Classifier, data: Examples, norm: str, eps: float, seed: int, batch_size: int) -> float:
     """Return eps as a float; SpecError or DataError if the settings do not fit each other or the images."""
     eps = fraction(eps)
@@ -208,31 +176,3 @@ def _check_threat(classifier: Classifier, data: Examples, norm: str, eps: float,
         raise DataError(f"{data.name}: expected one or more, of shape (n, {expected}), got {data.images.shape}")
     THREAT_MODELS.get(norm).check({"eps": eps}, tuple(classifier.image_shape))
     return float(eps)
-
-
-def _check_adversarial(attack: str, settings: EvaluationSettings, x: torch.Tensor, adversarial: torch.Tensor) -> None:
-    """EvaluationError unless the adversarial images are numbers in [0, 1] within eps of `x`, up to rounding."""
-    images = adversarial.cpu().numpy()
-    size = THREAT_MODELS.get(settings.norm).size(images - x.cpu().numpy()).max()
-    low, high = images.min(), images.max()
-    # the ball may be left by rounding in float32, [0, 1] may not: every attack clamps to it last
-    if not (low >= 0 and high <= 1 and size <= settings.eps * (1 + 1e-4) + 1e-6):  # NaN makes each comparison false
-        raise EvaluationError(
-            f"{attack}: expected adversarial images in [0, 1] with {settings.norm} distance <= {settings.eps:.6g}, "
-            f"got [{low:.6g}, {high:.6g}] and {size:.6g}"
-        )
-
-
-def masking_warnings(evaluation: Evaluation) -> list[str]:
-    """Return a warning if Square, which needs no gradients, broke what the attacks before it could not.
-
-    The limit of 0.2 points of robust accuracy is the package's.
-    """
-    left = {"clean": float(evaluation.correct.mean())}
-    for outcome in evaluation.breakdown():
-        if min(left.values()) > 0:  # with none left, no attack was run
-            left[outcome.settings.name] = outcome.robust_accuracy
-    square, others = left.pop("square", 1.0), min(left.values())
-    if len(left) < 2 or square >= others - 0.002:
-        return []
-    return [f"masked gradients: Square, which uses none, lowered robust accuracy from {others:.1%} to {square:.1%}"]

@@ -38,7 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    arguments = parser().parse_args(argv)
+    # `words`: for a command that starts itself on several devices
+    words = sys.argv[1:] if argv is None else [*argv]
+    arguments = parser().parse_args(words, argparse.Namespace(words=words))
     try:
         return int(arguments.run(arguments))
     # before Interrupted, of which it is one

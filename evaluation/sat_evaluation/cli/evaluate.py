@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sat_evaluation.cli.options import add_computing
 
 if TYPE_CHECKING:
-    from sat_core.run_folder import RunFolder
+    from sat_core.process_group import ProcessGroup
 
 _EVALUATE = (
     "AutoAttack on a checkpoint, for one or more ε; per-example results go to --out. Or, for the folder of a study: on "
@@ -66,6 +66,9 @@ def add(commands: Any) -> None:
     evaluate.add_argument(
         "--out", type=Path, help="folder for per-example results (default: evaluate, beside the checkpoint)"
     )
+    evaluate.add_argument(
+        "--devices", type=int, default=1, metavar="N", help="of this machine, each of which attacks a batch (1)"
+    )
     add_computing(evaluate)
     # last, because it replaces the device's default: a study's is that which trained it
     evaluate.set_defaults(run=_evaluate, device=None, **_DEFAULTS)
@@ -73,50 +76,80 @@ def add(commands: Any) -> None:
 
 def _evaluate(arguments: argparse.Namespace) -> int:
     from sat_core.errors import SpecError
+    from sat_core.process_group import ALONE
     from sat_core.run_folder import RunFolder
+    from sat_evaluation.cli.evaluation_ranks import as_rank, on_devices
+    from sat_evaluation.run.ranks import is_rank
 
     folder = RunFolder(Path(arguments.checkpoint))
-    if folder.has_begun and folder.has_arms:
-        return _evaluate_study(folder, arguments)
-    if arguments.arms:
-        raise SpecError("--arms: for the folder of a study only")
-    if not arguments.data:
-        raise SpecError("--data: expected the data set on which the checkpoint is attacked, got none")
-    if arguments.level and arguments.attacks:
-        raise SpecError("--attacks: stands in place of --level; give one of the two")
-    return _evaluate_checkpoint(arguments)
+    of_study = folder.has_begun and folder.has_arms
+    check, work = (_check_study, _evaluate_study) if of_study else (_check_checkpoint, _evaluate_checkpoint)
+    check(arguments)
+    device = arguments.device or (folder.read_spec()[1]["device"] if of_study else "cpu")
+    if arguments.devices < 1:
+        raise SpecError(f"--devices: expected an integer >= 1, got {arguments.devices}")
+    if arguments.devices > 1 and device not in ("cpu", "cuda"):
+        raise SpecError(f"--devices: each takes a GPU of its own, so expected --device cuda, got {device}")
+    if is_rank():
+        return as_rank(device, lambda group, stop: work(arguments, group, stop))
+    if arguments.devices > 1:
+        return on_devices(arguments.words, arguments.devices)
+    work(arguments, ALONE, lambda: False)
+    return 0
 
 
-def _evaluate_study(folder: RunFolder, arguments: argparse.Namespace) -> int:
+def _check_study(arguments: argparse.Namespace) -> None:
     from sat_core.errors import SpecError
-    from sat_evaluation.cli.live_view import Terminal
-    from sat_evaluation.cli.summary import print_summary
-    from sat_evaluation.run.levels import evaluate_study
 
     for name, default in _DEFAULTS.items():
         if getattr(arguments, name) != default:
             raise SpecError(
                 f"--{name.replace('_', '-')}: for a checkpoint only; a study is evaluated with its settings"
             )
+
+
+def _check_checkpoint(arguments: argparse.Namespace) -> None:
+    from sat_core.errors import SpecError
+
+    if arguments.arms:
+        raise SpecError("--arms: for the folder of a study only")
+    if not arguments.data:
+        raise SpecError("--data: expected the data set on which the checkpoint is attacked, got none")
+    if arguments.level and arguments.attacks:
+        raise SpecError("--attacks: stands in place of --level; give one of the two")
+
+
+def _evaluate_study(arguments: argparse.Namespace, group: ProcessGroup, stop: Callable[[], bool]) -> None:
+    from sat_core.run_folder import RunFolder
+    from sat_evaluation.cli.live_view import Terminal
+    from sat_evaluation.cli.summary import print_summary
+    from sat_evaluation.run.levels import evaluate_study
+    from sat_evaluation.run.view import Silent
+
+    folder = RunFolder(Path(arguments.checkpoint))
     options = {name: getattr(arguments, name) for name in ("backend", "device")}
+    view = Terminal() if group.rank == 0 else Silent()
     level = arguments.level or "standard"
-    print_summary(evaluate_study(folder, level, arguments.arms or (), view=Terminal(), **options), folder)
-    return 0
+    results = evaluate_study(folder, level, arguments.arms or (), view=view, group=group, stop=stop, **options)
+    if group.rank == 0:
+        print_summary(results, folder)
 
 
-def _evaluate_checkpoint(arguments: argparse.Namespace) -> int:
+def _evaluate_checkpoint(arguments: argparse.Namespace, group: ProcessGroup, stop: Callable[[], bool]) -> None:
     from sat_evaluation.cli.evaluation_table import print_evaluations
     from sat_evaluation.cli.live_view import Terminal
     from sat_evaluation.run.evaluate import CheckpointEvaluation
+    from sat_evaluation.run.view import Silent
 
     same = ("checkpoint", "data", "norm", "examples", "batch_size", "engine", "model", "threads", "out")
     attacks = arguments.attacks or arguments.level or "standard"
     options = {name: getattr(arguments, name) for name in same}
     evaluation = CheckpointEvaluation(radii=arguments.eps, attacks=attacks, **options)
+    view = Terminal() if group.rank == 0 else Silent()
     with _options_in_errors():
-        evaluations, out = evaluation.run(arguments.backend, arguments.device or "cpu", Terminal())
-    print_evaluations(evaluations, out)
-    return 0
+        evaluations, out = evaluation.run(arguments.backend, arguments.device or "cpu", view, group, stop)
+    if group.rank == 0:
+        print_evaluations(evaluations, out)
 
 
 _OPTIONS = {

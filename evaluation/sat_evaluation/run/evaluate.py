@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, final
 
@@ -18,13 +19,16 @@ from sat_core.backend import Backend, get_backend
 from sat_core.classifier import Classifier
 from sat_core.data import DataSet, Examples, check_files
 from sat_core.datasets import get_dataset
-from sat_core.errors import SpecError
+from sat_core.errors import Interrupted, SpecError
 from sat_core.evaluation import Evaluation
 from sat_core.evaluation_spec import EvaluationSpec
 from sat_core.input_spec import InputSpec
 from sat_core.json_fields import to_json
+from sat_core.process_group import ALONE, ProcessGroup
 from sat_core.sections import AttackSpec, TrainingSpec
 from sat_core.splits import validation_permutation
+from sat_core.training import STOPPED
+from sat_evaluation.attack.rounds import by_rank_0
 from sat_evaluation.run.view import View
 
 
@@ -59,11 +63,25 @@ class CheckpointEvaluation:
     threads: int = 1
     out: Path | None = None
 
-    def run(self, backend: str | None, device: str, view: View) -> tuple[list[Evaluation], Path]:
+    def run(
+        self,
+        backend: str | None,
+        device: str,
+        view: View,
+        group: ProcessGroup = ALONE,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> tuple[list[Evaluation], Path]:
         """Attack, and save flags and accuracies for each ε; returns the evaluations, and the folder of the files.
+
+        Args:
+            backend, device: What computes.
+            view: Shows how far it is.
+            group: The ranks that attack together; rank 0 writes the files.
+            stop: Called at every query; True ends it.
 
         Raises:
             SatError: Something does not fit. Messages name the keys of a study.
+            Interrupted: A stop was requested, or another rank has an error; what is done is saved.
         """
         path = checkpoint.find(self.checkpoint)
         metadata = checkpoint.read(path).metadata
@@ -82,15 +100,22 @@ class CheckpointEvaluation:
             for threat in threats:
                 # all radii before the first attack: a wrong one must not turn up hours later, nor leave files behind
                 threat.check_images(data.image_shape)
-            stack.enter_context(files.locked(out))
-            files.sweep(out)
+
+            def open_folder() -> None:
+                stack.enter_context(files.locked(out))
+                files.sweep(out)
+
+            by_rank_0(group, open_folder)
             for threat in threats:
-                stem = self._file_name(data, threat, len(index))
-                options: dict[str, Any] = {"attacks": attacks, "batch_size": self.batch_size, "engine": self.engine}
+                file = out / self._file_name(data, threat, len(index))
                 # saved after every batch of the attack: the same call continues there
-                options["path"] = out / f"{stem}.npz"
-                evaluation = _attack(computing, classifier, data.test.take(index), threat, options, view)
-                files.write_json(out / f"{stem}.json", _content(path, metadata, data, evaluation))
+                options: dict[str, Any] = {"path": file.with_name(f"{file.name}.npz") if group.rank == 0 else None}
+                options |= {"attacks": attacks, "batch_size": self.batch_size, "engine": self.engine, "group": group}
+                examples = data.test.take(index)
+                by_rank_0(group, partial(_check, examples, view))
+                evaluation = _attack(computing, classifier, examples, threat, options, view, stop)
+                content = _content(path, metadata, data, evaluation)
+                by_rank_0(group, partial(files.write_json, file.with_name(f"{file.name}.json"), content))
                 evaluations.append(evaluation)
         return evaluations, out
 
@@ -151,6 +176,12 @@ def _chosen(count: int | None, n: int) -> np.ndarray:
     return np.arange(n) if count is None else validation_permutation(n)[:count]
 
 
+def _check(examples: Examples, view: View) -> None:
+    # a damaged image is found now, not hours into the attack
+    with view.checking_images() as count:
+        check_files(examples, progress=count)
+
+
 def _attack(
     backend: Backend,
     classifier: Classifier,
@@ -158,13 +189,17 @@ def _attack(
     threat: AttackSpec,
     options: dict[str, Any],
     view: View,
+    stop: Callable[[], bool],
 ) -> Evaluation:
-    # a damaged image is found now, not hours into the attack
-    with view.checking_images() as count:
-        check_files(examples, progress=count)
-    with view.attacking(f"{threat.norm} ε = {threat.eps:g}") as share:
+    with view.attacking(f"{threat.norm} ε = {threat.eps:g}") as show:
+
+        def progress(share: float, note: str) -> None:
+            show(share, note)
+            if stop():
+                raise Interrupted(STOPPED)
+
         return backend.evaluate(
-            classifier, examples.images, examples.labels, norm=threat.norm, eps=threat.eps, **options, progress=share
+            classifier, examples.images, examples.labels, norm=threat.norm, eps=threat.eps, **options, progress=progress
         )
 
 

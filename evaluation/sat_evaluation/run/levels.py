@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 
 import attrs
 
@@ -10,8 +11,11 @@ from sat_core.arm_results import ArmResults
 from sat_core.autoattack import LEVELS
 from sat_core.backend import get_backend
 from sat_core.datasets import get_dataset
-from sat_core.errors import DataError, RunDirectoryError
+from sat_core.errors import DataError, RunDirectoryError, SatError
+from sat_core.follower import follow
 from sat_core.job import Job
+from sat_core.leader import leading
+from sat_core.process_group import ALONE, ProcessGroup
 from sat_core.reevaluation import evaluate_arm
 from sat_core.report_arms import matching
 from sat_core.run_folder import RANKING, TRANSFER, RunFolder
@@ -20,6 +24,7 @@ from sat_evaluation.attack.fast.engine import Fast
 from sat_evaluation.attack.package import find_package
 from sat_evaluation.attack.plan import plan
 from sat_evaluation.attack.record import Record
+from sat_evaluation.attack.rounds import by_rank_0
 from sat_evaluation.run.executors.base import Outcome
 from sat_evaluation.run.finish import finish
 from sat_evaluation.run.heads import Transfer
@@ -35,6 +40,8 @@ def evaluate_study(
     backend: str | None = None,
     device: str | None = None,
     view: View,
+    group: ProcessGroup = ALONE,
+    stop: Callable[[], bool] = lambda: False,
 ) -> list[ArmResults]:
     """Evaluate the picked epochs of arms at a level of evaluation; after an interruption, the same call continues.
 
@@ -48,13 +55,16 @@ def evaluate_study(
         arms: Names or patterns; by default all arms.
         backend, device: What computes; by default what trained.
         view: Shows how far each arm is.
+        group: The ranks that attack together; rank 0 reads and writes the folder.
+        stop: Called at every query; True ends it.
 
     Returns:
-        The results of all finished arms of the study, in their order.
+        The results of all finished arms of the study, in their order; on other ranks than the first, none.
 
     Raises:
         SpecError: No arm matches a pattern.
         RunDirectoryError: An arm is not finished, or the data have changed.
+        Interrupted: A stop was requested, or another rank has an error; what is done is saved.
     """
     names = [name for name in unit_names(folder) if name != RANKING]
     chosen = matching(names, arms, "--arms") if arms else names
@@ -65,19 +75,35 @@ def evaluate_study(
             "run the study to its end first, or name the arms that are finished with --arms"
         )
     find_package()
-    with folder.locked():
+    with ExitStack() as stack:
+        by_rank_0(group, lambda: stack.enter_context(folder.locked()))
         for job in _jobs(folder, chosen, backend, device):
-            _evaluate(job, level, view)
-        return finish(folder, names, Outcome())
+            _evaluate(attrs.evolve(job, group=group, stop=stop), level, view)
+        return finish(folder, names, Outcome()) if group.rank == 0 else []
 
 
 def _evaluate(job: Job, level: str, view: View) -> None:
-    # the worker of a study that was killed may hold it until it misses its parent
-    with job.folder.locked(wait=10), view.attacking(f"{job.folder.name}, {level}") as show:
-        job.folder.sweep()
-        if job.folder.own_results().at(level) is None:
-            go_on_from_weaker(job, level)
-        evaluate_arm(attrs.evolve(job, progress=lambda _stage, share, _total, note: show(share, note)), level)
+    """Evaluate an arm, or, on other ranks than the first, follow."""
+    if job.group.rank > 0:
+        follow(job, job.no_members())
+    # what rank 0 raises is told only when the others no longer follow it
+    by_rank_0(job.group, lambda: _lead(job, level, view))
+
+
+def _lead(job: Job, level: str, view: View) -> None:
+    failure: SatError | None = None
+    with leading(job.group):
+        try:
+            # the worker of a study that was killed may hold it until it misses its parent
+            with job.folder.locked(wait=10), view.attacking(f"{job.folder.name}, {level}") as show:
+                job.folder.sweep()
+                if job.folder.own_results().at(level) is None:
+                    go_on_from_weaker(job, level)
+                evaluate_arm(attrs.evolve(job, progress=lambda _stage, share, _total, note: show(share, note)), level)
+        except SatError as error:
+            failure = error
+    if failure is not None:
+        raise failure
 
 
 def go_on_from_weaker(job: Job, level: str) -> None:

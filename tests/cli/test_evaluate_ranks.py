@@ -1,0 +1,62 @@
+"""`sat evaluate --devices N`: the files, the tables and the exit statuses of one process."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sat_command import refused, sat, wait_for
+from toys import same_bytes
+
+from sat_core.training import STOPPED
+
+
+@pytest.mark.backend
+def test_a_checkpoint_on_two_devices_stopped_and_gone_on(finished: Path, study: Path, tmp_path: Path) -> None:
+    best, data = finished / "arms/size-0.5/checkpoint-best", f"npz:{study.parent / 'five.npz'}"
+    attack = ["--attacks", "apgd-ce", "--examples", "30", "--batch-size", "3"]
+    command = ["evaluate", str(best), "--data", data, *attack]
+    alone = sat(*command, "--out", "out", cwd=tmp_path)
+    assert alone.returncode == 0, alone.stderr
+    two = tmp_path / "two"
+    two.mkdir()
+    together = [*command, "--out", "out", "--devices", "2"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "sat_evaluation.cli", *together], cwd=two, stderr=subprocess.PIPE, text=True
+    ) as process:
+        wait_for(two, "out/*.npz", process)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=100) == 75
+        assert process.stderr is not None
+        assert [line for line in process.stderr.read().splitlines() if line.startswith("sat: ")] == [f"sat: {STOPPED}"]
+    assert not list(two.rglob("*.json"))
+    done = sat(*together, cwd=two)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == alone.stdout
+    same_bytes(tmp_path / "out", two / "out")
+
+
+@pytest.mark.torch
+def test_a_study_on_two_devices(finished: Path, tmp_path: Path) -> None:
+    arguments = ["--level", "screening", "--arms", "size-0.5", "size-1.0"]
+    for devices in ("1", "2"):
+        shutil.copytree(finished, tmp_path / devices / "run")
+        done = sat("evaluate", "run", *arguments, "--devices", devices, cwd=tmp_path / devices)
+        assert done.returncode == 0, done.stderr
+        (tmp_path / devices / "printed.txt").write_text(done.stdout)
+    one, two = (tmp_path / devices for devices in ("1", "2"))
+    assert (one / "printed.txt").read_text() == (two / "printed.txt").read_text()
+    same_bytes(one / "run/arms", two / "run/arms")
+
+
+@pytest.mark.backend
+def test_devices_that_there_cannot_be(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    best = finished / "arms/size-0.5/checkpoint-best"
+    for path, data in ((finished, []), (best, ["--data", "digits"])):
+        refused(capsys, ["evaluate", path, *data, "--devices", "0"], "--devices: expected an integer >= 1, got 0")
+        wrong = ["--devices", "2", "--device", "cuda:1"]
+        refused(capsys, ["evaluate", path, *data, *wrong], "expected --device cuda, got cuda:1")
