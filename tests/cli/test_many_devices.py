@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -16,7 +17,9 @@ from sat_command import refused, sat, wait_for
 
 from sat_core import checkpoint
 from sat_core.errors import EXIT_CONTINUE
+from sat_core.ranking import Ranking
 from sat_core.run_folder import RunFolder
+from sat_evaluation.cli import main
 
 pytestmark = pytest.mark.backend
 TIGHT = ("--set", "training.precision=float64")
@@ -44,6 +47,28 @@ def same(one: Path, other: Path) -> None:
     weights = [checkpoint.read(arm / "checkpoint-best.safetensors").groups["model"] for arm in (one, other)]
     for name, value in weights[0].items():
         np.testing.assert_allclose(weights[1][name], value, rtol=1e-7, atol=1e-9)
+
+
+def test_the_printed_command_runs_a_ranking_on_two_devices_as_on_one(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rankings = []
+    for devices in ("1", "2"):
+        out = tmp_path / devices
+        settings = [*TIGHT, "--set", "ranking.epochs=2", "--set", "subset.size=[0.0,0.5]", "--devices", devices]
+        assert main(["run", str(study), "--out", str(out), *settings, "--print-command"]) == 0
+        title, *commands = capsys.readouterr().out.splitlines()
+        assert title.startswith("# 3 to run here, the ranking first;")
+        assert len(commands) == 3
+        assert not list(out.rglob("log.txt"))
+        program, *arguments = shlex.split(commands[0])
+        assert program == "torchrun"
+        torchrun = [sys.executable, "-m", "torch.distributed.run", *arguments]
+        done = subprocess.run(torchrun, capture_output=True, text=True, timeout=400, check=False)
+        assert done.returncode == 0, done.stderr
+        rankings.append(Ranking.read(RunFolder(out).ranking))
+    for name, scores in rankings[0].scores.items():
+        np.testing.assert_allclose(rankings[1].scores[name], scores, rtol=1e-7, atol=1e-9)
 
 
 @pytest.mark.torch  # the frameworks differ in nothing here, and it starts many processes
