@@ -49,26 +49,34 @@ def same(one: Path, other: Path) -> None:
         np.testing.assert_allclose(weights[1][name], value, rtol=1e-7, atol=1e-9)
 
 
-def test_the_printed_command_runs_a_ranking_on_two_devices_as_on_one(
-    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    rankings = []
-    for devices in ("1", "2"):
-        out = tmp_path / devices
-        settings = [*TIGHT, "--set", "ranking.epochs=2", "--set", "subset.size=[0.0,0.5]", "--devices", devices]
-        assert main(["run", str(study), "--out", str(out), *settings, "--print-command"]) == 0
-        title, *commands = capsys.readouterr().out.splitlines()
-        assert title.startswith("# 3 to run here, the ranking first;")
-        assert len(commands) == 3
-        assert not list(out.rglob("log.txt"))
-        program, *arguments = shlex.split(commands[0])
-        assert program == "torchrun"
-        torchrun = [sys.executable, "-m", "torch.distributed.run", *arguments]
-        done = subprocess.run(torchrun, capture_output=True, text=True, timeout=400, check=False)
-        assert done.returncode == 0, done.stderr
-        rankings.append(Ranking.read(RunFolder(out).ranking))
+@pytest.mark.torch  # TensorFlow's ranks have tests of their own, and this starts many processes
+def test_two_devices_train_a_study_as_one(study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The ranking by the command that is printed for torchrun, two arms by `sat run`."""
+    keys = ("training.epochs=2", "ranking.epochs=2", "evaluation.examples=6", "subset.size=[0.0,0.5]")
+    settings = [*TIGHT, *(text for key in keys for text in ("--set", key))]
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert sat("run", study, "--out", one, *settings).returncode == 0
+    run = ["run", study, "--out", two, *settings, "--devices", 2]
+    assert main([*map(str, run), "--print-command"]) == 0
+    title, *commands = capsys.readouterr().out.splitlines()
+    assert title.startswith("# 3 to run here, the ranking first;")
+    assert len(commands) == 3
+    assert not list(two.rglob("log.txt"))
+    program, *arguments = shlex.split(commands[0])
+    assert program == "torchrun"
+    torchrun = [sys.executable, "-m", "torch.distributed.run", *arguments]
+    done = subprocess.run(torchrun, capture_output=True, text=True, timeout=400, check=False)
+    assert done.returncode == 0, done.stderr
+    rankings = [Ranking.read(RunFolder(out).ranking) for out in (one, two)]
     for name, scores in rankings[0].scores.items():
         np.testing.assert_allclose(rankings[1].scores[name], scores, rtol=1e-7, atol=1e-9)
+    done_all = sat(*run)
+    assert done_all.returncode == 0, done_all.stderr
+    assert "2 devices train and attack each network together" in done_all.stdout + done_all.stderr
+    for arm in (one / "arms").iterdir():
+        same(arm, two / "arms" / arm.name)
+        results = json.loads((two / "arms" / arm.name / "results.json").read_text())
+        assert results["devices"] == [2]
 
 
 @pytest.mark.torch  # the frameworks differ in nothing here, and it starts many processes
