@@ -165,7 +165,7 @@ A100S = Cluster(
     devices=8,
     inside=Links(latency=20e-6, bandwidth=240e9),
     between=Links(latency=68e-6, bandwidth=92e9),
-    exchange=0.2e-3,
+    exchange=0.3e-3,
     launch=10e-6,
     replay=2e-6,
     overlap=0.75,
