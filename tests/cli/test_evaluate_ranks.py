@@ -18,7 +18,7 @@ from sat_core.training import STOPPED
 @pytest.mark.backend
 def test_a_checkpoint_on_two_devices_stopped_and_gone_on(finished: Path, study: Path, tmp_path: Path) -> None:
     best, data = finished / "arms/size-0.5/checkpoint-best", f"npz:{study.parent / 'five.npz'}"
-    attack = ["--attacks", "apgd-ce", "--examples", "30", "--batch-size", "3"]
+    attack = ["--attacks", "apgd-ce", "--examples", "18", "--batch-size", "3"]
     command = ["evaluate", str(best), "--data", data, *attack]
     alone = sat(*command, "--out", "out", cwd=tmp_path)
     assert alone.returncode == 0, alone.stderr
