@@ -16,7 +16,7 @@ RANK = Path(__file__).with_name("scale_rank.py")
 WORKS = {
     "clean": "step of ResNet-18, batch 64, A = ∅",
     "pgd": "step of ResNet-18, batch 64, PGD-7 on every image",
-    "autoattack": "AutoAttack's APGD-CE, 20 steps, ResNet-18, 12 images, 3 at a time",
+    "autoattack": "AutoAttack's APGD-CE, 100 steps, ResNet-18, 12 images, 3 at a time",
 }
 BEGIN, END = "<!-- measured and modelled: benchmarks/scale.py writes what follows -->", "<!-- until here -->"
 _LAUNCH = (

@@ -41,7 +41,7 @@ ATTACKED, ATTACK_BATCH = 12, 3
 
 
 # By name alone it would have five restarts of a hundred steps, which take minutes.
-APGD = AttackSettings(name="apgd-ce", iterations=20)
+APGD = AttackSettings(name="apgd-ce", iterations=100)
 
 
 def random_images(n: int, side: int, seed: int) -> Examples:

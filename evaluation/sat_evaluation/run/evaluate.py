@@ -18,7 +18,7 @@ from sat_core.autoattack import AUTOATTACK, LEVELS
 from sat_core.backend import Backend, get_backend
 from sat_core.classifier import Classifier
 from sat_core.data import DataSet, Examples, check_files
-from sat_core.datasets import get_dataset
+from sat_core.datasets import get_dataset, load_once
 from sat_core.errors import Interrupted, SpecError
 from sat_core.evaluation import Evaluation
 from sat_core.evaluation_spec import EvaluationSpec
@@ -90,7 +90,7 @@ class CheckpointEvaluation:
         training = TrainingSpec(
             epochs=1, threads=self.threads, batch_size=1 if self.batch_size is None else self.batch_size
         )
-        data, computing = get_dataset(self.data), get_backend(backend, device)
+        data, computing = load_once(lambda: get_dataset(self.data), group), get_backend(backend, device)
         index = _chosen(self.examples, len(data.test))
         out = self.out or path.parent / "evaluate"
         evaluations = []

@@ -10,7 +10,7 @@ import attrs
 from sat_core.arm_results import ArmResults
 from sat_core.autoattack import LEVELS
 from sat_core.backend import get_backend
-from sat_core.datasets import get_dataset
+from sat_core.datasets import get_dataset, load_once
 from sat_core.errors import DataError, RunDirectoryError, SatError
 from sat_core.follower import follow
 from sat_core.job import Job
@@ -77,7 +77,7 @@ def evaluate_study(
     find_package()
     with ExitStack() as stack:
         by_rank_0(group, lambda: stack.enter_context(folder.locked()))
-        for job in _jobs(folder, chosen, backend, device):
+        for job in _jobs(folder, chosen, backend, device, group):
             _evaluate(attrs.evolve(job, group=group, stop=stop), level, view)
         return finish(folder, names, Outcome()) if group.rank == 0 else []
 
@@ -126,15 +126,17 @@ def go_on_from_weaker(job: Job, level: str) -> None:
             return
 
 
-def _jobs(folder: RunFolder, names: Sequence[str], backend: str | None, device: str | None) -> list[Job]:
+def _jobs(
+    folder: RunFolder, names: Sequence[str], backend: str | None, device: str | None, group: ProcessGroup
+) -> list[Job]:
     tables, run = folder.read_spec()
     computing = get_backend(backend or run["backend"], device or run["device"])
     if TRANSFER in tables:
         transfer = Transfer.read(folder)
-        data = transfer.data()
+        data = load_once(transfer.data, group)
         return [transfer.job(name, data, backend=computing, folder=folder.unit(name)) for name in names]
     study = Study.from_tables(tables)
-    data = get_dataset(study.base.data.name)
+    data = load_once(lambda: get_dataset(study.base.data.name), group)
     return [
         Job(spec=arm.spec, full_name=arm.full, data=data, backend=computing, folder=folder.unit(arm.name))
         for arm in study.arms
