@@ -11,6 +11,7 @@ import attrs
 import numpy as np
 import torch
 from gpu_log import Log, Measurement, Row
+from gpu_ranks import losses_and_seconds
 from gpu_setup import Bench, attack_settings, build, learnable_examples
 from gpu_training import PGD7, settings, training
 
@@ -38,6 +39,7 @@ def measurements(bench: Bench, log: Log) -> Iterator[Measurement]:
         yield Measurement(f"waits, {'CUDA graphs' if graphs else 'eager'}", partial(_waits, bench, graphs))
     yield Measurement("AutoAttack, 16 images", lambda: _attacked(bench))
     yield Measurement("deterministic, twice", lambda: _twice(bench))
+    yield Measurement("ranks of torchrun", lambda: _ranks(bench))
     yield Measurement("contract", lambda: _contract(bench))
 
 
@@ -134,6 +136,18 @@ def _twice(bench: Bench) -> Row:
     spec = _spec(bench, deterministic=True)
     (_, one), (_, other) = (_train(bench, bench.backend, spec) for _ in range(2))
     return {"bit by bit": _yes(one == other), "right": _yes(one == other)}
+
+
+def _ranks(bench: Bench) -> Row:
+    """Train as a process alone, as the one rank of torchrun, and as two ranks that share the device."""
+    (alone, seconds), (one, seconds_of_one), (two, _) = (losses_and_seconds(bench, ranks) for ranks in (0, 1, 2))
+    apart = np.abs(two / alone - 1)
+    return {
+        "one rank, times as slow as none": seconds_of_one / seconds,
+        "one rank, bit by bit": _yes(bool((one == alone).all())),
+        "two ranks, largest difference, relative": float(apart.max()),
+        "right": _yes(bool(apart[0] <= FIRST["float32"] and (apart <= LATER["float32"]).all())),
+    }
 
 
 def _attacked(bench: Bench) -> Row:
