@@ -20,7 +20,6 @@ TRANSFER = "transfer"
 _ARMS, _TRANSFERS, _STUDIES, _QUEUE = "arms", "transfer", "studies", "slurm"
 
 
-@final
 @attrs.frozen
 class RunFolder(Folder):
     """The folder of a study, with its ranking, arms and transfers; or of one transfer, with its heads as arms.

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, final
+from typing import BinaryIO
 
 import attrs
 
@@ -31,7 +31,6 @@ _TAIL = 8192
 """Bytes of a log that are searched for its last lines."""
 
 
-@final
 @attrs.frozen
 class UnitFolder(Folder):
     """The folder of one arm or of one ranking.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -29,7 +30,11 @@ def test_a_checkpoint_on_two_devices_stopped_and_gone_on(finished: Path, study: 
         [sys.executable, "-m", "sat_evaluation.cli", *together], cwd=two, stderr=subprocess.PIPE, text=True
     ) as process:
         wait_for(two, "out/*.npz", process)
-        process.send_signal(signal.SIGTERM)
+        # To all, as batch systems do it: at once, so that no machine is fast enough to be done before. That the command
+        # alone passes a stop on to its ranks is tested where these wait for it (run/test_ranks.py).
+        ranks = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        for number in (process.pid, *map(int, ranks)):
+            os.kill(number, signal.SIGTERM)
         assert process.wait(timeout=100) == 75
         assert process.stderr is not None
         assert [line for line in process.stderr.read().splitlines() if line.startswith("sat: ")] == [f"sat: {STOPPED}"]
@@ -42,12 +47,15 @@ def test_a_checkpoint_on_two_devices_stopped_and_gone_on(finished: Path, study: 
 
 @pytest.mark.torch
 def test_a_study_on_two_devices(finished: Path, tmp_path: Path) -> None:
+    """On two as in a job of Slurm, which leaves what it prints in a file."""
     arguments = ["--level", "screening", "--arms", "size-0.5", "size-1.0"]
-    for devices in ("1", "2"):
+    for devices, more in (("1", []), ("2", ["--job", "."])):
         shutil.copytree(finished, tmp_path / devices / "run")
-        done = sat("evaluate", "run", *arguments, "--devices", devices, cwd=tmp_path / devices)
+        done = sat("evaluate", "run", *arguments, "--devices", devices, *more, cwd=tmp_path / devices)
         assert done.returncode == 0, done.stderr
-        (tmp_path / devices / "printed.txt").write_text(done.stdout)
+        if not more:
+            (tmp_path / devices / "printed.txt").write_text(done.stdout)
+    assert done.stdout == ""
     one, two = (tmp_path / devices for devices in ("1", "2"))
     assert (one / "printed.txt").read_text() == (two / "printed.txt").read_text()
     same_bytes(one / "run/arms", two / "run/arms")

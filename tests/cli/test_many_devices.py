@@ -72,7 +72,7 @@ def test_two_devices_train_a_study_as_one(study: Path, tmp_path: Path, capsys: p
         np.testing.assert_allclose(rankings[1].scores[name], scores, rtol=1e-7, atol=1e-9)
     done_all = sat(*run)
     assert done_all.returncode == 0, done_all.stderr
-    assert "2 devices train and attack each network together" in done_all.stdout + done_all.stderr
+    assert "2 devices work on each network together" in done_all.stdout + done_all.stderr
     for arm in (one / "arms").iterdir():
         same(arm, two / "arms" / arm.name)
         results = json.loads((two / "arms" / arm.name / "results.json").read_text())

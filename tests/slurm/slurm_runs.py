@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -38,7 +39,7 @@ TEN = """
 subset.size = [0.0, 0.5]
 training.seed = [0, 1, 2, 3, 4]
 """
-STARTED: list[Run] = []
+STARTED: list[Command] = []
 """Commands of this test."""
 LONG = 40_000
 """Epochs that no test waits for: what is stopped in them is stopped in training."""
@@ -49,14 +50,14 @@ def write(path: Path, data: Path, grid: str, epochs: int) -> Path:
     return path
 
 
-class Run:
-    """`sat run` in a process of its own."""
+class Command:
+    """A command in a process of its own, which prints to a file."""
 
-    def __init__(self, study: Path, out: Path, *arguments: str) -> None:
-        call = [sys.executable, "-m", "sat_evaluation.cli", "run", str(study), "--out", str(out), "--save-every", "0"]
-        self._log = out.with_name(f"{out.name}-{len(STARTED)}.txt")
-        with self._log.open("w") as log:
-            self.process = subprocess.Popen([*call, *arguments], stdout=log, stderr=log)
+    def __init__(self, arguments: Sequence[str], log: Path) -> None:
+        self._log = log
+        with log.open("w") as file:
+            call = [sys.executable, "-m", "sat_evaluation.cli", *arguments]
+            self.process = subprocess.Popen(call, stdout=file, stderr=file)
         STARTED.append(self)
 
     def printed(self) -> str:
@@ -64,6 +65,14 @@ class Run:
 
     def ended(self) -> tuple[int, str]:
         return self.process.wait(timeout=500), self.printed()
+
+
+class Run(Command):
+    """`sat run`."""
+
+    def __init__(self, study: Path, out: Path, *arguments: str) -> None:
+        call = ["run", str(study), "--out", str(out), "--save-every", "0", *arguments]
+        super().__init__(call, out.with_name(f"{out.name}-{len(STARTED)}.txt"))
 
 
 def on_slurm(study: Path, out: Path, *arguments: str) -> Run:

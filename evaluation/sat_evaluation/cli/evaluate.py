@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sat_evaluation.cli.options import add_computing
+from sat_evaluation.cli.options import add_computing, add_slurm, slurm_options
 
 if TYPE_CHECKING:
     from sat_core.process_group import ProcessGroup
+    from sat_evaluation.run.view import View
 
 _EVALUATE = (
     "AutoAttack on a checkpoint, for one or more ε; per-example results go to --out. Or, for the folder of a study: on "
@@ -67,9 +68,13 @@ def add(commands: Any) -> None:
         "--out", type=Path, help="folder for per-example results (default: evaluate, beside the checkpoint)"
     )
     evaluate.add_argument(
-        "--devices", type=int, default=1, metavar="N", help="of this machine, each of which attacks a batch (1)"
+        "--devices", type=int, default=1, metavar="N", help="of one machine, each of which attacks a batch (1)"
     )
+    evaluate.add_argument("--nodes", type=int, default=1, help="machines of the job, with N devices each (1)")
+    # of the command that a job runs: where it leaves what whoever waits for it reads
+    evaluate.add_argument("--job", type=Path, help=argparse.SUPPRESS)
     add_computing(evaluate)
+    add_slurm(evaluate)
     # last, because it replaces the device's default: a study's is that which trained it
     evaluate.set_defaults(run=_evaluate, device=None, **_DEFAULTS)
 
@@ -78,7 +83,9 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from sat_core.errors import SpecError
     from sat_core.process_group import ALONE
     from sat_core.run_folder import RunFolder
+    from sat_evaluation.cli.evaluation_job import as_job, submit
     from sat_evaluation.cli.evaluation_ranks import as_rank, on_devices
+    from sat_evaluation.run.executors.slurm import Slurm
     from sat_evaluation.run.ranks import is_rank
 
     folder = RunFolder(Path(arguments.checkpoint))
@@ -90,12 +97,33 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         raise SpecError(f"--devices: expected an integer >= 1, got {arguments.devices}")
     if arguments.devices > 1 and device not in ("cpu", "cuda"):
         raise SpecError(f"--devices: each takes a GPU of its own, so expected --device cuda, got {device}")
+    options = slurm_options(arguments)
+    if arguments.executor == "slurm":
+        executor = Slurm(devices=arguments.devices, nodes=arguments.nodes, **options)
+        return submit(arguments, folder if of_study else None, executor, device)
+    if arguments.nodes != 1:
+        raise SpecError("--nodes: this machine is one; take --executor slurm")
+
+    def run(group: ProcessGroup, stop: Callable[[], bool]) -> None:
+        with as_job(arguments.job, group):
+            work(arguments, group, stop)
+
     if is_rank():
-        return as_rank(device, lambda group, stop: work(arguments, group, stop))
+        return as_rank(device, run)
     if arguments.devices > 1:
         return on_devices(arguments.words, arguments.devices)
-    work(arguments, ALONE, lambda: False)
+    run(ALONE, lambda: False)
     return 0
+
+
+def _view(arguments: argparse.Namespace, group: ProcessGroup) -> View:
+    from sat_evaluation.cli.evaluation_job import JobView
+    from sat_evaluation.cli.live_view import Terminal
+    from sat_evaluation.run.view import Silent
+
+    if group.rank > 0:
+        return Silent()
+    return JobView(arguments.job) if arguments.job else Terminal()
 
 
 def _check_study(arguments: argparse.Namespace) -> None:
@@ -121,15 +149,12 @@ def _check_checkpoint(arguments: argparse.Namespace) -> None:
 
 def _evaluate_study(arguments: argparse.Namespace, group: ProcessGroup, stop: Callable[[], bool]) -> None:
     from sat_core.run_folder import RunFolder
-    from sat_evaluation.cli.live_view import Terminal
     from sat_evaluation.cli.summary import print_summary
     from sat_evaluation.run.levels import evaluate_study
-    from sat_evaluation.run.view import Silent
 
     folder = RunFolder(Path(arguments.checkpoint))
     options = {name: getattr(arguments, name) for name in ("backend", "device")}
-    view = Terminal() if group.rank == 0 else Silent()
-    level = arguments.level or "standard"
+    view, level = _view(arguments, group), arguments.level or "standard"
     results = evaluate_study(folder, level, arguments.arms or (), view=view, group=group, stop=stop, **options)
     if group.rank == 0:
         print_summary(results, folder)
@@ -137,17 +162,15 @@ def _evaluate_study(arguments: argparse.Namespace, group: ProcessGroup, stop: Ca
 
 def _evaluate_checkpoint(arguments: argparse.Namespace, group: ProcessGroup, stop: Callable[[], bool]) -> None:
     from sat_evaluation.cli.evaluation_table import print_evaluations
-    from sat_evaluation.cli.live_view import Terminal
     from sat_evaluation.run.evaluate import CheckpointEvaluation
-    from sat_evaluation.run.view import Silent
 
     same = ("checkpoint", "data", "norm", "examples", "batch_size", "engine", "model", "threads", "out")
     attacks = arguments.attacks or arguments.level or "standard"
     options = {name: getattr(arguments, name) for name in same}
     evaluation = CheckpointEvaluation(radii=arguments.eps, attacks=attacks, **options)
-    view = Terminal() if group.rank == 0 else Silent()
     with _options_in_errors():
-        evaluations, out = evaluation.run(arguments.backend, arguments.device or "cpu", view, group, stop)
+        computing = arguments.backend, arguments.device or "cpu"
+        evaluations, out = evaluation.run(*computing, _view(arguments, group), group, stop)
     if group.rank == 0:
         print_evaluations(evaluations, out)
 

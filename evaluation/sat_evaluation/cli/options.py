@@ -43,6 +43,11 @@ def add_running(command: argparse.ArgumentParser) -> None:
         help="take finished arms that are the same from here",
     )
     add_computing(command)
+    add_slurm(command)
+
+
+def add_slurm(command: argparse.ArgumentParser) -> None:
+    """Add where it runs, and the options of Slurm; `slurm_options` reads them."""
     command.add_argument("--executor", choices=("local", "slurm"), default="local", help="this machine, or Slurm's")
     group = command.add_argument_group("with --executor slurm", "The folder must be on a disk that its machines share.")
     group.add_argument("--partition", help="as for sbatch")
@@ -51,7 +56,7 @@ def add_running(command: argparse.ArgumentParser) -> None:
     group.add_argument("--gpus", type=int, help="on each node (default: N with --device cuda; 0: none asked for)")
     group.add_argument("--memory", help="on each node, as 16G")
     group.add_argument("--slurm", action="append", metavar="KEY=VALUE", help="any other option of sbatch")
-    # None unless given: `running` refuses these options with another executor
+    # None unless given: `slurm_options` refuses these options with another executor
     group.add_argument("--detach", action="store_true", default=None, help="submit and return")
 
 
@@ -71,17 +76,26 @@ def running(arguments: argparse.Namespace) -> dict[str, Any]:
 def _executor(arguments: argparse.Namespace) -> Executor:
     from sat_core.errors import SpecError
     from sat_evaluation.run.executors.local import Local
-    from sat_evaluation.run.executors.slurm import Slurm, minutes
+    from sat_evaluation.run.executors.slurm import Slurm
 
     common = {key: getattr(arguments, key) for key in ("jobs", "save_every", "tensorboard", "devices", "nodes")}
-    options = {key: getattr(arguments, key) for key in _SLURM if getattr(arguments, key) is not None}
+    options = slurm_options(arguments)
     if arguments.executor == "local":
-        if options:
-            raise SpecError(f"--{next(iter(options))}: for --executor slurm only")
         return Local(**common, jobs_per_device=arguments.jobs_per_device or 1)
     if arguments.jobs_per_device is not None:
         raise SpecError("--jobs-per-device: for --executor local only")
+    return Slurm(**common, **options)
+
+
+def slurm_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return keyword arguments of `Slurm` that were given; SpecError if there are any without --executor slurm."""
+    from sat_core.errors import SpecError
+    from sat_evaluation.run.executors.slurm import minutes
+
+    options = {key: getattr(arguments, key) for key in _SLURM if getattr(arguments, key) is not None}
+    if options and arguments.executor == "local":
+        raise SpecError(f"--{next(iter(options))}: for --executor slurm only")
     if "time" in options:
         options["minutes"] = minutes(options.pop("time"))
     pairs = [text.partition("=") for text in options.pop("slurm", ())]
-    return Slurm(**common, **options, more={key: value if equals else True for key, equals, value in pairs})
+    return {**options, "more": {key: value if equals else True for key, equals, value in pairs}}

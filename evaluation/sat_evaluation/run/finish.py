@@ -23,7 +23,7 @@ def run_units(folder: RunFolder, units: Sequence[Unit], executor: Executor, devi
         return Outcome()
     if executor.ranks > 1:
         nodes = f" ({executor.nodes} nodes)" if executor.nodes > 1 else ""
-        view.note(f"{executor.ranks} devices train and attack each network together{nodes}")
+        view.note(f"{executor.ranks} devices work on each network together{nodes}")
     # of two commands in one folder, each would start every unit
     with folder.locked(), view.units([folder.unit(unit.name) for unit in units]) as shown:
         folder.sweep()

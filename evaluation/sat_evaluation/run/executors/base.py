@@ -23,17 +23,19 @@ TENSORBOARD = "--tensorboard"
 @final
 @attrs.frozen
 class Unit:
-    """A ranking or an arm that is to be run.
+    """A ranking or an arm that is to be run, or an evaluation (`sat_evaluation.run.executors.evaluation`).
 
     Attributes:
         name: Of its folder; `RANKING` for the ranking.
         threads: Of its process, on the CPU.
         after_ranking: Whether it needs the ranking.
+        command: Of an evaluation, the module that its process runs, with arguments; empty for a worker of the unit.
     """
 
     name: str
     threads: int
     after_ranking: bool = False
+    command: tuple[str, ...] = ()
 
 
 @final

@@ -78,7 +78,7 @@ def start_worker(
     """
     module = ["sat_evaluation.run.launch", str(devices)] if devices > 1 else ["sat_evaluation.run.worker"]
     # -P: no file of the working directory stands in for a module that the worker imports
-    command = [sys.executable, "-P", "-m", *module, str(folder), unit.name, *arguments]
+    command = [sys.executable, "-P", "-m", *(unit.command or (*module, str(folder), unit.name, *arguments))]
     with folder.unit(unit.name).new_log() if log else nullcontext() as output:
         # a group of its own: Ctrl-C reaches the workers as the stop that the study forwards, not as an interrupt
         return subprocess.Popen(

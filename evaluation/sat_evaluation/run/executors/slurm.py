@@ -98,7 +98,8 @@ class Slurm(Executor):
         with stop_signals(outcome, _STAYS):
             self._submit_missing(folder, units, device, outcome, tick)
             if self.detach and not outcome.stopped:
-                raise Detached(f"{len(units)} jobs in the queue; the same command waits for them and sums up")
+                jobs, them = (f"{len(units)} jobs", "them") if len(units) > 1 else ("1 job", "it")
+                raise Detached(f"{jobs} in the queue; the same command waits for {them} and sums up")
             self._wait(folder, units, outcome, tick)
         return outcome
 
@@ -190,7 +191,7 @@ class Slurm(Executor):
             raise NotInstalledError(f"--executor slurm needs submitit: {install('cluster')}") from error
         try:
             # it is pickled, and read where the working directory may be another
-            absolute = RunFolder(folder.path.resolve())
+            absolute = attrs.evolve(folder, path=folder.path.resolve())
             python = f"{shlex.quote(sys.executable)} -P"  # as `start_worker` does it
             executor = SlurmExecutor(absolute.pickles, max_num_timeout=_RESTARTS, python=python)
             executor.update_parameters(**options)
