@@ -41,7 +41,10 @@ def train(data: DataSet, split: Split, device: torch.device, epochs: int) -> nn.
     images, labels = torch.from_numpy(data.train.images).permute(0, 3, 1, 2), torch.from_numpy(data.train.labels)
     examples = WithIndex(TensorDataset(images, labels))
     sampler: DistributedSampler[object] = DistributedSampler(examples, drop_last=True)
-    loader = DataLoader(examples, BATCH // dist.get_world_size(), sampler=sampler, drop_last=True)
+    share, left = divmod(BATCH, dist.get_world_size())
+    if left:
+        raise ValueError(f"expected a number of devices that divides {BATCH}, got {dist.get_world_size()}")
+    loader = DataLoader(examples, share, sampler=sampler, drop_last=True)
     model = DistributedDataParallel(Net().to(device))
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
     step = SubsetAdversarialStep(model, split, AttackSpec(norm="L2", eps=0.5, steps=7))

@@ -125,7 +125,8 @@ class Fit:
             Interrupted: A stop was requested; the state is saved.
         """
         self.resume()
-        if self.position.devices[-1:] != [self.group.size]:
+        unfinished = self.position.epoch < self.planner.training.epochs
+        if unfinished and self.position.devices[-1:] != [self.group.size]:
             self.position.devices.append(self.group.size)
         self._saved = time.monotonic()
         self._tell_again()
@@ -149,8 +150,9 @@ class Fit:
 
         That is said if PGD accuracy fell below half of its best.
         """
-        counts = [*map(str, self.position.devices)]
-        lines = [f"trained on {', then '.join(counts)} devices, whose sums are rounded differently"] * (len(counts) > 1)
+        counts, local = [*map(str, self.position.devices)], self.planner.training.batch_norm == "local"
+        what = "with BatchNorm on shares of another size" if local else "whose sums are rounded differently"
+        lines = [f"trained on {', then '.join(counts)} devices, {what}"] * (len(counts) > 1)
         # Published RS-FGSM loses its robustness in this way with the hardest 10 % of CIFAR-10 (docs/PROTOCOLS.md).
         for epoch, accuracy in enumerate(self.position.pgd_accuracy, 1):
             best = max(self.position.pgd_accuracy[:epoch])

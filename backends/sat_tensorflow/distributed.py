@@ -11,6 +11,7 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -33,9 +34,9 @@ def strategy_of(group: ProcessGroup, gpu: bool) -> Any:
     with socket.socket() as free:
         free.bind(("", 0))
         # every port is held until all are known: those of one machine are different ones
-        ranks = group.gather((socket.gethostname(), free.getsockname()[1]))
-    one_machine = len({host for host, _ in ranks}) == 1
-    addresses = [f"{'127.0.0.1' if one_machine else host}:{port}" for host, port in ranks]
+        ranks = group.gather((socket.gethostname(), _start_of_machine(), free.getsockname()[1]))
+    one_machine = len({rank[:2] for rank in ranks}) == 1
+    addresses = [f"{'127.0.0.1' if one_machine else host}:{port}" for host, _, port in ranks]
     distribute = tf.distribute.experimental
     kinds = distribute.CommunicationImplementation
     # what the variable TF_CONFIG would say, which processes that are started from here would read, too
@@ -53,6 +54,12 @@ def strategy_of(group: ProcessGroup, gpu: bool) -> Any:
     with suppress(ValueError):  # only the main thread may
         signal.signal(signal.SIGTERM, listener if listener is not None else signal.SIG_DFL)
     return strategy
+
+
+def _start_of_machine() -> str:
+    """Return what Linux drew when this machine started: two may have the same name."""
+    drawn = Path("/proc/sys/kernel/random/boot_id")
+    return drawn.read_text() if drawn.exists() else ""
 
 
 def summed(tensors: Sequence[Tensor | None]) -> list[Tensor | None]:

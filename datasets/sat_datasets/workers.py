@@ -76,6 +76,8 @@ def count() -> int:
     """
     # Not all cores of the machine: a job of Slurm has some of them only.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    # torchrun says how many ranks there are on this machine: each has its part of the cores.
+    cores = max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE") or 1))
     setting = os.environ.get("SAT_WORKERS") or str(min(8, cores))
     if not setting.isdecimal():
         raise SpecError(f"SAT_WORKERS: expected a count of processes that decode images, got {quoted(setting)}")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from rank_threads import on_ranks
-from toys import job
+from toys import job, pgd_evaluator
 
 from sat_core import checkpoint
 from sat_core.arm import run_arm
@@ -92,6 +93,33 @@ def test_a_finished_arm_needs_no_other_rank(tmp_path: Path) -> None:
     keys = {"subset.size": 1.0}
     run_arm(job(tmp_path / "arm", keys=keys))
     assert on_ranks(2, tmp_path, keys=keys).devices == (1,)
+
+
+@pytest.mark.parametrize(
+    ("images", "devices", "batch_norm", "says"),
+    [
+        (18, (2, 4), "global", ["trained on 2, then 4 devices, whose sums are rounded differently"]),
+        (18, (2, 4), "local", ["trained on 2, then 4 devices, with BatchNorm on shares of another size"]),
+        (42, (2,), "global", []),
+    ],
+    ids=["in training", "in training with local statistics", "in the evaluation"],
+)
+def test_devices_are_those_that_trained(
+    images: int, devices: tuple[int, ...], batch_norm: str, says: list[str], tmp_path: Path
+) -> None:
+    """Broken off in the check of the third of four epochs, or in the report, and continued by four ranks."""
+    keys = {"subset.size": 1.0, "training.batch_norm": batch_norm}
+
+    def broken_off(*arguments: Any, **options: Any) -> Any:
+        if len(arguments[2]) == images:
+            raise Interrupted("stopped")
+        return pgd_evaluator(*arguments, **options)
+
+    with pytest.raises(Interrupted):
+        on_ranks(2, tmp_path, keys=keys, evaluator=broken_off)
+    results = on_ranks(4, tmp_path, keys=keys)
+    assert results.devices == devices
+    assert [line for line in results.warnings if line.startswith("trained on")] == says
 
 
 def test_a_process_alone_is_a_group_of_one() -> None:

@@ -21,6 +21,7 @@ from sat_evaluation.run.executors.base import Unit
 from sat_evaluation.run.executors.local import Local
 from sat_evaluation.run.executors.processes import EXIT_FULL, EXIT_PEER, record_end, start_worker, torchrun
 from sat_evaluation.run.launch import End, _end, launch_ranks
+from sat_evaluation.run.ranks import SLURM_RANK, is_rank, refuse_rank
 
 KILLED = -signal.SIGKILL
 RANK = "import os, sys, time; from sat_evaluation.run.ranks import explain_end; rank = int(os.environ['RANK']); "
@@ -48,6 +49,23 @@ def test_ranks_share_the_gpus_that_are_visible(commands: Path, monkeypatch: pyte
     program(commands / "nvidia-smi", "exit 9")  # nobody knows: the framework will say
     take_card()
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "2"
+
+
+def test_a_process_is_a_rank_only_if_ranks_were_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clusters set WORLD_SIZE in containers, in which a study has to run as anywhere."""
+    for name in ("TORCHELASTIC_RUN_ID", SLURM_RANK):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert not is_rank()
+    refuse_rank("run")
+    for name in ("TORCHELASTIC_RUN_ID", SLURM_RANK):
+        with monkeypatch.context() as started:
+            started.setenv(name, "1")
+            assert is_rank()
+            with pytest.raises(SpecError, match=r"^torchrun: sat run starts its processes itself; take --devices N"):
+                refuse_rank("run")
+            started.setenv("WORLD_SIZE", "1")
+            assert not is_rank()
 
 
 def test_arms_that_share_a_gpu_get_a_part_of_its_memory(commands: Path, monkeypatch: pytest.MonkeyPatch) -> None:

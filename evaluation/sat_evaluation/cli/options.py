@@ -67,6 +67,9 @@ def add_settings(command: argparse.ArgumentParser, help: str) -> None:
 
 def running(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return keyword arguments of `sat_evaluation.run.studies.run_study`; SpecError for an option that is wrong."""
+    from sat_evaluation.run.ranks import refuse_rank
+
+    refuse_rank("run")
     return {
         **{key: getattr(arguments, key) for key in ("backend", "device", "reuse")},
         "executor": _executor(arguments),
@@ -81,7 +84,8 @@ def _executor(arguments: argparse.Namespace) -> Executor:
     common = {key: getattr(arguments, key) for key in ("jobs", "save_every", "tensorboard", "devices", "nodes")}
     options = slurm_options(arguments)
     if arguments.executor == "local":
-        return Local(**common, jobs_per_device=arguments.jobs_per_device or 1)
+        per_device = 1 if arguments.jobs_per_device is None else arguments.jobs_per_device
+        return Local(**common, jobs_per_device=per_device)
     if arguments.jobs_per_device is not None:
         raise SpecError("--jobs-per-device: for --executor local only")
     return Slurm(**common, **options)

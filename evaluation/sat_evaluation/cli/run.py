@@ -65,7 +65,8 @@ def _print_commands(study: Study, arguments: argparse.Namespace, options: dict[s
     executor = options["executor"]
     where = f"on each of the {executor.nodes} machines, HOST being the first" if executor.nodes > 1 else "here"
     first = ", the ranking first" if any(f" {RANKING} " in command for command in commands) else ""
-    print(f"# {len(commands)} to run {where}{first}; then the same command without --print-command sums up")
+    left_out = "--print-command and --nodes" if executor.nodes > 1 else "--print-command"
+    print(f"# {len(commands)} to run {where}{first}; then the same command without {left_out} sums up")
     print("\n".join(commands))
 
 

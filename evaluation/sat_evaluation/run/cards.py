@@ -39,6 +39,10 @@ def take_card() -> None:
 
 def too_few(devices: int, cards: int) -> str:
     """Return the message for more devices than there are GPUs."""
+    if not cards:
+        return (
+            f"--devices: expected GPUs, and neither nvidia-smi nor CUDA_VISIBLE_DEVICES names one here, got {devices}"
+        )
     return (
         f"--devices: expected at most {cards}, the number of GPUs that nvidia-smi or CUDA_VISIBLE_DEVICES names here, "
         f"got {devices}"

@@ -12,13 +12,15 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, TypeVar, final
 
-from sat_core.errors import SatError
+from sat_core.errors import SatError, SpecError
 from sat_core.process_group import ALONE, ProcessGroup
 
 T = TypeVar("T")
 _PATIENCE = timedelta(days=30)
 """How long a rank waits for the others: rank 0 may check or attack for hours. One that has ended is noticed at once, as
 its connections close."""
+SLURM_RANK = "SAT_SLURM_RANK"
+"""Environment variable that tasks of a Slurm job set for their ranks."""
 _ECHO = 1.0
 """Seconds that a rank waits before it ends with an error, which may be that another one has ended: whoever started the
 ranks has then seen that one end first. It looks ten times a second."""
@@ -69,8 +71,16 @@ class Ranks(ProcessGroup):
 
 
 def is_rank() -> bool:
-    """Return whether this process was started as one of several ranks."""
-    return int(os.environ.get("WORLD_SIZE") or 1) > 1
+    """Return whether this process was started as one of several ranks, by torchrun or as a task of a Slurm job."""
+    # Not by the number alone, which clusters set in containers and scripts that start no ranks.
+    started = "TORCHELASTIC_RUN_ID" in os.environ or SLURM_RANK in os.environ
+    return started and int(os.environ.get("WORLD_SIZE") or 1) > 1
+
+
+def refuse_rank(command: str) -> None:
+    """Raise SpecError if this process is a rank: `command` starts processes itself, and would do it on each rank."""
+    if is_rank():
+        raise SpecError(f"torchrun: sat {command} starts its processes itself; take --devices N, or --print-command")
 
 
 def join_group(backend: str, device: str) -> ProcessGroup:

@@ -30,7 +30,7 @@ from sat_evaluation.run.executors.base import TENSORBOARD
 from sat_evaluation.run.executors.processes import DISK_FULL, EXIT_FULL, EXIT_PEER, WORKER_STOPS
 from sat_evaluation.run.heads import Transfer
 from sat_evaluation.run.output import standard_streams
-from sat_evaluation.run.parent import end_with_parent
+from sat_evaluation.run.parent import STOP_FILE, end_with_parent
 from sat_evaluation.run.progress import ProgressFile
 from sat_evaluation.run.ranks import PeerLost, explain_end, is_rank, join_group
 
@@ -47,7 +47,9 @@ def run_unit(folder: RunFolder, name: str, save_every: float, tensorboard: bool 
     backend, group = _join(folder)
     # Only now: a rank that waits for one that never comes can do nothing about a signal, and has nothing to save.
     stop = threading.Event()
-    for number in WORKER_STOPS:
+    # Ctrl-C reaches ranks that a terminal's torchrun has started; all others hear of it from who has started them.
+    interrupted = (signal.SIGINT,) if is_rank() and STOP_FILE not in os.environ else ()
+    for number in (*WORKER_STOPS, *interrupted):
         signal.signal(number, lambda *_: stop.set())
     unit = folder.unit(name)
     options: dict[str, Any] = {"backend": backend, "group": group, "folder": unit}

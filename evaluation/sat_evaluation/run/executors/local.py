@@ -47,7 +47,10 @@ class Local(Executor):
         if self.jobs_per_device < 1:
             raise SpecError(f"--jobs-per-device: expected an integer >= 1, got {self.jobs_per_device}")
         if self.jobs_per_device > 1 and self.devices > 1:
-            raise SpecError(f"--jobs-per-device: expected 1 for arms that have {self.devices} devices each")
+            raise SpecError(
+                f"--jobs-per-device: expected 1 for arms that have {self.devices} devices each, got "
+                f"{self.jobs_per_device}"
+            )
 
     def check_device(self, device: str) -> None:
         """See `Executor`."""

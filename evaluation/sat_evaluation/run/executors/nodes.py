@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from sat_core.errors import printable
 from sat_core.unit_folder import UnitFolder
 from sat_evaluation.run.executors.processes import EXIT_FULL, NO_ROOM, ended_by
+from sat_evaluation.run.ranks import SLURM_RANK
 
 if TYPE_CHECKING:
     from submitit import JobEnvironment
@@ -43,6 +44,7 @@ def export_rank(job: JobEnvironment) -> None:
     """
     if job.num_tasks == 1:
         return
+    os.environ[SLURM_RANK] = "1"
     from submitit.helpers import TorchDistributedEnvironment
 
     # submitit's own port is the same at each start: after a requeue, ranks of the last start may still be there
