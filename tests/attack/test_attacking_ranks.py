@@ -17,6 +17,7 @@ from attacking_ranks import attack, failing
 
 from sat_core.autoattack import ENGINES
 from sat_core.files import read_npz
+from sat_evaluation.run.ranks import SLURM_RANK
 
 pytestmark = pytest.mark.torch
 
@@ -25,7 +26,7 @@ def start(size: int, folder: Path) -> list[int]:
     """Run `attacking_ranks.py` on so many ranks; returns their exit statuses."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    common = {"WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": 1}
+    common = {SLURM_RANK: 1, "WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": 1}
     processes = []
     for rank in range(size):
         environment = {**os.environ, **{key: str(value) for key, value in {**common, "RANK": rank}.items()}}

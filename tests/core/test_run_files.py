@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-OWNERS = ("folder.py", "unit_folder.py", "run_folder.py")
+OWNERS = ("folder.py", "unit_folder.py", "run_folder.py", "evaluation_folder.py")
 NAMES = (
     *("spec.toml", "results.json", "split.json", "ranking.npz", "selection.json", "seconds.json", "examples.npz"),
     *("progress.json", "log.txt", "failed.json", "summary.csv", "jobs.json"),

@@ -17,7 +17,7 @@ from sat_core.process_group import ProcessGroup
 from sat_core.run_folder import RunFolder
 from sat_evaluation.cli.live_view import Terminal
 from sat_evaluation.run.executors.base import Unit
-from sat_evaluation.run.executors.evaluation import EvaluationFolder, EvaluationUnit
+from sat_evaluation.run.executors.evaluation_folder import EvaluationFolder, EvaluationUnit
 from sat_evaluation.run.executors.sbatch import own_folder
 from sat_evaluation.run.executors.slurm import Slurm
 from sat_evaluation.run.finish import run_units

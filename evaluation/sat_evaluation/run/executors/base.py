@@ -23,7 +23,7 @@ TENSORBOARD = "--tensorboard"
 @final
 @attrs.frozen
 class Unit:
-    """A ranking or an arm that is to be run, or an evaluation (`sat_evaluation.run.executors.evaluation`).
+    """A ranking or an arm that is to be run, or an evaluation (`sat_evaluation.run.executors.evaluation_folder`).
 
     Attributes:
         name: Of its folder; `RANKING` for the ranking.
