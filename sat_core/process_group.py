@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Command(IntEnum):
-    """What rank 0 tells the other ranks to do with it; `sat_core.ranks` says how."""
+    """What rank 0 tells the other ranks to do with it; `sat_core.leader` tells it, `sat_core.follower` does it."""
 
     END = 1
     START = 2
@@ -77,7 +77,7 @@ class ProcessGroup(ABC):
         return Command(command), first, second
 
     def _agree(self, *numbers: int) -> list[int]:
-        # one small exchange for each step: with it, a stop that reaches a single rank is known to all
+        # One small exchange for each step: with it, a stop that reaches a single rank is known to all.
         *told, stop = self.greatest(numbers)
         self.stop_wanted = self.stop_wanted or bool(stop)
         return told

@@ -25,18 +25,11 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Arrays]]:
     """What each of two processes leaves behind, by training or layer, and name."""
     import torch_ranks
 
-    folder, left = tmp_path_factory.mktemp("ranks"), []
+    folder = tmp_path_factory.mktemp("ranks")
     said = torchrun(Path(torch_ranks.__file__), str(folder))
     # Nothing of parameters that no step uses, or of what is deprecated.
     assert "Warning" not in said
-    for rank in (0, 1):
-        by_case: dict[str, Arrays] = {}
-        with np.load(folder / f"{rank}.npz") as arrays:
-            for key, value in arrays.items():
-                case, _, name = key.partition("/")
-                by_case.setdefault(case, {})[name] = value
-        left.append(by_case)
-    return left
+    return [rank_cases.read(folder / f"{rank}.npz") for rank in (0, 1)]
 
 
 def test_two_processes_train_as_one(ranks: list[dict[str, Arrays]]) -> None:

@@ -57,13 +57,15 @@ def test_a_process_is_a_rank_only_if_ranks_were_started(monkeypatch: pytest.Monk
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert not is_rank()
-    refuse_rank("run")
+    refuse_rank()
     for name in ("TORCHELASTIC_RUN_ID", SLURM_RANK):
         with monkeypatch.context() as started:
             started.setenv(name, "1")
             assert is_rank()
-            with pytest.raises(SpecError, match=r"^torchrun: sat run starts its processes itself; take --devices N"):
-                refuse_rank("run")
+            with pytest.raises(
+                SpecError, match=r"^torchrun: expected a command that shares its work, .*\nstart it without"
+            ):
+                refuse_rank()
             started.setenv("WORLD_SIZE", "1")
             assert not is_rank()
 

@@ -69,7 +69,7 @@ def running(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return keyword arguments of `sat_evaluation.run.studies.run_study`; SpecError for an option that is wrong."""
     from sat_evaluation.run.ranks import refuse_rank
 
-    refuse_rank("run")
+    refuse_rank()
     return {
         **{key: getattr(arguments, key) for key in ("backend", "device", "reuse")},
         "executor": _executor(arguments),

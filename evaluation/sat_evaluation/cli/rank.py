@@ -33,7 +33,9 @@ def _run(arguments: argparse.Namespace) -> int:
     from sat_core.front_door import rank
     from sat_core.run_folder import RunFolder
     from sat_core.tables import parse_setting
+    from sat_evaluation.run.ranks import refuse_rank
 
+    refuse_rank()
     ranking = rank(
         arguments.model,
         arguments.data,

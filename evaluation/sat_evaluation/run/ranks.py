@@ -77,10 +77,13 @@ def is_rank() -> bool:
     return started and int(os.environ.get("WORLD_SIZE") or 1) > 1
 
 
-def refuse_rank(command: str) -> None:
-    """Raise SpecError if this process is a rank: `command` starts processes itself, and would do it on each rank."""
+def refuse_rank() -> None:
+    """Raise SpecError if this process is a rank, for commands that each rank would run whole."""
     if is_rank():
-        raise SpecError(f"torchrun: sat {command} starts its processes itself; take --devices N, or --print-command")
+        raise SpecError(
+            "torchrun: expected a command that shares its work, got one that each process would do whole\n"
+            "start it without torchrun; sat run starts processes by --devices N, or see --print-command"
+        )
 
 
 def join_group(backend: str, device: str) -> ProcessGroup:
