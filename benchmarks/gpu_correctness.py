@@ -16,8 +16,8 @@ from gpu_setup import Bench, attack_settings, build, learnable_examples
 from gpu_training import PGD7, settings, training
 
 from sat_core.backend import Backend, get_backend
-from sat_core.sections import TrainingSpec
 from sat_core.testing import backend_checks
+from sat_core.training_spec import TrainingSpec
 
 SECTION = "correctness"
 REFERENCE = "losses in float64 on the CPU"

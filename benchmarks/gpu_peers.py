@@ -14,7 +14,7 @@ from gpu_training import PGD7, settings, training
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from sat_core.sections import TrainingSpec
+from sat_core.training_spec import TrainingSpec
 
 ROUNDS = 4
 """Turns of each; the first is not counted.

@@ -12,13 +12,14 @@ import numpy as np
 import torch
 from gpu_setup import Bench
 
+from sat_core.attack_spec import AttackSpec
 from sat_core.backend import Backend
 from sat_core.batches import Planner
 from sat_core.classifier import Classifier
 from sat_core.data import Examples
-from sat_core.sections import AttackSpec, TrainingSpec
 from sat_core.splits import Split
 from sat_core.trainer import Trainer
+from sat_core.training_spec import TrainingSpec
 
 PGD7 = AttackSpec(kind="pgd", norm="L2", eps=0.5, steps=7, step_size=0.1)
 SHARES = (0.0, 0.1, 0.3, 0.5, 1.0)

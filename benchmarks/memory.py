@@ -27,9 +27,10 @@ def images(n: int) -> Examples:
 
 def train(classifier: Any, data: Examples, batch: int) -> None:
     """Train with our trainer, everything in A."""
+    from sat_core.attack_spec import AttackSpec
     from sat_core.batches import Planner
-    from sat_core.sections import AttackSpec, TrainingSpec
     from sat_core.splits import Split
+    from sat_core.training_spec import TrainingSpec
 
     training = TrainingSpec(epochs=1, batch_size=batch, lr=0.01, schedule="constant")
     attack = AttackSpec(norm="L2", eps=EPS, steps=STEPS, step_size=STEP_SIZE)

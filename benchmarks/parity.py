@@ -16,9 +16,9 @@ from sat_core import DataSet, Study, get_backend, get_dataset
 from sat_core.backend import Backend
 from sat_core.files import read_json
 from sat_core.run_folder import RunFolder
-from sat_core.sections import TrainingSpec
 from sat_core.testing import PARITY
 from sat_core.testing.parity import ranking_difference
+from sat_core.training_spec import TrainingSpec
 from sat_evaluation.run.studies import run_study
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "digits.toml"

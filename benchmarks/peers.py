@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from sat_core.sections import AttackSpec, TrainingSpec
+from sat_core.attack_spec import AttackSpec
+from sat_core.training_spec import TrainingSpec
 
 Perturb = Callable[[Any, Any], Any]
 """Turns images in [0, 1] and int64 labels into adversarial examples, in the peer's own kind of array.

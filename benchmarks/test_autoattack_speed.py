@@ -15,15 +15,16 @@ import torch
 from measure import cost, record, timed
 from pyautoattack import AutoAttack
 
+from sat_core.attack_spec import AttackSpec
 from sat_core.autoattack import ENGINES, AttackSettings
 from sat_core.backend import get_backend
 from sat_core.batches import Planner
 from sat_core.classifier import Classifier
 from sat_core.data import Examples
 from sat_core.datasets import get_dataset
-from sat_core.sections import AttackSpec, TrainingSpec
 from sat_core.splits import Split
 from sat_core.testing import samples
+from sat_core.training_spec import TrainingSpec
 from sat_evaluation.attack.plan import plan
 from sat_evaluation.attack.runner import evaluate
 

@@ -14,14 +14,15 @@ import torch
 from measure import keep_memory, record, timed
 
 from sat_core.arrays import as_float
+from sat_core.attack_spec import AttackSpec
 from sat_core.backend import Backend, get_backend
 from sat_core.batches import Planner
 from sat_core.classifier import Classifier
 from sat_core.data import Examples
 from sat_core.datasets import get_dataset
 from sat_core.reference.losses import loss_and_gradient
-from sat_core.sections import AttackSpec, TrainingSpec
 from sat_core.splits import Split
+from sat_core.training_spec import TrainingSpec
 
 CLOCK = time.perf_counter
 ATTACKS = {

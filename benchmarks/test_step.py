@@ -12,11 +12,12 @@ import pytest
 import torch
 from measure import compare, keep_memory, record, timed
 
+from sat_core.attack_spec import AttackSpec
 from sat_core.backend import get_backend
 from sat_core.batches import Planner
 from sat_core.data import Examples
-from sat_core.sections import AttackSpec, TrainingSpec
 from sat_core.splits import Split
+from sat_core.training_spec import TrainingSpec
 
 THREADS, CLOCK = 2, time.perf_counter
 EPOCHS, BATCHES = 5, 10

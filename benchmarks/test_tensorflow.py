@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from measure import compare, keep_memory, record
 
+from sat_core.attack_spec import AttackSpec
 from sat_core.autoattack import AttackSettings
 from sat_core.backend import Backend, get_backend
 from sat_core.batches import Planner
 from sat_core.data import Examples
-from sat_core.sections import AttackSpec, TrainingSpec
 from sat_core.splits import Split
+from sat_core.training_spec import TrainingSpec
 
 CLOCK = time.process_time
 ATTACK = AttackSpec(kind="pgd", norm="L2", eps=0.5, steps=7, step_size=0.1)

@@ -17,6 +17,7 @@ from sat_core.version import VERSION
 if TYPE_CHECKING:
     from sat_core.accuracy import Accuracy
     from sat_core.arm_results import ArmResults
+    from sat_core.attack_spec import AttackSpec
     from sat_core.backend import Backend, get_backend
     from sat_core.classifier import Classifier
     from sat_core.data import DataSet, Examples
@@ -25,19 +26,22 @@ if TYPE_CHECKING:
     from sat_core.errors import SatError
     from sat_core.evaluation import Evaluation
     from sat_core.front_door import evaluate, rank, train
+    from sat_core.loss_spec import LossSpec
     from sat_core.order_file import read_order
     from sat_core.outcome import TrainingResult
     from sat_core.ranking import Ranking
-    from sat_core.sections import AttackSpec, SubsetSpec, TrainingSpec
+    from sat_core.sections import SubsetSpec
     from sat_core.spec import Spec
     from sat_core.splits import Split, make_split
     from sat_core.study import Study
+    from sat_core.training_spec import TrainingSpec
 
 __version__ = VERSION
 
 _MODULES = {
     "accuracy": ("Accuracy",),
     "arm_results": ("ArmResults",),
+    "attack_spec": ("AttackSpec",),
     "backend": ("Backend", "get_backend"),
     "classifier": ("Classifier",),
     "data": ("DataSet", "Examples"),
@@ -46,13 +50,15 @@ _MODULES = {
     "errors": ("SatError",),
     "evaluation": ("Evaluation",),
     "front_door": ("evaluate", "rank", "train"),
+    "loss_spec": ("LossSpec",),
     "order_file": ("read_order",),
     "outcome": ("TrainingResult",),
     "ranking": ("Ranking",),
-    "sections": ("AttackSpec", "SubsetSpec", "TrainingSpec"),
+    "sections": ("SubsetSpec",),
     "spec": ("Spec",),
     "splits": ("Split", "make_split"),
     "study": ("Study",),
+    "training_spec": ("TrainingSpec",),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = [
@@ -64,6 +70,7 @@ __all__ = [
     "DataSet",
     "Evaluation",
     "Examples",
+    "LossSpec",
     "Ranking",
     "Recorder",
     "SatError",

@@ -8,8 +8,9 @@ from typing import Any
 
 import attrs
 
+from sat_core.attack_spec import AttackSpec
 from sat_core.files import short_name
-from sat_core.sections import AttackSpec
+from sat_core.loss_spec import LossSpec
 from sat_core.spec import KEYS, Spec
 
 
@@ -23,10 +24,10 @@ def unify_baselines(spec: Spec) -> tuple[Spec, tuple[str, ...]]:
     # 1.0 is everything, but 1 is one example, which is no baseline.
     if spec.subset.strategy == "listed" or not (size == 0 or (isinstance(size, float) and size == 1)):
         return spec, ()
-    ignored: tuple[str, ...] = ("subset.strategy", "weighting.")
+    ignored: tuple[str, ...] = ("subset.strategy", "subset.seed", "subset.rerank", "weighting.")
     spec = attrs.evolve(
         spec,
-        subset=attrs.evolve(spec.subset, strategy="hardest", size=float(size)),
+        subset=attrs.evolve(spec.subset, strategy="hardest", size=float(size), seed=spec.training.seed, rerank=0),
         weighting=attrs.evolve(spec.weighting, rule="uniform"),
     )
     if size == 0:
@@ -35,8 +36,10 @@ def unify_baselines(spec: Spec) -> tuple[Spec, tuple[str, ...]]:
         ignored = (
             *ignored,
             *(key for key in KEYS if key.startswith("attack.") and key not in ("attack.norm", "attack.eps")),
+            *("loss.kind", "loss.beta", "training.awp"),
         )
-        spec = attrs.evolve(spec, attack=plain)
+        loss = LossSpec(label_smoothing=spec.loss.label_smoothing, class_weights=spec.loss.class_weights)
+        spec = attrs.evolve(spec, attack=plain, loss=loss, training=attrs.evolve(spec.training, awp=0.0))
     return spec, ignored
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from sat_core.augmentation import MoveOps
 from sat_core.geometry import NormOps, Tensor, get_geometry
+from sat_core.member_losses import LossOps
 from sat_core.noise import WordOps, uniforms
 
 SHARES = 16
@@ -25,7 +26,7 @@ Perturb = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 """(images, labels, start) to adversarial images, as native tensors; start: δ of a random start, or None."""
 
 
-class TensorOps(NormOps, WordOps, MoveOps, Protocol):
+class TensorOps(NormOps, WordOps, MoveOps, LossOps, Protocol):
     """The tensor operations that a backend offers to the outlines of the core."""
 
     def maximum(self, x: Tensor, y: Tensor) -> Tensor:
@@ -63,10 +64,11 @@ class Ascent:
     Args:
         norm: name of the geometry.
         keep_best: return the image of the highest loss among x_0 … x_{steps-1} instead of x_steps.
+        projects: whether steps end inside the ball; without, P_ε is the identity.
     """
 
-    def __init__(self, ops: TensorOps, norm: str, keep_best: bool) -> None:
-        self._ops, self._keep_best = ops, keep_best
+    def __init__(self, ops: TensorOps, norm: str, keep_best: bool, projects: bool = True) -> None:
+        self._ops, self._keep_best, self._projects = ops, keep_best, projects
         self._geometry = get_geometry(norm, ops)
 
     def begin(self, x: Tensor) -> State:
@@ -82,9 +84,10 @@ class Ascent:
             # of PGD-7, six steps count (docs/PROTOCOLS.md, g).
             best = self._ops.where((losses > best_loss)[:, None, None, None], x, best)
             best_loss = self._ops.maximum(losses, best_loss)
-        moved = x + step_size * self._geometry.ascent_direction(gradient)
+        delta = x + step_size * self._geometry.ascent_direction(gradient) - images
         # Around the clean image, wherever it started. To clip afterwards moves pixels towards it, so stays in the ball.
-        return self._ops.clip(images + self._geometry.project(moved - images, eps), 0, 1), best, best_loss
+        inside = self._geometry.project(delta, eps) if self._projects else delta
+        return self._ops.clip(images + inside, 0, 1), best, best_loss
 
     def result(self, state: State) -> Tensor:
         """Return the adversarial images."""
@@ -101,7 +104,7 @@ def padded(members: int, batch: int) -> int:
     return min(-(-members // share) * share, batch)
 
 
-def random_start(ops: TensorOps, norm: str, keys: Tensor, image_shape: tuple[int, ...], eps: float) -> Tensor:
+def random_start(ops: TensorOps, norm: str, keys: Tensor, image_shape: tuple[int, ...], eps: Any) -> Tensor:
     """Return δ of the random start of each image, float32, which `sat_core.threat` defines.
 
     Args:
@@ -109,7 +112,7 @@ def random_start(ops: TensorOps, norm: str, keys: Tensor, image_shape: tuple[int
         norm: name of the geometry.
         keys: words `(n, 2)`, as `sat_core.noise.example_keys` makes them.
         image_shape: `(h, w, c)`.
-        eps: radius.
+        eps: radius, a number or a scalar tensor of float32.
     """
     pixels = math.prod(image_shape)
     drawn = uniforms(ops, keys, pixels + 1)

@@ -18,14 +18,16 @@ from sat_core.evaluation import Evaluation
 from sat_core.evaluator import get_evaluator
 from sat_core.initialisation import initial_state
 from sat_core.input_spec import InputSpec
+from sat_core.loss_spec import PLAIN, LossSpec
 from sat_core.probe import OtherClasses
 from sat_core.process_group import ProcessGroup
 from sat_core.registry import Registry, nearest
 
 if TYPE_CHECKING:
+    from sat_core.attack_spec import AttackSpec
     from sat_core.data import Examples
-    from sat_core.sections import AttackSpec, TrainingSpec
     from sat_core.trainer import Trainer
+    from sat_core.training_spec import TrainingSpec
 
 
 class Backend(ABC):
@@ -38,10 +40,9 @@ class Backend(ABC):
     device: str
 
     def join(self, group: ProcessGroup) -> None:
-        """Train from now on as one rank of a group; called before anything is computed.
+        """Train from now on as one rank of a group (`sat_core.trainer.Trainer.step`), before anything is computed.
 
-        What it means for a trainer stands at `sat_core.trainer.Trainer.step`. All else, such as attacks that evaluate,
-        computes on this rank alone.
+        All else, such as attacks that evaluate, computes on this rank alone.
 
         Raises:
             SpecError: The backend trains on one device only.
@@ -55,12 +56,9 @@ class Backend(ABC):
             raise SpecError(f"--devices: expected 1, since the backend {quoted(self.name)} trains on one device")
 
     def limit_memory(self, size: int) -> None:  # noqa: B027
-        """Use at most so much memory of the GPU, which others use, too; called before anything is computed.
+        """Use at most `size` bytes of the GPU, which others use, too; called before anything is computed.
 
         A backend that cannot be limited, or computes on a CPU, does nothing.
-
-        Args:
-            size: In bytes.
         """
 
     @staticmethod
@@ -134,6 +132,7 @@ class Backend(ABC):
         training: TrainingSpec,
         attack: AttackSpec,
         features: np.ndarray | None = None,
+        loss: LossSpec = PLAIN,
     ) -> Trainer:
         """Make a trainer.
 
@@ -144,6 +143,7 @@ class Backend(ABC):
             attack: of the members of A.
             features: of all of `data`, float32 `(n, d)`, for a classifier `with_head`. The head is then trained on
                 these, and no image is looked at; without augmentation that is the same training.
+            loss: what is minimised.
         """
 
     def fastest_precision(self) -> str:

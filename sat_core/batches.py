@@ -1,141 +1,24 @@
-"""Epoch plans: everything that the core decides for the steps of an epoch, as arrays that are uploaded once."""
+"""Plans the batches of a training."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from typing import final
 
 import attrs
 import numpy as np
 
-from sat_core.augmentation import AUGMENTATIONS, Moves
-from sat_core.errors import SpecError
-from sat_core.images import ImageSource
+from sat_core.attack_spec import AttackSpec
+from sat_core.augmentation import AUGMENTATIONS
+from sat_core.averaging import decays
+from sat_core.epoch_plan import EpochPlan, check_batches
+from sat_core.loss_spec import PLAIN, LossSpec
+from sat_core.member_losses import LOSSES
+from sat_core.mixing import draw_mixes
 from sat_core.noise import example_keys
 from sat_core.schedules import parse_schedule
-from sat_core.sections import AttackSpec, TrainingSpec
 from sat_core.splits import Split
 from sat_core.streams import stream
-
-
-@final
-@attrs.frozen(kw_only=True, eq=False)
-class EpochPlan:
-    """Everything that the core decides for the S steps of one epoch, in batches of n examples.
-
-    In each batch the members of A come first, so that an attack takes a slice and not a gather.
-
-    Attributes:
-        epoch: From 0.
-        index: Numbers of the examples, int64 `(S, n)`.
-        members: Number of members of A in each batch, int64 `(S,)`.
-        weights: Of the examples in the loss, float32 `(S, n)`.
-        totals: Σ w of each whole batch, float64 `(S,)`, also in the `share` of a rank: what the loss is divided by.
-        lr: Learning rates, float64 `(S,)`.
-        moves: Of the augmentation, `(S, n, …)`; None without.
-        keys: Of the random starts, uint32 `(S, n, 2)`; None without. See `sat_core.noise`.
-        draws: Uniforms `(S, n, d)` that place resized crops where images are decoded; None without.
-    """
-
-    epoch: int
-    index: np.ndarray
-    members: np.ndarray
-    weights: np.ndarray
-    totals: np.ndarray
-    lr: np.ndarray
-    moves: Moves | None = None
-    keys: np.ndarray | None = None
-    draws: np.ndarray | None = None
-
-    @property
-    def steps(self) -> int:
-        """Number of steps."""
-        return len(self.index)
-
-    @property
-    def batch_size(self) -> int:
-        """Examples per step."""
-        return int(self.index.shape[1])
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Return what a trainer needs on its device, by name, with the steps along the first axis.
-
-        ``index``, ``members``, ``weights``, ``totals``, ``lr``, and where there are any ``integers``, ``factors`` and
-        ``keys``.
-        """
-        optional = {"keys": self.keys}
-        if self.moves is not None:
-            optional |= {"integers": self.moves.integers, "factors": self.moves.factors}
-        arrays = {"index": self.index, "members": self.members, "weights": self.weights}
-        arrays |= {"totals": self.totals, "lr": self.lr}
-        return arrays | {name: array for name, array in optional.items() if array is not None}
-
-    def share(self, rank: int, size: int) -> EpochPlan:
-        """Return what one of `size` ranks computes: every `size`-th example of each batch, beginning at `rank`.
-
-        Members come first in the batch, so that they come first in each share, and no rank has two more than another.
-        `joined` puts the parts together again.
-
-        Raises:
-            SpecError: The batch cannot be divided into equal shares.
-        """
-        check_shares(self.batch_size, size)
-        mine = np.s_[:, rank::size]
-        return attrs.evolve(
-            self,
-            index=self.index[mine],
-            # How many of 0 … m - 1 are rank, rank + size, …
-            members=-((rank - self.members) // size),
-            weights=self.weights[mine],
-            moves=self.moves and Moves(self.moves.integers[mine], self.moves.factors[mine]),
-            keys=None if self.keys is None else self.keys[mine],
-            draws=None if self.draws is None else self.draws[mine],
-        )
-
-    def decoded(self, images: np.ndarray, first: int) -> Iterator[np.ndarray | None]:
-        """Yield the images of each step from `first` on where these are decoded on demand, else None for each."""
-        if not isinstance(images, ImageSource):
-            yield from [None] * (self.steps - first)
-            return
-        draws = [None] * self.steps if self.draws is None else self.draws
-        yield from images.stream((self.index[step], draws[step]) for step in range(first, self.steps))
-
-
-def check_shares(batch_size: int, devices: int) -> None:
-    """Raise SpecError if a batch cannot be divided into equal shares."""
-    if batch_size % devices:
-        raise SpecError(f"training.batch_size: expected a multiple of the {devices} devices, got {batch_size}")
-
-
-def check_devices(training: TrainingSpec, devices: int) -> None:
-    """Raise SpecError if a training cannot run on so many devices together."""
-    check_shares(training.batch_size, devices)
-    if training.compile and devices > 1:
-        raise SpecError(
-            f"training.compile: expected false where several devices train together, got true and {devices} devices"
-        )
-
-
-def check_batches(training: TrainingSpec, attack: AttackSpec, examples: int, image_shape: tuple[int, int, int]) -> None:
-    """Raise SpecError if a batch has more than all `examples`, or the attack does not fit the images."""
-    if training.batch_size > examples:
-        raise SpecError(
-            f"training.batch_size: expected at most the {examples} training examples, got {training.batch_size}"
-        )
-    attack.check_images(image_shape)
-
-
-def joined(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """Return what `EpochPlan.share` has divided along the second axis.
-
-    >>> joined([np.array([[0, 2]]), np.array([[1, 3]])])
-    array([[0, 1, 2, 3]])
-    """
-    first, size = parts[0], len(parts)
-    whole = np.empty((len(first), size * first.shape[1], *first.shape[2:]), first.dtype)
-    for rank, part in enumerate(parts):
-        whole[:, rank::size] = part
-    return whole
+from sat_core.training_spec import TrainingSpec
 
 
 @final
@@ -151,6 +34,8 @@ class Planner:
         attack: Settings of its attack.
         image_shape: `(h, w, c)`.
         streams: Prefix of the purposes of its random streams, so that two trainings with one seed are independent.
+        loss: What is minimised.
+        factors: Of the examples' weights, float32 `(N,)`; None where all are 1.
     """
 
     split: Split
@@ -158,6 +43,8 @@ class Planner:
     attack: AttackSpec
     image_shape: tuple[int, int, int]
     streams: str = ""
+    loss: LossSpec = PLAIN
+    factors: np.ndarray | None = None
 
     def __attrs_post_init__(self) -> None:
         check_batches(self.training, self.attack, self.examples, self.image_shape)
@@ -183,8 +70,18 @@ class Planner:
 
     def gradients(self, epoch: int) -> int:
         """Return the gradient evaluations of an epoch (from 0), of steps and attacks, counted in examples."""
-        order = self._order(epoch)
-        return len(order) + int(self.split.members[order].sum()) * self.attack.steps
+        size = self.training.batch_size
+        members = self.split.members[self._order(epoch)].reshape(-1, size).sum(axis=1)
+        return sum(sum(self.cost(int(count), size)) for count in members)
+
+    def cost(self, members: int, examples: int) -> tuple[int, int]:
+        """Return the gradient evaluations of attacks and of training steps on so many examples, counted in examples."""
+        of_step = examples * self.attack.replays
+        if LOSSES.get(self.loss.kind).pairs:
+            of_step += members
+        # The gradient that perturbs the weights is that of the mixed batch, which goes through once more.
+        of_step += examples if self.training.awp and members else 0
+        return members * self.attack.passes, of_step
 
     def places(self, epoch: int) -> np.ndarray:
         """Return the place of each example in the order of an epoch (from 0), int64 `(N,)`; -1 if it is not in it."""
@@ -213,9 +110,11 @@ class Planner:
         members = self.split.members[index].sum(axis=1)
         keys = None
         if self.attack.random_start and members.any():
-            words = self._stream("start", epoch).integers(0, 2**32, 2, np.uint32)
-            keys = example_keys(words, self.examples)[index]
+            words = self._stream("start", epoch).integers(0, 2**32, (self.attack.restarts, 2), np.uint32)
+            keys = np.concatenate([example_keys(of_restart, self.examples) for of_restart in words], axis=1)[index]
         weights = self.split.example_weights(index)
+        if self.factors is not None:
+            weights = weights * self.factors[index]
         return EpochPlan(
             epoch=epoch,
             index=index,
@@ -226,7 +125,24 @@ class Planner:
             moves=augmentation.moves(draws),
             keys=keys,
             draws=draws if augmentation.resized_crop else None,
+            beta=self._line(epoch, *self.loss.betas) if any(self.loss.betas) else None,
+            strength=self._strength(epoch),
+            decay=decays(self.training.averaging, epoch, self.training.epochs, steps),
+            mixes=draw_mixes(self.training.mixing, self._stream("mixing", epoch), steps, size, self.image_shape),
         )
+
+    def _line(self, epoch: int, first: float, last: float) -> np.ndarray:
+        """Return numbers for the steps of an epoch, of which those of the first and the last step are given."""
+        steps = self.steps_per_epoch
+        done = (epoch * steps + np.arange(steps)) / max(1, self.training.epochs * steps - 1)
+        return first + (last - first) * done
+
+    def _strength(self, epoch: int) -> np.ndarray | None:
+        """Return the factors of ε in an epoch: the share of the warm-up that has passed at the end of each step."""
+        if not self.attack.warmup:
+            return None
+        steps = self.steps_per_epoch
+        return np.minimum(1.0, (epoch * steps + np.arange(1, steps + 1)) / (self.attack.warmup * steps))
 
     def _order(self, epoch: int) -> np.ndarray:
         """Return the examples of an epoch, int64, batch by batch; those of the incomplete last batch are dropped."""

@@ -15,16 +15,16 @@ from typing import Any, final
 import numpy as np
 
 from sat_core.arrays import as_float, check_images, check_labels
+from sat_core.attack_spec import AttackSpec
 from sat_core.chunks import CHUNK, T, in_parts
 from sat_core.errors import DataError, EvaluationError, SpecError
 from sat_core.input_spec import InputSpec
-from sat_core.sections import AttackSpec
 from sat_core.threat import THREAT_MODELS
 
 State = dict[str, np.ndarray]
 """Named arrays. Canonical: convolutions `(out, in, h, w)`, linear layers `(out, in)`, PyTorch's names."""
 
-LOSSES = ("ce", "dlr", "targeted-dlr", "logit-difference")
+ATTACK_LOSSES = ("ce", "dlr", "targeted-dlr", "margin")
 """Losses of `Classifier.loss_gradient`, per example and to be maximised by an attack (see `sat_core.reference`)."""
 
 
@@ -146,7 +146,7 @@ class Classifier(ABC):
         Args:
             images: uint8 or float32 in [0, 1], `(n, h, w, c)`.
             labels: true classes, `(n,)`.
-            loss: one of `LOSSES`.
+            loss: one of `ATTACK_LOSSES`.
             targets: other classes, int64 `(n,)`, for the targeted losses.
 
         Returns:

@@ -15,9 +15,10 @@ from sat_core import files
 from sat_core.advice import advice
 from sat_core.augmentation import AUGMENTATIONS
 from sat_core.backend import Backend
-from sat_core.batches import Planner, check_batches
+from sat_core.batches import Planner
 from sat_core.classifier import Classifier
 from sat_core.data import DataSet, Examples
+from sat_core.epoch_plan import check_batches
 from sat_core.errors import DataError, Interrupted, SpecError, brief, quoted
 from sat_core.evaluation import Evaluation
 from sat_core.evaluator import Evaluator, get_evaluator
@@ -163,7 +164,9 @@ class Job:
 
     def planner(self, split: Split) -> Planner:
         """Return the planner of this training's batches with `split`."""
-        return Planner(split, self.spec.training, self.spec.attack, self.data.image_shape, self.streams)
+        spec, train = self.spec, self.data.train
+        factors = spec.loss.weights_of(train.labels, self.data.classes)
+        return Planner(split, spec.training, spec.attack, self.data.image_shape, self.streams, spec.loss, factors)
 
     def examples(self, stage: str) -> Examples:
         """Return what is attacked: in the stage "selection" the images that pick the epoch, else the reported ones."""
@@ -247,7 +250,8 @@ class Job:
 
     def trainer(self, classifier: Classifier, features: np.ndarray | None) -> Trainer:
         """Return the trainer of this rank; the arguments are those of `sat_core.backend.Backend.trainer`."""
-        return self.backend.trainer(classifier, self.data.train, self.spec.training, self.spec.attack, features)
+        spec = self.spec
+        return self.backend.trainer(classifier, self.data.train, spec.training, spec.attack, features, spec.loss)
 
     def features(self, fingerprint: str) -> np.ndarray | None:
         """Return what a head is trained on, float32 `(n, d)`, computed once and saved in parts; None for images.

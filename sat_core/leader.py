@@ -9,10 +9,10 @@ from typing import final
 import attrs
 import numpy as np
 
-from sat_core.batches import EpochPlan, joined
 from sat_core.classifier import Classifier, State
 from sat_core.data import Examples
 from sat_core.difficulty import Moments, moments
+from sat_core.epoch_plan import EpochPlan, joined
 from sat_core.errors import Interrupted
 from sat_core.process_group import Command, ProcessGroup
 from sat_core.trainer import Trainer
@@ -81,6 +81,16 @@ class Leader(Trainer):
     def logits(self) -> np.ndarray:
         self._group.lead(Command.LOGITS)
         return joined([share[None] for share in self._group.gather(self._trainer.logits())])[0]
+
+    def order(self, first: int, last: int) -> np.ndarray:
+        return self._trainer.order(first, last)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        with self._trainer.averaged():
+            yield
+        # What was evaluated inside, the others have now (`tell_model`).
+        self._same = False
 
     def state(self) -> State:
         return self._trainer.state()

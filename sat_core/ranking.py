@@ -14,6 +14,7 @@ from sat_core.difficulty import DIFFICULTIES, Recorder, rank_correlation
 from sat_core.display import data_frame, html_table
 from sat_core.errors import DataError, SpecError
 from sat_core.job import Job
+from sat_core.loss_spec import LossSpec
 from sat_core.registry import unknown
 from sat_core.sections import ModelSpec
 from sat_core.selection import SELECTION_RULES
@@ -85,8 +86,7 @@ class Ranking:
         """Split the training set of the job's arm into A and B."""
         spec = job.spec
         scores = self.scores.get(spec.ranking.metric)
-        seed = spec.training.seed
-        return make_split(spec.subset, spec.weighting.rule, job.data, scores=scores, order=self.order, seed=seed)
+        return make_split(spec.subset, spec.weighting.rule, job.data, scores=scores, order=self.order)
 
     def hardest_first(self, metric: str = "entropy") -> np.ndarray:
         """Return the numbers of the examples, hardest first.
@@ -176,11 +176,15 @@ def ranking_job(job: Job) -> Job:
         SpecError: In so few epochs some examples are never seen, as the last incomplete batch of each is dropped.
     """
     spec = job.spec
-    training = attrs.evolve(spec.training, epochs=spec.ranking.epochs)
+    # What only matters for members of A, or for the network that is reported, makes no other ranking.
+    training = attrs.evolve(
+        spec.training, epochs=spec.ranking.epochs, awp=0.0, averaging="none", mixing="none", patience=0
+    )
     model = ModelSpec(name=spec.ranking.model or spec.model.name)
     # The network stands in `model` now. A study that names it there has the same ranking, and can take it over.
     ranking = attrs.evolve(spec.ranking, model="")
-    job = attrs.evolve(job, spec=attrs.evolve(spec, training=training, model=model, ranking=ranking), streams=STREAMS)
+    spec = attrs.evolve(spec, training=training, model=model, ranking=ranking, loss=LossSpec())
+    job = attrs.evolve(job, spec=spec, streams=STREAMS)
     unseen = 0 if job.spec.ranking.record == "snapshot" else job.planner(job.no_members()).unseen()
     if unseen:
         raise SpecError(

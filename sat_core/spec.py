@@ -7,11 +7,16 @@ from typing import Any, final
 
 import attrs
 
+from sat_core.attack_spec import AttackSpec
+from sat_core.combinations import check_combinations
 from sat_core.errors import SpecError, quoted
 from sat_core.evaluation_spec import LEVEL, EvaluationSpec, set_level
+from sat_core.loss_spec import LossSpec
+from sat_core.member_losses import LOSSES
 from sat_core.protocols import PROTOCOLS
 from sat_core.registry import unknown
-from sat_core.sections import AttackSpec, DataSpec, ModelSpec, RankingSpec, SubsetSpec, TrainingSpec, WeightingSpec
+from sat_core.sections import DataSpec, ModelSpec, RankingSpec, SubsetSpec, WeightingSpec
+from sat_core.training_spec import TrainingSpec
 
 
 @final
@@ -25,9 +30,13 @@ class Spec:
     ranking: RankingSpec
     subset: SubsetSpec
     weighting: WeightingSpec
+    loss: LossSpec
     attack: AttackSpec
     training: TrainingSpec
     evaluation: EvaluationSpec
+
+    def __attrs_post_init__(self) -> None:
+        check_combinations(self.loss, self.attack, self.training)
 
     @classmethod
     def from_tables(cls, tables: Mapping[str, Any]) -> Spec:
@@ -58,6 +67,10 @@ class Spec:
         if training.lr == 0:
             raise SpecError("training.lr: expected a number > 0, got 0, with which nothing is learnt")
         tables.setdefault("ranking", {}).setdefault("epochs", training.epochs)
+        tables.setdefault("subset", {}).setdefault("seed", training.seed)
+        # TRADES attacks the divergence that it minimises, and so on.
+        loss = _build(LossSpec, tables.get("loss", {}))
+        tables.setdefault("attack", {}).setdefault("loss", LOSSES.get(loss.kind).attack_loss)
         return cls(protocol=name, **{s: _build(kind, tables.get(s, {})) for s, kind in SECTIONS.items()})
 
     def to_tables(self) -> dict[str, Any]:
@@ -72,7 +85,17 @@ class Spec:
 
 SECTIONS: dict[str, type[Any]] = {
     kind.SECTION: kind
-    for kind in (DataSpec, ModelSpec, RankingSpec, SubsetSpec, WeightingSpec, AttackSpec, TrainingSpec, EvaluationSpec)
+    for kind in (
+        DataSpec,
+        ModelSpec,
+        RankingSpec,
+        SubsetSpec,
+        WeightingSpec,
+        LossSpec,
+        AttackSpec,
+        TrainingSpec,
+        EvaluationSpec,
+    )
 }
 _FIELDS: dict[str, list[attrs.Attribute[Any]]] = {
     section: [a for a in attrs.fields(kind) if not a.name.startswith("_")] for section, kind in SECTIONS.items()

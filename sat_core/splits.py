@@ -110,7 +110,6 @@ def make_split(
     *,
     scores: np.ndarray | None = None,
     order: np.ndarray | None = None,
-    seed: int = 0,
 ) -> Split:
     """Split the training set into A and B.
 
@@ -122,7 +121,6 @@ def make_split(
         data: The data set.
         scores: Difficulty of each training example, `(N,)`; higher is harder.
         order: Example numbers, hardest first, possibly not all of them.
-        seed: Of random subsets.
 
     Raises:
         SpecError: There is no such subset, or no ranking for it.
@@ -145,7 +143,7 @@ def make_split(
             raise SpecError(
                 f"subset.size: expected at most the {len(ranking)} examples that the ranking has, got {subset.size!r}"
             )
-    chosen = np.sort(selection.order(ranking, listed, stream(seed, "subset"))[:number])
+    chosen = np.sort(selection.order(ranking, listed, stream(subset.seed, "subset"))[:number])
     # From here on the order is forgotten: all of A is treated alike.
     taken = np.zeros(units, bool)
     taken[chosen] = True

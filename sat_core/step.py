@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from sat_core.arrays import check_batch, check_index, check_range
+from sat_core.attack_spec import AttackSpec
 from sat_core.errors import SpecError
 from sat_core.geometry import Tensor
-from sat_core.sections import AttackSpec
 from sat_core.splits import Split
 from sat_core.threat import THREAT_MODELS
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, final
 
 import numpy as np
@@ -11,8 +12,8 @@ import numpy as np
 from sat_core.classifier import State
 
 if TYPE_CHECKING:
-    from sat_core.batches import EpochPlan
     from sat_core.difficulty import Moments
+    from sat_core.epoch_plan import EpochPlan
 
 
 class Trainer(ABC):
@@ -39,9 +40,24 @@ class Trainer(ABC):
     def step(self, number: int, images: np.ndarray | None = None) -> None:
         """Make a step of the plan.
 
-        A step: gather and augment the batch; attack the members of A in evaluation mode; one forward in training mode
-        over the mixed batch; loss = Σ w·ℓ / Σ w; optimiser step with the plan's learning rate. Of a classifier
-        `with_head`, only the head learns, and all else stays in evaluation mode.
+        A step: gather and augment the batch, and mix it as the plan says; attack the members of A in evaluation mode;
+        one forward in training mode over the mixed batch; loss = Σ w·ℓ / Σ w; optimiser step with the plan's learning
+        rate. Of a classifier `with_head`, only the head learns, and all else stays in evaluation mode.
+
+        What the settings may add, in this order:
+
+        - ``attack.kind = "free"``: the attack is left out. The batch is trained on `replays` times; each time δ of the
+          first `members` images moves along the gradient of their Σ ℓ in that training step:
+          δ ← clip(x + P_ε(δ + α·v(∇ℓ))) - x. It begins at 0 and is kept from batch to batch, by position in the batch
+          (Shafahi et al. 2019, algorithm 1), and in `state` as ``attack.delta``, float32 `(n, h, w, c)`.
+        - A loss with `pairs`: the clean images of the members follow the mixed batch in the same forward.
+        - ``training.micro_batches``: part k of K is `EpochPlan.share` k of K, attacked, sent through and added up one
+          after the other.
+        - ``training.awp``: of each weight with more than one axis, in the parts that learn, γ·‖w‖·g/‖g‖ is added for
+          the training forward and taken away before the optimiser's step, with g the gradient of the members' part of
+          the loss in training mode; statistics of BatchNorm move only once. Nothing is added without members.
+        - ``training.clip_norm``: the gradient of the whole batch times min(1, clip_norm / ‖g‖).
+        - An average: after the optimiser's step, of all weights and statistics of floating point.
 
         Where the backend has joined a group (`Backend.join`), the plan is the share of this rank. Σ w is then that of
         the whole batch, gradients are summed over all ranks, and so are the statistics of BatchNorm if
@@ -71,9 +87,20 @@ class Trainer(ABC):
     def logits(self) -> np.ndarray:
         """Return those of the training forward of the last step, float32 `(n, k)`; waits for it."""
 
+    def order(self, first: int, last: int) -> np.ndarray:
+        """Return the order into which steps first … last - 1 of a plan with `online` have put their batches.
+
+        Positions in ``plan.index[step]``, int64 `(last - first, n)`; waits for the steps.
+        """
+        raise NotImplementedError
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Inside, the classifier has the averaged weights, where the plan asks for an average; then its own again."""
+        return nullcontext()
+
     @abstractmethod
     def state(self) -> State:
-        """Return optimiser buffers, loss scale and counters."""
+        """Return optimiser buffers, loss scale and counters, and the average as ``average.<name>``."""
 
     @abstractmethod
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:

@@ -11,10 +11,11 @@ import attrs
 import numpy as np
 
 from sat_core import checkpoint
-from sat_core.batches import EpochPlan, Planner
+from sat_core.batches import Planner
 from sat_core.classifier import Classifier
 from sat_core.data import Examples
 from sat_core.difficulty import Recorder
+from sat_core.epoch_plan import EpochPlan
 from sat_core.errors import CheckpointError, Interrupted, TrainingError
 from sat_core.files import EXPERIMENT
 from sat_core.leader import statistics, tell_model
@@ -181,7 +182,8 @@ class Fit:
     def _check(self) -> None:
         if self.position.epoch in self.check_epochs:
             # Its seconds belong to the stage selection, so those of the training count on from after it.
-            self.on_check(self.position.epoch)
+            with self.trainer.averaged():
+                self.on_check(self.position.epoch)
             self._saved = time.monotonic()
 
     def _run_epoch(self, plan: EpochPlan) -> None:
@@ -198,8 +200,9 @@ class Fit:
                 self._save(plan)
             self.trainer.step(at.step, images)
             # Copies that pad a captured batch are not counted: this is the cost of the method.
-            at.attack_gradients += int(plan.members[at.step]) * self.planner.attack.steps
-            at.training_gradients += plan.batch_size
+            attack_gradients, training_gradients = self.planner.cost(int(plan.members[at.step]), plan.batch_size)
+            at.attack_gradients += attack_gradients
+            at.training_gradients += training_gradients
             at.step += 1
             done, note = at.epoch * per_epoch + at.step, f"epoch {at.epoch + 1} of {self.planner.training.epochs}"
             self.progress(self.stage, done, self.planner.training.epochs * per_epoch, note)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import settings
 
 from sat_core.backend import Backend, get_backend
-from sat_core.sections import TrainingSpec
+from sat_core.training_spec import TrainingSpec
 
 # the same examples in every run; HYPOTHESIS_PROFILE=search looks for new ones
 settings.register_profile("repeat", derandomize=True, deadline=None)

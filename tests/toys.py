@@ -11,6 +11,7 @@ import numpy as np
 
 from sat_core.accuracy import wilson
 from sat_core.arm_results import ArmResults
+from sat_core.attack_spec import AttackSpec
 from sat_core.autoattack import AttackSettings
 from sat_core.backend import Backend
 from sat_core.classifier import Classifier
@@ -19,7 +20,6 @@ from sat_core.evaluation import MISCLASSIFIED, ROBUST, Evaluation
 from sat_core.job import Job
 from sat_core.json_fields import to_json
 from sat_core.reference import NumpyBackend
-from sat_core.sections import AttackSpec
 from sat_core.spec import Spec
 from sat_core.tables import nest
 from sat_core.unit_folder import UnitFolder

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import final
 
 from sat_core.precision import HALF, OF_NETWORK
-from sat_core.sections import TrainingSpec
+from sat_core.training_spec import TrainingSpec
 from sat_tensorflow.classifier import TensorFlowClassifier
 from sat_tensorflow.folded import folded
 from sat_tensorflow.modes import Forward, constants, held

@@ -13,7 +13,7 @@ import tensorflow as tf
 from tensorflow import Tensor
 
 from sat_core.ascent import Ascent
-from sat_core.sections import AttackSpec
+from sat_core.attack_spec import AttackSpec
 from sat_tensorflow.losses import attack_loss
 from sat_tensorflow.modes import Forward
 from sat_tensorflow.ops import OPS

@@ -14,16 +14,18 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from sat_core.attack_spec import AttackSpec
 from sat_core.backend import Backend, device_number
 from sat_core.classifier import Classifier
 from sat_core.data import Examples
 from sat_core.errors import SpecError, type_name
 from sat_core.input_spec import InputSpec
+from sat_core.loss_spec import PLAIN, LossSpec
 from sat_core.precision import cpu_multiplies_bfloat16
 from sat_core.probe import check_network
 from sat_core.process_group import ALONE, ProcessGroup
-from sat_core.sections import AttackSpec, TrainingSpec
 from sat_core.trainer import Trainer
+from sat_core.training_spec import TrainingSpec
 from sat_tensorflow.classifier import TensorFlowClassifier
 from sat_tensorflow.distributed import strategy_of
 from sat_tensorflow.models import MODELS, build
@@ -109,6 +111,7 @@ class TensorFlowBackend(Backend):
         training: TrainingSpec,
         attack: AttackSpec,
         features: np.ndarray | None = None,
+        loss: LossSpec = PLAIN,
     ) -> Trainer:
         if not isinstance(classifier, TensorFlowClassifier):
             raise SpecError(f"trainer: expected a classifier of this backend, got {type(classifier).__name__}")
@@ -119,7 +122,7 @@ class TensorFlowBackend(Backend):
             )
         if training.precision == "float64" and classifier.dtype != "float64":
             self._widen(classifier)
-        return TensorFlowTrainer(classifier, data, training, attack, features, self._group)
+        return TensorFlowTrainer(classifier, data, training, attack, features, loss, self._group)
 
     def _widen(self, classifier: TensorFlowClassifier) -> None:
         """Make a float64 model with the same weights, as a variable of Keras cannot change its type."""

@@ -13,12 +13,12 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import Tensor
 
+from sat_core.attack_spec import AttackSpec
 from sat_core.classifier import Classifier, State
 from sat_core.errors import SpecError
 from sat_core.initialisation import initial_state
 from sat_core.input_spec import InputSpec
 from sat_core.precision import FP16_SCALE, attack_type, least_precise
-from sat_core.sections import AttackSpec
 from sat_core.state import check_state
 from sat_tensorflow import attacks
 from sat_tensorflow.arrays import canonical_leaf, from_canonical, like, to_canonical, to_numpy

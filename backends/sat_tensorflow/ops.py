@@ -16,6 +16,8 @@ from sat_core.ascent import TensorOps
 class _Ops:
     """See `sat_core.ascent.TensorOps`."""
 
+    backend = "tensorflow"
+
     def norm(self, x: Tensor, order: float) -> Tensor:
         axes = tuple(range(1, len(x.shape)))
         if order == math.inf:
@@ -77,6 +79,21 @@ class _Ops:
 
     def shift(self, x: Tensor, bits: int) -> Tensor:
         return tf.bitwise.right_shift(x, tf.constant(bits, x.dtype))
+
+    def log_softmax(self, logits: Tensor) -> Tensor:
+        return tf.nn.log_softmax(logits)
+
+    def exp(self, x: Tensor) -> Tensor:
+        return tf.exp(x)
+
+    def log(self, x: Tensor) -> Tensor:
+        return tf.math.log(x)
+
+    def total(self, x: Tensor) -> Tensor:
+        return tf.reduce_sum(x, axis=1)
+
+    def most(self, x: Tensor) -> Tensor:
+        return tf.reduce_max(x, axis=1)
 
 
 OPS: TensorOps = _Ops()

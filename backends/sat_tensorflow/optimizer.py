@@ -15,8 +15,8 @@ from tensorflow import Tensor
 
 from sat_core.classifier import State
 from sat_core.precision import FP16_GROWTH_INTERVAL, FP16_SCALE
-from sat_core.sections import TrainingSpec
 from sat_core.state import check_state
+from sat_core.training_spec import TrainingSpec
 from sat_tensorflow.arrays import from_canonical, to_canonical
 
 _BETAS = (0.9, 0.999)

@@ -10,8 +10,8 @@ import tensorflow as tf
 from tensorflow import Tensor
 
 from sat_core.arrays import check_batch
+from sat_core.attack_spec import AttackSpec
 from sat_core.errors import DataError, type_name
-from sat_core.sections import AttackSpec
 from sat_core.splits import Split
 from sat_core.step import AdversarialStep
 from sat_tensorflow.attacks import PGD

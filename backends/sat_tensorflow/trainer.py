@@ -11,16 +11,18 @@ import tensorflow as tf
 from tensorflow import Tensor
 
 from sat_core.ascent import attack_first, padded, random_start
+from sat_core.attack_spec import AttackSpec
 from sat_core.augmentation import AUGMENTATIONS, Moves
-from sat_core.batches import EpochPlan, check_devices
 from sat_core.classifier import State
 from sat_core.data import Examples
 from sat_core.difficulty import Moments
+from sat_core.epoch_plan import EpochPlan, check_devices
 from sat_core.images import ImageSource
+from sat_core.loss_spec import PLAIN, LossSpec
 from sat_core.precision import FP16_SCALE, check_precision, least_precise
 from sat_core.process_group import ALONE, ProcessGroup
-from sat_core.sections import AttackSpec, TrainingSpec
 from sat_core.trainer import Trainer
+from sat_core.training_spec import TrainingSpec
 from sat_tensorflow.arrays import to_numpy
 from sat_tensorflow.attacked import Attacked
 from sat_tensorflow.attacks import PGD
@@ -50,9 +52,10 @@ class TensorFlowTrainer(Trainer):
         training: TrainingSpec,
         attack: AttackSpec,
         features: np.ndarray | None = None,
+        loss: LossSpec = PLAIN,
         group: ProcessGroup = ALONE,
     ) -> None:
-        check_devices(training, group.size)
+        check_devices(training, attack, group.size)
         self._group = group
         self._classifier, self._training, self._attack = classifier, training, attack
         self._traces = 0

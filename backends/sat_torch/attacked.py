@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sat_core.precision import HALF, OF_NETWORK
-from sat_core.sections import TrainingSpec
+from sat_core.training_spec import TrainingSpec
 from sat_torch.classifier import TorchClassifier
 from sat_torch.folded import Folded, as_built
 from sat_torch.modes import Forward, casts_once, frozen

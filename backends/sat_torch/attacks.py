@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sat_core.ascent import Ascent
-from sat_core.sections import AttackSpec
+from sat_core.attack_spec import AttackSpec
 from sat_torch.losses import attack_loss
 from sat_torch.modes import Forward
 from sat_torch.ops import OPS

@@ -12,16 +12,18 @@ import numpy as np
 import torch
 from torch import nn
 
+from sat_core.attack_spec import AttackSpec
 from sat_core.backend import Backend, device_number
 from sat_core.classifier import Classifier
 from sat_core.data import Examples
 from sat_core.errors import SpecError, type_name
 from sat_core.input_spec import InputSpec
+from sat_core.loss_spec import PLAIN, LossSpec
 from sat_core.precision import cpu_multiplies_bfloat16
 from sat_core.probe import check_network
 from sat_core.process_group import ALONE, ProcessGroup
-from sat_core.sections import AttackSpec, TrainingSpec
 from sat_core.trainer import Trainer
+from sat_core.training_spec import TrainingSpec
 from sat_torch.classifier import TorchClassifier
 from sat_torch.distributed import check_group
 from sat_torch.models import MODELS
@@ -101,10 +103,11 @@ class TorchBackend(Backend):
         training: TrainingSpec,
         attack: AttackSpec,
         features: np.ndarray | None = None,
+        loss: LossSpec = PLAIN,
     ) -> Trainer:
         if not isinstance(classifier, TorchClassifier):
             raise SpecError(f"trainer: expected a classifier of this backend, got {type(classifier).__name__}")
-        return TorchTrainer(classifier, data, training, attack, features, self._group)
+        return TorchTrainer(classifier, data, training, attack, features, loss, self._group)
 
     def fastest_precision(self) -> str:
         """See `sat_core.backend.Backend.fastest_precision`."""

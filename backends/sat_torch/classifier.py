@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sat_core.attack_spec import AttackSpec
 from sat_core.chunks import CHUNK
 from sat_core.classifier import Classifier, State
 from sat_core.errors import SpecError
 from sat_core.initialisation import initial_state
 from sat_core.input_spec import InputSpec
 from sat_core.precision import FP16_SCALE, HALF, attack_type, least_precise
-from sat_core.sections import AttackSpec
 from sat_core.state import check_state
 from sat_torch import attacks
 from sat_torch.arrays import like, to_numpy, to_numpy_images

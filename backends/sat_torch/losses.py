@@ -18,7 +18,7 @@ def attack_loss(logits: Tensor, labels: Tensor, loss: str = "ce", targets: Tenso
     Args:
         logits: `(n, k)`.
         labels: int64 `(n,)`.
-        loss: ce, dlr, targeted-dlr or logit-difference.
+        loss: ce, dlr, targeted-dlr or margin.
         targets: int64 `(n,)`, for the last two; the highest other class without it.
     """
     if loss == "ce":
@@ -28,13 +28,12 @@ def attack_loss(logits: Tensor, labels: Tensor, loss: str = "ce", targets: Tenso
         other = logits.scatter(1, labels[:, None], -torch.inf).amax(1)
     else:
         other = logits.gather(1, targets[:, None]).squeeze(1)
-    if loss == "logit-difference":
+    if loss == "margin":
         return other - own
     need = {"dlr": 3, "targeted-dlr": 4}.get(loss)
     if need is None or logits.shape[1] < need:
         raise SpecError(
-            f"loss: expected ce, dlr (3 logits), targeted-dlr (4) or logit-difference, "
-            f"got {loss!r} with {logits.shape[1]} logits"
+            f"loss: expected ce, dlr (3 logits), targeted-dlr (4) or margin, got {loss!r} with {logits.shape[1]} logits"
         )
     # DLR and its targeted form (Croce & Hein 2020, Eqs. 6 and 7): a quotient of differences does not change if all
     # logits are scaled, by which a network can make the gradient of the cross-entropy vanish

@@ -15,6 +15,8 @@ from sat_core.ascent import TensorOps
 class _Ops:
     """See `sat_core.ascent.TensorOps`."""
 
+    backend = "torch"
+
     def norm(self, x: Tensor, order: float) -> Tensor:
         return torch.linalg.vector_norm(x, order, dim=tuple(range(1, x.ndim)), keepdim=True)
 
@@ -73,6 +75,21 @@ class _Ops:
 
     def shift(self, x: Tensor, bits: int) -> Tensor:
         return x >> bits
+
+    def log_softmax(self, logits: Tensor) -> Tensor:
+        return logits.log_softmax(dim=1)
+
+    def exp(self, x: Tensor) -> Tensor:
+        return x.exp()
+
+    def log(self, x: Tensor) -> Tensor:
+        return x.log()
+
+    def total(self, x: Tensor) -> Tensor:
+        return x.sum(dim=1)
+
+    def most(self, x: Tensor) -> Tensor:
+        return x.amax(dim=1)
 
 
 def _shifted(x: Tensor, bits: int) -> Tensor:

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from sat_core.classifier import State
 from sat_core.precision import FP16_GROWTH_INTERVAL, FP16_SCALE
-from sat_core.sections import TrainingSpec
 from sat_core.state import check_state
+from sat_core.training_spec import TrainingSpec
 from sat_torch.arrays import to_numpy
 
 _SCALER = {"scaler.scale": "scale", "scaler.growth_tracker": "_growth_tracker"}

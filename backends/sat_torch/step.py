@@ -13,8 +13,8 @@ from torch.utils.data import Dataset, Subset
 
 from sat_core.arrays import check_batch
 from sat_core.ascent import attack_members
+from sat_core.attack_spec import AttackSpec
 from sat_core.errors import DataError, type_name
-from sat_core.sections import AttackSpec
 from sat_core.splits import Split
 from sat_core.step import AdversarialStep
 from sat_torch.attacks import pgd

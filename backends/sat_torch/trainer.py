@@ -12,17 +12,19 @@ import torch
 from torch import Tensor
 
 from sat_core.ascent import attack_first, padded, random_start
+from sat_core.attack_spec import AttackSpec
 from sat_core.augmentation import AUGMENTATIONS, Moves
-from sat_core.batches import EpochPlan, check_devices
 from sat_core.classifier import State
 from sat_core.data import Examples
 from sat_core.difficulty import Moments
+from sat_core.epoch_plan import EpochPlan, check_devices
 from sat_core.images import ImageSource
+from sat_core.loss_spec import PLAIN, LossSpec
 from sat_core.precision import FP16_SCALE, check_precision, least_precise
 from sat_core.process_group import ALONE, ProcessGroup
-from sat_core.sections import AttackSpec, TrainingSpec
 from sat_core.streams import stream
 from sat_core.trainer import Trainer
+from sat_core.training_spec import TrainingSpec
 from sat_torch.arrays import to_numpy
 from sat_torch.attacked import Attacked
 from sat_torch.attacks import pgd
@@ -55,9 +57,10 @@ class TorchTrainer(Trainer):
         training: TrainingSpec,
         attack: AttackSpec,
         features: np.ndarray | None = None,
+        loss: LossSpec = PLAIN,
         group: ProcessGroup = ALONE,
     ) -> None:
-        check_devices(training, group.size)
+        check_devices(training, attack, group.size)
         device, module = classifier.device, classifier.module
         self._classifier, self._training, self._attack = classifier, training, attack
         check_precision(training.precision, classifier.precision, _computes_in(classifier))

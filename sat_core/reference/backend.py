@@ -12,19 +12,21 @@ from typing import Any, final
 
 import numpy as np
 
+from sat_core.attack_spec import AttackSpec
 from sat_core.backend import Backend
 from sat_core.classifier import Classifier
 from sat_core.data import Examples
 from sat_core.errors import SpecError
 from sat_core.input_spec import InputSpec
+from sat_core.loss_spec import PLAIN, LossSpec
 from sat_core.probe import Look, check_network
 from sat_core.process_group import ALONE, ProcessGroup
 from sat_core.reference.classifier import NumpyClassifier
 from sat_core.reference.layers import Pass
 from sat_core.reference.networks import SHAPES, head_shapes
 from sat_core.reference.trainer import NumpyTrainer
-from sat_core.sections import AttackSpec, TrainingSpec
 from sat_core.trainer import Trainer
+from sat_core.training_spec import TrainingSpec
 
 
 @final
@@ -72,10 +74,11 @@ class NumpyBackend(Backend):
         training: TrainingSpec,
         attack: AttackSpec,
         features: np.ndarray | None = None,
+        loss: LossSpec = PLAIN,
     ) -> Trainer:
         if not isinstance(classifier, NumpyClassifier):
             raise SpecError(f"trainer: expected a classifier of the numpy reference, got {type(classifier).__name__}")
-        return NumpyTrainer(classifier, data, training, attack, features, self._group)
+        return NumpyTrainer(classifier, data, training, attack, features, loss, self._group)
 
     def versions(self) -> dict[str, str]:
         return {"numpy": np.__version__}

@@ -7,6 +7,7 @@ from typing import Any, final
 
 import numpy as np
 
+from sat_core.attack_spec import AttackSpec
 from sat_core.classifier import Classifier, State
 from sat_core.errors import NotInstalledError
 from sat_core.initialisation import initial_state
@@ -16,7 +17,6 @@ from sat_core.reference.attacks import pgd
 from sat_core.reference.layers import Back, Layer, Pass, chain, linear, relu
 from sat_core.reference.losses import loss_and_gradient
 from sat_core.reference.networks import HEAD, NEW_HEAD, ORACLES, head_shapes
-from sat_core.sections import AttackSpec
 from sat_core.state import check_state
 
 

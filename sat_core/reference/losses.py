@@ -17,14 +17,14 @@ def loss_and_gradient(
 
     With z the logits, y the label, t the target and z_(i) the i-th largest logit (Croce & Hein 2020, Eqs. 6 and 7):
 
-    - ce: log Σ e^z - z_y
+    - ce: log Σ e^z - z_y; with targets t in place of labels, -Σ t log p
     - dlr: -(z_y - max_{i≠y} z_i) / (z_(1) - z_(3))
     - targeted-dlr: -(z_y - z_t) / (z_(1) - (z_(3) + z_(4)) / 2)
-    - logit-difference: z_t - z_y, where t without `targets` is the highest other class
+    - margin: z_t - z_y, where t without `targets` is the highest other class
 
     Args:
         logits: `(n, k)`.
-        labels: int64 `(n,)`.
+        labels: int64 `(n,)`; for ce also targets, floats `(n, k)` with rows that sum to 1.
         loss: one of the four names.
         targets: int64 `(n,)`, for the last two.
 
@@ -39,9 +39,8 @@ def loss_and_gradient(
     if loss == "ce":
         shifted = z - z.max(axis=1, keepdims=True)
         log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-        gradient = np.exp(log_p)
-        gradient[rows, labels] -= 1
-        return -log_p[rows, labels], gradient
+        t = np.eye(z.shape[1])[labels] if labels.ndim == 1 else labels
+        return -np.sum(t * log_p, axis=1), np.exp(log_p) - t
     if targets is None:
         others = z.copy()
         others[rows, labels] = -np.inf
@@ -50,12 +49,12 @@ def loss_and_gradient(
     gradient = np.zeros_like(z)
     gradient[rows, targets] += 1
     gradient[rows, labels] -= 1
-    if loss == "logit-difference":
+    if loss == "margin":
         return difference, gradient
     shares = {"dlr": {1: 1.0, 3: -1.0}, "targeted-dlr": {1: 1.0, 3: -0.5, 4: -0.5}}.get(loss)
     if shares is None or z.shape[1] < max(shares):
         need = f", got {z.shape[1]} logits" if shares else ""
-        raise SpecError(f"loss: expected ce, dlr (3 logits), targeted-dlr (4) or logit-difference, got {loss!r}{need}")
+        raise SpecError(f"loss: expected ce, dlr (3 logits), targeted-dlr (4) or margin, got {loss!r}{need}")
     ranks = np.argsort(-z, axis=1, kind="stable")
     scale = np.sum([c * z[rows, ranks[:, i - 1]] for i, c in shares.items()], axis=0) + _TINY
     value = difference / scale

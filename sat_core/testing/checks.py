@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from sat_core import checkpoint
+from sat_core.attack_spec import AttackSpec
 from sat_core.backend import Backend
-from sat_core.classifier import LOSSES
+from sat_core.classifier import ATTACK_LOSSES
 from sat_core.errors import CheckpointError, NotInstalledError, SpecError
 from sat_core.initialisation import initial_state
 from sat_core.input_spec import InputSpec
 from sat_core.reference import ORACLES, NumpyBackend, NumpyClassifier, pgd
-from sat_core.sections import AttackSpec
 from sat_core.testing import samples
 from sat_core.testing.contract import check, close, raises, require, same_state
 from sat_core.testing.parity import IMAGE_SHAPES, PARITY, logits_difference, pair
@@ -120,8 +120,8 @@ def gradients_of_every_loss(backend: Backend) -> None:
     """Each attack loss and its gradient over the images are the oracle's."""
     (classifier, oracle), data = pair(backend, NumpyBackend(), "small-cnn"), samples.examples()
     targets = (data.labels + 1) % samples.CLASSES
-    for loss in LOSSES:
-        chosen = targets if loss in ("targeted-dlr", "logit-difference") else None
+    for loss in ATTACK_LOSSES:
+        chosen = targets if loss in ("targeted-dlr", "margin") else None
         got = classifier.loss_gradient(data.images, data.labels, loss, chosen)
         expected = oracle.loss_gradient(data.images, data.labels, loss, chosen)
         for what, value, oracle_value in zip(("logits", "losses", "gradient"), got, expected, strict=True):

@@ -14,10 +14,10 @@ from sat_core.classifier import Classifier, State
 from sat_core.data import Examples
 from sat_core.difficulty import Recorder
 from sat_core.input_spec import InputSpec
-from sat_core.sections import TrainingSpec
 from sat_core.splits import hardest_first
 from sat_core.testing import samples
 from sat_core.threat import THREAT_MODELS
+from sat_core.training_spec import TrainingSpec
 from sat_core.weighting import WEIGHTING_RULES
 
 

@@ -7,13 +7,15 @@ from typing import Any
 import attrs
 import numpy as np
 
+from sat_core.attack_spec import AttackSpec
 from sat_core.backend import Backend
-from sat_core.batches import EpochPlan, Planner
+from sat_core.batches import Planner
 from sat_core.classifier import Classifier
 from sat_core.data import Examples
-from sat_core.sections import AttackSpec, TrainingSpec
+from sat_core.epoch_plan import EpochPlan
 from sat_core.splits import Split
 from sat_core.trainer import Trainer
+from sat_core.training_spec import TrainingSpec
 from sat_core.weighting import WEIGHTING_RULES
 
 CLASSES = 5

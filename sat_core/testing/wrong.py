@@ -12,16 +12,19 @@ from typing import Any, final
 import attrs
 import numpy as np
 
+from sat_core.attack_spec import AttackSpec
 from sat_core.backend import Backend
-from sat_core.batches import EpochPlan, Planner
+from sat_core.batches import Planner
 from sat_core.classifier import Classifier, State
 from sat_core.data import Examples
 from sat_core.difficulty import Moments
+from sat_core.epoch_plan import EpochPlan
 from sat_core.input_spec import InputSpec
+from sat_core.loss_spec import PLAIN, LossSpec
 from sat_core.reference import pgd
-from sat_core.sections import AttackSpec, TrainingSpec
 from sat_core.splits import Split
 from sat_core.trainer import Trainer
+from sat_core.training_spec import TrainingSpec
 
 # Keras's default is 1e-3, PyTorch's 1e-5. A running variance that is larger by the difference has the same effect.
 BATCHNORM_EPSILON_OFF = 1e-3 - 1e-5
@@ -136,6 +139,12 @@ class _Relayed(Trainer):
     def logits(self) -> np.ndarray:
         return self._right.logits()
 
+    def order(self, first: int, last: int) -> np.ndarray:
+        return self._right.order(first, last)
+
+    def averaged(self) -> AbstractContextManager[None]:
+        return self._right.averaged()
+
     def state(self) -> State:
         return self._right.state()
 
@@ -204,9 +213,10 @@ class _WrongBackend(Backend):
         training: TrainingSpec,
         attack: AttackSpec,
         features: np.ndarray | None = None,
+        loss: LossSpec = PLAIN,
     ) -> Trainer:
         inner = classifier._right if isinstance(classifier, _WrongClassifier) else classifier
-        right = self._right.trainer(inner, data, training, attack, features)
+        right = self._right.trainer(inner, data, training, attack, features, loss)
         if self._fault == "features move under a head" and inner.head is not None:
             return _Moving(right, inner)
         if self._fault == "statistics in another order":

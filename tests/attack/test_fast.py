@@ -13,6 +13,7 @@ import attrs
 import numpy as np
 import pytest
 
+from sat_core.attack_spec import AttackSpec
 from sat_core.autoattack import ENGINES
 from sat_core.backend import Backend
 from sat_core.batches import Planner
@@ -23,10 +24,10 @@ from sat_core.errors import EvaluationError, RunDirectoryError, SpecError
 from sat_core.evaluation import ROBUST, Evaluation
 from sat_core.experiment import Experiment, run_table
 from sat_core.files import read_npz
-from sat_core.sections import AttackSpec, TrainingSpec
 from sat_core.spec import Spec
 from sat_core.testing import samples
 from sat_core.testing.parity import IMAGE_SHAPES
+from sat_core.training_spec import TrainingSpec
 from sat_core.unit_folder import UnitFolder
 from sat_evaluation.attack.model import Model
 from sat_evaluation.attack.plan import plan

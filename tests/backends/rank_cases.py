@@ -11,12 +11,13 @@ import attrs
 import numpy as np
 
 from sat_core.backend import Backend, get_backend
-from sat_core.batches import Planner, joined
+from sat_core.batches import Planner
 from sat_core.classifier import Classifier
+from sat_core.epoch_plan import joined
 from sat_core.process_group import ALONE, ProcessGroup
-from sat_core.sections import TrainingSpec
 from sat_core.testing import samples
 from sat_core.trainer import Trainer
+from sat_core.training_spec import TrainingSpec
 
 EXAMPLES = 24
 """In three batches of 8 per epoch."""

@@ -16,11 +16,11 @@ from keras import layers
 from rank_cases import AUGMENTED, EXACT, Case
 
 from sat_core.backend import Backend
-from sat_core.batches import joined
 from sat_core.classifier import Classifier
+from sat_core.epoch_plan import joined
 from sat_core.process_group import ALONE, ProcessGroup
-from sat_core.sections import TrainingSpec
 from sat_core.testing import samples
+from sat_core.training_spec import TrainingSpec
 from sat_evaluation.run.ranks import join_group
 from sat_tensorflow import TensorFlowBackend  # before the frameworks, which it imports in the order that they need
 from sat_tensorflow.distributed import strategy_of

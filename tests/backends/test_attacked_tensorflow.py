@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from toys import own_network
 
+from sat_core.attack_spec import AttackSpec
 from sat_core.backend import Backend
-from sat_core.sections import AttackSpec
 from sat_core.testing import samples
 from sat_core.testing.parity import IMAGE_SHAPES
 

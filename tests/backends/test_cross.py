@@ -9,12 +9,13 @@ import pytest
 from torchrun import torchrun
 
 from sat_core import checkpoint
+from sat_core.attack_spec import AttackSpec
 from sat_core.backend import Backend
 from sat_core.batches import Planner
 from sat_core.datasets import get_dataset
-from sat_core.sections import AttackSpec, TrainingSpec
 from sat_core.testing import PARITY, samples
 from sat_core.testing.parity import ranking_difference
+from sat_core.training_spec import TrainingSpec
 from sat_evaluation.cli import main
 
 pytestmark = pytest.mark.cross

@@ -7,14 +7,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
+from sat_core.attack_spec import AttackSpec
 from sat_core.backend import Backend
-from sat_core.batches import EpochPlan
 from sat_core.classifier import Classifier
 from sat_core.data import Examples
+from sat_core.epoch_plan import EpochPlan
 from sat_core.reference.losses import loss_and_gradient, weighted_mean
-from sat_core.sections import AttackSpec, TrainingSpec
 from sat_core.testing import samples
 from sat_core.threat import THREAT_MODELS
+from sat_core.training_spec import TrainingSpec
 
 pytestmark = pytest.mark.backend
 

@@ -12,9 +12,9 @@ from sat_core.backend import Backend
 from sat_core.classifier import Classifier
 from sat_core.errors import SpecError
 from sat_core.precision import HALF, OF_NETWORK, attack_type, check_precision, least_precise
-from sat_core.sections import TrainingSpec
 from sat_core.testing import samples
 from sat_core.threat import THREAT_MODELS
+from sat_core.training_spec import TrainingSpec
 
 WRAPPED: dict[str, Any] = {"classes": samples.CLASSES, "image_shape": samples.SHAPE}
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from toys import SEEN_ONCE, WRONG_BATCHES, own_network
 
+from sat_core.attack_spec import AttackSpec
 from sat_core.backend import Backend
 from sat_core.errors import DataError, SpecError
-from sat_core.sections import AttackSpec
 from sat_core.testing import samples
 
 pytestmark = pytest.mark.tensorflow

@@ -18,8 +18,8 @@ from rank_cases import AUGMENTED, EXACT, Case
 from torch import Tensor, nn
 
 from sat_core.backend import Backend
-from sat_core.batches import joined
 from sat_core.classifier import Classifier
+from sat_core.epoch_plan import joined
 from sat_core.process_group import ALONE, ProcessGroup
 from sat_core.testing import samples
 from sat_evaluation.run.ranks import join_group

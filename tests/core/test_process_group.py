@@ -13,7 +13,8 @@ from toys import job, pgd_evaluator
 from sat_core import checkpoint
 from sat_core.arm import run_arm
 from sat_core.arm_results import ArmResults
-from sat_core.batches import Planner, check_devices, joined
+from sat_core.batches import Planner
+from sat_core.epoch_plan import check_devices, joined
 from sat_core.errors import Interrupted, SpecError
 from sat_core.process_group import ALONE, Command
 from sat_core.ranking import run_ranking
@@ -46,11 +47,11 @@ def test_batches_that_cannot_be_shared_are_refused() -> None:
     plan = samples.plans(24, 0.5, samples.training(), samples.attack())[0]
     with pytest.raises(SpecError, match=r"^training.batch_size: expected a multiple of the 3 devices, got 8$"):
         plan.share(0, 3)
-    check_devices(samples.training(compile=True), 1)
-    check_devices(samples.training(batch_size=8), 4)
+    check_devices(samples.training(compile=True), samples.attack(), 1)
+    check_devices(samples.training(batch_size=8), samples.attack(), 4)
     for training in (samples.training(batch_size=8, compile=True), samples.training(batch_size=9)):
         with pytest.raises(SpecError, match=r"^training\.(compile: expected false|batch_size: expected a multiple)"):
-            check_devices(training, 4)
+            check_devices(training, samples.attack(), 4)
 
 
 @pytest.mark.parametrize("record", ["snapshot", "online"])

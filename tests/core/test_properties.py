@@ -148,14 +148,14 @@ def test_splits_have_their_size_and_take_from_the_right_end(
     size: int | float, strategy: str, rule: str, seed: int
 ) -> None:
     data, scores = _data(), np.random.default_rng(seed).permutation(40).astype(float)
-    split = make_split(SubsetSpec(strategy=strategy, size=size), rule, data, scores=scores, seed=seed)
+    split = make_split(SubsetSpec(strategy=strategy, size=size, seed=seed), rule, data, scores=scores)
     n = count(size, 40)
     assert split.size == n
     assert split.mask_over(data.test.labels) is None
     if 0 < n < 40 and strategy != "random":
         inside, outside = scores[split.members], scores[~split.members]
         assert inside.min() > outside.max() if strategy == "hardest" else inside.max() < outside.min()
-    again = make_split(SubsetSpec(strategy=strategy, size=size), rule, data, scores=scores, seed=seed)
+    again = make_split(SubsetSpec(strategy=strategy, size=size, seed=seed), rule, data, scores=scores)
     np.testing.assert_array_equal(split.members, again.members)
 
 

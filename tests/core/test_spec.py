@@ -8,10 +8,10 @@ import attrs
 import pytest
 
 from sat_core.advice import advice
+from sat_core.attack_spec import AttackSpec
 from sat_core.errors import SpecError
 from sat_core.protocols import PROTOCOLS
 from sat_core.schedules import parse_schedule
-from sat_core.sections import AttackSpec
 from sat_core.spec import KEYS, SECTIONS, Spec
 from sat_core.study import TRANSFER_KEYS, Study
 from sat_core.tables import flatten, nest

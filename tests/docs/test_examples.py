@@ -13,15 +13,16 @@ import pytest
 from torchrun import torchrun
 
 from sat_core.arm import run_arm
+from sat_core.attack_spec import AttackSpec
 from sat_core.backend import Backend
 from sat_core.data import Examples
 from sat_core.datasets import get_dataset
 from sat_core.job import Job
-from sat_core.sections import AttackSpec, TrainingSpec
 from sat_core.spec import Spec
 from sat_core.study import Study
 from sat_core.tables import nest
 from sat_core.testing import samples
+from sat_core.training_spec import TrainingSpec
 from sat_core.unit_folder import UnitFolder
 
 pytestmark = pytest.mark.backend

@@ -14,6 +14,7 @@ import numpy as np
 
 from sat_core import checkpoint, files
 from sat_core.accuracy import accuracies
+from sat_core.attack_spec import AttackSpec
 from sat_core.autoattack import AUTOATTACK, LEVELS
 from sat_core.backend import Backend, get_backend
 from sat_core.classifier import Classifier
@@ -25,9 +26,9 @@ from sat_core.evaluation_spec import EvaluationSpec
 from sat_core.input_spec import InputSpec
 from sat_core.json_fields import to_json
 from sat_core.process_group import ALONE, ProcessGroup
-from sat_core.sections import AttackSpec, TrainingSpec
 from sat_core.splits import validation_permutation
 from sat_core.training import STOPPED
+from sat_core.training_spec import TrainingSpec
 from sat_evaluation.attack.rounds import by_rank_0
 from sat_evaluation.run.view import View
 

@@ -9,9 +9,9 @@ from typing import Any
 import attrs
 
 from sat_core.backend import Backend
-from sat_core.batches import check_devices
 from sat_core.data import DataSet, check_files
 from sat_core.datasets import get_dataset
+from sat_core.epoch_plan import check_devices
 from sat_core.errors import SatError
 from sat_core.job import Job
 from sat_core.ranking import needs_ranking, ranking_job
@@ -54,7 +54,7 @@ def study_jobs(
         ranking = ranking_job(base_job(study, folder, jobs[0]))
         # only for its errors: settings of the ranking's own training that do not fit the data
         ranking.planner(ranking.no_members())
-        check_devices(ranking.spec.training, devices)
+        check_devices(ranking.spec.training, ranking.spec.attack, devices)
         models.add(ranking.spec.model.name)
     # each network once, however many arms have it: a large one takes seconds to build
     for name in sorted(models):
@@ -107,7 +107,7 @@ def check_jobs(jobs: Sequence[Job], view: View, target: str | None = None, devic
         try:
             with named_as_transfer(target) if target else nullcontext():
                 sizes.append(job.check(checked))
-                check_devices(job.spec.training, devices)
+                check_devices(job.spec.training, job.spec.attack, devices)
         except SatError as error:
             raise type(error)(f"{name}: {error}") if len(jobs) > 1 else error from None
         lines = job.warnings(sizes[-1])

@@ -1,0 +1,37 @@
+"""Settings that are right alone and have no meaning together."""
+
+from __future__ import annotations
+
+from sat_core.attack_spec import AttackSpec
+from sat_core.errors import SpecError
+from sat_core.loss_spec import LossSpec
+from sat_core.member_losses import LOSSES
+from sat_core.training_spec import TrainingSpec
+
+
+def check_combinations(loss: LossSpec, attack: AttackSpec, training: TrainingSpec) -> None:
+    """Raise SpecError for settings of a training that have no meaning together."""
+    kind = LOSSES.get(loss.kind)
+    if not kind.soft and (loss.label_smoothing or training.mixing != "none"):
+        raise SpecError(
+            f"loss.kind: {loss.kind!r} needs one label per image; expected loss.label_smoothing = 0 and "
+            'training.mixing = "none"'
+        )
+    if training.mixing != "none" and attack.loss in ("dlr", "margin"):
+        raise SpecError(
+            f"attack.loss: expected ce or kl with training.mixing, got {attack.loss!r}, which needs one label per image"
+        )
+    if training.mixing != "none" and training.micro_batches > 1:
+        raise SpecError(
+            f"training.micro_batches: expected 1 with training.mixing, got {training.micro_batches}: images are mixed "
+            "with others of the whole batch"
+        )
+    if attack.free and (kind.pairs or training.awp or training.micro_batches > 1):
+        raise SpecError(
+            "attack.kind: 'free' needs a loss of one forward: expected loss.kind = \"ce\", training.awp = 0 and "
+            "training.micro_batches = 1"
+        )
+    if training.compile and (kind.pairs or training.awp):
+        raise SpecError(
+            "training.compile: expected false with training.awp, or a loss that takes clean images of the members, too"
+        )
