@@ -112,11 +112,11 @@ class Classifier(ABC):
             rng: draws the random start through the threat model; required if the attack has one.
 
         Returns:
-            Adversarial examples, float32 in [0, 1], within ε of `images`.
+            Adversarial examples, float32 in [0, 1], within ``attack.reach`` of `images`.
 
         Raises:
             SpecError: for a random start without `rng`, or if ε or the step size is too large for `images`; or no
-                attack is given and there is no default.
+                attack is given and there is no default; or it is ``free``, which is a way to train.
         """
         attack = attack or self.default_attack
         if attack is None:
@@ -124,7 +124,21 @@ class Classifier(ABC):
         images = self._images(images)
         labels = self._labels(labels, images)
         # Drawn for all images at once, so that the size of chunks changes no draw.
-        start = self._start(images, attack, rng)
+        starts = self._starts(images, attack, rng)
+        tries = [self._attacked(images, labels, attack, start) for start in starts]
+        if len(tries) == 1:
+            return tries[0]
+        from sat_core.reference import loss_and_gradient, strongest
+
+        def losses(images: np.ndarray, labels: np.ndarray, loss: str) -> tuple[np.ndarray, ...]:
+            logits = self.logits(images)
+            return logits, *loss_and_gradient(logits, labels, loss)
+
+        return strongest(losses, images, labels, attack, tries)
+
+    def _attacked(
+        self, images: np.ndarray, labels: np.ndarray, attack: AttackSpec, start: np.ndarray | None
+    ) -> np.ndarray:
         # Without this part there would be nothing to concatenate for no images.
         parts = [np.empty((0, *self.image_shape), np.float32)]
 
@@ -218,14 +232,19 @@ class Classifier(ABC):
     def _one(self) -> np.ndarray:
         return np.zeros((1, *self.image_shape), np.float32)
 
-    def _start(self, images: np.ndarray, attack: AttackSpec, rng: np.random.Generator | None) -> np.ndarray | None:
-        """Draw the random start that `attack` asks for; None if it asks for none."""
+    def _starts(
+        self, images: np.ndarray, attack: AttackSpec, rng: np.random.Generator | None
+    ) -> list[np.ndarray] | list[None]:
+        """Draw the random starts that `attack` asks for, one for each restart; None if it asks for none."""
         attack.check_images(images.shape[1:])
+        if attack.free:
+            raise SpecError("perturb: 'free' is a way to train, not an attack; take attack.kind = \"fgsm\"")
         if not attack.random_start:
-            return None
+            return [None]
         if rng is None:
             raise SpecError("perturb: the attack has a random start; pass rng=numpy.random.default_rng(seed)")
-        return THREAT_MODELS.get(attack.norm).random_start(rng, images.shape, attack.eps)
+        threat = THREAT_MODELS.get(attack.norm)
+        return [threat.random_start(rng, images.shape, attack.start_radius) for _ in range(attack.restarts)]
 
     def _images(self, images: np.ndarray) -> np.ndarray:
         """`check_images`, of the shape that this network takes."""

@@ -3,7 +3,7 @@
 It is written for clarity and apart from the code of the backends, so that a fault is not on both sides.
 """
 
-from sat_core.reference.attacks import pgd
+from sat_core.reference.attacks import pgd, strongest
 from sat_core.reference.augmentation import augment
 from sat_core.reference.backend import NumpyBackend
 from sat_core.reference.classifier import NumpyClassifier
@@ -17,5 +17,6 @@ __all__ = [
     "augment",
     "loss_and_gradient",
     "pgd",
+    "strongest",
     "weighted_mean",
 ]

@@ -9,7 +9,7 @@ import numpy as np
 from sat_core.attack_spec import AttackSpec
 from sat_core.threat import THREAT_MODELS
 
-LossGradient = Callable[..., tuple[np.ndarray, np.ndarray, np.ndarray]]
+LossGradient = Callable[..., tuple[np.ndarray, ...]]
 """(images, labels, loss) to (logits, losses, gradient over the images); labels may be targets `(n, k)`, for ``ce``."""
 
 

@@ -15,6 +15,7 @@ from sat_core.classifier import State
 from sat_core.data import Examples
 from sat_core.difficulty import Moments, moments
 from sat_core.epoch_plan import EpochPlan
+from sat_core.errors import CheckpointError
 from sat_core.loss_spec import PLAIN, LossSpec
 from sat_core.member_losses import LOSSES
 from sat_core.process_group import ALONE, ProcessGroup
@@ -264,6 +265,11 @@ class NumpyTrainer(Trainer):
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
         self._average, self._delta = {}, None
+        names = (
+            {f"{AVERAGE}{name}" for name in self._classifier.native} if self._training.averaging != "none" else set()
+        )
+        for name in names - state.keys():
+            raise CheckpointError(f"optimiser: lacks {name!r}")
         for full, value in state.items():
             like = self._like(full, value)
             check_state({} if like is None else {full: like}, {full: value}, "optimiser")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, final
 
@@ -16,6 +17,7 @@ from sat_core.difficulty import Recorder
 from sat_core.input_spec import InputSpec
 from sat_core.splits import hardest_first
 from sat_core.testing import samples
+from sat_core.testing.options import OPTIONS, option_difference
 from sat_core.threat import THREAT_MODELS
 from sat_core.training_spec import TrainingSpec
 from sat_core.weighting import WEIGHTING_RULES
@@ -161,6 +163,21 @@ def ranking_difference(one: Backend, other: Backend, data: Examples) -> tuple[fl
     return float(1 - np.corrcoef(places[0], places[1])[0, 1]), float(max(missing))
 
 
+def option_row(name: str) -> str:
+    """Return the name of the row of an option."""
+    return f"twenty_steps_with_{re.sub(r'[^a-zε]+', '_', name.lower())}"
+
+
+def _option_row(name: str) -> Parity:
+    return Parity(
+        what=f"float64, 20 steps of the small CNN with {name}",
+        tolerance="1e-6, relative, of losses, logits, weights, statistics and averages",
+        limit=1e-6,
+        models=("small-cnn",),
+        measure=lambda one, other: option_difference(one, other, name),
+    )
+
+
 def _samples_ranking(column: int) -> Callable[[Backend, Backend], float]:
     return lambda one, other: ranking_difference(one, other, samples.examples(320))[column]
 
@@ -175,6 +192,7 @@ PARITY: dict[str, Parity] = {
     "twenty_steps_of_adamw_in_float64": _steps_row(20, "float64", 1e-6, optimizer="adamw", lr=1e-3),
     # where a gradient is rounding error, its sign decides a step of the full learning rate
     "five_steps_of_adamw_in_float32": _steps_row(5, "float32", 2e-2, optimizer="adamw", lr=1e-3),
+    **{option_row(name): _option_row(name) for name in OPTIONS},
     "attack_in_l2": Parity(
         what="PGD-7 in L2, same weights and random start",
         tolerance="at most 1 % of the examples differ by more than 1e-3",

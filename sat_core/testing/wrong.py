@@ -23,6 +23,7 @@ from sat_core.input_spec import InputSpec
 from sat_core.loss_spec import PLAIN, LossSpec
 from sat_core.reference import pgd
 from sat_core.splits import Split
+from sat_core.testing.ignoring import IGNORED, Ignoring
 from sat_core.trainer import Trainer
 from sat_core.training_spec import TrainingSpec
 
@@ -38,6 +39,7 @@ FAULTS = (
     "images in the type of the weights",
     "features move under a head",
     "statistics in another order",
+    *IGNORED,
 )
 """Names that `wrong_backend` takes."""
 
@@ -162,6 +164,18 @@ class _WrongTrainer(_Relayed):
 
 
 @final
+class _Ignoring(_Relayed):
+    """Makes the steps of another plan."""
+
+    def __init__(self, right: Trainer, seen: Ignoring) -> None:
+        super().__init__(right)
+        self._seen = seen
+
+    def begin(self, plan: EpochPlan, *, record: bool = False) -> None:
+        self._right.begin(self._seen.plan(plan), record=record)
+
+
+@final
 class _WrongRecord(_Relayed):
     """Records the statistics of its steps in another order."""
 
@@ -216,6 +230,10 @@ class _WrongBackend(Backend):
         loss: LossSpec = PLAIN,
     ) -> Trainer:
         inner = classifier._right if isinstance(classifier, _WrongClassifier) else classifier
+        if self._fault in IGNORED:
+            seen = IGNORED[self._fault]
+            settings = seen.training(training), seen.attack(attack), features, seen.loss(loss)
+            return _Ignoring(self._right.trainer(inner, data, *settings), seen)
         right = self._right.trainer(inner, data, training, attack, features, loss)
         if self._fault == "features move under a head" and inner.head is not None:
             return _Moving(right, inner)

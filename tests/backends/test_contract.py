@@ -10,6 +10,8 @@ from sat_core.errors import NotInstalledError
 from sat_core.reference import ORACLES, NumpyBackend
 from sat_core.reference.layers import Pass
 from sat_core.testing import CHECKS, FAULTS, PARITY, Check, ContractError, backend_checks, samples, wrong_backend
+from sat_core.testing.ignoring import IGNORED
+from sat_core.testing.parity import option_row
 
 # the fault, and the check that must find it
 FINDS = {
@@ -22,6 +24,7 @@ FINDS = {
     "weights touched by the attack": "attacks_stay_inside_and_touch_nothing",
     "statistics in another order": "statistics_are_those_of_the_logits",
     "images in the type of the weights": "attacks_on_half_precision_stay_inside",
+    **{fault: f"parity_{option_row(seen.option)}" for fault, seen in IGNORED.items()},
 }
 
 
