@@ -57,7 +57,8 @@ class Trainer(ABC):
           the training forward and taken away before the optimiser's step, with g the gradient of the members' part of
           the loss in training mode; statistics of BatchNorm move only once. Nothing is added without members.
         - ``training.clip_norm``: the gradient of the whole batch times min(1, clip_norm / ‖g‖).
-        - An average: after the optimiser's step, of all weights and statistics of floating point.
+        - An average: after the optimiser's step, of all weights and statistics of floating point; it begins as those
+          with which the trainer is made.
 
         Where the backend has joined a group (`Backend.join`), the plan is the share of this rank. Σ w is then that of
         the whole batch, gradients are summed over all ranks, and so are the statistics of BatchNorm if

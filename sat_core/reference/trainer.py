@@ -21,6 +21,7 @@ from sat_core.member_losses import LOSSES
 from sat_core.process_group import ALONE, ProcessGroup
 from sat_core.reference.attacks import pgd, strongest
 from sat_core.reference.augmentation import augment
+from sat_core.reference.batch import Batch
 from sat_core.reference.classifier import NumpyClassifier
 from sat_core.reference.layers import Pass
 from sat_core.reference.losses import loss_and_gradient
@@ -35,35 +36,6 @@ from sat_core.training_spec import TrainingSpec
 DELTA = "attack.delta"
 AVERAGE = "average."
 """Names of Free-AT's δ and of averaged weights in the state of a trainer."""
-
-
-@final
-@attrs.frozen(kw_only=True, eq=False)
-class _Batch:
-    """Images of a step, of which the first `members` are attacked, with targets `(n, k)` and weights over Σ w."""
-
-    images: np.ndarray
-    targets: np.ndarray
-    weights: np.ndarray
-    members: int
-    keys: np.ndarray | None
-    beta: float
-    strength: float
-
-    def ordered(self, order: np.ndarray) -> _Batch:
-        keys = None if self.keys is None else self.keys[order]
-        return attrs.evolve(self, images=self.images[order], targets=self.targets[order], keys=keys)
-
-    def part(self, k: int, parts: int) -> _Batch:
-        mine = np.s_[k::parts]
-        return attrs.evolve(
-            self,
-            images=self.images[mine],
-            targets=self.targets[mine],
-            weights=self.weights[mine],
-            members=-((k - self.members) // parts),
-            keys=None if self.keys is None else self.keys[mine],
-        )
 
 
 @final
@@ -92,7 +64,7 @@ class NumpyTrainer(Trainer):
         prefix = "fc." if classifier.head else ""
         learning = [name for name in classifier.native if "running_" not in name and name.startswith(prefix)]
         self._buffers: dict[str, State] = {name: {} for name in learning}
-        self._average: State = {}
+        self._average: State = classifier.state() if training.averaging != "none" else {}
         self._delta: np.ndarray | None = None
 
     def begin(self, plan: EpochPlan, *, record: bool = False) -> None:
@@ -116,10 +88,10 @@ class NumpyTrainer(Trainer):
         self._logits[number] = logits
         if self._plan.decay is not None:
             decay = self._plan.decay[number]
-            for name, value in self._classifier.native.items():
-                self._average[name] = decay * self._average.get(name, value) + (1 - decay) * value
+            for name, average in self._average.items():
+                self._average[name] = decay * average + (1 - decay) * self._classifier.native[name]
 
-    def _batch(self, number: int, images: np.ndarray | None) -> _Batch:
+    def _batch(self, number: int, images: np.ndarray | None) -> Batch:
         plan, model, t = self._plan, self._classifier, self._training
         index = plan.index[number]
         targets = np.eye(model.classes)[self._data.labels[index]]
@@ -131,7 +103,7 @@ class NumpyTrainer(Trainer):
             moves = None if plan.moves is None else plan.moves.of(number)
             x = augment(images, AUGMENTATIONS.get(t.augmentation), moves)
             x, targets = mix(x, targets, plan.mixes, number)
-        return _Batch(
+        return Batch(
             images=x,
             targets=targets,
             weights=plan.weights[number] / plan.totals[number],
@@ -141,13 +113,13 @@ class NumpyTrainer(Trainer):
             strength=1.0 if plan.strength is None else float(plan.strength[number]),
         )
 
-    def _chosen(self, batch: _Batch, index: np.ndarray) -> np.ndarray:
+    def _chosen(self, batch: Batch, index: np.ndarray) -> np.ndarray:
         """Return the order of a batch in which members come first."""
         logits = self._run(Pass(self._classifier.native), batch.images)[0]
         margin = moments(logits, self._data.labels[index]).margin
         return np.argsort(np.abs(margin) if self._plan.online == "boundary" else margin, kind="stable")
 
-    def _learn(self, batch: _Batch) -> tuple[float, np.ndarray, State]:
+    def _learn(self, batch: Batch) -> tuple[float, np.ndarray, State]:
         """Attack a part of the batch, and return its part of the loss, its logits, and gradients over the weights."""
         native, m = self._classifier.native, batch.members
         x = batch.images.copy()
@@ -175,7 +147,7 @@ class NumpyTrainer(Trainer):
             native[name][...] = value
         return loss, self._last.astype(np.float32), gradients
 
-    def _forward(self, weights: State, x: np.ndarray, batch: _Batch) -> tuple[float, Pass, State, np.ndarray]:
+    def _forward(self, weights: State, x: np.ndarray, batch: Batch) -> tuple[float, Pass, State, np.ndarray]:
         """Send a mixed batch, and clean images of its members if they follow it, forward and back in training mode."""
         n, m = len(batch.images), batch.members
         step = Pass(weights, training=self._classifier.head is None)
@@ -198,7 +170,7 @@ class NumpyTrainer(Trainer):
         self._last = logits[:n]
         return float(batch.weights @ losses), step, step.gradients, over_images
 
-    def _attacked(self, batch: _Batch) -> np.ndarray:
+    def _attacked(self, batch: Batch) -> np.ndarray:
         # In evaluation mode, from the augmented image, without weights and smoothing (recipe, section 3).
         attack, m = self._attack, batch.members
         images, targets = batch.images[:m], batch.targets[:m]
@@ -218,7 +190,7 @@ class NumpyTrainer(Trainer):
             self._delta = np.zeros(images.shape, images.dtype)
         return self._delta
 
-    def _move_delta(self, batch: _Batch, gradient: np.ndarray) -> None:
+    def _move_delta(self, batch: Batch, gradient: np.ndarray) -> None:
         threat, x, m = THREAT_MODELS.get(self._attack.norm), batch.images[: batch.members], batch.members
         delta = self._free_delta(batch.images)
         moved = delta[:m] + self._attack.step_size * batch.strength * threat.ascent_direction(gradient)
@@ -264,12 +236,9 @@ class NumpyTrainer(Trainer):
         return buffers | average | ({} if self._delta is None else {DELTA: self._delta.copy()})
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
-        self._average, self._delta = {}, None
-        names = (
-            {f"{AVERAGE}{name}" for name in self._classifier.native} if self._training.averaging != "none" else set()
-        )
-        for name in names - state.keys():
+        for name in {f"{AVERAGE}{name}" for name in self._average} - state.keys():
             raise CheckpointError(f"optimiser: lacks {name!r}")
+        self._delta = None
         for full, value in state.items():
             like = self._like(full, value)
             check_state({} if like is None else {full: like}, {full: value}, "optimiser")
@@ -287,7 +256,7 @@ class NumpyTrainer(Trainer):
         if full == DELTA:
             return np.zeros((self._training.batch_size, *self._classifier.image_shape), self._classifier.dtype)
         if full.startswith(AVERAGE):
-            return native.get(full.removeprefix(AVERAGE))
+            return self._average.get(full.removeprefix(AVERAGE))
         # Buffers have the shape of their weight; AdamW's count of steps is a scalar.
         return (native[name] if value.ndim else np.zeros(())) if name in self._buffers else None
 
