@@ -79,7 +79,7 @@ def _write_arm(job: Job, ranking: Ranking, rng: np.random.Generator) -> None:
     lists = {name: index.tolist() for name, index in chosen.items()}
     files.write_json(folder.split_file, {**to_json(split.summary()), **lists})
     checks = []
-    for epoch in check_epochs(job.spec):
+    for epoch in check_epochs(job.spec, len(job.data.train)):
         found = _evaluation(job, candidates.labels[picking], ("apgd-ce", "apgd-t"), split, rng)
         checks.append(make_check(epoch, found, split))
     files.write_json(folder.checks_file, to_json(Checks(experiment=fingerprint, checks=tuple(checks))))

@@ -7,12 +7,13 @@ from sat_core.schedules import parse_schedule
 from sat_core.spec import Spec
 
 
-def advice(spec: Spec, size: int) -> list[str]:
+def advice(spec: Spec, size: int, examples: int) -> list[str]:
     """Return warnings about settings, one line each, that begin with the key in question.
 
     Args:
         spec: The settings of an arm.
         size: |A| in examples.
+        examples: N, the number of training examples.
     """
     subset, attack, training, evaluation = spec.subset, spec.attack, spec.training, spec.evaluation
     warnings = []
@@ -27,7 +28,8 @@ def advice(spec: Spec, size: int) -> list[str]:
     if size and not attack.random_start and reach < attack.eps:
         warnings.append(f"attack.step_size: the steps add up to {reach:.4g}, which is less than eps = {attack.eps:.4g}")
     # Without a colon the user has named no drops that could be missed.
-    if ":" in training.schedule and not parse_schedule(training.schedule).drop_epochs(training.epochs):
+    per_epoch = max(1, examples // training.batch_size)
+    if ":" in training.schedule and not parse_schedule(training.schedule).drop_epochs(training.epochs, per_epoch):
         drops = shortened(training.schedule)
         warnings.append(
             f"training.schedule: {drops} has no drop within {training.epochs} epochs; the rate stays the same"

@@ -80,17 +80,18 @@ def arm_tables(job: Job) -> dict[str, Any]:
     return {**job.spec.to_tables(), **source}
 
 
-def check_epochs(spec: Spec, *, head: bool = False) -> tuple[int, ...]:
+def check_epochs(spec: Spec, examples: int, *, head: bool = False) -> tuple[int, ...]:
     """Return the epochs (from 1) after which the selection split is attacked; those past the end mean the last.
 
     Args:
         spec: Of the arm.
+        examples: N, the number of training examples.
         head: Whether it is the training of a head on frozen features.
     """
     t, listed = spec.training, spec.evaluation.selection_epochs
     if not isinstance(listed, str):
         return tuple(sorted({min(e, t.epochs) for e in listed}))
-    drops = parse_schedule(t.schedule).drop_epochs(t.epochs)
+    drops = parse_schedule(t.schedule).drop_epochs(t.epochs, examples // t.batch_size)
     return PROTOCOLS.get(spec.protocol).check_epochs(dataset_name(spec.to_tables()), t.epochs, drops, head=head)
 
 
@@ -155,7 +156,7 @@ def _train_and_evaluate(job: Job, ranking: Ranking, split: Split, fingerprint: s
                 metadata["source"] = job.source.inputs.to_dict()
             checkpoint.save(folder.best_checkpoint, {"model": classifier.state()}, metadata)
 
-    epochs = check_epochs(spec, head=job.source is not None)
+    epochs = check_epochs(spec, len(job.data.train), head=job.source is not None)
     fit = job.fit(classifier, split, fingerprint, check_epochs=epochs, on_check=on_check)
     fit.resume()
     _check_state(job, checks, fit, fingerprint)

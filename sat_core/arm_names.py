@@ -15,7 +15,7 @@ from sat_core.spec import KEYS, Spec
 
 
 def unify_baselines(spec: Spec) -> tuple[Spec, tuple[str, ...]]:
-    """Unify baselines: strategy, weights and (if A is empty) attack make no difference, so each baseline runs once.
+    """Unify baselines, which choice and weights of examples and (if A is empty) attacks do not change: each runs once.
 
     Returns:
         The spec with these keys at their defaults, and the prefixes of the keys that were ignored; none for other arms.
@@ -24,11 +24,15 @@ def unify_baselines(spec: Spec) -> tuple[Spec, tuple[str, ...]]:
     # 1.0 is everything, but 1 is one example, which is no baseline.
     if spec.subset.strategy == "listed" or not (size == 0 or (isinstance(size, float) and size == 1)):
         return spec, ()
-    ignored: tuple[str, ...] = ("subset.strategy", "subset.seed", "subset.rerank", "weighting.")
+    ignored: tuple[str, ...] = ("subset.strategy", "subset.seed", "subset.rerank", "weighting.", "ranking.metric")
+    # Every batch has the same share of members in any case.
+    ignored = (*ignored, "training.batches")
     spec = attrs.evolve(
         spec,
         subset=attrs.evolve(spec.subset, strategy="hardest", size=float(size), seed=spec.training.seed, rerank=0),
         weighting=attrs.evolve(spec.weighting, rule="uniform"),
+        ranking=attrs.evolve(spec.ranking, metric="entropy"),
+        training=attrs.evolve(spec.training, batches="random"),
     )
     if size == 0:
         # The evaluation still attacks in this threat model.

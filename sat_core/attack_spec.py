@@ -75,7 +75,9 @@ class AttackSpec:
             return self._step_size
         if not isinstance(self.eps, float):
             return 0.0  # eps is refused by its own validator, right after
-        return self._kind.norms.get(self.norm, self._kind.step_size) * self.eps
+        # `norm`, too, may be anything until its validator refuses it.
+        norm = self.norm if isinstance(self.norm, str) else ""
+        return self._kind.norms.get(norm, self._kind.step_size) * self.eps
 
     @random_start.default
     def _get_random_start(self) -> Any:

@@ -15,7 +15,7 @@ from sat_core.loss_spec import PLAIN, LossSpec
 from sat_core.member_losses import LOSSES
 from sat_core.mixing import draw_mixes
 from sat_core.noise import example_keys
-from sat_core.schedules import parse_schedule
+from sat_core.schedules import parse_length, parse_schedule
 from sat_core.splits import Split
 from sat_core.streams import stream
 from sat_core.training_spec import TrainingSpec
@@ -92,8 +92,10 @@ class Planner:
 
     def lr(self, epoch: int, step: int) -> float:
         """Return the learning rate of a step of an epoch, both from 0."""
-        t, done = self.training, epoch * self.steps_per_epoch + step
-        return parse_schedule(t.schedule).lr(t.lr, done, self.steps_per_epoch, t.epochs)
+        t, done, per_epoch = self.training, epoch * self.steps_per_epoch + step, self.steps_per_epoch
+        rise = parse_length(t.warmup).steps(per_epoch)
+        share = min(1.0, (done + 1) / rise) if rise else 1.0
+        return share * parse_schedule(t.schedule).lr(t.lr, done, per_epoch, t.epochs)
 
     def epoch(self, epoch: int) -> EpochPlan:
         """Return the plan of one epoch (from 0)."""

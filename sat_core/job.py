@@ -19,7 +19,7 @@ from sat_core.batches import Planner
 from sat_core.classifier import Classifier
 from sat_core.data import DataSet, Examples
 from sat_core.epoch_plan import check_batches
-from sat_core.errors import DataError, Interrupted, SpecError, brief, quoted
+from sat_core.errors import Interrupted, SpecError, brief, quoted
 from sat_core.evaluation import Evaluation
 from sat_core.evaluator import Evaluator, get_evaluator
 from sat_core.experiment import Experiment, run_table
@@ -33,7 +33,7 @@ from sat_core.spec import Spec
 from sat_core.splits import Split, count, make_split, validation_split
 from sat_core.trainer import Trainer
 from sat_core.training import STOPPED, Fit, OnProgress, Scalars
-from sat_core.transfer import FEATURES, Source, transfer_keys
+from sat_core.transfer import FEATURES, Source, saved_features, transfer_keys
 from sat_core.unit_folder import UnitFolder
 
 SELECTION = "selection"
@@ -120,7 +120,8 @@ class Job:
 
     def warnings(self, size: int) -> list[str]:
         """Return lines about settings that are probably a mistake, where A has `size` examples."""
-        share, n, lines = self.spec.evaluation.selection_share, len(self.data.test), advice(self.spec, size)
+        share, n = self.spec.evaluation.selection_share, len(self.data.test)
+        lines = advice(self.spec, size, len(self.data.train))
         if self.data.validation is None and isinstance(share, float) and count(share, n) == 0:
             lines.append(f"evaluation.selection_share: {share:g} of {n} images is less than one: one picks the epoch")
         return [transfer_keys(line) for line in lines] if self.source else lines
@@ -269,7 +270,7 @@ class Job:
         parts: list[np.ndarray] = []
         for number, index in enumerate(np.array_split(np.arange(len(images)), -(-len(images) // PART))):
             path = self.folder.features_file(number)
-            part = _saved_part(path, len(index), fingerprint)
+            part = saved_features(path, len(index), fingerprint)
             if part is None:
                 with self.timed(FEATURES):
                     # Only where a part is missing: a start that finds all of them needs no source network.
@@ -290,14 +291,3 @@ class Job:
         finally:
             # Also of a stage that is interrupted: seconds add up over all starts.
             self.folder.add_seconds(stage, time.monotonic() - start)
-
-
-def _saved_part(path: Path, n: int, fingerprint: str) -> np.ndarray | None:
-    """Return the features of `n` images that this experiment saved; None if they are missing or damaged."""
-    try:
-        arrays = files.read_npz(path, FEATURES, files.EXPERIMENT)
-    except DataError:
-        return None
-    features = arrays[FEATURES]
-    whole = features.dtype == np.float32 and features.ndim == 2 and len(features) == n and np.isfinite(features).all()
-    return features if whole and str(arrays[files.EXPERIMENT]) == fingerprint else None

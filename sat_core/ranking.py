@@ -10,6 +10,7 @@ import attrs
 import numpy as np
 
 from sat_core import files
+from sat_core.attack_spec import AttackSpec
 from sat_core.difficulty import DIFFICULTIES, Recorder, rank_correlation
 from sat_core.display import data_frame, html_table
 from sat_core.errors import DataError, SpecError
@@ -183,7 +184,8 @@ def ranking_job(job: Job) -> Job:
     model = ModelSpec(name=spec.ranking.model or spec.model.name)
     # The network stands in `model` now. A study that names it there has the same ranking, and can take it over.
     ranking = attrs.evolve(spec.ranking, model="")
-    spec = attrs.evolve(spec, training=training, model=model, ranking=ranking, loss=LossSpec())
+    attack = AttackSpec(norm=spec.attack.norm, eps=spec.attack.eps)  # `free` would train on each batch several times
+    spec = attrs.evolve(spec, training=training, model=model, ranking=ranking, loss=LossSpec(), attack=attack)
     job = attrs.evolve(job, spec=spec, streams=STREAMS)
     unseen = 0 if job.spec.ranking.record == "snapshot" else job.planner(job.no_members()).unseen()
     if unseen:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
@@ -16,21 +14,12 @@ from sat_core.display import html_table
 from sat_core.errors import SpecError, quoted
 from sat_core.evaluation_spec import ATTACK_KEYS, LEVEL
 from sat_core.files import parse_toml, reason, short_name
-from sat_core.registry import nearest
+from sat_core.grids import LIST_KEYS, check_grids, check_key
 from sat_core.report_arms import REPORT_ARMS, screened
 from sat_core.runner import RUNNERS
-from sat_core.spec import KEYS, Spec, check_keys
+from sat_core.spec import Spec, check_keys
 from sat_core.tables import flatten, lists, nest
-from sat_core.transfer import SETTINGS, transfer_spec
-
-LIST_KEYS = ("subset.classes", "evaluation.attacks", "evaluation.selection_attacks", "evaluation.selection_epochs")
-"""Keys whose value may itself be a list; in a grid each takes a list of lists."""
-SHARED = ("data.name", "ranking.epochs", "ranking.model", "ranking.record", "ranking.file")
-"""Keys of the ranking, which all arms of a study share."""
-LIMIT = 10_000
-"""Maximum number of arms, unless the environment variable SAT_MAX_ARMS is set."""
-TRANSFER_KEYS = ("transfer.targets", *(f"transfer.{key}" for key in SETTINGS))
-"""Keys of the table [transfer]."""
+from sat_core.transfer import transfer_spec
 
 
 @final
@@ -79,33 +68,9 @@ class Study:
 
     def __attrs_post_init__(self) -> None:
         check_keys(self.settings)
-        for key, values in (pair for grid in self.grids for pair in grid.items()):
-            if key in TRANSFER_KEYS:
-                raise SpecError(f"grid: {key!r} is for all arms alike; set it in [transfer], or run two transfers")
-            if key == REPORT_ARMS:
-                raise SpecError(f"grid: {key!r} names arms of the study; set it in [evaluation]")
-            _check_key(key)
-            if key in SHARED:
-                raise SpecError(f"grid: {key!r} makes the ranking, which the arms of a study share; run two studies")
-            if not isinstance(values, list | tuple) or not values:
-                raise SpecError(f"grid: expected a list of values for {key!r}, got {quoted(values)}")
-            if key in LIST_KEYS and not all(isinstance(v, list | tuple | str) for v in values):
-                raise SpecError(f"grid: expected a list of lists for {key!r}, got {quoted(values)}")
-        self._check_size()
+        check_grids(self.grids)
         object.__setattr__(self, "arms", self._arms())
         self._check_transfer()
-
-    def _check_size(self) -> None:
-        # Counted, not made: three lists of a thousand values would fill the memory first.
-        points = sum(math.prod(map(len, grid.values())) for grid in self.grids)
-        limit = os.environ.get("SAT_MAX_ARMS") or str(LIMIT)
-        if not limit.isdecimal():
-            raise SpecError(f"SAT_MAX_ARMS: expected how many arms a study may have, got {quoted(limit)}")
-        if points > int(limit):
-            raise SpecError(
-                f"grid: expected at most {int(limit):,} arms, got {points:,}\n"
-                "take out values, or allow them with the environment variable SAT_MAX_ARMS"
-            )
 
     def _check_transfer(self) -> None:
         if not self.transfer:
@@ -201,7 +166,7 @@ class Study:
                     table.pop(name if section == "transfer" else f"{section}.{name}", None)
         for key, value in settings.items():
             section, _, name = key.partition(".")
-            _check_key(key)
+            check_key(key)
             if section == "transfer":
                 transfer[name] = value
                 continue
@@ -290,9 +255,3 @@ class Study:
                 arms[name if name not in arms else f"{name}_{len(arms)}"] = spec, full if full != name else ""
         specs = screened({name: spec for name, (spec, _) in arms.items()}, self.report_arms)
         return tuple(Arm(name, specs[name], full) for name, (_, full) in arms.items())
-
-
-def _check_key(key: str) -> None:
-    keys = (*KEYS, REPORT_ARMS, *TRANSFER_KEYS)
-    if key not in keys:
-        raise SpecError(f"unknown key {quoted(key)}{nearest(key, keys)}")

@@ -12,7 +12,7 @@ from sat_core.averaging import check_averaging
 from sat_core.errors import SpecError
 from sat_core.mixing import check_mixing
 from sat_core.precision import AUTO, OF_NETWORK
-from sat_core.schedules import check_schedule
+from sat_core.schedules import check_length, check_schedule
 
 
 @final
@@ -29,8 +29,9 @@ class TrainingSpec:
         momentum: Of ``sgd``.
         nesterov: Whether the momentum is Nesterov's.
         weight_decay: Per step, on all weights.
-        schedule: ``piecewise[:drops]``, ``cosine``, ``one-cycle`` or ``constant``.
-        warmup: Epochs over which the learning rate rises linearly to that of the schedule.
+        schedule: ``piecewise[:drops]``, ``step[:length]``, ``cosine``, ``one-cycle`` or ``constant``; see
+            `sat_core.schedules.parse_schedule`.
+        warmup: Epochs, or steps as ``"500steps"``, over which the learning rate rises linearly to the schedule's.
         clip_norm: Largest norm of the gradient over all weights; a longer one is scaled down. 0 for none.
         micro_batches: Into how many parts a batch is divided to save memory. Loss and gradient are those of the whole
             batch; BatchNorm has the statistics of each part.
@@ -63,7 +64,7 @@ class TrainingSpec:
     nesterov: bool = fields.flag(False)
     weight_decay: float = fields.real(default=5e-4)
     schedule: str = fields.field(check_schedule, "piecewise")
-    warmup: float = fields.real(default=0.0)
+    warmup: float | str = fields.field(check_length, 0.0, fields.fraction)
     clip_norm: float = fields.real(default=0.0)
     micro_batches: int = fields.integer(1, 1)
     augmentation: str = fields.choice(lambda: AUGMENTATIONS, "none")

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 import attrs
+import numpy as np
 
-from sat_core import checkpoint
+from sat_core import checkpoint, files
 from sat_core.arm_results import ArmResults
 from sat_core.errors import CheckpointError, DataError, RunDirectoryError, SpecError, TrainingError, quoted
 from sat_core.evaluation_spec import ATTACK_KEYS, LEVEL
@@ -22,7 +23,7 @@ from sat_core.input_spec import InputSpec
 from sat_core.protocols import PROTOCOLS
 from sat_core.registry import unknown
 from sat_core.result_parts import SourceSummary
-from sat_core.spec import Spec
+from sat_core.spec import DEFAULTS, Spec
 from sat_core.unit_folder import UnitFolder
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ SETTINGS = {
     ),
 }
 """Settings of a transfer, and the section of the head's spec that each belongs to."""
+_NOT_OF_HEADS = ("warmup", "clip_norm", "micro_batches", "mixing", "awp", "averaging", "patience")
+"""Settings of a training that a head does not take from its source."""
 FEATURES = "features"
 """Name of the stage in which features are computed, and of their array."""
 
@@ -160,6 +163,7 @@ def transfer_spec(source: Spec, target: str, settings: Mapping[str, Any]) -> Spe
     protocol, tables = PROTOCOLS.get(source.protocol), source.to_tables()
     # The released heads were trained so, whatever the source took (recipe, section 1.4).
     head = {"optimizer": "sgd", "lr": 0.1, "schedule": "piecewise", **protocol.head(target)}
+    head |= {key: DEFAULTS[f"training.{key}"] for key in _NOT_OF_HEADS}
     merged = {"training": {**tables["training"], **head}, "evaluation": protocol.transferred(tables["evaluation"])}
     # A level stands for both sets of attacks, also for those of the source.
     for key in ATTACK_KEYS if LEVEL in settings else ():
@@ -178,3 +182,14 @@ def transfer_spec(source: Spec, target: str, settings: Mapping[str, Any]) -> Spe
                 **merged,
             }
         )
+
+
+def saved_features(path: Path, n: int, fingerprint: str) -> np.ndarray | None:
+    """Return the features of `n` images, float32 `(n, d)`, that this experiment saved; None if missing or damaged."""
+    try:
+        arrays = files.read_npz(path, FEATURES, files.EXPERIMENT)
+    except DataError:
+        return None
+    features = arrays[FEATURES]
+    whole = features.dtype == np.float32 and features.ndim == 2 and len(features) == n and np.isfinite(features).all()
+    return features if whole and str(arrays[files.EXPERIMENT]) == fingerprint else None

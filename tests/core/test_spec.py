@@ -10,10 +10,11 @@ import pytest
 from sat_core.advice import advice
 from sat_core.attack_spec import AttackSpec
 from sat_core.errors import SpecError
+from sat_core.grids import TRANSFER_KEYS
 from sat_core.protocols import PROTOCOLS
 from sat_core.schedules import parse_schedule
 from sat_core.spec import KEYS, SECTIONS, Spec
-from sat_core.study import TRANSFER_KEYS, Study
+from sat_core.study import Study
 from sat_core.tables import flatten, nest
 
 PLAIN: dict[str, Any] = {"data": {"name": "digits"}, "training": {"epochs": 12}}
@@ -44,9 +45,9 @@ def with_key(key: str, value: Any) -> dict[str, Any]:
         ("subset.classes", [1], 'needs subset.strategy = "listed"'),
         ("training.epochs", 0, "training.epochs: expected an integer >= 1, got 0"),
         ("training.momentum", 1.5, "training.momentum: expected a number in [0, 1), got 1.5"),
-        ("training.schedule", "piecewize", "training.schedule: expected one of piecewise, cosine"),
-        ("training.schedule", "cosine:3", "training.schedule: expected one of piecewise, cosine"),
-        ("training.schedule", "piecewise:1,x", "training.schedule: expected one of piecewise, cosine"),
+        ("training.schedule", "piecewize", "training.schedule: expected one of piecewise, step, cosine"),
+        ("training.schedule", "cosine:3", "training.schedule: expected one of piecewise, step, cosine"),
+        ("training.schedule", "piecewise:1,x", "training.schedule: expected one of piecewise, step, cosine"),
         ("training.augmentation", "cifar10", "did you mean 'cifar'?"),
         ("training.precision", "float16", "one of float32, tf32, bf16, fp16, float64"),
         ("training.compile", 1, "training.compile: expected true or false, got 1"),
@@ -65,7 +66,28 @@ def with_key(key: str, value: Any) -> dict[str, Any]:
         ("evaluation.examples", 0, 'a count >= 1, a share of the validation set in (0, 1], or "rest"'),
         ("evaluation.selection_epochs", [0], 'a list of epochs >= 1, or "protocol"'),
         ("evaluation.selection_epochs", [True], 'a list of epochs >= 1, or "protocol"'),
-        ("training.schedule", "piecewise:1.5", "training.schedule: expected one of piecewise, cosine"),
+        ("training.schedule", "piecewise:1.5", "training.schedule: expected one of piecewise, step, cosine"),
+        ("training.schedule", "piecewise:0.5steps", "training.schedule: expected one of piecewise, step, cosine"),
+        (
+            "training.schedule",
+            "piecewise:5*2",
+            "or drops as in 'piecewise:100,150', 'piecewise:39000steps' or 'step:30",
+        ),
+        ("training.schedule", "step:3,4", "training.schedule: expected one of piecewise, step, cosine"),
+        ("training.schedule", "step:0.5", "training.schedule: expected one of piecewise, step, cosine"),
+        (
+            "training.warmup",
+            -1,
+            "training.warmup: expected a number of epochs >= 0, or of steps as in '500steps', got -1",
+        ),
+        ("training.warmup", "5 steps", "or of steps as in '500steps', got '5 steps'"),
+        ("loss.class_weights", [1.0, -1], "loss.class_weights: expected none, balanced, or a list of one number > 0"),
+        ("loss.beta", [1, 2, 3], "loss.beta: expected a finite number >= 0, or two: of the first and of the last step"),
+        ("loss.beta", 6, "loss.beta: 'ce' has no second term"),
+        ("training.averaging", "ema:1", "training.averaging: expected none, ema:D with D in (0, 1), or swa:S"),
+        ("training.mixing", "mixup", "training.mixing: expected none, mixup:α or cutmix:α with α > 0"),
+        ("training.micro_batches", 3, "training.micro_batches: expected a divisor of training.batch_size = 128, got 3"),
+        ("attack.replays", 2, 'attack.replays: needs attack.kind = "free"'),
         ("training.seed", 2**64, "training.seed: expected an integer >= 0"),
         ("protocol", "papers", "unknown protocol 'papers' (did you mean 'paper'?)"),
         ("data.name", 3, "data.name: expected text, got 3"),
@@ -176,7 +198,7 @@ def test_no_value_of_any_key_is_a_defect_or_echoed_whole(odd: Any) -> None:
     ],
 )
 def test_what_is_hardly_wanted_is_warned_of(keys: dict[str, Any], size: int, says: str | None) -> None:
-    warnings = advice(Spec.from_tables(nest({**flatten(PLAIN), **keys})), size)
+    warnings = advice(Spec.from_tables(nest({**flatten(PLAIN), **keys})), size, 160)
     assert len(warnings) == (says is not None)
     assert "".join(warnings).startswith(says or "")
 
@@ -225,7 +247,7 @@ def test_what_is_derived_follows_and_what_is_given_stays(
 def test_no_derived_default_is_passed_on_as_if_it_was_given() -> None:
     """A field of a spec either has one default, or is left out of what `attrs.evolve` copies."""
     derived = [a.name for kind in SECTIONS.values() for a in attrs.fields(kind) if isinstance(a.default, attrs.Factory)]
-    assert derived == ["eps", "steps", "step_size", "random_start"]
+    assert derived == ["beta", "eps", "steps", "step_size", "random_start", "replays"]
     assert [a.name for kind in SECTIONS.values() for a in attrs.fields(kind) if not a.init] == derived
 
 
@@ -258,8 +280,29 @@ def test_schedules() -> None:
     piecewise = parse_schedule("piecewise:2,3")
     rates = [piecewise.lr(1.0, step, 10, 4) for step in (0, 19, 20, 29, 30, 39)]
     assert rates == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
-    assert parse_schedule("piecewise").drop_epochs(201) == (100, 150)
-    assert parse_schedule("piecewise:0.333,0.667").drop_epochs(12) == (3, 8)
-    assert parse_schedule("piecewise:100,150").drop_epochs(12) == ()
+    assert parse_schedule("piecewise:20steps,30steps*0.5").lr(1.0, 30, 10, 4) == 0.25
+    step = parse_schedule("step:2*0.5")
+    assert [step.lr(1.0, at, 10, 6) for at in (0, 19, 20, 39, 40, 59)] == [1, 1, 0.5, 0.5, 0.25, 0.25]
+    assert [parse_schedule("step:15steps*0.5").lr(1.0, at, 10, 6) for at in (14, 15, 30)] == [1, 0.5, 0.25]
+    assert parse_schedule("step").lr(1.0, 300, 10, 90) == pytest.approx(0.1)
     cosine = parse_schedule("cosine")
     assert (cosine.lr(0.2, 0, 5, 3), cosine.lr(0.2, 14, 5, 3)) == pytest.approx((0.2, 0))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "epochs", "expected"),
+    [
+        ("piecewise", 201, (100, 150)),
+        ("piecewise:39000steps,58500steps", 201, (100, 150)),  # the authors' own numbers
+        ("piecewise:0.333,0.667", 12, (3, 8)),
+        ("piecewise:100,150", 12, ()),
+        ("piecewise:391steps,4000steps", 12, (2, 11)),  # the rest of epochs 2 and 11 has both rates
+        ("piecewise:4500steps", 12, ()),  # within the last epoch: none is left
+        ("step:5", 12, (5, 10)),
+        ("step:6", 12, (6,)),
+        ("step:1000steps", 12, (3, 6, 8, 11)),
+        ("cosine", 12, ()),
+    ],
+)
+def test_epochs_after_which_the_rate_has_fallen(schedule: str, epochs: int, expected: tuple[int, ...]) -> None:
+    assert parse_schedule(schedule).drop_epochs(epochs, 390) == expected

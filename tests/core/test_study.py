@@ -57,7 +57,7 @@ def test_how_many_arms_a_study_may_have_can_be_raised(monkeypatch: pytest.Monkey
     size=st.one_of(st.integers(0, 100), st.floats(0, 1)),
     protocol=st.sampled_from(sorted(PROTOCOLS)),
     kind=st.sampled_from(["pgd", "fgsm", "rs-fgsm"]),
-    schedule=st.sampled_from([*SCHEDULES, "piecewise:3,0.5"]),
+    schedule=st.sampled_from([*SCHEDULES, "piecewise:3,0.5", "step:9steps*0.5"]),
     epochs=st.integers(1, 300),
 )
 def test_toml_keeps_every_spec(
@@ -102,6 +102,29 @@ def test_the_grid_is_a_product_and_baselines_run_once() -> None:
     nested = Study.from_tables({**PLAIN, "grid": {"subset": {"size": [0.1, 0.2]}}})
     assert [arm.name for arm in nested.arms] == ["size-0.1", "size-0.2"]
     assert [arm.name for arm in Study.from_tables(PLAIN).arms] == ["arm"]
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "arms"),
+    [
+        ("subset.strategy", ["hardest", "easiest", "random"], [1, 3, 1]),
+        ("subset.seed", [0, 1], [1, 2, 1]),
+        ("ranking.metric", ["entropy", "error"], [1, 2, 1]),
+        ("training.batches", ["random", "stratified"], [1, 2, 1]),
+        ("attack.restarts", [1, 2], [1, 2, 2]),
+        ("attack.warmup", [0, 2], [1, 2, 2]),
+        ("training.awp", [0.0, 0.01], [1, 2, 2]),
+        ("loss", {"kind": ["trades"], "beta": [6, [12, 6]]}, [1, 2, 2]),
+        ("loss.class_weights", ["none", "balanced"], [2, 2, 2]),
+        ("training.averaging", ["none", "ema:0.9"], [2, 2, 2]),
+    ],
+)
+def test_a_baseline_has_one_arm_for_what_makes_no_difference_to_it(key: str, values: Any, arms: list[int]) -> None:
+    base = {**PLAIN, "attack": {"random_start": True}}
+    counts = [
+        len(Study.from_tables(nest({**base, "grid": {key: values}, "subset.size": s})).arms) for s in (0.0, 0.5, 1.0)
+    ]
+    assert counts == arms
 
 
 def test_several_grids_add_their_arms() -> None:

@@ -115,6 +115,18 @@ def test_every_example_of_a_follows_the_strategy(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "keys",
+    [
+        {"attack.kind": "free", "training.averaging": "ema:0.9", "training.patience": 2},
+        {"loss.kind": "trades", "loss.label_smoothing": 0.1, "training.mixing": "mixup:1"},
+        {"attack.kind": "n-fgsm", "loss.class_weights": "balanced", "training.awp": 0.01},
+    ],
+)
+def test_a_ranking_is_trained_plainly_whatever_the_arms_are(tmp_path: Path, keys: dict[str, Any]) -> None:
+    assert ranking_job(job(tmp_path, keys=keys)).spec == ranking_job(job(tmp_path)).spec
+
+
+@pytest.mark.parametrize(
     ("keys", "says"),
     [
         ({"training.epochs": 8}, "training.epochs is 4 there and 8 here"),

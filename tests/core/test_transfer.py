@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import numpy as np
 import pytest
-from toys import bands, job, pgd_evaluator, same_bytes
+from toys import bands, job, pgd_evaluator, same_bytes, toy
 
 from sat_core import checkpoint, files
 from sat_core.arm import check_epochs, run_arm
@@ -216,7 +216,7 @@ def test_a_source_that_cannot_be_used_is_refused(source: Path, tmp_path: Path) -
 def test_a_source_that_has_changed_is_another_experiment(source: Path, tmp_path: Path) -> None:
     run_arm(moved(source, tmp_path / "head"))
     changed = tmp_path / "arm"
-    run_arm(job(changed, keys={**SOURCE, "training.seed": 1}))
+    run_arm(job(changed, keys=SOURCE, data=toy(seed=1)))
     with pytest.raises(RunDirectoryError, match=r"source\.fingerprint"):
         run_arm(moved(changed, tmp_path / "head", {"epochs": 4}))
 
@@ -262,14 +262,22 @@ def test_defaults_are_the_recipes(source: Path) -> None:
         assert (head.training.lr, head.training.schedule, head.training.weight_decay) == (0.1, "piecewise", 1e-4)
         assert (head.attack.eps, head.subset.size, head.weighting.rule) == (3.0, 0.0, "uniform")
         assert head.evaluation.examples == 500
-    assert check_epochs(transfer_spec(spec(), "cifar10", {}), head=True) == (21, 31, 41)
+    assert check_epochs(transfer_spec(spec(), "cifar10", {}), 50000, head=True) == (21, 31, 41)
+
+
+def test_a_head_is_trained_plainly_whatever_the_source_was_trained_with() -> None:
+    options = {"warmup": 2, "clip_norm": 1, "micro_batches": 4, "awp": 0.01, "averaging": "ema:0.9", "patience": 2}
+    training = {"epochs": 201, "weight_decay": 1e-4, **options}
+    loss = {"kind": "trades", "class_weights": [0.5] * 100}  # as many as the source has classes
+    source = spec(training=training, loss=loss, attack={"restarts": 2})
+    assert transfer_spec(source, "flowers102", {}) == transfer_spec(spec(), "flowers102", {})
 
 
 def test_defaults_of_the_authors() -> None:
     authors = spec(protocol="authors", evaluation={"examples": 7})
     assert authors.evaluation.attacks == ("apgd-ce", "apgd-t")
     heads = {name: transfer_spec(authors, name, {}) for name in ("cifar10", "caltech256", "flowers102")}
-    assert {name: check_epochs(head, head=True) for name, head in heads.items()} == {
+    assert {name: check_epochs(head, 5000, head=True) for name, head in heads.items()} == {
         "cifar10": (5, 21, 31, 40),
         "caltech256": (15, 51, 76, 100),
         "flowers102": (15, 51, 76, 100),

@@ -17,17 +17,21 @@ from blocks import program
 
 import sat_core as sat
 from sat_core import checkpoint
+from sat_core.attack_kinds import ATTACKS
+from sat_core.attack_spec import OBJECTIVES
 from sat_core.augmentation import AUGMENTATIONS
 from sat_core.autoattack import AUTOATTACK, LEVELS
 from sat_core.backend import Backend
 from sat_core.difficulty import DIFFICULTIES
 from sat_core.files import read_npz
+from sat_core.grids import LIST_KEYS, SHARED, TRANSFER_KEYS
+from sat_core.member_losses import LOSSES
 from sat_core.protocols import PROTOCOLS
 from sat_core.report_arms import REPORT_ARMS
 from sat_core.schedules import SCHEDULES
 from sat_core.selection import SELECTION_RULES
 from sat_core.spec import KEYS, Spec
-from sat_core.study import LIST_KEYS, SHARED, TRANSFER_KEYS, Study
+from sat_core.study import Study
 from sat_core.tables import flatten
 from sat_core.threat import THREAT_MODELS
 from sat_core.weighting import WEIGHTING_RULES
@@ -43,6 +47,7 @@ DERIVED = {
     "data.name": "none",
     "training.epochs": "none",
     "ranking.epochs": "`training.epochs`",
+    "subset.seed": "`training.seed`",
     "attack.steps": "7; 1 for",
     "attack.step_size": "ε/5 for L2, ε/4 for Linf",
 }
@@ -51,6 +56,9 @@ NAMES = {
     "ranking.metric": DIFFICULTIES,
     "subset.strategy": SELECTION_RULES,
     "weighting.rule": WEIGHTING_RULES,
+    "loss.kind": LOSSES,
+    "attack.kind": ATTACKS,
+    "attack.loss": OBJECTIVES,
     "attack.norm": THREAT_MODELS,
     "training.schedule": SCHEDULES,
     "training.augmentation": AUGMENTATIONS,

@@ -24,9 +24,9 @@ def expected_passes(job: Job, size: int) -> float:
     spec, n = job.spec, len(job.data.train)
     share = size / n
     seen = spec.training.epochs * (n // spec.training.batch_size) * spec.training.batch_size
-    training = seen * (_STEP + share * spec.attack.steps * _ATTACK)
+    training = seen * (spec.attack.replays * _STEP + share * spec.attack.passes * _ATTACK)
     _, picking, reporting = job.evaluation_split()
-    checks = len(picking) * len(check_epochs(spec, head=job.source is not None))
+    checks = len(picking) * len(check_epochs(spec, n, head=job.source is not None))
     attacks = spec.evaluation
     evaluation = checks * _passes(job, attacks.selection_attacks) + len(reporting) * _passes(job, attacks.attacks)
     return training + expected_robust(share) * evaluation
