@@ -9,125 +9,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import final
 
-import attrs
 import numpy as np
 
 from sat_core.errors import DataError
+from sat_core.moments import Moments, moments
 from sat_core.registry import Registry
 from sat_core.state import check_state
-
-_CHUNK = 1 << 17
-"""Logits handled at a time: half a MiB of float32, which with two more arrays of that size stays in a core's cache."""
-
-_FAR = 16.0
-"""Nats. A row in which another class is further above the label than this is computed anew in float64."""
-
-
-@final
-@attrs.frozen
-class Moments:
-    """Statistics of each row of a batch of logits, float64 `(n,)`.
-
-    Attributes:
-        entropy: Softmax entropy in nats.
-        probability: p(label).
-        error: 1 where the prediction is wrong, else 0.
-        margin: p(label) minus the highest other probability.
-    """
-
-    entropy: np.ndarray
-    probability: np.ndarray
-    error: np.ndarray
-    margin: np.ndarray
-
-
-def entropy(logits: np.ndarray) -> np.ndarray:
-    """Return the softmax entropy of each row of logits in nats, float64 `(n,)` (paper, Eq. 3).
-
-    With s = z - max z: H = log Σ e^s - Σ s e^s / Σ e^s, which is stable for huge logits.
-
-    Raises:
-        DataError: A logit is NaN.
-
-    >>> entropy(np.array([[0.0, 0.0], [1e30, -1e30]])).round(6).tolist()
-    [0.693147, 0.0]
-    """
-    return moments(logits, np.zeros(len(logits), np.int64)).entropy
-
-
-def moments(logits: np.ndarray, labels: np.ndarray) -> Moments:
-    """Return entropy, p(label), error and margin of each row of logits.
-
-    Of float32 logits the entropy is right to about 5e-6 nats, and to 1e-6 where the label has the highest logit.
-
-    Args:
-        logits: `(n, k)`, any type of floats.
-        labels: Classes, int64 `(n,)`.
-
-    Raises:
-        DataError: A logit is NaN.
-    """
-    n, k = logits.shape
-    rows = max(1, min(n, _CHUNK // max(1, k)))
-    dtype = logits.dtype if logits.dtype.kind == "f" else np.dtype(np.float64)
-    # Two buffers for all chunks: fetching memory for arrays of n x k is a good part of scipy's time.
-    buffers, ones, sums = np.empty((2, rows, k), dtype), np.ones(k, dtype), np.empty((3, n), dtype)
-    # Rows that overflow here are `far` below, and computed anew.
-    with np.errstate(invalid="ignore", over="ignore"):
-        for start in range(0, n, rows):
-            part = slice(start, min(start + rows, n))
-            shifted, weight = buffers[:, : part.stop - start]
-            _chunk(logits[part], labels[part], shifted, weight, ones, sums[:, part])
-        total, product, other = sums.astype(np.float64)
-        # The label's own s is 0: s counts from its logit.
-        statistics = _statistics(total, product, np.zeros(n), other)
-        # e^(z - z_label) loses precision, or overflows, where the label is far from the highest logit
-        # "not <=", so that NaN is far, too; a logit of -∞ makes the product NaN (-∞ · 0), and nothing else of the row
-        far = np.flatnonzero(~(other <= _FAR) | np.isnan(product))
-        statistics[:, far] = _stable(logits[far].astype(np.float64), labels[far])
-    if np.isnan(statistics[0]).any():
-        raise DataError("logits: expected finite numbers, got NaN; the classifier has diverged")
-    return Moments(*statistics)
-
-
-def _chunk(z: np.ndarray, y: np.ndarray, s: np.ndarray, e: np.ndarray, ones: np.ndarray, out: np.ndarray) -> None:
-    """Write Σ e^s, Σ s e^s and the highest s of another class into `out` `(3, n)`, where s = z - z_label.
-
-    Subtracting the label's logit, not the highest, saves a pass over all logits.
-    """
-    at = np.arange(len(y)), y
-    np.subtract(z, z[at][:, None], out=s)
-    np.exp(s, out=e)
-    # A product with ones is a sum by BLAS: more than three times as fast as e.sum(axis=1).
-    np.matmul(e, ones, out=out[0])
-    np.vecdot(s, e, out=out[1])
-    # Last, because it overwrites s: the label is not among the other classes.
-    s[at] = -np.inf
-    s.max(axis=1, out=out[2])
-
-
-def _stable(z: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Statistics of float64 logits of any size."""
-    at = np.arange(len(y)), y
-    s = z - z.max(axis=1, keepdims=True, initial=-np.inf)
-    e, own = np.exp(s), s[at]
-    product = np.vecdot(np.maximum(s, -1e4), e)  # -∞ · e^-∞ would be NaN
-    s[at] = -np.inf
-    return _statistics(e.sum(axis=1), product, own, s.max(axis=1, initial=-np.inf))
-
-
-def _statistics(total: np.ndarray, product: np.ndarray, own: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Statistics `(4, n)` in the order of `Moments`, where s are the logits up to a constant.
-
-    Args:
-        total: Σ e^s of each row.
-        product: Σ s e^s.
-        own: s of the label.
-        other: Highest s of another class.
-    """
-    # "other > own": a label that ties with another class counts as predicted.
-    p = np.exp(own) / total
-    return np.stack([np.log(total) - product / total, p, other > own, p - np.exp(other) / total])
 
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:

@@ -11,9 +11,9 @@ import numpy as np
 
 from sat_core.classifier import Classifier, State
 from sat_core.data import Examples
-from sat_core.difficulty import Moments, moments
 from sat_core.epoch_plan import EpochPlan, joined
 from sat_core.errors import Interrupted
+from sat_core.moments import Moments, moments
 from sat_core.process_group import Command, ProcessGroup
 from sat_core.trainer import Trainer
 

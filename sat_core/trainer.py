@@ -12,8 +12,8 @@ import numpy as np
 from sat_core.classifier import State
 
 if TYPE_CHECKING:
-    from sat_core.difficulty import Moments
     from sat_core.epoch_plan import EpochPlan
+    from sat_core.moments import Moments
 
 
 class Trainer(ABC):

@@ -6,6 +6,7 @@ import tensorflow as tf
 from tensorflow import Tensor
 
 from sat_core.errors import SpecError
+from sat_core.moments import LARGEST
 
 _TINY = 1e-12
 """Added to the divisor of DLR, as in AutoAttack."""
@@ -49,15 +50,21 @@ def weighted_sum(logits: Tensor, labels: Tensor, weights: Tensor) -> tuple[Tenso
 
 
 def moments(logits: Tensor, labels: Tensor) -> Tensor:
-    """Compute entropy, p(label), error and margin of each row, float64 `(4, n)`; see `sat_core.difficulty.Moments`."""
+    """Compute the statistics of each row, float64 `(7, n)`; see `sat_core.moments.Moments`."""
     # in float64 the statistics of any logits are right, and a batch of them is little beside the network
     s = tf.cast(logits, tf.float64)
     s -= tf.reduce_max(s, axis=1, keepdims=True)
     e = tf.exp(s)
     total, own = tf.reduce_sum(e, axis=1), tf.gather(s, labels, batch_dims=1)
     is_own = tf.one_hot(labels, s.shape[1], on_value=True, off_value=False)
-    other = tf.reduce_max(tf.where(is_own, tf.constant(-float("inf"), s.dtype), s), axis=1)
+    others = tf.where(is_own, tf.constant(-float("inf"), s.dtype), s)
+    other, rest = tf.reduce_max(others, axis=1), tf.exp(others)
     p = tf.exp(own) / total
     # -∞ · e^-∞ would be NaN
     entropy = tf.math.log(total) - tf.reduce_sum(tf.maximum(s, -1e4) * e, axis=1) / total
-    return tf.stack([entropy, p, tf.cast(other > own, tf.float64), p - tf.exp(other) / total])
+    # from the other classes alone, so that a loss that is nearly 0 keeps its digits
+    loss = tf.math.softplus(tf.math.log(tf.reduce_sum(rest, axis=1)) - own)
+    el2n = tf.sqrt(tf.reduce_sum(rest, axis=1) ** 2 + tf.reduce_sum(rest * rest, axis=1)) / total
+    limited = tf.clip_by_value(tf.stack([loss, own - other]), -LARGEST, LARGEST)
+    error = tf.cast(other > own, tf.float64)
+    return tf.stack([entropy, p, error, p - tf.exp(other) / total, limited[0], limited[1], el2n])

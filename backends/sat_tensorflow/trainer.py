@@ -15,10 +15,10 @@ from sat_core.attack_spec import AttackSpec
 from sat_core.augmentation import AUGMENTATIONS, Moves
 from sat_core.classifier import State
 from sat_core.data import Examples
-from sat_core.difficulty import Moments
 from sat_core.epoch_plan import EpochPlan, check_devices
 from sat_core.images import ImageSource
 from sat_core.loss_spec import PLAIN, LossSpec
+from sat_core.moments import STATISTICS, Moments
 from sat_core.precision import FP16_SCALE, check_precision, least_precise
 from sat_core.process_group import ALONE, ProcessGroup
 from sat_core.trainer import Trainer
@@ -120,7 +120,7 @@ class TensorFlowTrainer(Trainer):
         if size is not None:
             images = self._mixed(images, labels, batch, size)
         loss, logits = self._update(images, labels, batch["weights"], batch["totals"], batch["lr"])
-        return loss, logits, moments(logits, labels) if record else tf.zeros((4, 0), tf.float64)
+        return loss, logits, moments(logits, labels) if record else tf.zeros((STATISTICS, 0), tf.float64)
 
     def _batch(self, batch: Mapping[str, Tensor], decoded: Tensor | None) -> Tensor:
         images = tf.gather(self._images, batch["index"]) if decoded is None else decoded

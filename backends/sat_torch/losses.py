@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from sat_core.errors import SpecError
+from sat_core.moments import LARGEST
 
 _TINY = 1e-12
 """Added to the divisor of DLR, as in AutoAttack."""
@@ -49,14 +50,20 @@ def weighted_sum(logits: Tensor, labels: Tensor, weights: Tensor) -> tuple[Tenso
 
 
 def moments(logits: Tensor, labels: Tensor) -> Tensor:
-    """Compute entropy, p(label), error and margin of each row, float64 `(4, n)`; see `sat_core.difficulty.Moments`."""
+    """Compute the statistics of each row, float64 `(7, n)`; see `sat_core.moments.Moments`."""
     # in float64 the statistics of any logits are right, and a batch of them is little beside the network
     s = logits.double()
     s = s - s.amax(dim=1, keepdim=True)
     e = s.exp()
     total, own = e.sum(dim=1), s.gather(1, labels[:, None])[:, 0]
-    other = s.scatter(1, labels[:, None], -torch.inf).amax(dim=1)
+    others = s.scatter(1, labels[:, None], -torch.inf)
+    other, rest = others.amax(dim=1), others.exp()
     p = own.exp() / total
     # -∞ · e^-∞ would be NaN
     entropy = total.log() - (s.clamp(min=-1e4) * e).sum(dim=1) / total
-    return torch.stack([entropy, p, (other > own).double(), p - other.exp() / total])
+    # from the other classes alone, so that a loss that is nearly 0 keeps its digits
+    loss = functional.softplus(rest.sum(dim=1).log() - own)
+    el2n = (rest.sum(dim=1) ** 2 + (rest * rest).sum(dim=1)).sqrt() / total
+    limited = torch.stack([loss, own - other]).clamp(-LARGEST, LARGEST)
+    error = (other > own).double()
+    return torch.stack([entropy, p, error, p - other.exp() / total, *limited, el2n])

@@ -16,10 +16,10 @@ from sat_core.attack_spec import AttackSpec
 from sat_core.augmentation import AUGMENTATIONS, Moves
 from sat_core.classifier import State
 from sat_core.data import Examples
-from sat_core.difficulty import Moments
 from sat_core.epoch_plan import EpochPlan, check_devices
 from sat_core.images import ImageSource
 from sat_core.loss_spec import PLAIN, LossSpec
+from sat_core.moments import STATISTICS, Moments
 from sat_core.precision import FP16_SCALE, check_precision, least_precise
 from sat_core.process_group import ALONE, ProcessGroup
 from sat_core.streams import stream
@@ -120,7 +120,7 @@ class TorchTrainer(Trainer):
         self._epoch = arrays
         self._losses = torch.zeros(steps, dtype=dtype, device=device)
         self._logits = torch.zeros(size, self._classifier.classes, dtype=dtype, device=device)
-        self._moments = torch.zeros(steps, 4, size, dtype=torch.float64, device=device) if record else None
+        self._moments = torch.zeros(steps, STATISTICS, size, dtype=torch.float64, device=device) if record else None
         h, w, c = self._classifier.image_shape
         shape = (c, h, w) if self._images is None else self._images.shape[1:]
         self._inputs = torch.zeros(size, *shape, dtype=dtype, device=device)
@@ -252,7 +252,7 @@ class TorchTrainer(Trainer):
 
     def moments(self, first: int, last: int) -> Moments:
         assert self._moments is not None, "begin(record=True) comes first"  # noqa: S101
-        return Moments(*to_numpy(self._moments[first:last].permute(1, 0, 2).reshape(4, -1)))
+        return Moments(*to_numpy(self._moments[first:last].permute(1, 0, 2).reshape(STATISTICS, -1)))
 
     def logits(self) -> np.ndarray:
         return to_numpy(self._logits.float()).copy()

@@ -13,11 +13,11 @@ from sat_core.attack_spec import AttackSpec
 from sat_core.augmentation import AUGMENTATIONS
 from sat_core.classifier import State
 from sat_core.data import Examples
-from sat_core.difficulty import Moments, moments
 from sat_core.epoch_plan import EpochPlan
 from sat_core.errors import CheckpointError
 from sat_core.loss_spec import PLAIN, LossSpec
 from sat_core.member_losses import LOSSES
+from sat_core.moments import Moments, moments
 from sat_core.process_group import ALONE, ProcessGroup
 from sat_core.reference.attacks import pgd, strongest
 from sat_core.reference.augmentation import augment

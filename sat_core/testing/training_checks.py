@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import attrs
 import numpy as np
 
 from sat_core.backend import Backend
-from sat_core.difficulty import moments
 from sat_core.errors import CheckpointError
+from sat_core.moments import moments
 from sat_core.reference import NumpyBackend
 from sat_core.testing import samples
 from sat_core.testing.contract import CHECKS, Check, check, close, raises, require, same_state
@@ -46,7 +47,7 @@ def steps_follow_the_oracle(backend: Backend) -> None:
 
 @check("small-cnn")
 def statistics_are_those_of_the_logits(backend: Backend) -> None:
-    """What a trainer records are the entropies, errors and margins of the logits of its own training forwards."""
+    """What a trainer records are the statistics of the logits of its own training forwards."""
     data, training, attack = samples.examples(whole=True), samples.training(), samples.attack()
     plan = samples.plans(len(data), 0.4, training, attack)[0]
     trainer = backend.trainer(samples.build(backend, "small-cnn"), data, training, attack)
@@ -55,8 +56,8 @@ def statistics_are_those_of_the_logits(backend: Backend) -> None:
         trainer.step(step)
         expected = moments(trainer.logits(), data.labels[plan.index[step]])
         recorded = trainer.moments(step, step + 1)
-        for name in ("entropy", "probability", "error", "margin"):
-            close(f"{name} of step {step}", getattr(recorded, name), getattr(expected, name), 1e-5)
+        for name, values in attrs.asdict(expected).items():
+            close(f"{name} of step {step}", getattr(recorded, name), values, 1e-5)
     together, last = trainer.moments(0, plan.steps), trainer.moments(plan.steps - 1, plan.steps)
     close("order of the statistics", together.entropy[-len(last.entropy) :], last.entropy, 0)
 

@@ -17,10 +17,10 @@ from sat_core.backend import Backend
 from sat_core.batches import Planner
 from sat_core.classifier import Classifier, State
 from sat_core.data import Examples
-from sat_core.difficulty import Moments
 from sat_core.epoch_plan import EpochPlan
 from sat_core.input_spec import InputSpec
 from sat_core.loss_spec import PLAIN, LossSpec
+from sat_core.moments import Moments
 from sat_core.reference import pgd
 from sat_core.splits import Split
 from sat_core.testing.ignoring import IGNORED, Ignoring

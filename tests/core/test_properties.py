@@ -12,8 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 from sat_core.accuracy import Accuracies, accuracies, wilson
 from sat_core.data import DataSet, Examples
-from sat_core.difficulty import DIFFICULTIES, Recorder, entropy
-from sat_core.errors import DataError, SpecError
+from sat_core.errors import SpecError
 from sat_core.sections import SubsetSpec
 from sat_core.splits import count, hardest_first, make_split, validation_permutation, validation_split
 from sat_core.threat import THREAT_MODELS, ThreatModel
@@ -54,65 +53,6 @@ def test_random_starts_lie_in_the_ball(threat: ThreatModel, eps: float, seed: in
     start = threat.random_start(np.random.default_rng(seed), (5, 3, 3, 2), eps)
     assert start.dtype == np.float32
     assert (threat.size(start) <= eps * (1 + 1e-5) + 1e-7).all()
-
-
-@given(hnp.arrays(np.float64, (4, 7), elements=st.floats(-1e300, 1e300)))
-def test_entropy_is_between_0_and_log_k_for_any_logits(logits: np.ndarray) -> None:
-    entropies = entropy(logits)
-    assert ((entropies >= -1e-6) & (entropies <= np.log(7) + 1e-6)).all()
-
-
-@given(hnp.arrays(np.float32, (5, 6), elements=st.floats(-30, 30, width=32)))
-def test_entropy_is_minus_sum_p_log_p(logits: np.ndarray) -> None:
-    p = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    p /= p.sum(axis=1, keepdims=True)
-    expected = -(p * np.log(np.maximum(p, 1e-300))).sum(axis=1)
-    np.testing.assert_allclose(entropy(logits), expected, atol=1e-5)
-
-
-def test_entropy_of_logits_at_minus_infinity_and_of_nan() -> None:
-    np.testing.assert_allclose(entropy(np.array([[0.0, 0.0, -np.inf]], np.float32)), [np.log(2)], rtol=1e-6)
-    with pytest.raises(DataError, match="NaN"):
-        entropy(np.array([[0.0, np.nan]]))
-
-
-def _recorded(logits: np.ndarray, labels: np.ndarray) -> Recorder:
-    recorder = Recorder(logits.shape[1])
-    for epoch in logits:
-        for part in (np.arange(3), np.arange(3, logits.shape[1])):
-            recorder.update(part, epoch[part], labels[part])
-    return recorder
-
-
-def test_recorder_streams_what_all_logits_together_would_give() -> None:
-    rng = np.random.default_rng(0)
-    logits, labels = rng.normal(0, 3, (6, 8, 5)), rng.integers(0, 5, 8)
-    p = np.exp(logits) / np.exp(logits).sum(axis=2, keepdims=True)
-    own = p[:, np.arange(8), labels]
-    others = p.copy()
-    others[:, np.arange(8), labels] = 0
-    scores = _recorded(logits, labels).scores()
-    np.testing.assert_allclose(scores["entropy"], -(p * np.log(p)).sum(axis=2).mean(axis=0))
-    np.testing.assert_allclose(scores["error"], (p.argmax(axis=2) != labels).mean(axis=0))
-    np.testing.assert_allclose(scores["variance"], own.var(axis=0), atol=1e-12)
-    np.testing.assert_allclose(scores["margin"], (others.max(axis=2) - own).mean(axis=0))
-    assert set(scores) == set(DIFFICULTIES)
-
-
-def test_recorder_goes_on_from_its_state_and_refuses_unseen_examples() -> None:
-    rng = np.random.default_rng(1)
-    logits, labels = rng.normal(size=(4, 8, 5)), rng.integers(0, 5, 8)
-    whole, second = _recorded(logits, labels), Recorder(8)
-    second.load_state(_recorded(logits[:2], labels).state())
-    for epoch in logits[2:]:
-        for part in (np.arange(3), np.arange(3, 8)):
-            second.update(part, epoch[part], labels[part])
-    for name, value in whole.state().items():
-        np.testing.assert_array_equal(second.state()[name], value)
-    recorder = Recorder(10)
-    recorder.update(np.arange(8), logits[0], labels)
-    with pytest.raises(DataError, match="2 of 10 examples were never seen"):
-        recorder.scores()
 
 
 @given(share=st.floats(0, 1), total=st.integers(1, 10**6))
