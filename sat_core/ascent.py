@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, final
 
 import numpy as np
@@ -22,6 +22,8 @@ about 16 graphs are made. A finer grid would make more of them, a coarser one wo
 
 State = tuple[Tensor, Tensor, Tensor]
 """x, the image of the highest loss by now, and that loss: what one step of `Ascent` hands to the next."""
+Goal = tuple[Tensor, str]
+"""Labels `(n,)` or targets `(n, k)`, and the loss of them that an attack maximises."""
 Perturb = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 """(images, labels, start) to adversarial images, as native tensors; start: δ of a random start, or None."""
 
@@ -92,6 +94,36 @@ class Ascent:
     def result(self, state: State) -> Tensor:
         """Return the adversarial images."""
         return state[1] if self._keep_best else state[0]
+
+
+def objective(ops: TensorOps, forward: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor, loss: str) -> Goal:
+    """Return labels or targets, and the loss, that an attack with the ``attack.loss`` maximises.
+
+    KL(p ‖ p') differs from the cross-entropy with the targets p by the entropy of p, which no attack changes.
+
+    Args:
+        ops: of the framework.
+        forward: images to logits, whose gradients nobody takes.
+        images: clean, `(n, …)`.
+        labels: int64 `(n,)`, or targets `(n, k)`.
+        loss: one of `sat_core.attack_spec.OBJECTIVES`.
+    """
+    return (ops.exp(ops.log_softmax(forward(images))), "ce") if loss == "kl" else (labels, loss)
+
+
+def strongest(ops: TensorOps, tries: Sequence[Tensor], losses: Sequence[Tensor]) -> Tensor:
+    """Return, for each image, that of several adversarial examples with the highest loss; the first of equal ones.
+
+    Args:
+        ops: of the framework.
+        tries: adversarial examples of the same images, one after the other.
+        losses: of each of them, `(n,)`.
+    """
+    best, highest = tries[0], losses[0]
+    for x, loss in zip(tries[1:], losses[1:], strict=True):
+        best = ops.where((loss > highest)[:, None, None, None], x, best)
+        highest = ops.maximum(loss, highest)
+    return best
 
 
 def padded(members: int, batch: int) -> int:

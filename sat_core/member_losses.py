@@ -146,3 +146,27 @@ class LogitPairing(Loss):
 LOSSES: Registry[Loss] = Registry("loss", "sat_core.losses")
 for _loss in (CrossEntropy(), Trades(), Mart(), LogitPairing()):
     LOSSES.register(_loss.name, _loss)
+
+
+def example_losses(ops: Any, loss: str, logits: Tensor, targets: Tensor, members: Tensor, beta: Tensor) -> Tensor:
+    """Return ℓ of each example of a mixed batch, `(n,)`: the loss of members of A, and the cross-entropy of all others.
+
+    Args:
+        ops: `sat_core.ascent.TensorOps` of the framework.
+        loss: Name in `LOSSES`.
+        logits: Of the mixed batch, in which the members come first, `(n, k)`; for a loss with `pairs`, those of the
+            members' clean images follow, `(n + m, k)`.
+        targets: `(n, k)`.
+        members: m, a number or a scalar tensor.
+        beta: A number or a scalar tensor.
+    """
+    kind, n = LOSSES.get(loss), targets.shape[0]
+    others = cross_entropy(ops, logits[:n], targets)
+    if kind.name == "ce":
+        return others
+    if kind.pairs:
+        own = kind.losses(ops, logits[:members], logits[n:], targets[:members], beta)
+        return ops.join(own, others[members:])
+    # Of the shape of the batch, so that compiled code does not depend on the number of members.
+    own = kind.losses(ops, logits, None, targets, beta)
+    return ops.where(ops.integer_range(n, logits) < members, own, others)

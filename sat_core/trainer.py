@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from sat_core.epoch_plan import EpochPlan
     from sat_core.moments import Moments
 
+DELTA = "attack.delta"
+AVERAGE = "average."
+"""Names of Free-AT's δ, and the beginning of those of averaged weights, in the state of a trainer."""
+
 
 class Trainer(ABC):
     """Runs the training steps that the core plans. It holds the training data, on its device, and the optimiser.

@@ -11,9 +11,9 @@ from sat_tensorflow.distributed import of_all_ranks, summed
 
 
 def global_batch_norm(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Normalise by the statistics of the batches of all ranks, which are of equal size and all have to call it.
+    """Normalise by the statistics of the batches of all ranks, which all have to call it; their sizes may differ.
 
-    One exchange forward, of means and variances, and one of two sums backward.
+    One exchange forward, of means, variances and numbers of values, and one of two sums backward.
 
     Args:
         x: `(…, c)`, at least in float32.
@@ -30,11 +30,15 @@ def global_batch_norm(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -
     def normalise(
         x: Tensor, weight: Tensor, bias: Tensor
     ) -> tuple[tuple[Tensor, ...], Callable[..., tuple[Tensor, ...]]]:
-        ranks = of_all_ranks(tf.stack(tf.nn.moments(x, axes)))
+        own, variances = tf.nn.moments(x, axes)
+        ranks = of_all_ranks(
+            tf.stack([own, variances, tf.fill(own.shape, tf.cast(tf.size(x) // own.shape[0], x.dtype))])
+        )
         # Chan, Golub & LeVeque 1983: no difference of large numbers, as E[x²] - E[x]² would be
-        mean = tf.reduce_mean(ranks[:, 0], 0)
-        variance = tf.reduce_mean(ranks[:, 1] + (ranks[:, 0] - mean) ** 2, 0)
-        count = tf.cast(ranks.shape[0] * (tf.size(x) // tf.size(mean)), x.dtype)
+        count = tf.reduce_sum(ranks[:, 2, 0])
+        shares = ranks[:, 2] / count
+        mean = tf.reduce_sum(shares * ranks[:, 0], 0)
+        variance = tf.reduce_sum(shares * (ranks[:, 1] + (ranks[:, 0] - mean) ** 2), 0)
         scale = tf.math.rsqrt(variance + epsilon)
 
         def gradient(of_y: Tensor, *_: Tensor) -> tuple[Tensor, ...]:

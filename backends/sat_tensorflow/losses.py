@@ -17,11 +17,13 @@ def attack_loss(logits: Tensor, labels: Tensor, loss: str = "ce", targets: Tenso
 
     Args:
         logits: `(n, k)`.
-        labels: int64 `(n,)`.
+        labels: int64 `(n,)`; for ce also targets `(n, k)`, whose rows sum to 1.
         loss: ce, dlr, targeted-dlr or margin.
         targets: int64 `(n,)`, for the last two; the highest other class without it.
     """
     if loss == "ce":
+        if labels.shape.rank == 2:
+            return tf.nn.softmax_cross_entropy_with_logits(tf.stop_gradient(labels), logits)
         return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
     own = tf.gather(logits, labels, batch_dims=1)
     if targets is None:

@@ -72,7 +72,10 @@ class Optimizer:
 
     def _step(self, used: list[tuple[str, keras.Variable, Tensor]], lr: Tensor) -> None:
         t = self._training
+        scale = _clip_factor([g for _, _, g in used], t.clip_norm) if t.clip_norm else None
         for name, variable, gradient in used:
+            if scale is not None:
+                gradient *= tf.cast(scale, gradient.dtype)
             w, rate = variable.value, tf.cast(lr, gradient.dtype)
             if t.optimizer == "adamw":
                 # decoupled: weights decay beside Adam's step, and the decay does not enter its averages
@@ -109,3 +112,12 @@ class Optimizer:
 
     def _leaf(self, slot: str) -> str:
         return str(self._variables[slot.rpartition(".")[0]].name)
+
+
+def _clip_factor(gradients: list[Tensor], limit: float) -> Tensor:
+    """Return min(1, limit / ‖g‖), with the norm over all weights."""
+    wide = tf.float64 if any(g.dtype == tf.float64 for g in gradients) else tf.float32
+    # a norm of 0 gives infinity, and a factor of 1
+    return tf.minimum(
+        tf.ones((), wide), tf.constant(limit, wide) / tf.linalg.global_norm([tf.cast(g, wide) for g in gradients])
+    )

@@ -10,28 +10,30 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import Tensor
 
-from sat_core.ascent import attack_first, padded, random_start
+from sat_core.ascent import padded
 from sat_core.attack_spec import AttackSpec
-from sat_core.augmentation import AUGMENTATIONS, Moves
 from sat_core.classifier import State
 from sat_core.data import Examples
 from sat_core.epoch_plan import EpochPlan, check_devices
-from sat_core.images import ImageSource
 from sat_core.loss_spec import PLAIN, LossSpec
+from sat_core.member_losses import LOSSES
 from sat_core.moments import STATISTICS, Moments
 from sat_core.precision import FP16_SCALE, check_precision, least_precise
 from sat_core.process_group import ALONE, ProcessGroup
-from sat_core.trainer import Trainer
+from sat_core.state import check_state
+from sat_core.trainer import AVERAGE, Trainer
 from sat_core.training_spec import TrainingSpec
 from sat_tensorflow.arrays import to_numpy
 from sat_tensorflow.attacked import Attacked
 from sat_tensorflow.attacks import PGD
-from sat_tensorflow.augmentation import augment
+from sat_tensorflow.averaging import Average
+from sat_tensorflow.batch import Batch, Batches, part_of
 from sat_tensorflow.classifier import TensorFlowClassifier
-from sat_tensorflow.distributed import as_rank, strategy_of, summed, take_from_first
-from sat_tensorflow.losses import moments, weighted_sum
+from sat_tensorflow.distributed import strategy_of, summed, take_from_first
+from sat_tensorflow.learning import NAMES, Learning
+from sat_tensorflow.losses import moments
+from sat_tensorflow.members import Members, Replayed
 from sat_tensorflow.modes import Forward, precision
-from sat_tensorflow.ops import OPS
 from sat_tensorflow.optimizer import Optimizer
 
 HALF = {"bf16": "mixed_bfloat16", "fp16": "mixed_float16"}
@@ -41,8 +43,9 @@ HALF = {"bf16": "mixed_bfloat16", "fp16": "mixed_float16"}
 class TensorFlowTrainer(Trainer):
     """See `sat_core.trainer.Trainer`. `training.compile` has attack and step compiled by XLA.
 
-    Several ranks run what follows the attack under one strategy, as a graph of its own: ranks with members of A and
-    ranks without have different graphs around it.
+    A step is one graph, unless its batch is trained on in parts or several times. Several ranks run what follows the
+    attack under one strategy, as a graph of its own: ranks with members of A and ranks without have different graphs
+    around it.
     """
 
     def __init__(
@@ -56,53 +59,85 @@ class TensorFlowTrainer(Trainer):
         group: ProcessGroup = ALONE,
     ) -> None:
         check_devices(training, attack, group.size)
-        self._group = group
-        self._classifier, self._training, self._attack = classifier, training, attack
+        self._classifier, self._training, self._attack, self._group = classifier, training, attack, group
         self._traces = 0
         weights = least_precise(v.dtype for v in classifier.native.trainable_weights)
         check_precision(training.precision, weights, classifier.precision)
+        attacked = Attacked(classifier, training).weights
         self._pgd = PGD(
-            Attacked(classifier, training).weights,
+            attacked,
             xla=training.compile,
             gradient_scale=FP16_SCALE if training.precision == "fp16" else 1.0,
         )
-        self._forward = self._in_precision(classifier.train if features is None else classifier.head)
-        inputs = data.images if features is None else features
-        # XLA compiles for each number of images, and cuDNN chooses an algorithm for each
-        self._padded = training.compile or "GPU" in classifier.device
+        self._pairs = LOSSES.get(loss.kind).pairs
+        # XLA compiles for each number of images, and cuDNN chooses an algorithm for each; the training forward of pairs
+        # has another number in every step anyhow
+        self._padded = (training.compile or "GPU" in classifier.device) and not self._pairs
+        self._members = Members(self._pgd, attack, classifier.image_shape, padded=self._padded)
         with tf.device(classifier.device):
-            self._images = None if isinstance(inputs, ImageSource) else tf.constant(inputs)
-            self._labels = tf.constant(data.labels)
             learning = {id(v) for v in (classifier.head or classifier.native).trainable_variables}
             self._weights = {name: v for name, v in classifier.variables().items() if id(v) in learning}
             self._optimizer = Optimizer(self._weights, training)
+            self._average = Average(classifier.variables()) if training.averaging != "none" else None
+            shape = (training.batch_size, *classifier.image_shape)
+            self._replayed = Replayed(attack, shape, classifier.dtype) if attack.free else None
+        forward = self._in_precision(classifier.train if features is None else classifier.head)
+        self._learning = Learning(classifier, forward, self._weights, training, loss, group, attack.free)
         # statistics of which each rank would have its own; those of our networks are the same, if they are of all ranks
         ours = bool(classifier.description) and training.batch_norm == "global"
         self._differ = group.size > 1 and classifier.head is None and not ours
-        learn: Callable[..., Any] = self._learn
-        if group.size > 1:
-            strategy = strategy_of(group, "GPU" in classifier.device)
-            learn = lambda *tensors: strategy.run(self._learn, tensors)  # noqa: E731
-        self._update = tf.function(learn, autograph=False, jit_compile=training.compile or None)
-        self._graph = tf.function(self._compute, autograph=False)
+        self._parts, self._whole = training.micro_batches, training.micro_batches == attack.replays == 1
+        targets = not loss.plain or training.mixing != "none"
+        batches = Batches(classifier, data, features, training, targets=targets, attacked=attacked)
+        # One graph, whose inner ones are those that ranks run together or that XLA compiles; or several, which the host
+        # calls one after the other, so that the memory of a part is free before the next.
+        within = self._unchanged if self._whole else self._traced
+        self._prepare, self._part = within(batches), within(self._train)
+        self._graph = self._traced(self._compute) if self._whole else self._compute
+        self._update, self._learn = self._together(self._updated), self._together(self._learned)
+        self._apply = self._together(self._applied)
+
+    @staticmethod
+    def _unchanged(body: Callable[..., Any]) -> Callable[..., Any]:
+        return body
+
+    @staticmethod
+    def _traced(body: Callable[..., Any]) -> Callable[..., Any]:
+        graph: Callable[..., Any] = tf.function(body, autograph=False)
+        return graph
+
+    def _together(self, body: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the graph of what all ranks do together, and XLA compiles."""
+        run = body
+        if self._group.size > 1:
+            strategy = strategy_of(self._group, "GPU" in self._classifier.device)
+            run = lambda *arguments: strategy.run(body, arguments)  # noqa: E731
+        graph: Callable[..., Any] = tf.function(run, autograph=False, jit_compile=self._training.compile or None)
+        return graph
 
     def begin(self, plan: EpochPlan, *, record: bool = False) -> None:
         self._plan, self._record = plan, record
         self._losses: dict[int, Tensor] = {}
         self._moments: dict[int, Tensor] = {}
+        self._orders: dict[int, Tensor] = {}
         with tf.device(self._classifier.device):
             self._epoch = {name: tf.constant(array) for name, array in plan.arrays().items()}
 
     def step(self, number: int, images: np.ndarray | None = None) -> None:
-        members, batch = int(self._plan.members[number]), self._plan.batch_size
-        size = padded(members, batch) if self._padded else members
+        members, parts, batch = int(self._plan.members[number]), self._parts, self._plan.batch_size
         with tf.device(self._classifier.device):
             decoded = None if images is None else tf.constant(images)
             # whether anything is attacked is known here: two graphs are made at most, and none has a branch
-            some = tf.constant(size) if size else None
-            outputs = self._graph(tf.constant(number), some, self._epoch, decoded, record=self._record)
+            sizes = [self._size(-((k - members) // parts), batch // parts) for k in range(parts)]
+            arguments = tf.constant(number), sizes, self._epoch, decoded
+            outputs = self._graph(*arguments, record=self._record, online=self._plan.online)
         # tensors on the device: to read one would make the CPU wait for the GPU, and the next step begin later
-        self._losses[number], self._logits, self._moments[number] = outputs
+        self._losses[number], self._logits, self._moments[number], self._orders[number] = outputs
+
+    def _size(self, members: int, batch: int) -> Tensor | None:
+        """Return how many images of a part of so many are attacked; None for none."""
+        size = padded(members, batch) if self._padded else members
+        return tf.constant(size) if size and not self._attack.free else None
 
     @property
     def traces(self) -> int:
@@ -110,60 +145,79 @@ class TensorFlowTrainer(Trainer):
         return self._pgd.traces + self._traces
 
     def _compute(
-        self, number: Tensor, size: Tensor | None, epoch: dict[str, Tensor], images: Tensor | None, *, record: bool
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Make a step, of which the first `size` images are attacked; returns its loss, logits and statistics."""
+        self,
+        number: Tensor,
+        sizes: list[Tensor | None],
+        epoch: Batch,
+        images: Tensor | None,
+        *,
+        record: bool,
+        online: str,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Make a step, with so many images of each part attacked; returns its loss, logits, statistics and order."""
+        batch = self._prepare(number, epoch, images, online)
+        if self._whole:
+            loss, logits = self._part(batch, sizes[0])
+        for _ in range(0 if self._whole else self._attack.replays):
+            loss, logits = self._in_parts(batch, sizes)
+        statistics = moments(logits, batch["labels"]) if record else tf.zeros((STATISTICS, 0), tf.float64)
+        return loss, logits, statistics, batch.get("order", tf.zeros(0, tf.int64))
+
+    def _in_parts(self, batch: Batch, sizes: list[Tensor | None]) -> tuple[Tensor, Tensor]:
+        """Train on the parts of a batch, one after the other, and make one step of the weights."""
+        losses, logits = [], []
+        sums: list[Tensor | None] = []
+        for k, size in enumerate(sizes):
+            loss, some, gradients = self._part(part_of(batch, k, len(sizes)), size)
+            losses.append(loss)
+            logits.append(some)
+            sums = [b if a is None else a + b for a, b in zip(sums or [None] * len(gradients), gradients, strict=True)]
+        self._apply(sums, {name: batch[name] for name in ("lr", "decay") if name in batch})
+        # part k has every row k, k + K, …
+        return tf.add_n(losses), tf.reshape(tf.stack(logits, axis=1), (-1, self._classifier.classes))
+
+    def _train(self, batch: Batch, size: Tensor | None) -> tuple[Any, ...]:
+        """Attack a batch or a part of one, and train on it; returns loss and logits, and of a part its gradients."""
         self._traces += 1  # this is Python, which runs when the graph is traced and not when it is called
-        batch = {name: rows[number] for name, rows in epoch.items()}
-        labels = tf.gather(self._labels, batch["index"])
-        images = self._batch(batch, images)
-        if size is not None:
-            images = self._mixed(images, labels, batch, size)
-        loss, logits = self._update(images, labels, batch["weights"], batch["totals"], batch["lr"])
-        return loss, logits, moments(logits, labels) if record else tf.zeros((STATISTICS, 0), tf.float64)
+        images = batch["images"]
+        if self._replayed is not None:
+            images = self._replayed(batch)
+        elif size is not None:
+            # all ranks have one graph of what they do together, so it is of one shape
+            images = tf.ensure_shape(self._members(batch, size), images.shape)
+        if self._pairs:
+            # also without members, for the same reason
+            images = tf.concat([images, batch["images"][: batch["members"]]], axis=0)
+        # ranks do not know of each other's members
+        awp = self._training.awp > 0 and (size is not None or self._group.size > 1)
+        needed = {name: batch[name] for name in NAMES if name in batch}
+        if self._whole:
+            loss, logits = self._update(needed, images, awp)
+            return loss, logits
+        loss, logits, gradients, of_images = self._learn(needed, images, awp)
+        if self._replayed is not None:
+            self._replayed.move(batch, of_images[0], self._optimizer.loss_scale)
+        return loss, logits, gradients
 
-    def _batch(self, batch: Mapping[str, Tensor], decoded: Tensor | None) -> Tensor:
-        images = tf.gather(self._images, batch["index"]) if decoded is None else decoded
-        dtype = self._classifier.dtype
-        # bytes lie on the device as they are, in a quarter of the memory of float32, and become floats batch by batch
-        images = tf.cast(images, dtype) / 255 if images.dtype == tf.uint8 else tf.cast(images, dtype)
-        if "integers" in batch:
-            moves = Moves(batch["integers"], batch["factors"])
-            images = augment(images, AUGMENTATIONS.get(self._training.augmentation), moves)
-        return images
-
-    def _mixed(self, images: Tensor, labels: Tensor, batch: Mapping[str, Tensor], size: Tensor) -> Tensor:
-        start, attack = None, self._attack
-        if "keys" in batch:
-            keys, shape = batch["keys"][:size], self._classifier.image_shape
-            start = tf.cast(random_start(OPS, attack.norm, keys, shape, attack.eps), images.dtype)
-        members = batch["members"] if self._padded else None
-
-        def perturb(x: Tensor, y: Tensor, start: Tensor | None) -> Tensor:
-            return self._pgd(x, y, attack, start)
-
-        return attack_first(OPS, perturb, images, labels, start, size, members)
-
-    def _learn(
-        self, images: Tensor, labels: Tensor, weights: Tensor, total: Tensor, lr: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        with tf.GradientTape() as tape, self._as_rank():
-            # logits may be in half precision; the loss and its sum are not
-            logits = tf.cast(self._forward(images), images.dtype)
-            # of a share's part of the loss; the whole one is the sum over ranks, and so is its gradient
-            loss = weighted_sum(logits, labels, tf.cast(weights, images.dtype))[0] / tf.cast(total, images.dtype)
-            scaled = loss * tf.cast(self._optimizer.loss_scale, loss.dtype)
-        gradients = tape.gradient(scaled, [v.value for v in self._weights.values()])
-        self._optimizer.apply(gradients if self._group.size == 1 else summed(gradients), lr)
-        if self._differ:
-            take_from_first(self._classifier.native)
+    def _updated(self, batch: Batch, images: Tensor, awp: bool) -> tuple[Tensor, Tensor]:
+        loss, logits, gradients, _ = self._learning(batch, images, self._optimizer.loss_scale, awp)
+        self._applied(gradients, batch)
         return loss, logits
 
-    def _as_rank(self) -> AbstractContextManager[None]:
-        if self._group.size == 1:
-            return nullcontext()
-        synchronised = self._training.batch_norm == "global"
-        return as_rank(self._classifier.native, self._group.rank, synchronised=synchronised)
+    def _learned(
+        self, batch: Batch, images: Tensor, awp: bool
+    ) -> tuple[Tensor, Tensor, list[Tensor | None], list[Tensor]]:
+        loss, logits, gradients, of_images = self._learning(batch, images, self._optimizer.loss_scale, awp)
+        # dense, as they leave the graph and are added up
+        return loss, logits, [None if g is None else tf.convert_to_tensor(g) for g in gradients], of_images
+
+    def _applied(self, gradients: list[Tensor | None], batch: Batch) -> None:
+        """Make the step of the weights, and of their average."""
+        self._optimizer.apply(gradients if self._group.size == 1 else summed(gradients), batch["lr"])
+        if self._differ:
+            take_from_first(self._classifier.native)
+        if self._average is not None and "decay" in batch:
+            self._average.update(batch["decay"])
 
     def losses(self, first: int, last: int) -> np.ndarray:
         # one copy for all, as each waits for the device
@@ -178,6 +232,9 @@ class TensorFlowTrainer(Trainer):
     def logits(self) -> np.ndarray:
         return to_numpy(self._logits)
 
+    def order(self, first: int, last: int) -> np.ndarray:
+        return np.asarray(tf.stack([self._orders[number] for number in range(first, last)]))
+
     def _in_precision(self, forward: Forward) -> Forward:
         def within(images: Tensor) -> Tensor:
             with precision(self._classifier.native, HALF.get(self._training.precision)):
@@ -185,8 +242,22 @@ class TensorFlowTrainer(Trainer):
 
         return within
 
+    def averaged(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._average is None else self._average.inside()
+
     def state(self) -> State:
-        return self._optimizer.state()
+        average = {} if self._average is None else self._average.state()
+        return self._optimizer.state() | average | (self._replayed.state() if self._replayed else {})
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
-        self._optimizer.load_state(state)
+        average = {name: value for name, value in state.items() if name.startswith(AVERAGE) and self._average}
+        like = self._replayed.state() if self._replayed else {}
+        if average and self._average is not None:
+            like |= self._average.state(whole=True)
+        more = {name: value for name, value in state.items() if name in like or name in average}
+        check_state(like, more, "optimiser")
+        self._optimizer.load_state({name: value for name, value in state.items() if name not in more})
+        if self._average is not None:
+            self._average.load_state(average)
+        if self._replayed is not None:
+            self._replayed.load_state(state)

@@ -30,12 +30,8 @@ from sat_core.reference.mixing import mix
 from sat_core.reference.optimizer import adamw, clipped, sgd
 from sat_core.state import check_state
 from sat_core.threat import THREAT_MODELS
-from sat_core.trainer import Trainer
+from sat_core.trainer import AVERAGE, DELTA, Trainer
 from sat_core.training_spec import TrainingSpec
-
-DELTA = "attack.delta"
-AVERAGE = "average."
-"""Names of Free-AT's δ and of averaged weights in the state of a trainer."""
 
 
 @final
