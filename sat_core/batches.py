@@ -15,7 +15,9 @@ from sat_core.loss_spec import PLAIN, LossSpec
 from sat_core.member_losses import LOSSES
 from sat_core.mixing import draw_mixes
 from sat_core.noise import example_keys
+from sat_core.online import drawn_members, ends
 from sat_core.schedules import parse_length, parse_schedule
+from sat_core.selection import LOOKING
 from sat_core.splits import Split
 from sat_core.streams import stream
 from sat_core.training_spec import TrainingSpec
@@ -71,8 +73,8 @@ class Planner:
     def gradients(self, epoch: int) -> int:
         """Return the gradient evaluations of an epoch (from 0), of steps and attacks, counted in examples."""
         size = self.training.batch_size
-        members = self.split.members[self._order(epoch)].reshape(-1, size).sum(axis=1)
-        return sum(sum(self.cost(int(count), size)) for count in members)
+        _, is_member = self._batches(epoch)
+        return sum(sum(self.cost(int(count), size)) for count in is_member.sum(axis=1))
 
     def cost(self, members: int, examples: int) -> tuple[int, int]:
         """Return the gradient evaluations of attacks and of training steps on so many examples, counted in examples."""
@@ -100,21 +102,21 @@ class Planner:
     def epoch(self, epoch: int) -> EpochPlan:
         """Return the plan of one epoch (from 0)."""
         steps, size = self.steps_per_epoch, self.training.batch_size
-        index = self._order(epoch).reshape(steps, size)
+        index, is_member = self._batches(epoch)
         augmentation = AUGMENTATIONS.get(self.training.augmentation)
         # Order and augmentation do not depend on A: arms with one seed see the same images in the same batches, but
         # for stratified ones, and each image with the same crop. So draws are made first and sorted with the examples.
         draws = augmentation.draw(self._stream("augmentation", epoch), index.size)
-        members_first = np.argsort(~self.split.members[index], axis=1, kind="stable")
+        members_first = np.argsort(~is_member, axis=1, kind="stable")
         index = np.take_along_axis(index, members_first, axis=1)
         if draws is not None:
             draws = np.take_along_axis(draws.reshape(steps, size, -1), members_first[:, :, None], axis=1)
-        members = self.split.members[index].sum(axis=1)
+        members = is_member.sum(axis=1)
         keys = None
         if self.attack.random_start and members.any():
             words = self._stream("start", epoch).integers(0, 2**32, (self.attack.restarts, 2), np.uint32)
             keys = np.concatenate([example_keys(of_restart, self.examples) for of_restart in words], axis=1)[index]
-        weights = self.split.example_weights(index)
+        weights = np.where(np.arange(size) < members[:, None], *self.split.weights).astype(np.float32)
         if self.factors is not None:
             weights = weights * self.factors[index]
         return EpochPlan(
@@ -131,6 +133,7 @@ class Planner:
             strength=self._strength(epoch),
             decay=decays(self.training.averaging, epoch, self.training.epochs, steps),
             mixes=draw_mixes(self.training.mixing, self._stream("mixing", epoch), steps, size, self.image_shape),
+            online=self.split.online if self.split.online in LOOKING else "",
         )
 
     def _line(self, epoch: int, first: float, last: float) -> np.ndarray:
@@ -146,19 +149,25 @@ class Planner:
         steps = self.steps_per_epoch
         return np.minimum(1.0, (epoch * steps + np.arange(1, steps + 1)) / (self.attack.warmup * steps))
 
+    def _batches(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the examples of the batches of an epoch, int64 `(S, n)`, and which of them are members, bool."""
+        index = self._order(epoch).reshape(self.steps_per_epoch, self.training.batch_size)
+        return index, drawn_members(self.split, epoch, *index.shape) if self.split.online else self.split.members[index]
+
     def _order(self, epoch: int) -> np.ndarray:
         """Return the examples of an epoch, int64, batch by batch; those of the incomplete last batch are dropped."""
         size, steps = self.training.batch_size, self.steps_per_epoch
         order = self._stream("order", epoch).permutation(self.examples)
-        if self.training.batches == "random":
+        # Members that each batch chooses by itself are as many in every batch, whatever the order.
+        if self.training.batches == "random" or self.split.online:
             return order[: steps * size]
         # With a share q of the members in A, batch s gets ⌊(s + 1)·q·n⌋ - ⌊s·q·n⌋ of them, in whole numbers.
         is_member = self.split.members[order]
-        ends = np.arange(steps + 1) * size * int(is_member.sum()) // self.examples
+        places = ends(self.split.size, self.examples, steps, size)
         members, others = order[is_member], order[~is_member]
         parts = []
         for step in range(steps):
-            low, high = ends[step : step + 2]
+            low, high = places[step : step + 2]
             parts += [members[low:high], others[step * size - low : (step + 1) * size - high]]
         return np.concatenate(parts)
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from sat_core.attack_spec import AttackSpec
+from sat_core.difficulty import DIFFICULTIES
 from sat_core.errors import SpecError
 from sat_core.loss_spec import LossSpec
 from sat_core.member_losses import LOSSES
+from sat_core.sections import RankingSpec, SubsetSpec
+from sat_core.selection import LOOKING, SELECTION_RULES
 from sat_core.training_spec import TrainingSpec
 
 
@@ -34,4 +37,19 @@ def check_combinations(loss: LossSpec, attack: AttackSpec, training: TrainingSpe
     if training.compile and (kind.pairs or training.awp):
         raise SpecError(
             "training.compile: expected false with training.awp, or a loss that takes clean images of the members, too"
+        )
+
+
+def check_subset(subset: SubsetSpec, ranking: RankingSpec, loss: LossSpec) -> None:
+    """Raise SpecError for ways of choosing A that have no meaning with the other settings."""
+    if subset.rerank and not DIFFICULTIES.get(ranking.metric).once:
+        once = ", ".join(name for name in DIFFICULTIES if DIFFICULTIES.get(name).once)
+        raise SpecError(
+            f"subset.rerank: A is chosen anew by one evaluation, of which there is no {ranking.metric!r}; expected "
+            f"ranking.metric to be one of {once}"
+        )
+    if SELECTION_RULES.get(subset.strategy).online in LOOKING and loss.class_weights != "none":
+        raise SpecError(
+            f'loss.class_weights: expected "none" with {subset.strategy!r}, got {loss.class_weights!r}: weights are '
+            "planned before it is known who is where in a batch"
         )

@@ -98,9 +98,15 @@ class Recorder:
 
 
 class Difficulty(ABC):
-    """A metric of difficulty over what a `Recorder` collected."""
+    """A metric of difficulty over what a `Recorder` collected.
+
+    Attributes:
+        name: What it is called in a study file.
+        once: Whether a single evaluation of the examples gives it, so that A can be chosen anew during a training.
+    """
 
     name: str
+    once: bool = False
 
     @abstractmethod
     def score(self, recorder: Recorder) -> np.ndarray:
@@ -111,6 +117,7 @@ class Entropy(Difficulty):
     """Softmax entropy in nats, averaged over epochs (paper, Eq. 3)."""
 
     name = "entropy"
+    once = True
 
     def score(self, recorder: Recorder) -> np.ndarray:
         return recorder.entropy / recorder.seen
@@ -120,6 +127,7 @@ class ErrorFrequency(Difficulty):
     """Share of the epochs in which the example was misclassified."""
 
     name = "error"
+    once = True
 
     def score(self, recorder: Recorder) -> np.ndarray:
         return recorder.errors / recorder.seen
@@ -144,6 +152,7 @@ class Margin(Difficulty):
     """Minus the mean over epochs of p(label) - highest other probability."""
 
     name = "margin"
+    once = True
 
     def score(self, recorder: Recorder) -> np.ndarray:
         return -recorder.margin / recorder.seen

@@ -13,6 +13,8 @@ from sat_core.augmentation import Moves
 from sat_core.errors import SpecError
 from sat_core.images import ImageSource
 from sat_core.mixing import Mixes
+from sat_core.sections import SubsetSpec
+from sat_core.selection import LOOKING, SELECTION_RULES
 from sat_core.training_spec import TrainingSpec
 
 
@@ -121,9 +123,14 @@ def check_shares(batch_size: int, devices: int) -> None:
         raise SpecError(f"training.batch_size: expected a multiple of the {devices} devices, got {batch_size}")
 
 
-def check_devices(training: TrainingSpec, attack: AttackSpec, devices: int) -> None:
-    """Raise SpecError if a training cannot run on so many devices together."""
+def check_devices(training: TrainingSpec, attack: AttackSpec, devices: int, subset: SubsetSpec | None = None) -> None:
+    """Raise SpecError if a training, with A as `subset` says, cannot run on so many devices together."""
     check_shares(training.batch_size, devices)
+    if devices > 1 and subset is not None and SELECTION_RULES.get(subset.strategy).online in LOOKING:
+        raise SpecError(
+            f"subset.strategy: {subset.strategy!r} trains on one device, got {devices}: it compares all images of a "
+            "batch; take one device, or 'online-random'"
+        )
     if training.mixing != "none" and devices > 1:
         raise SpecError(
             f'training.mixing: expected "none" where several devices train together, got {training.mixing!r}: images '

@@ -18,7 +18,7 @@ from sat_core.backend import Backend
 from sat_core.batches import Planner
 from sat_core.classifier import Classifier
 from sat_core.data import DataSet, Examples
-from sat_core.epoch_plan import check_batches
+from sat_core.epoch_plan import check_batches, check_devices
 from sat_core.errors import Interrupted, SpecError, brief, quoted
 from sat_core.evaluation import Evaluation
 from sat_core.evaluator import Evaluator, get_evaluator
@@ -110,6 +110,7 @@ class Job:
                 f"{quoted(self.data.name)} are in memory\ntake 'none', 'cifar' or 'crop-flip', or folder:PATH?size=N"
             )
         check_batches(self.spec.training, self.spec.attack, len(self.data.train), self.data.image_shape)
+        check_devices(self.spec.training, self.spec.attack, self.group.size, self.spec.subset)
         return sizes[decisive]
 
     def _assumed_split(self) -> Split:

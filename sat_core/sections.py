@@ -109,6 +109,16 @@ class SubsetSpec:
             )
         if listed and not self.classes:
             raise SpecError("subset.classes: expected the classes of A with strategy 'listed', got none")
+        rule = SELECTION_RULES.get(self.strategy)
+        if rule.online and self.kind != "examples":
+            raise SpecError(
+                f'subset.kind: expected "examples" with {self.strategy!r}, got {self.kind!r}: each batch chooses images'
+            )
+        if self.rerank and not rule.needs_ranking:
+            raise SpecError(
+                f"subset.rerank: expected 0 with {self.strategy!r}, got {self.rerank}: only strategies that look at "
+                "difficulty, such as 'hardest', choose anew"
+            )
         if self.classes and not listed:
             raise SpecError(f'subset.classes: needs subset.strategy = "listed", got {self.strategy!r}')
 

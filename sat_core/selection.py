@@ -8,6 +8,9 @@ import numpy as np
 
 from sat_core.registry import Registry
 
+LOOKING = ("hardest", "boundary")
+"""Ways in which a batch chooses its members that look at the network as it is, so that the choice is in the step."""
+
 
 class SelectionRule(ABC):
     """Orders the units; A is made of the first ones.
@@ -16,11 +19,14 @@ class SelectionRule(ABC):
         name: What it is called in a study file.
         needs_ranking: Whether it looks at the difficulty of units.
         needs_all: Whether the ranking has to have every unit, because the rule looks at its end.
+        online: How each batch chooses its members, ``random``, ``hardest`` or ``boundary``; empty where A is chosen
+            from all units before the training. See `sat_core.online`.
     """
 
     name: str
     needs_ranking: bool = True
     needs_all: bool = False
+    online: str = ""
 
     @abstractmethod
     def order(self, ranking: np.ndarray, listed: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -73,6 +79,36 @@ class Listed(SelectionRule):
         return listed
 
 
+class OnlineRandom(SelectionRule):
+    """Attacks random images of each batch, drawn from ``subset.seed`` and the epoch."""
+
+    name = "online-random"
+    needs_ranking = False
+    online = "random"
+
+    def order(self, ranking: np.ndarray, listed: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        # No example is in A for the whole training.
+        return ranking[:0]
+
+
+class OnlineHardest(OnlineRandom):
+    """Attacks the images of each batch with the lowest margin p_y - max_{k≠y} p_k for the network as it is."""
+
+    name = "online-hardest"
+    online = "hardest"
+
+
+class OnlineBoundary(OnlineRandom):
+    """Attacks the images of each batch nearest to the decision boundary, those with the lowest |margin|.
+
+    BulletTrain (Hua et al. 2021) attacks boundary examples as well, and Selective AT (arXiv 2512.22069) chooses by the
+    margin within each batch.
+    """
+
+    name = "online-boundary"
+    online = "boundary"
+
+
 SELECTION_RULES: Registry[SelectionRule] = Registry("selection strategy")
-for _rule in (Hardest(), Easiest(), Random(), Listed()):
+for _rule in (Hardest(), Easiest(), Random(), Listed(), OnlineRandom(), OnlineHardest(), OnlineBoundary()):
     SELECTION_RULES.register(_rule.name, _rule)

@@ -8,7 +8,7 @@ from typing import Any, final
 import attrs
 
 from sat_core.attack_spec import AttackSpec
-from sat_core.combinations import check_combinations
+from sat_core.combinations import check_combinations, check_subset
 from sat_core.errors import SpecError, quoted
 from sat_core.evaluation_spec import LEVEL, EvaluationSpec, set_level
 from sat_core.loss_spec import LossSpec
@@ -37,6 +37,7 @@ class Spec:
 
     def __attrs_post_init__(self) -> None:
         check_combinations(self.loss, self.attack, self.training)
+        check_subset(self.subset, self.ranking, self.loss)
 
     @classmethod
     def from_tables(cls, tables: Mapping[str, Any]) -> Spec:

@@ -31,9 +31,13 @@ class Split:
 
     Attributes:
         kind, strategy: As in the study file.
-        members: Which training examples are in A, bool `(N,)`.
+        members: Which training examples are in A, bool `(N,)`; none where each batch chooses its own.
         classes: The classes in A; None where A is made of examples (ESAT).
         weights: (w_A, w_B).
+        online: How each batch chooses its members, ``random``, ``hardest`` or ``boundary``; empty where `members` are.
+        drawn: With `online`, q·N for the share q of each batch that is attacked; else 0.
+        seed: Of random choices within batches.
+        rerank: Epochs after which A is chosen anew; 0 for never.
     """
 
     kind: str
@@ -41,19 +45,33 @@ class Split:
     members: np.ndarray
     classes: tuple[int, ...] | None
     weights: tuple[float, float]
+    online: str = ""
+    drawn: int = 0
+    seed: int = 0
+    rerank: int = 0
 
     @property
     def size(self) -> int:
-        """|A| in examples."""
-        return int(self.members.sum())
+        """|A| in examples; where each batch chooses its own members, how many are attacked in N images."""
+        return self.drawn or int(self.members.sum())
+
+    @property
+    def moving(self) -> bool:
+        """Whether the members of A change during the training, so that B may see an attack, too."""
+        return bool(self.online or self.rerank)
+
+    @property
+    def units(self) -> np.ndarray:
+        """The chosen examples or classes, int64, by rising number."""
+        return np.flatnonzero(self.members) if self.classes is None else np.array(self.classes, np.int64)
 
     def example_weights(self, index: np.ndarray) -> np.ndarray:
         """Return w_A or w_B for each of the examples at `index`, float32."""
         return np.where(self.members[index], *self.weights).astype(np.float32)
 
     def mask_over(self, labels: np.ndarray) -> np.ndarray | None:
-        """Return which examples of other data are of the classes in A, bool `(n,)`; None where A has no classes."""
-        return None if self.classes is None else np.isin(labels, self.classes)
+        """Return which examples of other data are of the classes in A, bool `(n,)`; None where A has no fixed ones."""
+        return None if self.classes is None or self.moving else np.isin(labels, self.classes)
 
     def summary(self) -> SplitSummary:
         """Return what the results of an arm say of its split."""
@@ -125,15 +143,15 @@ def make_split(
     Raises:
         SpecError: There is no such subset, or no ranking for it.
     """
-    labels, total = data.train.labels, len(data.train)
     by_class = subset.kind == "classes"
-    units = data.classes if by_class else total
+    units = data.classes if by_class else len(data.train)
     listed = class_numbers(subset.classes, data.class_names)
     number = len(listed) if subset.strategy == "listed" else count(subset.size, units)
     selection = SELECTION_RULES.get(subset.strategy)
     ranking = np.arange(units)
     # The two baselines need no ranking, so that a study of them alone trains none.
-    if selection.needs_ranking and 0 < number < units:
+    proper = 0 < number < units
+    if selection.needs_ranking and proper:
         ranking = _ranking(by_class, data, scores, order)
         if selection.needs_all and len(ranking) < units:
             raise SpecError(
@@ -143,17 +161,37 @@ def make_split(
             raise SpecError(
                 f"subset.size: expected at most the {len(ranking)} examples that the ranking has, got {subset.size!r}"
             )
-    chosen = np.sort(selection.order(ranking, listed, stream(subset.seed, "subset"))[:number])
+    order = selection.order(ranking, listed, stream(subset.seed, "subset")) if proper else ranking
+    return split_of(order[:number], number, subset, rule, data)
+
+
+def split_of(chosen: np.ndarray, number: int, subset: SubsetSpec, rule: str, data: DataSet) -> Split:
+    """Return the split with these units in A.
+
+    Args:
+        chosen: Examples or classes, int64; none where each batch chooses its own.
+        number: How many there are to be in A.
+        subset, rule, data: As in `make_split`.
+    """
+    labels, total = data.train.labels, len(data.train)
+    by_class = subset.kind == "classes"
+    units = data.classes if by_class else total
     # From here on the order is forgotten: all of A is treated alike.
     taken = np.zeros(units, bool)
     taken[chosen] = True
     members = taken[labels] if by_class else taken
+    proper, online = 0 < number < units, SELECTION_RULES.get(subset.strategy).online
+    drawn = number if online and proper else 0
     return Split(
         kind=subset.kind,
         strategy=subset.strategy,
         members=members,
-        classes=tuple(int(c) for c in chosen) if by_class else None,
-        weights=WEIGHTING_RULES.get(rule).weights(int(members.sum()), total),
+        classes=tuple(np.flatnonzero(taken).tolist()) if by_class else None,
+        weights=WEIGHTING_RULES.get(rule).weights(drawn or int(members.sum()), total),
+        online=online if proper else "",
+        drawn=drawn,
+        seed=subset.seed,
+        rerank=subset.rerank if proper else 0,
     )
 
 

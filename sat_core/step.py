@@ -25,7 +25,7 @@ class AdversarialStep(ABC):
         rng: draws the random start, if the attack has one.
 
     Raises:
-        SpecError: for an attack with a random start and no `rng`.
+        SpecError: for an attack with a random start and no `rng`, or a split without fixed members.
     """
 
     layout = "n, h, w, c"
@@ -34,6 +34,11 @@ class AdversarialStep(ABC):
     def __init__(self, model: Any, split: Split, attack: AttackSpec, rng: np.random.Generator | None = None) -> None:
         if attack.random_start and rng is None:
             raise SpecError("the attack has a random start; pass rng=numpy.random.default_rng(seed)")
+        if split.online:
+            raise SpecError(
+                f"split: expected fixed members, got {split.strategy!r}, with which each batch chooses its own\n"
+                "such trainings are run by sat_core.train, or as a study"
+            )
         self.model, self.split, self.attack, self.rng = model, split, attack, rng
 
     @abstractmethod

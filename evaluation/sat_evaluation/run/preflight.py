@@ -107,7 +107,7 @@ def check_jobs(jobs: Sequence[Job], view: View, target: str | None = None, devic
         try:
             with named_as_transfer(target) if target else nullcontext():
                 sizes.append(job.check(checked))
-                check_devices(job.spec.training, job.spec.attack, devices)
+                check_devices(job.spec.training, job.spec.attack, devices, job.spec.subset)
         except SatError as error:
             raise type(error)(f"{name}: {error}") if len(jobs) > 1 else error from None
         lines = job.warnings(sizes[-1])
