@@ -171,7 +171,8 @@ class Cost:
     Attributes:
         attack_gradients, training_gradients: Spent on attacks in training, and on training steps.
         ranking_gradients: Spent on the ranking, which the arms of a study share; 0 if none was trained.
-        full_at_gradients: What full adversarial training of the same length takes, both together.
+        full_at_gradients: Both together in full adversarial training of the same length, with the same attack and the
+            cross-entropy.
         seconds: By stage, over all starts of the run; that of the ranking is None if none was trained.
     """
 
@@ -180,16 +181,6 @@ class Cost:
     ranking_gradients: int = json_field(integer())
     full_at_gradients: int = json_field(integer(1))
     seconds: dict[str, float | None] = json_field(mapping(optional(number(0))))
-
-    @property
-    def share(self) -> float:
-        """Cost of the training as a share of what full adversarial training takes."""
-        return (self.attack_gradients + self.training_gradients) / self.full_at_gradients
-
-    @property
-    def ranking_share(self) -> float:
-        """Cost of the ranking in the same unit."""
-        return self.ranking_gradients / self.full_at_gradients
 
     @property
     def total_seconds(self) -> float:

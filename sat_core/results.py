@@ -159,7 +159,7 @@ def _ranking(spec: Spec, ranking: Ranking) -> RankingSummary | None:
 
 
 def _cost(job: Job, ranking: Ranking, split: Split, position: Position) -> Cost:
-    training, seconds = job.spec.training, job.folder.seconds()
+    training, attack, seconds = job.spec.training, job.spec.attack, job.folder.seconds()
     stages = (*([FEATURES] if job.source else []), "training", "selection", "evaluation")
     # Without the dropped batches, like the counts that it is compared with.
     examples = training.epochs * job.planner(split).steps_per_epoch * training.batch_size
@@ -167,6 +167,6 @@ def _cost(job: Job, ranking: Ranking, split: Split, position: Position) -> Cost:
         attack_gradients=position.attack_gradients,
         training_gradients=position.training_gradients,
         ranking_gradients=ranking.gradients,
-        full_at_gradients=examples * (1 + job.spec.attack.steps),
+        full_at_gradients=examples * (attack.replays + attack.passes),
         seconds={"ranking": ranking.seconds, **{stage: round(seconds.get(stage, 0.0), 3) for stage in stages}},
     )

@@ -23,7 +23,7 @@ from sat_evaluation.paper.experiments import PAPER_FIGURES, paper_figure, parse_
 from sat_evaluation.paper.panels import PaperFigure
 from sat_evaluation.paper.reproduce import save_figures
 from sat_evaluation.paper.reproduction import Reproduction, reproductions
-from sat_evaluation.paper.scales import SCALES
+from sat_evaluation.paper.scales import SCALES, TENTHS
 from sat_evaluation.run.heads import transfer_folders
 
 _FEW = ("apgd-ce", "apgd-t")
@@ -214,6 +214,21 @@ def printed(folder: Path) -> str:
     return output.getvalue()
 
 
+def test_trades_stands_beside_its_own_numbers_and_those_of_the_cross_entropy(tmp_path: Path) -> None:
+    (panel,) = made(tmp_path, "trades", robust=0.677).panels
+    trades = [arm.spec for arm in panel.study.arms if arm.spec.loss.kind == "trades"]
+    assert [spec.subset.size for spec in trades] == [*TENTHS, 1.0]
+    assert {(spec.loss.betas, spec.attack.loss, spec.attack.random_start) for spec in trades} == {((12, 6), "kl", True)}
+    fig6 = [arm.spec for arm in paper_figure("fig6", "paper", "authors").panels[0].study.arms]
+    assert all(arm.spec in fig6 for arm in panel.study.arms if arm.spec.loss.kind == "ce")  # they run once
+    ((_, pairs),) = compare(ReproductionFolder(tmp_path))
+    by = {(pair.arm, pair.measure): 100 * pair.published.value for pair in pairs}
+    assert len(pairs) == len(by) == 2 * 2 * (9 + 1)
+    assert by["hardest 50 %, trades", "robust"] == pytest.approx(67.7)
+    assert by["hardest 50 %", "robust"] == pytest.approx(66.4)
+    assert (by["full AT, trades", "clean"], by["full AT", "clean"]) == pytest.approx((88.6, 89.2))
+
+
 def test_classes_and_weights_beside_the_published_ones(tmp_path: Path) -> None:
     made(tmp_path / "2", "fig2", robust=0.378)
     ((_, pairs),) = compare(ReproductionFolder(tmp_path / "2"))
@@ -273,7 +288,7 @@ def test_a_folder_has_a_figure_in_one_way(tmp_path: Path) -> None:
 
 
 @pytest.mark.report
-@pytest.mark.parametrize("name", ["fig2", "fig5", "fig7", "fig8", "radii", "other-ranking"])
+@pytest.mark.parametrize("name", ["fig2", "fig5", "fig7", "fig8", "radii", "trades", "other-ranking"])
 def test_every_figure_is_drawn(name: str, tmp_path: Path) -> None:
     figure = made(tmp_path, name, "short")
     png, svg = save_figures(figure, ReproductionFolder(tmp_path))

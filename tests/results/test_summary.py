@@ -62,6 +62,7 @@ def test_rows_say_what_the_results_say() -> None:
     assert half.robust.value == 0.815
     assert half.robust.low < 0.815 < half.robust.high
     assert half.cost == (3500 + 1000) / 8000
+    assert half.training_seconds == 60.0
     assert half.seconds == 66.0
     assert full.cost == 1.0
     assert title([none, half]) == "digits · small-cnn · L2, ε = 0.5 · AutoAttack standard · n = 400"
@@ -116,6 +117,45 @@ def test_baselines_are_shared_whatever_their_strategy_weights_or_attack() -> Non
         assert curve.full is not None
         assert curve.full.rows == (rows[2],)
     assert [g.rows[0].size for g in hardest.points] == [0, 500, 1000]
+
+
+def test_what_changes_nothing_in_plain_training_makes_no_other_baseline() -> None:
+    nothing = {"loss__kind": "trades", "attack__restarts": 2, "attack__loss": "kl", "attack__warmup": 3.0}
+    assert len(group(as_rows([NONE, result(0, 0.1, **nothing, training__awp=0.1)]))) == 1
+    assert len(group(as_rows([NONE, result(0, 0.1, training__averaging="ema:0.9")]))) == 2
+
+
+def test_arms_with_another_loss_attack_or_average_are_other_curves() -> None:
+    """One key each; what follows from it, such as β, step size and random start, is not named."""
+    keys = {"loss.kind": "trades", "attack.kind": "n-fgsm", "training.averaging": "ema:0.9", "subset.rerank": 5}
+    changed = [result(500, 0.7, **{key.replace(".", "__"): value}) for key, value in keys.items()]
+    rows = as_rows([HALF, *changed])
+    assert sorted(varied(rows)) == sorted(keys)
+    assert len(series(rows)) == len(group(rows)) == 5
+    assert len({curve.settings for curve in series(rows)}) == 5
+
+
+def test_seeds_of_subsets_are_seeds() -> None:
+    """Whether they follow the seed of the training or not; two subsets of one training seed are two."""
+    seeds = [{"seed": 0}, {"seed": 1}, {"seed": 0, "subset__seed": 7}]
+    rows = as_rows([result(500, 0.7, strategy="random", **seed) for seed in seeds])
+    (one,) = group(rows)
+    assert [row.seeds for row in one.rows] == [(0, 0), (1, 1), (0, 7)]
+    assert varied(rows) == []
+
+
+def test_a_cheaper_attack_stands_at_its_own_cost() -> None:
+    """Half of the examples in one step: 1000 + 500 of the 8000 gradients of full PGD, and not of its own 2000."""
+    single = result(500, 0.7, attack__kind="n-fgsm")
+    single["cost"] |= {"attack_gradients": 500, "full_at_gradients": 2000}
+    for rows in (as_rows([single, ALL]), as_rows([ALL, single])):
+        assert sorted(row.cost for row in rows) == [1500 / 8000, 1.0]
+    full = result(1000, 0.8, attack__kind="n-fgsm")
+    full["cost"] |= {"attack_gradients": 1000, "full_at_gradients": 2000}
+    text = headline(as_rows([NONE, single, full, result(1000, 0.83)]))
+    assert "at 75 % of the gradient evaluations (105 % with the ranking)" in text
+    (alone,) = as_rows([single])
+    assert alone.cost == 1500 / 2000
 
 
 def test_full_training_with_another_attack_is_another_baseline() -> None:

@@ -40,6 +40,7 @@ class PublishedCurve:
         source: Where it was published, in words.
         values: Strategy, or weighting rule, to {share of A: accuracy}, both in [0, 1].
         weights: The weighting rule of all arms; empty where `values` has a curve for each rule.
+        loss: The loss of all arms, as ``loss.kind``.
         full: Accuracy of full adversarial training, None where it is not known.
         variant: What is special about it, if anything. We have no arms like these.
     """
@@ -48,14 +49,18 @@ class PublishedCurve:
     source: str
     values: dict[str, dict[float, float]]
     weights: str
+    loss: str = "ce"
     full: float | None = None
     variant: str = ""
 
-    def like(self, strategy: str, rule: str) -> dict[float, float]:
-        """Return share to accuracy of the published arms with this strategy and weighting rule; empty without any."""
+    def like(self, row: Row) -> dict[float, float]:
+        """Return share to accuracy of the published arms with strategy, weights and loss of ours; empty without any."""
+        rule = row.spec["weighting.rule"]
+        if row.spec["loss.kind"] != self.loss:
+            return {}
         if not self.weights:
             return self.values.get(rule, {})
-        return self.values.get(strategy, {}) if rule == self.weights else {}
+        return self.values.get(row.strategy, {}) if rule == self.weights else {}
 
 
 @final
@@ -133,8 +138,7 @@ def share_curves(
     spacing = _SPACING if len(everyone) <= _MOST_SPACED else 0.0
     curves = []
     for number, (arms, name) in enumerate(zip(everyone, curve_names(everyone), strict=True)):
-        rule = arms.groups[0].rows[0].spec["weighting.rule"]
-        values = [one.like(arms.strategy, rule) for one in published_on(published, measure)]
+        values = [one.like(arms.groups[0].rows[0]) for one in published_on(published, measure)]
         curves.append(
             ShareCurve(
                 arms=arms,

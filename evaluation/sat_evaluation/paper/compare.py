@@ -111,8 +111,8 @@ def _published_value(curve: PublishedCurve, g: Group) -> float | None:
     row = g.rows[0]
     if row.baseline:
         # no curve has a published value of plain training
-        return curve.full if row.baseline is Baseline.FULL else None
-    values = curve.like(row.strategy, row.spec["weighting.rule"])
+        return curve.full if row.baseline is Baseline.FULL and row.spec["loss.kind"] == curve.loss else None
+    values = curve.like(row)
     return next((value for share, value in values.items() if abs(share - _share(row)) < _SAME_SHARE), None)
 
 
@@ -123,11 +123,15 @@ def _share(row: Row) -> float:
 
 def _arm(g: Group) -> str:
     row = g.rows[0]
-    if row.baseline:
-        return row.baseline.label
-    seeds = f", {len(g.rows)} seeds" if len(g.rows) > 1 else ""
-    rule = row.spec["weighting.rule"]
-    return f"{row.strategy} {percent(row.share)}{'' if rule == 'uniform' else f', {rule}'}{seeds}"
+    rule, loss = row.spec["weighting.rule"], row.spec["loss.kind"]
+    return ", ".join(
+        [
+            row.baseline.label if row.baseline else f"{row.strategy} {percent(row.share)}",
+            *([] if row.baseline or rule == "uniform" else [rule]),
+            *([] if loss == "ce" else [loss]),
+            *([f"{len(g.rows)} seeds"] if len(g.rows) > 1 and not row.baseline else []),
+        ]
+    )
 
 
 def _pair(panel: Panel, arm: str, measure: str, g: Group, value: float, n: int) -> Pair:

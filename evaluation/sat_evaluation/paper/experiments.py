@@ -87,6 +87,14 @@ def _sweep(name: str, grid: Flat, settings: Flat | None = None, *roles: str) -> 
     return make_panels
 
 
+def _trades(make: PanelMaker) -> Iterable[Panel]:
+    for role in make.roles("digits", "cifar10"):
+        # the arms of Fig. 6, and beside each the same with TRADES; the attack follows from the loss
+        plain = {"subset.size": [0.0, *make.scale.sizes, 1.0]}
+        trades = {"loss.kind": ["trades"], "loss.beta": [[12.0, 6.0]], "subset.size": [*make.scale.sizes, 1.0]}
+        yield make.study(role, "trades", _BY_EXAMPLE, [plain, trades])
+
+
 def _linf(make: PanelMaker) -> Iterable[Panel]:
     for role in make.roles("digits", "cifar10", "imagenet200"):
         settings = make.scale.linf.get(role, make.scale.linf[""])
@@ -131,6 +139,7 @@ _FIGURES: dict[str, tuple[str, str, Callable[[PanelMaker], Iterable[Panel]]]] = 
         "curves",
         _transfers("rs-fgsm-transfer", {"attack.kind": "rs-fgsm"}, hardest_only=True),
     ),
+    "trades": ("The hardest examples are attacked, and trained on with TRADES (ESAT)", "curves", _trades),
     "linf": ("A part of the examples is attacked, L∞", "curves", _linf),
     "radii": (
         "The hardest classes are attacked, at three radii (CSAT)",

@@ -76,6 +76,7 @@ def _curve(table: dict[str, Any], values: dict[str, dict[float, float]], full: f
         source=_source(table),
         values=values,
         weights=weights(table["figure"]),
+        loss=table.get("loss", "ce"),
         full=full,
         variant=table.get("variant", ""),
     )
@@ -83,7 +84,8 @@ def _curve(table: dict[str, Any], values: dict[str, dict[float, float]], full: f
 
 def _tables_of(kind: str, figure: str, data: str, target: str) -> Iterator[dict[str, Any]]:
     for table in tables()[kind]:
-        if (table["figure"], table["data"], table.get("target", "")) == (figure, data, target):
+        figures = (table["figure"], *table.get("also", ()))
+        if figure in figures and (table["data"], table.get("target", "")) == (data, target):
             yield table
 
 

@@ -49,9 +49,15 @@ def over_share(
         pale += [_published(curve, points) for curve in ours for points in curve.published]
     if not curves:
         return None
-    full = [one.full for measure in measures for one in published_on(published, measure) if one.full is not None]
+    full = [one for measure in measures for one in published_on(published, measure) if one.full is not None]
     levels = tuple(
-        Level(y=100 * y, name=f"{Baseline.FULL.label}, published", full=True, pale=True) for y in dict.fromkeys(full)
+        Level(
+            y=100 * y,
+            name=f"{Baseline.FULL.label}{'' if loss == 'ce' else f', {loss}'}, published",
+            full=True,
+            pale=True,
+        )
+        for y, loss in dict.fromkeys((one.full or 0.0, one.loss) for one in full)
     )
     everything = (*curves, *pale)
     groups = [g for curve, *_ in by_number[:MOST_CURVES] for g in curve.arms.points]

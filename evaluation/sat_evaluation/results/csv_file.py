@@ -15,7 +15,7 @@ from sat_evaluation.results.rows import Row, reported_levels
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 """First characters of formulas in spreadsheets."""
 _ENDS = {"": "value", "_low": "low", "_high": "high"}
-_OWN_COLUMN = ("subset.kind", "subset.strategy", "subset.size", "weighting.rule", "training.seed")
+_OWN_COLUMN = ("subset.kind", "subset.strategy", "subset.size", "weighting.rule", "training.seed", "subset.seed")
 
 
 def csv_text(rows: Sequence[Row]) -> str:
@@ -40,7 +40,8 @@ def csv_records(rows: Sequence[Row]) -> list[dict[str, Any]]:
             "share": row.share,
             **{key: row.spec.get(key) for key in differ},
             "weighting": row.spec["weighting.rule"],
-            "seed": row.spec["training.seed"],
+            "seed": row.seeds[0],
+            "subset_seed": row.seeds[1],
             "epoch": row.epoch,
             **_interval_columns("clean_all", row.clean),
             **_interval_columns("robust_all", row.robust),
@@ -55,6 +56,7 @@ def csv_records(rows: Sequence[Row]) -> list[dict[str, Any]]:
             "full_at_gradients": row.results.trained.cost.full_at_gradients,
             "cost": row.cost,
             "seconds": row.seconds,
+            "training_seconds": row.training_seconds,
         }
         for row in rows
     ]

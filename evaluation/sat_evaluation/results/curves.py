@@ -18,7 +18,7 @@ from sat_evaluation.results.text import shown
 @final
 @attrs.frozen
 class Group:
-    """Arms that differ only in training.seed, one per seed."""
+    """Arms that differ only in their seeds, one for each."""
 
     rows: tuple[Row, ...]
 
@@ -94,15 +94,15 @@ class Series:
 
 
 def group(rows: Iterable[Row]) -> list[Group]:
-    """Put rows that differ only in training.seed together, in order of appearance; of equal ones the first counts."""
-    groups: dict[str, dict[int, Row]] = {}
+    """Put rows that differ only in their seeds together, in order of appearance; of equal ones the first counts."""
+    groups: dict[str, dict[tuple[int, int], Row]] = {}
     for row in rows:
         # with random subsets, A differs from seed to seed; a list of classes is a setting of its own
         chosen = row.classes if row.strategy == "listed" and not row.baseline else ()
         # by the number of classes, not by |A|: classes differ in size. A baseline by |A|: it is one training,
         # whether all examples were asked for or all classes
         key = json.dumps([row.settings, row.size if row.baseline else row.units, chosen])
-        groups.setdefault(key, {}).setdefault(row.spec["training.seed"], row)
+        groups.setdefault(key, {}).setdefault(row.seeds, row)
     return [Group(tuple(seeds.values())) for seeds in groups.values()]
 
 
@@ -149,17 +149,16 @@ class _Baselines:
 def varied(rows: Sequence[Row]) -> list[str]:
     """Return the settings in which arms differ, without the strategy.
 
-    A setting that follows from another one in the list is left out, such as a step size that goes with ε.
+    A setting that follows from those before it in the list is left out, such as a step size that goes with ε, or a
+    random start that goes with the kind of the attack and the loss.
     """
     tables = [{key: repr(value) for key, value in row.settings.items()} for row in rows]
     keys: list[str] = []
     for key in dict.fromkeys(key for table in tables for key in table if key != "subset.strategy"):
-        having = [table for table in tables if key in table]
-        # as many pairs as values of the other key: this one is a function of it
-        follows = any(
-            len({(t.get(other), t[key]) for t in having}) == len({t.get(other) for t in having}) for other in keys
-        )
-        if len({t[key] for t in having}) > 1 and not follows:
+        having = [(tuple(t.get(other) for other in keys), t[key]) for t in tables if key in t]
+        # as many pairs as values of the others: this one is a function of them
+        follows = len(set(having)) == len({others for others, _ in having})
+        if len({value for _, value in having}) > 1 and not follows:
             keys.append(key)
     return keys
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from statistics import fmean
 
 from sat_evaluation.results.curves import listed_classes, series
 from sat_evaluation.results.rows import Row, attacks_of, reported_levels
@@ -42,10 +41,10 @@ def _sentence(rows: Sequence[Row], *, say_attacks: bool) -> str:
     how = ", ".join(filter(None, [listed_classes(row) or curve.strategy, best, curve.settings]))
     seeds = f", means of {len(half.rows)} seeds" if len(half.rows) > 1 else ""
     whose = " of the source" if row.source else ""
-    cost = f"{percent(fmean(row.cost for row in half.rows))} of the gradient evaluations{whose}"
+    # of those of the same attack on all examples; the unit of the rows may be a dearer attack's
+    cost = f"{percent(half.mean('cost') / full.mean('cost'))} of the gradient evaluations{whose}"
     if row.cost_with_ranking > row.cost:
-        with_ranking = fmean(row.cost_with_ranking for row in half.rows)
-        cost += f" ({percent(with_ranking)} with the ranking)"
+        cost += f" ({percent(half.mean('cost_with_ranking') / full.mean('cost'))} with the ranking)"
     if say_attacks:
         cost += f"; robust accuracy by {row.attacks}"
     # nothing is recovered: the part would be negative, or divided by 0

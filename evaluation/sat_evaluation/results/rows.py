@@ -10,18 +10,21 @@ import attrs
 from sat_core.accuracy import Accuracy
 from sat_core.arm_results import ArmResults
 from sat_core.autoattack import CUSTOM_LEVEL, LEVELS
-from sat_core.spec import DEFAULTS
+from sat_core.spec import DEFAULTS, KEYS
 from sat_core.tables import flatten
 from sat_evaluation.results.baseline import Baseline
 from sat_evaluation.results.text import epsilon
 
 _ATTACKS = "evaluation.attacks"
-_NOT_COMPARED = ("training.seed", "subset.size", "subset.classes")
+_NOT_COMPARED = ("training.seed", "subset.seed", "subset.size", "subset.classes")
 _NOT_IN_FULL = ("subset.", "weighting.", "ranking.")
-# These are beginnings of keys: attack.step is for attack.steps and attack.step_size. Norm and ε stay in both, as the
-# threat model under which plain training is evaluated, too.
+# Beginnings of keys. Norm and ε stay in both, as the threat model under which plain training is evaluated, too.
 _NOT_IN_BASELINE: dict[Baseline | None, tuple[str, ...]] = {
-    Baseline.PLAIN: (*_NOT_IN_FULL, "attack.kind", "attack.step", "attack.random_start", "attack.keep_best"),
+    Baseline.PLAIN: (
+        *_NOT_IN_FULL,
+        *(key for key in KEYS if key.startswith("attack.") and key not in ("attack.norm", "attack.eps")),
+        *("loss.kind", "loss.beta", "training.awp"),
+    ),
     Baseline.FULL: _NOT_IN_FULL,
 }
 """Settings that change nothing in a baseline: nothing is selected, and where A is empty nothing is attacked."""
@@ -38,14 +41,16 @@ class Row:
     Attributes:
         results: the results of the arm, with the robust accuracy of the level that the rows of a study are compared at.
         full: the same results at the strongest level that was run, which may be another one; see `collect`.
+        unit: gradient evaluations that are a cost of 1, the same for all rows that are compared; see `collect`.
         spec: settings as dotted keys to values. A key that an older version did not know has its default; the attacks
             are those that the robust accuracy is of.
-        settings: those on which the arm depends, without seed and |A|; a baseline has none of the choice of A either.
+        settings: those on which the arm depends, without seeds and |A|; a baseline has none of the choice of A either.
             Arms with the same settings are points of one curve.
     """
 
     results: ArmResults
     full: ArmResults = attrs.field(repr=False, eq=False)
+    unit: int = attrs.field(repr=False, eq=False)
     spec: dict[str, Any] = attrs.field(init=False, repr=False, eq=False)
     # Kept, as each of several drawings asks for those of each of perhaps ten thousand arms.
     settings: dict[str, Any] = attrs.field(init=False, repr=False, eq=False)
@@ -53,6 +58,10 @@ class Row:
     @full.default
     def _same(self) -> ArmResults:
         return self.results
+
+    @unit.default
+    def _own_unit(self) -> int:
+        return self.results.trained.cost.full_at_gradients
 
     @spec.default
     def _flat_spec(self) -> dict[str, Any]:
@@ -162,14 +171,26 @@ class Row:
         return tuple(accuracy and accuracy.value for accuracy in self.results.robust.per_class or ())
 
     @property
+    def seeds(self) -> tuple[int, int]:
+        """Of the training, and of random choices of A."""
+        own: int = self.spec["training.seed"]
+        return own, self.spec.get("subset.seed", own)
+
+    @property
     def cost(self) -> float:
-        """Gradient evaluations of the training as a share of what full adversarial training takes."""
-        return self.results.trained.cost.share
+        """Gradient evaluations of attacks and training, where 1 is the dearest full adversarial training of a study."""
+        cost = self.results.trained.cost
+        return (cost.attack_gradients + cost.training_gradients) / self.unit
 
     @property
     def cost_with_ranking(self) -> float:
         """The same with those of the ranking, which the arms of a study share."""
-        return self.cost + self.results.trained.cost.ranking_share
+        return self.cost + self.results.trained.cost.ranking_gradients / self.unit
+
+    @property
+    def training_seconds(self) -> float:
+        """Time of the training alone, attacks among it."""
+        return self.results.trained.cost.seconds.get("training") or 0.0
 
     @property
     def seconds(self) -> float:
@@ -199,7 +220,7 @@ class Row:
     def at(self, level: str) -> Row | None:
         """Return the row with the robust accuracy of another level; None if it was not run."""
         results = self.full.at(level)
-        return None if results is None else Row(results, self.full)
+        return None if results is None else Row(results, self.full, self.unit)
 
     @property
     def attacks(self) -> str:
@@ -235,8 +256,13 @@ def collect(results: Iterable[ArmResults]) -> list[Row]:
     If the arms were evaluated at different levels, all rows have the strongest level that every arm was evaluated at,
     so that tables and curves compare like with like; `reported_levels` has the others. Without a common level each row
     has its own. Attacks that differ are a setting in which arms differ.
+
+    Costs are shares of the same number: of full adversarial training with the attack of most gradients. Arms with a
+    cheaper attack stand at their own cost, however much of A they attack.
     """
-    rows = [Row(each) for each in results]
+    results = list(results)
+    unit = max((each.trained.cost.full_at_gradients for each in results), default=1)
+    rows = [Row(each, each, unit) for each in results]
     if len({row.results.level for row in rows}) < 2:
         return rows
     for level in (*reversed(LEVELS), CUSTOM_LEVEL):
