@@ -18,7 +18,7 @@ from sat_core.job import Job
 from sat_core.ranking import run_ranking
 from sat_core.spec import Spec
 from sat_core.unit_folder import UnitFolder
-from sat_torch.attacks import pgd
+from sat_torch.attacks import perturb
 from sat_torch.folded import Folded
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "digits.toml"
@@ -44,7 +44,7 @@ class Bare:
         """Attack every image."""
         normalised = self._module.normaliser(torch.float32)
         self._folded.fold()
-        pgd(lambda x: self._folded(normalised(x)), self._x, self._y, self._attack)
+        perturb(lambda x: self._folded(normalised(x)), self._x, self._y, self._attack)
 
     def step(self) -> None:
         """Do the training step."""

@@ -11,6 +11,7 @@ from typing import Any, Protocol, final
 
 import numpy as np
 
+from sat_core.attack_spec import AttackSpec
 from sat_core.augmentation import MoveOps
 from sat_core.geometry import NormOps, Tensor, get_geometry
 from sat_core.member_losses import LossOps
@@ -24,8 +25,10 @@ State = tuple[Tensor, Tensor, Tensor]
 """x, the image of the highest loss by now, and that loss: what one step of `Ascent` hands to the next."""
 Goal = tuple[Tensor, str]
 """Labels `(n,)` or targets `(n, k)`, and the loss of them that an attack maximises."""
-Perturb = Callable[[Tensor, Tensor, Tensor | None], Tensor]
-"""(images, labels, start) to adversarial images, as native tensors; start: δ of a random start, or None."""
+Starts = Sequence[Tensor | None]
+"""δ of the random start of each run of an attack; one None without."""
+Perturb = Callable[[Tensor, Tensor, Starts], Tensor]
+"""(images, labels or targets, starts) to adversarial images, as native tensors."""
 
 
 class TensorOps(NormOps, WordOps, MoveOps, LossOps, Protocol):
@@ -152,12 +155,20 @@ def random_start(ops: TensorOps, norm: str, keys: Tensor, image_shape: tuple[int
     return get_geometry(norm, ops).start(cube, drawn[:, pixels][:, None, None, None], eps)
 
 
+def random_starts(
+    ops: TensorOps, attack: AttackSpec, keys: Tensor, image_shape: tuple[int, ...], radius: Any
+) -> list[Tensor]:
+    """Return δ of the random start of each restart, float32. keys: words `(n, 2·restarts)`; radius: as `eps` above."""
+    of_restart = [keys[:, 2 * restart : 2 * restart + 2] for restart in range(attack.restarts)]
+    return [random_start(ops, attack.norm, words, image_shape, radius) for words in of_restart]
+
+
 def attack_first(
     ops: TensorOps,
     perturb: Perturb,
     images: Tensor,
     labels: Tensor,
-    start: Tensor | None,
+    starts: Starts,
     size: Any,
     members: Tensor | None,
 ) -> Tensor:
@@ -169,14 +180,14 @@ def attack_first(
         ops: of the framework.
         perturb: the attack.
         images: of the batch.
-        labels: of the batch.
-        start: δ of a random start of the first `size` images, or None.
+        labels: of the batch, or targets.
+        starts: of the first `size` images.
         size: images that are attacked, at least one; all members, and for compiled or captured code some more. A number
             or, in graphs that are made for any, a tensor.
         members: number of members, as a tensor, to tell them from the images that pad; None if there are no others.
     """
     first = images[:size]
-    adversarial = perturb(first, labels[:size], start)
+    adversarial = perturb(first, labels[:size], starts)
     if members is not None:
         # In evaluation mode images do not see each other, so that attacking others in vain changes nothing.
         is_member = ops.integer_range(size, members) < members
@@ -186,7 +197,12 @@ def attack_first(
 
 
 def attack_members(
-    ops: TensorOps, perturb: Perturb, images: Tensor, labels: Tensor, mask: np.ndarray, start: np.ndarray | None
+    ops: TensorOps,
+    perturb: Perturb,
+    images: Tensor,
+    labels: Tensor,
+    mask: np.ndarray,
+    starts: Sequence[np.ndarray | None],
 ) -> Tensor:
     """Return the mixed batch of a caller's own loop, whose members may be anywhere in it.
 
@@ -196,12 +212,12 @@ def attack_members(
         images: of the batch.
         labels: of the batch.
         mask: bool `(n,)`, True for members of A.
-        start: δ of the members, float32 `(|members|, h, w, c)`, or None.
+        starts: δ of the members for each restart, float32 `(|members|, h, w, c)`; one None without.
     """
     if not mask.any():
         return images
-    delta = None if start is None else ops.images(start, images)
+    deltas = [None if start is None else ops.images(start, images) for start in starts]
     if mask.all():
-        return perturb(images, labels, delta)
+        return perturb(images, labels, deltas)
     rows = ops.tensor(np.flatnonzero(mask), images)
-    return ops.put(images, rows, perturb(ops.take(images, rows), ops.take(labels, rows), delta))
+    return ops.put(images, rows, perturb(ops.take(images, rows), ops.take(labels, rows), deltas))

@@ -60,8 +60,9 @@ class AdversarialStep(ABC):
         """Return Σ w·ℓ and Σ w over the batch apart."""
 
     def _random_start(self, shape: tuple[int, ...]) -> np.ndarray:
-        """Draw δ, float32 `(n, h, w, c)`."""
-        return THREAT_MODELS.get(self.attack.norm).random_start(self.rng, shape, self.attack.eps)  # type: ignore[arg-type]
+        """Draw δ of one restart, float32 `(n, h, w, c)`."""
+        threat, radius = THREAT_MODELS.get(self.attack.norm), self.attack.start_radius
+        return threat.random_start(self.rng, shape, radius)  # type: ignore[arg-type]
 
     def _check_shapes(self, images: Tensor, labels: Tensor, index: Tensor) -> None:
         """Check types and shapes, which costs nothing and is done for every batch."""

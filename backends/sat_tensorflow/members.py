@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import Tensor
 
-from sat_core.ascent import attack_first, random_start
+from sat_core.ascent import Starts, attack_first, random_starts
 from sat_core.attack_spec import AttackSpec
 from sat_core.classifier import State
 from sat_core.geometry import get_geometry
@@ -45,23 +45,22 @@ class Members:
         images, strength = batch["images"], batch.get("strength")
         starts = self._starts(batch, size)
 
-        def perturb(x: Tensor, y: Tensor, _: Tensor | None) -> Tensor:
+        def perturb(x: Tensor, y: Tensor, starts: Starts) -> Tensor:
             return self._pgd.strongest(x, y, self._attack, starts, strength)
 
         # without smoothing; of mixed images there is no label
         labels = batch["targets"] if "partner" in batch else batch["labels"]
         members = batch["members"] if self._padded else None
-        return attack_first(OPS, perturb, images, labels, None, size, members)
+        return attack_first(OPS, perturb, images, labels, starts, size, members)
 
-    def _starts(self, batch: Mapping[str, Tensor], size: Tensor) -> list[Tensor | None]:
+    def _starts(self, batch: Mapping[str, Tensor], size: Tensor) -> Starts:
         if "keys" not in batch:
             return [None]
-        keys, attack, radius = batch["keys"][:size], self._attack, self._attack.start_radius
+        attack, radius = self._attack, self._attack.start_radius
         if "strength" in batch:
             radius = tf.cast(radius * batch["strength"], tf.float32)
-        words = [keys[:, 2 * restart : 2 * restart + 2] for restart in range(attack.restarts)]
-        dtype = batch["images"].dtype
-        return [tf.cast(random_start(OPS, attack.norm, pair, self._shape, radius), dtype) for pair in words]
+        starts = random_starts(OPS, attack, batch["keys"][:size], self._shape, radius)
+        return [tf.cast(start, batch["images"].dtype) for start in starts]
 
 
 @final

@@ -170,7 +170,7 @@ class TorchClassifier(Classifier):
         x, y = self._tensors(images, labels)
         noise = None if start is None else self.image_tensor(start)
         with frozen(self.module):
-            adversarial = attacks.pgd(self.module, x, y, attack, noise, gradient_scale=self._gradient_scale)
+            adversarial = attacks.perturb(self.module, x, y, attack, [noise], gradient_scale=self._gradient_scale)
         return to_numpy_images(adversarial)
 
     def _loss_gradient(

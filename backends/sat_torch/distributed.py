@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from sat_core.errors import SpecError
 from sat_core.process_group import ProcessGroup
 from sat_torch.batch_norm import GlobalBatchNorm
-from sat_torch.modes import Forward, compiled
+from sat_torch.modes import compiled
 
 
 def check_group(group: ProcessGroup) -> None:
@@ -25,7 +25,7 @@ def check_group(group: ProcessGroup) -> None:
         )
 
 
-def parallel(module: nn.Module, *, ours: bool) -> Forward:
+def parallel(module: nn.Module, *, ours: bool) -> nn.parallel.DistributedDataParallel:
     """Return `module` as all ranks train it together: `backward` leaves the mean of the ranks' gradients.
 
     Parameters and buffers become those of rank 0. All ranks have to call this, and then go forward and backward equally

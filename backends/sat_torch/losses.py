@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from sat_core.errors import SpecError
+from sat_core.loss_spec import LossSpec
 from sat_core.moments import LARGEST
 
 _TINY = 1e-12
@@ -18,7 +19,7 @@ def attack_loss(logits: Tensor, labels: Tensor, loss: str = "ce", targets: Tenso
 
     Args:
         logits: `(n, k)`.
-        labels: int64 `(n,)`.
+        labels: int64 `(n,)`; for ce also targets, floats `(n, k)` with rows that sum to 1.
         loss: ce, dlr, targeted-dlr or margin.
         targets: int64 `(n,)`, for the last two; the highest other class without it.
     """
@@ -43,10 +44,16 @@ def attack_loss(logits: Tensor, labels: Tensor, loss: str = "ce", targets: Tenso
     return (other - own) / (scale + _TINY)
 
 
-def weighted_sum(logits: Tensor, labels: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Compute Σ w·ℓ and Σ w over the batch, with ℓ the cross-entropy."""
-    losses = functional.cross_entropy(logits, labels, reduction="none")
-    return (weights * losses).sum(), weights.sum()
+def cross_entropy(logits: Tensor, labels: Tensor, loss: LossSpec) -> Tensor:
+    """Compute the cross-entropy `(n,)` with smoothed labels `(n,)` or targets `(n, k)`: ℓ of members of B."""
+    return functional.cross_entropy(logits, labels, reduction="none", label_smoothing=loss.label_smoothing)
+
+
+def smoothed(labels: Tensor, logits: Tensor, loss: LossSpec) -> Tensor:
+    """Return smoothed targets of labels `(n,)` or targets `(n, k)`, in the type of the logits."""
+    k, smooth = logits.shape[1], loss.label_smoothing
+    targets = (functional.one_hot(labels, k) if labels.ndim == 1 else labels).to(logits)
+    return (1 - smooth) * targets + smooth / k if smooth else targets
 
 
 def moments(logits: Tensor, labels: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ class Optimizer:
     """The optimiser that `training` asks for, over `parameters` by their canonical names."""
 
     def __init__(self, parameters: Mapping[str, nn.Parameter], training: TrainingSpec, device: torch.device) -> None:
-        self._parameters = parameters
+        self._parameters, self._clip_norm = parameters, training.clip_norm
         # The rate is a tensor, which a captured step reads anew in each replay. CUDA's kernels read it as float32.
         self._lr = torch.zeros((), dtype=torch.float64 if device.type == "cpu" else torch.float32, device=device)
         self._optimizer = _optimizer([*parameters.values()], training, self._lr)
@@ -37,12 +37,25 @@ class Optimizer:
         """Free the gradients of the last step, so that their memory serves the attack."""
         self._optimizer.zero_grad(set_to_none=True)
 
-    def apply(self, loss: Tensor, lr: Tensor) -> None:
-        """Make one step along the gradient of `loss`; in float16 it is left out where that overflows."""
-        self._lr.copy_(lr)
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradient of `loss` to those of the step."""
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+
+    def apply(self, lr: Tensor) -> None:
+        """Make one step along the gradients; in float16 it is left out where they overflow."""
+        self._lr.copy_(lr)
+        if self._clip_norm:
+            self._clip()
         self._scaler.step(self._optimizer)
         self._scaler.update()
+
+    @torch.no_grad()
+    def _clip(self) -> None:
+        # and not clip_grad_norm_, which adds 1e-6 to the norm
+        self._scaler.unscale_(self._optimizer)
+        gradients = [p.grad for p in self._parameters.values() if p.grad is not None]
+        size = nn.utils.get_total_norm(gradients)
+        torch._foreach_mul_(gradients, (self._clip_norm / size).clamp(max=1.0))
 
     def tensors(self) -> list[Tensor]:
         """Return all tensors that a step changes, but for the parameters."""

@@ -12,13 +12,14 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, Subset
 
 from sat_core.arrays import check_batch
-from sat_core.ascent import attack_members
+from sat_core.ascent import Starts, attack_members
 from sat_core.attack_spec import AttackSpec
 from sat_core.errors import DataError, type_name
+from sat_core.loss_spec import PLAIN
 from sat_core.splits import Split
 from sat_core.step import AdversarialStep
-from sat_torch.attacks import pgd
-from sat_torch.losses import weighted_sum
+from sat_torch.attacks import perturb
+from sat_torch.losses import cross_entropy
 from sat_torch.modes import frozen, run
 from sat_torch.ops import OPS
 
@@ -67,19 +68,20 @@ class SubsetAdversarialStep(AdversarialStep):
         """Return `images` with adversarial examples in place of the members of A; float32, whatever the network is."""
         self._check(images, labels, index)
         images = images if images.dtype == torch.float64 else images.float()
-        members, start = self.split.members[index.cpu().numpy()], None
+        members = self.split.members[index.cpu().numpy()]
+        starts: list[np.ndarray | None] = [None]
         if self.attack.random_start and members.any():
             c, h, w = images.shape[1:]
             # drawn in numpy's layout, so that a seed gives the same start in both backends
-            start = self._random_start((int(members.sum()), h, w, c))
+            starts = [self._random_start((int(members.sum()), h, w, c)) for _ in range(self.attack.restarts)]
 
-        def perturb(x: Tensor, y: Tensor, start: Tensor | None) -> Tensor:
-            return pgd(partial(run, self._attacked), x, y, self.attack, start)
+        def attacked(x: Tensor, y: Tensor, starts: Starts) -> Tensor:
+            return perturb(partial(run, self._attacked), x, y, self.attack, starts)
 
         # only the attack has BatchNorm in evaluation mode; the mixed batch goes through the model in the caller's mode
         # (recipe, section 3, steps 2 and 4)
         with frozen(self._attacked):
-            return attack_members(OPS, perturb, images, labels.long(), members, start)
+            return attack_members(OPS, attacked, images, labels.long(), members, starts)
 
     def losses(self, logits: Tensor, labels: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
         """Return Σ w·ℓ and Σ w over the batch apart, at least in float32, for a batch that is made of several parts.
@@ -92,7 +94,8 @@ class SubsetAdversarialStep(AdversarialStep):
         check_batch(labels, index)
         weights = torch.from_numpy(self.split.example_weights(index.cpu().numpy()))
         wide = logits if logits.dtype == torch.float64 else logits.float()
-        return weighted_sum(wide, labels.long(), weights.to(wide))
+        losses, weights = cross_entropy(wide, labels.long(), PLAIN), weights.to(wide)
+        return (weights * losses).sum(), weights.sum()
 
     def _check(self, images: Tensor, labels: Tensor, index: Tensor) -> None:
         self._check_shapes(images, labels, index)

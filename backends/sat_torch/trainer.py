@@ -11,31 +11,30 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sat_core.ascent import attack_first, padded, random_start
+from sat_core.ascent import padded
 from sat_core.attack_spec import AttackSpec
-from sat_core.augmentation import AUGMENTATIONS, Moves
 from sat_core.classifier import State
 from sat_core.data import Examples
 from sat_core.epoch_plan import EpochPlan, check_devices
-from sat_core.images import ImageSource
 from sat_core.loss_spec import PLAIN, LossSpec
 from sat_core.moments import STATISTICS, Moments
-from sat_core.precision import FP16_SCALE, check_precision, least_precise
+from sat_core.precision import check_precision, least_precise
 from sat_core.process_group import ALONE, ProcessGroup
 from sat_core.streams import stream
 from sat_core.trainer import Trainer
 from sat_core.training_spec import TrainingSpec
 from sat_torch.arrays import to_numpy
-from sat_torch.attacked import Attacked
-from sat_torch.attacks import pgd
-from sat_torch.augmentation import augment
+from sat_torch.averaging import Average
+from sat_torch.batch import Batch, Batches
 from sat_torch.classifier import TorchClassifier
-from sat_torch.distributed import norms, parallel, take_buffers
+from sat_torch.distributed import parallel
 from sat_torch.folded import hooked
-from sat_torch.graphs import Captured, Upload
-from sat_torch.losses import moments, weighted_sum
+from sat_torch.graphs import Captured
+from sat_torch.learning import Learning
+from sat_torch.losses import moments
+from sat_torch.members import Members, Replayed
+from sat_torch.mixing import mix
 from sat_torch.modes import frozen, precision
-from sat_torch.ops import OPS
 from sat_torch.optimizer import Optimizer
 
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -62,46 +61,43 @@ class TorchTrainer(Trainer):
     ) -> None:
         check_devices(training, attack, group.size)
         device, module = classifier.device, classifier.module
-        self._classifier, self._training, self._attack = classifier, training, attack
+        self._classifier, self._training, self._attack, self._group = classifier, training, attack, group
         check_precision(training.precision, classifier.precision, _computes_in(classifier))
         if training.precision == "float64":
             module.double()
-        self._learning = classifier.head or module
+        learning = classifier.head or module
         if features is not None:
-            module = self._learning
+            module = learning
         ours = bool(classifier.description)
         self._layout = torch.contiguous_format
         if training.channels_last or ours:  # always faster; a user's network may need its own
             self._layout = torch.channels_last
             module.to(memory_format=self._layout)
         half = HALF.get(training.precision)
-        self._forward = precision(torch.compile(module) if training.compile else module, device.type, half)
-        self._attacked = Attacked(classifier, training, self._forward)
-        self._group = group
-        self._norms: AbstractContextManager[object] = nullcontext()
-        # whether ranks have statistics of their own after a step; a user's layers may keep what they like
-        self._own_buffers = group.size > 1 and (training.batch_norm == "local" or not ours)
-        if group.size > 1:
-            self._norms = norms(module, training.batch_norm)
-            self._forward = precision(parallel(module, ours=ours), device.type, half)
-        self._images: Tensor | None = None  # where images are decoded on demand, they come with each step
-        if features is not None:
-            self._images = torch.from_numpy(features).to(device)
-        elif not isinstance(data.images, ImageSource):
-            self._images = _channels_first(data.images).to(device)
-        self._labels = torch.tensor(data.labels, device=device)
-        learning = {name: p for name, p in classifier.native.named_parameters() if p.requires_grad}
-        self._optimizer = Optimizer(learning, training, device)
-        self._captured = None
+        alone = precision(torch.compile(module) if training.compile else module, device.type, half)
+        self._parallel = parallel(module, ours=ours) if group.size > 1 else None
+        together = alone if self._parallel is None else precision(self._parallel, device.type, half)
+        self._batches = Batches(classifier, data, features, training.augmentation, self._layout)
+        weights = {name: p for name, p in classifier.native.named_parameters() if p.requires_grad}
+        optimizer = self._optimizer = Optimizer(weights, training, device)
+        self._learning = Learning(module, learning, training, loss, optimizer, alone, together, group, ours=ours)
+        captures = device.type == "cuda" and training.cuda_graphs
+        # with clean images of the members, more of them would change the statistics of BatchNorm
+        self._padded = (training.compile or captures) and not self._learning.pairs
+        self._average = Average(classifier.variables() if training.averaging != "none" else {})
+        # features have no members
+        free = attack.free and features is None
+        replayed = Replayed(attack, self._batches.zeros(training.batch_size)) if free else None
+        self._members = Members(classifier, training, attack, alone, replayed)
         # Of several ranks the attack alone, which is most of a step: sums over ranks are not captured, as what one rank
         # captures, another may refuse.
-        self._capturable = self._compute if group.size == 1 else self._mix
-        if device.type == "cuda" and training.cuda_graphs:
+        self._capturable = self._compute if group.size == 1 else self._attack_alone
+        self._captured = None
+        if captures and (group.size == 1 or training.micro_batches == 1):
             self._captured = Captured(self._capturable, self._changing, device)
-        self._padded = training.compile or self._captured is not None
-        self._upload = Upload(device)
         self._queued: deque[torch.cuda.Event] = deque()
         self._epoch: dict[str, Tensor] = {}
+        self._kind: object = None
         # the number of the step lies on the device, so that a captured step finds the rows of its batch by itself
         self._number = torch.zeros(1, dtype=torch.int64, device=device)
         self._moments: Tensor | None = None
@@ -109,43 +105,42 @@ class TorchTrainer(Trainer):
     def begin(self, plan: EpochPlan, *, record: bool = False) -> None:
         self._plan, device, before = plan, self._classifier.device, self._epoch
         arrays = {name: _tensor(array, device) for name, array in plan.arrays().items()}
-        shapes = {name: tensor.shape for name, tensor in arrays.items()}
-        if shapes == {name: tensor.shape for name, tensor in before.items()} and record == (self._moments is not None):
+        kind = ({name: tensor.shape for name, tensor in arrays.items()}, plan.online, record)
+        if kind == self._kind:
             for name, tensor in arrays.items():  # into the same memory, which captured steps read
                 before[name].copy_(tensor)
             return
         if self._captured is not None:
             self._captured.forget()
         size, steps, dtype = plan.batch_size, plan.steps, self._classifier.dtype
-        self._epoch = arrays
+        self._epoch, self._kind = arrays, kind
         self._losses = torch.zeros(steps, dtype=dtype, device=device)
         self._logits = torch.zeros(size, self._classifier.classes, dtype=dtype, device=device)
         self._moments = torch.zeros(steps, STATISTICS, size, dtype=torch.float64, device=device) if record else None
-        h, w, c = self._classifier.image_shape
-        shape = (c, h, w) if self._images is None else self._images.shape[1:]
-        self._inputs = torch.zeros(size, *shape, dtype=dtype, device=device)
-        if len(shape) == 3:  # else they are features
-            self._inputs = self._inputs.contiguous(memory_format=self._layout)
-        if self._images is None:
-            self._decoded = torch.zeros(size, *self._classifier.image_shape, dtype=torch.uint8, device=device)
+        self._orders = torch.zeros(steps if plan.online else 0, size, dtype=torch.int64, device=device)
+        self._own = torch.zeros(size, dtype=torch.int64, device=device)
+        part = size // self._training.micro_batches
+        self._inputs = self._batches.zeros(2 * part if self._learning.pairs else part)
+        self._batches.reserve(size)
 
     def step(self, number: int, images: np.ndarray | None = None) -> None:
         if images is not None:
-            self._decoded.copy_(self._upload(images))
+            self._batches.take(images)
         self._number.fill_(number)
-        members, batch = int(self._plan.members[number]), self._plan.batch_size
-        size = padded(members, batch) if self._padded else members
+        size = int(self._plan.members[number])
+        size = padded(size, self._plan.batch_size) if self._padded else size
         with self._draws(self._plan.epoch, number):
-            several = self._group.size > 1
-            if several:
+            if self._captured is None or hooked(self._classifier.module):
+                self._compute(size)
+            elif self._group.size == 1:
+                self._captured(size)
+            else:
                 # here, since a replayed attack runs no Python, and gradients of the last step would be added to
                 self._optimizer.clear()
-            if self._captured is None or hooked(self._classifier.module):
-                self._capturable(size)
-            else:
                 self._captured(size)
-            if several:
-                self._learn()
+                self._finish(self._planned(size, self._inputs, self._own))
+        if self._plan.decay is not None:
+            self._average.update(float(self._plan.decay[number]))
         if self._classifier.device.type == "cuda":
             self._keep_pace()
 
@@ -172,80 +167,99 @@ class TorchTrainer(Trainer):
             torch.manual_seed(int(stream(self._training.seed, "layers", *place).integers(2**63)))
             yield
 
+    # a script may have switched gradients off for the whole process
+    @torch.enable_grad()
     def _compute(self, size: int) -> None:
         """Make the step whose number is on the device, of which the first `size` images are attacked.
 
         Nothing in it waits for the device, and all that it leaves behind is written into tensors of before, so that it
         can be captured.
         """
-        self._optimizer.clear()
-        self._mix(size)
-        self._learn()
+        batch, parts = self._prepared(size), self._training.micro_batches
+        for _ in range(self._attack.replays):
+            self._optimizer.clear()
+            self._losses.index_fill_(0, self._number, 0)
+            for k in range(parts):
+                part = batch.part(k, parts)
+                self._mix(part)
+                self._learn(part, k)
+            self._optimizer.apply(self._rows("lr")["lr"])
+        self._record()
 
-    # a script may have switched gradients off for the whole process
     @torch.enable_grad()
-    def _mix(self, size: int) -> None:
-        """Make the mixed batch of the step: its first `size` images are attacked."""
-        batch = self._rows("index", "members", "integers", "factors", "keys")
-        images, labels = self._batch(batch), self._labels[batch["index"]]
-        self._inputs.copy_(self._mixed(images, labels, batch, size) if size else images)
+    def _attack_alone(self, size: int) -> None:
+        """Make the mixed batch of the step, of which the first `size` images are attacked."""
+        self._mix(self._prepared(size))
 
     @torch.enable_grad()
-    def _learn(self) -> None:
+    def _finish(self, batch: Batch) -> None:
         """Make the step of the optimiser on the mixed batch."""
-        batch, images = self._rows("index", "weights", "totals", "lr"), self._inputs
-        labels = self._labels[batch["index"]]
-        # after the attack. Of a network with a new head, the head alone: its features stay in evaluation mode, so that
-        # their running statistics are frozen, too (recipe, section 1.4)
-        self._learning.train()
-        with self._norms:  # also backward, in which checkpointed layers go forward again
-            logits = self._forward(images).to(images.dtype)  # may be in half precision; the loss and its sum are not
-            loss = weighted_sum(logits, labels, batch["weights"].to(images))[0] / batch["totals"].to(images)
-            # a share's part of the loss; gradients are averaged over ranks, and the whole loss is the sum
-            self._optimizer.apply(loss if self._group.size == 1 else loss * self._group.size, batch["lr"])
-        if self._own_buffers:
-            take_buffers(self._classifier.module)
-        self._classifier.module.eval()
-        logits = logits.detach()
-        self._losses.index_copy_(0, self._number, loss.detach()[None])
-        self._logits.copy_(logits)
+        self._losses.index_fill_(0, self._number, 0)
+        self._learn(batch, 0)
+        self._optimizer.apply(self._rows("lr")["lr"])
+        self._record()
+
+    def _prepared(self, size: int) -> Batch:
+        """Return the batch of the step before the attack, in its order."""
+        rows = self._rows("index", "integers", "factors", "partner", "share", "box")
+        images, labels = self._batches.images(rows), self._batches.labels[rows["index"]]
+        targets = labels
+        if "partner" in rows:
+            images, targets = mix(images, labels, self._classifier.classes, rows)
+        batch = self._planned(size, images, targets)
+        if self._plan.online:
+            order = self._members.order(images, labels, self._plan.online)
+            self._orders.index_copy_(0, self._number, order[None])
+            batch, labels = batch.ordered(order), labels[order]
+        self._own.copy_(labels)
+        return batch
+
+    def _planned(self, size: int, images: Tensor, labels: Tensor) -> Batch:
+        rows = self._rows("weights", "totals", "members", "keys", "beta", "strength")
+        return Batch(
+            images=images,
+            labels=labels,
+            weights=rows["weights"].to(images),
+            total=rows["totals"].to(images),
+            members=rows["members"],
+            size=size,
+            padded=self._padded,
+            keys=rows.get("keys"),
+            beta=rows.get("beta", 0.0),
+            strength=rows.get("strength"),
+        )
+
+    def _mix(self, part: Batch) -> None:
+        """Make the mixed images of a part of the batch, and clean ones of its members behind them if the loss asks."""
+        n = len(part.images)
+        self._inputs[:n].copy_(self._members.mixed(part))
+        if self._learning.pairs:
+            self._inputs[n : n + part.size].copy_(part.images[: part.size])
+
+    def _learn(self, part: Batch, k: int) -> None:
+        parts, n = self._training.micro_batches, len(part.labels)
+        images = self._inputs[: n + part.size] if self._learning.pairs else self._inputs
+        # gradients of the parts before the last one are summed on this rank only
+        with self._parallel.no_sync() if self._parallel and k < parts - 1 else nullcontext():
+            loss, logits = self._learning(part, images, self._members.replayed if part.size else None)
+        self._losses.index_add_(0, self._number, loss[None])
+        self._logits[k::parts].copy_(logits)
+
+    def _record(self) -> None:
         if self._moments is not None:
-            self._moments.index_copy_(0, self._number, moments(logits, labels)[None])
+            self._moments.index_copy_(0, self._number, moments(self._logits, self._own)[None])
 
     def _rows(self, *names: str) -> dict[str, Tensor]:
         """Return what the plan says of the step, of that what it has."""
         return {name: self._epoch[name].index_select(0, self._number)[0] for name in names if name in self._epoch}
 
-    def _batch(self, batch: Mapping[str, Tensor]) -> Tensor:
-        images = self._decoded.permute(0, 3, 1, 2) if self._images is None else self._images[batch["index"]]
-        # bytes lie on the device as they are, in a quarter of the memory of float32, and become floats batch by batch
-        dtype = self._classifier.dtype
-        images = images.to(dtype) / 255 if images.dtype == torch.uint8 else images.to(dtype)
-        if "integers" in batch:
-            moves = Moves(batch["integers"], batch["factors"])
-            images = augment(images, AUGMENTATIONS.get(self._training.augmentation), moves)
-        return images.contiguous(memory_format=self._layout) if images.ndim == 4 else images
-
-    def _mixed(self, images: Tensor, labels: Tensor, batch: Mapping[str, Tensor], size: int) -> Tensor:
-        start, attack = None, self._attack
-        if "keys" in batch:
-            keys, shape = batch["keys"][:size], self._classifier.image_shape
-            start = random_start(OPS, attack.norm, keys, shape, attack.eps).to(images)
-        scale = FP16_SCALE if self._training.precision == "fp16" else 1.0
-        members = batch["members"] if self._padded else None
-        with self._attacked.weights() as forward:
-
-            def perturb(x: Tensor, y: Tensor, start: Tensor | None) -> Tensor:
-                return pgd(forward, x, y, attack, start, gradient_scale=scale)
-
-            return attack_first(OPS, perturb, images, labels, start, size, members)
-
     def _changing(self) -> list[list[Tensor]]:
         """Return all tensors that a captured step, or attack, changes and that what comes next depends on."""
         if self._group.size > 1:
-            return [[self._inputs]]
-        module = self._classifier.module
-        return [[*module.parameters()], [*module.buffers()], self._optimizer.tensors()]
+            return [[self._inputs], [self._own]]
+        module, replayed = self._classifier.module, self._members.replayed
+        delta = [] if replayed is None else [replayed.delta]
+        return [[*module.parameters()], [*module.buffers()], self._optimizer.tensors(), delta]
 
     def losses(self, first: int, last: int) -> np.ndarray:
         return to_numpy(self._losses[first:last]).copy()
@@ -257,21 +271,22 @@ class TorchTrainer(Trainer):
     def logits(self) -> np.ndarray:
         return to_numpy(self._logits.float()).copy()
 
+    def order(self, first: int, last: int) -> np.ndarray:
+        return to_numpy(self._orders[first:last]).copy()
+
+    def averaged(self) -> AbstractContextManager[None]:
+        return self._average.inside()
+
     def state(self) -> State:
-        return self._optimizer.state()
+        return self._optimizer.state() | self._average.state() | self._members.state()
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
-        self._optimizer.load_state(state)
+        self._optimizer.load_state(self._members.load_state(self._average.load_state(state)))
 
 
 def _tensor(array: np.ndarray, device: torch.device) -> Tensor:
     """Copy an array of a plan; words are int32 here, see `sat_torch.ops`."""
     return torch.tensor(array.view(np.int32) if array.dtype == np.uint32 else array, device=device)
-
-
-def _channels_first(images: np.ndarray) -> Tensor:
-    """A view of `images` `(n, h, w, c)`."""
-    return torch.from_numpy(images if images.flags.writeable else images.copy()).permute(0, 3, 1, 2)
 
 
 def _computes_in(classifier: TorchClassifier) -> str:

@@ -58,7 +58,7 @@ def tensors(n: int = 8, shape: tuple[int, int, int] = samples.SHAPE) -> tuple[An
 def test_each_weight_is_rounded_once_per_attack(backend: Backend, precision: str, own: bool) -> None:
     from torch import nn
 
-    from sat_torch.attacks import pgd
+    from sat_torch.attacks import perturb
 
     if own:
         network = own_network(backend)
@@ -70,7 +70,7 @@ def test_each_weight_is_rounded_once_per_attack(backend: Backend, precision: str
     flags = [p.requires_grad for p in classifier.native.parameters()]
     seen, _ = attacked(backend, classifier, precision)
     with counting(Counter(), casts), seen.weights() as forward:
-        pgd(forward, images, labels, samples.attack(steps=7))
+        perturb(forward, images, labels, samples.attack(steps=7))
     layers = [layer for layer in classifier.native.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
     shapes = Counter(tuple(p.shape) for layer in layers for p in layer.parameters())
     # BatchNorm's shift is the bias of a folded convolution
@@ -87,7 +87,7 @@ def test_a_folded_copy_in_half_precision_attacks_as_autocast_does(backend: Backe
     import torch
     from torch.nn.functional import cross_entropy
 
-    from sat_torch.attacks import pgd
+    from sat_torch.attacks import perturb
     from sat_torch.modes import frozen
 
     shape = IMAGE_SHAPES[model]
@@ -98,7 +98,7 @@ def test_a_folded_copy_in_half_precision_attacks_as_autocast_does(backend: Backe
     with frozen(classifier.module), network.weights() as folded:
         assert folded(images).dtype == torch.float32
         for forward in (folded, plain):
-            adversarial = pgd(forward, images, labels, attack, gradient_scale=scale)
+            adversarial = perturb(forward, images, labels, attack, gradient_scale=scale)
             losses.append(cross_entropy(classifier.module(adversarial), labels, reduction="none").detach())
         clean = cross_entropy(classifier.module(images), labels, reduction="none")
     gain = (losses[1] - clean).mean()
@@ -164,13 +164,13 @@ def test_compiled_layers_of_a_user_keep_their_flags(backend: Backend) -> None:
 
 
 def test_a_hook_is_called_in_half_precision_too(backend: Backend) -> None:
-    from sat_torch.attacks import pgd
+    from sat_torch.attacks import perturb
 
     classifier, seen = samples.build(backend, "small-cnn"), []
     classifier.native.conv2.register_forward_hook(lambda *_: seen.append(1))  # type: ignore[attr-defined]
     images, labels = tensors()
     with attacked(backend, classifier, "bf16")[0].weights() as forward:
-        pgd(forward, images, labels, samples.attack(steps=3))
+        perturb(forward, images, labels, samples.attack(steps=3))
     assert len(seen) == 3
 
 

@@ -32,7 +32,7 @@ def test_a_session_leaves_the_process_as_it_was(backend: Backend) -> None:
 
 def test_a_session_does_not_import_the_compiler() -> None:
     """`torch.use_deterministic_algorithms` would, whatever it is called with."""
-    code = "from sat_core.backend import get_backend; from sat_core.sections import TrainingSpec; import sys\n"
+    code = "from sat_core.backend import get_backend; from sat_core.training_spec import TrainingSpec; import sys\n"
     code += "with get_backend('torch').session(TrainingSpec(epochs=1)): print('torch._dynamo' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
@@ -54,7 +54,7 @@ def test_nothing_touches_the_global_generators(backend: Backend) -> None:
 def test_padding_for_compiled_code_changes_nothing(backend: Backend, n: int) -> None:
     import torch
 
-    from sat_torch.attacks import pgd
+    from sat_torch.attacks import perturb
     from sat_torch.ops import OPS
 
     classifier, data = samples.build(backend, "small-cnn"), samples.examples(128)
@@ -65,11 +65,11 @@ def test_padding_for_compiled_code_changes_nothing(backend: Backend, n: int) -> 
         shapes.append(len(images))
         return classifier.module(images)  # type: ignore[attr-defined]
 
-    def perturb(images: torch.Tensor, labels: torch.Tensor, start: torch.Tensor | None) -> torch.Tensor:
-        return pgd(forward, images, labels, samples.attack(), start)
+    def attacked(images: torch.Tensor, labels: torch.Tensor, starts: Any) -> torch.Tensor:
+        return perturb(forward, images, labels, samples.attack(), starts)
 
     plain, padded = (
-        attack_first(OPS, perturb, x, y, None, size, count)
+        attack_first(OPS, attacked, x, y, [None], size, count)
         for size, count in ((n, None), (padded_size(n, 128), torch.tensor(n)))
     )
     assert set(shapes) == {n, -(-n // 8) * 8}
