@@ -20,8 +20,7 @@ class AttackKind(PerBackend):
         name: In the registry.
         steps: Number of gradient steps by default.
         single: Whether it has one step whatever is set.
-        step_size: Length of a step by default, in units of ε; of `norms` in other norms.
-        norms: Norm to default step size in it.
+        step_size: Length of a step by default, in units of ε; None for that of the norm (`ThreatModel.step_size`).
         random_start: Whether it starts from a random point by default.
         start: Radius of that start, in units of ε.
         projects: Whether each step ends inside the ε-ball. Without, δ has at most `start` + steps · step size.
@@ -38,8 +37,7 @@ class AttackKind(PerBackend):
     name: str
     steps: int = 1
     single: bool = False
-    step_size: float = 1.0
-    norms: Mapping[str, float] = attrs.field(factory=dict)
+    step_size: float | None = 1.0
     random_start: bool = False
     start: float = 1.0
     projects: bool = True
@@ -47,10 +45,9 @@ class AttackKind(PerBackend):
     functions: Mapping[str, str | Callable[..., Any]] = attrs.field(factory=dict)
 
 
-ATTACKS: Registry[AttackKind] = Registry("attack", "sat_core.attacks")
+ATTACKS: Registry[AttackKind] = Registry("attack", "sat_core.attacks", of=AttackKind)
 for _kind in (
-    # 0.1 of 0.5 and 2/255 of 8/255, as in the authors' code
-    AttackKind(name="pgd", steps=7, step_size=0.25, norms={"L2": 0.2}),
+    AttackKind(name="pgd", steps=7, step_size=None),
     AttackKind(name="fgsm", single=True),
     # Wong et al. 2020, section 4.1: α = 1.25 ε; 3.75 of 3.0 in the authors' code
     AttackKind(name="rs-fgsm", single=True, step_size=1.25, random_start=True),

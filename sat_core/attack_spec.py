@@ -9,7 +9,7 @@ import attrs
 from sat_core import fields
 from sat_core.attack_kinds import ATTACKS, AttackKind
 from sat_core.errors import SpecError
-from sat_core.threat import THREAT_MODELS
+from sat_core.threat import THREAT_MODELS, ThreatModel
 
 OBJECTIVES = ("ce", "kl", "dlr", "margin")
 """What an attack may maximise: the cross-entropy; KL(p ‖ p') from the clean prediction, as in TRADES; the DLR loss; the
@@ -29,9 +29,9 @@ class AttackSpec:
             ``n-fgsm``: one step of ε from noise of 2 ε, not projected; ``free``: each batch is trained on `replays`
             times, and each step of the weights moves δ as well; or one that a plug-in brings.
         norm: ``L2``, ``Linf``, or one that a plug-in brings.
-        eps: Radius of the ball. Default: 8/255 (Linf), else 0.5.
+        eps: Radius of the ball. Default: 0.5 (L2), 8/255 (Linf), that of the threat model.
         steps: Gradient steps. Default: 7 for ``pgd``, else 1.
-        step_size: Length of a step. Default: ε/5 (L2), ε/4 (Linf) for ``pgd``.
+        step_size: Length of a step. Default: ε/5 (L2), ε/4 (Linf), that of the threat model for ``pgd``.
         random_start: Whether to start from a random point in the ball. Default: for ``rs-fgsm``, ``n-fgsm`` and `loss`
             ``kl``.
         keep_best: Return the highest loss among x0 … x(steps-1) instead of the last iterate.
@@ -63,7 +63,9 @@ class AttackSpec:
     def _get_eps(self) -> Any:
         if self._eps is not None:
             return self._eps
-        return 8 / 255 if self.norm == "Linf" else 0.5
+        if self._threat.eps is None:
+            raise SpecError(f"attack.eps: has no default with attack.norm = {self.norm!r}; give the radius of the ball")
+        return self._threat.eps
 
     @steps.default
     def _get_steps(self) -> Any:
@@ -75,9 +77,8 @@ class AttackSpec:
             return self._step_size
         if not isinstance(self.eps, float):
             return 0.0  # eps is refused by its own validator, right after
-        # `norm`, too, may be anything until its validator refuses it.
-        norm = self.norm if isinstance(self.norm, str) else ""
-        return self._kind.norms.get(norm, self._kind.step_size) * self.eps
+        share = self._threat.step_size if self._kind.step_size is None else self._kind.step_size
+        return share * self.eps
 
     @random_start.default
     def _get_random_start(self) -> Any:
@@ -123,12 +124,16 @@ class AttackSpec:
     def check_images(self, image_shape: tuple[int, ...] | None) -> None:
         """Raise SpecError if ε or the step size is too large for images `(h, w, c)`; with None, for any image."""
         lengths = {"attack.eps": self.eps, "attack.step_size": self.step_size}
-        THREAT_MODELS.get(self.norm).check(lengths, image_shape)
+        self._threat.check(lengths, image_shape)
 
     @property
     def _kind(self) -> AttackKind:
         # The name is refused by its own validator, right after.
         return ATTACKS.get(self.kind if self.kind in ATTACKS else "pgd")
+
+    @property
+    def _threat(self) -> ThreatModel:
+        return THREAT_MODELS.get(self.norm if self.norm in THREAT_MODELS else "L2")
 
     @property
     def free(self) -> bool:

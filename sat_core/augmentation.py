@@ -216,7 +216,7 @@ def crop_box(draws: np.ndarray, h: int, w: int) -> tuple[int, int, int, int]:
     return (h - height) // 2, (w - width) // 2, height, width
 
 
-AUGMENTATIONS: Registry[Augmentation] = Registry("augmentation")
+AUGMENTATIONS: Registry[Augmentation] = Registry("augmentation", "sat_core.augmentations", of=Augmentation)
 for _augmentation in (
     Augmentation("none"),
     Augmentation("crop-flip", crop=4, flip=True),

@@ -19,6 +19,8 @@ from sat_core.evaluator import get_evaluator
 from sat_core.initialisation import initial_state
 from sat_core.input_spec import InputSpec
 from sat_core.loss_spec import PLAIN, LossSpec
+from sat_core.models import MODELS
+from sat_core.plugins import user_factory
 from sat_core.probe import OtherClasses
 from sat_core.process_group import ProcessGroup
 from sat_core.registry import Registry, nearest
@@ -71,7 +73,7 @@ class Backend(ABC):
 
     @abstractmethod
     def models(self) -> tuple[str, ...]:
-        """Return the names that `build` takes, besides ``package.module:factory``."""
+        """Return the backend's own models, which `new` makes."""
 
     @abstractmethod
     def new(self, description: Mapping[str, Any]) -> Classifier:
@@ -169,8 +171,8 @@ class Backend(ABC):
         Weights of the backend's own models are drawn by `sat_core.initialisation` and so equal in every backend.
 
         Args:
-            model: one of `models`, or a ``package.module:factory``, which is called with `classes` and `image_shape`
-                as keywords, after seeding the framework.
+            model: one of `models`; one of `sat_core.models.MODELS`, or a ``package.module:factory``, which is called
+                with `classes` and `image_shape` as keywords, after seeding the framework.
             classes: number of logits.
             image_shape: `(h, w, c)` of the images.
             mean: see `wrap`.
@@ -184,8 +186,8 @@ class Backend(ABC):
 
     def build_for(self, inputs: InputSpec, model: str, seed: int = 0) -> Classifier:
         """Do as `build`, which gathers its keywords in `inputs`."""
-        if ":" in model:
-            factory = user_factory(model)
+        if ":" in model or (model not in self.models() and model in MODELS):
+            factory = user_factory(model) if ":" in model else MODELS.get(model).function(self.name)
             with self.seeded(seed):
                 try:
                     native = factory(classes=inputs.classes, image_shape=inputs.image_shape)
@@ -194,9 +196,10 @@ class Backend(ABC):
                 # Inside, too: lazy layers draw their weights when images are first sent through.
                 return self.wrap_for(inputs, native)
         if model not in self.models():
+            names = (*self.models(), *MODELS)
             raise SpecError(
-                f"model.name: unknown model {quoted(model)}{nearest(model, self.models())}\n"
-                f"expected one of {', '.join(self.models())}, or package.module:factory"
+                f"model.name: unknown model {quoted(model)}{nearest(model, names)}\n"
+                f"expected one of {', '.join(names)}, or package.module:factory"
             )
         classifier = self.new({"model": model, **inputs.to_dict()})
         classifier.load_state(initial_state(classifier.state(), seed))
@@ -248,34 +251,6 @@ class Backend(ABC):
     def evaluate(self, classifier: Classifier, images: np.ndarray, labels: np.ndarray, **options: Any) -> Evaluation:
         """Run AutoAttack, the same call with every backend; `options` as in `sat_core.evaluator.Evaluator`."""
         return get_evaluator()(classifier, images, labels, **options)
-
-
-def user_factory(name: str) -> Callable[..., Any]:
-    """Import what ``package.module:factory`` names. SpecError if there is none.
-
-    The working directory is searched last, so that no file in it stands in for an installed package, and stays on
-    `sys.path`: the factory may import more of it when it is called.
-    """
-    import importlib
-    import sys
-
-    module, _, attribute = name.partition(":")
-    try:
-        if "" not in sys.path:  # which is the working directory, whatever it is when something is imported
-            sys.path.append("")
-        factory = getattr(importlib.import_module(module), attribute)
-    except (Exception, SystemExit) as error:  # the user's module may raise anything
-        package = module.partition(".")[0]
-        # Installed packages come first. One of the same name lacks the user's function: say which file was found.
-        where = getattr(sys.modules.get(package), "__file__", None)
-        absent = where and isinstance(error, AttributeError | ModuleNotFoundError)
-        shadowed = f"\n{package!r} is {where}; if that is not yours, give yours another name" if absent else ""
-        raise SpecError(
-            f"model.name: cannot import {quoted(name)} ({brief(error)}); expected package.module:factory{shadowed}"
-        ) from error
-    if not callable(factory):
-        raise SpecError(f"model.name: expected {quoted(name)} to be callable, got {type(factory).__name__}")
-    return factory
 
 
 BACKENDS: Registry[Callable[..., Backend]] = Registry("backend", "sat_core.backends")

@@ -158,6 +158,6 @@ class Margin(Difficulty):
         return -recorder.margin / recorder.seen
 
 
-DIFFICULTIES: Registry[Difficulty] = Registry("difficulty metric")
+DIFFICULTIES: Registry[Difficulty] = Registry("difficulty metric", "sat_core.difficulties", of=Difficulty)
 for _metric in (Entropy(), ErrorFrequency(), SoftmaxVariance(), Margin()):
     DIFFICULTIES.register(_metric.name, _metric)

@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from sat_core.errors import SpecError, quoted
-from sat_core.registry import nearest
+from sat_core.registry import Registry, nearest
 
 Check = Callable[[Any], str | None]
 """Return what was expected if the value is wrong, else None."""
@@ -61,9 +61,12 @@ def choice(names: Callable[[], Iterable[str]] | Iterable[str], default: Any = at
     """Return a field for one of `names`; a function is called when a value is checked, as for a registry that grows."""
 
     def check(value: Any) -> str | None:
-        choices = list(names() if callable(names) else names)
+        choices = names() if callable(names) else names
         if isinstance(value, str) and value in choices:
+            if isinstance(choices, Registry):
+                choices.get(value)  # one of another package: what is wrong with it is said here
             return None
+        choices = list(choices)
         hint = nearest(value, choices) if isinstance(value, str) else ""
         return f"one of {', '.join(choices)}{hint}"
 

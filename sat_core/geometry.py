@@ -10,15 +10,17 @@ import math
 from abc import ABC, abstractmethod
 from typing import Any, Protocol, final
 
-from sat_core.errors import SpecError, quoted
-from sat_core.threat import TINY
+from sat_core.threat import THREAT_MODELS, TINY
 
 Tensor = Any
 """A tensor of whatever framework the operations belong to; the layout of images is that framework's."""
 
 
 class NormOps(Protocol):
-    """The tensor operations that a geometry is made of."""
+    """The tensor operations that a geometry is made of. That of a plug-in may use its framework itself."""
+
+    backend: str
+    """Name of the backend."""
 
     def norm(self, x: Tensor, order: float) -> Tensor:
         """Return the norm of each `x[i]`; all axes but the first are kept with length 1. order: 2 or infinity."""
@@ -53,7 +55,7 @@ class Geometry(ABC):
 
     @abstractmethod
     def ascent_direction(self, gradient: Tensor) -> Tensor:
-        """Return the step of norm 1 along which the loss rises fastest: argmax <v, gradient> over norm(v) <= 1."""
+        """Return the step of norm 1 along which the loss rises fastest, as `sat_core.threat.ThreatModel` has it."""
 
     @abstractmethod
     def start(self, cube: Tensor, length: Tensor, eps: Any) -> Tensor:
@@ -106,11 +108,16 @@ class Linf(Geometry):
 
 
 GEOMETRIES: dict[str, type[Geometry]] = {kind.name: kind for kind in (L2, Linf)}
-"""By the names of `sat_core.threat.THREAT_MODELS`."""
+"""Those of our threat models. Threat models of others bring theirs (`sat_core.threat.ThreatModel.functions`)."""
 
 
 def get_geometry(norm: str, ops: NormOps, tiny: float = TINY) -> Geometry:
-    """Return the geometry called `norm`, made of `ops`. Raises SpecError for a norm that it does not know."""
-    if norm not in GEOMETRIES:
-        raise SpecError(f"norm: expected {' or '.join(GEOMETRIES)}, got {quoted(norm)}")
-    return GEOMETRIES[norm](ops, tiny)
+    """Return the geometry called `norm`, made of `ops`.
+
+    Raises:
+        SpecError: There is no such norm, or it is one of a plug-in that has no geometry for the backend of `ops`.
+    """
+    if norm in GEOMETRIES:
+        return GEOMETRIES[norm](ops, tiny)
+    geometry: Geometry = THREAT_MODELS.get(norm).function(ops.backend)(ops, tiny)
+    return geometry

@@ -8,12 +8,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sat_core.errors import SpecError, quoted
+from sat_core.plugins import PLUGINS
 from sat_core.registry import nearest
 from sat_core.report_arms import REPORT_ARMS
 from sat_core.spec import KEYS
 from sat_core.transfer import SETTINGS
 
 LIST_KEYS = (
+    PLUGINS,
     "subset.classes",
     "loss.beta",
     "loss.class_weights",
@@ -42,6 +44,8 @@ def check_grids(grids: Sequence[Mapping[str, Sequence[Any]]]) -> None:
     for key, values in (pair for grid in grids for pair in grid.items()):
         if key in TRANSFER_KEYS:
             raise SpecError(f"grid: {key!r} is for all arms alike; set it in [transfer], or run two transfers")
+        if key == PLUGINS:
+            raise SpecError(f"grid: {key!r} is for all arms alike; set it at the top of the study")
         if key == REPORT_ARMS:
             raise SpecError(f"grid: {key!r} names arms of the study; set it in [evaluation]")
         check_key(key)

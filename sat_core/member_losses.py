@@ -143,7 +143,7 @@ class LogitPairing(Loss):
         return both / 2 + beta * ops.total(apart * apart) / apart.shape[1]
 
 
-LOSSES: Registry[Loss] = Registry("loss", "sat_core.losses")
+LOSSES: Registry[Loss] = Registry("loss", "sat_core.losses", of=Loss)
 for _loss in (CrossEntropy(), Trades(), Mart(), LogitPairing()):
     LOSSES.register(_loss.name, _loss)
 

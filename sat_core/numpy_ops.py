@@ -11,6 +11,8 @@ import numpy as np
 class _Ops:
     """See `sat_core.ascent.TensorOps`, `sat_core.noise.WordOps` and `sat_core.augmentation.MoveOps`."""
 
+    backend = "numpy"
+
     def norm(self, x: np.ndarray, order: float) -> np.ndarray:
         flat = x.reshape(len(x), -1) if x.size else x.reshape(len(x), 1)
         size: np.ndarray = np.linalg.norm(flat, order, axis=1)

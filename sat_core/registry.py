@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from sat_core.errors import NotInstalledError, SpecError, install, quoted
 
@@ -54,33 +54,34 @@ class Registry(Generic[T]):
 
     Args:
         kind: the word for them in messages.
-        group: installed packages add entries through entry points of this group; they are looked up on first use,
-            never on import.
+        group: installed packages add entries through entry points of this group. They name the very object that
+            `register` would take, and are looked up for a name that is not there yet, never on import.
         extra: the extra of sat-core that installs them; by default their name.
+        of: the class of the entries; any object if left out.
 
     >>> fruit = Registry("fruit")
     >>> fruit.register("apple", 1), fruit.get("apple"), "pear" in fruit
     (1, 1, False)
     """
 
-    def __init__(self, kind: str, group: str | None = None, extra: str | None = None) -> None:
-        self.kind = kind
-        self.group = group
-        self.extra = extra
+    def __init__(
+        self, kind: str, group: str | None = None, extra: str | None = None, *, of: type[Any] | None = None
+    ) -> None:
+        self.kind, self.group, self.extra, self.of = kind, group, extra, of
         self._entries: dict[str, T] = {}
 
     def register(self, name: str, entry: T) -> T:
-        """Add `entry` under `name`; raises SpecError if the name is taken."""
+        """Add `entry` under `name`; raises SpecError if the name is taken, or the entry is of another class."""
         if name in self._entries:
             raise SpecError(f"{self.kind} {name!r} is registered already; choose another name")
-        self._entries[name] = entry
+        self._entries[name] = self._checked(name, entry)
         return entry
 
     def get(self, name: str) -> T:
         """Return the entry called `name`.
 
         Raises:
-            SpecError: names the nearest entry, if there is none of that name.
+            SpecError: names the nearest entry, if there is none of that name; or what its entry point names is none.
             NotInstalledError: says what to install, if its package cannot be imported.
         """
         if name not in self._entries:
@@ -88,13 +89,17 @@ class Registry(Generic[T]):
             if name not in points:
                 raise SpecError(unknown(self.kind, name, self.names()))
             try:
-                self._entries[name] = points[name].load()
+                entry = points[name].load()
+            except AttributeError as error:
+                raise SpecError(f"{self.kind} {name!r}: its entry point names nothing ({error})") from error
             except ImportError as error:
                 owner = getattr(points[name].dist, "name", "sat-core")
                 # Our extras install nothing for a plug-in of somebody else.
                 ours = owner == "sat-core"
                 remedy = install(self.extra or name) if ours else f"install what {owner} needs for it"
                 raise NotInstalledError(f"{self.kind} {name!r} is not installed ({error}): {remedy}") from error
+            # its module may have registered it, too
+            self._entries[name] = self._checked(name, entry)
         return self._entries[name]
 
     def names(self) -> tuple[str, ...]:
@@ -105,7 +110,17 @@ class Registry(Generic[T]):
         return iter(self.names())
 
     def __contains__(self, name: object) -> bool:
-        return name in self.names()
+        # entry points are looked up last: it takes milliseconds, and a spec asks for each of its names
+        return isinstance(name, str) and (name in self._entries or name in self._entry_points())
+
+    def _checked(self, name: str, entry: T) -> T:
+        if self.of is not None and not isinstance(entry, self.of):
+            got = f"the class {entry.__name__}; name an object of it" if isinstance(entry, type) else quoted(entry)
+            raise SpecError(f"{self.kind} {name!r}: expected an object of the class {self.of.__name__}, got {got}")
+        own = getattr(entry, "name", name)
+        if self.of is not None and own != name:
+            raise SpecError(f"{self.kind} {name!r}: expected its attribute `name` to be the same, got {quoted(own)}")
+        return entry
 
     def _entry_points(self) -> dict[str, EntryPoint]:
         if self.group is None:

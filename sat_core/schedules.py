@@ -103,7 +103,7 @@ def _one_cycle(done: float) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
 
 
-SCHEDULES: Registry[Schedule] = Registry("schedule")
+SCHEDULES: Registry[Schedule] = Registry("schedule", "sat_core.schedules", of=Schedule)
 for _schedule in (
     Schedule("piecewise", drops=(Length(0.5), Length(0.75))),
     # PyTorch's ImageNet example (StepLR)

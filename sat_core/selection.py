@@ -109,6 +109,6 @@ class OnlineBoundary(OnlineRandom):
     online = "boundary"
 
 
-SELECTION_RULES: Registry[SelectionRule] = Registry("selection strategy")
+SELECTION_RULES: Registry[SelectionRule] = Registry("selection strategy", "sat_core.selection_rules", of=SelectionRule)
 for _rule in (Hardest(), Easiest(), Random(), Listed(), OnlineRandom(), OnlineHardest(), OnlineBoundary()):
     SELECTION_RULES.register(_rule.name, _rule)

@@ -13,6 +13,7 @@ from sat_core.errors import SpecError, quoted
 from sat_core.evaluation_spec import LEVEL, EvaluationSpec, set_level
 from sat_core.loss_spec import LossSpec
 from sat_core.member_losses import LOSSES
+from sat_core.plugins import PLUGINS, load_plugins
 from sat_core.protocols import PROTOCOLS
 from sat_core.registry import unknown
 from sat_core.sections import DataSpec, ModelSpec, RankingSpec, SubsetSpec, WeightingSpec
@@ -22,9 +23,17 @@ from sat_core.training_spec import TrainingSpec
 @final
 @attrs.frozen(kw_only=True)
 class Spec:
-    """One arm, complete: everything its result depends on, except backend, device and package versions."""
+    """One arm, complete: everything its result depends on, except backend, device and package versions.
+
+    Attributes:
+        protocol: Name of a protocol, on which defaults depend.
+        plugins: Modules that are imported before any value is checked. A part of the fingerprint, unless there are
+            none: two modules may bring different rules of one name, which nothing else in the settings tells apart.
+            Installed packages that add entry points are not named; like all versions, they are in results.json.
+    """
 
     protocol: str
+    plugins: tuple[str, ...] = ()
     data: DataSpec
     model: ModelSpec
     ranking: RankingSpec
@@ -52,6 +61,7 @@ class Spec:
         # A copy: defaults are filled in below, and the tables are the caller's.
         tables = {key: dict(value) if isinstance(value, Mapping) else value for key, value in tables.items()}
         check_keys(tables)
+        plugins = load_plugins(tables.get(PLUGINS, ()))
         name = tables.setdefault("protocol", "paper")
         if not isinstance(name, str):
             raise SpecError(f"protocol: expected one of {', '.join(PROTOCOLS)}, got {quoted(name)}")
@@ -72,7 +82,8 @@ class Spec:
         # TRADES attacks the divergence that it minimises, and so on.
         loss = _build(LossSpec, tables.get("loss", {}))
         tables.setdefault("attack", {}).setdefault("loss", LOSSES.get(loss.kind).attack_loss)
-        return cls(protocol=name, **{s: _build(kind, tables.get(s, {})) for s, kind in SECTIONS.items()})
+        sections = {s: _build(kind, tables.get(s, {})) for s, kind in SECTIONS.items()}
+        return cls(protocol=name, plugins=plugins, **sections)
 
     def to_tables(self) -> dict[str, Any]:
         """Return nested tables, complete; `Spec.from_tables` makes an equal spec from them."""
@@ -101,13 +112,15 @@ SECTIONS: dict[str, type[Any]] = {
 _FIELDS: dict[str, list[attrs.Attribute[Any]]] = {
     section: [a for a in attrs.fields(kind) if not a.name.startswith("_")] for section, kind in SECTIONS.items()
 }
+_TOP = ("protocol", PLUGINS)
+"""Keys that are in no table."""
 KEYS: tuple[str, ...] = (
-    "protocol",
+    *_TOP,
     *(f"{section}.{a.name}" for section, own in _FIELDS.items() for a in own),
     f"{EvaluationSpec.SECTION}.{LEVEL}",
 )
 """All dotted keys of a study file."""
-DEFAULTS: dict[str, Any] = {
+DEFAULTS: dict[str, Any] = {PLUGINS: ()} | {
     f"{section}.{a.name}": a.default
     for section, own in _FIELDS.items()
     for a in own
@@ -119,12 +132,13 @@ DEFAULTS: dict[str, Any] = {
 def check_keys(tables: Mapping[str, Any]) -> None:
     """Raise SpecError for the first key that no spec has, naming the nearest one."""
     for section, table in tables.items():
-        if section not in SECTIONS and section != "protocol":
-            sections = ["protocol", "grid", "transfer", *SECTIONS]
-            raise SpecError(unknown("key", section, sections))
-        if section != "protocol" and not isinstance(table, Mapping):
+        if section in _TOP:
+            continue
+        if section not in SECTIONS:
+            raise SpecError(unknown("key", section, [*_TOP, "grid", "transfer", *SECTIONS]))
+        if not isinstance(table, Mapping):
             raise SpecError(f"{section}: expected a table [{section}] of settings, got {quoted(table)}")
-        for key in table if section != "protocol" else ():
+        for key in table:
             if f"{section}.{key}" not in KEYS:
                 keys = [name for name in KEYS if name.startswith(f"{section}.")]
                 raise SpecError(unknown("key", f"{section}.{key}", keys))

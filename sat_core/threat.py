@@ -8,10 +8,12 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
 
 from sat_core.errors import SpecError
+from sat_core.functions import PerBackend
 from sat_core.noise import uniforms
 from sat_core.numpy_ops import NUMPY
 from sat_core.registry import Registry
@@ -20,10 +22,21 @@ TINY = 1e-10
 """Added to norms before a division, as in the authors' code (recipe, section 3)."""
 
 
-class ThreatModel(ABC):
-    """An ε-ball of perturbations δ of shape `(n, h, w, c)`, in units of [0, 1] pixels."""
+class ThreatModel(PerBackend, ABC):
+    """An ε-ball of perturbations δ of shape `(n, h, w, c)`, in units of [0, 1] pixels.
 
+    Attributes:
+        name: In the registry.
+        eps: Radius by default; None if it has to be given.
+        step_size: Of PGD by default, in units of ε.
+        functions: Of a threat model of a plug-in: per backend the class of its `sat_core.geometry.Geometry`, or a
+            function of the same arguments (ops, tiny) that returns one.
+    """
+
+    kind: ClassVar[str] = "norm"
     name: str
+    eps: float | None = None
+    step_size: float = 0.25
 
     @abstractmethod
     def size(self, delta: np.ndarray) -> np.ndarray:
@@ -35,7 +48,10 @@ class ThreatModel(ABC):
 
     @abstractmethod
     def ascent_direction(self, gradient: np.ndarray) -> np.ndarray:
-        """Return the step of norm 1 along which the loss rises fastest: argmax <v, gradient> over norm(v) <= 1."""
+        """Return the step of norm 1 along which the loss rises fastest: argmax <v, gradient> over norm(v) <= 1.
+
+        Another direction of norm 1 may be better where that one changes a single pixel, as in L1.
+        """
 
     def random_start(self, rng: np.random.Generator, shape: tuple[int, ...], eps: float) -> np.ndarray:
         """Draw δ of the given shape `(n, h, w, c)` inside the ball, float32."""
@@ -84,6 +100,7 @@ class L2(ThreatModel):
     """Euclidean ball. Random start: direction of a cube-uniform draw, length r·ε, r uniform in [0, 1] (recipe, 1.1)."""
 
     name = "L2"
+    eps, step_size = 0.5, 0.2  # 0.1 in units of pixels, as in the authors' code
 
     def size(self, delta: np.ndarray) -> np.ndarray:
         flat = _flat(delta).astype(np.float64)
@@ -113,6 +130,7 @@ class Linf(ThreatModel):
     """Maximum-norm ball. Random start: uniform in the ball."""
 
     name = "Linf"
+    eps, step_size = 8 / 255, 0.25  # 2/255, as in the authors' code
 
     def size(self, delta: np.ndarray) -> np.ndarray:
         return np.abs(_flat(delta)).astype(np.float64).max(axis=1, initial=0.0)
@@ -139,6 +157,6 @@ def _per_example(scale: np.ndarray, like: np.ndarray) -> np.ndarray:
     return scale.astype(like.dtype).reshape(-1, *[1] * (like.ndim - 1))
 
 
-THREAT_MODELS: Registry[ThreatModel] = Registry("norm")
+THREAT_MODELS: Registry[ThreatModel] = Registry("norm", "sat_core.threat_models", of=ThreatModel)
 for _model in (L2(), Linf()):
     THREAT_MODELS.register(_model.name, _model)

@@ -97,9 +97,9 @@ class Source:
         return InputSpec(len(data.classes), data.image_shape, data.mean, data.std)
 
     def load(self, backend: Backend) -> Classifier:
-        """Return its classifier; a user's own model is built by the factory that its spec names."""
+        """Return its classifier; a model of others is built by the factory that its spec names."""
         name = self.spec.model.name
-        into = backend.build_for(self.inputs, name) if ":" in name else None
+        into = None if name in backend.models() else backend.build_for(self.inputs, name)
         try:
             return backend.load(self.checkpoint, into=into)
         except CheckpointError as error:
@@ -174,6 +174,7 @@ def transfer_spec(source: Spec, target: str, settings: Mapping[str, Any]) -> Spe
         return Spec.from_tables(
             {
                 "protocol": source.protocol,
+                "plugins": source.plugins,
                 "data": {"name": target},
                 "model": tables["model"],
                 # Nothing is attacked in training (recipe, 1.4); the threat model is that of the evaluation.

@@ -69,6 +69,6 @@ class Emphasised(WeightingRule):
         return (1 + 10 * in_a / total) * (total - in_a) / in_a
 
 
-WEIGHTING_RULES: Registry[WeightingRule] = Registry("weighting rule")
+WEIGHTING_RULES: Registry[WeightingRule] = Registry("weighting rule", "sat_core.weighting_rules", of=WeightingRule)
 for _rule in (Uniform(), Balanced(), Emphasised()):
     WEIGHTING_RULES.register(_rule.name, _rule)

@@ -17,7 +17,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from sat_core import checkpoint, files
-from sat_core.backend import get_backend, user_factory
+from sat_core.backend import get_backend
 from sat_core.data import Examples
 from sat_core.datasets import get_dataset
 from sat_core.errors import (
@@ -30,6 +30,7 @@ from sat_core.errors import (
     quoted,
 )
 from sat_core.order_file import read_order
+from sat_core.plugins import user_factory
 from sat_core.registry import Registry, nearest
 from sat_core.spec import KEYS
 from sat_core.unit_folder import UnitFolder

@@ -42,6 +42,10 @@ def _run(argv: Sequence[str] | None) -> int:
     words = sys.argv[1:] if argv is None else [*argv]
     arguments = parser().parse_args(words, argparse.Namespace(words=words))
     try:
+        if getattr(arguments, "imports", ()):
+            from sat_core.plugins import load_plugins
+
+            load_plugins(arguments.imports, "--import")
         return int(arguments.run(arguments))
     # before Interrupted, of which it is one
     except Detached as error:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sat_evaluation.cli.options import add_computing, add_slurm, slurm_options
+from sat_evaluation.cli.options import add_computing, add_import, add_slurm, slurm_options
 
 if TYPE_CHECKING:
     from sat_core.process_group import ProcessGroup
@@ -73,6 +73,7 @@ def add(commands: Any) -> None:
     evaluate.add_argument("--nodes", type=int, default=1, help="machines of the job, with N devices each (1)")
     # of the command that a job runs: where it leaves what whoever waits for it reads
     evaluate.add_argument("--job", type=Path, help=argparse.SUPPRESS)
+    add_import(evaluate)
     add_computing(evaluate)
     add_slurm(evaluate)
     # last, because it replaces the device's default: a study's is that which trained it

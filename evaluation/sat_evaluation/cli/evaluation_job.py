@@ -71,7 +71,7 @@ def submit(arguments: argparse.Namespace, study: RunFolder | None, executor: Slu
 
 def _words(arguments: argparse.Namespace) -> list[str]:
     """Return the command without options of its job, always in the same order, for any working directory."""
-    words = ["evaluate", str(Path(arguments.checkpoint).resolve())]
+    words = ["evaluate", str(Path(arguments.checkpoint).resolve()), *(f"--import={m}" for m in arguments.imports)]
     for name in _WORDS:
         value, option = getattr(arguments, name), f"--{name.replace('_', '-')}"
         if isinstance(value, list):

@@ -18,6 +18,18 @@ def add_debug(command: argparse.ArgumentParser) -> None:
     command.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks")
 
 
+def add_import(command: argparse.ArgumentParser) -> None:
+    """Add --import, which can be given several times; `main` imports the modules before the command runs."""
+    command.add_argument(
+        "--import",
+        dest="imports",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="a module of yours with rules, losses, ... that the study names (docs/plug-ins.md)",
+    )
+
+
 def add_computing(command: argparse.ArgumentParser) -> None:
     """Add the backend and its device."""
     command.add_argument("--backend", help="torch or tensorflow (default: SAT_BACKEND, else torch)")

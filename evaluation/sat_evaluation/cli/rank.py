@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from sat_evaluation.cli.options import add_computing, add_settings
+from sat_evaluation.cli.options import add_computing, add_import, add_settings
 
 if TYPE_CHECKING:
     from sat_core.ranking import Ranking
@@ -25,12 +25,14 @@ def add(commands: Any) -> None:
     rank.add_argument("--seed", type=int, default=0, help="of weights and order (default 0)")
     rank.add_argument("--out", required=True, help="folder for the ranking; the same command continues there")
     add_settings(rank, "override a key of a study file")
+    add_import(rank)
     rank.set_defaults(run=_run)
     add_computing(rank)
 
 
 def _run(arguments: argparse.Namespace) -> int:
     from sat_core.front_door import rank
+    from sat_core.plugins import PLUGINS
     from sat_core.run_folder import RunFolder
     from sat_core.tables import parse_setting
     from sat_evaluation.run.ranks import refuse_rank
@@ -42,7 +44,7 @@ def _run(arguments: argparse.Namespace) -> int:
         epochs=arguments.epochs,
         metric=arguments.metric,
         seed=arguments.seed,
-        settings=dict(map(parse_setting, arguments.settings)),
+        settings={PLUGINS: arguments.imports, **dict(map(parse_setting, arguments.settings))},
         backend=arguments.backend,
         device=arguments.device,
         out=arguments.out,

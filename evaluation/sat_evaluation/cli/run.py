@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from sat_evaluation.cli.options import add_running, add_settings, running
+from sat_evaluation.cli.options import add_import, add_running, add_settings, running
 
 if TYPE_CHECKING:
     from sat_core.study import Study
@@ -19,6 +19,7 @@ def add(commands: Any) -> None:
     run = commands.add_parser("run", help="run a study: rank, split, train, evaluate, summarise", description=_RUN)
     run.add_argument("study", help="study file (TOML)")
     add_settings(run, "override a key")
+    add_import(run)
     run.add_argument("--dry-run", action="store_true", help="print the arms, look at data and models, and stop")
     run.add_argument("--print-command", action="store_true", help="print the torchrun command of each arm, and stop")
     run.set_defaults(run=_run)
@@ -32,6 +33,7 @@ def add(commands: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from sat_core.plugins import PLUGINS
     from sat_core.run_folder import RunFolder
     from sat_core.study import Study
     from sat_core.tables import parse_setting
@@ -40,6 +42,8 @@ def _run(arguments: argparse.Namespace) -> int:
     from sat_evaluation.run.studies import check_study, run_study
 
     study = Study.load(arguments.study).set(dict(map(parse_setting, arguments.settings)))
+    if arguments.imports:  # by the processes of the arms, too
+        study = study.set({PLUGINS: [*study.settings.get(PLUGINS, ()), *arguments.imports]})
     options = {**running(arguments), "view": Terminal()}
     if arguments.dry_run:
         print_arms(study)

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from sat_evaluation.cli.options import add_debug
+from sat_evaluation.cli.options import add_debug, add_import
 
 _STATUS = "How far every arm is, from another terminal or the next day: what is finished, runs, is queued, or failed."
 
@@ -16,6 +16,7 @@ def add(commands: Any) -> None:
     command = commands.add_parser("status", help="how far the arms of a study are", description=_STATUS)
     command.add_argument("folder", type=Path, help="of a study, of a transfer, or of a reproduction")
     command.add_argument("--all", action="store_true", help="every arm, however many there are")
+    add_import(command)
     add_debug(command)
     command.set_defaults(run=_status)
 

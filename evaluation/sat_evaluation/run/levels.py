@@ -15,6 +15,7 @@ from sat_core.errors import DataError, RunDirectoryError, SatError
 from sat_core.follower import follow
 from sat_core.job import Job
 from sat_core.leader import leading
+from sat_core.plugins import PLUGINS, load_plugins
 from sat_core.process_group import ALONE, ProcessGroup
 from sat_core.reevaluation import evaluate_arm
 from sat_core.report_arms import matching
@@ -66,6 +67,7 @@ def evaluate_study(
         RunDirectoryError: An arm is not finished, or the data have changed.
         Interrupted: A stop was requested, or another rank has an error; what is done is saved.
     """
+    load_plugins(folder.read_spec()[0].get(PLUGINS, ()))
     names = [name for name in unit_names(folder) if name != RANKING]
     chosen = matching(names, arms, "--arms") if arms else names
     missing = [name for name in chosen if not folder.unit(name).has_results]

@@ -8,6 +8,7 @@ from typing import final
 import attrs
 
 from sat_core.errors import DataError, NotInstalledError, SatError, SpecError
+from sat_core.plugins import not_loaded
 from sat_core.ranking import needs_ranking
 from sat_core.run_folder import RANKING, TRANSFER, RunFolder
 from sat_core.study import Study
@@ -62,14 +63,21 @@ def statuses(folder: RunFolder, units: Sequence[str] | None = None) -> Iterator[
 
 
 def unit_names(folder: RunFolder) -> list[str]:
-    """Return the names of the units of a study or transfer in their order, the ranking first if there is one."""
+    """Return the names of the units of a study or transfer in their order, the ranking first if there is one.
+
+    Of a study whose plug-ins are not loaded, which this does not do, those that have begun.
+    """
     tables, _ = folder.read_spec()
+    begun = [unit.name for unit in folder.arms]
     if TRANSFER in tables:
         source = RunFolder(Transfer.read(folder).source)
         try:
-            return [arm.name for arm in Study.from_tables(source.read_spec()[0]).arms]
+            tables = source.read_spec()[0]
+            return begun if not_loaded(tables) else [arm.name for arm in Study.from_tables(tables).arms]
         except SatError:  # the head on a single arm, or a source that is not there any more
-            return [unit.name for unit in folder.arms]
+            return begun
+    if not_loaded(tables):
+        return [*([RANKING] if folder.ranking.exists else []), *begun]
     try:
         study = Study.from_tables(tables)
     except SpecError as error:

@@ -1,0 +1,178 @@
+"""Plug-ins: entry points, modules that a study names, and what is refused before anything is trained."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from plugin_folders import REGISTER, REGISTRIES, RULE, install, python, registries_as_they_were
+from toys import job
+
+from sat_core.errors import NotInstalledError, SpecError
+from sat_core.experiment import Experiment
+from sat_core.models import MODELS, Model
+from sat_core.plugins import load_plugins, not_loaded
+from sat_core.reference import NumpyBackend
+from sat_core.selection import SELECTION_RULES, Random
+from sat_core.spec import Spec
+from sat_core.study import Study
+
+SMALL: dict[str, Any] = {"data": {"name": "digits"}, "training": {"epochs": 2}}
+
+
+@pytest.fixture(autouse=True)
+def _clean() -> Iterator[None]:
+    with registries_as_they_were():
+        yield
+
+
+@pytest.fixture
+def rules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A module in the working directory that registers the rule "sat-test-middle"."""
+    name = "sat-test-middle"
+    (tmp_path / "sat_test_rules.py").write_text(RULE.format(name=name) + REGISTER.format(name=name))
+    monkeypatch.chdir(tmp_path)
+    return "sat_test_rules"
+
+
+def test_every_registry_has_an_entry_point_group() -> None:
+    groups = [registry.group for registry in REGISTRIES]
+    expected = (
+        "selection_rules difficulties weighting_rules losses attacks threat_models schedules augmentations models"
+    )
+    assert groups == [f"sat_core.{name}" for name in expected.split()]
+    assert all(registry.of is not None for registry in REGISTRIES)
+
+
+def test_installed_packages_add_entries_that_are_found_by_name(tmp_path: Path) -> None:
+    """In a new process, whose import of the core loads none of them."""
+    points = "[sat_core.selection_rules]\nsat-test-middle = sat_test_module:RULE\n"
+    install(tmp_path, points, sat_test_module=RULE.format(name="sat-test-middle"))
+    code = (
+        "import sys, sat_core\n"
+        "from sat_core import Spec\n"
+        "spec = Spec.from_tables({'data': {'name': 'digits'}, 'training': {'epochs': 2}})\n"
+        "print('sat_test_module' in sys.modules, 'importlib.metadata' in sys.modules)\n"
+        "spec = Spec.from_tables({**spec.to_tables(), 'subset': {'strategy': 'sat-test-middle'}})\n"
+        "from sat_core.selection import SELECTION_RULES\n"
+        "print(spec.subset.strategy, 'sat-test-middle' in SELECTION_RULES.names(), 'sat_test_module' in sys.modules)\n"
+    )
+    done = python(code, tmp_path)
+    assert done.stdout.splitlines() == ["False False", "sat-test-middle True True"], done.stderr
+
+
+def test_what_is_wrong_with_an_entry_point_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    points = {
+        "sat-test-class": "Middle",
+        "sat-test-other": "RULE",
+        "sat-test-array": "np",
+        "sat-test-none": "nothing",
+        "sat-test-gone": "sat_test_gone:RULE",
+    }
+    lines = [f"{name} = {value if ':' in value else f'sat_test_module:{value}'}" for name, value in points.items()]
+    install(tmp_path, "\n".join(["[sat_core.selection_rules]", *lines]), sat_test_module=RULE.format(name="middle"))
+    monkeypatch.syspath_prepend(tmp_path)
+    for name, says in {
+        "sat-test-class": "expected an object of the class SelectionRule, got the class Middle; name an object of it",
+        "sat-test-other": "expected its attribute `name` to be the same, got 'middle'",
+        "sat-test-array": "expected an object of the class SelectionRule, got <module",
+        "sat-test-none": "its entry point names nothing",
+    }.items():
+        with pytest.raises(SpecError, match=f"^selection strategy '{name}': {says}"):
+            Spec.from_tables({**SMALL, "subset": {"strategy": name}})
+        assert name not in SELECTION_RULES._entries
+    with pytest.raises(NotInstalledError, match=r"install what sat-test-package needs for it"):
+        SELECTION_RULES.get("sat-test-gone")
+    with pytest.raises(SpecError, match="expected an object of the class SelectionRule, got the class Random"):
+        SELECTION_RULES.register("sat-test-class", Random)  # type: ignore[arg-type]
+
+
+def test_modules_are_imported_before_values_are_looked_at(rules: str) -> None:
+    """A study says so itself, in every form in which it reaches a process."""
+    study = Study.loads(
+        f'plugins = ["{rules}"]\nsubset.strategy = "sat-test-middle"\n[data]\nname = "digits"\n' + EPOCHS
+    )
+    assert study.arms[0].spec.plugins == (rules,)
+    assert study.base.plugins == (rules,)
+    for again in (Study.loads(study.dumps()), Study.from_tables(study.to_tables()), study.set({"training.lr": 0.2})):
+        assert again.arms[0].spec.plugins == (rules,)
+    both = study.set({"plugins": [rules, "json", rules]})
+    assert both.arms[0].spec.plugins == (rules, "json")
+    assert len(both.arms) == 1
+    order = SELECTION_RULES.get("sat-test-middle").order(np.arange(5), np.arange(0), np.random.default_rng(0))
+    assert order.tolist() == [2, 3, 1, 4, 0]
+
+
+EPOCHS = "[training]\nepochs = 2\n"
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ("sat_test_rules", "plugins: expected a list of modules, as .*my_package.rules.*, got 'sat_test_rules'"),
+        ([3], "plugins: expected a list of modules"),
+        ([""], "plugins: expected a list of modules"),
+        (["sat_test_missing"], "plugins: cannot import 'sat_test_missing' .*No module named.*the name of a module"),
+        (["sat_test_broken"], "plugins: cannot import 'sat_test_broken' .ZeroDivisionError"),
+        (["sat_test_exits"], "plugins: cannot import 'sat_test_exits' .SystemExit"),
+        (["sat_test_taken"], "plugins: cannot import 'sat_test_taken': selection strategy 'random' is registered"),
+    ],
+)
+def test_a_module_that_cannot_be_imported_is_refused_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: Any, says: str
+) -> None:
+    (tmp_path / "sat_test_broken.py").write_text("1 / 0\n")
+    (tmp_path / "sat_test_exits.py").write_text("raise SystemExit(3)\n")
+    (tmp_path / "sat_test_taken.py").write_text(RULE.format(name="random") + REGISTER.format(name="random"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SpecError, match=f"^{says}") as error:
+        Study.from_tables({**SMALL, "plugins": value})
+    assert len(str(error.value).splitlines()) <= 2
+
+
+def test_plug_ins_are_for_all_arms_alike() -> None:
+    with pytest.raises(SpecError, match="grid: 'plugins' is for all arms alike; set it at the top of the study"):
+        Study(settings=SMALL, grids={"plugins": [["json"], ["csv"]]})
+
+
+def test_plug_ins_are_part_of_the_fingerprint_unless_there_are_none(rules: str) -> None:
+    def fingerprint(tables: dict[str, Any]) -> str:
+        return Experiment(tables=tables, run={}, data="digits").fingerprint()
+
+    plain = Spec.from_tables(SMALL).to_tables()
+    without = {key: value for key, value in plain.items() if key != "plugins"}
+    assert plain["plugins"] == []
+    assert fingerprint(plain) == fingerprint(without)
+    assert fingerprint(Spec.from_tables({**SMALL, "plugins": [rules]}).to_tables()) != fingerprint(plain)
+
+
+def test_who_reads_imports_nothing(rules: str) -> None:
+    assert not_loaded({"plugins": [rules]})
+    assert not_loaded({"plugins": 3})
+    assert rules not in sys.modules
+    load_plugins([rules])
+    assert not not_loaded({"plugins": [rules]})
+    assert not not_loaded({})
+
+
+def test_a_network_of_a_plug_in_is_built_by_its_name(tmp_path: Path) -> None:
+    """By the function for the backend in use; a backend without one is named before anything is trained."""
+    calls: list[dict[str, Any]] = []
+
+    def make(**sizes: Any) -> None:
+        calls.append(sizes)
+
+    MODELS.register("sat-test-net", Model(name="sat-test-net", functions={"numpy": make}))
+    # the reference wraps no models: what comes back of the factory is refused by it
+    with pytest.raises(SpecError):
+        NumpyBackend().build("sat-test-net", classes=3, image_shape=(6, 6, 1))
+    assert calls == [{"classes": 3, "image_shape": (6, 6, 1)}]
+    MODELS.register("sat-test-other", Model(name="sat-test-other", functions={"torch": "sat_test_nets:make"}))
+    with pytest.raises(SpecError, match=r"^model 'sat-test-other': has no function for the backend 'numpy', only for"):
+        job(tmp_path, keys={"model.name": "sat-test-other"}).probe()
+    with pytest.raises(SpecError, match=r"did you mean 'sat-test-net'\?.*\nexpected one of .*linear.*, sat-test-net"):
+        NumpyBackend().build("sat-test-ne", classes=3, image_shape=(6, 6, 1))
