@@ -37,6 +37,8 @@ def interval(device: torch.device) -> int:
 class Ops:
     """See `sat_core.geometry.NormOps`. A backend has the same for its own tensors, and none is imported here."""
 
+    backend = "torch"
+
     def norm(self, x: Tensor, order: float) -> Tensor:
         return torch.linalg.vector_norm(x, order, dim=tuple(range(1, x.ndim)), keepdim=True)
 
