@@ -11,6 +11,7 @@ import numpy as np
 from sat_core import checkpoint, files, results
 from sat_core.accuracy import Accuracy
 from sat_core.arm_results import ArmResults
+from sat_core.attacked import Attacked
 from sat_core.classifier import Classifier
 from sat_core.data import Examples
 from sat_core.errors import CheckpointError, DataError, RunDirectoryError
@@ -18,6 +19,7 @@ from sat_core.job import SELECTION, Job
 from sat_core.json_fields import from_json, to_json
 from sat_core.protocols import PROTOCOLS, dataset_name
 from sat_core.ranking import Ranking
+from sat_core.reselection import Reselection
 from sat_core.result_parts import Check, Checks
 from sat_core.schedules import parse_schedule
 from sat_core.spec import Spec
@@ -62,6 +64,8 @@ def _run(job: Job, ranking: Ranking | None) -> ArmResults:
     files.write_json(folder.split_file, {**to_json(split.summary()), **lists})
     with job.session():
         arm_results = _train_and_evaluate(job, ranking, split, fingerprint)
+    # Once more, as only now it is known which examples were attacked.
+    files.write_json(folder.split_file, {**to_json(arm_results.split), **lists})
     # Last, because its presence says that the arm is finished. Features stay until then: every start needs them.
     files.write_json(folder.results_file, arm_results.to_json())
     folder.remove_features()
@@ -157,21 +161,50 @@ def _train_and_evaluate(job: Job, ranking: Ranking, split: Split, fingerprint: s
             checkpoint.save(folder.best_checkpoint, {"model": classifier.state()}, metadata)
 
     epochs = check_epochs(spec, len(job.data.train), head=job.source is not None)
-    fit = job.fit(classifier, split, fingerprint, check_epochs=epochs, on_check=on_check)
+    attacked = Attacked(split)
+    fit = job.fit(
+        classifier,
+        split,
+        fingerprint,
+        check_epochs=epochs,
+        on_check=on_check,
+        attacked=attacked,
+        reselection=_reselection(job, split),
+    )
     fit.resume()
     _check_state(job, checks, fit, fingerprint)
     for check in checks:
         tell("selection", check.epoch, check.clean.all, check.robust.all)
     position = fit.run()
+    if split.moving:
+        # Of a fixed A, split.json says all there is to know.
+        members = {"first_members": split.members, "last_members": fit.planner.split.members}
+        files.write_npz(folder.attacked_file, {**attacked.state(), **members, files.EXPERIMENT: np.array(fingerprint)})
     # Up to here it has the weights of the last epoch.
     job.backend.load(folder.best_checkpoint, into=classifier)
     evaluation = job.attack(classifier, spec.evaluation.attacks, folder.report_name(), "evaluation")
     reported = job.examples("evaluation")
     files.write_npz(folder.examples_file, _examples(classifier, reported.take(np.arange(len(reported))[:SHOWN]), spec))
     warnings = [*job.data.notes, *fit.warnings()]
-    arm_results = results.make_results(job, ranking, split, checks, evaluation, position, warnings, fingerprint)
+    arm_results = results.make_results(
+        job, ranking, split, checks, evaluation, position, warnings, fingerprint, attacked.summary()
+    )
     tell("report", arm_results.selection.epoch, arm_results.clean_accuracy, arm_results.robust_accuracy)
     return arm_results
+
+
+def _reselection(job: Job, split: Split) -> Reselection | None:
+    spec = job.spec
+    if not split.rerank:
+        return None
+    return Reselection(
+        split=split,
+        subset=spec.subset,
+        rule=spec.weighting.rule,
+        metric=spec.ranking.metric,
+        data=job.data,
+        group=job.group,
+    )
 
 
 def _examples(classifier: Classifier, shown: Examples, spec: Spec) -> dict[str, np.ndarray]:

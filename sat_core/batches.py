@@ -70,12 +70,6 @@ class Planner:
                 break
         return int(unseen.sum())
 
-    def gradients(self, epoch: int) -> int:
-        """Return the gradient evaluations of an epoch (from 0), of steps and attacks, counted in examples."""
-        size = self.training.batch_size
-        _, is_member = self._batches(epoch)
-        return sum(sum(self.cost(int(count), size)) for count in is_member.sum(axis=1))
-
     def cost(self, members: int, examples: int) -> tuple[int, int]:
         """Return the gradient evaluations of attacks and of training steps on so many examples, counted in examples."""
         of_step = examples * self.attack.replays

@@ -16,7 +16,7 @@ from sat_core.errors import Interrupted
 from sat_core.job import Job
 from sat_core.leader import statistics
 from sat_core.process_group import Command
-from sat_core.splits import Split
+from sat_core.splits import Split, split_of
 from sat_core.trainer import Trainer
 
 
@@ -53,6 +53,7 @@ class _Follower:
             Command.LOGITS: lambda *_: self._group.gather(self._trainer.logits()),
             Command.RECORD: lambda *_: statistics(self._classifier, job.data.train, self._group),
             Command.ATTACK: self._attack,
+            Command.SPLIT: self._new_split,
         }
 
     def run(self) -> None:
@@ -82,6 +83,11 @@ class _Follower:
             images = self._job.data.train.images if self._with_images else np.empty(0)
             self._images = self._plan.decoded(images, number)
         self._trainer.step(number, next(self._images))
+
+    def _new_split(self, *_: int) -> None:
+        spec, units = self._job.spec, self._group.broadcast()
+        split = split_of(units, len(units), spec.subset, spec.weighting.rule, self._job.data)
+        self._planner = self._job.planner(split)
 
     def _attack(self, *_: int) -> None:
         attacks, stage = self._group.broadcast()

@@ -165,6 +165,13 @@ def text(value: Any) -> str:
     return value
 
 
+def flag(value: Any) -> bool:
+    """Read true or false."""
+    if not isinstance(value, bool):
+        raise Unfit("true or false", value)
+    return value
+
+
 def table(value: Any) -> dict[str, Any]:
     """Read a table of anything."""
     if not isinstance(value, dict):

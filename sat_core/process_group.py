@@ -25,6 +25,7 @@ class Command(IntEnum):
     LOGITS = 10
     RECORD = 11
     ATTACK = 12
+    SPLIT = 13
 
 
 class ProcessGroup(ABC):

@@ -11,6 +11,7 @@ from sat_core.accuracy import Accuracies
 from sat_core.evaluation import AttackOutcome
 from sat_core.json_fields import (
     Unfit,
+    flag,
     integer,
     json_field,
     mapping,
@@ -79,6 +80,10 @@ class SplitSummary:
         share: |A|/N.
         classes: The classes in A; empty if A is made of examples.
         weights: (w_A, w_B).
+        moving: Whether members change during the training: each batch chooses its own, or A is chosen anew.
+        attacked: How many training examples were attacked at least once; None before the end of the training.
+        attacked_in_b: How many of them were not in A as it was chosen before the training: 0 where A is fixed. Where
+            each batch chooses its members, all of them.
     """
 
     kind: str = json_field(text)
@@ -88,10 +93,13 @@ class SplitSummary:
     share: float = json_field(number(0, 1))
     classes: tuple[int, ...] = json_field(sequence(integer()))
     weights: tuple[float, float] = json_field(sequence(number(0), 2))
+    moving: bool = json_field(flag, False, omit=True)
+    attacked: int | None = json_field(optional(integer()), None, omit=True)
+    attacked_in_b: int | None = json_field(optional(integer()), None, omit=True)
 
     def mask_over(self, labels: np.ndarray) -> np.ndarray | None:
-        """Return which examples of other data are of the classes in A, bool `(n,)`; None where A has no classes."""
-        return np.isin(labels, self.classes) if self.kind == "classes" else None
+        """Return which examples of other data are of the classes in A, bool `(n,)`; None where A has no fixed ones."""
+        return np.isin(labels, self.classes) if self.kind == "classes" and not self.moving else None
 
 
 @final
@@ -171,6 +179,8 @@ class Cost:
     Attributes:
         attack_gradients, training_gradients: Spent on attacks in training, and on training steps.
         ranking_gradients: Spent on the ranking, which the arms of a study share; 0 if none was trained.
+        selection_forwards: Forward evaluations of the network in training by which members of A were chosen, in
+            examples: all images of each step where the batch chooses by looking, N each time A is chosen anew.
         full_at_gradients: Both together in full adversarial training of the same length, with the same attack and the
             cross-entropy.
         seconds: By stage, over all starts of the run; that of the ranking is None if none was trained.
@@ -179,6 +189,7 @@ class Cost:
     attack_gradients: int = json_field(integer())
     training_gradients: int = json_field(integer())
     ranking_gradients: int = json_field(integer())
+    selection_forwards: int = json_field(integer())
     full_at_gradients: int = json_field(integer(1))
     seconds: dict[str, float | None] = json_field(mapping(optional(number(0))))
 

@@ -62,6 +62,7 @@ def make_results(
     position: Position,
     warnings: Sequence[str],
     experiment: str,
+    attacked: SplitSummary,
 ) -> ArmResults:
     """Return the results of a finished arm.
 
@@ -72,6 +73,7 @@ def make_results(
         position: End of the training.
         warnings: Of data and training.
         experiment: Fingerprint of the arm.
+        attacked: The split, with how many examples were attacked.
     """
     spec, data = job.spec, job.data
     level = attacks if isinstance(attacks := spec.evaluation.attacks, str) else CUSTOM_LEVEL
@@ -104,7 +106,7 @@ def make_results(
         ),
         source=job.source.summary(job.folder) if job.source else None,
         ranking=_ranking(spec, ranking),
-        split=split.summary(),
+        split=attacked,
         selection=Selection(epoch=best_epoch(checks), attacks=spec.evaluation.selection_attacks, checks=tuple(checks)),
         clean=clean_and_robust(evaluation, split, data.classes)[0],
         robust=measured.robust,
@@ -167,6 +169,7 @@ def _cost(job: Job, ranking: Ranking, split: Split, position: Position) -> Cost:
         attack_gradients=position.attack_gradients,
         training_gradients=position.training_gradients,
         ranking_gradients=ranking.gradients,
+        selection_forwards=position.selection_forwards,
         full_at_gradients=examples * (attack.replays + attack.passes),
         seconds={"ranking": ranking.seconds, **{stage: round(seconds.get(stage, 0.0), 3) for stage in stages}},
     )

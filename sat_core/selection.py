@@ -101,8 +101,8 @@ class OnlineHardest(OnlineRandom):
 class OnlineBoundary(OnlineRandom):
     """Attacks the images of each batch nearest to the decision boundary, those with the lowest |margin|.
 
-    BulletTrain (Hua et al. 2021) attacks boundary examples as well, and Selective AT (arXiv 2512.22069) chooses by the
-    margin within each batch.
+    BulletTrain (Hua et al. 2021) spends attacks on boundary examples; Selective AT (arXiv 2512.22069) attacks those of
+    each batch with the smallest margin.
     """
 
     name = "online-boundary"

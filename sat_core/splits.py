@@ -65,6 +65,10 @@ class Split:
         """The chosen examples or classes, int64, by rising number."""
         return np.flatnonzero(self.members) if self.classes is None else np.array(self.classes, np.int64)
 
+    def some(self, count: int) -> np.ndarray:
+        """Return the first `count` examples of A, int64; of all examples where each batch chooses its own members."""
+        return (np.arange(len(self.members)) if self.online else np.flatnonzero(self.members))[:count]
+
     def example_weights(self, index: np.ndarray) -> np.ndarray:
         """Return w_A or w_B for each of the examples at `index`, float32."""
         return np.where(self.members[index], *self.weights).astype(np.float32)
@@ -84,6 +88,7 @@ class Split:
             share=self.size / len(self.members),
             classes=classes,
             weights=self.weights,
+            moving=self.moving,
         )
 
 

@@ -11,6 +11,7 @@ import attrs
 import numpy as np
 
 from sat_core import checkpoint
+from sat_core.attacked import Attacked
 from sat_core.batches import Planner
 from sat_core.classifier import Classifier
 from sat_core.data import Examples
@@ -20,6 +21,7 @@ from sat_core.errors import CheckpointError, Interrupted, TrainingError
 from sat_core.files import EXPERIMENT
 from sat_core.leader import statistics, tell_model
 from sat_core.process_group import ALONE, Command, ProcessGroup
+from sat_core.reselection import Reselection
 from sat_core.trainer import Trainer
 from sat_core.unit_folder import UnitFolder
 
@@ -42,6 +44,8 @@ class Position:
         losses: Mean loss of each finished epoch.
         loss_sum: Sum of the losses of the unfinished epoch.
         attack_gradients, training_gradients: Gradient evaluations, counted in examples.
+        gradients: Both together, up to the end of each finished epoch.
+        selection_forwards: Forward evaluations by which members of A were chosen, counted in examples.
         pgd_accuracy: Of `PROBE` members of A after each epoch of single-step training.
         devices: Numbers of devices that have trained, one after the other.
     """
@@ -52,6 +56,8 @@ class Position:
     loss_sum: float = 0.0
     attack_gradients: int = 0
     training_gradients: int = 0
+    gradients: list[int] = attrs.Factory(list)
+    selection_forwards: int = 0
     pgd_accuracy: list[float] = attrs.Factory(list)
     devices: list[int] = attrs.Factory(list)
 
@@ -69,6 +75,8 @@ class Fit:
         fingerprint: Of the experiment that the folder belongs to; a checkpoint of another one is refused.
         stage: To which the time is added.
         recorder: Gets the logits of every training forward; None records nothing.
+        attacked: Counts how often each example is attacked; None where none is.
+        reselection: Chooses A anew; None where it stays the same.
         snapshot: Whether the recorder gets the logits of all training images after each epoch instead.
         check_epochs: Epochs (from 1) after which `on_check` is called.
         on_check: Gets the epoch; may be called again for the same one after a crash.
@@ -88,6 +96,8 @@ class Fit:
     fingerprint: str
     stage: str = "training"
     recorder: Recorder | None = None
+    attacked: Attacked | None = None
+    reselection: Reselection | None = None
     snapshot: bool = False
     check_epochs: tuple[int, ...] = ()
     on_check: Callable[[int], None] = lambda _epoch: None
@@ -130,7 +140,10 @@ class Fit:
         if unfinished and self.position.devices[-1:] != [self.group.size]:
             self.position.devices.append(self.group.size)
         self._saved = time.monotonic()
-        self._tell_again()
+        for epoch in range(self.position.epoch):
+            self._tell(epoch + 1)
+        if self.reselection is not None:
+            self.reselection.tell()
         epochs = self.planner.training.epochs
         # The last start may have ended between the save of an epoch and its check.
         if self.position.step == 0:
@@ -139,7 +152,7 @@ class Fit:
             self._run_epoch(self.planner.epoch(self.position.epoch))
             self._end_epoch()
             done = self.position.epoch
-            self._tell(done, self.position.training_gradients + self.position.attack_gradients)
+            self._tell(done)
             # Before the check, which may take hours: whoever ends it loses no training.
             if done in self.check_epochs or done == epochs or time.monotonic() - self._saved >= self.save_every:
                 self._save()
@@ -165,16 +178,13 @@ class Fit:
                 ]
         return lines
 
-    def _tell_again(self) -> None:
-        gradients = 0
-        for epoch in range(self.position.epoch):
-            # The position has the total so far only; that of each earlier epoch follows from its plan.
-            gradients += self.planner.gradients(epoch)
-            self._tell(epoch + 1, gradients)
-
-    def _tell(self, epoch: int, gradients: int) -> None:
+    def _tell(self, epoch: int) -> None:
         at, lr = self.position, self.planner.lr(epoch - 1, self.planner.steps_per_epoch - 1)
-        values = {"loss": at.losses[epoch - 1], "learning_rate": lr, "gradient_evaluations": float(gradients)}
+        values = {
+            "loss": at.losses[epoch - 1],
+            "learning_rate": lr,
+            "gradient_evaluations": float(at.gradients[epoch - 1]),
+        }
         if at.pgd_accuracy:
             values["pgd_accuracy"] = at.pgd_accuracy[epoch - 1]
         self.scalars(epoch, values)
@@ -203,6 +213,7 @@ class Fit:
             attack_gradients, training_gradients = self.planner.cost(int(plan.members[at.step]), plan.batch_size)
             at.attack_gradients += attack_gradients
             at.training_gradients += training_gradients
+            at.selection_forwards += plan.batch_size if plan.online else 0
             at.step += 1
             done, note = at.epoch * per_epoch + at.step, f"epoch {at.epoch + 1} of {self.planner.training.epochs}"
             self.progress(self.stage, done, self.planner.training.epochs * per_epoch, note)
@@ -224,20 +235,29 @@ class Fit:
                 )
             # One by one, so that the sum does not depend on when it is saved.
             at.loss_sum += float(loss)
-        if self.recorder is not None and self._records and at.step > first:
+        index = plan.index[first : at.step]
+        if plan.online and len(index):
+            index = np.take_along_axis(index, self.trainer.order(first, at.step), axis=1)
+        if self.recorder is not None and self._records and len(index):
             # With augmented images in training mode, as the authors' code has it (recipe, section 2).
-            self.recorder.add(plan.index[first : at.step].ravel(), self.trainer.moments(first, at.step))
+            self.recorder.add(index.ravel(), self.trainer.moments(first, at.step))
+        if self.attacked is not None:
+            self.attacked.add(index, plan.members[first : at.step])
         self._read = at.step
 
     def _end_epoch(self) -> None:
         at = self.position
         at.losses.append(at.loss_sum / self.planner.steps_per_epoch)
+        at.gradients.append(at.training_gradients + at.attack_gradients)
         at.epoch, at.step, at.loss_sum = at.epoch + 1, 0, 0.0
         if self.recorder is not None and self.snapshot:
             tell_model(self.classifier, self.group)
             self.group.lead(Command.RECORD)
             self.recorder.add(np.arange(len(self.data)), statistics(self.classifier, self.data, self.group))
-        probe = np.flatnonzero(self.planner.split.members)[:PROBE]
+        if self.reselection is not None and self.reselection.due(at.epoch, self.planner.training.epochs):
+            self.planner = attrs.evolve(self.planner, split=self.reselection.choose(self.classifier))
+            at.selection_forwards += len(self.data)
+        probe = self.planner.split.some(PROBE)
         # Catastrophic overfitting is a fault of single-step attacks; other trainings are spared the probe.
         if self.planner.attack.steps == 1 and len(probe):
             at.pgd_accuracy.append(self._pgd_accuracy(probe))
@@ -247,13 +267,21 @@ class Fit:
         adversarial = self.classifier.perturb(self.data.images[probe], labels, self.planner.attack.probe)
         return float((self.classifier.logits(adversarial).argmax(axis=1) == labels).mean())
 
+    @property
+    def _collectors(self) -> dict[str, Recorder | Attacked | Reselection]:
+        """What a checkpoint has beside network and optimiser, by the name of its group there."""
+        parts = {"recorder": self.recorder, "attacked": self.attacked, "subset": self.reselection}
+        return {name: part for name, part in parts.items() if part is not None}
+
     def _load(self, saved: checkpoint.Checkpoint) -> None:
         saved.check(self.fingerprint)
         self.classifier.load_state(saved.groups["model"])
         # An optimiser without state leaves no group in the file.
         self.trainer.load_state(saved.groups.get("trainer", {}))
-        if self.recorder is not None:
-            self.recorder.load_state(saved.groups["recorder"])
+        for name, part in self._collectors.items():
+            part.load_state(saved.groups[name])
+        if self.reselection is not None:
+            self.planner = attrs.evolve(self.planner, split=self.reselection.split)
         self.position = Position(**saved.metadata["position"])
 
     def _save(self, plan: EpochPlan | None = None) -> None:
@@ -262,8 +290,7 @@ class Fit:
             # The sum of losses in a checkpoint has to have that of every step that the checkpoint counts.
             self._settle(plan)
         groups = {"model": self.classifier.state(), "trainer": self.trainer.state()}
-        if self.recorder is not None:
-            groups["recorder"] = self.recorder.state()
+        groups |= {name: part.state() for name, part in self._collectors.items()}
         checkpoint.save(self.folder.last_checkpoint, groups, self._metadata())
         self.folder.add_seconds(self.stage, time.monotonic() - self._saved)
         self._saved = time.monotonic()

@@ -21,7 +21,7 @@ from sat_core.errors import DataError, RunDirectoryError, printable
 from sat_core.folder import FAILURE, LOG, PROGRESS, Folder
 
 _RESULTS, _RANKING, _SPLIT, _SECONDS = "results.json", "ranking.npz", "split.json", "seconds.json"
-_CHECKS, _EXAMPLES = "selection.json", "examples.npz"
+_CHECKS, _EXAMPLES, _ATTACKED = "selection.json", "examples.npz", "attacked.npz"
 _BEST, _LAST = "checkpoint-best.safetensors", "checkpoint-last.safetensors"
 _EVALUATION, _FEATURES = "evaluation", "features"
 # TensorBoard finds its files by the "tfevents" in their names.
@@ -63,6 +63,11 @@ class UnitFolder(Folder):
     def examples_file(self) -> Path:
         """A few test images with adversarial examples, to look at."""
         return self.path / _EXAMPLES
+
+    @property
+    def attacked_file(self) -> Path:
+        """How often each training example was attacked, where members of A change during the training."""
+        return self.path / _ATTACKED
 
     @property
     def best_checkpoint(self) -> Path:
@@ -173,7 +178,7 @@ class UnitFolder(Folder):
         """
         # results.json follows last, with the new name in it; until then the arm counts as unfinished.
         evaluations = [f"{_EVALUATION}/{path.name}" for path in sorted((other.path / _EVALUATION).glob("*.npz"))]
-        self._take(other, [_SPLIT, _CHECKS, _SECONDS, _EXAMPLES, _BEST, other.spec_file.name, *evaluations])
+        self._take(other, [_SPLIT, _CHECKS, _SECONDS, _EXAMPLES, _ATTACKED, _BEST, other.spec_file.name, *evaluations])
 
     def _take(self, other: UnitFolder, names: list[str]) -> None:
         for name in names:

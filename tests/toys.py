@@ -211,6 +211,7 @@ def contents(
             "attack_gradients": 7 * size,
             "training_gradients": 1000,
             "ranking_gradients": 600,
+            "selection_forwards": 0,
             "full_at_gradients": 8000,
             "seconds": {"ranking": None, "training": 60.0, "selection": 1.0, "evaluation": 5.0},
         },

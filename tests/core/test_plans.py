@@ -31,7 +31,6 @@ def test_members_come_first_and_every_example_at_most_once(batches: str) -> None
         np.testing.assert_array_equal(weights, one.split.example_weights(index))
     seen = one.places(1) >= 0
     np.testing.assert_array_equal(np.flatnonzero(seen), np.unique(plan.index))
-    assert one.gradients(1) == plan.index.size + one.attack.steps * plan.members.sum()
 
 
 @pytest.mark.parametrize("share", [0.0, 0.05, 0.3, 0.5, 0.97, 1.0])
