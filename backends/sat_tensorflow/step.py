@@ -12,11 +12,13 @@ from tensorflow import Tensor
 from sat_core.arrays import check_batch
 from sat_core.attack_spec import AttackSpec
 from sat_core.errors import DataError, type_name
+from sat_core.loss_spec import PLAIN, LossSpec
 from sat_core.splits import Split
-from sat_core.step import AdversarialStep
+from sat_core.step import TOGETHER, AdversarialStep
 from sat_tensorflow.attacks import PGD
 from sat_tensorflow.losses import weighted_sum
 from sat_tensorflow.modes import frozen
+from sat_tensorflow.ops import OPS
 
 
 @final
@@ -35,18 +37,25 @@ class SubsetAdversarialStep(AdversarialStep):
         split: which examples are in A, and their weights.
         attack: how they are attacked.
         rng: draws the random start, if the attack has one.
+        loss: what is minimised; see `sat_core.step.AdversarialStep`.
 
     Raises:
-        SpecError: for an attack with a random start and no `rng`, or that is too strong for the images.
+        SpecError: for an attack with a random start and no `rng`, or that is too strong for the images, or settings
+            that need the epochs of a training.
         DataError: for batches that do not fit; inside of a tf.function TensorFlow's own errors of the same text.
     """
 
     layout = "n, h, w, c"
 
     def __init__(
-        self, model: keras.Model, split: Split, attack: AttackSpec, rng: np.random.Generator | None = None
+        self,
+        model: keras.Model,
+        split: Split,
+        attack: AttackSpec,
+        rng: np.random.Generator | None = None,
+        loss: LossSpec = PLAIN,
     ) -> None:
-        super().__init__(model, split, attack, rng)
+        super().__init__(model, split, attack, rng, loss)
         self._members = tf.constant(split.members)
         self._weights = tf.constant(split.example_weights(np.arange(len(split.members))))
         self._pgd = PGD(lambda: frozen(model))
@@ -62,8 +71,11 @@ class SubsetAdversarialStep(AdversarialStep):
 
         The forward runs in training mode.
         """
-        mixed = self.mix(images, labels, index)
-        return mixed, self.loss(self.model(mixed, training=True), labels, index)
+        mixed = inputs = self.mix(images, labels, index)
+        if self._kind.pairs:
+            clean = tf.cast(tf.gather(images, self._rows(index)), mixed.dtype)
+            inputs = tf.concat([mixed, clean], axis=0)
+        return mixed, self.loss(self.model(inputs, training=True), labels, index)
 
     def mix(self, images: Tensor, labels: Tensor, index: Tensor) -> Tensor:
         """Return `images` with adversarial examples in place of the members of A; float32, whatever the network is."""
@@ -83,12 +95,19 @@ class SubsetAdversarialStep(AdversarialStep):
 
     def _attacked(self, images: Tensor, labels: Tensor, members: Tensor) -> Tensor:
         x, y = tf.gather_nd(images, members), tf.cast(tf.gather_nd(labels, members), tf.int64)
-        start = None
-        if self.attack.random_start:
-            # called when the graph runs; drawn while it is traced, the start would be the same in every batch
-            start = tf.numpy_function(lambda shape: self._random_start(tuple(shape)), [tf.shape(x)], tf.float32)
-            start = tf.cast(tf.ensure_shape(start, x.shape), x.dtype)
-        return tf.tensor_scatter_nd_update(images, members, self._pgd(x, y, self.attack, start))
+        starts = [self._start(x) for _ in range(self.attack.restarts)]
+        return tf.tensor_scatter_nd_update(images, members, self._pgd.strongest(x, y, self.attack, starts))
+
+    def _start(self, x: Tensor) -> Tensor | None:
+        if not self.attack.random_start:
+            return None
+        # called when the graph runs; drawn while it is traced, the start would be the same in every batch
+        start = tf.numpy_function(lambda shape: self._random_start(tuple(shape)), [tf.shape(x)], tf.float32)
+        return tf.cast(tf.ensure_shape(start, x.shape), x.dtype)
+
+    def _rows(self, index: Tensor) -> Tensor:
+        """Return the places of the members in the batch, int64 `(m,)`."""
+        return tf.where(tf.gather(self._members, tf.cast(index, tf.int64)))[:, 0]
 
     def losses(self, logits: Tensor, labels: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
         """Return Σ w·ℓ and Σ w over the batch apart, at least in float32, for a batch that is made of several parts.
@@ -103,7 +122,22 @@ class SubsetAdversarialStep(AdversarialStep):
         check_batch(labels, index)
         wide = logits if logits.dtype == tf.float64 else tf.cast(logits, tf.float32)
         weights = tf.cast(tf.gather(self._weights, tf.cast(index, tf.int64)), wide.dtype)
-        return weighted_sum(wide, tf.cast(labels, tf.int64), weights)
+        if self.loss_spec.plain:
+            return weighted_sum(wide, tf.cast(labels, tf.int64), weights)
+        rows, n = self._rows(index), tf.shape(labels)[0]
+        with tf.control_dependencies(self._checks_of_logits(tf.shape(wide)[0], n, tf.size(rows))):
+            targets = tf.one_hot(labels, wide.shape[1], dtype=wide.dtype)
+        losses = self._losses(OPS, wide, targets, n, rows)
+        return tf.reduce_sum(weights * losses), tf.reduce_sum(weights)
+
+    def _checks_of_logits(self, rows: Tensor, n: Tensor, members: Tensor) -> list[Tensor]:
+        if tf.executing_eagerly():
+            self._check_logits(int(rows), int(n), int(members))
+            return []
+        expected = n + members if self._kind.pairs else n
+        return [
+            tf.debugging.Assert(tf.equal(rows, expected), [f"logits: expected other rows{TOGETHER}", expected, rows])
+        ]
 
     def _check(self, images: Tensor, labels: Tensor, index: Tensor) -> Tensor:
         _check_static_shape(images, labels, index)

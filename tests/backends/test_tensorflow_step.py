@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 from toys import SEEN_ONCE, WRONG_BATCHES, own_network
@@ -11,6 +12,7 @@ from toys import SEEN_ONCE, WRONG_BATCHES, own_network
 from sat_core.attack_spec import AttackSpec
 from sat_core.backend import Backend
 from sat_core.errors import DataError, SpecError
+from sat_core.loss_spec import LossSpec
 from sat_core.testing import samples
 
 pytestmark = pytest.mark.tensorflow
@@ -19,20 +21,18 @@ pytestmark = pytest.mark.tensorflow
 @pytest.mark.parametrize("in_graph", [False, True])
 @pytest.mark.parametrize("random_start", [False, True])
 def test_the_building_block_does_the_trainers_step(backend: Backend, in_graph: bool, random_start: bool) -> None:
-    import keras
     import tensorflow as tf
 
     from sat_tensorflow import SubsetAdversarialStep, with_index
 
-    data, attack = samples.examples(16), samples.attack(random_start=random_start)
+    restarts = 1 + random_start
+    data, attack = samples.examples(16), samples.attack(random_start=random_start, restarts=restarts, steps=3)
     split = samples.split(16, 0.4)
     classifier = samples.build(backend, "small-cnn")
     items = with_index(tf.data.Dataset.from_tensor_slices((data.images, data.labels)))
     images, labels, index = next(iter(items.shuffle(16, seed=1).batch(16)))
     (plan,) = samples.plans(16, 0.4, training := samples.training(lr=0.0, batch_size=16, epochs=1), attack)
-    pixels = keras.Input(samples.SHAPE)
-    offset = [-m / s for m, s in zip(samples.MEAN, samples.STD, strict=True)]
-    model = keras.Model(pixels, classifier.native(keras.layers.Rescaling([1 / s for s in samples.STD], offset)(pixels)))
+    model = normalising(classifier)
     step = SubsetAdversarialStep(model, split, attack, np.random.default_rng(0))
     before = classifier.state()
 
@@ -120,6 +120,58 @@ def test_the_building_block_names_shapes_that_a_data_set_does_not_know(backend: 
         images = tf.TensorSpec(shape, tf.float32)
         with pytest.raises(Exception, match=r"set them with tf\.ensure_shape"):
             tf.function(step.mix).get_concrete_function(images, *[tf.TensorSpec((None,), tf.int64)] * 2)
+
+
+@pytest.mark.parametrize("in_graph", [False, True])
+def test_the_building_block_has_every_loss_of_the_trainer(backend: Backend, in_graph: bool) -> None:
+    import tensorflow as tf
+
+    from sat_tensorflow import SubsetAdversarialStep
+
+    data, attack, split = samples.examples(16), samples.attack(steps=2), samples.split(16, 0.4)
+    training = samples.training(lr=0.0, batch_size=16, epochs=1)
+    (plan,) = samples.plans(16, 0.4, training, attack)
+    tensors = tf.constant(data.images), tf.constant(data.labels), tf.range(16)
+    for loss in (LossSpec(label_smoothing=0.2), *(LossSpec(kind=kind) for kind in ("trades", "mart", "alp"))):
+        first, second = (samples.build(backend, "small-cnn") for _ in range(2))
+        expected = backend.trainer(first, data, training, attack, None, loss)
+        if any(loss.betas):
+            plan = attrs.evolve(plan, beta=np.full(plan.steps, loss.betas[0]))
+        step = SubsetAdversarialStep(normalising(second), split, attack, loss=loss)
+        call = step.__call__
+        if in_graph:
+            specs = [tf.TensorSpec((None, *t.shape[1:]), t.dtype) for t in tensors]
+            call = tf.function(call, input_signature=specs)
+        assert float(call(*tensors)[1]) == pytest.approx(expected.run(plan)[0], rel=1e-4)
+        one, other = (classifier.state()["bn1.running_mean"] for classifier in (first, second))
+        np.testing.assert_allclose(other, one, rtol=1e-4, atol=1e-5)  # clean images of members went through, too
+        if loss.kind != "ce":
+            losses = tf.function(step.losses) if in_graph else step.losses
+            with pytest.raises(Exception if in_graph else DataError, match="call the step itself"):
+                losses(tf.zeros((16, 5)), *tensors[1:])
+
+
+def test_the_building_block_refuses_what_only_a_training_follows(backend: Backend) -> None:
+    from sat_tensorflow import SubsetAdversarialStep
+
+    for attack, loss, says in (
+        (AttackSpec(kind="free"), LossSpec(), "attack.kind: expected an attack of its own"),
+        (AttackSpec(warmup=2.0), LossSpec(), "attack.warmup: expected 0, got 2,"),
+        (AttackSpec(), LossSpec(kind="trades", beta=(12.0, 6.0)), r"loss.beta: expected one number, got \[12.0, 6.0\]"),
+        (AttackSpec(), LossSpec(class_weights="balanced"), 'loss.class_weights: expected "none"'),
+    ):
+        with pytest.raises(SpecError, match=says):
+            SubsetAdversarialStep(None, samples.split(16, 0.4), attack, loss=loss)  # type: ignore[arg-type]
+
+
+def normalising(classifier: Any) -> Any:
+    """The network of a classifier of samples, with their normalisation in front."""
+    import keras
+
+    pixels = keras.Input(samples.SHAPE)
+    offset = [-m / s for m, s in zip(samples.MEAN, samples.STD, strict=True)]
+    scaled = keras.layers.Rescaling([1 / s for s in samples.STD], offset)(pixels)
+    return keras.Model(pixels, classifier.native(scaled))
 
 
 def test_items_carry_the_number_in_the_full_data_set(backend: Backend) -> None:
