@@ -87,6 +87,11 @@ class RunFolder(Folder):
         return self.path / "matrix"
 
     @property
+    def pareto_plot(self) -> Path:
+        """Accuracy over the cost of the training, without the suffix of a format."""
+        return self.path / "pareto"
+
+    @property
     def summaries(self) -> list[Path]:
         """The tables and plots that are there."""
         return [path for path in sorted(self.path.iterdir()) if path.suffix in (".csv", ".png", ".svg")]

@@ -11,11 +11,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sat_evaluation.results.baseline import Baseline
 from sat_evaluation.results.curves import spread
 from sat_evaluation.results.headline import title
 from sat_evaluation.results.rows import Row
-from sat_evaluation.results.table import robust_head, table_blocks, table_cells
+from sat_evaluation.results.table import cost_unit, robust_head, table_blocks, table_cells
 
 _GAP = 2
 _LEAST_IMPORTANT = ("time", "epoch", "share", "cost", "clean %", "on A", "on B")
@@ -36,7 +35,7 @@ def print_table(rows: Sequence[Row], console: Console | None = None) -> None:
         del columns[less[0]]
     notes = [f"{robust_head(rows)} [ ]: {spread(groups)}"]
     if "cost" in columns:
-        notes.append(f"cost: gradient evaluations, {Baseline.FULL.label} = 100 %")
+        notes.append(f"cost: gradient evaluations, {cost_unit(rows)}")
     if hidden:
         notes.append(f"only in summary.csv for lack of room: {', '.join(hidden)}")
     # with one curve there are three blocks, which need no lines between them

@@ -94,6 +94,7 @@ class Plot:
         y: Vertical axis.
         curves: Curves, later ones drawn above earlier ones.
         levels: Horizontal lines.
+        fillings: What filled and hollow curves stand for.
         notes: Small print below.
         measured: The attacks that its robust accuracies are of; empty if it has none.
     """
@@ -104,6 +105,7 @@ class Plot:
     y: Axis
     curves: tuple[Curve, ...]
     levels: tuple[Level, ...] = ()
+    fillings: tuple[str, str] = ("robust", "clean")
     notes: tuple[str, ...] = ()
     measured: str = ""
 
@@ -131,9 +133,13 @@ class Plot:
         return list(dict.fromkeys((curve.name, curve.number, curve.style) for curve in self.curves))
 
     @property
-    def styles(self) -> bool:
-        """Whether the legend has to explain hollow curves, because others are filled."""
-        return len({curve.hollow for curve in self.curves if not curve.pale and not curve.reference}) > 1
+    def styles(self) -> str:
+        """What the legend says of hollow curves, where others are filled."""
+        curves = [curve for curve in self.curves if not curve.style]
+        if len({curve.hollow for curve in curves}) < 2:
+            return ""
+        dashed = ", dashed" if any(curve.hollow and curve.line for curve in curves) else ""
+        return f"filled: {self.fillings[0]} · hollow{dashed}: {self.fillings[1]}"
 
 
 @final

@@ -20,11 +20,12 @@ from sat_evaluation.paper.reproduction import reproduced_studies
 from sat_evaluation.report import charts as chart_types
 from sat_evaluation.report.bars import breakdown, class_charts, difficulty_charts
 from sat_evaluation.report.charts import Plot
+from sat_evaluation.report.cost_plots import over_cost
 from sat_evaluation.report.epoch_plots import over_epochs
 from sat_evaluation.report.gallery import adversarial, extremes
 from sat_evaluation.report.gather import Run, gather
 from sat_evaluation.report.paper_figures import DrawnFigure, drawn_figures
-from sat_evaluation.report.share_plots import beside, over_cost, over_share
+from sat_evaluation.report.share_plots import beside, over_share
 from sat_evaluation.report.tables import Table, arms_table, numbers, provenance
 from sat_evaluation.results.text import shown
 
@@ -144,7 +145,7 @@ def _runs(paths: Sequence[Path], problems: list[str]) -> Iterator[Run]:
 
 def _section(number: int, run: Run) -> Section:
     title = "Accuracy when only a part A of the training examples is attacked"
-    charts = [over_share(run.rows, ("robust", "clean"), title), *class_charts(run.rows), over_cost(run.rows)]
+    charts = [over_share(run.rows, ("robust", "clean"), title), *class_charts(run.rows), *over_cost(run.rows)]
     ranking, data = run.ranking, run.data
     return Section(
         anchor=f"run-{number}",

@@ -1,9 +1,8 @@
-"""Plots of accuracies over |A| and over cost."""
+"""Plots of accuracies over |A|."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from statistics import fmean
 
 import attrs
 
@@ -13,7 +12,6 @@ from sat_evaluation.figures.share_data import (
     Point,
     PublishedCurve,
     ShareCurve,
-    curve_names,
     published_on,
     share_curves,
 )
@@ -107,41 +105,6 @@ def _without_offset(marks: Sequence[Mark]) -> tuple[Mark, ...]:
     return tuple(attrs.evolve(mark, offset=0.0) for mark in marks)
 
 
-def over_cost(rows: Sequence[Row]) -> Plot | None:
-    """Draw robust accuracy over the gradient evaluations of training and ranking; None without curves."""
-    everyone = [c for c in share_curves(rows, "robust") if c.arms.strategy != "listed"]
-    if not everyone:
-        return None
-    arms = [curve.arms for curve in everyone[:MOST_CURVES]]
-    curves = [
-        Curve(
-            name=name,
-            number=n,
-            marks=tuple(_mark(point, "robust", x=_cost(point.group)) for point in c.path if point.group is not None),
-        )
-        for n, (c, name) in enumerate(zip(everyone[:MOST_CURVES], curve_names(arms), strict=True))
-    ]
-    costs = [mark.x for curve in curves for mark in curve.marks]
-    return Plot(
-        title="Robust accuracy over cost",
-        text="robust accuracy in percent over gradient evaluations, those of the ranking among them",
-        x=Axis.over(
-            f"gradient evaluations{' of the source' * bool(rows[0].source)}, full AT = 100 %",
-            [0, *costs],
-            # with its ranking, an arm may cost more than full AT
-            within=(-3.0, max(103.0, max(costs) + 3)),
-        ),
-        y=_accuracy_axis(curves, (), "robust accuracy (%)"),
-        curves=tuple(curves),
-        notes=(f"bars: {spread(g for c in arms for g in c.points)}", *cut(everyone)),
-        measured=attacks_of(rows),
-    )
-
-
-def _cost(g: Group) -> float:
-    return 100 * fmean(row.cost_with_ranking for row in g.rows)
-
-
 def _arms(curve: ShareCurve, *, hollow: bool) -> Curve:
     marks = tuple(
         # curves share their baselines: moved apart, one would be drawn as several
@@ -175,12 +138,11 @@ def _published(curve: ShareCurve, points: Sequence[Point]) -> Curve:
     return Curve(name=name, number=curve.number, marks=marks, pale=True, line=len(marks) > 1)
 
 
-def _mark(point: Point, measure: str, *, x: float | None = None, offset: float = 0.0, tip: str = "") -> Mark:
+def _mark(point: Point, measure: str, *, offset: float = 0.0, tip: str = "") -> Mark:
     if not tip and point.group is not None:
         interval = f"{point.value:.1f} % [{point.low:.1f}, {point.high:.1f}]"
         tip = f"{_size(point.group)}: {MEASURES[measure]} {interval}{_seeds(point.group)}"
-    place = point.share if x is None else x
-    return Mark(x=place, y=point.value, low=point.low, high=point.high, tip=tip, offset=offset)
+    return Mark(x=point.share, y=point.value, low=point.low, high=point.high, tip=tip, offset=offset)
 
 
 def _size(g: Group) -> str:

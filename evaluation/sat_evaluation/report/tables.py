@@ -9,7 +9,7 @@ from typing import Any, final
 import attrs
 
 from sat_core.accuracy import Accuracy
-from sat_evaluation.report.charts import Bars, Matrix, Plot
+from sat_evaluation.report.charts import Bars, Curve, Matrix, Plot
 from sat_evaluation.report.gather import Run
 from sat_evaluation.report.words import with_interval
 from sat_evaluation.results.csv_file import csv_lines, csv_text
@@ -52,6 +52,7 @@ def arms_table(run: Run) -> Table:
         "on B",
         "epoch",
         "cost %",
+        "training",
         "time",
     )
     rows = [_arm(row, keys, several, levels) for row in run.rows]
@@ -81,6 +82,7 @@ def _arm(row: Row, keys: Sequence[str], several: bool, levels: Sequence[str]) ->
         _part(row.robust_b),
         (str(row.epoch), row.epoch),
         (percent(row.cost).removesuffix(" %"), row.cost),
+        (duration(row.training_seconds), row.training_seconds),
         (duration(row.seconds), row.seconds),
     )
 
@@ -102,7 +104,7 @@ def numbers(chart: Plot | Matrix | Bars) -> Table:
     lines: list[tuple[Any, ...]]
     if isinstance(chart, Plot):
         heads = ("curve", chart.x.label, chart.y.label, "low", "high")
-        lines = [(_curve_name(c.name, c.hollow, chart), m.x, m.y, m.low, m.high) for c in chart.curves for m in c.marks]
+        lines = [(_curve_name(c, chart), m.x, m.y, m.low, m.high) for c in chart.curves for m in c.marks]
         lines += [(level.name, "", level.y, "", "") for level in chart.levels]
     elif isinstance(chart, Matrix):
         heads = ("A", *chart.columns)
@@ -120,8 +122,8 @@ def numbers(chart: Plot | Matrix | Bars) -> Table:
     )
 
 
-def _curve_name(name: str, hollow: bool, chart: Plot) -> str:
-    return f"{name}{', clean' if hollow else ', robust'}" if chart.styles else name
+def _curve_name(curve: Curve, chart: Plot) -> str:
+    return f"{curve.name}, {chart.fillings[curve.hollow]}" if chart.styles and not curve.style else curve.name
 
 
 def _cell(value: Any) -> tuple[str, str | float]:

@@ -178,7 +178,7 @@ class Row:
 
     @property
     def cost(self) -> float:
-        """Gradient evaluations of attacks and training, where 1 is the dearest full adversarial training of a study."""
+        """Gradient evaluations of attacks and training, where 1 is that of full adversarial training; see `collect`."""
         cost = self.results.trained.cost
         return (cost.attack_gradients + cost.training_gradients) / self.unit
 

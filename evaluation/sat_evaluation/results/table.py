@@ -56,6 +56,12 @@ def robust_head(rows: Sequence[Row]) -> str:
     return f"robust % ({rows[0].level})" if reported_levels(rows) else "robust %"
 
 
+def cost_unit(rows: Sequence[Row]) -> str:
+    """Return in words which cost is 100 %: with several attacks in a study, full AT by that of most gradients."""
+    several = len({row.results.trained.cost.full_at_gradients for row in rows}) > 1
+    return f"{Baseline.FULL.label}{' with the most expensive attack' if several else ''} = 100 %"
+
+
 def _interval(g: Group | None) -> str:
     if g is None:
         return ""

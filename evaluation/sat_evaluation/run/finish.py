@@ -11,6 +11,7 @@ from sat_core.run_folder import RunFolder
 from sat_evaluation.figures.accuracy import accuracy_figure
 from sat_evaluation.figures.canvas import save_figure
 from sat_evaluation.figures.matrix import matrix_figure
+from sat_evaluation.figures.pareto import pareto_figure
 from sat_evaluation.results.csv_file import write_csv
 from sat_evaluation.results.rows import Row, collect
 from sat_evaluation.run.executors.base import Executor, Outcome, Place, Unit
@@ -74,3 +75,4 @@ def _draw(folder: RunFolder, rows: Sequence[Row]) -> None:
     with suppress(NotInstalledError):  # a run needs no matplotlib; whoever shows its results says so
         save_figure(accuracy_figure(rows), folder.accuracy_plot)
         save_figure(matrix_figure(rows), folder.matrix_plot)
+        save_figure(pareto_figure(rows), folder.pareto_plot)
