@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from sat_core.errors import SpecError
-from sat_core.loss_spec import LossSpec
+from sat_core.loss_spec import PLAIN, LossSpec
 from sat_core.moments import LARGEST
 
 _TINY = 1e-12
@@ -44,15 +44,21 @@ def attack_loss(logits: Tensor, labels: Tensor, loss: str = "ce", targets: Tenso
     return (other - own) / (scale + _TINY)
 
 
-def cross_entropy(logits: Tensor, labels: Tensor, loss: LossSpec) -> Tensor:
+def cross_entropy(logits: Tensor, labels: Tensor, loss: LossSpec = PLAIN) -> Tensor:
     """Compute the cross-entropy `(n,)` with smoothed labels `(n,)` or targets `(n, k)`: ℓ of members of B."""
     return functional.cross_entropy(logits, labels, reduction="none", label_smoothing=loss.label_smoothing)
+
+
+def onehot(labels: Tensor, classes: int, like: Tensor) -> Tensor:
+    """Return 1 at the label of each row and else 0, `(n, k)`, in the type of `like`."""
+    # and not functional.one_hot, which on some devices reads the largest label
+    return (torch.arange(classes, device=labels.device) == labels[:, None]).to(like.dtype)
 
 
 def smoothed(labels: Tensor, logits: Tensor, loss: LossSpec) -> Tensor:
     """Return smoothed targets of labels `(n,)` or targets `(n, k)`, in the type of the logits."""
     k, smooth = logits.shape[1], loss.label_smoothing
-    targets = (functional.one_hot(labels, k) if labels.ndim == 1 else labels).to(logits)
+    targets = onehot(labels, k, logits) if labels.ndim == 1 else labels
     return (1 - smooth) * targets + smooth / k if smooth else targets
 
 

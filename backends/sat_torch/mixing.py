@@ -6,13 +6,14 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
-from torch.nn import functional
+
+from sat_torch.losses import onehot
 
 
 def mix(images: Tensor, labels: Tensor, classes: int, rows: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Mix images `(n, c, h, w)` as ``partner``, ``share`` and ``box`` of a step say, and make targets `(n, k)`."""
     partner, share = rows["partner"], rows["share"].to(images)
-    targets = functional.one_hot(labels, classes).to(images)
+    targets = onehot(labels, classes, images)
     others = images[partner]
     if "box" in rows:
         top, bottom, left, right = rows["box"]

@@ -15,11 +15,11 @@ from sat_core.arrays import check_batch
 from sat_core.ascent import Starts, attack_members
 from sat_core.attack_spec import AttackSpec
 from sat_core.errors import DataError, type_name
-from sat_core.loss_spec import PLAIN
+from sat_core.loss_spec import PLAIN, LossSpec
 from sat_core.splits import Split
 from sat_core.step import AdversarialStep
 from sat_torch.attacks import perturb
-from sat_torch.losses import cross_entropy
+from sat_torch.losses import cross_entropy, onehot
 from sat_torch.modes import frozen, run
 from sat_torch.ops import OPS
 
@@ -41,18 +41,25 @@ class SubsetAdversarialStep(AdversarialStep):
         split: which examples are in A, and their weights.
         attack: how they are attacked.
         rng: draws the random start, if the attack has one; on several ranks, give each its own seed.
+        loss: what is minimised; see `sat_core.step.AdversarialStep`.
 
     Raises:
-        SpecError: for an attack with a random start and no `rng`, or that is too strong for the images.
+        SpecError: for an attack with a random start and no `rng`, or that is too strong for the images, or settings
+            that need the epochs of a training.
         DataError: for batches that do not fit.
     """
 
     layout = "n, c, h, w"
 
     def __init__(
-        self, model: nn.Module, split: Split, attack: AttackSpec, rng: np.random.Generator | None = None
+        self,
+        model: nn.Module,
+        split: Split,
+        attack: AttackSpec,
+        rng: np.random.Generator | None = None,
+        loss: LossSpec = PLAIN,
     ) -> None:
-        super().__init__(model, split, attack, rng)
+        super().__init__(model, split, attack, rng, loss)
         self._attacked = _without_parallel(model)
         self._checked = False
 
@@ -61,8 +68,11 @@ class SubsetAdversarialStep(AdversarialStep):
 
         The forward runs in the model's own mode.
         """
-        mixed = self.mix(images, labels, index)
-        return mixed, self.loss(run(self.model, mixed), labels, index)
+        mixed = inputs = self.mix(images, labels, index)
+        if self._kind.pairs:
+            # in one forward, as the statistics of BatchNorm are of clean and adversarial images together
+            inputs = torch.cat([mixed, images[self._rows(index, images)].to(mixed)])
+        return mixed, self.loss(run(self.model, inputs), labels, index)
 
     def mix(self, images: Tensor, labels: Tensor, index: Tensor) -> Tensor:
         """Return `images` with adversarial examples in place of the members of A; float32, whatever the network is."""
@@ -92,10 +102,20 @@ class SubsetAdversarialStep(AdversarialStep):
         ranks · Σ w·ℓ / Σ w.
         """
         check_batch(labels, index)
-        weights = torch.from_numpy(self.split.example_weights(index.cpu().numpy()))
-        wide = logits if logits.dtype == torch.float64 else logits.float()
-        losses, weights = cross_entropy(wide, labels.long(), PLAIN), weights.to(wide)
+        wide, labels = logits if logits.dtype == torch.float64 else logits.float(), labels.long()
+        weights = torch.from_numpy(self.split.example_weights(index.cpu().numpy())).to(wide)
+        if self.loss_spec.plain:
+            losses = cross_entropy(wide, labels)
+        else:
+            rows = self._rows(index, wide)
+            self._check_logits(len(wide), len(labels), len(rows))
+            targets = onehot(labels, wide.shape[1], wide)
+            losses = self._losses(OPS, wide, targets, len(labels), rows)
         return (weights * losses).sum(), weights.sum()
+
+    def _rows(self, index: Tensor, like: Tensor) -> Tensor:
+        rows: Tensor = OPS.tensor(np.flatnonzero(self.split.members[index.cpu().numpy()]), like)
+        return rows
 
     def _check(self, images: Tensor, labels: Tensor, index: Tensor) -> None:
         self._check_shapes(images, labels, index)

@@ -12,6 +12,7 @@ from sat_core.ascent import random_start
 from sat_core.backend import Backend
 from sat_core.noise import example_keys
 from sat_core.testing import samples
+from sat_core.testing.options import OPTIONS
 from sat_core.threat import THREAT_MODELS
 
 pytestmark = pytest.mark.torch
@@ -162,3 +163,54 @@ def test_a_training_whose_steps_are_captured_is_the_same(backend: Backend) -> No
         assert not captures or trainer._captured.works
         states.append({**trainer._classifier.state(), **trainer.state(), "losses": losses})
     assert all(np.array_equal(states[1][name], value) for name, value in states[0].items())
+
+
+OPTIONAL = (
+    "TRADES",
+    "label smoothing and class weights",
+    "attack on the margin",
+    "N-FGSM",
+    "Free-AT",
+    "restarts",
+    "ε warm-up",
+    "EMA",
+    "clipping",
+    "micro-batches",
+    "CutMix",
+    "AWP with TRADES",
+    "hardest of each batch",
+)
+
+
+@pytest.mark.parametrize("precision", ["float32", "fp16"])
+def test_every_option_is_captured_and_reads_nothing_from_the_device(backend: Backend, precision: str) -> None:
+    """Whatever changes from step to step is read from tensors: a replay repeats operations, and no Python."""
+    from replays import record
+
+    from sat_torch.graphs import Captured
+
+    options = OPTIONAL if precision == "float32" else ("TRADES", "Free-AT", "clipping", "AWP")
+    for name in options:
+        states = []
+        for captures in (False, True):
+            made, plans = OPTIONS[name].trainer(backend, samples.build(backend, "small-cnn"), precision=precision)
+            trainer: Any = made
+            trainer._padded = not trainer._learning.pairs
+            if captures:
+                device = trainer._number.device
+                trainer._captured = Captured(trainer._capturable, trainer._changing, device, record)
+            losses = samples.train(trainer, plans[:2])
+            if captures:
+                assert trainer._captured.works, name
+                # sizes come again, or nothing would be replayed
+                assert len(trainer._captured._replays) < 2 * plans[0].steps
+            else:
+                with counting() as mode:
+                    trainer.step(0)
+                assert sum(mode.calls.get(read, 0) for read in READS) == 0, (name, mode.calls)
+                trainer, _ = OPTIONS[name].trainer(backend, samples.build(backend, "small-cnn"), precision=precision)
+                trainer._padded = not trainer._learning.pairs
+                losses = samples.train(trainer, plans[:2])
+            states.append({**trainer._classifier.state(), **trainer.state(), "losses": losses})
+        for key, value in states[0].items():
+            np.testing.assert_array_equal(states[1][key], value, f"{name}: {key}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 from toys import SEEN_ONCE, WRONG_BATCHES
@@ -11,6 +12,7 @@ from toys import SEEN_ONCE, WRONG_BATCHES
 from sat_core.attack_spec import AttackSpec
 from sat_core.backend import Backend
 from sat_core.errors import DataError, SpecError
+from sat_core.loss_spec import LossSpec
 from sat_core.testing import samples
 
 pytestmark = pytest.mark.torch
@@ -45,6 +47,50 @@ def test_the_building_block_does_the_trainers_step(backend: Backend) -> None:
         SubsetAdversarialStep(module, split, samples.attack(eps=127))(images, labels, index)
     with pytest.raises(SpecError, match="pass rng="):
         SubsetAdversarialStep(module, split, AttackSpec(kind="rs-fgsm"))
+
+
+def test_the_building_block_has_every_loss_of_the_trainer(backend: Backend) -> None:
+    import torch
+
+    from sat_torch import SubsetAdversarialStep
+
+    data, attack, split = samples.examples(16), samples.attack(steps=2), samples.split(16, 0.4)
+    training = samples.training(lr=0.0, batch_size=16, epochs=1)
+    (plan,) = samples.plans(16, 0.4, training, attack)
+    images, labels = torch.from_numpy(data.images.transpose(0, 3, 1, 2).copy()), torch.from_numpy(data.labels)
+    for loss in (LossSpec(label_smoothing=0.2), *(LossSpec(kind=kind) for kind in ("trades", "mart", "alp"))):
+        first, second = (samples.build(backend, "small-cnn") for _ in range(2))
+        expected = backend.trainer(first, data, training, attack, None, loss)
+        if any(loss.betas):
+            plan = attrs.evolve(plan, beta=np.full(plan.steps, loss.betas[0]))
+        step = SubsetAdversarialStep(second.module.train(), split, attack, loss=loss)  # type: ignore[attr-defined]
+        assert step(images, labels, torch.arange(16))[1].item() == pytest.approx(expected.run(plan)[0], rel=1e-4)
+        one, other = (classifier.state()["bn1.running_mean"] for classifier in (first, second))
+        np.testing.assert_allclose(other, one, rtol=1e-4, atol=1e-5)  # clean images of members went through, too
+        if loss.kind != "ce":
+            with pytest.raises(DataError, match="call the step itself"):
+                step.losses(torch.zeros(16, 5), labels, torch.arange(16))
+
+
+def test_the_building_block_takes_the_strongest_of_its_restarts() -> None:
+    """Against single attacks from the starts that a generator of the same seed draws."""
+    import own_step
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    from sat_torch import SubsetAdversarialStep
+
+    model, (images, labels, index) = own_step.network(), own_step.batch()
+    kind = {"norm": "Linf", "eps": 0.1, "step_size": 0.05, "steps": 2, "random_start": True}
+    split, rng = own_step.make(model).split, np.random.default_rng(3)
+    single = SubsetAdversarialStep(model, split, samples.attack(**kind), rng)
+    tries = [single.mix(images, labels, index) for _ in range(3)]
+    attack = samples.attack(**kind, restarts=3)
+    mixed = SubsetAdversarialStep(model, split, attack, np.random.default_rng(3)).mix(images, labels, index)
+    losses = torch.stack([cross_entropy(model(x), labels, reduction="none") for x in tries])
+    for row, best in enumerate(losses.argmax(dim=0).tolist()):
+        assert torch.equal(mixed[row], tries[best][row])
+    assert len({*losses.argmax(dim=0)[split.members].tolist()}) > 1  # or one start would do
 
 
 @pytest.mark.parametrize(("name", "wrong", "says"), WRONG_BATCHES)
