@@ -161,6 +161,11 @@ def _train_and_evaluate(job: Job, ranking: Ranking, split: Split, fingerprint: s
             checkpoint.save(folder.best_checkpoint, {"model": classifier.state()}, metadata)
 
     epochs = check_epochs(spec, len(job.data.train), head=job.source is not None)
+
+    def ended() -> bool:
+        # A function of the saved checks, so that a later start does not train on.
+        return results.out_of_patience(checks, spec.training.patience)
+
     attacked = Attacked(split)
     fit = job.fit(
         classifier,
@@ -168,6 +173,7 @@ def _train_and_evaluate(job: Job, ranking: Ranking, split: Split, fingerprint: s
         fingerprint,
         check_epochs=epochs,
         on_check=on_check,
+        ended=ended,
         attacked=attacked,
         reselection=_reselection(job, split),
     )

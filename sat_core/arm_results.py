@@ -25,6 +25,7 @@ from sat_core.json_fields import (
 from sat_core.result_parts import (
     ROUNDING,
     AttackSummary,
+    CollapseSummary,
     Cost,
     DataSummary,
     LevelResults,
@@ -54,7 +55,9 @@ class ArmResults:
         clean, robust: Accuracies of the chosen epoch on the examples that did not choose it.
         attacks: How it was attacked.
         levels: What other levels of evaluation measured, each with its attacks.
+        epochs: That were trained: fewer than ``training.epochs`` where ``training.patience`` ended it.
         losses: Mean training loss of each epoch in nats.
+        collapse: Of a training with a single-step attack only.
         warnings: Lines about data, settings, ranking and training.
         experiment: SHA-256 of what makes the arm.
         reused: Folder of the finished arm that was taken over, if one was.
@@ -78,7 +81,9 @@ class ArmResults:
     attacks: AttackSummary = json_field(part(AttackSummary))
     levels: tuple[LevelResults, ...] = json_field(sequence(part(LevelResults)), (), omit=True)
     cost: Cost = json_field(part(Cost))
+    epochs: int = json_field(integer(1))
     losses: tuple[float, ...] = json_field(sequence(number()))
+    collapse: CollapseSummary | None = json_field(part(CollapseSummary), None, omit=True)
     warnings: tuple[str, ...] = json_field(sequence(text))
     experiment: str = json_field(text)
     reused: str = json_field(text, "", omit=True)

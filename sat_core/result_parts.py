@@ -181,8 +181,8 @@ class Cost:
         ranking_gradients: Spent on the ranking, which the arms of a study share; 0 if none was trained.
         selection_forwards: Forward evaluations of the network in training by which members of A were chosen, in
             examples: all images of each step where the batch chooses by looking, N each time A is chosen anew.
-        full_at_gradients: Both together in full adversarial training of the same length, with the same attack and the
-            cross-entropy.
+        full_at_gradients: Both together in full adversarial training of all ``training.epochs``, with the same attack
+            and the cross-entropy.
         seconds: By stage, over all starts of the run; that of the ranking is None if none was trained.
     """
 
@@ -197,6 +197,20 @@ class Cost:
     def total_seconds(self) -> float:
         """All stages together."""
         return sum(seconds for seconds in self.seconds.values() if seconds is not None)
+
+
+@final
+@attrs.frozen(kw_only=True)
+class CollapseSummary:
+    """By what a training with a single-step attack was watched for catastrophic overfitting.
+
+    Attributes:
+        pgd_accuracy, gradient_alignment: After each epoch, on members of A; see `sat_core.collapse`.
+    """
+
+    pgd_accuracy: tuple[float, ...] = json_field(sequence(number(0, 1)))
+    # A cosine of ±1 may be beyond it by rounding.
+    gradient_alignment: tuple[float, ...] = json_field(sequence(number(-1 - ROUNDING, 1 + ROUNDING)))
 
 
 @final

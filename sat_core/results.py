@@ -16,6 +16,7 @@ from sat_core.ranking import Ranking, needs_ranking
 from sat_core.result_parts import (
     AttackSummary,
     Check,
+    CollapseSummary,
     Cost,
     DataSummary,
     LevelResults,
@@ -51,6 +52,14 @@ def best_epoch(checks: Sequence[Check]) -> int:
     """Return the epoch with the highest robust accuracy; ties go to clean accuracy, then to the earlier epoch."""
     # Over all classes, also where A is made of classes (INFERRED; recipe, section 1.3).
     return max(checks, key=lambda check: (check.robust.all.value, check.clean.all.value, -check.epoch)).epoch
+
+
+def out_of_patience(checks: Sequence[Check], patience: int) -> bool:
+    """Return whether the last `patience` checks have no higher robust accuracy than the best before; never for 0."""
+    best, since = -1.0, 0
+    for robust in (check.robust.all.value for check in checks):
+        best, since = (robust, 0) if robust > best else (best, since + 1)
+    return 0 < patience <= since
 
 
 def make_results(
@@ -113,7 +122,9 @@ def make_results(
         attacks=measured.attacks,
         levels=tuple(weaker_levels(evaluation, level, split, data.classes)),
         cost=_cost(job, ranking, split, position),
+        epochs=position.epoch,
         losses=tuple(position.losses),
+        collapse=_collapse(position),
         warnings=(
             *job.warnings(split.size),
             *(ranking.warnings(spec.ranking.metric) if needs_ranking(spec) else ()),
@@ -158,6 +169,11 @@ def _ranking(spec: Spec, ranking: Ranking) -> RankingSummary | None:
     metric = spec.ranking.metric
     correlation = ranking.order_correlation(metric)
     return RankingSummary(metric=metric, record=spec.ranking.record, order_correlation=correlation)
+
+
+def _collapse(position: Position) -> CollapseSummary | None:
+    accuracy, alignment = position.pgd_accuracy, position.gradient_alignment
+    return CollapseSummary(pgd_accuracy=tuple(accuracy), gradient_alignment=tuple(alignment)) if accuracy else None
 
 
 def _cost(job: Job, ranking: Ranking, split: Split, position: Position) -> Cost:

@@ -14,6 +14,7 @@ from sat_core import checkpoint
 from sat_core.attacked import Attacked
 from sat_core.batches import Planner
 from sat_core.classifier import Classifier
+from sat_core.collapse import PROBE, collapse, gradient_alignment, pgd_accuracy
 from sat_core.data import Examples
 from sat_core.difficulty import Recorder
 from sat_core.epoch_plan import EpochPlan
@@ -22,12 +23,11 @@ from sat_core.files import EXPERIMENT
 from sat_core.leader import statistics, tell_model
 from sat_core.process_group import ALONE, Command, ProcessGroup
 from sat_core.reselection import Reselection
+from sat_core.streams import stream
 from sat_core.trainer import Trainer
 from sat_core.unit_folder import UnitFolder
 
 STOPPED = "stopped on request; everything is saved, the same command goes on"
-PROBE = 64
-"""Members of A on which training with a single-step attack is watched for catastrophic overfitting."""
 
 OnProgress = Callable[[str, float, float, str], None]
 """progress(stage, done, total, note): how far a stage is."""
@@ -46,7 +46,7 @@ class Position:
         attack_gradients, training_gradients: Gradient evaluations, counted in examples.
         gradients: Both together, up to the end of each finished epoch.
         selection_forwards: Forward evaluations by which members of A were chosen, counted in examples.
-        pgd_accuracy: Of `PROBE` members of A after each epoch of single-step training.
+        pgd_accuracy, gradient_alignment: Of `PROBE` members of A after each epoch of single-step training.
         devices: Numbers of devices that have trained, one after the other.
     """
 
@@ -59,6 +59,7 @@ class Position:
     gradients: list[int] = attrs.Factory(list)
     selection_forwards: int = 0
     pgd_accuracy: list[float] = attrs.Factory(list)
+    gradient_alignment: list[float] = attrs.Factory(list)
     devices: list[int] = attrs.Factory(list)
 
 
@@ -80,6 +81,7 @@ class Fit:
         snapshot: Whether the recorder gets the logits of all training images after each epoch instead.
         check_epochs: Epochs (from 1) after which `on_check` is called.
         on_check: Gets the epoch; may be called again for the same one after a crash.
+        ended: Whether the checks so far end the training before its last epoch.
         progress: See `OnProgress`.
         stop: Called between steps; True saves and raises Interrupted.
         save_every: Seconds between saves within an epoch.
@@ -101,6 +103,7 @@ class Fit:
     snapshot: bool = False
     check_epochs: tuple[int, ...] = ()
     on_check: Callable[[int], None] = lambda _epoch: None
+    ended: Callable[[], bool] = lambda: False
     progress: OnProgress = lambda *_: None
     stop: Callable[[], bool] = lambda: False
     save_every: float = 20.0
@@ -129,16 +132,13 @@ class Fit:
         return self.position
 
     def run(self) -> Position:
-        """Train to the end.
+        """Train to the last epoch, or until the checks end it.
 
         Raises:
             TrainingError: The loss is not finite.
             Interrupted: A stop was requested; the state is saved.
         """
         self.resume()
-        unfinished = self.position.epoch < self.planner.training.epochs
-        if unfinished and self.position.devices[-1:] != [self.group.size]:
-            self.position.devices.append(self.group.size)
         self._saved = time.monotonic()
         for epoch in range(self.position.epoch):
             self._tell(epoch + 1)
@@ -148,7 +148,10 @@ class Fit:
         # The last start may have ended between the save of an epoch and its check.
         if self.position.step == 0:
             self._check()
-        while self.position.epoch < epochs:
+        unfinished = self.position.epoch < epochs and not self.ended()
+        if unfinished and self.position.devices[-1:] != [self.group.size]:
+            self.position.devices.append(self.group.size)
+        while self.position.epoch < epochs and not self.ended():
             self._run_epoch(self.planner.epoch(self.position.epoch))
             self._end_epoch()
             done = self.position.epoch
@@ -157,26 +160,18 @@ class Fit:
             if done in self.check_epochs or done == epochs or time.monotonic() - self._saved >= self.save_every:
                 self._save()
             self._check()
+        if self.position.epoch < epochs:
+            steps = epochs * self.planner.steps_per_epoch
+            self.progress(self.stage, steps, steps, f"ended after epoch {self.position.epoch} of {epochs}")
         return self.position
 
     def warnings(self) -> list[str]:
-        """Return lines on several numbers of devices, and on catastrophic overfitting (Wong et al. 2020).
-
-        That is said if PGD accuracy fell below half of its best.
-        """
+        """Return lines on several numbers of devices, and on catastrophic overfitting."""
         counts, local = [*map(str, self.position.devices)], self.planner.training.batch_norm == "local"
         what = "with BatchNorm on shares of another size" if local else "whose sums are rounded differently"
         lines = [f"trained on {', then '.join(counts)} devices, {what}"] * (len(counts) > 1)
-        # Published RS-FGSM loses its robustness in this way with the hardest 10 % of CIFAR-10 (docs/PROTOCOLS.md).
-        for epoch, accuracy in enumerate(self.position.pgd_accuracy, 1):
-            best = max(self.position.pgd_accuracy[:epoch])
-            if best >= 0.2 and accuracy < best / 2:
-                return [
-                    *lines,
-                    f"catastrophic overfitting: PGD-10 accuracy on {PROBE} examples of A fell from {best:.0%} to "
-                    f"{accuracy:.0%} in epoch {epoch}; the single-step attack no longer trains against PGD",
-                ]
-        return lines
+        fell = collapse(self.position.pgd_accuracy, self.position.gradient_alignment)
+        return [*lines, fell] if fell else lines
 
     def _tell(self, epoch: int) -> None:
         at, lr = self.position, self.planner.lr(epoch - 1, self.planner.steps_per_epoch - 1)
@@ -187,6 +182,7 @@ class Fit:
         }
         if at.pgd_accuracy:
             values["pgd_accuracy"] = at.pgd_accuracy[epoch - 1]
+            values["gradient_alignment"] = at.gradient_alignment[epoch - 1]
         self.scalars(epoch, values)
 
     def _check(self) -> None:
@@ -260,12 +256,10 @@ class Fit:
         probe = self.planner.split.some(PROBE)
         # Catastrophic overfitting is a fault of single-step attacks; other trainings are spared the probe.
         if self.planner.attack.steps == 1 and len(probe):
-            at.pgd_accuracy.append(self._pgd_accuracy(probe))
-
-    def _pgd_accuracy(self, probe: np.ndarray) -> float:
-        labels = self.data.labels[probe]
-        adversarial = self.classifier.perturb(self.data.images[probe], labels, self.planner.attack.probe)
-        return float((self.classifier.logits(adversarial).argmax(axis=1) == labels).mean())
+            images, labels, attack = self.data.float_images(probe), self.data.labels[probe], self.planner.attack
+            at.pgd_accuracy.append(pgd_accuracy(self.classifier, images, labels, attack))
+            rng = stream(self.planner.training.seed, f"{self.planner.streams}alignment", at.epoch)
+            at.gradient_alignment.append(gradient_alignment(self.classifier, images, labels, attack, rng))
 
     @property
     def _collectors(self) -> dict[str, Recorder | Attacked | Reselection]:

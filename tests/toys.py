@@ -215,6 +215,7 @@ def contents(
             "full_at_gradients": 8000,
             "seconds": {"ranking": None, "training": 60.0, "selection": 1.0, "evaluation": 5.0},
         },
+        "epochs": spec.training.epochs,
         "losses": [1.5],
         "warnings": [],
         "experiment": "0",

@@ -224,21 +224,6 @@ def test_a_loss_that_is_not_finite_stops_the_arm(tmp_path: Path) -> None:
     assert not (tmp_path / "results.json").exists()
 
 
-def test_catastrophic_overfitting_is_warned_of(tmp_path: Path) -> None:
-    arm = job(tmp_path, keys={"attack.kind": "rs-fgsm", "subset.size": 1.0})
-    results = run_arm(arm)
-    assert results.warnings == ()
-    fit = arm.fit(arm.build(), arm.no_members(), "")
-    fit.position.pgd_accuracy[:] = [0.3, 0.5, 0.24]
-    assert "fell from 50% to 24% in epoch 3" in fit.warnings()[0]
-
-
-def test_pgd_accuracy_is_only_watched_with_single_steps(tmp_path: Path) -> None:
-    for kind, epochs in (("rs-fgsm", 4), ("pgd", 0)):
-        arm = job(tmp_path / kind, keys={"attack.kind": kind, "subset.size": 1.0})
-        assert len(arm.fit(arm.build(), Ranking().split(arm), "").run().pgd_accuracy) == epochs
-
-
 def test_ties_go_to_clean_accuracy_and_then_to_the_earlier_epoch() -> None:
     def check(epoch: int, robust: float, clean: float) -> Check:
         parts = [{"all": accuracy(value, 10), "A": None, "B": None} for value in (clean, robust)]

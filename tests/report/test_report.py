@@ -14,7 +14,7 @@ import hostile
 import numpy as np
 import pytest
 from pages import Page, results
-from toys import as_rows
+from toys import HALF, as_rows, result
 
 from sat_core.backend import Backend
 from sat_core.errors import RunDirectoryError, SatError
@@ -23,6 +23,7 @@ from sat_core.run_folder import ReproductionFolder
 from sat_evaluation.cli import main
 from sat_evaluation.paper.reproduction import Reproduction
 from sat_evaluation.report.axes import Axis
+from sat_evaluation.report.epoch_plots import over_epochs
 from sat_evaluation.report.page import write_report
 from sat_evaluation.results.csv_file import csv_text
 from sat_evaluation.results.headline import headline
@@ -114,6 +115,17 @@ def test_charts_are_drawn_to_scale(page: Page, study: Path) -> None:
     assert axis.high == 100
     assert axis.low < 79
     assert axis.ticks == (80.0, 85.0, 90.0, 95.0, 100.0)
+
+
+def test_signs_of_catastrophic_overfitting_are_drawn_for_single_step_attacks() -> None:
+    two = [result(500, 0.4, seed=seed, attack__kind="rs-fgsm") for seed in (0, 1)]
+    for content, accuracies in zip(two, ([0.5, 0.6, 0.1], [0.3, 0.5]), strict=True):
+        content["collapse"] = {"pgd_accuracy": accuracies, "gradient_alignment": [0.9] * len(accuracies)}
+    *others, robustness, linearity = over_epochs(as_rows([*two, HALF]))
+    assert len(others) == len(over_epochs(as_rows([HALF]))) == 2
+    (curve,), (alignment,) = robustness.curves, linearity.curves
+    assert [(mark.x, mark.y) for mark in curve.marks] == [(1, pytest.approx(0.4)), (2, pytest.approx(0.55))]
+    assert [mark.y for mark in alignment.marks] == pytest.approx([0.9, 0.9])
 
 
 def test_examples_are_kept_within_the_ball(study: Path, backend: Backend) -> None:

@@ -121,7 +121,8 @@ def test_baselines_are_shared_whatever_their_strategy_weights_or_attack() -> Non
 
 def test_what_changes_nothing_in_plain_training_makes_no_other_baseline() -> None:
     nothing = {"loss__kind": "trades", "attack__restarts": 2, "attack__loss": "kl", "attack__warmup": 3.0}
-    assert len(group(as_rows([NONE, result(0, 0.1, **nothing, training__awp=0.1)]))) == 1
+    of_training = {"training__awp": 0.1, "training__batches": "stratified"}
+    assert len(group(as_rows([NONE, result(0, 0.1, **nothing, **of_training)]))) == 1
     assert len(group(as_rows([NONE, result(0, 0.1, training__averaging="ema:0.9")]))) == 2
 
 

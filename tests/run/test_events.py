@@ -57,7 +57,8 @@ def test_the_curves_are_those_of_the_results(tmp_path: Path) -> None:
     gradients = scalars.pop("gradient_evaluations")
     assert list(gradients) == [1, 2, 3, 4]
     assert gradients[4] == results["cost"]["attack_gradients"] + results["cost"]["training_gradients"]
-    assert list(scalars.pop("pgd_accuracy")) == [1, 2, 3, 4]
+    for name in ("pgd_accuracy", "gradient_alignment"):
+        assert scalars.pop(name) == pytest.approx(dict(enumerate(results["collapse"][name], 1)))
     for name in ("clean_accuracy", "robust_accuracy"):
         checks = {check["epoch"]: check[name]["all"]["value"] for check in results["selection"]["checks"]}
         assert scalars.pop(f"selection/{name}") == pytest.approx(checks)

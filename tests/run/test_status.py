@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,17 @@ def test_results_that_are_none_are_named(out: Path, content: str, capsys: pytest
     assert states(out)["size-0.5"] == "unreadable"
     main(["status", str(out)])
     assert "size-0.5  unreadable results.json: not the results of a finished arm" in capsys.readouterr().out
+
+
+def test_an_arm_that_ended_early_says_so(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for arm, epochs in (("size-0.0", 0), ("size-0.5", 2)):
+        content = json.loads(results(arm))
+        content["epochs"] = content["spec"]["training"]["epochs"] - epochs
+        put(out / "arms" / arm / "results.json", json.dumps(content))
+    main(["status", str(out)])
+    printed = capsys.readouterr().out
+    assert printed.count("ended after epoch") == 1
+    assert f"clean 98.0 %, ended after epoch {content['epochs']}" in printed
 
 
 def test_a_lock_is_asked_for_without_being_taken(tmp_path: Path) -> None:

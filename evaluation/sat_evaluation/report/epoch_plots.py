@@ -16,9 +16,18 @@ from sat_evaluation.report.words import MOST_CURVES, PERCENT, arm_names, cut
 from sat_evaluation.results.curves import group
 from sat_evaluation.results.rows import Row
 
+_SIGNS = {
+    "pgd_accuracy": ("Single-step attacks: robustness", "PGD-10 accuracy of members of A"),
+    "gradient_alignment": ("Single-step attacks: linearity", "gradient alignment on members of A"),
+}
+"""Field of `sat_core.result_parts.CollapseSummary` to title and label of its plot."""
+
 
 def over_epochs(rows: Sequence[Row]) -> list[Plot]:
-    """Draw the training loss, and the accuracies of the checks that chose the epoch; means over seeds."""
+    """Draw the training loss, the checks that chose the epoch, and signs of catastrophic overfitting.
+
+    Curves are means over seeds; the last two are of arms with single-step attacks, if there are any.
+    """
     groups = group(rows)
     names = arm_names(groups)
     several = any(len(g.rows) > 1 for g in groups)
@@ -27,11 +36,12 @@ def over_epochs(rows: Sequence[Row]) -> list[Plot]:
     )
     notes = (chosen, *cut(groups))
     losses, checks = [], []
+    signs: dict[str, list[Curve]] = {name: [] for name in _SIGNS}
     for number, (name, g) in enumerate(list(zip(names, groups, strict=True))[:MOST_CURVES]):
-        epochs = range(min(len(row.results.losses) for row in g.rows))
-        values = [[row.results.losses[e] for row in g.rows] for e in epochs]
-        marks = tuple(_mean(e + 1, v, f"{name}, epoch {e + 1}: loss {fmean(v):.4g}") for e, v in enumerate(values))
-        losses.append(Curve(name=name, number=number, marks=marks))
+        losses.append(_each_epoch(name, number, "loss", [row.results.losses for row in g.rows]))
+        watched = [row.results.collapse for row in g.rows if row.results.collapse]
+        for sign in _SIGNS if watched else ():
+            signs[sign].append(_each_epoch(name, number, _SIGNS[sign][1], [getattr(one, sign) for one in watched]))
         for measure, hollow in (("robust", False), ("clean", True)):
             marks = tuple(_checked(g.rows, measure, name))
             checks.append(Curve(name=name, number=number, marks=marks, hollow=hollow))
@@ -41,7 +51,15 @@ def over_epochs(rows: Sequence[Row]) -> list[Plot]:
             _epochs("Checks that choose the epoch", "accuracy on the selection images (%)", checks, PERCENT, notes),
             measured=" / ".join(dict.fromkeys(_attacks(row) for row in rows)),
         ),
+        *(_epochs(*_SIGNS[sign], curves, (-1.0, 1.0), cut(groups)) for sign, curves in signs.items() if curves),
     ]
+
+
+def _each_epoch(name: str, number: int, measure: str, series: Sequence[Sequence[float]]) -> Curve:
+    """Draw the mean of several trainings, for as long as all of them last."""
+    values = [[each[e] for each in series] for e in range(min(map(len, series)))]
+    marks = (_mean(e, v, f"{name}, epoch {e}: {measure} {fmean(v):.4g}") for e, v in enumerate(values, 1))
+    return Curve(name=name, number=number, marks=tuple(marks))
 
 
 def _attacks(row: Row) -> str:

@@ -17,7 +17,7 @@ from sat_evaluation.results.text import epsilon
 
 _ATTACKS = "evaluation.attacks"
 _NOT_COMPARED = ("training.seed", "subset.seed", "subset.size", "subset.classes")
-_NOT_IN_FULL = ("subset.", "weighting.", "ranking.")
+_NOT_IN_FULL = ("subset.", "weighting.", "ranking.", "training.batches")
 # Beginnings of keys. Norm and ε stay in both, as the threat model under which plain training is evaluated, too.
 _NOT_IN_BASELINE: dict[Baseline | None, tuple[str, ...]] = {
     Baseline.PLAIN: (

@@ -119,4 +119,6 @@ def _finished(unit: UnitFolder, name: str) -> UnitStatus:
         text = f"{unit.results_file.name}: not the results of a finished arm; delete it and run the study again"
         return UnitStatus(name=name, state="unreadable", text=text)
     text = f"robust ({results.level}) {results.robust_accuracy}, clean {100 * results.clean_accuracy.value:.1f} %"
+    if results.epochs < results.spec["training"]["epochs"]:
+        text += f", ended after epoch {results.epochs}"
     return UnitStatus(name=name, state="finished", text=text)
