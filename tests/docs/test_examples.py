@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import re
+from collections import Counter
 from pathlib import Path
 from types import ModuleType
 
@@ -30,8 +31,14 @@ pytestmark = pytest.mark.backend
 EXAMPLES = Path(__file__).parents[2] / "examples"
 OF = {"torch": "", "tensorflow": "_tensorflow"}
 """How the files for a framework end."""
-ARMS = {"digits.toml": 5, "digits-classes.toml": 10, "digits-strategies.toml": 33, "digits-transfer.toml": 9}
-"""Of the strategies 3 · 3 · 3 and 2 baselines of 3."""
+ARMS = {
+    "digits.toml": 5,
+    "digits-classes.toml": 10,
+    "digits-strategies.toml": 33,
+    "digits-transfer.toml": 9,
+    "baselines.toml": 45,
+}
+"""Of the strategies 3 · 3 · 3 and 2 baselines of 3; 7 methods by 2 by 3 of the others, and 3 of plain training."""
 CIFAR = {"cifar10.toml": 11, "cifar10-small.toml": 11}
 """3 · 3 and 2 baselines."""
 
@@ -82,6 +89,29 @@ def test_studies_attack_as_many_digits_as_they_say(backend: Backend, tmp_path: P
     assert sizes["digits.toml"] == [0, 143, 431, 718, 1437]
     assert sizes["digits-classes.toml"] == [int((data.train.labels == c).sum()) for c in range(10)]
     assert set(sizes["digits-strategies.toml"]) == {*sizes["digits.toml"]}
+
+
+def test_baselines_are_the_methods_that_papers_compare() -> None:
+    specs = [arm.spec for arm in Study.load(EXAMPLES / "baselines.toml").arms]
+    methods = Counter(
+        (s.subset.size, s.subset.strategy, s.subset.rerank, s.attack.kind, s.loss.kind, s.training.averaging)
+        for s in specs
+    )
+    assert set(methods.values()) == {3}
+    assert {spec.training.seed for spec in specs} == {0, 1, 2}
+    trained = {method[:-1] for method in methods}
+    assert trained == {
+        (0.0, "hardest", 0, "pgd", "ce"),
+        (1.0, "hardest", 0, "pgd", "ce"),
+        (1.0, "hardest", 0, "n-fgsm", "ce"),
+        (0.5, "hardest", 0, "pgd", "ce"),
+        (0.5, "random", 0, "pgd", "ce"),
+        (0.5, "online-hardest", 0, "pgd", "ce"),
+        (0.5, "hardest", 5, "pgd", "ce"),
+        (0.5, "hardest", 0, "pgd", "trades"),
+    }
+    averaged = {method[:-1] for method in methods if method[-1] == "ema:0.99"}
+    assert trained - averaged == {(0.0, "hardest", 0, "pgd", "ce")}
 
 
 def test_the_studies_of_cifar_differ_in_size_only() -> None:

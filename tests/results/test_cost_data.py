@@ -122,7 +122,7 @@ def test_the_report_joins_the_front_and_says_what_each_arm_costs() -> None:
         "with the ranking), trained in 60 s, n = 400"
     ) in tips
     assert robust.x.label == "gradient evaluations, full AT with the most expensive attack = 100 %"
-    assert robust.styles == "filled: weights of the last step · hollow: averaged, ema:0.9"
+    assert robust.styles == "filled: not averaged · hollow: averaged, ema:0.9"
     assert (clean.title, clean.measured) == ("Clean accuracy over cost", "")
     assert by_time.x.label == "seconds of training"
     names = [row[0][0] for row in numbers(robust).rows]

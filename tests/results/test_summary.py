@@ -133,7 +133,9 @@ def test_arms_with_another_loss_attack_or_average_are_other_curves() -> None:
     rows = as_rows([HALF, *changed])
     assert sorted(varied(rows)) == sorted(keys)
     assert len(series(rows)) == len(group(rows)) == 5
-    assert len({curve.settings for curve in series(rows)}) == 5
+    assert sorted(curve.settings for curve in series(rows)) == ["", *sorted(f"{k} = {v}" for k, v in keys.items())]
+    named = [curve.settings for curve in series(as_rows([HALF, *changed[:1]]))]
+    assert named == ["loss.kind = ce", "loss.kind = trades"]
 
 
 def test_seeds_of_subsets_are_seeds() -> None:

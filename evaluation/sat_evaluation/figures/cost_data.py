@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import Any, final
+from typing import final
 
 import attrs
 
 from sat_core.spec import DEFAULTS
-from sat_evaluation.results.curves import Group, group, varied
+from sat_evaluation.results.curves import Group, group, not_default, varied
 from sat_evaluation.results.rows import Row
 from sat_evaluation.results.text import shown
 
@@ -136,11 +136,10 @@ def _methods(groups: Sequence[Group]) -> list[Method]:
 
 
 def _name(row: Row, keys: Sequence[str]) -> str:
-    own = {key: row.settings[key] for key in keys if key in row.settings and row.settings[key] != DEFAULTS.get(key)}
-    return ", ".join([row.baseline.label if row.baseline else row.strategy, *_words(own)])
+    return ", ".join([row.baseline.label if row.baseline else row.strategy, *_words(not_default(row, keys))])
 
 
-def _words(settings: dict[str, Any]) -> Iterator[str]:
+def _words(settings: dict[str, object]) -> Iterator[str]:
     for key, value in settings.items():
         if key in ("attack.kind", "loss.kind"):
             yield shown(value)

@@ -128,9 +128,9 @@ class Plot:
         return "M" + "L".join(f"{self.at(mark)} {self.down(mark.y)}" for mark in curve.marks)
 
     @property
-    def legend(self) -> list[tuple[str, int, str]]:
-        """Name, number and style of the curves, each name once."""
-        return list(dict.fromkeys((curve.name, curve.number, curve.style) for curve in self.curves))
+    def legend(self) -> list[tuple[str, int, str, bool]]:
+        """Name, number and style of the curves, and whether they are lines, each name once."""
+        return list(dict.fromkeys((curve.name, curve.number, curve.style, curve.line) for curve in self.curves))
 
     @property
     def styles(self) -> str:

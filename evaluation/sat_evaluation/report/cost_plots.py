@@ -69,7 +69,7 @@ def _plot(points: Sequence[CostPoint], rows: Sequence[Row], measure: str, cost: 
                 for method, own in curves.items()
             ),
         ),
-        fillings=("weights of the last step", f"averaged, {hollow}"),
+        fillings=("not averaged", f"averaged, {hollow}"),
         notes=tuple(notes),
         measured=attacks_of(rows) if measure == "robust" else "",
     )

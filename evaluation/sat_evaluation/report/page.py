@@ -27,6 +27,7 @@ from sat_evaluation.report.gather import Run, gather
 from sat_evaluation.report.paper_figures import DrawnFigure, drawn_figures
 from sat_evaluation.report.share_plots import beside, over_share
 from sat_evaluation.report.tables import Table, arms_table, numbers, provenance
+from sat_evaluation.results.table import cost_unit
 from sat_evaluation.results.text import shown
 
 NAME = "report.html"
@@ -201,6 +202,7 @@ def _rendered(
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         kind=lambda chart: kind[type(chart)],
         numbers=numbers,
+        cost_unit=cost_unit,
         link=lambda table: f"data:text/csv;charset=utf-8,{quote(table.csv)}",
         size=chart_types,
     )

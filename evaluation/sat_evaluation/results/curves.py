@@ -10,6 +10,8 @@ from typing import final
 import attrs
 
 from sat_core.accuracy import Accuracy
+from sat_core.spec import DEFAULTS
+from sat_core.tables import lists
 from sat_evaluation.results.baseline import Baseline
 from sat_evaluation.results.rows import Row
 from sat_evaluation.results.text import shown
@@ -76,7 +78,8 @@ class Series:
 
     Attributes:
         strategy: How A is chosen.
-        settings: ``key = value`` for the settings in which the curves of a study differ; empty if there are none.
+        settings: ``key = value`` for the settings in which the curves of a study differ, of several those that are not
+            the default; empty if there are none.
         groups: Arms that differ only in |A|, smallest first.
         plain, full: The baselines with the same settings; None where they were not run.
     """
@@ -113,12 +116,15 @@ def series(rows: Sequence[Row]) -> list[Series]:
     for g in groups:
         if not g.rows[0].baseline:
             curves.setdefault(json.dumps(g.rows[0].settings), []).append(g)
-    keys, baselines = varied(rows), _Baselines(g for g in groups if g.rows[0].baseline)
+    keys = varied([row for row in rows if not row.baseline])
+    baselines = _Baselines(g for g in groups if g.rows[0].baseline)
     result = []
     for parts in curves.values():
         first = parts[0].rows[0]
         shared = baselines.of(first)
-        settings = ", ".join(f"{key} = {shown(first.settings.get(key))}" for key in keys)
+        # of one key, all values are named: a default is no more usual than the others
+        own = {keys[0]: first.settings.get(keys[0])} if len(keys) == 1 else not_default(first, keys)
+        settings = ", ".join(f"{key} = {shown(value)}" for key, value in own.items())
         ordered = tuple(sorted(parts, key=lambda g: g.rows[0].share))
         result.append(Series(first.strategy, settings, ordered, shared.get(Baseline.PLAIN), shared.get(Baseline.FULL)))
     return result
@@ -161,6 +167,13 @@ def varied(rows: Sequence[Row]) -> list[str]:
         if len({value for _, value in having}) > 1 and not follows:
             keys.append(key)
     return keys
+
+
+def not_default(row: Row, keys: Iterable[str]) -> dict[str, object]:
+    """Return those of `keys` that an arm depends on, with their values where these are not the default."""
+    own = {key: row.settings[key] for key in keys if key in row.settings}
+    # compared as JSON has them: of a key without a default, every value counts
+    return {key: value for key, value in own.items() if key not in DEFAULTS or value != lists(DEFAULTS[key])}
 
 
 def spread(groups: Iterable[Group]) -> str:
