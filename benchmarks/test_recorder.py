@@ -12,7 +12,7 @@ from scipy.special import softmax
 from scipy.stats import entropy
 
 from sat_core.data import DataSet, Examples
-from sat_core.difficulty import Recorder
+from sat_core.recorder import Recorder
 from sat_core.sections import SubsetSpec
 from sat_core.splits import Split, make_split
 
@@ -23,18 +23,18 @@ SUBSETS = (("examples", "hardest"), ("examples", "easiest"), ("examples", "rando
 @pytest.mark.benchmark(timer=CLOCK)
 @pytest.mark.parametrize("key", ["recorder", "recorder-kept"])
 def test_recorder(benchmark: Any, key: str) -> None:
-    """All four statistics by the recorder, against the entropy alone by scipy."""
+    """All seven statistics by the recorder, against the entropy alone by scipy."""
     if key == "recorder-kept":  # second, since it cannot be undone
         keep_memory()
     n, k = (64, 100) if benchmark.disabled else (4096, 1000)
     rng = np.random.default_rng(0)
     logits = 3 * rng.standard_normal((n, k), np.float32)
     labels = np.where(rng.random(n) < 0.5, logits.argmax(axis=1), rng.integers(0, k, n))  # half right: mid-training
-    index, recorder = rng.permutation(n), Recorder(n)
+    index, recorder = rng.permutation(n), Recorder(n, 1)
     expected = entropy(softmax(logits, axis=1), axis=1)
     ratios = compare(
         benchmark,
-        lambda: recorder.update(index, logits, labels),
+        lambda: recorder.update(index, logits, labels, 0),
         lambda: entropy(softmax(logits, axis=1), axis=1),
         rounds=100,
         clock=CLOCK,
@@ -61,11 +61,11 @@ def test_imagenet(benchmark: Any) -> None:
     splits: list[Split] = []
 
     def rank() -> None:
-        recorder = Recorder(n)
+        recorder = Recorder(n, 1)
         for start in range(0, n, batch):
             index, first = order[start : start + batch], start % block
             rows = slice(first, first + len(index))
-            recorder.update(index, logits[rows], labels[rows])
+            recorder.update(index, logits[rows], labels[rows], 0)
         scores = recorder.scores()["entropy"]
         for kind, strategy in SUBSETS:
             subset = SubsetSpec(kind=kind, strategy=strategy, size=0.3)

@@ -24,16 +24,16 @@ def train(data: DataSet, split: Split, epochs: int) -> tuple[Net, Recorder]:
     torch.manual_seed(0)
     images, labels = torch.from_numpy(data.train.images).permute(0, 3, 1, 2), torch.from_numpy(data.train.labels)
     loader = DataLoader(WithIndex(TensorDataset(images, labels)), batch_size=32, shuffle=True)
-    model, recorder = Net(), Recorder(len(data.train))
+    model, recorder = Net(), Recorder(len(data.train), epochs)
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
     step = SubsetAdversarialStep(model, split, AttackSpec(norm="L2", eps=0.5, steps=7))
-    for _ in range(epochs):
+    for epoch in range(epochs):
         for x, y, index in loader:  # index: the number of each example, added by WithIndex
             logits = model(step.mix(x, y, index))  # members of A become adversarial examples
             optimizer.zero_grad()
             step.loss(logits, y, index).backward()  # Σ w·ℓ / Σ w over the batch
             optimizer.step()
-            recorder.update(index.numpy(), logits.detach().numpy(), y.numpy())
+            recorder.update(index.numpy(), logits.detach().numpy(), y.numpy(), epoch)
     return model.eval(), recorder
 
 

@@ -27,7 +27,7 @@ def train(data: DataSet, split: Split, epochs: int) -> tuple[keras.Model, Record
     keras.utils.set_random_seed(0)
     examples = with_index(tf.data.Dataset.from_tensor_slices((data.train.images, data.train.labels)))
     batches = examples.shuffle(len(data.train)).batch(32)
-    model, recorder = make_net(), Recorder(len(data.train))
+    model, recorder = make_net(), Recorder(len(data.train), epochs)
     optimizer = keras.optimizers.Adam(2e-3)
     step = SubsetAdversarialStep(model, split, AttackSpec(norm="L2", eps=0.5, steps=7))
 
@@ -40,10 +40,10 @@ def train(data: DataSet, split: Split, epochs: int) -> tuple[keras.Model, Record
         optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
         return logits
 
-    for _ in range(epochs):
+    for epoch in range(epochs):
         for x, y, index in batches:  # index: the number of each example, added by with_index
             logits = learn(x, y, index)
-            recorder.update(index.numpy(), logits.numpy(), y.numpy())
+            recorder.update(index.numpy(), logits.numpy(), y.numpy(), epoch)
     return model, recorder
 
 

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from sat_core.classifier import Classifier
     from sat_core.data import DataSet, Examples
     from sat_core.datasets import get_dataset
-    from sat_core.difficulty import Recorder
     from sat_core.errors import SatError
     from sat_core.evaluation import Evaluation
     from sat_core.front_door import evaluate, rank, train
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from sat_core.order_file import read_order
     from sat_core.outcome import TrainingResult
     from sat_core.ranking import Ranking
+    from sat_core.recorder import Recorder
     from sat_core.sections import SubsetSpec
     from sat_core.spec import Spec
     from sat_core.splits import Split, make_split
@@ -46,7 +46,6 @@ _MODULES = {
     "classifier": ("Classifier",),
     "data": ("DataSet", "Examples"),
     "datasets": ("get_dataset",),
-    "difficulty": ("Recorder",),
     "errors": ("SatError",),
     "evaluation": ("Evaluation",),
     "front_door": ("evaluate", "rank", "train"),
@@ -54,6 +53,7 @@ _MODULES = {
     "order_file": ("read_order",),
     "outcome": ("TrainingResult",),
     "ranking": ("Ranking",),
+    "recorder": ("Recorder",),
     "sections": ("SubsetSpec",),
     "spec": ("Spec",),
     "splits": ("Split", "make_split"),

@@ -1,139 +1,39 @@
-"""How difficult each example is: statistics of the outputs of a non-robust classifier, collected as it trains.
-
-The recorder's memory is O(N): logits of N x k values are used and dropped batch by batch.
-"""
+"""How difficult each example is for a non-robust classifier: the scores. Higher is harder in all of them."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import final
+from collections.abc import Iterable
+from functools import reduce
 
 import numpy as np
 
-from sat_core.errors import DataError
-from sat_core.moments import Moments, moments
+from sat_core.arrays import as_float
+from sat_core.difficulty_kinds import Difficulty, ExtraPass, MeasuredDifficulty, Recorded, StreamedDifficulty
 from sat_core.registry import Registry
-from sat_core.state import check_state
+from sat_core.threat import TINY
 
 
-def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Return Spearman's ρ of two arrays `(n,)`, in [-1, 1]; 0 if one of them is constant. Ties share their mean rank.
-
-    >>> round(rank_correlation(np.array([1.0, 2.0, 2.0, 9.0]), np.array([4, 3, 2, 1])), 4)
-    -0.9487
-    """
-    first, second = _ranks(a), _ranks(b)
-    size = np.linalg.norm(first) * np.linalg.norm(second)
-    return float(first @ second / size) if size else 0.0
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    """Mean ranks, centred at 0."""
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[place] - (len(values) + 1) / 2
-
-
-@final
-class Recorder:
-    """Collects the four difficulty statistics of N examples while a classifier trains.
-
-    Each example is averaged over the forward passes in which it was seen: epochs drop their last, incomplete batch.
-    """
-
-    _ARRAYS = ("seen", "entropy", "errors", "margin", "mean", "m2")
-
-    def __init__(self, examples: int) -> None:
-        self._table = np.zeros((examples, len(self._ARRAYS)))  # the columns of an example side by side: one cache line
-        self.seen, self.entropy, self.errors, self.margin, self.mean, self.m2 = self._table.T
-
-    def update(self, index: np.ndarray, logits: np.ndarray, labels: np.ndarray) -> None:
-        """Add the outputs of one forward pass.
-
-        Args:
-            index: Numbers of the examples, `(n,)`, each once.
-            logits: `(n, k)`.
-            labels: Their classes, int64 `(n,)`.
-        """
-        self.add(index, moments(logits, labels))
-
-    def add(self, index: np.ndarray, batch: Moments) -> None:
-        """Add the statistics of one forward pass of the examples numbered `index`, `(n,)`, each once."""
-        # A copy of the rows, changed through views of its columns and written back at once: one random access per
-        # example instead of six each way. A number that is there twice would be counted once.
-        rows = self._table[index]
-        seen, entropy, errors, margin, mean, m2 = rows.T
-        seen += 1
-        entropy += batch.entropy
-        errors += batch.error
-        margin += batch.margin
-        before = batch.probability - mean  # Welford's running variance
-        mean += before / seen
-        m2 += before * (batch.probability - mean)
-        self._table[index] = rows
-
-    def scores(self) -> dict[str, np.ndarray]:
-        """Return the difficulty of each example by metric, float64 `(N,)`; higher is harder.
-
-        Raises:
-            DataError: An example was never seen.
-        """
-        unseen = int((self.seen == 0).sum())
-        if unseen:
-            raise DataError(
-                f"ranking: {unseen} of {len(self.seen)} examples were never seen in training\n"
-                "raise ranking.epochs or lower training.batch_size (the last incomplete batch of an epoch is dropped)"
-            )
-        return {name: DIFFICULTIES.get(name).score(self) for name in DIFFICULTIES}
-
-    def state(self) -> dict[str, np.ndarray]:
-        """Return everything collected, as named arrays of size N."""
-        return {name: column.copy() for name, column in zip(self._ARRAYS, self._table.T, strict=True)}
-
-    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
-        """Continue from what `state` returned; CheckpointError if it was for another number of examples."""
-        check_state(self.state(), state, "recorder")
-        for name, column in zip(self._ARRAYS, self._table.T, strict=True):
-            column[:] = state[name]
-
-
-class Difficulty(ABC):
-    """A metric of difficulty over what a `Recorder` collected.
-
-    Attributes:
-        name: What it is called in a study file.
-        once: Whether a single evaluation of the examples gives it, so that A can be chosen anew during a training.
-    """
-
-    name: str
-    once: bool = False
-
-    @abstractmethod
-    def score(self, recorder: Recorder) -> np.ndarray:
-        """Return the difficulty of every example, float64 `(N,)`; higher is harder."""
-
-
-class Entropy(Difficulty):
+class Entropy(StreamedDifficulty):
     """Softmax entropy in nats, averaged over epochs (paper, Eq. 3)."""
 
     name = "entropy"
     once = True
 
-    def score(self, recorder: Recorder) -> np.ndarray:
-        return recorder.entropy / recorder.seen
+    def score(self, recorded: Recorded) -> np.ndarray:
+        return recorded.mean.entropy
 
 
-class ErrorFrequency(Difficulty):
+class ErrorFrequency(StreamedDifficulty):
     """Share of the epochs in which the example was misclassified."""
 
     name = "error"
     once = True
 
-    def score(self, recorder: Recorder) -> np.ndarray:
-        return recorder.errors / recorder.seen
+    def score(self, recorded: Recorded) -> np.ndarray:
+        return recorded.mean.error
 
 
-class SoftmaxVariance(Difficulty):
+class SoftmaxVariance(StreamedDifficulty):
     """Variance over the epochs of p(label). INFERRED: the paper's supplement, which defines "svar", is not public.
 
     Meaningful in a training long enough that easy examples are learned early: hard ones then keep changing, as in the
@@ -143,21 +43,138 @@ class SoftmaxVariance(Difficulty):
 
     name = "variance"
 
-    def score(self, recorder: Recorder) -> np.ndarray:
-        # Of the epochs themselves, not of a larger population: no n - 1, so that one epoch gives 0.
-        return recorder.m2 / recorder.seen
+    def score(self, recorded: Recorded) -> np.ndarray:
+        return recorded.variance
 
 
-class Margin(Difficulty):
+class Margin(StreamedDifficulty):
     """Minus the mean over epochs of p(label) - highest other probability."""
 
     name = "margin"
     once = True
 
-    def score(self, recorder: Recorder) -> np.ndarray:
-        return -recorder.margin / recorder.seen
+    def score(self, recorded: Recorded) -> np.ndarray:
+        return -recorded.mean.margin
+
+
+class Loss(StreamedDifficulty):
+    """Cross-entropy in nats, averaged over epochs."""
+
+    name = "loss"
+    once = True
+
+    def score(self, recorded: Recorded) -> np.ndarray:
+        return recorded.mean.loss
+
+
+class El2n(StreamedDifficulty):
+    """‖p - onehot(label)‖₂, averaged over epochs.
+
+    Paul et al. 2021 (Definition 2.2) average over several networks early in training; here it is one network over the
+    epochs of the ranking, so that a short ranking is what they have.
+    """
+
+    name = "el2n"
+    once = True
+
+    def score(self, recorded: Recorded) -> np.ndarray:
+        return recorded.mean.el2n
+
+
+class Forgetting(StreamedDifficulty):
+    """Number of times that the example was right in one recording and wrong in the next (Toneva et al. 2019).
+
+    One that was never right counts as more than any other: as the number of recordings, of which a forgetting takes
+    two. Many examples share a number, and such are ordered by their place in the data.
+    """
+
+    name = "forgetting"
+
+    def score(self, recorded: Recorded) -> np.ndarray:
+        return np.where(recorded.mean.error == 1, recorded.seen.max(initial=0), recorded.forgotten)
+
+
+class AreaUnderMargin(StreamedDifficulty):
+    """Minus the mean over epochs of the label's logit less the highest other one (AUM, Pleiss et al. 2020, Eq. 1).
+
+    A low AUM is hard, or wrongly labelled, for which it was made.
+    """
+
+    name = "aum"
+    once = True
+
+    def score(self, recorded: Recorded) -> np.ndarray:
+        return -recorded.mean.logit_margin
+
+
+class LateEntropy(StreamedDifficulty):
+    """Softmax entropy in nats, averaged over the last tenth of the epochs: what is hard once the rest is learnt."""
+
+    name = "late-entropy"
+
+    def score(self, recorded: Recorded) -> np.ndarray:
+        return recorded.late_entropy
+
+
+class GradientNorm(MeasuredDifficulty):
+    """‖∇ₓ ℓ‖₂ of the cross-entropy with respect to the image, in [0, 1] pixels.
+
+    GraNd (Paul et al. 2021, Definition 2.1) is the norm with respect to the weights.
+    """
+
+    name = "gradient-norm"
+    gradients = 1
+
+    def measure(self, examples: ExtraPass) -> np.ndarray:
+        def norms(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+            gradient = examples.classifier.loss_gradient(as_float(images), labels)[2]
+            return np.linalg.norm(gradient.reshape(len(labels), -1).astype(np.float64), axis=1)
+
+        return np.concatenate([*examples.each(norms)])
+
+
+class Prototypicality(MeasuredDifficulty):
+    """1 - cosine of the example's features with the mean features of its class, in [0, 2].
+
+    Sorscher et al. 2022 (section 6) take the nearest of the k-means centres of self-supervised features instead. The
+    features go through twice, because those of a large data set do not fit into memory.
+    """
+
+    name = "prototypicality"
+
+    def measure(self, examples: ExtraPass) -> np.ndarray:
+        def sums(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+            classes, which = np.unique(labels, return_inverse=True)
+            features = examples.classifier.features(images).astype(np.float64)
+            total = np.zeros((examples.classes, features.shape[1]))
+            total[classes] = (which == np.arange(len(classes))[:, None]) @ features
+            return total
+
+        # The cosine with a sum is that with the mean.
+        prototypes = _unit(reduce(np.add, examples.each(sums)))
+
+        def distances(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+            features = _unit(examples.classifier.features(images).astype(np.float64))
+            return 1 - np.vecdot(features, prototypes[labels])
+
+        return np.concatenate([*examples.each(distances)])
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    """Rows of length 1; a row of zeros stays, and has a cosine of 0 with all."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), TINY)
 
 
 DIFFICULTIES: Registry[Difficulty] = Registry("difficulty metric", "sat_core.difficulties", of=Difficulty)
-for _metric in (Entropy(), ErrorFrequency(), SoftmaxVariance(), Margin()):
+STREAMED: tuple[StreamedDifficulty, ...] = (
+    *(Entropy(), ErrorFrequency(), SoftmaxVariance(), Margin(), Loss()),
+    *(El2n(), Forgetting(), AreaUnderMargin(), LateEntropy()),
+)
+for _metric in (*STREAMED, GradientNorm(), Prototypicality()):
     DIFFICULTIES.register(_metric.name, _metric)
+
+
+def extra_metrics(names: Iterable[str] | None = None) -> list[str]:
+    """Return which of `names`, by default of all metrics, take an extra pass over the examples."""
+    names = DIFFICULTIES if names is None else names
+    return [name for name in names if isinstance(DIFFICULTIES.get(name), MeasuredDifficulty)]

@@ -13,6 +13,7 @@ from typing import final
 import numpy as np
 
 from sat_core.errors import Interrupted
+from sat_core.extra_pass import measured
 from sat_core.job import Job
 from sat_core.leader import statistics
 from sat_core.process_group import Command
@@ -54,6 +55,7 @@ class _Follower:
             Command.RECORD: lambda *_: statistics(self._classifier, job.data.train, self._group),
             Command.ATTACK: self._attack,
             Command.SPLIT: self._new_split,
+            Command.MEASURE: self._measure,
         }
 
     def run(self) -> None:
@@ -88,6 +90,10 @@ class _Follower:
         spec, units = self._job.spec, self._group.broadcast()
         split = split_of(units, len(units), spec.subset, spec.weighting.rule, self._job.data)
         self._planner = self._job.planner(split)
+
+    def _measure(self, number: int, _: int) -> None:
+        with suppress(Interrupted):
+            measured(self._job, self._classifier, self._job.spec.ranking.extra[number])
 
     def _attack(self, *_: int) -> None:
         attacks, stage = self._group.broadcast()

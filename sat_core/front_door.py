@@ -18,6 +18,7 @@ from sat_core.arrays import check_images
 from sat_core.autoattack import AUTOATTACK
 from sat_core.backend import Backend
 from sat_core.classifier import Classifier
+from sat_core.difficulty import extra_metrics
 from sat_core.evaluation import Evaluation
 from sat_core.evaluator import get_evaluator
 from sat_core.fields import fraction
@@ -122,14 +123,15 @@ def rank(
     """Measure how difficult each training example is: train a non-robust classifier and record its outputs.
 
     Difficulty is the entropy of the softmax, averaged over the epochs of the training (paper, Eq. 3); the ranking has
-    the other metrics, too.
+    the other metrics that need no extra pass, too.
 
     Args:
         model: As in `train`. A model that you pass is trained from the weights that it has, which should be fresh ones,
             and gets them back afterwards.
         data: See `Data`.
         epochs: Passes over the training set.
-        metric: By which examples are ordered: "entropy", "error", "variance" or "margin".
+        metric: By which examples are ordered, as `ranking.metric` of a study. One that takes an extra pass gets it;
+            ``settings={"ranking.extra": [...]}`` adds more of them.
         seed: Of weights and order.
         settings: More settings, by the keys of a study file: ``{"ranking.record": "online"}``.
         backend: As in `train`.
@@ -144,6 +146,7 @@ def rank(
         SatError: Settings, model or data do not fit.
     """
     keys = {"training.epochs": epochs, "ranking.epochs": epochs, "ranking.metric": metric, "training.seed": seed}
+    keys |= {"ranking.extra": [metric]} if metric in extra_metrics() else {}
     with prepare(model, data, keys, settings, backend, device, out, progress) as (study, job, folder):
         try:
             return rank_in_folder(study, job, folder)

@@ -24,7 +24,7 @@ LIST_KEYS = (
     "evaluation.selection_epochs",
 )
 """Keys whose value may itself be a list; in a grid each takes a list of lists."""
-SHARED = ("data.name", "ranking.epochs", "ranking.model", "ranking.record", "ranking.file")
+SHARED = ("data.name", "ranking.epochs", "ranking.model", "ranking.record", "ranking.file", "ranking.extra")
 """Keys of the ranking, which all arms of a study share."""
 LIMIT = 10_000
 """Maximum number of arms, unless the environment variable SAT_MAX_ARMS is set."""

@@ -26,6 +26,7 @@ class Command(IntEnum):
     RECORD = 11
     ATTACK = 12
     SPLIT = 13
+    MEASURE = 14
 
 
 class ProcessGroup(ABC):

@@ -10,12 +10,15 @@ import attrs
 import numpy as np
 
 from sat_core import files
+from sat_core.agreement import Agreement, rank_correlation
 from sat_core.attack_spec import AttackSpec
-from sat_core.difficulty import DIFFICULTIES, Recorder, rank_correlation
+from sat_core.difficulty import STREAMED
 from sat_core.display import data_frame, html_table
 from sat_core.errors import DataError, SpecError
+from sat_core.extra_pass import extra_gradients, extra_scores, try_extra
 from sat_core.job import Job
 from sat_core.loss_spec import LossSpec
+from sat_core.recorder import Recorder
 from sat_core.registry import unknown
 from sat_core.sections import ModelSpec
 from sat_core.selection import SELECTION_RULES
@@ -42,8 +45,8 @@ class Ranking:
         places: Place of each example in the first epoch of the training that made the scores, int64 `(N,)`; -1 for
             examples that were not in it.
         seed: Of that training.
-        gradients: Gradient evaluations of that training, counted in examples.
-        seconds: Duration of that training.
+        gradients: Gradient evaluations of that training and of the scores after it, counted in examples.
+        seconds: Duration of both.
     """
 
     scores: dict[str, np.ndarray] = attrs.Factory(dict)
@@ -66,34 +69,39 @@ class Ranking:
         """
         path = folder.ranking_file
         try:
-            arrays = files.read_npz(path, *DIFFICULTIES, "places", "seed", "gradients", files.EXPERIMENT)
+            # All arrays: the others may be scores of plug-ins that are not there any more.
+            arrays = files.read_npz(path)
             owner, places = str(arrays.pop(files.EXPERIMENT)), arrays.pop("places")
+            known = {metric.name: arrays.pop(metric.name) for metric in STREAMED}
             seed, gradients = int(arrays.pop("seed")), int(arrays.pop("gradients"))
+        except KeyError as error:
+            raise DataError(f"{path}: has no array {error}\ndelete {path} and start again") from error
         except (TypeError, ValueError) as error:
             reason = str(error).splitlines()[0].removeprefix(f"{path}: ")
             raise DataError(f"{path}: {reason}\ndelete {path} and start again") from error
-        scores = list(arrays.values())
-        if any(s.shape != places.shape or s.dtype.kind != "f" or not np.isfinite(s).all() for s in scores):
+        scores = known | arrays
+        if any(s.shape != places.shape or s.dtype.kind != "f" or not np.isfinite(s).all() for s in scores.values()):
             reason = "expected a finite number per example and metric"
         elif fingerprint and owner != fingerprint:
             # Its arrays may fit all the same, and would choose another A without a word.
             reason = "belongs to another study"
         else:
             seconds = folder.seconds().get("ranking")
-            return cls(scores=arrays, places=places, seed=seed, gradients=gradients, seconds=seconds)
+            return cls(scores=scores, places=places, seed=seed, gradients=gradients, seconds=seconds)
         raise DataError(f"{path}: {reason}\ndelete {path} and start again")
 
     def split(self, job: Job) -> Split:
         """Split the training set of the job's arm into A and B."""
-        spec = job.spec
-        scores = self.scores.get(spec.ranking.metric)
+        spec, scores = job.spec, self.scores.get(job.spec.ranking.metric)
+        if scores is None and self.scores and needs_ranking(spec):
+            raise SpecError(f"ranking.metric: {unknown('score of this ranking', spec.ranking.metric, self.scores)}")
         return make_split(spec.subset, spec.weighting.rule, job.data, scores=scores, order=self.order)
 
     def hardest_first(self, metric: str = "entropy") -> np.ndarray:
         """Return the numbers of the examples, hardest first.
 
         Args:
-            metric: "entropy", "error", "variance" or "margin"; a published order has none.
+            metric: One of `scores`; a published order has none.
 
         Returns:
             int64 `(N,)`; examples of equal difficulty in the order of their numbers.
@@ -112,6 +120,16 @@ class Ranking:
         content = io.BytesIO()
         np.save(content, self.hardest_first(metric))
         files.write_bytes(Path(path), content.getvalue())
+
+    def agreement(self) -> Agreement:
+        """Compare every two scores: Spearman's ρ, and how many of the hardest 10, 30 and 50 % they share.
+
+        Raises:
+            SpecError: It is a published order, without scores.
+        """
+        if not self.scores:
+            raise SpecError("ranking: expected one with scores, got a published order; make one with sat.rank()")
+        return Agreement.of(self.scores)
 
     def to_pandas(self) -> Any:
         """Return a `pandas.DataFrame` with one row per example and one column per metric; see `data_frame`."""
@@ -217,14 +235,17 @@ def run_ranking(job: Job) -> Ranking:
     training = job.spec.training
     fingerprint = job.folder.claim(job.experiment(ranking_tables(job)))
     if not job.folder.has_ranking:
-        recorder = Recorder(len(job.data.train))
+        recorder = Recorder(len(job.data.train), training.epochs)
         snapshot = job.spec.ranking.record == "snapshot"
         with job.session():
             options = {"stage": "ranking", "recorder": recorder, "snapshot": snapshot}
-            fit = job.fit(job.build(), job.no_members(), fingerprint, **options)
-            gradients = fit.run().training_gradients
+            classifier = job.build()
+            try_extra(job, classifier)
+            fit = job.fit(classifier, job.no_members(), fingerprint, **options)
+            gradients = fit.run().training_gradients + extra_gradients(job)
+            scores = recorder.scores() | extra_scores(job, classifier)
         metadata = {"gradients": np.array(gradients), "seed": np.array(training.seed), "places": fit.planner.places(0)}
         metadata[files.EXPERIMENT] = np.array(fingerprint)
-        files.write_npz(job.folder.ranking_file, {**recorder.scores(), **metadata})
+        files.write_npz(job.folder.ranking_file, {**scores, **metadata})
     # Read back, so that the start that made it returns what every later start does.
     return Ranking.read(job.folder, fingerprint)

@@ -10,9 +10,9 @@ import numpy as np
 
 from sat_core.classifier import Classifier
 from sat_core.data import DataSet
-from sat_core.difficulty import DIFFICULTIES, Recorder
 from sat_core.leader import statistics, tell_model
 from sat_core.process_group import Command, ProcessGroup
+from sat_core.recorder import Recorder
 from sat_core.sections import SubsetSpec
 from sat_core.splits import Split, make_split, split_of
 
@@ -51,9 +51,9 @@ class Reselection:
         train = self.data.train
         tell_model(classifier, self.group)
         self.group.lead(Command.RECORD)
-        recorder = Recorder(len(train))
-        recorder.add(np.arange(len(train)), statistics(classifier, train, self.group))
-        scores = DIFFICULTIES.get(self.metric).score(recorder)
+        recorder = Recorder(len(train), 1)
+        recorder.add(np.arange(len(train)), statistics(classifier, train, self.group), 0)
+        scores = recorder.score(self.metric)
         self.split = make_split(self.subset, self.rule, self.data, scores=scores)
         self.tell()
         return self.split

@@ -7,8 +7,8 @@ from typing import Any, ClassVar, final
 import attrs
 
 from sat_core import fields
-from sat_core.difficulty import DIFFICULTIES
-from sat_core.errors import SpecError
+from sat_core.difficulty import DIFFICULTIES, extra_metrics
+from sat_core.errors import SpecError, quoted
 from sat_core.selection import SELECTION_RULES
 from sat_core.weighting import WEIGHTING_RULES
 
@@ -39,6 +39,13 @@ class ModelSpec:
     name: str = fields.text("small-cnn")
 
 
+def _check_extra(value: Any) -> str | None:
+    # Only where some are named, since this imports every plug-in's metric.
+    names = extra_metrics() if value else []
+    good = isinstance(value, tuple) and all(name in names and value.count(name) == 1 for name in value)
+    return None if good else f"a list of scores that take an extra pass ({', '.join(names)}), each once"
+
+
 @final
 @attrs.frozen(kw_only=True)
 class RankingSpec:
@@ -52,6 +59,8 @@ class RankingSpec:
             forwards, as the published rankings do. Online needs many epochs: in few, it measures when an example was
             first seen.
         file: A published order, hardest first; empty for none.
+        extra: Scores that take an extra pass over all examples once the classifier is trained, such as
+            ``gradient-norm``; the pass counts in the cost of the ranking.
     """
 
     SECTION: ClassVar[str] = "ranking"
@@ -60,6 +69,14 @@ class RankingSpec:
     metric: str = fields.choice(lambda: DIFFICULTIES, "entropy")
     record: str = fields.choice(("snapshot", "online"), "snapshot")
     file: str = fields.text("")
+    extra: tuple[str, ...] = fields.field(_check_extra, (), fields.tuples)
+
+    def __attrs_post_init__(self) -> None:
+        if self.metric not in self.extra and self.metric in extra_metrics([self.metric]):
+            raise SpecError(
+                f"ranking.metric: {self.metric!r} takes an extra pass over the examples\n"
+                f"add it to ranking.extra, whose passes count in the cost: {quoted([*self.extra, self.metric])}"
+            )
 
 
 def _check_size(value: Any) -> str | None:

@@ -16,12 +16,12 @@ from sat_core.batches import Planner
 from sat_core.classifier import Classifier
 from sat_core.collapse import PROBE, collapse, gradient_alignment, pgd_accuracy
 from sat_core.data import Examples
-from sat_core.difficulty import Recorder
 from sat_core.epoch_plan import EpochPlan
 from sat_core.errors import CheckpointError, Interrupted, TrainingError
 from sat_core.files import EXPERIMENT
 from sat_core.leader import statistics, tell_model
 from sat_core.process_group import ALONE, Command, ProcessGroup
+from sat_core.recorder import Recorder
 from sat_core.reselection import Reselection
 from sat_core.streams import stream
 from sat_core.trainer import Trainer
@@ -236,7 +236,7 @@ class Fit:
             index = np.take_along_axis(index, self.trainer.order(first, at.step), axis=1)
         if self.recorder is not None and self._records and len(index):
             # With augmented images in training mode, as the authors' code has it (recipe, section 2).
-            self.recorder.add(index.ravel(), self.trainer.moments(first, at.step))
+            self.recorder.add(index.ravel(), self.trainer.moments(first, at.step), at.epoch)
         if self.attacked is not None:
             self.attacked.add(index, plan.members[first : at.step])
         self._read = at.step
@@ -249,7 +249,8 @@ class Fit:
         if self.recorder is not None and self.snapshot:
             tell_model(self.classifier, self.group)
             self.group.lead(Command.RECORD)
-            self.recorder.add(np.arange(len(self.data)), statistics(self.classifier, self.data, self.group))
+            moments = statistics(self.classifier, self.data, self.group)
+            self.recorder.add(np.arange(len(self.data)), moments, at.epoch - 1)
         if self.reselection is not None and self.reselection.due(at.epoch, self.planner.training.epochs):
             self.planner = attrs.evolve(self.planner, split=self.reselection.choose(self.classifier))
             at.selection_forwards += len(self.data)

@@ -13,8 +13,8 @@ from sat_core.backend import Backend
 from sat_core.batches import Planner
 from sat_core.classifier import Classifier, State
 from sat_core.data import Examples
-from sat_core.difficulty import Recorder
 from sat_core.input_spec import InputSpec
+from sat_core.recorder import Recorder
 from sat_core.splits import hardest_first
 from sat_core.testing import samples
 from sat_core.testing.options import OPTIONS, option_difference
@@ -146,16 +146,16 @@ def ranking_difference(one: Backend, other: Backend, data: Examples) -> tuple[fl
     weights = one.build_for(inputs, "small-cnn").state()
     scores = []
     for backend in (one, other):
-        classifier, recorder = backend.build_for(inputs, "small-cnn"), Recorder(len(data))
+        classifier, recorder = backend.build_for(inputs, "small-cnn"), Recorder(len(data), 1)
         classifier.load_state(weights)
         trainer, plan = backend.trainer(classifier, data, training, samples.attack()), planner.epoch(0)
         trainer.begin(plan, record=True)
         for step in range(plan.steps):
             trainer.step(step)
-        recorder.add(plan.index.ravel(), trainer.moments(0, plan.steps))
+        recorder.add(plan.index.ravel(), trainer.moments(0, plan.steps), 0)
         # One epoch leaves out its last, incomplete batch.
         seen = recorder.seen > 0
-        scores.append(recorder.entropy[seen])
+        scores.append(recorder.state()["entropy"][seen])
     got, expected = orders = [hardest_first(s) for s in scores]
     places = [np.argsort(order) for order in orders]
     tops = (len(got) * percent // 100 for percent in (10, 30, 50))

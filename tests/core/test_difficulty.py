@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import attrs
 import numpy as np
 import pytest
@@ -9,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from sat_core.difficulty import DIFFICULTIES, Recorder
-from sat_core.errors import DataError
+from sat_core.difficulty import STREAMED
+from sat_core.errors import CheckpointError, DataError
 from sat_core.moments import LARGEST, Moments, entropy, moments
+from sat_core.recorder import Recorder
 
 
 @given(hnp.arrays(np.float64, (4, 7), elements=st.floats(-1e300, 1e300)))
@@ -34,43 +37,79 @@ def test_entropy_of_logits_at_minus_infinity_and_of_nan() -> None:
         entropy(np.array([[0.0, np.nan]]))
 
 
-def _recorded(logits: np.ndarray, labels: np.ndarray) -> Recorder:
-    recorder = Recorder(logits.shape[1])
-    for epoch in logits:
-        for part in (np.arange(3), np.arange(3, logits.shape[1])):
-            recorder.update(part, epoch[part], labels[part])
+def _recorded(logits: np.ndarray, labels: np.ndarray, epochs: range | None = None) -> Recorder:
+    """A recorder of all epochs `(e, n, k)`, but for the examples that every third one leaves out, or of `epochs`."""
+    recorder = Recorder(logits.shape[1], len(logits))
+    _record(recorder, logits, labels, epochs or range(len(logits)))
     return recorder
+
+
+def _record(recorder: Recorder, logits: np.ndarray, labels: np.ndarray, epochs: range) -> None:
+    for epoch in epochs:
+        for part in np.split(np.arange(len(labels))[_seen(epoch, len(labels))], [3]):
+            recorder.update(part, logits[epoch][part], labels[part], epoch)
+
+
+def _seen(epoch: int, n: int) -> np.ndarray:
+    """Which examples an epoch has: the last two are in none of the last two of 17 epochs."""
+    return np.arange(n) < n - 2 * (epoch >= 15) - (epoch % 3 == 0)
 
 
 def test_recorder_streams_what_all_logits_together_would_give() -> None:
     rng = np.random.default_rng(0)
-    logits, labels = rng.normal(0, 3, (6, 8, 5)), rng.integers(0, 5, 8)
-    p = np.exp(logits) / np.exp(logits).sum(axis=2, keepdims=True)
-    own = p[:, np.arange(8), labels]
-    others = p.copy()
-    others[:, np.arange(8), labels] = 0
-    scores = _recorded(logits, labels).scores()
-    np.testing.assert_allclose(scores["entropy"], -(p * np.log(p)).sum(axis=2).mean(axis=0))
-    np.testing.assert_allclose(scores["error"], (p.argmax(axis=2) != labels).mean(axis=0))
-    np.testing.assert_allclose(scores["variance"], own.var(axis=0), atol=1e-12)
-    np.testing.assert_allclose(scores["margin"], (others.max(axis=2) - own).mean(axis=0))
-    assert set(scores) == set(DIFFICULTIES)
+    z, labels = rng.normal(0, 3, (17, 8, 3)), rng.integers(0, 3, 8)
+    scores = _recorded(z, labels).scores()
+    assert [*scores] == [metric.name for metric in STREAMED]
+    for i, label in enumerate(labels):
+        seen = [epoch for epoch in range(17) if _seen(epoch, 8)[i]]
+        logits = z[seen, i]
+        p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        entropies, right = -(p * np.log(p)).sum(axis=1), p.argmax(axis=1) == label
+        other, target = [c for c in range(3) if c != label], np.eye(3)[label]
+        late = [e for epoch, e in zip(seen, entropies, strict=True) if epoch >= 15]
+        expected = {
+            "entropy": entropies.mean(),
+            "error": 1 - right.mean(),
+            "variance": p[:, label].var(),
+            "margin": (p[:, other].max(axis=1) - p[:, label]).mean(),
+            "loss": -np.log(p[:, label]).mean(),
+            "el2n": np.linalg.norm(p - target, axis=1).mean(),
+            "forgetting": sum(before and not now for before, now in pairwise(right)),
+            "aum": (logits[:, other].max(axis=1) - logits[:, label]).mean(),
+            "late-entropy": np.mean(late) if late else entropies[-1],
+        }
+        for name, value in expected.items():
+            np.testing.assert_allclose(scores[name][i], value, rtol=1e-9, atol=1e-12, err_msg=f"{name} of {i}")
 
 
-def test_recorder_goes_on_from_its_state_and_refuses_unseen_examples() -> None:
+def test_what_was_never_right_is_forgotten_most() -> None:
+    """And one that was never wrong least, in a training of any number of epochs."""
+    right, wrong = [1.0, 0.0], [0.0, 1.0]
+    logits = np.array([[right, wrong, wrong, right], [right, wrong, right, wrong], [right, wrong, right, right]])
+    recorder = Recorder(4, 3)
+    for epoch in range(3):
+        recorder.update(np.arange(4), logits[epoch], np.zeros(4, np.int64), epoch)
+    assert recorder.scores()["forgetting"].tolist() == [0, 3, 0, 1]
+
+
+def test_recorder_goes_on_from_its_state_and_refuses_what_cannot_be() -> None:
     rng = np.random.default_rng(1)
-    logits, labels = rng.normal(size=(4, 8, 5)), rng.integers(0, 5, 8)
-    whole, second = _recorded(logits, labels), Recorder(8)
-    second.load_state(_recorded(logits[:2], labels).state())
-    for epoch in logits[2:]:
-        for part in (np.arange(3), np.arange(3, 8)):
-            second.update(part, epoch[part], labels[part])
-    for name, value in whole.state().items():
-        np.testing.assert_array_equal(second.state()[name], value)
-    recorder = Recorder(10)
-    recorder.update(np.arange(8), logits[0], labels)
+    logits, labels = rng.normal(size=(17, 8, 3)), rng.integers(0, 3, 8)
+    whole = _recorded(logits, labels).state()
+    for stop in (1, 15, 16):  # before the last tenth of the epochs, between, and within
+        second = Recorder(8, 17)
+        second.load_state(_recorded(logits, labels, range(stop)).state())
+        _record(second, logits, labels, range(stop, 17))
+        for name, value in whole.items():
+            np.testing.assert_array_equal(second.state()[name], value)
+    recorder = Recorder(10, 2)
+    recorder.update(np.arange(8), logits[0], labels, 0)
     with pytest.raises(DataError, match="2 of 10 examples were never seen"):
         recorder.scores()
+    with pytest.raises(DataError, match=r"expected an epoch in 0\.\.1, got 2"):
+        recorder.update(np.arange(8), logits[0], labels, 2)
+    with pytest.raises(CheckpointError, match="expected shape"):
+        Recorder(9, 17).load_state(whole)
 
 
 def _independent(z: np.ndarray, y: np.ndarray) -> Moments:
