@@ -39,6 +39,9 @@ def train(
     strategy: str = "hardest",
     eps: float | str | None = None,
     norm: str = "L2",
+    attack: str = "pgd",
+    loss: str = "ce",
+    averaging: str = "none",
     epochs: int = 30,
     ranking: Ranking | None = None,
     seed: int = 0,
@@ -63,14 +66,19 @@ def train(
         subset: What A is: a share in [0, 1] (with a decimal point), a number of examples or classes (an integer), or a
             class name, or a list of class names or numbers.
         by: "examples" (ESAT) or "classes" (CSAT): what the share is a share of.
-        strategy: Which examples or classes are taken first: "hardest", "easiest" or "random".
+        strategy: Which examples or classes are taken first: "hardest", "easiest" or "random"; or how each batch chooses
+            its own: "online-random", "online-hardest" or "online-boundary".
         eps: Radius of the threat model in units of [0, 1] pixels, such as 0.5 or "8/255". Default: 0.5 for L2, 8/255
             for Linf.
         norm: "L2" or "Linf".
+        attack: That of the training: "pgd", or with a single step "fgsm", "rs-fgsm", "n-fgsm" or "free".
+        loss: Of the members of A: "ce", "trades", "mart" or "alp".
+        averaging: "ema:0.999" or "swa:0.75" checks, reports and returns an average of the weights.
         epochs: Passes over the training set.
         ranking: A ranking that was made before; see `rank`.
         seed: Of the weights (of named models), the order of examples, augmentation and random starts.
-        settings: More settings, by the keys of a study file: ``{"training.lr": 0.05}``. They win over the arguments.
+        settings: More settings as in a study file, as keys or tables: ``{"training.lr": 0.05, "loss": {"beta": 3.0}}``.
+            They win over the arguments.
         backend: "torch" or "tensorflow", or a backend. Default: the model's own; for a name, the environment variable
             SAT_BACKEND, or PyTorch.
         device: "cpu", "cuda" or "cuda:N". Default: where the model is; the CPU for a name.
@@ -90,6 +98,7 @@ def train(
         >>> result.robust_accuracy.value, result.robust_accuracy.interval  # doctest: +SKIP
     """
     keys: dict[str, Any] = {"training.epochs": epochs, "attack.norm": norm, "training.seed": seed}
+    keys |= {"attack.kind": attack, "loss.kind": loss, "training.averaging": averaging}
     keys |= {} if eps is None else {"attack.eps": eps}
     size: Any = subset.item() if isinstance(subset, np.number) else subset
     if isinstance(size, int | float):
@@ -133,7 +142,7 @@ def rank(
         metric: By which examples are ordered, as `ranking.metric` of a study. One that takes an extra pass gets it;
             ``settings={"ranking.extra": [...]}`` adds more of them.
         seed: Of weights and order.
-        settings: More settings, by the keys of a study file: ``{"ranking.record": "online"}``.
+        settings: More settings as in a study file: ``{"ranking.record": "online"}``.
         backend: As in `train`.
         device: As in `train`.
         out: Folder for `ranking.npz`, where the same call continues.

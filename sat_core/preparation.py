@@ -23,7 +23,7 @@ from sat_core.resolve import resolve_precision
 from sat_core.run_folder import RunFolder
 from sat_core.spec import Spec
 from sat_core.study import Study
-from sat_core.tables import nest
+from sat_core.tables import flatten, nest
 from sat_core.user_models import as_classifier, backend_of
 
 
@@ -63,7 +63,7 @@ def prepare(
     computing = backend_of(model, backend, device)
     # A study gives each arm one thread, so that arms run side by side and repeat exactly; here is one training alone.
     defaults = {"data.name": data.name, "model.name": name, "training.threads": os.cpu_count() or 1}
-    spec = Spec.from_tables(nest({**defaults, **keys, **(settings or {})}))
+    spec = Spec.from_tables(nest({**defaults, **keys, **flatten(settings or {})}))
     study = Study.from_tables(spec.to_tables())  # in numbers: a folder made with "1/2" continues with 0.5
     make = _classifier_maker(model, computing, data)
     with tempfile.TemporaryDirectory() as empty, progress_bar(progress) as bar:

@@ -10,8 +10,11 @@ import pytest
 from toys import digits
 
 import sat_core as sat
+from sat_core import checkpoint
 from sat_core.backend import Backend
 from sat_core.errors import DataError, RunDirectoryError, SpecError, TrainingError
+from sat_core.loss_spec import LossSpec
+from sat_core.spec import Spec
 
 pytestmark = pytest.mark.backend
 
@@ -96,6 +99,25 @@ def test_ones_own_model_is_trained_in_place(backend: Backend, arrays: dict[str, 
     correct = result.classifier.logits(arrays["x_train"]).argmax(1) == arrays["y_train"]
     first = backend.wrap(own(backend), classes=5, image_shape=(8, 8, 1))
     assert correct.mean() > (first.logits(arrays["x_train"]).argmax(1) == arrays["y_train"]).mean()
+
+
+def test_attack_loss_averaging_and_tables_of_settings(
+    backend: Backend, arrays: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"attack": "rs-fgsm", "loss": "trades", "averaging": "ema:0.5", "strategy": "random"}
+    tables = {"training": {"clip_norm": 1, "warmup": "3steps"}, "loss": {"beta": [12, 6]}, "attack.loss": "ce"}
+    result = train(own(backend), arrays, eps=0.3, out=tmp_path / "run", settings=tables, **options)
+    spec = Spec.from_tables(result.results.spec)
+    assert (spec.attack.kind, spec.attack.loss, spec.loss) == ("rs-fgsm", "ce", LossSpec(kind="trades", beta=(12, 6)))
+    assert (spec.training.averaging, spec.training.clip_norm, spec.training.warmup) == ("ema:0.5", 1.0, "3steps")
+    assert result.results.collapse is not None
+    last = checkpoint.read(next(result.folder.rglob("checkpoint-last.safetensors"))).groups
+    # The best epoch is the last, but the classifier has the average of the weights, not the last of them.
+    state, names = result.classifier.state(), last["model"]
+    assert all(np.array_equal(state[name], last["trainer"][f"average.{name}"]) for name in names)
+    assert any(not np.array_equal(state[name], last["model"][name]) for name in names)
+    with pytest.raises(SpecError, match=r"loss\.kind: expected one of .* \(did you mean 'trades'\?\), got 'trade'"):
+        train(own(backend), arrays, loss="trade")
 
 
 def test_classes_by_name_and_a_ranking_made_before(backend: Backend, arrays: dict[str, np.ndarray]) -> None:
