@@ -38,8 +38,9 @@ def print_table(rows: Sequence[Row], console: Console | None = None) -> None:
         notes.append(f"cost: gradient evaluations, {cost_unit(rows)}")
     if hidden:
         notes.append(f"only in summary.csv for lack of room: {', '.join(hidden)}")
-    # with one curve there are three blocks, which need no lines between them
-    ends = {number - 1 for number in accumulate(map(len, blocks))} if len(blocks) > 3 else set()
+    # with one curve there are three blocks, which need no lines between them, and neither do curves of one point
+    apart = len(blocks) > 3 and any(len(curve) > 1 for curve in blocks[1:-1])
+    ends = {number - 1 for number in accumulate(map(len, blocks))} if apart else set()
     console.print(Text(title(rows), style="bold"))
     console.print(_table(columns, console.width, ends))
     for note in notes:

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 
 _DASHES = {"robust": "-", "clean": "--"}
 _OFFSET = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
+_MARKERS = "osD^"
+_LINE = 0.19
+"""Inches of a line in the legend."""
+_MOST_LINES = 24
+"""Lines of the legend that make a figure taller; a study may have thousands of curves."""
 _Pair = tuple[Point, Point]
 """Robust and clean accuracy of the same arms."""
 
@@ -45,11 +50,13 @@ def accuracy_figure(rows: Sequence[Row]) -> Figure | None:
         return None
     plain, full = (_unique(getattr(robust, end) for robust, _ in curves) for end in ("plain", "full"))
     clean_plain, clean_full = (_unique(getattr(clean, end) for _, clean in curves) for end in ("plain", "full"))
-    with drawing(7.2, 4.9) as figure:
+    labels = [textwrap.fill(_label(robust), 40) for robust, _ in curves]
+    rows_of_legend = sum(label.count("\n") + 1 for label in labels)
+    with drawing(7.2, 4.9 + _LINE * min(max(0, rows_of_legend - 4), _MOST_LINES)) as figure:
         axes = figure.add_subplot()
-        drawn = [_curve(axes, robust, clean, COLOURS[robust.number % len(COLOURS)]) for robust, clean in curves]
+        drawn = [_curve(axes, *pair, label) for pair, label in zip(curves, labels, strict=True)]
         for robust, clean in ((plain, clean_plain), (full, clean_full)):
-            _points(axes, zip(robust, clean, strict=True), GREY)
+            _points(axes, zip(robust, clean, strict=True), GREY, _MARKERS[0])
         ends = [end for pair in curves for curve in pair for point in curve.path for end in (point.low, point.high)]
         # beyond 0 and 100, so that markers there are whole
         axes.set_ylim(accuracy_limits(ends, (-2, 102)))
@@ -82,25 +89,30 @@ def _unique(ends: Iterable[tuple[Point, ...]]) -> list[Point]:
     return list({id(point.group): point for points in ends for point in points}.values())
 
 
-def _curve(axes: Any, robust: ShareCurve, clean: ShareCurve, colour: str) -> Any:
+def _label(curve: ShareCurve) -> str:
+    subset = f"A = {curve.arms.strategy} {curve.arms.groups[0].rows[0].kind}"
+    return ", ".join(filter(None, [subset, curve.arms.settings]))
+
+
+def _curve(axes: Any, robust: ShareCurve, clean: ShareCurve, label: str) -> Any:
     """Draw lines through the baselines, and points; return what the legend shows."""
-    arms = robust.arms
+    arms, colour = robust.arms, COLOURS[robust.number % len(COLOURS)]
+    # where colours begin anew, the marker changes
+    marker = _MARKERS[robust.number // len(COLOURS) % len(_MARKERS)]
     line = "" if arms.strategy == "listed" else "-"  # classes listed by hand have no order
     for curve in (robust, clean):
         x, y = [point.share for point in curve.path], [point.value for point in curve.path]
         axes.plot(x, y, color=colour, linestyle=line and _DASHES[curve.measure])
-    _points(axes, zip(robust.points, clean.points, strict=True), colour)
-    subset = f"A = {arms.strategy} {arms.groups[0].rows[0].kind}"
-    label = ", ".join(filter(None, [subset, arms.settings]))
-    return axes.plot([], [], color=colour, linestyle=line, marker="o", label=textwrap.fill(label, 40))[0]
+    _points(axes, zip(robust.points, clean.points, strict=True), colour, marker)
+    return axes.plot([], [], color=colour, linestyle=line, marker=marker, label=label)[0]
 
 
-def _points(axes: Any, pairs: Iterable[_Pair], colour: str) -> None:
+def _points(axes: Any, pairs: Iterable[_Pair], colour: str, marker: str) -> None:
     """Draw filled points for robust and hollow ones for clean accuracy."""
     for pair in pairs:
         for point, face in zip(pair, (colour, "white"), strict=True):
             bars = [[point.value - point.low], [point.high - point.value]]
-            axes.errorbar(point.share, point.value, yerr=bars, color=colour, marker="o", markerfacecolor=face, **BAR)
+            axes.errorbar(point.share, point.value, yerr=bars, color=colour, marker=marker, markerfacecolor=face, **BAR)
 
 
 def _baselines(axes: Any, plain: Sequence[Point], full: Sequence[Point]) -> None:

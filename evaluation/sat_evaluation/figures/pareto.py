@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MARKERS = "osD^vP"
+_MOST = 20
+"""Methods that are drawn; more cannot be told apart."""
 _FRONT = {"color": GREY, "linewidth": 1, "linestyle": "--", "zorder": 0.5}
 
 
@@ -38,10 +40,12 @@ def pareto_figure(rows: Sequence[Row]) -> Figure | None:
     """
     if not compares_methods(rows):
         return None
+    every = {measure: cost_points(rows, measure) for measure in ("robust", "clean")}
+    methods = len({point.method.name for point in every["robust"]})
+    drawn = {measure: [p for p in points if p.method.number < _MOST] for measure, points in every.items()}
     with drawing(8.6, 4.9) as figure:
         handles: dict[str, Any] = {}
-        for axes, measure in zip(figure.subplots(1, 2), ("robust", "clean"), strict=True):
-            points = cost_points(rows, measure)
+        for axes, (measure, points) in zip(figure.subplots(1, 2), drawn.items(), strict=True):
             for point in points:
                 handles.setdefault(point.method.name, _draw(axes, point))
             _front(axes, points)
@@ -51,9 +55,12 @@ def pareto_figure(rows: Sequence[Row]) -> Figure | None:
             axes.set_ylabel(f"{MEASURES[measure]} (%)")
             axes.set_xlabel(f"{COSTS['cost_with_ranking']}, ranking included\n({cost_unit(rows)})")
             axes.grid(color=GRID)
-        heading(figure, "Accuracy over the cost of the training", title(rows))
+        cut = f"the first {_MOST} of {methods} methods are drawn" if methods > _MOST else ""
+        heading(figure, "Accuracy over the cost of the training", title(rows), cut)
         last = figure.axes[-1]
-        bars = last.errorbar([], [], yerr=[], **BAR, color="black", linestyle="", label=spread(p.group for p in points))
+        bars = last.errorbar(
+            [], [], yerr=[], **BAR, color="black", linestyle="", label=spread(p.group for p in drawn["robust"])
+        )
         line = last.plot([], [], **_FRONT, label="no arm is better at no more cost")[0]
         hollow = average_of(rows)
         more = [last.plot([], [], **_look("black", "o", hollow=True), label=f"hollow: {hollow}")[0]] if hollow else []
