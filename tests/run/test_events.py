@@ -70,10 +70,12 @@ def test_the_curves_are_those_of_the_results(tmp_path: Path) -> None:
 
 def test_gradients_of_an_epoch_are_those_that_its_steps_take(tmp_path: Path) -> None:
     one = job(tmp_path)
-    planner = one.planner(Ranking(scores={"entropy": np.arange(90.0)}).split(one))
-    for epoch in range(3):
+    fit = one.fit(one.build(), Ranking(scores={"entropy": np.arange(90.0)}).split(one), "")
+    planner, total = fit.planner, 0
+    for epoch, gradients in enumerate(fit.run().gradients):
         plan = planner.epoch(epoch)
-        assert planner.gradients(epoch) == plan.index.size + 7 * plan.members.sum()
+        total += plan.index.size + 7 * plan.members.sum()
+        assert gradients == total
         assert [planner.lr(epoch, step) for step in range(plan.steps)] == plan.lr.tolist()
 
 
