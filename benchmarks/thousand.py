@@ -10,8 +10,9 @@ import attrs
 import numpy as np
 
 from sat_core import files
-from sat_core.arm import check_epochs, claim_arm
+from sat_core.arm import claim_arm
 from sat_core.autoattack import AUTOATTACK, AttackSettings
+from sat_core.check_epochs import check_epochs
 from sat_core.datasets import get_dataset
 from sat_core.difficulty import DIFFICULTIES
 from sat_core.evaluation import MISCLASSIFIED, ROBUST, Evaluation

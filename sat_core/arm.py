@@ -12,16 +12,15 @@ from sat_core import checkpoint, files, results
 from sat_core.accuracy import Accuracy
 from sat_core.arm_results import ArmResults
 from sat_core.attacked import Attacked
+from sat_core.check_epochs import check_epochs
 from sat_core.classifier import Classifier
 from sat_core.data import Examples
 from sat_core.errors import CheckpointError, DataError, RunDirectoryError
 from sat_core.job import SELECTION, Job
 from sat_core.json_fields import from_json, to_json
-from sat_core.protocols import PROTOCOLS, dataset_name
 from sat_core.ranking import Ranking
 from sat_core.reselection import Reselection
 from sat_core.result_parts import Check, Checks
-from sat_core.schedules import parse_schedule
 from sat_core.spec import Spec
 from sat_core.splits import Split
 from sat_core.training import Fit
@@ -82,21 +81,6 @@ def arm_tables(job: Job) -> dict[str, Any]:
     # With other weights in the same folder, as after a new training of the source, it is another experiment.
     source = {"source": {"fingerprint": job.source.fingerprint()}} if job.source else {}
     return {**job.spec.to_tables(), **source}
-
-
-def check_epochs(spec: Spec, examples: int, *, head: bool = False) -> tuple[int, ...]:
-    """Return the epochs (from 1) after which the selection split is attacked; those past the end mean the last.
-
-    Args:
-        spec: Of the arm.
-        examples: N, the number of training examples.
-        head: Whether it is the training of a head on frozen features.
-    """
-    t, listed = spec.training, spec.evaluation.selection_epochs
-    if not isinstance(listed, str):
-        return tuple(sorted({min(e, t.epochs) for e in listed}))
-    drops = parse_schedule(t.schedule).drop_epochs(t.epochs, examples // t.batch_size)
-    return PROTOCOLS.get(spec.protocol).check_epochs(dataset_name(spec.to_tables()), t.epochs, drops, head=head)
 
 
 def _read_checks(path: Path, fingerprint: str) -> list[Check]:

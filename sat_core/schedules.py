@@ -69,17 +69,17 @@ class Schedule:
 
         A drop within an epoch stands for the end of that epoch: the next one is the first with the lower rate alone.
         """
-        ends = (-(-step // steps_per_epoch) for step in self._drop_steps(epochs, steps_per_epoch))
+        ends = (-(-step // steps_per_epoch) for step in self.drop_steps(epochs, steps_per_epoch))
         return tuple(sorted({end for end in ends if end < epochs}))
 
     def lr(self, base: float, step: int, steps_per_epoch: int, epochs: int) -> float:
         """Return the learning rate of a step, in 0 … epochs·steps_per_epoch - 1."""
         # The authors' drops are at 39,000 and 58,500 steps, which at 390 an epoch are the ends of epochs 100 and 150.
-        passed = sum(step >= drop for drop in self._drop_steps(epochs, steps_per_epoch, upto=step))
+        passed = sum(step >= drop for drop in self.drop_steps(epochs, steps_per_epoch, upto=step))
         # The last step has the share 1, so that a cosine ends at 0.
         return base * self.factor**passed * self.shape(step / max(1, epochs * steps_per_epoch - 1))
 
-    def _drop_steps(self, epochs: int, steps_per_epoch: int, upto: int | None = None) -> list[int]:
+    def drop_steps(self, epochs: int, steps_per_epoch: int, upto: int | None = None) -> list[int]:
         """Return the steps (from 0) from which on the rate is lower, up to one of them or the end of the training."""
         last = epochs * steps_per_epoch - 1 if upto is None else upto
         steps = {_first_step(drop, epochs, steps_per_epoch) for drop in self.drops}

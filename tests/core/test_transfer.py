@@ -13,7 +13,8 @@ import pytest
 from toys import bands, job, pgd_evaluator, same_bytes, toy
 
 from sat_core import checkpoint, files
-from sat_core.arm import check_epochs, run_arm
+from sat_core.arm import run_arm
+from sat_core.check_epochs import check_epochs
 from sat_core.data import DataSet, Examples
 from sat_core.errors import CheckpointError, Interrupted, RunDirectoryError, SatError, SpecError
 from sat_core.job import Job

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sat_core.arm import check_epochs
+from sat_core.check_epochs import check_epochs
 from sat_core.job import Job
 from sat_evaluation.attack.plan import plan, queries_and_price
 
