@@ -44,6 +44,10 @@ class AttackKind(PerBackend):
     replays: int = 1
     functions: Mapping[str, str | Callable[..., Any]] = attrs.field(factory=dict)
 
+    def needs_function(self, backend: str) -> bool:
+        """See `PerBackend`: projected gradient ascent needs none."""
+        return bool(self.functions)
+
 
 ATTACKS: Registry[AttackKind] = Registry("attack", "sat_core.attacks", of=AttackKind)
 for _kind in (

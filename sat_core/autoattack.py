@@ -69,6 +69,19 @@ LEVELS: dict[str, tuple[AttackSettings, ...]] = {
 versions of AutoAttack. Target classes are at most those that the data has besides the label."""
 
 
+def attacks_of(level: str, norm: str) -> tuple[AttackSettings, ...]:
+    """Return the attacks of a level: in L1, AutoAttack's ``standard`` has five restarts of APGD-CE, and five targets.
+
+    Args:
+        level: One of `LEVELS`.
+        norm: Name of the threat model.
+    """
+    if norm != "L1" or level == "plus":
+        return LEVELS[level]
+    changed: dict[str, Any] = {"apgd-ce": {"restarts": 5}, "apgd-t": {"target_classes": 5}}
+    return tuple(attrs.evolve(attack, **changed.get(attack.name, {})) for attack in LEVELS[level])
+
+
 def strength(level: str) -> int:
     """Return the place of `level` in `LEVELS`, the weakest first; -1 for `CUSTOM_LEVEL`."""
     return list(LEVELS).index(level) if level in LEVELS else -1
@@ -80,10 +93,11 @@ def begins_with(level: str) -> list[str]:
     return [name for name, weaker in LEVELS.items() if len(weaker) < len(attacks) and attacks[: len(weaker)] == weaker]
 
 
-def level_of(attacks: Sequence[AttackSettings]) -> str:
-    """Return the level that consists of these attacks, whatever their target classes, or `CUSTOM_LEVEL`."""
+def level_of(attacks: Sequence[AttackSettings], norm: str) -> str:
+    """Return the level that consists of these attacks in a norm, whatever their target classes, or `CUSTOM_LEVEL`."""
 
     def untargeted(settings: Sequence[AttackSettings]) -> list[AttackSettings]:
         return [attrs.evolve(each, target_classes=None) for each in settings]
 
-    return next((name for name, level in LEVELS.items() if untargeted(level) == untargeted(attacks)), CUSTOM_LEVEL)
+    chosen = untargeted(attacks)
+    return next((name for name in LEVELS if untargeted(attacks_of(name, norm)) == chosen), CUSTOM_LEVEL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sat_core.attack_kinds import ATTACKS
 from sat_core.attack_spec import AttackSpec
 from sat_core.difficulty import DIFFICULTIES
 from sat_core.errors import SpecError
@@ -9,6 +10,7 @@ from sat_core.loss_spec import LossSpec
 from sat_core.member_losses import LOSSES
 from sat_core.sections import RankingSpec, SubsetSpec
 from sat_core.selection import LOOKING, SELECTION_RULES
+from sat_core.threat import THREAT_MODELS
 from sat_core.training_spec import TrainingSpec
 
 
@@ -38,6 +40,12 @@ def check_combinations(loss: LossSpec, attack: AttackSpec, training: TrainingSpe
         raise SpecError(
             "training.compile: expected false with training.awp, or a loss that takes clean images of the members, too"
         )
+
+
+def check_functions(loss: LossSpec, attack: AttackSpec, backend: str) -> None:
+    """Raise SpecError for a loss, an attack or a threat model of a plug-in that has no function for a backend."""
+    for each in (LOSSES.get(loss.kind), ATTACKS.get(attack.kind), THREAT_MODELS.get(attack.norm)):
+        each.check_function(backend)
 
 
 def check_subset(subset: SubsetSpec, ranking: RankingSpec, loss: LossSpec) -> None:

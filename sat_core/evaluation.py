@@ -88,7 +88,7 @@ class Evaluation:
     @property
     def level(self) -> str:
         """The level of `sat_core.autoattack.LEVELS` that ran; ``custom`` for other attacks or settings."""
-        return level_of(self.attacks)
+        return level_of(self.attacks, self.norm)
 
     def __repr__(self) -> str:
         robust, clean = self.robust_accuracy, self.clean_accuracy

@@ -23,6 +23,15 @@ class PerBackend:
     name: str
     functions: Mapping[str, str | Callable[..., Any]] = {}
 
+    def needs_function(self, backend: str) -> bool:
+        """Return whether a backend cannot use the object without a function for it."""
+        return True
+
+    def check_function(self, backend: str) -> None:
+        """Raise SpecError if a backend cannot use the object, before anything is computed; see `function`."""
+        if self.needs_function(backend):
+            self.function(backend)
+
     def function(self, backend: str) -> Callable[..., Any]:
         """Return the function for a backend.
 

@@ -17,6 +17,7 @@ from sat_core.augmentation import AUGMENTATIONS
 from sat_core.backend import Backend
 from sat_core.batches import Planner
 from sat_core.classifier import Classifier
+from sat_core.combinations import check_functions
 from sat_core.data import DataSet, Examples
 from sat_core.epoch_plan import check_batches, check_devices
 from sat_core.errors import Interrupted, SpecError, brief, quoted
@@ -99,6 +100,7 @@ class Job:
             DataError: A published order does not.
         """
         sizes = {} if sizes is None else sizes
+        check_functions(self.spec.loss, self.spec.attack, self.backend.name)
         decisive = self.spec.subset, self.spec.weighting, self.spec.ranking.file
         if decisive not in sizes:
             sizes[decisive] = self._assumed_split().size

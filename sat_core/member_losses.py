@@ -67,6 +67,11 @@ class Loss(PerBackend):
     attack_loss: str = "ce"
     soft: bool = True
 
+    def needs_function(self, backend: str) -> bool:
+        """See `PerBackend`: those of ours, and those that `LossOps` can express, need none; numpy has no autodiff."""
+        ours = type(self).__module__ == __name__
+        return type(self).losses is Loss.losses or (backend == "numpy" and not ours)
+
     def losses(self, ops: LossOps, adversarial: Tensor, clean: Tensor | None, targets: Tensor, beta: Tensor) -> Tensor:
         """Return the loss of each member, `(m,)`.
 

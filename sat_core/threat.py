@@ -38,6 +38,10 @@ class ThreatModel(PerBackend, ABC):
     eps: float | None = None
     step_size: float = 0.25
 
+    def needs_function(self, backend: str) -> bool:
+        """See `PerBackend`: the definition is numpy's, and the geometry of ours is in `sat_core.geometry`."""
+        return backend != "numpy" and type(self).__module__ != __name__
+
     @abstractmethod
     def size(self, delta: np.ndarray) -> np.ndarray:
         """Return the norm of each δ, float64 `(n,)`."""

@@ -130,9 +130,8 @@ def gradients_of_every_loss(backend: Backend) -> None:
 
 
 def _attacks() -> list[AttackSpec]:
-    radii = {"L2": 0.8}  # a size that changes every pixel a little; in other norms that of one pixel
     return [
-        samples.attack(**{"norm": norm, "eps": radii.get(norm, 0.06), "step_size": radii.get(norm, 0.06) / 3, **more})
+        samples.attack(**{"norm": norm, "eps": samples.radius(norm), "step_size": samples.radius(norm) / 3, **more})
         for norm in THREAT_MODELS
         for more in (
             {},
@@ -159,7 +158,10 @@ def attacks_stay_inside_and_touch_nothing(backend: Backend) -> None:
             size = THREAT_MODELS.get(attack.norm).size(adversarial.astype(np.float64) - clean).max()
             require(adversarial.dtype == np.float32, f"perturb: expected float32, got {adversarial.dtype}")
             # Room for rounding in float32 only: a radius that is 1 % too large is at least 6e-4 off.
-            require(size <= attack.reach + 1e-6, f"perturb: expected at most ε = {attack.reach}, got {size:.8g}")
+            require(
+                size <= attack.reach * (1 + 1e-6) + 1e-6,
+                f"perturb: expected at most ε = {attack.reach}, got {size:.8g}",
+            )
             require(bool((adversarial >= 0).all() and (adversarial <= 1).all()), "perturb: expected pixels in [0, 1]")
             require(bool(np.array_equal(data.images, before)), "perturb: the caller's images were changed")
             require(bool((adversarial != clean).any()), "perturb: nothing was changed")
@@ -183,7 +185,7 @@ def attacks_on_half_precision_stay_inside(backend: Backend) -> None:
         size = THREAT_MODELS.get(attack.norm).size(adversarial.astype(np.float64) - data.images).max()
         # Without a radius nothing may move at all: images rounded to float16 would.
         reach = attack.reach
-        require(size <= reach + 1e-6 * (reach > 0), f"perturb in float16: ε = {reach}, got {size:.8g}")
+        require(size <= reach * (1 + 1e-6) + 1e-6 * (reach > 0), f"perturb in float16: ε = {reach}, got {size:.8g}")
 
 
 @check("small-cnn")

@@ -87,7 +87,12 @@ OPTIONS: dict[str, Option] = {
 
 
 def option_difference(one: Backend, other: Backend, name: str) -> float:
-    """Train a small CNN for 20 steps in float64 with the option, in both backends.
+    """Return the `difference` of the option of that name."""
+    return difference(OPTIONS[name], one, other)
+
+
+def difference(option: Option, one: Backend, other: Backend) -> float:
+    """Train a small CNN for 20 steps in float64 with an option, in both backends.
 
     Returns:
         The largest difference of losses, weights, statistics and averages, relative to the largest number of each.
@@ -97,12 +102,12 @@ def option_difference(one: Backend, other: Backend, name: str) -> float:
     for backend in (one, other):
         classifier = samples.build(backend, "small-cnn")
         classifier.load_state(weights)
-        trainer, plans = OPTIONS[name].trainer(backend, classifier)
+        trainer, plans = option.trainer(backend, classifier)
         losses, logits = samples.train(trainer, plans), trainer.logits()
         log = {f"loss {i}": np.array(loss) for i, loss in enumerate(losses)} | classifier.state()
         with trainer.averaged():
             log |= {f"averaged {key}": value for key, value in classifier.state().items()}
-        if OPTIONS[name].online:
+        if option.online:
             log["order"] = trainer.order(0, plans[-1].steps).astype(np.float64)
         logs.append(log | {"logits": logits})
     got, expected = logs

@@ -14,6 +14,7 @@ from sat_core.classifier import Classifier
 from sat_core.data import Examples
 from sat_core.epoch_plan import EpochPlan
 from sat_core.splits import Split
+from sat_core.threat import THREAT_MODELS
 from sat_core.trainer import Trainer
 from sat_core.training_spec import TrainingSpec
 from sat_core.weighting import WEIGHTING_RULES
@@ -65,6 +66,12 @@ def training(**changes: Any) -> TrainingSpec:
 def attack(**changes: Any) -> AttackSpec:
     """Return L2 PGD that moves every pixel it can."""
     return AttackSpec(**{"norm": "L2", "eps": 0.8, "steps": 7, "step_size": 0.2, **changes})
+
+
+def radius(norm: str) -> float:
+    """Return an ε that changes every pixel a little; of plug-ins, a twentieth of the diameter of the images."""
+    ours = {"L2": 0.8, "Linf": 0.06}
+    return ours[norm] if norm in ours else THREAT_MODELS.get(norm).diameter(SHAPE) / 20
 
 
 def split(n: int, share: float, rule: str = "emphasised") -> Split:

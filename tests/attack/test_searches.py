@@ -199,7 +199,7 @@ def test_a_square_that_changes_nothing_is_not_asked() -> None:
 
 @pytest.mark.parametrize("name", ATTACKS)
 def test_a_norm_that_the_engine_does_not_know_is_refused(linear: Linear, name: str) -> None:
-    with pytest.raises(SpecError, match=r"^norm: expected L2 or Linf, got 'L1'$"):
+    with pytest.raises(SpecError, match=r"^norm: expected L2 or Linf with the engine 'fast', got 'L1'"):
         linear.attacked(name, "L1", 0.1, [0])
 
 

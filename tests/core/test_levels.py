@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 import pytest
 
-from sat_core.autoattack import CUSTOM, LEVELS, level_of
+from sat_core.autoattack import CUSTOM, LEVELS, attacks_of, level_of
 from sat_core.errors import SpecError
 from sat_core.spec import Spec
 from sat_core.study import Study
@@ -33,11 +33,24 @@ def test_screening_is_how_standard_begins() -> None:
 
 def test_a_level_is_known_by_its_settings_not_by_its_names() -> None:
     for name, level in LEVELS.items():
-        assert level_of(level) == name
+        assert level_of(level, "L2") == name
         fewer = [attrs.evolve(each, target_classes=each.target_classes and 3) for each in level]
-        assert level_of(fewer) == name
-    assert level_of((CUSTOM["apgd-ce"], CUSTOM["apgd-t"])) == "custom"  # of 5 restarts, where screening has 1
-    assert level_of(LEVELS["standard"][:3]) == "custom"
+        assert level_of(fewer, "L2") == name
+    assert level_of((CUSTOM["apgd-ce"], CUSTOM["apgd-t"]), "L2") == "custom"  # of 5 restarts, where screening has 1
+    assert level_of(LEVELS["standard"][:3], "L2") == "custom"
+
+
+def test_levels_in_l1_are_those_of_autoattack_there() -> None:
+    """The package's `_set_version`: five restarts of APGD-CE, and five targets of APGD-T."""
+    assert [(each.restarts, each.target_classes) for each in attacks_of("standard", "L1")] == [
+        *((5, None), (1, 5), (1, 9), (1, None)),
+    ]
+    assert attacks_of("screening", "L1") == attacks_of("standard", "L1")[:2]
+    assert attacks_of("plus", "L1") == LEVELS["plus"]
+    assert attacks_of("standard", "L2") == LEVELS["standard"]
+    for level in LEVELS:
+        assert level_of(attacks_of(level, "L1"), "L1") == level
+    assert level_of(LEVELS["standard"], "L1") == "custom"
 
 
 def test_a_level_sets_what_reports_and_what_picks_the_epoch() -> None:

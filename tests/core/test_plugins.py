@@ -5,21 +5,30 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 from plugin_folders import REGISTER, REGISTRIES, RULE, install, python, registries_as_they_were
 from toys import job
 
+from sat_core.attack_kinds import ATTACKS, AttackKind
+from sat_core.attack_spec import AttackSpec
 from sat_core.errors import NotInstalledError, SpecError
 from sat_core.experiment import Experiment
+from sat_core.geometry import Linf as LinfGeometry
+from sat_core.geometry import get_geometry
+from sat_core.member_losses import LOSSES, Loss
 from sat_core.models import MODELS, Model
+from sat_core.numpy_ops import NUMPY
 from sat_core.plugins import load_plugins, not_loaded
 from sat_core.reference import NumpyBackend
+from sat_core.reference.member_losses import member_losses
 from sat_core.selection import SELECTION_RULES, Random
 from sat_core.spec import Spec
 from sat_core.study import Study
+from sat_core.testing import CHECKS, ContractError
+from sat_core.threat import THREAT_MODELS, Linf
 
 SMALL: dict[str, Any] = {"data": {"name": "digits"}, "training": {"epochs": 2}}
 
@@ -176,3 +185,108 @@ def test_a_network_of_a_plug_in_is_built_by_its_name(tmp_path: Path) -> None:
         job(tmp_path, keys={"model.name": "sat-test-other"}).probe()
     with pytest.raises(SpecError, match=r"did you mean 'sat-test-net'\?.*\nexpected one of .*linear.*, sat-test-net"):
         NumpyBackend().build("sat-test-ne", classes=3, image_shape=(6, 6, 1))
+
+
+class OneNorm(Linf):
+    """In no framework but numpy."""
+
+    name = "sat-test-norm"
+    eps = None
+
+    functions: ClassVar[dict[str, Any]] = {"torch": "sat_test_nowhere:geometry"}
+
+    def needs_function(self, backend: str) -> bool:
+        return True
+
+
+class Half(Loss):
+    """Half of the cross-entropy, in no framework."""
+
+    name = "sat-test-half"
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        (
+            {"loss.kind": "sat-test-half"},
+            "loss 'sat-test-half': has no function for the backend 'numpy', only for: none",
+        ),
+        (
+            {"attack.kind": "sat-test-attack"},
+            "attack 'sat-test-attack': has no function for the backend 'numpy', only for: torch",
+        ),
+        (
+            {"attack.norm": "sat-test-norm", "attack.eps": 0.1},
+            "norm 'sat-test-norm': has no function for the backend 'numpy', only for: torch",
+        ),
+    ],
+)
+def test_what_the_backend_has_no_function_for_is_refused_before_training(
+    tmp_path: Path, keys: dict[str, Any], says: str
+) -> None:
+    LOSSES.register("sat-test-half", Half())
+    ATTACKS.register("sat-test-attack", AttackKind(name="sat-test-attack", functions={"torch": "nowhere:attack"}))
+    THREAT_MODELS.register("sat-test-norm", OneNorm())
+    with pytest.raises(SpecError, match=f"^{says}\nwhoever defines it adds one: functions = .'numpy': 'package"):
+        job(tmp_path, keys=keys).check()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_function_that_cannot_be_imported_is_refused_with_its_backend() -> None:
+    with pytest.raises(
+        SpecError,
+        match=r"norm 'sat-test-norm': cannot import its function 'sat_test_nowhere:geometry' for the backend 'torch' "
+        r".*No module",
+    ):
+        OneNorm().check_function("torch")
+
+
+def test_a_threat_model_may_have_a_default_radius_and_step() -> None:
+    THREAT_MODELS.register("sat-test-norm", OneNorm())
+    with pytest.raises(
+        SpecError, match=r"^attack\.eps: has no default with attack.norm = 'sat-test-norm'; give the radius"
+    ):
+        AttackSpec(norm="sat-test-norm")
+    attack = AttackSpec(norm="sat-test-norm", eps=0.2)
+    assert (attack.step_size, attack.probe.step_size) == (0.2 * 0.25, 0.2 * 0.25)
+    assert AttackSpec(norm="sat-test-norm", kind="fgsm", eps=0.2).step_size == 0.2
+    assert [AttackSpec(norm=norm).eps for norm in ("L2", "Linf")] == [0.5, 8 / 255]
+    assert [AttackSpec(norm=norm).step_size for norm in ("L2", "Linf")] == [0.5 * 0.2, 8 / 255 * 0.25]
+
+
+def test_geometries_of_others_are_made_by_their_function() -> None:
+    made: list[Any] = []
+
+    def geometry(ops: Any, tiny: float) -> Any:
+        made.append((ops, tiny))
+        return LinfGeometry(ops, tiny)
+
+    threat = OneNorm()
+    threat.functions = {"numpy": geometry}  # type: ignore[misc]
+    THREAT_MODELS.register("sat-test-norm", threat)
+    assert isinstance(get_geometry("sat-test-norm", NUMPY, 1e-3), LinfGeometry)
+    assert made == [(NUMPY, 1e-3)]
+    other = type("Other", (), {"backend": "torch"})()
+    with pytest.raises(SpecError, match="norm 'sat-test-norm': has no function for the backend 'torch'"):
+        get_geometry("sat-test-norm", other)
+
+
+def test_the_contract_takes_what_plug_ins_have_registered() -> None:
+    """On the reference itself: an attack that leaves the ball, and a loss whose two functions differ, are found."""
+    twice = lambda gradient, images, labels, attack, start: np.clip(images + 2 * attack.eps, 0, 1)  # noqa: E731
+    ATTACKS.register("sat-test-attack", AttackKind(name="sat-test-attack", functions={"numpy": twice}))
+    with pytest.raises(ContractError, match=r"attack 'sat-test-attack': expected at most ε"):
+        CHECKS["attacks_of_plugins_stay_inside"](NumpyBackend())
+    calls: list[int] = []
+
+    def worse(adversarial: np.ndarray, clean: Any, targets: np.ndarray, beta: float) -> Any:
+        calls.append(len(adversarial))
+        losses, over, none = member_losses("ce", adversarial, clean, targets, beta)
+        return losses, over * (1 + 1e-3 * (len(calls) > 30)), none
+
+    half = Half()
+    half.functions = {"numpy": worse}
+    LOSSES.register("sat-test-half", half)
+    with pytest.raises(ContractError, match=r"loss 'sat-test-half': expected 1e-6 from its numpy function in 20 steps"):
+        CHECKS["losses_of_plugins_are_those_of_their_numpy_functions"](NumpyBackend())

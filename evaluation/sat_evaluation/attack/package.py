@@ -63,7 +63,12 @@ class Package:
         else:
             made = self.apgd(model, n_iter=iterations, loss=name.removeprefix("apgd-"), logger=silent, **common)
         perturb: Perturb = made.perturb
-        return perturb
+        if common["norm"] != "L1":
+            return perturb
+        # as AutoAttack's standard version calls it (Croce & Hein 2021): from radii of 3 ε and 2 ε down to ε
+        made.use_largereps = name.startswith("apgd")
+        # its projection onto the ball and [0, 1] at once rounds last, where those of other norms clip
+        return lambda x, y: perturb(x, y).clamp(0, 1)
 
 
 def find_package() -> Package:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import attrs
 
-from sat_core.autoattack import AUTOATTACK, CUSTOM, LEVELS, AttackSettings
+from sat_core.autoattack import AUTOATTACK, CUSTOM, LEVELS, AttackSettings, attacks_of
 from sat_core.errors import SpecError, quoted
 from sat_core.registry import nearest
 
 Attacks = str | tuple[str | AttackSettings, ...]
 """A level of evaluation by its name, or several attacks."""
-NORMS = ("L2", "Linf")
+NORMS = {"package": ("L2", "Linf", "L1"), "fast": ("L2", "Linf")}
+"""Norms in which AutoAttack's package, and our own attacks, look for adversarial images."""
 CLASSES_NEEDED = {"apgd-dlr": 3, "apgd-t": 4}
 """The DLR loss divides by the difference to the third logit, the targeted DLR loss by that to the fourth."""
 
@@ -24,7 +25,7 @@ def plan(
         attacks: One of `sat_core.autoattack.LEVELS`, or several names or `AttackSettings`. Names run with the
             settings of the package's version ``custom``, in which a FAB that follows FAB-T keeps FAB-T's single
             restart.
-        norm: ``L2`` or ``Linf``.
+        norm: ``L2``, ``Linf`` or ``L1``.
         classes: How many the data has.
         image_shape: `(h, w, c)`.
 
@@ -34,7 +35,7 @@ def plan(
     if isinstance(attacks, str) and attacks not in LEVELS:
         levels = " or ".join(map(repr, LEVELS))
         raise SpecError(f"attacks: expected {levels} or several names, got {quoted(attacks)}{nearest(attacks, LEVELS)}")
-    chosen = LEVELS[attacks] if isinstance(attacks, str) else tuple(attacks)
+    chosen = attacks_of(attacks, norm) if isinstance(attacks, str) else tuple(attacks)
     names = tuple(attack.name if isinstance(attack, AttackSettings) else attack for attack in chosen)
     if not names or len(set(names)) < len(names) or not set(names) <= set(AUTOATTACK):
         raise SpecError(f"attacks: expected different ones of {', '.join(AUTOATTACK)}, got {quoted(names)}")
@@ -43,10 +44,10 @@ def plan(
         height, width = image_shape[:2]
         if classes < CLASSES_NEEDED.get(name, 0):
             notes.append(f"{name} was left out: it needs {CLASSES_NEEDED[name]} classes and there are {classes}")
-        elif name == "square" and norm == "L2" and not _square_fits(height, width):
-            notes.append(f"square was left out: with L2 it cannot tile images of {height}x{width} pixels")
-        elif isinstance(attacks, str):
-            planned.append(_for(classes, LEVELS[attacks][place]))
+        elif name == "square" and norm != "Linf" and not _square_fits(height, width):
+            notes.append(f"square was left out: with {norm} it cannot tile images of {height}x{width} pixels")
+        elif isinstance(attacks, str) and isinstance(attack, AttackSettings):
+            planned.append(_for(classes, attack))
         elif isinstance(attack, AttackSettings):
             _check_budget(attack, classes)
             planned.append(attack)
@@ -56,6 +57,15 @@ def plan(
     if not planned:
         raise SpecError(f"attacks: none is left of {', '.join(names)}\n{notes[0]}; add 'apgd-ce' or 'fab-t'")
     return tuple(planned), notes
+
+
+def check_norm(norm: str, engine: str) -> None:
+    """Raise SpecError for a norm in which an engine has no attacks."""
+    norms = NORMS["fast" if engine == "fast" else "package"]
+    if norm in norms:
+        return
+    hint = "\ntake the engine 'package'" if norm in NORMS["package"] else ""
+    raise SpecError(f"norm: expected {' or '.join(norms)} with the engine {engine!r}, got {quoted(norm)}{hint}")
 
 
 def queries_and_price(settings: AttackSettings, classes: int, engine: str) -> tuple[int, int]:
@@ -88,7 +98,7 @@ def _check_budget(settings: AttackSettings, classes: int) -> None:
 
 
 def _square_fits(height: int, width: int) -> bool:
-    """Whether the package's L2 Square can start: it fails where its tiles, a fifth of the height, leave the image."""
+    """Whether the package's Square can start in L2 or L1: its tiles, a fifth of the height, must fit."""
     tile = height // 5
     start = (height - 5 * tile) // 2
     return tile == 1 or (tile > 1 and all(start + side // tile * tile <= side for side in (height, width)))

@@ -29,7 +29,7 @@ from sat_evaluation.attack.fast.engine import Fast
 from sat_evaluation.attack.meter import Progress
 from sat_evaluation.attack.model import Model
 from sat_evaluation.attack.package import Package, find_package
-from sat_evaluation.attack.plan import NORMS, Attacks, plan
+from sat_evaluation.attack.plan import Attacks, check_norm, plan
 from sat_evaluation.attack.record import EvaluationSettings, Record, pixels, sha256
 from sat_evaluation.attack.rounds import by_rank_0
 
@@ -62,7 +62,7 @@ def evaluate(
         images: `(n, h, w, c)`, uint8 or float32 in [0, 1]. Of images that are decoded on request, one batch at a time
             is in memory.
         labels: Classes, int64 `(n,)`.
-        norm: ``L2`` or ``Linf``.
+        norm: ``L2`` or ``Linf``; of the package also ``L1``, if a plug-in brings this threat model.
         eps: Radius of the ball, in units of [0, 1] pixels; with 0 nothing is attacked.
         attacks: ``standard``, ``plus``, or several names, which run with the settings of the package's version
             ``custom``; `AttackSettings` among them run with their own.
@@ -89,6 +89,7 @@ def evaluate(
         raise SpecError(
             f"engine: expected {' or '.join(map(repr, ENGINES))}, got {quoted(engine)}{nearest(engine, ENGINES)}"
         )
+    check_norm(norm, engine)
     package: Package | Fast = Fast() if engine == "fast" else find_package()
     data = Examples(images, labels, classifier.classes, "images to attack")
     eps = _check_threat(classifier, data, norm, eps, seed, BATCH_SIZE if batch_size is None else batch_size)
@@ -164,8 +165,6 @@ def load(path: Path) -> Evaluation:
 def _check_threat(classifier: Classifier, data: Examples, norm: str, eps: float, seed: int, batch_size: int) -> float:
     """Return eps as a float; SpecError or DataError if the settings do not fit each other or the images."""
     eps = fraction(eps)
-    if norm not in NORMS:
-        raise SpecError(f"norm: expected {' or '.join(NORMS)}, got {quoted(norm)}")
     if not isinstance(eps, float) or not 0 <= eps < np.inf:
         raise SpecError(f"eps: expected a finite number >= 0, got {quoted(eps)}")
     for name, value, least in (("seed", seed, 0), ("batch_size", batch_size, 1)):

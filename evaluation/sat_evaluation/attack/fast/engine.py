@@ -11,6 +11,7 @@ from sat_core import __version__
 from sat_core.autoattack import AttackSettings
 from sat_core.errors import NotInstalledError, SpecError, install
 from sat_core.geometry import get_geometry
+from sat_evaluation.attack.plan import check_norm
 
 if TYPE_CHECKING:
     import torch
@@ -79,6 +80,7 @@ class Fast:
         """
         from sat_evaluation.attack.fast.search import TINY, Ops, Search
 
+        check_norm(norm, "fast")
         geometry = get_geometry(norm, Ops(), TINY)
 
         def perturb(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:

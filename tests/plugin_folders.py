@@ -52,7 +52,7 @@ def registries_as_they_were() -> Iterator[None]:
             each._entries.clear()
             each._entries.update(entries)
         for name in {*sys.modules} - modules:
-            if name.startswith("sat_test_"):
+            if name.startswith(("sat_test_", "sat_example_plugin")):
                 del sys.modules[name]
         sys.path[:] = path
 
