@@ -113,6 +113,11 @@ class AttackSpec:
             raise SpecError(
                 f"attack.restarts: expected 1 without attack.random_start, got {self.restarts}: all would be the same"
             )
+        if self.warmup and self._kind.functions:
+            raise SpecError(
+                f"attack.warmup: expected 0 with attack.kind = {self.kind!r}, got {self.warmup:g}: the function of a "
+                "plug-in has one ε"
+            )
         if self.replays > 1 and self._kind.replays == 1:
             raise SpecError(f'attack.replays: needs attack.kind = "free", got {self.kind!r}')
         if self.free and (self.random_start or self.loss != "ce" or self.restarts > 1 or self.keep_best):

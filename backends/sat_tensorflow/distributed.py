@@ -67,8 +67,9 @@ def summed(tensors: Sequence[Tensor | None]) -> list[Tensor | None]:
 
     To be called in what a strategy runs, and by all ranks.
     """
-    # gradients of embeddings and gathers come as IndexedSlices, which are made dense here
-    sums = [None if tensor is None else tf.convert_to_tensor(tensor) for tensor in tensors]
+    # gradients of embeddings and gathers come as IndexedSlices, which are made dense here; an exchange asks for a
+    # device, on which arguments of a graph are not, but copies of them are
+    sums = [None if tensor is None else tf.identity(tf.convert_to_tensor(tensor)) for tensor in tensors]
     for dtype in dict.fromkeys(tensor.dtype for tensor in sums if tensor is not None):
         places = [place for place, tensor in enumerate(sums) if tensor is not None and tensor.dtype == dtype]
         # a list is packed into one tensor

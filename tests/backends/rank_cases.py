@@ -14,6 +14,7 @@ from sat_core.backend import Backend, get_backend
 from sat_core.batches import Planner
 from sat_core.classifier import Classifier
 from sat_core.epoch_plan import joined
+from sat_core.loss_spec import LossSpec
 from sat_core.process_group import ALONE, ProcessGroup
 from sat_core.testing import samples
 from sat_core.trainer import Trainer
@@ -35,6 +36,7 @@ class Case:
         features: Whether a new head is trained on features.
         training: Changes of `samples.training`.
         attack: Changes of `samples.attack`.
+        loss: Settings of the loss.
         close: Largest difference of any weight, buffer, loss or statistic between one process and several.
     """
 
@@ -44,6 +46,7 @@ class Case:
     features: bool = False
     training: dict[str, Any] = attrs.field(factory=dict)
     attack: dict[str, Any] = attrs.field(factory=dict)
+    loss: dict[str, Any] = attrs.field(factory=dict)
     close: float = 1e-9
 
 
@@ -90,8 +93,9 @@ def run(
         samples.attack(**case.attack),
     )
     features = classifier.features(data.images) if case.features else None
-    planner = Planner(samples.split(EXAMPLES, case.share, case.rule), training, attack, samples.SHAPE)
-    trainer = backend.trainer(classifier, data, training, attack, features)
+    loss = LossSpec(**case.loss)
+    planner = Planner(samples.split(EXAMPLES, case.share, case.rule), training, attack, samples.SHAPE, "", loss)
+    trainer = backend.trainer(classifier, data, training, attack, features, loss)
     prepare(trainer)
     left: dict[str, np.ndarray] = {}
     for epoch, steps in enumerate((3, 2)):

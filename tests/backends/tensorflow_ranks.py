@@ -26,10 +26,19 @@ from sat_tensorflow import TensorFlowBackend  # before the frameworks, which it 
 from sat_tensorflow.distributed import strategy_of
 from sat_tensorflow.models.layers import BatchNorm
 
+MORE = {"awp": 0.02, "clip_norm": 0.3, "averaging": "ema:0.9"}
 CASES = {
     **rank_cases.CASES,
     "own": Case(model="own", training=EXACT),
     "own, on augmented images": Case(model="own", training={**AUGMENTED, "optimizer": "adamw", "lr": 1e-3}),
+    # Ranks have different numbers of clean images behind the mixed ones, and some have none.
+    "pairs": Case(share=0.05, rule="balanced", training={**EXACT, **MORE}, loss={"kind": "trades"}),
+    "own, pairs": Case(model="own", training={**EXACT, **MORE}, loss={"kind": "alp", "label_smoothing": 0.1}),
+    "parts": Case(
+        model="head",
+        training={**EXACT, "micro_batches": 2},
+        attack={"random_start": True, "restarts": 2, "warmup": 1.5},
+    ),
 }
 # Weights stay as they are, so that statistics depend on nothing but the images that a rank has seen.
 STILL = Case(share=0.0, training={**EXACT, "lr": 0.0})
