@@ -12,6 +12,7 @@ from toys import ALL, HALF, NONE, as_rows, result
 from sat_core.ranking import Ranking
 from sat_evaluation.figures.class_data import PublishedClasses, class_difficulty, class_matrix
 from sat_evaluation.figures.share_data import PublishedCurve, accuracy_limits, share_curves
+from sat_evaluation.report.share_plots import over_share
 
 
 def test_points_of_several_curves_are_moved_apart() -> None:
@@ -49,6 +50,13 @@ def test_published_curves_belong_to_ours_of_the_same_strategy_and_weights() -> N
     assert easiest.published == ()
     (balanced,) = share_curves(as_rows([result(500, 0.7, weighting__rule="balanced")]), "robust", published)
     assert balanced.published == ()
+    trades = PublishedCurve(measure="robust", loss="trades", full=0.6, **{**common, "values": {"hardest": {0.5: 0.5}}})
+    both = as_rows([HALF, result(500, 0.7, loss__kind="trades")])
+    shares = [[[p.share for p in ps] for ps in c.published] for c in share_curves(both, "robust", [*published, trades])]
+    assert shares == [[[10, 50]], [[50]]]
+    plot = over_share(both, ("robust",), "Robust", [*published, trades])
+    assert plot is not None
+    assert [(level.name, level.y) for level in plot.levels] == [("full AT, trades, published", 60)]
 
 
 @pytest.mark.parametrize(

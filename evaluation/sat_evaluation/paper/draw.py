@@ -91,6 +91,8 @@ def _axes(
             style = {"color": _colour(curve), "marker": _MARKERS[curve.number % len(_MARKERS)], **BAR}
             handles.setdefault(label, axes.errorbar(x, y, yerr=bars, **style))
     for name, (label, dashes) in _BASELINES.items():
+        # one baseline of all curves is grey; where each has its own, it has the colour of its curve
+        own = len({id(getattr(curve.arms, name)) for curve in curves}) > 1
         for curve in curves:
             style = {"color": GREY, "linestyle": dashes, "linewidth": 1}
             if getattr(curve.arms, name) is None:
@@ -99,7 +101,7 @@ def _axes(
             points = getattr(curve, name)
             ends += [point.value for point in points]
             if not curve.on_part:
-                axes.axhline(points[0].value, zorder=0, **style)
+                axes.axhline(points[0].value, zorder=0, **{**style, "color": _colour(curve) if own else GREY})
             elif points:  # on A and on B a baseline differs from point to point, with the classes of the arms
                 colour = _colour(curve) if len(curves) > 1 else GREY
                 x, y = [point.share for point in points], [point.value for point in points]
@@ -124,9 +126,12 @@ def _behind(axes: Any, curves: Sequence[ShareCurve], numbers: Sequence[Published
             x, y = [point.share for point in points], [point.value for point in points]
             axes.plot(x, y, color=_colour(curve), zorder=0.5, **_PALE, **style)
             values += y
-    for full in (100 * one.full for one in numbers if one.full is not None):
-        axes.axhline(full, color=GREY, linewidth=5, zorder=0, **_PALE)
-        values.append(full)
+    losses = {one.loss for one in numbers}
+    for one in (one for one in numbers if one.full is not None):
+        like = [curve for curve in curves if curve.arms.groups[0].rows[0].spec["loss.kind"] == one.loss]
+        colour = _colour(like[0]) if like and len(losses) > 1 else GREY
+        axes.axhline(100 * one.full, color=colour, linewidth=5, zorder=0, **_PALE)
+        values.append(100 * one.full)
     return values
 
 
