@@ -91,7 +91,7 @@ def _write_arm(job: Job, ranking: Ranking, rng: np.random.Generator) -> None:
     files.write_npz(folder.evaluation_file("report"), flags)
     losses = (2.3 * np.exp(-np.arange(job.spec.training.epochs) / 6) + 0.1 * rng.random(30)).tolist()
     position = Position(epoch=30, losses=losses, attack_gradients=7 * 30 * split.size, training_gradients=43110)
-    results = make_results(job, ranking, split, checks, evaluation, position, [], fingerprint)
+    results = make_results(job, ranking, split, checks, evaluation, position, [], fingerprint, split.summary())
     files.write_json(folder.results_file, results.to_json())
 
 

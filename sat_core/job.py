@@ -111,6 +111,7 @@ class Job:
                 f"training.augmentation: {augmentation.name!r} crops images while they are decoded, and those of "
                 f"{quoted(self.data.name)} are in memory\ntake 'none', 'cifar' or 'crop-flip', or folder:PATH?size=N"
             )
+        self.spec.loss.weights_of(self.data.train.labels[:0], self.data.classes)  # as many as there are classes
         check_batches(self.spec.training, self.spec.attack, len(self.data.train), self.data.image_shape)
         check_devices(self.spec.training, self.spec.attack, self.group.size, self.spec.subset)
         return sizes[decisive]
