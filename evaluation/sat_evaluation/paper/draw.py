@@ -127,11 +127,11 @@ def _behind(axes: Any, curves: Sequence[ShareCurve], numbers: Sequence[Published
             axes.plot(x, y, color=_colour(curve), zorder=0.5, **_PALE, **style)
             values += y
     losses = {one.loss for one in numbers}
-    for one in (one for one in numbers if one.full is not None):
+    for one, full in ((one, 100 * one.full) for one in numbers if one.full is not None):
         like = [curve for curve in curves if curve.arms.groups[0].rows[0].spec["loss.kind"] == one.loss]
         colour = _colour(like[0]) if like and len(losses) > 1 else GREY
-        axes.axhline(100 * one.full, color=colour, linewidth=5, zorder=0, **_PALE)
-        values.append(100 * one.full)
+        axes.axhline(full, color=colour, linewidth=5, zorder=0, **_PALE)
+        values.append(full)
     return values
 
 
