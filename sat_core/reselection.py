@@ -15,6 +15,7 @@ from sat_core.process_group import Command, ProcessGroup
 from sat_core.recorder import Recorder
 from sat_core.sections import SubsetSpec
 from sat_core.splits import Split, make_split, split_of
+from sat_core.state import check_state
 
 
 @final
@@ -69,6 +70,7 @@ class Reselection:
         return {"units": self.split.units}
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
-        """Continue with the A that `state` returned."""
+        """Continue with the A that `state` returned; CheckpointError if it has another size."""
+        check_state(self.state(), state, "members of A")
         units = state["units"]
         self.split = split_of(units, len(units), self.subset, self.rule, self.data)

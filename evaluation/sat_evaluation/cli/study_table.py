@@ -14,10 +14,10 @@ from rich.text import Text
 from sat_evaluation.results.curves import spread
 from sat_evaluation.results.headline import title
 from sat_evaluation.results.rows import Row
-from sat_evaluation.results.table import cost_unit, robust_head, table_blocks, table_cells
+from sat_evaluation.results.table import EVER_ATTACKED, cost_unit, robust_head, table_blocks, table_cells
 
 _GAP = 2
-_LEAST_IMPORTANT = ("time", "epoch", "share", "cost", "clean %", "on A", "on B")
+_LEAST_IMPORTANT = ("time", "epoch", "share", "cost", "clean %", "on A", "on B", EVER_ATTACKED)
 """Columns that are left out where the terminal is too narrow, the first of these first."""
 
 
@@ -36,6 +36,8 @@ def print_table(rows: Sequence[Row], console: Console | None = None) -> None:
     notes = [f"{robust_head(rows)} [ ]: {spread(groups)}"]
     if "cost" in columns:
         notes.append(f"cost: gradient evaluations, {cost_unit(rows)}")
+    if any(row.chosen != row.strategy for row in rows):
+        notes.append("B attacked, too: examples outside of the A of the beginning were attacked")
     if hidden:
         notes.append(f"only in summary.csv for lack of room: {', '.join(hidden)}")
     # with one curve there are three blocks, which need no lines between them, and neither do curves of one point

@@ -90,7 +90,7 @@ def _unique(ends: Iterable[tuple[Point, ...]]) -> list[Point]:
 
 
 def _label(curve: ShareCurve) -> str:
-    subset = f"A = {curve.arms.strategy} {curve.arms.groups[0].rows[0].kind}"
+    subset = f"A = {curve.arms.chosen} {curve.arms.groups[0].rows[0].kind}"
     return ", ".join(filter(None, [subset, curve.arms.settings]))
 
 

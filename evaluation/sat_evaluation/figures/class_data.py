@@ -114,7 +114,9 @@ def class_matrix(rows: Sequence[Row], published: PublishedClasses | None = None)
         rows: Arms of a study. Accuracies of several seeds are averaged.
         published: Numbers of others for arms that attack a single class.
     """
-    curves = [curve for curve in series(rows) if curve.groups[0].rows[0].kind == "classes"]
+    firsts = ((curve, curve.groups[0].rows[0]) for curve in series(rows))
+    # Where A is chosen anew, no classes are those that were attacked.
+    curves = [curve for curve, first in firsts if first.kind == "classes" and not first.moving]
     if not curves or rows[0].source:  # A has classes of the source, the test images those of the target
         return None
     curve = curves[0]

@@ -136,7 +136,7 @@ def _methods(groups: Sequence[Group]) -> list[Method]:
 
 
 def _name(row: Row, keys: Sequence[str]) -> str:
-    return ", ".join([row.baseline.label if row.baseline else row.strategy, *_words(not_default(row, keys))])
+    return ", ".join([row.baseline.label if row.baseline else row.chosen, *_words(not_default(row, keys))])
 
 
 def _words(settings: dict[str, object]) -> Iterator[str]:

@@ -56,7 +56,8 @@ class PublishedCurve:
     def like(self, row: Row) -> dict[float, float]:
         """Return share to accuracy of the published arms with strategy, weights and loss of ours; empty without any."""
         rule = row.spec["weighting.rule"]
-        if row.spec["loss.kind"] != self.loss:
+        # Whoever published with the strategy of ours kept A as it was.
+        if row.spec["loss.kind"] != self.loss or row.moving:
             return {}
         if not self.weights:
             return self.values.get(rule, {})
@@ -161,17 +162,18 @@ def published_on(published: Iterable[PublishedCurve], measure: str) -> list[Publ
 
 
 def curve_names(curves: Sequence[Series], *, mean: bool = False) -> list[str]:
-    """Return the strategy of each curve, unless all have the same, and the settings in which they differ.
+    """Return the strategy of each curve, unless it is the same and unmarked in all, and the settings that differ.
 
     Args:
         curves: All curves of the drawing.
         mean: Whether to say behind the strategy that values are means, where they are.
     """
-    several = len({curve.strategy for curve in curves}) > 1
+    several = len({curve.chosen for curve in curves}) > 1
     names = []
     for curve in curves:
-        strategy = f"{curve.strategy} (mean)" if mean and len(curve.groups[0].rows) > 1 else curve.strategy
-        names.append(", ".join(filter(None, [strategy if several or not curve.settings else "", curve.settings])))
+        strategy = f"{curve.chosen} (mean)" if mean and len(curve.groups[0].rows) > 1 else curve.chosen
+        named = several or not curve.settings or curve.chosen != curve.strategy
+        names.append(", ".join(filter(None, [strategy if named else "", curve.settings])))
     return names
 
 

@@ -116,7 +116,7 @@ def _three(rows: Sequence[Row]) -> list[tuple[str, Row]]:
     curves = series(rows)
     if not curves:
         return [(names[id(g.rows[0])], g.rows[0]) for g in groups[:3]]
-    curve = next((c for c in curves if c.strategy == "hardest"), curves[0])
+    curve = next((c for c in curves if c.chosen == "hardest"), curves[0])
     half = min(curve.groups, key=lambda g: abs(g.rows[0].share - 0.5))
     return [(names[id(g.rows[0])], g.rows[0]) for g in (curve.plain, half, curve.full) if g is not None]
 

@@ -147,7 +147,7 @@ def _mark(point: Point, measure: str, *, offset: float = 0.0, tip: str = "") -> 
 
 def _size(g: Group) -> str:
     row = g.rows[0]
-    return row.baseline.label if row.baseline else f"{row.strategy}, {percent(row.share)} ({row.size:,})"
+    return row.baseline.label if row.baseline else f"{row.chosen}, {percent(row.share)} ({row.size:,})"
 
 
 def _seeds(g: Group) -> str:

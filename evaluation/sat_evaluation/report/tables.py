@@ -15,7 +15,7 @@ from sat_evaluation.report.words import with_interval
 from sat_evaluation.results.csv_file import csv_lines, csv_text
 from sat_evaluation.results.curves import listed_classes, varied
 from sat_evaluation.results.rows import Row, reported_levels
-from sat_evaluation.results.table import robust_head
+from sat_evaluation.results.table import EVER_ATTACKED, robust_head
 from sat_evaluation.results.text import duration, percent, shown
 
 
@@ -40,10 +40,12 @@ class Table:
 def arms_table(run: Run) -> Table:
     """Make a table with a line for each finished arm; its CSV is that of ``summary.csv``."""
     keys = varied(run.rows)
-    several = len({row.strategy for row in run.rows if not row.baseline}) > 1
+    several = len({row.chosen for row in run.rows if not row.baseline}) > 1
     heads = ("arm", "|A|", "share %", *(["strategy"] * several), *keys)
     levels = reported_levels(run.rows)
+    moving = any(row.moving for row in run.rows)
     heads += (
+        *([f"{EVER_ATTACKED} %"] * moving),
         "seed",
         robust_head(run.rows),
         *(f"robust % ({level})" for level in levels),
@@ -55,7 +57,7 @@ def arms_table(run: Run) -> Table:
         "training",
         "time",
     )
-    rows = [_arm(row, keys, several, levels) for row in run.rows]
+    rows = [_arm(row, keys, several, moving, levels) for row in run.rows]
     filled = [n for n, head in enumerate(heads) if any(row[n][0] not in ("", "–") for row in rows)]
     return Table(
         heads=tuple(heads[n] for n in filled),
@@ -65,8 +67,10 @@ def arms_table(run: Run) -> Table:
     )
 
 
-def _arm(row: Row, keys: Sequence[str], several: bool, levels: Sequence[str]) -> tuple[tuple[str, str | float], ...]:
-    strategy = "" if row.baseline else listed_classes(row) or row.strategy
+def _arm(
+    row: Row, keys: Sequence[str], several: bool, moving: bool, levels: Sequence[str]
+) -> tuple[tuple[str, str | float], ...]:
+    strategy = "" if row.baseline else listed_classes(row) or row.chosen
     settings = [shown(row.settings.get(key, ""), 40) for key in keys]
     return (
         (row.arm, row.arm),
@@ -74,6 +78,7 @@ def _arm(row: Row, keys: Sequence[str], several: bool, levels: Sequence[str]) ->
         (f"{100 * row.share:.3g}", row.share),
         *([(strategy, strategy)] if several else []),
         *((text, text) for text in settings),
+        *([_ever_attacked(row)] if moving else []),
         (str(row.spec["training.seed"]), row.spec["training.seed"]),
         _robust(row),
         *(_robust(row.at(level)) for level in levels),
@@ -85,6 +90,10 @@ def _arm(row: Row, keys: Sequence[str], several: bool, levels: Sequence[str]) ->
         (duration(row.training_seconds), row.training_seconds),
         (duration(row.seconds), row.seconds),
     )
+
+
+def _ever_attacked(row: Row) -> tuple[str, float]:
+    return ("–", -1.0) if row.attacked is None else (f"{100 * row.attacked:.3g}", row.attacked)
 
 
 def _robust(row: Row | None) -> tuple[str, float]:

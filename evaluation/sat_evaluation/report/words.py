@@ -33,7 +33,7 @@ def _arm_name(row: Row, curve: str) -> str:
     if row.baseline:
         return row.baseline.label
     chosen = listed_classes(row)
-    return f"A = {shown(chosen, 60)}" if chosen else f"{percent(row.share)} {curve or row.strategy}"
+    return f"A = {shown(chosen, 60)}" if chosen else f"{percent(row.share)} {curve or row.chosen}"
 
 
 def with_interval(a: Accuracy) -> str:

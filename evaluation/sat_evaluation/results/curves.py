@@ -91,6 +91,11 @@ class Series:
     full: Group | None
 
     @property
+    def chosen(self) -> str:
+        """The strategy, with a mark if examples outside of the first A were attacked as well in any arm."""
+        return max((row.chosen for g in self.groups for row in g.rows), key=len)
+
+    @property
     def points(self) -> tuple[Group, ...]:
         """The groups, between their baselines."""
         return tuple(group for group in (self.plain, *self.groups, self.full) if group is not None)

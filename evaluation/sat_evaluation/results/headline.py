@@ -31,14 +31,14 @@ def _sentence(rows: Sequence[Row], *, say_attacks: bool) -> str:
     curves = [(c, c.plain, c.full) for c in series(rows) if c.plain and c.full]
     if not curves:
         return ""
-    curve, plain, full = next((c for c in curves if c[0].strategy == "hardest"), curves[0])
+    curve, plain, full = next((c for c in curves if c[0].chosen == "hardest"), curves[0])
     nearest = min((group.rows[0].share for group in curve.groups), key=lambda share: abs(share - 0.5))
     alike = [group for group in curve.groups if abs(group.rows[0].share - nearest) < _ALIKE]
     half = max(alike, key=lambda group: group.accuracy("robust").value)
     lowest, some, highest = (g.accuracy("robust").value for g in (plain, half, full))
     row = half.rows[0]
     best = f"the best of {len(alike)} subsets" if len(alike) > 1 else ""
-    how = ", ".join(filter(None, [listed_classes(row) or curve.strategy, best, curve.settings]))
+    how = ", ".join(filter(None, [listed_classes(row) or curve.chosen, best, curve.settings]))
     seeds = f", means of {len(half.rows)} seeds" if len(half.rows) > 1 else ""
     whose = " of the source" if row.source else ""
     # of those of the same attack on all examples; the unit of the rows may be a dearer attack's

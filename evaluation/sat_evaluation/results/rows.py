@@ -10,24 +10,16 @@ import attrs
 from sat_core.accuracy import Accuracy
 from sat_core.arm_results import ArmResults
 from sat_core.autoattack import CUSTOM_LEVEL, LEVELS
-from sat_core.spec import DEFAULTS, KEYS
+from sat_core.spec import DEFAULTS
 from sat_core.tables import flatten
 from sat_evaluation.results.baseline import Baseline
+from sat_evaluation.results.compared import compared
 from sat_evaluation.results.text import epsilon
 
 _ATTACKS = "evaluation.attacks"
-_NOT_COMPARED = ("training.seed", "subset.seed", "subset.size", "subset.classes")
-_NOT_IN_FULL = ("subset.", "weighting.", "ranking.", "training.batches")
-# Beginnings of keys. Norm and ε stay in both, as the threat model under which plain training is evaluated, too.
-_NOT_IN_BASELINE: dict[Baseline | None, tuple[str, ...]] = {
-    Baseline.PLAIN: (
-        *_NOT_IN_FULL,
-        *(key for key in KEYS if key.startswith("attack.") and key not in ("attack.norm", "attack.eps")),
-        *("loss.kind", "loss.beta", "training.awp"),
-    ),
-    Baseline.FULL: _NOT_IN_FULL,
-}
-"""Settings that change nothing in a baseline: nothing is selected, and where A is empty nothing is attacked."""
+
+B_ATTACKED = " (B attacked, too)"
+"""Mark behind the strategy of arms in which B saw an attack: robust accuracy is not that of a B without attacks."""
 
 
 @final
@@ -72,8 +64,7 @@ class Row:
 
     @settings.default
     def _compared(self) -> dict[str, Any]:
-        ignored = _NOT_COMPARED + _NOT_IN_BASELINE.get(self.baseline, ())
-        return {"backend": self.backend} | {k: v for k, v in self.spec.items() if not k.startswith(ignored)}
+        return {"backend": self.backend} | compared(self.spec, self.baseline)
 
     @property
     def arm(self) -> str:
@@ -94,6 +85,23 @@ class Row:
     def strategy(self) -> str:
         """Which units A was made of, such as ``hardest``."""
         return self.results.trained.split.strategy
+
+    @property
+    def chosen(self) -> str:
+        """The strategy, with a mark where examples outside of the first A were attacked as well."""
+        split = self.results.trained.split
+        return f"{split.strategy}{B_ATTACKED}" if split.attacked_in_b else split.strategy
+
+    @property
+    def moving(self) -> bool:
+        """Whether members of A changed during the training, so that no example or class is in B throughout."""
+        return self.results.trained.split.moving
+
+    @property
+    def attacked(self) -> float | None:
+        """Share of the training examples that were attacked at least once; None where it was not counted."""
+        attacked = self.results.trained.split.attacked
+        return None if attacked is None else attacked / self.total
 
     @property
     def size(self) -> int:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import fmean
 
 from sat_evaluation.results.baseline import Baseline
 from sat_evaluation.results.curves import Group, group, listed_classes, series, varied
 from sat_evaluation.results.rows import Row, reported_levels
 from sat_evaluation.results.text import duration, percent, shown
+
+EVER_ATTACKED = "ever attacked"
+"""Head of the column with the share of the training examples that were attacked at least once."""
 
 
 def table_cells(rows: Sequence[Row]) -> dict[str, list[str]]:
@@ -26,8 +30,8 @@ def table_blocks(rows: Sequence[Row]) -> list[list[Group]]:
 def _columns(rows: Sequence[Row], groups: Sequence[Group]) -> dict[str, list[str]]:
     """Heads to cells, without empty columns."""
     firsts = [g.rows[0] for g in groups]
-    chosen = {row.strategy for row in firsts if not row.baseline}
-    how = [row.baseline.label if row.baseline else listed_classes(row) or row.strategy for row in firsts]
+    chosen = {row.chosen for row in firsts if not row.baseline}
+    how = [row.baseline.label if row.baseline else listed_classes(row) or row.chosen for row in firsts]
     several, listed = len(chosen) > 1, chosen == {"listed"}
     names = [row.baseline or f"{row.size:,}" for row in firsts]
     if not several and not listed:
@@ -39,6 +43,7 @@ def _columns(rows: Sequence[Row], groups: Sequence[Group]) -> dict[str, list[str
         "share": [percent(row.share) for row in firsts],
         "classes" if listed else "strategy": how if several or listed else [],
         **{key: [shown(row.settings.get(key, ""), 24) for row in firsts] for key in varied(rows)},
+        EVER_ATTACKED: [_ever_attacked(g) for g in groups] if any(row.moving for row in rows) else [],
         robust_head(rows): [_interval(g) for g in groups],
         **{f"robust % ({level})": [_interval(g.at(level)) for g in groups] for level in reported_levels(rows)},
         "clean %": [f"{100 * g.accuracy('clean').value:.1f}" for g in groups],
@@ -60,6 +65,11 @@ def cost_unit(rows: Sequence[Row]) -> str:
     """Return in words which cost is 100 %: with several attacks in a study, full AT by that of most gradients."""
     several = len({row.results.trained.cost.full_at_gradients for row in rows}) > 1
     return f"{Baseline.FULL.label}{' with the most expensive attack' if several else ''} = 100 %"
+
+
+def _ever_attacked(g: Group) -> str:
+    shares = [row.attacked for row in g.rows if row.attacked is not None]
+    return percent(fmean(shares)) if len(shares) == len(g.rows) else ""
 
 
 def _interval(g: Group | None) -> str:
