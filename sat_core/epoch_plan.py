@@ -131,6 +131,11 @@ def check_devices(training: TrainingSpec, attack: AttackSpec, devices: int, subs
             f"subset.strategy: {subset.strategy!r} trains on one device, got {devices}: it compares all images of a "
             "batch; take one device, or 'online-random'"
         )
+    if training.batch_size // devices % training.micro_batches:
+        raise SpecError(
+            f"training.micro_batches: expected a divisor of the {training.batch_size // devices} examples that each of "
+            f"{devices} devices has of a batch, got {training.micro_batches}"
+        )
     if training.mixing != "none" and devices > 1:
         raise SpecError(
             f'training.mixing: expected "none" where several devices train together, got {training.mixing!r}: images '

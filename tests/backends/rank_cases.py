@@ -52,6 +52,7 @@ class Case:
 
 EXACT = {"precision": "float64"}
 AUGMENTED = {**EXACT, "augmentation": "cifar"}
+PAIRS = {"kind": "trades", "beta": (12.0, 6.0), "label_smoothing": 0.1}
 CASES = {
     "no members": Case(share=0.0, rule="uniform", training=EXACT),
     # One batch of three has a member, so that at least one rank never attacks.
@@ -66,6 +67,16 @@ CASES = {
     "head": Case(model="head", training=AUGMENTED),
     "features": Case(model="head", features=True, share=0.0, rule="uniform", training=EXACT),
 }
+OPTIONS = {
+    # Ranks send different numbers of images through the network.
+    "pairs": Case(training=EXACT, attack={"random_start": True, "loss": "kl", "restarts": 2}, loss=PAIRS),
+    "pairs of one member": Case(share=0.05, rule="balanced", training=EXACT, loss={"kind": "mart"}),
+    "perturbed weights": Case(share=0.05, rule="balanced", training={**EXACT, "awp": 0.02}),
+    "clipped average": Case(training={**EXACT, "clip_norm": 0.3, "averaging": "ema:0.9"}),
+    # A head has no statistics, which would be those of each part.
+    "parts": Case(model="head", training={**EXACT, "micro_batches": 2}, attack={"warmup": 2.0}),
+}
+"""Steps with more than plain SAT has."""
 
 
 def run(

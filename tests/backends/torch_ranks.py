@@ -29,6 +29,7 @@ from sat_torch.graphs import Captured
 
 CASES = {
     **rank_cases.CASES,
+    **rank_cases.OPTIONS,
     "own": Case(model="own", training=EXACT),
     "own, on augmented images": Case(model="own", training={**AUGMENTED, "optimizer": "adamw", "lr": 1e-3}),
 }

@@ -52,6 +52,8 @@ def test_batches_that_cannot_be_shared_are_refused() -> None:
     for training in (samples.training(batch_size=8, compile=True), samples.training(batch_size=9)):
         with pytest.raises(SpecError, match=r"^training\.(compile: expected false|batch_size: expected a multiple)"):
             check_devices(training, samples.attack(), 4)
+    with pytest.raises(SpecError, match=r"^training\.micro_batches: expected a divisor of the 2 examples .* got 4$"):
+        check_devices(samples.training(batch_size=8, micro_batches=4), samples.attack(), 4)
 
 
 @pytest.mark.parametrize("record", ["snapshot", "online"])
