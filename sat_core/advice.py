@@ -30,8 +30,9 @@ def advice(spec: Spec, size: int, examples: int) -> list[str]:
     # A random start may lie at the edge of the ball already.
     if size and not attack.random_start and reach < attack.eps:
         warnings.append(f"attack.step_size: the steps add up to {reach:.4g}, which is less than eps = {attack.eps:.4g}")
-    warnings += _of_the_rate(training, max(1, examples // training.batch_size))
-    if size and attack.warmup >= training.epochs:
+    per_epoch = max(1, examples // training.batch_size)
+    warnings += _of_the_rate(training, per_epoch)
+    if size and parse_length(attack.warmup).steps(per_epoch) >= training.epochs * per_epoch:
         warnings.append(f"attack.warmup: ε is not reached before the last step of {training.epochs} epochs")
     if size and spec.loss.kind == "trades" and spec.loss.betas == (0, 0):
         warnings.append("loss.beta: with 0 adversarial examples are made, and have no part in the loss")

@@ -9,6 +9,7 @@ import attrs
 from sat_core import fields
 from sat_core.attack_kinds import ATTACKS, AttackKind
 from sat_core.errors import SpecError
+from sat_core.schedules import check_length
 from sat_core.threat import THREAT_MODELS, ThreatModel
 
 OBJECTIVES = ("ce", "kl", "dlr", "margin")
@@ -38,7 +39,7 @@ class AttackSpec:
         loss: What it maximises: ``ce``, ``kl``, ``dlr`` or ``margin``. Default: that of ``loss.kind``.
         restarts: How often it is run, each time from another random start; the highest loss is returned.
         replays: m of ``free``; 1 for all others.
-        warmup: Epochs over which ε, and step sizes with it, rise linearly from 0.
+        warmup: Epochs, or steps as ``"500steps"``, over which ε, and step sizes with it, rise linearly from 0.
     """
 
     SECTION: ClassVar[str] = "attack"
@@ -57,7 +58,7 @@ class AttackSpec:
     keep_best: bool = fields.flag(False)
     restarts: int = fields.integer(1, 1)
     replays: int = fields.integer(1, init=False)
-    warmup: float = fields.real(default=0.0)
+    warmup: float | str = fields.field(check_length, 0.0, fields.fraction)
 
     @eps.default
     def _get_eps(self) -> Any:
@@ -115,7 +116,7 @@ class AttackSpec:
             )
         if self.warmup and self._kind.functions:
             raise SpecError(
-                f"attack.warmup: expected 0 with attack.kind = {self.kind!r}, got {self.warmup:g}: the function of a "
+                f"attack.warmup: expected 0 with attack.kind = {self.kind!r}, got {self.warmup}: the function of a "
                 "plug-in has one ε"
             )
         if self.replays > 1 and self._kind.replays == 1:

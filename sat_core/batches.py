@@ -89,8 +89,7 @@ class Planner:
     def lr(self, epoch: int, step: int) -> float:
         """Return the learning rate of a step of an epoch, both from 0."""
         t, done, per_epoch = self.training, epoch * self.steps_per_epoch + step, self.steps_per_epoch
-        rise = parse_length(t.warmup).steps(per_epoch)
-        share = min(1.0, (done + 1) / rise) if rise else 1.0
+        share = parse_length(t.warmup).passed(done, per_epoch)
         return share * parse_schedule(t.schedule).lr(t.lr, done, per_epoch, t.epochs)
 
     def epoch(self, epoch: int) -> EpochPlan:
@@ -138,10 +137,10 @@ class Planner:
 
     def _strength(self, epoch: int) -> np.ndarray | None:
         """Return the factors of ε in an epoch: the share of the warm-up that has passed at the end of each step."""
-        if not self.attack.warmup:
+        warmup, steps = parse_length(self.attack.warmup), self.steps_per_epoch
+        if not warmup.number:
             return None
-        steps = self.steps_per_epoch
-        return np.minimum(1.0, (epoch * steps + np.arange(1, steps + 1)) / (self.attack.warmup * steps))
+        return np.array([warmup.passed(step, steps) for step in range(epoch * steps, (epoch + 1) * steps)])
 
     def _batches(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the examples of the batches of an epoch, int64 `(S, n)`, and which of them are members, bool."""

@@ -27,6 +27,11 @@ class Length:
         """Return how many steps it has."""
         return self.number if self.in_steps else self.number * steps_per_epoch
 
+    def passed(self, step: int, steps_per_epoch: int) -> float:
+        """Return which share of it has passed at the end of a step (from 0) of the training; 1 if it is empty."""
+        steps = self.steps(steps_per_epoch)
+        return min(1.0, (step + 1) / steps) if steps else 1.0
+
 
 def parse_length(value: Any) -> Length:
     """Return the length that a setting says: epochs, or ``"500steps"``. ValueError for anything else.

@@ -127,7 +127,7 @@ def _check_settings(attack: AttackSpec, loss: LossSpec) -> None:
     if attack.free:
         raise SpecError(f"attack.kind: expected an attack of its own, got 'free', {in_training}")
     if attack.warmup:
-        raise SpecError(f"attack.warmup: expected 0, got {attack.warmup:g}, {in_training}")
+        raise SpecError(f"attack.warmup: expected 0, got {attack.warmup}, {in_training}")
     if loss.betas[0] != loss.betas[1]:
         raise SpecError(f"loss.beta: expected one number, got {list(loss.betas)}, {in_training}")
     if loss.class_weights != "none":

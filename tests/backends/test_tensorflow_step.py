@@ -156,7 +156,7 @@ def test_the_building_block_refuses_what_only_a_training_follows(backend: Backen
 
     for attack, loss, says in (
         (AttackSpec(kind="free"), LossSpec(), "attack.kind: expected an attack of its own"),
-        (AttackSpec(warmup=2.0), LossSpec(), "attack.warmup: expected 0, got 2,"),
+        (AttackSpec(warmup=2.0), LossSpec(), "attack.warmup: expected 0, got 2.0,"),
         (AttackSpec(), LossSpec(kind="trades", beta=(12.0, 6.0)), r"loss.beta: expected one number, got \[12.0, 6.0\]"),
         (AttackSpec(), LossSpec(class_weights="balanced"), 'loss.class_weights: expected "none"'),
     ):

@@ -42,8 +42,9 @@ def test_the_rate_rises_to_that_of_the_schedule(warmup: float | str, steps: floa
 
 
 def test_epsilon_rises_over_the_first_epochs() -> None:
-    expected = [min(1, (step + 1) / 7.5) for step in range(EPOCHS * STEPS)]
-    np.testing.assert_allclose(joined(planner(attack={"warmup": 1.5}), "strength"), expected, rtol=1e-12)
+    for warmup, steps in ((1.5, 7.5), ("7steps", 7)):
+        expected = [min(1, (step + 1) / steps) for step in range(EPOCHS * STEPS)]
+        np.testing.assert_allclose(joined(planner(attack={"warmup": warmup}), "strength"), expected, rtol=1e-12)
     assert planner().epoch(0).strength is None
 
 

@@ -80,6 +80,11 @@ def with_key(key: str, value: Any) -> dict[str, Any]:
             -1,
             "training.warmup: expected a number of epochs >= 0, or of steps as in '500steps', got -1",
         ),
+        (
+            "attack.warmup",
+            "5.5steps",
+            "attack.warmup: expected a number of epochs >= 0, or of steps as in '500steps', got",
+        ),
         ("training.warmup", "5 steps", "or of steps as in '500steps', got '5 steps'"),
         ("loss.class_weights", [1.0, -1], "loss.class_weights: expected none, balanced, or a list of one number > 0"),
         ("loss.beta", [1, 2, 3], "loss.beta: expected a finite number >= 0, or two: of the first and of the last step"),
@@ -204,6 +209,8 @@ def test_no_value_of_any_key_is_a_defect_or_echoed_whole(odd: Any) -> None:
         ({"training.patience": 2}, 80, "training.patience: 2 checks without an improvement cannot come before the"),
         ({"training.patience": 1}, 80, None),  # 7, 10 and 12 are checked
         ({"attack.warmup": 12}, 80, "attack.warmup: ε is not reached before the last step of 12 epochs"),
+        ({"attack.warmup": "12steps"}, 80, "attack.warmup: ε is not reached before the last step of 12 epochs"),
+        ({"attack.warmup": "11steps"}, 80, None),
         ({"attack.warmup": 12, "subset.size": 0}, 0, None),
         ({"loss.kind": "trades", "loss.beta": 0}, 80, "loss.beta: with 0 adversarial examples are made"),
         ({"subset.rerank": 12}, 80, "subset.rerank: A is never chosen anew within 12 epochs"),
