@@ -9,12 +9,16 @@ import pytest
 from test_figures import texts
 from toys import ALL, HALF, NONE, as_rows, result
 
+from sat_core.files import write_json
+from sat_core.run_folder import RunFolder
 from sat_evaluation.figures.canvas import save_figure
 from sat_evaluation.figures.cost_data import average_of, compares_methods, cost_points, front
 from sat_evaluation.figures.pareto import pareto_figure
 from sat_evaluation.report.cost_plots import over_cost
 from sat_evaluation.report.tables import numbers
 from sat_evaluation.results.rows import Row
+from sat_evaluation.run.executors.base import Outcome
+from sat_evaluation.run.finish import finish
 
 AVERAGED = {"training__averaging": "ema:0.9"}
 
@@ -140,3 +144,16 @@ def test_the_plot_names_methods_and_averages(tmp_path: Path) -> None:
     assert {"robust accuracy (%)", "clean accuracy (%)", "hollow: ema:0.9", "hardest, trades"} <= set(labels)
     assert labels.count("(full AT with the most expensive attack = 100 %)") == 2
     assert pareto_figure(as_rows([NONE, HALF, ALL])) is None
+
+
+@pytest.mark.report
+def test_a_study_of_several_methods_has_the_plot(tmp_path: Path) -> None:
+    for name, made, drawn in (
+        ("size", [NONE, HALF, ALL], False),
+        ("method", [NONE, HALF, single_step(400, 0.7)], True),
+    ):
+        folder = RunFolder(tmp_path / name)
+        for content in made:
+            write_json(folder.unit(content["arm"]).results_file, content)
+        finish(folder, [content["arm"] for content in made], Outcome())
+        assert {path.stem for path in folder.summaries} == {"summary", "accuracy", *(["pareto"] * drawn)}
