@@ -128,7 +128,8 @@ class Classifier(ABC):
         tries = [self._attacked(images, labels, attack, start) for start in starts]
         if len(tries) == 1:
             return tries[0]
-        from sat_core.reference import loss_and_gradient, strongest
+        from sat_core.reference.attacks import strongest
+        from sat_core.reference.losses import loss_and_gradient
 
         def losses(images: np.ndarray, labels: np.ndarray, loss: str) -> tuple[np.ndarray, ...]:
             logits = self.logits(images)

@@ -101,7 +101,8 @@ class Job:
         """
         sizes = {} if sizes is None else sizes
         check_functions(self.spec.loss, self.spec.attack, self.backend.name)
-        decisive = self.spec.subset, self.spec.weighting, self.spec.ranking.file
+        # Seeds change who is in A, and |A| only where classes of unequal size are drawn.
+        decisive = attrs.evolve(self.spec.subset, seed=0), self.spec.weighting, self.spec.ranking.file
         if decisive not in sizes:
             sizes[decisive] = self._assumed_split().size
         self.evaluation_split()
