@@ -24,6 +24,7 @@ ELSEWHERE = {
     "transfer": "a training: it has no dry run",
     "compare": "a reproduction that has trained",
     "data.name=squares": "the plug-in that its page makes",
+    "subset.strategy=middle": "the module that its page shows",
     "runs/own/arms/size-0.5/checkpoint-best": "a training of one's own model",
 }
 """Words of commands that need what is not here, and what; `test_commands.py` reads these, too."""

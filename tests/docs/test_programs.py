@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 from blocks import OF_THE_SITE, PAGES, ROOT, has_python, program
+from plugin_folders import registries_as_they_were
 
 from sat_core.backend import Backend
-from sat_core.selection import SELECTION_RULES
 
 pytestmark = pytest.mark.backend
 
@@ -22,8 +22,8 @@ PROGRAMS = [page for page in [*PAGES, *OF_THE_SITE] if has_python(page) and page
 @pytest.mark.parametrize("page", PROGRAMS, ids=lambda page: str(page.relative_to(ROOT)))
 def test_programs_run(page: Path, backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "examples").symlink_to(ROOT / "examples")
-    monkeypatch.setattr(SELECTION_RULES, "_entries", dict(SELECTION_RULES._entries))  # a page registers one more
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SAT_BACKEND", backend.name)
     names: dict[str, Any] = {"__name__": "__main__"}
-    exec(compile(program(page, backend.name), str(page), "exec"), names)
+    with registries_as_they_were():  # a page registers more
+        exec(compile(program(page, backend.name), str(page), "exec"), names)
