@@ -9,6 +9,7 @@ import pytest
 from test_figures import texts
 from toys import ALL, HALF, NONE, as_rows, result
 
+from sat_core.arm_results import ArmResults
 from sat_core.files import write_json
 from sat_core.run_folder import RunFolder
 from sat_evaluation.figures.canvas import save_figure
@@ -19,6 +20,7 @@ from sat_evaluation.report.tables import numbers
 from sat_evaluation.results.rows import Row
 from sat_evaluation.run.executors.base import Outcome
 from sat_evaluation.run.finish import finish
+from sat_evaluation.run.study_results import StudyResults
 
 AVERAGED = {"training__averaging": "ema:0.9"}
 
@@ -157,3 +159,5 @@ def test_a_study_of_several_methods_has_the_plot(tmp_path: Path) -> None:
             write_json(folder.unit(content["arm"]).results_file, content)
         finish(folder, [content["arm"] for content in made], Outcome())
         assert {path.stem for path in folder.summaries} == {"summary", "accuracy", *(["pareto"] * drawn)}
+        results = StudyResults(tuple(ArmResults.from_json(content) for content in made), folder)
+        assert (results.cost_figure() is not None) == drawn

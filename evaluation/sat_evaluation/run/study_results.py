@@ -11,6 +11,7 @@ from sat_core.arm_results import ArmResults
 from sat_core.display import data_frame, html_table
 from sat_core.run_folder import RunFolder
 from sat_evaluation.figures.accuracy import accuracy_figure
+from sat_evaluation.figures.pareto import pareto_figure
 from sat_evaluation.results.csv_file import csv_records
 from sat_evaluation.results.headline import headline, title
 from sat_evaluation.results.rows import Row, collect
@@ -59,6 +60,14 @@ class StudyResults:
             NotInstalledError: matplotlib is missing.
         """
         return accuracy_figure(self.rows)
+
+    def cost_figure(self) -> Figure | None:
+        """Draw robust and clean accuracy over the cost of the training; None if arms differ in |A| only.
+
+        Raises:
+            NotInstalledError: matplotlib is missing.
+        """
+        return pareto_figure(self.rows)
 
     def __repr__(self) -> str:
         return f"StudyResults({len(self.arms)} arms in {self.folder})\n{headline(self.rows)}".rstrip()
