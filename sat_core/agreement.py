@@ -9,7 +9,7 @@ import attrs
 import numpy as np
 
 from sat_core.display import data_frame, html_table
-from sat_core.splits import count, hardest_first
+from sat_core.splits import count
 
 SHARES = (0.1, 0.3, 0.5)
 """Shares of the training set whose hardest examples are compared."""
@@ -37,6 +37,15 @@ def _ranks(values: np.ndarray) -> np.ndarray:
     return (np.cumsum(counts) - (counts - 1) / 2)[place] - (len(values) + 1) / 2
 
 
+def _hardest(values: np.ndarray, number: int) -> np.ndarray:
+    """Return for each example the chance that it is among the `number` hardest, if ties are broken at random."""
+    if number == 0:
+        return np.zeros(len(values))
+    least = np.partition(values, -number)[-number]
+    above, tied = values > least, values == least
+    return above + tied * (number - above.sum()) / tied.sum()
+
+
 @final
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class Agreement:
@@ -46,8 +55,9 @@ class Agreement:
         metrics: Their names.
         rho: Spearman's ρ, `(m, m)`, in [-1, 1]; 0 with a score that is the same for all examples.
         overlap: Share of the hardest examples of one that are among as many hardest of the other, `(m, m)` for each
-            share of the training set in `SHARES`. Two unrelated scores overlap by that share. Examples of equal
-            difficulty count in the order of their numbers, as a subset takes them.
+            share of the training set in `SHARES`. Two unrelated scores overlap by that share. Where equal scores leave
+            it open who is among the hardest, it is the mean over all choices; so a score with many ties overlaps with
+            itself by less than 1.
     """
 
     metrics: tuple[str, ...]
@@ -57,13 +67,11 @@ class Agreement:
     @classmethod
     def of(cls, scores: Mapping[str, np.ndarray]) -> Agreement:
         """Compare scores `(N,)` by metric; higher is harder."""
-        n, orders = len(next(iter(scores.values()), ())), [hardest_first(values) for values in scores.values()]
-        overlap = {}
+        n, overlap = len(next(iter(scores.values()), ())), {}
         for share in SHARES:
-            hardest = np.zeros((len(orders), n))
-            for row, order in zip(hardest, orders, strict=True):
-                row[order[: count(share, n)]] = 1
-            overlap[share] = hardest @ hardest.T / max(1, count(share, n))
+            number = count(share, n)
+            hardest = np.array([_hardest(values, number) for values in scores.values()]).reshape(-1, n)
+            overlap[share] = hardest @ hardest.T / max(1, number)
         rho = np.clip(_correlations(np.array([_ranks(values) for values in scores.values()]).reshape(-1, n)), -1, 1)
         return cls(metrics=tuple(scores), rho=rho, overlap=overlap)
 

@@ -73,4 +73,6 @@ def measured(job: Job, classifier: Classifier, name: str) -> np.ndarray:
             raise Interrupted(STOPPED)
 
     data = job.data.train
-    return checked(name, _metric(name).measure(ExtraPass(classifier, data, job.group, proceed)), len(data))
+    scores = checked(name, _metric(name).measure(ExtraPass(classifier, data, job.group, proceed)), len(data))
+    job.progress(STAGE, 1.0, 1.0, name)
+    return scores

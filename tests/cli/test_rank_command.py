@@ -9,6 +9,9 @@ from sat_command import refused, sat
 from toys import digits
 
 import sat_core
+from sat_core.difficulty import DIFFICULTIES
+from sat_core.ranking import Ranking
+from sat_core.unit_folder import UnitFolder
 from sat_evaluation.cli import main
 
 pytestmark = pytest.mark.backend
@@ -17,11 +20,20 @@ pytestmark = pytest.mark.backend
 def test_a_ranking_is_saved_as_an_order_that_a_study_can_name(tmp_path: Path) -> None:
     data, out = f"npz:{digits(tmp_path / 'digits.npz')}", tmp_path / "out"
     arguments = ["rank", "small-cnn", "--data", data, "--epochs", 2, "--set", "training.batch_size=32", "--out", out]
+    arguments += ["--figure", tmp_path / "agreement.png"]
     done = sat(*arguments)
     assert (done.returncode, done.stderr) == (0, "")
     order = sat_core.read_order(out / "order.npy", 160)
     assert sorted(order.tolist()) == list(range(160))
-    assert f"160 examples, hardest first: {order[0]}, {order[1]}, " in " ".join(done.stdout.split())
+    words = " ".join(done.stdout.split())
+    assert f"160 examples, hardest first: {order[0]}, {order[1]}, " in words
+    ranking = Ranking.read(UnitFolder(out / "ranking"))
+    assert [*ranking.scores] == [*DIFFICULTIES]  # those that take an extra pass, too
+    name, rho, (tenth, *_) = ranking.agreement().rows("entropy")[0]
+    assert "agreement with entropy: Spearman's ρ, and % of the hardest examples in common" in words
+    assert f" {name} {rho:.2f} {100 * tenth:.0f} " in words
+    assert f"Spearman's ρ of all scores {' '.join(map(str, range(1, 12)))} 1 entropy 1.00 {rho:.2f} " in words
+    assert {path.name for path in tmp_path.glob("agreement.*")} == {"agreement.png", "agreement.svg"}
     study = sat_core.Study.from_tables({"data": {"name": data}, "training": {"epochs": 1}})
     assert study.set({"ranking.file": str(out / "order.npy")}).arms[0].spec.ranking.file
 

@@ -162,6 +162,11 @@ def test_an_arm_that_wants_a_score_which_the_ranking_lacks_is_refused(tmp_path: 
         ranking.split(job(tmp_path / "arm", keys=keys))
 
 
+def hardest(values: np.ndarray, n: int) -> np.ndarray:
+    """1 for the n highest values, which all differ."""
+    return (values >= np.sort(values)[-n]).astype(float)
+
+
 def test_agreement_of_scores() -> None:
     rng = np.random.default_rng(0)
     a = rng.permutation(40).astype(float)
@@ -172,10 +177,13 @@ def test_agreement_of_scores() -> None:
     np.testing.assert_allclose(found.rho, found.rho.T)
     assert found.rho[0, 4] == pytest.approx(rank_correlation(scores["a"], scores["other"]))
     for share, n in ((0.1, 4), (0.3, 12), (0.5, 20)):
-        hardest = {name: {*np.argsort(-values, kind="stable")[:n].tolist()} for name, values in scores.items()}
-        for i, one in enumerate(scores):
-            for j, other in enumerate(scores):
-                assert found.overlap[share][i, j] == pytest.approx(len(hardest[one] & hardest[other]) / n)
+        overlap = found.overlap[share]
+        assert overlap[0, 1] == overlap[0, 0] == 1
+        assert overlap[0, 2] == 0
+        assert overlap[0, 3] == pytest.approx(share)  # what is the same for all says nothing: chance
+        assert overlap[3, 3] == pytest.approx(share)
+        drawn = [hardest(scores["other"] + 0.5 * rng.random(40), n) for _ in range(2000)]  # ties broken at random
+        assert overlap[0, 4] == pytest.approx(np.mean(drawn, axis=0) @ hardest(a, n) / n, abs=0.03)
     name, rho, overlaps = found.rows("a")[0]
     assert (name, round(rho, 9), overlaps) == ("same", 1, (1, 1, 1))
     assert [line.split() for line in str(found).splitlines()[:2]] == [

@@ -19,7 +19,8 @@ from toys import HALF, as_rows, result
 from sat_core.backend import Backend
 from sat_core.errors import RunDirectoryError, SatError
 from sat_core.files import read_json, write_json
-from sat_core.run_folder import ReproductionFolder
+from sat_core.ranking import Ranking
+from sat_core.run_folder import ReproductionFolder, RunFolder
 from sat_evaluation.cli import main
 from sat_evaluation.paper.reproduction import Reproduction
 from sat_evaluation.report.axes import Axis
@@ -149,6 +150,14 @@ def test_galleries(page: Page) -> None:
     assert all((image["src"] or "").startswith("data:image/png;base64,iVBOR") for image in page.all("img"))
     assert "plain training" in page.text
     assert "full AT" in page.text
+
+
+def test_scores_of_the_ranking_are_compared(study: Path, page: Page) -> None:
+    rho = Ranking.read(RunFolder(study).ranking).agreement().rho
+    assert "Agreement of scores" in page.words()
+    assert f"entropy{''.join(f'{value:.2f}' for value in rho[0])} error" in page.words()
+    files = [str(a["download"]) for a in page.all("a") if "download" in a]
+    assert [file for file in files if "agreement" in file] == [f"{study.name}-agreement.csv"]
 
 
 def test_tables_have_the_sizes_that_were_run(study: Path, page: Page) -> None:

@@ -26,7 +26,7 @@ from sat_evaluation.report.gallery import adversarial, extremes
 from sat_evaluation.report.gather import Run, gather
 from sat_evaluation.report.paper_figures import DrawnFigure, drawn_figures
 from sat_evaluation.report.share_plots import beside, over_share
-from sat_evaluation.report.tables import Table, arms_table, numbers, provenance
+from sat_evaluation.report.tables import Table, agreement_table, arms_table, numbers, provenance
 from sat_evaluation.results.table import cost_unit
 from sat_evaluation.results.text import shown
 
@@ -50,6 +50,7 @@ class Section:
         attacked: Charts under "AutoAttack".
         epochs: Charts under "Training".
         classes: Charts under "Difficulty".
+        agreement: Table of how far the scores of the ranking agree, or None.
         extremes: Pictures of the hardest and the easiest training examples.
         adversarial: Pictures of adversarial examples, or None.
         provenance: Table of versions, seeds and data.
@@ -62,6 +63,7 @@ class Section:
     attacked: tuple[Any, ...]
     epochs: tuple[Any, ...]
     classes: tuple[Any, ...]
+    agreement: Table | None
     extremes: tuple[Any, ...]
     adversarial: Any
     provenance: Table
@@ -156,6 +158,7 @@ def _section(number: int, run: Run) -> Section:
         attacked=(breakdown(run.rows),) if run.rows else (),
         epochs=tuple(over_epochs(run.rows)) if run.rows else (),
         classes=tuple(difficulty_charts(ranking, data.train.labels, data.class_names)) if ranking and data else (),
+        agreement=agreement_table(run.name, ranking) if ranking else None,
         extremes=tuple(extremes(ranking, data)) if ranking and data else (),
         adversarial=adversarial(run.folder, run.rows) if run.rows else None,
         provenance=provenance(run),

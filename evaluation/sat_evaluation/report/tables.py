@@ -9,6 +9,8 @@ from typing import Any, final
 import attrs
 
 from sat_core.accuracy import Accuracy
+from sat_core.agreement import SHARES
+from sat_core.ranking import Ranking
 from sat_evaluation.report.charts import Bars, Curve, Matrix, Plot
 from sat_evaluation.report.gather import Run
 from sat_evaluation.report.words import with_interval
@@ -105,6 +107,25 @@ def _robust(row: Row | None) -> tuple[str, float]:
 def _part(accuracy: Accuracy | None) -> tuple[str, float]:
     # -1 sorts below every accuracy
     return ("–", -1.0) if accuracy is None else (f"{100 * accuracy.value:.1f}", accuracy.value)
+
+
+def agreement_table(name: str, ranking: Ranking) -> Table:
+    """Make a table of how far every two scores of a ranking agree; its CSV has a line for each pair.
+
+    Args:
+        name: Of the run.
+        ranking: With scores.
+    """
+    agreement = ranking.agreement()
+    pairs = [(one, *other) for number, one in enumerate(agreement.metrics) for other in agreement.rows(one)[number:]]
+    heads = ("score", "other", "ρ", *(f"hardest {share:.0%} in common" for share in SHARES))
+    lines = [(one, other, rho, *overlaps) for one, other, rho, overlaps in pairs]
+    rows: list[tuple[tuple[str, str | float], ...]] = [
+        ((score, score), *((f"{value:.2f}", float(value)) for value in values))
+        for score, values in zip(agreement.metrics, agreement.rho, strict=True)
+    ]
+    file = f"{name.replace('/', '-')}-agreement.csv"
+    return Table(heads=("ρ", *agreement.metrics), rows=tuple(rows), csv=csv_lines(heads, lines), file=file)
 
 
 def numbers(chart: Plot | Matrix | Bars) -> Table:

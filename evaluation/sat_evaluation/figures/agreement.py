@@ -1,0 +1,56 @@
+"""How far scores of difficulty agree, as heat maps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sat_core.agreement import Agreement
+from sat_evaluation.figures.canvas import drawing, heading
+from sat_evaluation.results.text import shown
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_CELL = 0.37
+"""Inches, with room for a number of four characters."""
+
+
+def agreement_figure(agreement: Agreement, *details: str) -> Figure:
+    """Draw Spearman's ρ of every two scores, and which share of the hardest examples they have in common.
+
+    Args:
+        agreement: Of a ranking, as `sat_core.ranking.Ranking.agreement` returns it.
+        details: Small print under the heading, as data set and model.
+
+    Raises:
+        NotInstalledError: matplotlib is missing.
+    """
+    names = [shown(name, 20) for name in agreement.metrics]
+    side = max(2.0, _CELL * len(names))
+    with drawing(2 * side + 2.6, 2 * side + 2.6) as figure:
+        rho, *overlaps = figure.subplots(2, 2, sharex=True, sharey=True).ravel()
+        _map(rho, agreement.rho, names, "Spearman's ρ", cmap="RdBu_r", vmin=-1, vmax=1)
+        for axes, (share, values) in zip(overlaps, agreement.overlap.items(), strict=True):
+            title = f"% of the hardest {share:.0%} in common (chance: {100 * share:.0f})"
+            _map(axes, 100 * values, names, title, cmap="Blues", vmin=0, vmax=100)
+        heading(figure, "Agreement of scores of difficulty", *details)
+    return figure
+
+
+def _map(axes: Any, values: np.ndarray, names: list[str], title: str, **look: Any) -> None:
+    axes.pcolormesh(values, edgecolor="white", linewidth=0.3, **look)
+    for (y, x), value in np.ndenumerate(values):
+        # White on the dark ends of the colours.
+        dark = abs(value) > 0.65 * look["vmax"]
+        text = f"{value:.2f}" if look["vmax"] == 1 else f"{value:.0f}"
+        axes.text(x + 0.5, y + 0.5, text, ha="center", va="center", fontsize=7, color="white" if dark else "black")
+    middles = np.arange(len(names)) + 0.5
+    axes.set_xticks(middles, names, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(middles, names)
+    axes.set_ylim(len(names), 0)
+    axes.set_aspect("equal")
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_title(title, fontsize=9)
