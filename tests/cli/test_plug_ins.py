@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-import subprocess
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sat_command import OWN, sat
+from plugin_folders import REGISTRIES, registries_as_they_were
+from sat_command import OWN, refused, sat
 from toys import digits
 
 from sat_core.backend import Backend
+from sat_evaluation.cli import main
 
 pytestmark = pytest.mark.backend
 
@@ -22,16 +25,17 @@ class Last(SelectionRule):
     name = "sat-test-last"
     needs_ranking = False
     def order(self, ranking, listed, rng):
-        return sorted(ranking.tolist())[::-1]
+        return ranking[ranking.argsort()[::-1]]
 
 SELECTION_RULES.register("sat-test-last", Last())
-pathlib.Path("loaded").mkdir(exist_ok=True)
-pathlib.Path("loaded", str(os.getpid())).touch()
+pathlib.Path(__file__).with_name("loaded").mkdir(exist_ok=True)
+pathlib.Path(__file__).with_name("loaded").joinpath(str(os.getpid())).touch()
 """
 NETS = """
 from sat_core.models import MODELS, Model
 
-MODELS.register("sat-test-net", Model(name="sat-test-net", functions={"torch": "nets:make", "tensorflow": "nets:make"}))
+make = "sat_test_code:make"
+MODELS.register("sat-test-net", Model(name="sat-test-net", functions={"torch": make, "tensorflow": make}))
 """
 STUDY = """
 plugins = ["sat_test_rules"]
@@ -43,92 +47,85 @@ strategy = "sat-test-last"
 epochs = 1
 batch_size = 32
 [evaluation]
-selection_share = 0.3
+selection_share = 0.05
 selection_attacks = ["apgd-ce"]
 attacks = ["apgd-ce"]
-examples = 8
+examples = 4
 [grid]
 subset.size = [10, 20]
 """
 
 
-def ran(done: subprocess.CompletedProcess[str]) -> str:
+@pytest.fixture
+def project(tmp_path: Path, backend: Backend, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A working directory with a study and its modules."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    code = OWN[backend.name].replace("classes - 2", "classes").replace("def few", "def make")
+    study = STUDY.format(data=digits(tmp_path / "five.npz"))
+    for name, text in {"rules.py": RULES, "nets.py": NETS, "code.py": code}.items():
+        (folder / f"sat_test_{name}").write_text(text)
+    (folder / "study.toml").write_text(study)
+    monkeypatch.chdir(folder)
+    with registries_as_they_were():
+        yield folder
+
+
+def test_every_process_of_a_run_loads_plug_ins_and_no_reader_does(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = sat("run", "study.toml", "--out", "out", "--jobs", "2", "--import", "sat_test_nets")
     assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def refused(done: subprocess.CompletedProcess[str], says: str) -> None:
-    assert done.returncode == 2, done.stderr
-    assert says in done.stderr
-    assert len(done.stderr.strip().splitlines()) <= 3
-
-
-def test_workers_load_what_a_study_and_the_command_line_name(tmp_path: Path, backend: Backend) -> None:
-    project = tmp_path / "project"
-    project.mkdir()
-    data = digits(tmp_path / "five.npz")
-    for name, text in {
-        "sat_test_rules.py": RULES,
-        "sat_test_nets.py": NETS,
-        "nets.py": OWN[backend.name].replace("classes - 2", "classes").replace("def few", "def make"),
-        "study.toml": STUDY.format(data=data),
-    }.items():
-        (project / name).write_text(text)
-    command = ("run", "study.toml", "--out", "out", "--jobs", "2", "--import", "sat_test_nets")
-    ran(sat(*command, cwd=project))
-    # the command itself, and two workers that were not forked from it
-    assert len([*(project / "loaded").iterdir()]) >= 3
-    for path in project.glob("out/arms/*/results.json"):
+    # the command itself, and a worker for each arm
+    loaded = {path.name for path in (project / "loaded").iterdir()}
+    assert len(loaded) >= 3
+    results = sorted(project.glob("out/arms/*/results.json"))
+    assert len(results) == 2
+    for path in results:
         spec = json.loads(path.read_text())["spec"]
         assert spec["plugins"] == ["sat_test_rules", "sat_test_nets"]
         size = spec["subset"]["size"]
         assert json.loads((path.parent / "split.json").read_text())["members"] == [*range(160 - size, 160)]
-    assert len([*project.glob("out/arms/*/results.json")]) == 2
-    before = {path: path.stat().st_mtime_ns for path in project.rglob("results.json")}
-    ran(sat(*command, cwd=project))
-    assert before == {path: path.stat().st_mtime_ns for path in project.rglob("results.json")}
 
-    # reading needs no plug-in, and imports none, not even from the folder where they are
-    loads = len([*(project / "loaded").iterdir()])
-    for where in (tmp_path, project):
-        assert "2 of 2" in ran(sat("status", project / "out", cwd=where))
-        assert ran(sat("report", project / "out", cwd=where))
-    assert len([*(project / "loaded").iterdir()]) == loads
+    # not even in the folder where the modules are
+    for reads in (["status", "out"], ["report", "out"]):
+        assert main(reads) == 0, capsys.readouterr().err
+    printed = capsys.readouterr().out
+    assert all(path.parent.name in printed for path in results)
+    assert {path.name for path in (project / "loaded").iterdir()} == loaded
 
-    # computing goes on with what the folder names, where it can be imported
-    evaluate = ("evaluate", project / "out", "--level", "screening", "--arms", "*10")
-    ran(sat(*evaluate, cwd=project))
-    refused(sat(*evaluate, cwd=tmp_path), "plugins: cannot import 'sat_test_rules' (ModuleNotFoundError")
-    checkpoint = next(project.glob("out/arms/*10/checkpoint-best.safetensors"))
-    options = ("--data", f"npz:{data}", "--attacks", "apgd-ce", "--examples", "4", "--model", "sat-test-net")
-    ran(sat("evaluate", checkpoint, *options, "--import", "sat_test_nets", cwd=project))
-    heads = (
-        "transfer",
-        "out",
-        "--data",
-        f"npz:{data}",
-        "--out",
-        "heads",
-        "--set",
-        "epochs=1",
-        "--set",
-        "batch_size=32",
-    )
-    ran(sat(*heads, cwd=project))
-    assert len([*project.glob("heads/arms/*/results.json")]) == 2
+    # who computes imports what the folder names, or says why not
+    options = ["--level", "screening", "--arms", "*10"]
+    monkeypatch.chdir(project.parent)
+    refused(capsys, ["evaluate", project / "out", *options], "plugins: cannot import 'sat_test_rules' (ModuleNotFound")
+    monkeypatch.chdir(project)
+    assert main(["evaluate", "out", *options]) == 0, capsys.readouterr().err
+    assert str(os.getpid()) in {path.name for path in (project / "loaded").iterdir()}
+    data = f"npz:{project.parent / 'five.npz'}"
+    checkpoint = str(results[0].with_name("checkpoint-best.safetensors"))
+    options = ["--data", data, "--attacks", "apgd-ce", "--examples", "4", "--model", "sat-test-net"]
+    assert main(["evaluate", checkpoint, *options, "--import", "sat_test_nets"]) == 0, capsys.readouterr().err
+    assert main(["transfer", str(results[0].parent), "--data", data, "--out", "heads", *HEAD]) == 0
+    (head,) = project.glob("heads/arms/*/results.json")
+    assert json.loads(head.read_text())["spec"]["plugins"] == ["sat_test_rules", "sat_test_nets"]
 
 
-def test_what_cannot_be_imported_or_is_not_named_is_refused_in_a_line(tmp_path: Path) -> None:
-    data = digits(tmp_path / "five.npz")
-    study = tmp_path / "study.toml"
-    study.write_text(
-        STUDY.format(data=data).replace('plugins = ["sat_test_rules"]', "").replace("sat-test-net", "linear")
-    )
-    refused(sat("run", study, "--out", "out", cwd=tmp_path), "subset.strategy: expected one of hardest,")
-    missing = sat("run", study, "--out", "out", "--import", "sat_test_rules", cwd=tmp_path)
-    refused(missing, "--import: cannot import 'sat_test_rules' (ModuleNotFoundError: No module named 'sat_test_rules')")
-    (tmp_path / "sat_test_rules.py").write_text(RULES)
-    assert "sat-test-last" in ran(
-        sat("run", study, "--out", "out", "--import", "sat_test_rules", "--dry-run", cwd=tmp_path)
-    )
-    assert not (tmp_path / "out").exists()
+HEAD = ["--set", "epochs=1", "--set", "batch_size=32"]
+
+
+def test_what_cannot_be_imported_or_is_not_named_is_refused_in_a_line(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = project / "study.toml"
+    run = ["run", study, "--out", "out", "--dry-run", "--set", "model.name=linear"]
+    missing = "cannot import 'sat_test_gone' (ModuleNotFoundError: No module named 'sat_test_gone'"
+    refused(capsys, [*run, "--import", "sat_test_gone"], f"--import: {missing}")
+    refused(capsys, [*run, "--set", 'plugins=["sat_test_gone"]'], f"plugins: {missing}")
+    study.write_text(study.read_text().replace('plugins = ["sat_test_rules"]', ""))
+    with registries_as_they_were():
+        for registry in REGISTRIES:
+            registry._entries.pop("sat-test-last", None)
+        refused(capsys, run, "subset.strategy: expected one of hardest,")
+    assert main([*map(str, run), "--import", "sat_test_rules"]) == 0, capsys.readouterr().err
+    assert 'plugins = [\n    "sat_test_rules",\n]' in capsys.readouterr().out
+    assert not (project / "out").exists()

@@ -132,14 +132,14 @@ def test_a_study_trains_with_it_in_worker_processes(installed: Path, tmp_path: P
     path = os.pathsep.join([str(installed), os.environ.get("PYTHONPATH", "")])
     settings = {
         "data.name": f"npz:{data}",
-        "training.epochs": 2,
+        "training.epochs": 1,
         "training.batch_size": 32,
         "attack.steps": 2,
         "subset.size": "[0.3]",
         "evaluation.attacks": '["apgd-ce"]',
         "evaluation.selection_attacks": '["apgd-ce"]',
-        "evaluation.selection_share": 0.3,
-        "evaluation.examples": 8,
+        "evaluation.selection_share": 0.05,
+        "evaluation.examples": 4,
     }
     command = [sys.executable, "-m", "sat_evaluation.cli", "run", str(EXAMPLE / "study.toml"), "--jobs", "2"]
     command += ["--out", str(tmp_path / "out"), *(f"--set={key}={value}" for key, value in settings.items())]
