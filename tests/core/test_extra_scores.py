@@ -13,9 +13,11 @@ from toys import job, same_bytes, toy
 
 from sat_core import difficulty_kinds
 from sat_core.agreement import Agreement, rank_correlation
+from sat_core.data import Examples
 from sat_core.difficulty import DIFFICULTIES
 from sat_core.difficulty_kinds import ExtraPass, MeasuredDifficulty, Recorded, StreamedDifficulty
 from sat_core.errors import DataError, Interrupted, SpecError
+from sat_core.images import ImageSource
 from sat_core.ranking import Ranking, run_ranking
 from sat_core.reference import NumpyBackend
 from sat_core.unit_folder import UnitFolder
@@ -203,3 +205,40 @@ def test_a_ranking_without_a_score_of_ours_is_damaged(tmp_path: Path) -> None:
     np.savez(path, **arrays)
     with pytest.raises(DataError, match=r"ranking.npz: has no array 'aum'\ndelete"):
         Ranking.read(UnitFolder(tmp_path))
+
+
+class Decoded(ImageSource):
+    """Images that are decoded on demand, a part at a time."""
+
+    def __init__(self, images: np.ndarray) -> None:
+        self._images, self.shape = images, images.shape
+
+    def __getitem__(self, index: np.ndarray | slice) -> np.ndarray:
+        images: np.ndarray = self._images[index]
+        assert len(images) <= 25
+        return images
+
+    def stream(self, requests: Any) -> Any:
+        raise NotImplementedError
+
+    def take(self, index: np.ndarray) -> Decoded:
+        return Decoded(self._images[index])
+
+    def resized(self, image_shape: tuple[int, int, int]) -> Decoded:
+        raise NotImplementedError
+
+    def fingerprint(self) -> str:
+        raise NotImplementedError
+
+
+def test_images_that_are_decoded_on_demand_have_the_same_scores(small_parts: None) -> None:
+    train = toy().train
+    images = (255 * np.clip(train.images, 0, 1)).astype(np.uint8)
+    classifier = NumpyBackend().build("linear", classes=3, image_shape=(6, 6, 1), seed=1)
+    for name in KEYS["ranking.extra"]:
+        metric = DIFFICULTIES.get(name)
+        assert isinstance(metric, MeasuredDifficulty)
+        scores = [
+            metric.measure(ExtraPass(classifier, Examples(each, train.labels, 3))) for each in (images, Decoded(images))
+        ]
+        np.testing.assert_array_equal(*scores)
