@@ -12,7 +12,7 @@ class Goal:
     Args:
         measure: What is measured.
         unit: The unit of the ratio.
-        goal: G1 to G23, or an empty string for a row without a goal.
+        goal: G1 to G24, or an empty string for a row without a goal.
         sense: "at most" or "at least", or an empty string.
         limit: The limit, or None.
     """
@@ -77,6 +77,21 @@ GOALS = {
     "two-processes-autoattack": Goal(
         "two processes, AutoAttack's APGD-CE, ResNet-18", "x as fast as one", "G23", "at least", 1.8
     ),
+    **{
+        f"option-{name}": Goal(f"step with {name}, small-cnn, 32x32, batch 64", _BARE, "G24", "at most", 1.1)
+        for name in (
+            "TRADES",
+            "N-FGSM",
+            "Free-AT",
+            "restarts",
+            "EMA",
+            "clipping",
+            "micro-batches",
+            "mixup",
+            "AWP",
+            "hardest of each batch",
+        )
+    },
     "dry-run": Goal("`sat reproduce fig2 --dry-run`", _NUMPY, "G4", "at most", 4.0),
     "peers-resnet18": Goal(f"{_RESNET}: fastest peer", _OURS, "G10", "at least", 1.1),
     "peers-resnet18-TensorFlow": Goal(f"{_RESNET}: fastest peer", "x our TensorFlow", "G10", "at least", 1.0),
