@@ -9,7 +9,7 @@ import attrs
 from sat_core import fields
 from sat_core.difficulty import DIFFICULTIES, extra_metrics
 from sat_core.errors import SpecError, quoted
-from sat_core.selection import SELECTION_RULES
+from sat_core.selection import LOOKING, SELECTION_RULES
 from sat_core.weighting import WEIGHTING_RULES
 
 
@@ -127,6 +127,11 @@ class SubsetSpec:
         if listed and not self.classes:
             raise SpecError("subset.classes: expected the classes of A with strategy 'listed', got none")
         rule = SELECTION_RULES.get(self.strategy)
+        if rule.online not in ("", "random", *LOOKING):
+            raise SpecError(
+                f"subset.strategy: {self.strategy!r} has each batch choose by {rule.online!r}; backends know "
+                f"{', '.join(('random', *LOOKING))}"
+            )
         if rule.online and self.kind != "examples":
             raise SpecError(
                 f'subset.kind: expected "examples" with {self.strategy!r}, got {self.kind!r}: each batch chooses images'

@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 import numpy as np
 import pytest
+from rank_threads import Table, ThreadGroup, on_ranks
 from toys import job, same_bytes, toy
 
 from sat_core.arm import run_arm
@@ -16,6 +17,7 @@ from sat_core.epoch_plan import check_devices
 from sat_core.errors import Interrupted, SpecError
 from sat_core.ranking import needs_ranking
 from sat_core.sections import SubsetSpec
+from sat_core.selection import OnlineHardest
 from sat_core.splits import Split, make_split
 from sat_core.step import AdversarialStep
 from sat_core.testing import samples
@@ -119,6 +121,23 @@ def test_members_that_are_drawn_may_have_class_weights_and_several_devices(tmp_p
         check_devices(here.spec.training, here.spec.attack, 1, subset)
         with pytest.raises(SpecError, match=f"subset.strategy: '{strategy}' trains on one device, got 2"):
             check_devices(here.spec.training, here.spec.attack, 2, subset)
+
+
+def test_several_ranks_share_members_that_are_drawn_and_no_others(tmp_path: Path) -> None:
+    keys = {"subset.strategy": "online-random", "training.precision": "float64", "training.epochs": 2}
+    alone = run_arm(job(tmp_path / "one", keys=keys))
+    together = on_ranks(2, tmp_path / "two", keys=keys)
+    np.testing.assert_allclose(together.losses, alone.losses, rtol=1e-9)
+    assert together.split == alone.split
+    here = job(tmp_path, keys={"subset.strategy": "online-boundary"}, group=ThreadGroup(0, Table(2)))
+    with pytest.raises(SpecError, match=r"subset\.strategy: 'online-boundary' trains on one device, got 2"):
+        here.check()
+
+
+def test_a_way_of_choosing_that_no_backend_knows_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(OnlineHardest, "online", "loudest")
+    with pytest.raises(SpecError, match="has each batch choose by 'loudest'; backends know random, hardest, boundary"):
+        job(tmp_path, keys={"subset.strategy": "online-hardest"})
 
 
 def test_a_loop_of_ones_own_needs_fixed_members() -> None:
