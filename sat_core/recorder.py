@@ -104,15 +104,17 @@ class Recorder:
         )
 
     def scores(self) -> dict[str, np.ndarray]:
-        """Return the difficulty of each example by every metric that needs no extra pass, float64 `(N,)`.
+        """Return the difficulty of each example by every loaded metric without an extra pass, float64 `(N,)`.
 
         Higher is harder.
 
         Raises:
             DataError: An example was never seen, or a plug-in's metric gives no number for one.
         """
-        recorded, extra = self.recorded(), extra_metrics()
-        return {name: self._score(name, recorded) for name in DIFFICULTIES if name not in extra}
+        # Not those of packages that happen to be installed: a study loads the metric that it names.
+        names = DIFFICULTIES.loaded()
+        recorded, extra = self.recorded(), extra_metrics(names)
+        return {name: self._score(name, recorded) for name in names if name not in extra}
 
     def score(self, metric: str) -> np.ndarray:
         """Return the difficulty of each example by one metric; as `scores`."""

@@ -106,6 +106,13 @@ class Registry(Generic[T]):
         """Return all names, those of installed packages included, in order of registration."""
         return tuple(dict.fromkeys([*self._entries, *self._entry_points()]))
 
+    def loaded(self) -> tuple[str, ...]:
+        """Return the names of what is here already: what was registered, and of installed packages what was asked for.
+
+        What is done for each of these does not change with what else is installed.
+        """
+        return tuple(self._entries)
+
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
 

@@ -14,6 +14,7 @@ from toys import job
 
 from sat_core.attack_kinds import ATTACKS, AttackKind
 from sat_core.attack_spec import AttackSpec
+from sat_core.difficulty import DIFFICULTIES
 from sat_core.errors import NotInstalledError, SpecError
 from sat_core.experiment import Experiment
 from sat_core.geometry import Linf as LinfGeometry
@@ -22,6 +23,7 @@ from sat_core.member_losses import LOSSES, Loss
 from sat_core.models import MODELS, Model
 from sat_core.numpy_ops import NUMPY
 from sat_core.plugins import load_plugins, not_loaded
+from sat_core.recorder import Recorder
 from sat_core.reference import NumpyBackend
 from sat_core.reference.member_losses import member_losses
 from sat_core.selection import SELECTION_RULES, Random
@@ -72,6 +74,19 @@ def test_installed_packages_add_entries_that_are_found_by_name(tmp_path: Path) -
     )
     done = python(code, tmp_path)
     assert done.stdout.splitlines() == ["False False", "sat-test-middle True True"], done.stderr
+
+
+def test_what_is_installed_and_not_named_changes_no_ranking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does a package that cannot be imported break it."""
+    recorder, logits = Recorder(4, 1), np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
+    recorder.update(np.arange(4), logits, np.zeros(4, np.int64), 0)
+    before = recorder.scores()
+    install(tmp_path, "[sat_core.difficulties]\nsat-test-hard = sat_test_gone:HARD\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert "sat-test-hard" in DIFFICULTIES.names()
+    assert recorder.scores().keys() == before.keys()
+    with pytest.raises(NotInstalledError, match=r"difficulty metric 'sat-test-hard' is not installed"):
+        Spec.from_tables({**SMALL, "ranking": {"metric": "sat-test-hard"}})
 
 
 def test_what_is_wrong_with_an_entry_point_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
