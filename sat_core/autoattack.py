@@ -7,6 +7,7 @@ from typing import Any, final
 
 import attrs
 
+from sat_core.errors import SpecError, quoted
 from sat_core.json_fields import from_json, integer, json_field, optional, text, to_json
 
 AUTOATTACK = ("apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square")
@@ -14,6 +15,8 @@ AUTOATTACK = ("apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square")
 ENGINES = ("package", "folded", "fast")
 """Whose attacks: those of AutoAttack's package, which every reported number uses; the same on a copy of the model with
 BatchNorm inside the convolutions, which is faster and differs in rounding; or our own, on that copy."""
+NORMS = {"package": ("L2", "Linf", "L1"), "fast": ("L2", "Linf")}
+"""Norms in which AutoAttack's package, and our own attacks, look for adversarial images."""
 
 
 @final
@@ -67,6 +70,15 @@ LEVELS: dict[str, tuple[AttackSettings, ...]] = {
 }
 """Levels of evaluation: attacks in the order in which they run, the weakest level first. ``standard`` and ``plus`` are
 versions of AutoAttack. Target classes are at most those that the data has besides the label."""
+
+
+def check_norm(norm: str, engine: str) -> None:
+    """Raise SpecError for a norm in which an engine has no attacks."""
+    norms = NORMS["fast" if engine == "fast" else "package"]
+    if norm in norms:
+        return
+    hint = "\ntake the engine 'package'" if norm in NORMS["package"] else ""
+    raise SpecError(f"norm: expected {' or '.join(norms)} with the engine {engine!r}, got {quoted(norm)}{hint}")
 
 
 def attacks_of(level: str, norm: str) -> tuple[AttackSettings, ...]:

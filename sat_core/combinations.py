@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sat_core.attack_kinds import ATTACKS
 from sat_core.attack_spec import AttackSpec
+from sat_core.autoattack import check_norm
 from sat_core.difficulty import DIFFICULTIES
 from sat_core.errors import SpecError
 from sat_core.loss_spec import LossSpec
@@ -42,10 +43,18 @@ def check_combinations(loss: LossSpec, attack: AttackSpec, training: TrainingSpe
         )
 
 
-def check_functions(loss: LossSpec, attack: AttackSpec, backend: str) -> None:
-    """Raise SpecError for a loss, an attack or a threat model of a plug-in that has no function for a backend."""
+def check_functions(loss: LossSpec, attack: AttackSpec, backend: str, engine: str | None) -> None:
+    """Raise SpecError for a loss, an attack or a threat model that is not there where it is needed.
+
+    Args:
+        loss, attack: Of the training.
+        backend: Needs the functions of plug-ins.
+        engine: Of AutoAttack, which has few norms; None for an evaluator of the user's.
+    """
     for each in (LOSSES.get(loss.kind), ATTACKS.get(attack.kind), THREAT_MODELS.get(attack.norm)):
         each.check_function(backend)
+    if engine is not None:
+        check_norm(attack.norm, engine)
 
 
 def check_subset(subset: SubsetSpec, ranking: RankingSpec, loss: LossSpec) -> None:

@@ -100,7 +100,8 @@ class Job:
             DataError: A published order does not.
         """
         sizes = {} if sizes is None else sizes
-        check_functions(self.spec.loss, self.spec.attack, self.backend.name)
+        engine = self.spec.evaluation.engine if self.evaluator is None else None
+        check_functions(self.spec.loss, self.spec.attack, self.backend.name, engine)
         # Seeds change who is in A, and |A| only where classes of unequal size are drawn.
         decisive = attrs.evolve(self.spec.subset, seed=0), self.spec.weighting, self.spec.ranking.file
         if decisive not in sizes:

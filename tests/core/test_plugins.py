@@ -270,6 +270,19 @@ def test_a_threat_model_may_have_a_default_radius_and_step() -> None:
     assert [AttackSpec(norm=norm).step_size for norm in ("L2", "Linf")] == [0.5 * 0.2, 8 / 255 * 0.25]
 
 
+def test_a_norm_that_autoattack_does_not_have_is_refused_before_training(tmp_path: Path) -> None:
+    """Unless an evaluator of the user's attacks in it."""
+    threat = OneNorm()
+    threat.needs_function = lambda backend: False  # type: ignore[method-assign]
+    THREAT_MODELS.register("sat-test-norm", threat)
+    keys = {"attack.norm": "sat-test-norm", "attack.eps": 0.1}
+    assert job(tmp_path, keys=keys).check() == 45
+    with pytest.raises(
+        SpecError, match=r"^norm: expected L2 or Linf or L1 with the engine 'package', got 'sat-test-norm'"
+    ):
+        job(tmp_path, keys=keys, evaluator=None).check()
+
+
 def test_geometries_of_others_are_made_by_their_function() -> None:
     made: list[Any] = []
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from zipfile import ZipFile
 
 import numpy as np
@@ -16,6 +17,7 @@ import pytest
 from plugin_folders import registries_as_they_were
 from toys import digits
 
+from sat_core.attack_kinds import ATTACKS, AttackKind
 from sat_core.attack_spec import AttackSpec
 from sat_core.autoattack import AttackSettings
 from sat_core.backend import Backend
@@ -24,7 +26,7 @@ from sat_core.evaluator import get_evaluator
 from sat_core.geometry import get_geometry
 from sat_core.loss_spec import LossSpec
 from sat_core.reference import NumpyBackend
-from sat_core.testing import CHECKS, samples
+from sat_core.testing import CHECKS, ContractError, samples
 from sat_core.threat import THREAT_MODELS
 
 pytestmark = pytest.mark.backend
@@ -104,6 +106,33 @@ def test_the_contract_holds_for_what_it_brings(loaded: None, backend: Backend) -
 class _Ops:
     def __init__(self, backend: str) -> None:
         self.backend = backend
+
+
+def test_an_attack_of_a_plug_in_is_called_with_native_tensors(loaded: None, backend: Backend) -> None:
+    """One normalised step in L2, in each framework; the contract compares it with numpy's."""
+
+    def in_torch(gradient: Any, images: Any, labels: Any, attack: AttackSpec, start: Any) -> Any:
+        slope = gradient(images)[1]
+        return (images + attack.eps * slope / slope.flatten(1).norm(dim=1)[:, None, None, None]).clamp(0, 1)
+
+    def in_tensorflow(gradient: Any, images: Any, labels: Any, attack: AttackSpec, start: Any) -> Any:
+        import tensorflow as tf
+
+        slope = gradient(images)[1]
+        length = tf.sqrt(tf.reduce_sum(slope**2, axis=(1, 2, 3), keepdims=True))
+        return tf.clip_by_value(images + attack.eps * slope / length, 0, 1)
+
+    def in_numpy(gradient: Any, images: Any, labels: Any, attack: AttackSpec, start: Any) -> Any:
+        slope = gradient(images)[1]
+        return np.clip(images + attack.eps * slope / np.sqrt((slope**2).sum(axis=(1, 2, 3), keepdims=True)), 0, 1)
+
+    functions = {"torch": in_torch, "tensorflow": in_tensorflow, "numpy": in_numpy}
+    ATTACKS.register("sat-test-step", AttackKind(name="sat-test-step", functions=functions))
+    CHECKS["attacks_of_plugins_stay_inside"](backend)
+    halved = {**functions, backend.name: lambda *rest: (rest[1] + functions[backend.name](*rest)) / 2}
+    ATTACKS.register("sat-test-half", AttackKind(name="sat-test-half", functions=halved))
+    with pytest.raises(ContractError, match="attack 'sat-test-half': expected 97% within"):
+        CHECKS["attacks_of_plugins_stay_inside"](backend)
 
 
 def test_autoattack_attacks_in_l1(loaded: None, backend: Backend) -> None:

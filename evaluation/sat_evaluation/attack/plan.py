@@ -10,8 +10,6 @@ from sat_core.registry import nearest
 
 Attacks = str | tuple[str | AttackSettings, ...]
 """A level of evaluation by its name, or several attacks."""
-NORMS = {"package": ("L2", "Linf", "L1"), "fast": ("L2", "Linf")}
-"""Norms in which AutoAttack's package, and our own attacks, look for adversarial images."""
 CLASSES_NEEDED = {"apgd-dlr": 3, "apgd-t": 4}
 """The DLR loss divides by the difference to the third logit, the targeted DLR loss by that to the fourth."""
 
@@ -57,15 +55,6 @@ def plan(
     if not planned:
         raise SpecError(f"attacks: none is left of {', '.join(names)}\n{notes[0]}; add 'apgd-ce' or 'fab-t'")
     return tuple(planned), notes
-
-
-def check_norm(norm: str, engine: str) -> None:
-    """Raise SpecError for a norm in which an engine has no attacks."""
-    norms = NORMS["fast" if engine == "fast" else "package"]
-    if norm in norms:
-        return
-    hint = "\ntake the engine 'package'" if norm in NORMS["package"] else ""
-    raise SpecError(f"norm: expected {' or '.join(norms)} with the engine {engine!r}, got {quoted(norm)}{hint}")
 
 
 def queries_and_price(settings: AttackSettings, classes: int, engine: str) -> tuple[int, int]:

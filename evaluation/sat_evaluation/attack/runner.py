@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sat_core.autoattack import ENGINES
+from sat_core.autoattack import ENGINES, check_norm
 from sat_core.classifier import Classifier
 from sat_core.data import Examples
 from sat_core.errors import DataError, EvaluationError, SpecError, quoted
@@ -29,7 +29,7 @@ from sat_evaluation.attack.fast.engine import Fast
 from sat_evaluation.attack.meter import Progress
 from sat_evaluation.attack.model import Model
 from sat_evaluation.attack.package import Package, find_package
-from sat_evaluation.attack.plan import Attacks, check_norm, plan
+from sat_evaluation.attack.plan import Attacks, plan
 from sat_evaluation.attack.record import EvaluationSettings, Record, pixels, sha256
 from sat_evaluation.attack.rounds import by_rank_0
 

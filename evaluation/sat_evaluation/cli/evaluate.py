@@ -49,7 +49,7 @@ def add(commands: Any) -> None:
     )
     evaluate.add_argument("--data", help="a data set (`sat data list`); its test part is attacked; for a checkpoint")
     evaluate.add_argument("--attacks", help="names with commas, in place of --level")
-    evaluate.add_argument("--norm", help="L2 or Linf (default: as in training)")
+    evaluate.add_argument("--norm", help="L2, Linf or a plug-in's (default: as in training)")
     evaluate.add_argument("--eps", nargs="+", metavar="E", help="one or more, as 0.5 or 8/255")
     evaluate.add_argument("--examples", type=int, help="how many, in a fixed random order (default: all)")
     evaluate.add_argument(

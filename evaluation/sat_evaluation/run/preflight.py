@@ -20,7 +20,6 @@ from sat_core.sections import ModelSpec
 from sat_core.study import Study
 from sat_core.transfer import named_as_transfer, transfer_keys, transfer_spec
 from sat_evaluation.attack.package import find_package
-from sat_evaluation.attack.plan import check_norm
 from sat_evaluation.run.heads import target_data, transfer_folders
 from sat_evaluation.run.view import View
 
@@ -108,8 +107,6 @@ def check_jobs(jobs: Sequence[Job], view: View, target: str | None = None, devic
         try:
             with named_as_transfer(target) if target else nullcontext():
                 sizes.append(job.check(checked))
-                if job.evaluator is None:
-                    check_norm(job.spec.attack.norm, job.spec.evaluation.engine)
                 check_devices(job.spec.training, job.spec.attack, devices, job.spec.subset)
         except SatError as error:
             raise type(error)(f"{name}: {error}") if len(jobs) > 1 else error from None

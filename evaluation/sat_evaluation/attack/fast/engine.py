@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 
 from sat_core import __version__
-from sat_core.autoattack import AttackSettings
+from sat_core.autoattack import AttackSettings, check_norm
 from sat_core.errors import NotInstalledError, SpecError, install
 from sat_core.geometry import get_geometry
-from sat_evaluation.attack.plan import check_norm
 
 if TYPE_CHECKING:
     import torch
