@@ -8,11 +8,14 @@ from sat_core.classifier import Classifier
 from sat_core.difficulty import DIFFICULTIES
 from sat_core.difficulty_kinds import ExtraPass, MeasuredDifficulty, checked
 from sat_core.errors import Interrupted, SpecError, brief
+from sat_core.files import EXPERIMENT
 from sat_core.job import Job
 from sat_core.leader import tell_model
 from sat_core.process_group import Command
 from sat_core.training import STOPPED
 
+METADATA = ("places", "seed", "gradients", EXPERIMENT)
+"""Arrays of a ranking's file that are no scores."""
 STAGE = "ranking"
 """Stage of the training and of the passes after it: their seconds are the cost of the ranking."""
 
@@ -28,8 +31,11 @@ def try_extra(job: Job, classifier: Classifier) -> None:
     """Compute the extra scores of two examples, so that what cannot be computed is known before the training.
 
     Raises:
-        SpecError: Names the score and the reason.
+        SpecError: Names the score and the reason; or a score has the name of another array of a ranking's file.
     """
+    for name in DIFFICULTIES.loaded():
+        if name in METADATA:
+            raise SpecError(f"difficulty {name!r}: the file of a ranking has another array of that name; rename it")
     two = job.data.train.take(np.arange(min(2, len(job.data.train))))
     for name in job.spec.ranking.extra:
         metric = _metric(name)
