@@ -132,12 +132,10 @@ def test_scores_of_a_plug_in_are_kept_where_it_is_not(
     with pytest.raises(SpecError, match=r"ranking.extra: 'broken' cannot be computed \(DataError: difficulty 'broken'"):
         run_ranking(job(tmp_path / "broken", keys={"ranking.extra": ["broken"]}))
     assert not (tmp_path / "broken" / "checkpoint-last.safetensors").exists()
-    with (
-        monkeypatch.context() as patch,
-        pytest.raises(SpecError, match="'seed': the file of a ranking has another array"),
-    ):
+    with monkeypatch.context() as patch:
         patch.setitem(vars(DIFFICULTIES)["_entries"], "seed", Label())
-        run_ranking(job(tmp_path / "taken", keys={"ranking.epochs": 1}))
+        with pytest.raises(SpecError, match="'seed': the file of a ranking has another array"):
+            run_ranking(job(tmp_path / "taken", keys={"ranking.epochs": 1}))
     with monkeypatch.context() as patch:
         patch.setattr(DIFFICULTIES, "_entries", {k: v for k, v in vars(DIFFICULTIES)["_entries"].items() if k in BUILT})
         read = Ranking.read(UnitFolder(tmp_path / "ranking"))
