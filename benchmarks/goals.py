@@ -31,6 +31,21 @@ _OURS = "x our PyTorch"
 _RESNET, _DIGITS = "PGD-7 step, ResNet-18, batch 64", "PGD-7 step, small-cnn on 8x8 digits, batch 64"
 _BARE = "x bare loop"
 _AA = "x as fast as the package's own run"
+TENSORFLOW_OPTIONS = (
+    "plain",
+    "TRADES",
+    "label smoothing",
+    "N-FGSM",
+    "restarts",
+    "Free-AT",
+    "EMA",
+    "clipping",
+    "micro-batches",
+    "mixup",
+    "AWP",
+    "hardest",
+)
+"""Of a step, each measured beside a bare loop that has it; ``plain`` is SAT without any."""
 
 GOALS = {
     "resnet18-64-10": Goal("SAT step, A = 10 %, ResNet-18, batch 64", _STEP, "G1", "at most", 1.12),
@@ -50,6 +65,12 @@ GOALS = {
     "tensorflow-fab-t-resnet18": Goal("TensorFlow, FAB-T, ResNet-18, 8 images", _TORCH, "G6", "at most", 1.5),
     "tensorflow-apgd-ce-small-cnn": Goal("TensorFlow, APGD-CE, small-cnn, 64 digits", _TORCH),
     "tensorflow-fab-t-small-cnn": Goal("TensorFlow, FAB-T, small-cnn, 64 digits", _TORCH),
+    **{
+        f"tensorflow-option-{name}": Goal(
+            f"TensorFlow, step with {name}, small-cnn, 32x32, batch 64", _BARE, "G24", "at most", 1.1
+        )
+        for name in TENSORFLOW_OPTIONS
+    },
     "stream-rate": Goal(
         "decoding JPEG files of 256 px, 2 workers", "x ImageFolder + DataLoader", "G7", "at least", 0.8
     ),

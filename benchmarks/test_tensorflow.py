@@ -1,4 +1,4 @@
-"""G5 and G6: TensorFlow against PyTorch at the same work, in one process."""
+"""G5 and G6: TensorFlow against PyTorch at the same work, in one process; G24: options of a step against bare loops."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 from measure import compare, keep_memory, record
@@ -15,7 +16,9 @@ from sat_core.autoattack import AttackSettings
 from sat_core.backend import Backend, get_backend
 from sat_core.batches import Planner
 from sat_core.data import Examples
+from sat_core.loss_spec import LossSpec
 from sat_core.splits import Split
+from sat_core.testing.options import Option
 from sat_core.training_spec import TrainingSpec
 
 CLOCK = time.process_time
@@ -95,3 +98,52 @@ def test_autoattack(benchmark: Any, both: tuple[Backend, Backend], name: str, mo
     assert ours().shape == reference().shape
     rounds = 8 if model == "resnet18" else 30
     record(benchmark, f"tensorflow-{name}-{model}", compare(benchmark, ours, reference, rounds, CLOCK))
+
+
+OPTIONS: dict[str, Option] = {
+    "plain": Option(),
+    "TRADES": Option(attack={"loss": "kl"}, loss={"kind": "trades"}),
+    "label smoothing": Option(loss={"label_smoothing": 0.1}),
+    "N-FGSM": Option(attack={"kind": "n-fgsm", "steps": 1, "step_size": 0.5}),
+    "restarts": Option(attack={"random_start": True, "restarts": 2}),
+    "Free-AT": Option(attack={"kind": "free", "steps": 1, "step_size": 0.5, "replays": 4}),
+    "EMA": Option({"averaging": "ema:0.9"}),
+    "clipping": Option({"clip_norm": 0.5}),
+    "micro-batches": Option({"micro_batches": 2}),
+    "mixup": Option({"mixing": "mixup:1.0"}),
+    "AWP": Option({"awp": 0.01}),
+    "hardest": Option(online="hardest"),
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_options(benchmark: Any, both: tuple[Backend, Backend], name: str) -> None:
+    """PGD-7, or the attack of the option, on half of the images of small-cnn, then the step."""
+    import tensorflow as tf
+    from bare_tensorflow import bare_step
+
+    option, backend = OPTIONS[name], both[0]
+    n, shape = (8, (8, 8, 3)) if benchmark.disabled else (64, (32, 32, 3))
+    rng, inputs = (
+        np.random.default_rng(0),
+        {"classes": 10, "image_shape": shape, "mean": (0.5,) * 3, "std": (0.25,) * 3},
+    )
+    data = Examples(rng.integers(0, 256, (n, *shape), np.uint8), rng.integers(0, 10, n), classes=10)
+    loss = LossSpec(**option.loss)
+    training = TrainingSpec(epochs=1, batch_size=n, lr=0.01, schedule="constant", **option.training)
+    attack = AttackSpec(**{"eps": 0.5, "steps": 7, "step_size": 0.1, **option.attack})
+    split = Split(kind="examples", strategy="random", members=np.arange(n) < n // 2, classes=None, weights=(1.0, 1.0))
+    plan = attrs.evolve(Planner(split, training, attack, shape, "", loss).epoch(0), online=option.online)
+    trainer = backend.trainer(backend.build("small-cnn", **inputs), data, training, attack, None, loss)
+    trainer.begin(plan)
+    model = tf.keras.Sequential([tf.keras.layers.Rescaling(4.0, -2.0), backend.build("small-cnn", **inputs).native])
+    model.build((None, *shape))
+    batch = tf.constant(data.float_images()), tf.constant(data.labels)
+    bare = bare_step(name, model, *batch, n // 2, training.micro_batches, attack.replays)
+
+    def ours() -> float:
+        trainer.step(0)
+        return float(trainer.losses(0, 1)[0])
+
+    assert np.isfinite([ours(), bare()]).all()
+    record(benchmark, f"tensorflow-option-{name}", compare(benchmark, ours, bare, 15, CLOCK))

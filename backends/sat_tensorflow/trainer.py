@@ -21,7 +21,7 @@ from sat_core.moments import STATISTICS, Moments
 from sat_core.precision import FP16_SCALE, check_precision, least_precise
 from sat_core.process_group import ALONE, ProcessGroup
 from sat_core.state import check_state
-from sat_core.trainer import AVERAGE, Trainer
+from sat_core.trainer import Trainer
 from sat_core.training_spec import TrainingSpec
 from sat_tensorflow.arrays import to_numpy
 from sat_tensorflow.attacked import Attacked
@@ -86,14 +86,14 @@ class TensorFlowTrainer(Trainer):
         # statistics of which each rank would have its own; those of our networks are the same, if they are of all ranks
         ours = bool(classifier.description) and training.batch_norm == "global"
         self._differ = group.size > 1 and classifier.head is None and not ours
-        self._parts, self._whole = training.micro_batches, training.micro_batches == attack.replays == 1
+        self._parts, self._once = training.micro_batches, training.micro_batches == attack.replays == 1
         targets = not loss.plain or training.mixing != "none"
         batches = Batches(classifier, data, features, training, targets=targets, attacked=attacked)
         # One graph, whose inner ones are those that ranks run together or that XLA compiles; or several, which the host
         # calls one after the other, so that the memory of a part is free before the next.
-        within = self._unchanged if self._whole else self._traced
+        within = self._unchanged if self._once else self._traced
         self._prepare, self._part = within(batches), within(self._train)
-        self._graph = self._traced(self._compute) if self._whole else self._compute
+        self._graph = self._traced(self._compute) if self._once else self._compute
         self._update, self._learn = self._together(self._updated), self._together(self._learned)
         self._apply = self._together(self._applied)
 
@@ -156,10 +156,10 @@ class TensorFlowTrainer(Trainer):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Make a step, with so many images of each part attacked; returns its loss, logits, statistics and order."""
         batch = self._prepare(number, epoch, images, online)
-        if self._whole:
-            loss, logits = self._part(batch, sizes[0])
-        for _ in range(0 if self._whole else self._attack.replays):
-            loss, logits = self._in_parts(batch, sizes)
+        first = {name: rows for name, rows in batch.items() if name != "decay"}  # weights are averaged once per batch
+        for left in reversed(range(self._attack.replays)):
+            of_replay = first if left else batch
+            loss, logits = self._part(of_replay, sizes[0]) if self._parts == 1 else self._in_parts(batch, sizes)
         statistics = moments(logits, batch["labels"]) if record else tf.zeros((STATISTICS, 0), tf.float64)
         return loss, logits, statistics, batch.get("order", tf.zeros(0, tf.int64))
 
@@ -191,25 +191,24 @@ class TensorFlowTrainer(Trainer):
         # ranks do not know of each other's members
         awp = self._training.awp > 0 and (size is not None or self._group.size > 1)
         needed = {name: batch[name] for name in NAMES if name in batch}
-        if self._whole:
-            loss, logits = self._update(needed, images, awp)
-            return loss, logits
-        loss, logits, gradients, of_images = self._learn(needed, images, awp)
+        if self._parts > 1:
+            learned: tuple[Any, ...] = self._learn(needed, images, awp)
+            return learned
+        scale = tf.identity(self._optimizer.loss_scale)  # that of now, which the step may change
+        loss, logits, of_images = self._update(needed, images, awp)
         if self._replayed is not None:
-            self._replayed.move(batch, of_images[0], self._optimizer.loss_scale)
-        return loss, logits, gradients
-
-    def _updated(self, batch: Batch, images: Tensor, awp: bool) -> tuple[Tensor, Tensor]:
-        loss, logits, gradients, _ = self._learning(batch, images, self._optimizer.loss_scale, awp)
-        self._applied(gradients, batch)
+            self._replayed.move(batch, of_images[0], scale)
         return loss, logits
 
-    def _learned(
-        self, batch: Batch, images: Tensor, awp: bool
-    ) -> tuple[Tensor, Tensor, list[Tensor | None], list[Tensor]]:
+    def _updated(self, batch: Batch, images: Tensor, awp: bool) -> tuple[Tensor, Tensor, list[Tensor]]:
         loss, logits, gradients, of_images = self._learning(batch, images, self._optimizer.loss_scale, awp)
+        self._applied(gradients, batch)
+        return loss, logits, of_images
+
+    def _learned(self, batch: Batch, images: Tensor, awp: bool) -> tuple[Tensor, Tensor, list[Tensor | None]]:
+        loss, logits, gradients, _ = self._learning(batch, images, self._optimizer.loss_scale, awp)
         # dense, as they leave the graph and are added up
-        return loss, logits, [None if g is None else tf.convert_to_tensor(g) for g in gradients], of_images
+        return loss, logits, [None if g is None else tf.convert_to_tensor(g) for g in gradients]
 
     def _applied(self, gradients: list[Tensor | None], batch: Batch) -> None:
         """Make the step of the weights, and of their average."""
@@ -246,18 +245,18 @@ class TensorFlowTrainer(Trainer):
         return nullcontext() if self._average is None else self._average.inside()
 
     def state(self) -> State:
-        average = {} if self._average is None else self._average.state()
-        return self._optimizer.state() | average | (self._replayed.state() if self._replayed else {})
+        return self._optimizer.state() | self._kept()
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
-        average = {name: value for name, value in state.items() if name.startswith(AVERAGE) and self._average}
-        like = self._replayed.state() if self._replayed else {}
-        if average and self._average is not None:
-            like |= self._average.state(whole=True)
-        more = {name: value for name, value in state.items() if name in like or name in average}
-        check_state(like, more, "optimiser")
-        self._optimizer.load_state({name: value for name, value in state.items() if name not in more})
-        if self._average is not None:
-            self._average.load_state(average)
-        if self._replayed is not None:
-            self._replayed.load_state(state)
+        like = self._kept()
+        kept = {name: value for name, value in state.items() if name in like}
+        check_state(like, kept, "optimiser")
+        self._optimizer.load_state({name: value for name, value in state.items() if name not in like})
+        for part in (self._average, self._replayed):
+            if part is not None:
+                part.load_state(kept)
+
+    def _kept(self) -> State:
+        """Return what is kept from step to step beside the optimiser."""
+        average = {} if self._average is None else self._average.state()
+        return average | ({} if self._replayed is None else self._replayed.state())

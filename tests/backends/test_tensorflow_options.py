@@ -52,6 +52,29 @@ def test_graphs_are_made_once_whatever_the_members_are_and_however_strong_the_at
 @pytest.mark.parametrize(
     "option",
     [
+        Option(MANY, {"kind": "free", "steps": 1, "step_size": 0.8, "replays": 2, "warmup": 1.5}),
+        Option(
+            {**MANY, "micro_batches": 2, "awp": 0.02},
+            {**NOISE, "loss": "kl", "restarts": 2, "warmup": 1.5},
+            {**TRADES, "label_smoothing": 0.1, "class_weights": "balanced"},
+        ),
+        Option(
+            {**MANY, "mixing": "mixup:0.5", "awp": 0.02}, {**NOISE, "loss": "kl", "keep_best": True}, {"kind": "alp"}
+        ),
+    ],
+)
+def test_options_together_are_the_oracles(backend: Backend, option: Option) -> None:
+    logs = []
+    for made_by in (backend, NumpyBackend()):
+        trainer, log = trained(made_by, option)
+        logs.append(log | {k: v for k, v in trainer.state().items() if k.startswith(("average.", "attack."))})
+    for name, expected in logs[1].items():
+        np.testing.assert_allclose(logs[0][name], expected, rtol=1e-6, atol=1e-7, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
         Option(
             {**MANY, "mixing": "cutmix:1.0"},
             {**NOISE, "loss": "kl", "restarts": 2, "warmup": 1.5},
