@@ -23,7 +23,7 @@ from sat_tensorflow.ops import OPS
 
 NAMES = ("labels", "targets", "weights", "totals", "members", "beta", "lr", "decay")
 """What a step of the weights reads of a batch, apart from its images."""
-Gradients = list[Tensor | None]
+Gradients = list["Tensor | None"]
 """Of the weights that learn, in their order; None where the loss does not depend on one."""
 
 
