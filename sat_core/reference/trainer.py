@@ -126,10 +126,12 @@ class NumpyTrainer(Trainer):
         if m and LOSSES.get(self._loss.kind).pairs:
             x = np.concatenate([x, batch.images[:m]])
         weights = dict(native)
-        if m and self._training.awp:
+        # All ranks or none: members of this share are not all that there are.
+        if self._training.awp and (m or self._group.size > 1):
             _, _, gradients, _ = self._forward(weights, x, attrs.evolve(batch, weights=_first(batch.weights, m)))
             for name in self._buffers:
                 if native[name].ndim > 1:
+                    gradients[name] = np.sum(self._group.gather(gradients[name]), axis=0)
                     size = np.linalg.norm(gradients[name])
                     push = self._training.awp * np.linalg.norm(native[name].astype(np.float64)) / size if size else 0.0
                     weights[name] = native[name] + push * gradients[name]

@@ -59,7 +59,8 @@ def test_batches_that_cannot_be_shared_are_refused() -> None:
 @pytest.mark.parametrize("record", ["snapshot", "online"])
 @pytest.mark.parametrize("size", [2, 4])
 def test_ranks_rank_and_train_as_one_process(size: int, record: str, tmp_path: Path) -> None:
-    keys = {"ranking.record": record, "ranking.epochs": 4, "training.precision": "float64"}
+    options = {"training.awp": 0.01, "training.averaging": "ema:0.9", "training.clip_norm": 0.5}
+    keys = {"ranking.record": record, "ranking.epochs": 4, "training.precision": "float64", **options}
     alone = run_ranking(job(tmp_path / "one" / "ranking", keys=keys))
     together = on_ranks(size, tmp_path / "two", run_ranking, keys=keys)
     for name, scores in alone.scores.items():
