@@ -49,7 +49,7 @@ nitpicky = True
 nitpick_ignore_regex = [
     # no inventory of other projects is fetched, so their names lead nowhere
     (r"py:.*", r"(abc|attrs|collections|keras|matplotlib|nn|np|numpy|pandas|pathlib|tensorflow|tf|torch|typing)\..*"),
-    (r"py:obj", r".*\.T"),
+    (r"py:(class|obj)", r".*\.T"),
     (r"py:class", r"sat_(datasets|evaluation|tensorflow|torch)\..*"),  # types of modules that have no page
     (r"py:class", r"\w+"),  # a name that is imported for type checkers only
 ]
