@@ -11,19 +11,25 @@ import attrs
 from sat_core.attack_spec import AttackSpec
 from sat_core.files import short_name
 from sat_core.loss_spec import LossSpec
+from sat_core.selection import SELECTION_RULES
 from sat_core.spec import KEYS, Spec
 
 
-def unify_baselines(spec: Spec) -> tuple[Spec, tuple[str, ...]]:
-    """Unify baselines, which choice and weights of examples and (if A is empty) attacks do not change: each runs once.
+def unify(spec: Spec) -> tuple[Spec, tuple[str, ...]]:
+    """Unify arms that differ in keys which change nothing in them, so that each runs once.
+
+    Choice and weights of examples change nothing in baselines, nor do attacks if A is empty; and ``subset.seed`` does
+    not where the strategy draws nothing.
 
     Returns:
-        The spec with these keys at their defaults, and the prefixes of the keys that were ignored; none for other arms.
+        The spec with these keys at their defaults, and the prefixes of the keys that were ignored.
     """
     size = spec.subset.size
     # 1.0 is everything, but 1 is one example, which is no baseline.
     if spec.subset.strategy == "listed" or not (size == 0 or (isinstance(size, float) and size == 1)):
-        return spec, ()
+        if SELECTION_RULES.get(spec.subset.strategy).draws:
+            return spec, ()
+        return attrs.evolve(spec, subset=attrs.evolve(spec.subset, seed=spec.training.seed)), ("subset.seed",)
     ignored: tuple[str, ...] = ("subset.strategy", "subset.seed", "subset.rerank", "weighting.", "ranking.metric")
     # Every batch has the same share of members in any case.
     ignored = (*ignored, "training.batches")

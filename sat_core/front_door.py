@@ -19,6 +19,7 @@ from sat_core.autoattack import AUTOATTACK
 from sat_core.backend import Backend
 from sat_core.classifier import Classifier
 from sat_core.difficulty import extra_metrics
+from sat_core.errors import SpecError, quoted
 from sat_core.evaluation import Evaluation
 from sat_core.evaluator import get_evaluator
 from sat_core.fields import fraction
@@ -35,8 +36,8 @@ def train(
     data: Data,
     *,
     subset: float | int | str | Sequence[int | str] = 0.5,
-    by: str = "examples",
-    strategy: str = "hardest",
+    by: str | None = None,
+    strategy: str | None = None,
     eps: float | str | None = None,
     norm: str = "L2",
     attack: str = "pgd",
@@ -65,9 +66,10 @@ def train(
         data: See `Data`. Images `(n, h, w, c)`, uint8 or float32 in [0, 1]; labels integers `(n,)`.
         subset: What A is: a share in [0, 1] (with a decimal point), a number of examples or classes (an integer), or a
             class name, or a list of class names or numbers.
-        by: "examples" (ESAT) or "classes" (CSAT): what the share is a share of.
+        by: "examples" (ESAT) or "classes" (CSAT): what the share is a share of. Default: "examples".
         strategy: Which examples or classes are taken first: "hardest", "easiest" or "random"; or how each batch chooses
-            its own: "online-random", "online-hardest" or "online-boundary".
+            its own: "online-random", "online-hardest" or "online-boundary". Default: "hardest"; a list of classes is
+            "listed" and takes no other.
         eps: Radius of the threat model in units of [0, 1] pixels, such as 0.5 or "8/255". Default: 0.5 for L2, 8/255
             for Linf.
         norm: "L2" or "Linf".
@@ -102,8 +104,11 @@ def train(
     keys |= {} if eps is None else {"attack.eps": eps}
     size: Any = subset.item() if isinstance(subset, np.number) else subset
     if isinstance(size, int | float):
-        keys |= {"subset.kind": by, "subset.strategy": strategy, "subset.size": size}
+        keys |= {"subset.kind": by or "examples", "subset.strategy": strategy or "hardest", "subset.size": size}
     else:
+        for name, value, listed in (("strategy", strategy, "listed"), ("by", by, "classes")):
+            if value not in (None, listed):
+                raise SpecError(f'{name}: a list of classes is "{listed}", got {quoted(value)}: leave {name} out')
         classes = [size] if isinstance(size, str) else list(size)
         keys |= {"subset.kind": "classes", "subset.strategy": "listed", "subset.classes": classes}
     with prepare(model, data, keys, settings, backend, device, out, progress) as (study, job, folder):

@@ -21,12 +21,14 @@ class SelectionRule(ABC):
         needs_all: Whether the ranking has to have every unit, because the rule looks at its end.
         online: How each batch chooses its members, ``random``, ``hardest`` or ``boundary``; empty where A is chosen
             from all units before the training. See `sat_core.online`.
+        draws: Whether ``subset.seed`` changes what it chooses. Where it does not, arms that differ in it alone are one.
     """
 
     name: str
     needs_ranking: bool = True
     needs_all: bool = False
     online: str = ""
+    draws: bool = True
 
     @abstractmethod
     def order(self, ranking: np.ndarray, listed: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -43,6 +45,7 @@ class Hardest(SelectionRule):
     """Takes the hardest units first, by default those with the highest mean entropy of a non-robust classifier."""
 
     name = "hardest"
+    draws = False
 
     def order(self, ranking: np.ndarray, listed: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         return ranking
@@ -53,6 +56,7 @@ class Easiest(SelectionRule):
 
     name = "easiest"
     needs_all = True
+    draws = False
 
     def order(self, ranking: np.ndarray, listed: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         return ranking[::-1]
@@ -74,6 +78,7 @@ class Listed(SelectionRule):
 
     name = "listed"
     needs_ranking = False
+    draws = False
 
     def order(self, ranking: np.ndarray, listed: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         return listed
@@ -96,6 +101,7 @@ class OnlineHardest(OnlineRandom):
 
     name = "online-hardest"
     online = "hardest"
+    draws = False
 
 
 class OnlineBoundary(OnlineRandom):
@@ -107,8 +113,14 @@ class OnlineBoundary(OnlineRandom):
 
     name = "online-boundary"
     online = "boundary"
+    draws = False
 
 
 SELECTION_RULES: Registry[SelectionRule] = Registry("selection strategy", "sat_core.selection_rules", of=SelectionRule)
 for _rule in (Hardest(), Easiest(), Random(), Listed(), OnlineRandom(), OnlineHardest(), OnlineBoundary()):
     SELECTION_RULES.register(_rule.name, _rule)
+
+
+def draws(strategy: str) -> bool:
+    """Return whether ``subset.seed`` changes what a strategy chooses; of plug-ins that are not loaded, it may."""
+    return strategy not in SELECTION_RULES.loaded() or SELECTION_RULES.get(strategy).draws

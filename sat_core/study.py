@@ -9,7 +9,7 @@ from typing import Any, final
 
 import attrs
 
-from sat_core.arm_names import folder_name, name_arm, unify_baselines
+from sat_core.arm_names import folder_name, name_arm, unify
 from sat_core.display import html_table
 from sat_core.errors import SpecError, quoted
 from sat_core.evaluation_spec import ATTACK_KEYS, LEVEL
@@ -246,7 +246,7 @@ class Study:
         arms: dict[str, tuple[Spec, str]] = {}
         seen: set[Spec] = set()
         for chosen, full_spec in self._points():
-            spec, ignored = unify_baselines(full_spec)
+            spec, ignored = unify(full_spec)
             if spec not in seen:
                 seen.add(spec)
                 full = name_arm({k: v for k, v in chosen.items() if not k.startswith(ignored)}) or "arm"

@@ -108,7 +108,7 @@ def test_the_grid_is_a_product_and_baselines_run_once() -> None:
     ("key", "values", "arms"),
     [
         ("subset.strategy", ["hardest", "easiest", "random"], [1, 3, 1]),
-        ("subset.seed", [0, 1], [1, 2, 1]),
+        ("subset.seed", [0, 1], [1, 1, 1]),
         ("ranking.metric", ["entropy", "error"], [1, 2, 1]),
         ("training.batches", ["random", "stratified"], [1, 2, 1]),
         ("attack.restarts", [1, 2], [1, 2, 2]),
@@ -125,6 +125,26 @@ def test_a_baseline_has_one_arm_for_what_makes_no_difference_to_it(key: str, val
         len(Study.from_tables(nest({**base, "grid": {key: values}, "subset.size": s})).arms) for s in (0.0, 0.5, 1.0)
     ]
     assert counts == arms
+
+
+@pytest.mark.parametrize(
+    ("strategy", "arms"),
+    [
+        ("hardest", 1),
+        ("easiest", 1),
+        ("online-hardest", 1),
+        ("online-boundary", 1),
+        ("random", 2),
+        ("online-random", 2),
+    ],
+)
+def test_the_seed_of_the_subset_makes_arms_where_something_is_drawn(strategy: str, arms: int) -> None:
+    grid = {"grid": {"subset.seed": [3, 4]}, "subset": {"strategy": strategy, "size": 0.5}}
+    study = Study.from_tables({**PLAIN, **grid})
+    assert [arm.name for arm in study.arms] == (["arm"] if arms == 1 else ["seed-3", "seed-4"])
+    assert [arm.spec.subset.seed for arm in study.arms] == ([0] if arms == 1 else [3, 4])
+    listed = {"strategy": "listed", "kind": "classes", "classes": [1]}
+    assert len(Study.from_tables({**PLAIN, **grid, "subset": listed}).arms) == 1
 
 
 def test_several_grids_add_their_arms() -> None:

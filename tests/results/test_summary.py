@@ -144,6 +144,7 @@ def test_seeds_of_subsets_are_seeds() -> None:
     rows = as_rows([result(500, 0.7, strategy="random", **seed) for seed in seeds])
     (one,) = group(rows)
     assert [row.seeds for row in one.rows] == [(0, 0), (1, 1), (0, 7)]
+    assert [row.seeds for row in as_rows([result(500, 0.7, **seed) for seed in seeds])] == [(0, 0), (1, 1), (0, 0)]
     assert varied(rows) == []
 
 

@@ -204,6 +204,8 @@ def test_what_notebooks_show(named: sat.TrainingResult) -> None:
         ("small-cnn", {"eps": 9.0}, SpecError, "attack.eps: expected less than"),
         ("small-cnn", {"subset": 2.0}, SpecError, "subset.size"),
         ("small-cnn", {"subset": np.int64(161)}, SpecError, "subset.size: expected at most 160, got 161"),
+        ("small-cnn", {"subset": [1, 2], "strategy": "random"}, SpecError, "strategy: .* is .listed., got 'random'"),
+        ("small-cnn", {"subset": [1, 2], "by": "examples"}, SpecError, "by: .* is .classes., got 'examples'"),
         ("small-cnn", {"subset": "cat"}, SpecError, "no class is called 'cat'"),
         ("small-cnn", {"settings": {"training.lrr": 1}}, SpecError, r"did you mean 'training.lr'"),
         ("small-cnn", {"settings": {"training.lr": [0.1, 0.2]}}, SpecError, "training.lr"),

@@ -10,6 +10,7 @@ import attrs
 from sat_core.accuracy import Accuracy
 from sat_core.arm_results import ArmResults
 from sat_core.autoattack import CUSTOM_LEVEL, LEVELS
+from sat_core.selection import draws
 from sat_core.spec import DEFAULTS
 from sat_core.tables import flatten
 from sat_evaluation.results.baseline import Baseline
@@ -180,9 +181,10 @@ class Row:
 
     @property
     def seeds(self) -> tuple[int, int]:
-        """Of the training, and of random choices of A."""
+        """Of the training, and of random choices of A: that of the training where nothing is drawn."""
         own: int = self.spec["training.seed"]
-        return own, self.spec.get("subset.seed", own)
+        drawn = not self.baseline and draws(self.strategy)
+        return own, self.spec.get("subset.seed", own) if drawn else own
 
     @property
     def cost(self) -> float:
