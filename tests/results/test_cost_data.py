@@ -63,8 +63,12 @@ def test_a_method_is_named_by_what_is_not_the_default() -> None:
         "hardest, attack.eps = 0.25",
     }
     several = [HALF, result(500, 0.8, **AVERAGED), result(500, 0.8, training__averaging="swa:0.5")]
-    names = {p.method.name for p in cost_points(as_rows(several), "robust")}
-    assert names == {"hardest", "hardest, training.averaging = ema:0.9", "hardest, training.averaging = swa:0.5"}
+    assert average_of(as_rows(several)) == ""
+    for one, other in ((HALF, None), (None, HALF)):
+        drawn = cost_points(as_rows([row for row in (one, *several[1:], other) if row]), "robust")
+        names = {p.method.name for p in drawn}
+        assert names == {"hardest", "hardest, training.averaging = ema:0.9", "hardest, training.averaging = swa:0.5"}
+        assert [p.method.averaged for p in drawn] == [False] * 3
 
 
 def test_points_have_the_cost_of_their_own_attack_and_their_ranking() -> None:
@@ -146,6 +150,24 @@ def test_the_plot_names_methods_and_averages(tmp_path: Path) -> None:
     assert {"robust accuracy (%)", "clean accuracy (%)", "hollow: ema:0.9", "hardest, trades"} <= set(labels)
     assert labels.count("(full AT with the most expensive attack = 100 %)") == 2
     assert pareto_figure(as_rows([NONE, HALF, ALL])) is None
+
+
+@pytest.mark.report
+def test_the_legend_has_the_markers_that_are_drawn() -> None:
+    other = result(500, 0.8, strategy="random", **AVERAGED)
+    for more, hollow in (([result(500, 0.8, training__averaging="swa:0.5")], 0), ([], 1)):
+        figure = pareto_figure(as_rows([HALF, other, *more]))
+        assert figure is not None
+        drawn, legend = (
+            {(h.get_marker(), h.get_markerfacecolor()) for h in handles if h.get_color() != "black"}
+            for handles in (
+                [line for line in figure.axes[0].lines if line.get_marker() in tuple("osD")],
+                [h for h in figure.legends[0].legend_handles if getattr(h, "get_marker", str)() in tuple("osD")],
+            )
+        )
+        assert drawn == legend
+        assert len(drawn) == 2 + len(more)
+        assert len([face for _, face in drawn if face == "white"]) == hollow
 
 
 @pytest.mark.report

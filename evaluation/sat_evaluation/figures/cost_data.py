@@ -29,7 +29,7 @@ class Method:
     Attributes:
         name: Strategy or baseline, and the settings that are not the defaults, such as ``hardest, trades``.
         number: Place among the names, which decides colour and marker.
-        averaged: Whether it is drawn hollow, because its weights are averaged, and those of others are not.
+        averaged: Whether it is drawn hollow, because its weights have the one average of the study.
     """
 
     name: str
@@ -105,10 +105,10 @@ def compares_methods(rows: Sequence[Row]) -> bool:
 
 
 def average_of(rows: Sequence[Row]) -> str:
-    """Return how weights are averaged where some arms have an average and others have none; else empty."""
+    """Return how weights are averaged where some arms have this one average and all others have none; else empty."""
     averages = dict.fromkeys(row.spec[AVERAGING] for row in rows)
     others = [average for average in averages if average != DEFAULTS[AVERAGING]]
-    return " / ".join(map(shown, others)) if 0 < len(others) < len(averages) else ""
+    return shown(others[0]) if len(others) == 1 and len(averages) == 2 else ""
 
 
 def _place(pair: tuple[Group, Method]) -> tuple[int, bool]:
@@ -120,8 +120,8 @@ def _methods(groups: Sequence[Group]) -> list[Method]:
     firsts = [g.rows[0] for g in groups]
     every = [row for g in groups for row in g.rows]
     keys, hollow = varied(every), average_of(every)
-    # of one average, the marker says enough
-    named = [key for key in keys if key != AVERAGING or "/" in hollow or not hollow]
+    # of one average, a hollow marker says enough; of several, each is a method of its own
+    named = [key for key in keys if key != AVERAGING or not hollow]
     names = [_name(row, named) for row in firsts]
     order = sorted(range(len(firsts)), key=lambda i: (firsts[i].baseline is None, firsts[i].share, i))
     numbers = {name: number for number, name in enumerate(dict.fromkeys(names[i] for i in order))}

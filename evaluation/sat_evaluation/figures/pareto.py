@@ -69,14 +69,15 @@ def pareto_figure(rows: Sequence[Row]) -> Figure | None:
 
 
 def _draw(axes: Any, point: CostPoint) -> Any:
-    """Draw a point with its error bar; return what the legend shows of its method, which is filled."""
+    """Draw a point with its error bar; return what the legend shows of its method, filled or hollow as the point."""
     method = point.method
     colour, marker = COLOURS[method.number % len(COLOURS)], _MARKERS[method.number % len(_MARKERS)]
     bars = [[point.value - point.low], [point.high - point.value]]
     look = _look(colour, marker, hollow=method.averaged)
     axes.errorbar([point.cost + point.offset], [point.value], yerr=bars, **look, **BAR)
     label = textwrap.fill(method.name, 36)
-    return axes.plot([], [], **_look(colour, marker, hollow=False), label=label)[0]
+    # Points without the average come first: a method has a hollow marker here only if all of its points have one.
+    return axes.plot([], [], **look, label=label)[0]
 
 
 def _look(colour: str, marker: str, *, hollow: bool) -> dict[str, Any]:
