@@ -12,7 +12,7 @@ import numpy as np
 from sat_core.chunks import CHUNK, chunks
 from sat_core.classifier import Classifier
 from sat_core.data import Examples
-from sat_core.errors import DataError, quoted
+from sat_core.errors import DataError, SatError, brief, quoted
 from sat_core.moments import Moments
 from sat_core.process_group import ALONE, ProcessGroup
 
@@ -54,6 +54,16 @@ class Difficulty(ABC):
 
 class StreamedDifficulty(Difficulty):
     """A score of the outputs that are recorded while the ranking's classifier trains. It costs nothing on top."""
+
+    def scores(self, recorded: Recorded) -> np.ndarray:
+        """Return `score`, float64 `(N,)`; DataError if it raises, or gives no finite number for an example."""
+        try:
+            values = np.asarray(self.score(recorded))
+        except SatError:
+            raise
+        except Exception as error:  # a plug-in may raise anything
+            raise DataError(f"difficulty {quoted(self.name)}: {brief(error)}") from error
+        return checked(self.name, values, len(recorded.seen))
 
     @abstractmethod
     def score(self, recorded: Recorded) -> np.ndarray:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
-from sat_core.errors import SpecError, brief, quoted
+from sat_core.errors import SpecError, brief, quoted, shortened
 
 PLUGINS = "plugins"
 """Key of a study: the modules that are imported before any of its values is looked at."""
@@ -45,6 +45,24 @@ def not_loaded(tables: Mapping[str, Any]) -> bool:
     """
     names = tables.get(PLUGINS, ())
     return not isinstance(names, list | tuple) or not all(name in sys.modules for name in names)
+
+
+def check_loaded(tables: Mapping[str, Any], folder: object) -> None:
+    """Raise SpecError if a spec names plug-ins that this process has not imported; imports none.
+
+    For commands that compute with what a folder says: only who runs them knows whether its modules can be trusted.
+
+    Args:
+        tables: The spec.
+        folder: Where it was found.
+    """
+    missing = [name for name in check_plugins(tables.get(PLUGINS, ())) if name not in sys.modules]
+    if missing:
+        options = " ".join(f"--import {name}" for name in missing)
+        raise SpecError(
+            f"{folder}: names the plug-ins {shortened(', '.join(missing))}; give {shortened(options)} if you trust "
+            f"{'it' if len(missing) == 1 else 'them'}"
+        )
 
 
 def import_module(module: str, key: str, shown: str, expected: str) -> ModuleType:

@@ -11,7 +11,7 @@ from typing import final
 import numpy as np
 
 from sat_core.difficulty import DIFFICULTIES, extra_metrics
-from sat_core.difficulty_kinds import Recorded, StreamedDifficulty, checked
+from sat_core.difficulty_kinds import Recorded, StreamedDifficulty
 from sat_core.errors import DataError, SpecError
 from sat_core.moments import Moments, moments
 from sat_core.state import check_state
@@ -124,7 +124,7 @@ class Recorder:
         metric = DIFFICULTIES.get(name)
         if not isinstance(metric, StreamedDifficulty):
             raise SpecError(f"difficulty {name!r}: takes an extra pass, which a recorder does not make; see sat.rank()")
-        return checked(name, metric.score(recorded), len(self.seen))
+        return metric.scores(recorded)
 
     def state(self) -> dict[str, np.ndarray]:
         """Return everything collected, as named arrays of size N."""

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
+from sat_core.errors import SatError, SpecError, brief
 from sat_core.registry import Registry
 
 LOOKING = ("hardest", "boundary")
@@ -124,3 +125,41 @@ for _rule in (Hardest(), Easiest(), Random(), Listed(), OnlineRandom(), OnlineHa
 def draws(strategy: str) -> bool:
     """Return whether ``subset.seed`` changes what a strategy chooses; of plug-ins that are not loaded, it may."""
     return strategy not in SELECTION_RULES.loaded() or SELECTION_RULES.get(strategy).draws
+
+
+def ordered(
+    rule: SelectionRule, ranking: np.ndarray, listed: np.ndarray, rng: np.random.Generator, number: int, units: int
+) -> np.ndarray:
+    """Return the order of a rule, int64, which may be a plug-in's; none where each batch chooses its own members.
+
+    Args:
+        rule, ranking, listed, rng: As in `SelectionRule.order`.
+        number: How many of the units go into A.
+        units: Number of all units.
+
+    Raises:
+        SpecError: The rule raises, or what it returns is not at least `number` units, each once.
+    """
+    if rule.online:
+        return ranking[:0]
+    try:
+        order = np.asarray(rule.order(ranking, listed, rng))
+    except SatError:
+        raise
+    except Exception as error:  # a plug-in may raise anything
+        raise SpecError(f"{SELECTION_RULES.kind} {rule.name!r}: {brief(error)}") from error
+    got = ""
+    if order.ndim != 1 or order.dtype.kind not in "iu":
+        got = f"an array {order.shape} of {order.dtype}"
+    elif len(order) and not 0 <= order.min() <= order.max() < units:
+        got = f"numbers in {order.min()}..{order.max()}"
+    elif np.bincount(order.astype(np.int64), minlength=1).max() > 1:
+        got = f"{len(order)}, of which {len(np.unique(order))} are different"
+    elif len(order) < number:
+        got = f"{len(order)}"
+    if got:
+        raise SpecError(
+            f"{SELECTION_RULES.kind} {rule.name!r}: expected the numbers of at least {number} units, each once and in "
+            f"0..{units - 1}, got {got}"
+        )
+    return order.astype(np.int64, copy=False)

@@ -16,7 +16,7 @@ from sat_core.evaluation_spec import EvaluationSpec
 from sat_core.registry import nearest
 from sat_core.result_parts import SplitSummary
 from sat_core.sections import SubsetSpec
-from sat_core.selection import SELECTION_RULES
+from sat_core.selection import SELECTION_RULES, ordered
 from sat_core.streams import stream
 from sat_core.weighting import WEIGHTING_RULES
 
@@ -166,7 +166,7 @@ def make_split(
             raise SpecError(
                 f"subset.size: expected at most the {len(ranking)} examples that the ranking has, got {subset.size!r}"
             )
-    order = selection.order(ranking, listed, stream(subset.seed, "subset")) if proper else ranking
+    order = ordered(selection, ranking, listed, stream(subset.seed, "subset"), number, units) if proper else ranking
     return split_of(order[:number], number, subset, rule, data)
 
 

@@ -5,9 +5,10 @@ w_B = 1; if A or B is empty both are 1.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 
-from sat_core.errors import SpecError
+from sat_core.errors import SatError, SpecError, brief, quoted
 from sat_core.registry import Registry
 
 
@@ -33,12 +34,25 @@ class WeightingRule(ABC):
             total: N, the number of all training examples.
 
         Raises:
-            SpecError: |A| is not in 0 … N.
+            SpecError: |A| is not in 0 … N, or the rule of a plug-in raises or gives no weight.
         """
         if not 0 <= in_a <= total:
             raise SpecError(f"weights: expected |A| in 0..{total}, got {in_a}")
         # With one part alone there is nothing to balance, and Σ w·ℓ / Σ w cancels any weight (INFERRED).
-        return (1.0, 1.0) if in_a in (0, total) else (self.weight_of_a(in_a, total), 1.0)
+        if in_a in (0, total):
+            return 1.0, 1.0
+        try:
+            given = self.weight_of_a(in_a, total)
+            weight = float(given)
+        except SatError:
+            raise
+        except Exception as error:  # a plug-in may raise anything
+            raise SpecError(f"{WEIGHTING_RULES.kind} {self.name!r}: {brief(error)}") from error
+        if not 0 < weight < math.inf:
+            raise SpecError(
+                f"{WEIGHTING_RULES.kind} {self.name!r}: expected w_A as a finite number > 0, got {quoted(given)}"
+            )
+        return weight, 1.0
 
 
 class Uniform(WeightingRule):

@@ -13,6 +13,7 @@ from sat_command import OWN, refused, sat
 from toys import digits
 
 from sat_core.backend import Backend
+from sat_core.checkpoint import read, save
 from sat_evaluation.cli import main
 
 pytestmark = pytest.mark.backend
@@ -94,20 +95,41 @@ def test_every_process_of_a_run_loads_plug_ins_and_no_reader_does(
     assert all(path.parent.name in printed for path in results)
     assert {path.name for path in (project / "loaded").iterdir()} == loaded
 
-    # who computes imports what the folder names, or says why not
-    options = ["--level", "screening", "--arms", "*10"]
+    # who computes imports what the folder names once the user has named it, too
+    options, data = ["--level", "screening", "--arms", "*10"], f"npz:{project.parent / 'five.npz'}"
+    transfer = ["transfer", str(results[0].parent), "--data", data, "--out", "heads", *HEAD]
+    imports = ["--import", "sat_test_rules", "--import", "sat_test_nets"]
+    trust = f"names the plug-ins sat_test_rules, sat_test_nets; give {' '.join(imports)} if you trust them"
+    for command in (["evaluate", "out", *options], ["evaluate", "out", *options, "--devices", "2"]):
+        refused(capsys, command, f"out: {trust}")
+    refused(capsys, transfer, f"{results[0].parent}: {trust}")
+    refused(capsys, ["transfer", "out", *transfer[2:]], f"out: {trust}")
+    refused(
+        capsys,
+        ["evaluate", "out", *options, *imports[2:]],
+        "out: names the plug-ins sat_test_rules; give --import sat_test_rules if you trust it",
+    )
+    assert {path.name for path in (project / "loaded").iterdir()} == loaded
+    assert not (project / "heads").exists()
     monkeypatch.chdir(project.parent)
-    refused(capsys, ["evaluate", project / "out", *options], "plugins: cannot import 'sat_test_rules' (ModuleNotFound")
+    gone = "--import: cannot import 'sat_test_rules' (ModuleNotFound"
+    refused(capsys, ["evaluate", project / "out", *options, *imports], gone)
     monkeypatch.chdir(project)
-    assert main(["evaluate", "out", *options]) == 0, capsys.readouterr().err
+    assert main(["evaluate", "out", *options, *imports]) == 0, capsys.readouterr().err
     assert str(os.getpid()) in {path.name for path in (project / "loaded").iterdir()}
-    data = f"npz:{project.parent / 'five.npz'}"
     checkpoint = str(results[0].with_name("checkpoint-best.safetensors"))
     options = ["--data", data, "--attacks", "apgd-ce", "--examples", "4", "--model", "sat-test-net"]
     assert main(["evaluate", checkpoint, *options, "--import", "sat_test_nets"]) == 0, capsys.readouterr().err
-    assert main(["transfer", str(results[0].parent), "--data", data, "--out", "heads", *HEAD]) == 0
+    assert main([*transfer, *imports]) == 0
     (head,) = project.glob("heads/arms/*/results.json")
     assert json.loads(head.read_text())["spec"]["plugins"] == ["sat_test_rules", "sat_test_nets"]
+
+    # a checkpoint does not say which module brings its norm
+    saved = read(checkpoint)
+    other = project / "other.safetensors"
+    save(other, saved.groups, {**saved.metadata, "attack": {**saved.metadata["attack"], "norm": "sat-test-norm"}})
+    says = "other.safetensors: was trained in the norm 'sat-test-norm', which no loaded module brings; give --import"
+    refused(capsys, ["evaluate", "other.safetensors", *options], says)
 
 
 HEAD = ["--set", "epochs=1", "--set", "batch_size=32"]

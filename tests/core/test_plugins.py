@@ -10,27 +10,30 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 from plugin_folders import REGISTER, REGISTRIES, RULE, install, python, registries_as_they_were
-from toys import job
+from toys import job, toy
 
 from sat_core.attack_kinds import ATTACKS, AttackKind
 from sat_core.attack_spec import AttackSpec
-from sat_core.difficulty import DIFFICULTIES
-from sat_core.errors import NotInstalledError, SpecError
+from sat_core.difficulty import DIFFICULTIES, StreamedDifficulty
+from sat_core.errors import DataError, NotInstalledError, SpecError
 from sat_core.experiment import Experiment
 from sat_core.geometry import Linf as LinfGeometry
 from sat_core.geometry import get_geometry
 from sat_core.member_losses import LOSSES, Loss
 from sat_core.models import MODELS, Model
 from sat_core.numpy_ops import NUMPY
-from sat_core.plugins import load_plugins, not_loaded
+from sat_core.plugins import check_loaded, load_plugins, not_loaded
 from sat_core.recorder import Recorder
 from sat_core.reference import NumpyBackend
 from sat_core.reference.member_losses import member_losses
+from sat_core.sections import SubsetSpec
 from sat_core.selection import SELECTION_RULES, Random
 from sat_core.spec import Spec
+from sat_core.splits import make_split
 from sat_core.study import Study
 from sat_core.testing import CHECKS, ContractError
 from sat_core.threat import THREAT_MODELS, Linf
+from sat_core.weighting import WEIGHTING_RULES, Uniform
 
 SMALL: dict[str, Any] = {"data": {"name": "digits"}, "training": {"epochs": 2}}
 
@@ -177,8 +180,11 @@ def test_plug_ins_are_part_of_the_fingerprint_unless_there_are_none(rules: str) 
 def test_who_reads_imports_nothing(rules: str) -> None:
     assert not_loaded({"plugins": [rules]})
     assert not_loaded({"plugins": 3})
+    with pytest.raises(SpecError, match=r"^runs/x: names the plug-ins gone, sat_test_rules; give --import gone --imp"):
+        check_loaded({"plugins": ["gone", rules, "sys"]}, "runs/x")
     assert rules not in sys.modules
     load_plugins([rules])
+    check_loaded({"plugins": [rules]}, "runs/x")
     assert not not_loaded({"plugins": [rules]})
     assert not not_loaded({})
 
@@ -200,6 +206,62 @@ def test_a_network_of_a_plug_in_is_built_by_its_name(tmp_path: Path) -> None:
         job(tmp_path, keys={"model.name": "sat-test-other"}).probe()
     with pytest.raises(SpecError, match=r"did you mean 'sat-test-net'\?.*\nexpected one of .*linear.*, sat-test-net"):
         NumpyBackend().build("sat-test-ne", classes=3, image_shape=(6, 6, 1))
+
+
+def _raise(*_: Any) -> Any:
+    raise ValueError("I do not like it")
+
+
+@pytest.mark.parametrize(
+    ("order", "got"),
+    [
+        (lambda ranking: ranking[:4], "got 4"),
+        (lambda ranking: np.concatenate([ranking[:10], ranking[:10]]), "got 20, of which 10 are different"),
+        (lambda ranking: ranking + 1, "got numbers in 1..90"),
+        (lambda ranking: ranking - 1, "got numbers in -1..88"),
+        (lambda ranking: ranking.astype(float), r"got an array \(90,\) of float64"),
+        (lambda ranking: None, r"got an array \(\) of object"),
+    ],
+)
+def test_a_rule_that_returns_no_order_is_refused_in_a_line(order: Any, got: str) -> None:
+    rule = Random()
+    rule.name, rule.order = "sat-test-order", lambda ranking, listed, rng: order(ranking)  # type: ignore[method-assign]
+    SELECTION_RULES.register(rule.name, rule)
+    expected = "expected the numbers of at least 20 units, each once and in 0..89, "
+    with pytest.raises(SpecError, match=f"^selection strategy 'sat-test-order': {expected}{got}$"):
+        make_split(SubsetSpec(strategy=rule.name, size=20), "uniform", toy())
+
+
+def test_rules_and_scores_that_raise_or_give_no_number_are_refused_in_a_line() -> None:
+    rule, weighting = Random(), Uniform()
+    rule.name, rule.order = "sat-test-rule", _raise  # type: ignore[method-assign]
+    SELECTION_RULES.register(rule.name, rule)
+    with pytest.raises(SpecError, match=r"^selection strategy 'sat-test-rule': ValueError: I do not like it$"):
+        make_split(SubsetSpec(strategy=rule.name, size=20), "uniform", toy())
+    weighting.name = "sat-test-weight"
+    WEIGHTING_RULES.register(weighting.name, weighting)
+    says = "expected w_A as a finite number > 0, got"
+    for weigh, message in {
+        _raise: "ValueError: I do not like it",
+        lambda *_: float("nan"): f"{says} nan",
+        lambda *_: float("inf"): f"{says} inf",
+        lambda *_: -1: f"{says} -1",
+        lambda *_: None: "TypeError: ",
+    }.items():
+        weighting.weight_of_a = weigh  # type: ignore[method-assign, assignment]
+        with pytest.raises(SpecError, match=f"^weighting rule 'sat-test-weight': {message}"):
+            make_split(SubsetSpec(strategy="random", size=20), weighting.name, toy())
+        assert weighting.weights(0, 45) == (1.0, 1.0)
+    recorder = Recorder(4, 1)
+    recorder.update(np.arange(4), np.eye(4, 3, dtype=np.float32), np.zeros(4, np.int64), 0)
+    for score, message in {
+        _raise: "ValueError: I do",
+        lambda *_: np.ones(3): "expected finite numbers .4,., got",
+    }.items():
+        metric = type("Metric", (StreamedDifficulty,), {"name": "sat-test-score", "score": score})()
+        DIFFICULTIES._entries["sat-test-score"] = metric
+        with pytest.raises(DataError, match=f"^difficulty 'sat-test-score': {message}"):
+            recorder.score("sat-test-score")
 
 
 class OneNorm(Linf):

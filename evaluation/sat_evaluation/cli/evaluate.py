@@ -129,12 +129,16 @@ def _view(arguments: argparse.Namespace, group: ProcessGroup) -> View:
 
 def _check_study(arguments: argparse.Namespace) -> None:
     from sat_core.errors import SpecError
+    from sat_core.run_folder import RunFolder
+    from sat_evaluation.run.levels import check_plugins
 
     for name, default in _DEFAULTS.items():
         if getattr(arguments, name) != default:
             raise SpecError(
                 f"--{name.replace('_', '-')}: for a checkpoint only; a study is evaluated with its settings"
             )
+    # before ranks or a job are started for it
+    check_plugins(RunFolder(Path(arguments.checkpoint)))
 
 
 def _check_checkpoint(arguments: argparse.Namespace) -> None:

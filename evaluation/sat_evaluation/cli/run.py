@@ -27,6 +27,7 @@ def add(commands: Any) -> None:
     transfer.add_argument("source", help="folder of a finished arm, or of a study, all of whose arms are taken")
     transfer.add_argument("--data", required=True, help="the target, any data set; its images are scaled to fit")
     add_settings(transfer, "as epochs=20")
+    add_import(transfer)
     transfer.set_defaults(run=_transfer)
     for command in (run, transfer):
         add_running(command)

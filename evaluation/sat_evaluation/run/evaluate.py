@@ -20,13 +20,14 @@ from sat_core.backend import Backend, get_backend
 from sat_core.classifier import Classifier
 from sat_core.data import DataSet, Examples, check_files
 from sat_core.datasets import get_dataset, load_once
-from sat_core.errors import Interrupted, SpecError
+from sat_core.errors import Interrupted, SpecError, quoted
 from sat_core.evaluation import Evaluation
 from sat_core.evaluation_spec import EvaluationSpec
 from sat_core.input_spec import InputSpec
 from sat_core.json_fields import to_json
 from sat_core.process_group import ALONE, ProcessGroup
 from sat_core.splits import validation_permutation
+from sat_core.threat import THREAT_MODELS
 from sat_core.training import STOPPED
 from sat_core.training_spec import TrainingSpec
 from sat_evaluation.attack.rounds import by_rank_0
@@ -128,6 +129,11 @@ class CheckpointEvaluation:
         radii: Sequence[Any] = self.radii or [trained.get("eps")]
         if norm is None or None in radii:
             raise SpecError(f"{path}: does not say its threat model; give attack.norm and attack.eps")
+        if not self.norm and norm not in THREAT_MODELS:
+            raise SpecError(
+                f"{path}: was trained in the norm {quoted(norm)}, which no loaded module brings; give --import with "
+                "the module that does"
+            )
         threats = [AttackSpec(norm=norm, eps=eps) for eps in radii]
         # the ε of one norm says nothing in another: 0.5 is a usual radius in L2, and half of the range in Linf
         if not self.radii and norm != trained.get("norm"):

@@ -13,6 +13,7 @@ from sat_core.data import DataSet
 from sat_core.datasets import get_dataset
 from sat_core.errors import RunDirectoryError
 from sat_core.job import Job
+from sat_core.plugins import check_loaded
 from sat_core.protocols import PROTOCOLS
 from sat_core.run_folder import TRANSFER, RunFolder
 from sat_core.spec import Spec
@@ -59,6 +60,19 @@ class Transfer:
                 "run the study to its end first"
             )
         return folders
+
+    def check_plugins(self) -> None:
+        """Raise SpecError if the source names plug-ins that this process has not imported; imports none.
+
+        To be called before any other method where the user has started the command. The processes that it starts
+        import what was approved so.
+        """
+        if not UnitFolder(self.source).has_results:
+            study = RunFolder(self.source)
+            if study.has_arms:
+                check_loaded(study.read_spec()[0], study)
+        for run in self.sources().values():
+            check_loaded(Source.read(run).results.spec, run)
 
     def check_folder(self, folder: RunFolder) -> None:
         """RunDirectoryError for a `folder` in that of the source, but where a study has its own transfers."""

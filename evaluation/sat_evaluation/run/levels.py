@@ -15,7 +15,7 @@ from sat_core.errors import DataError, RunDirectoryError, SatError
 from sat_core.follower import follow
 from sat_core.job import Job
 from sat_core.leader import leading
-from sat_core.plugins import PLUGINS, load_plugins
+from sat_core.plugins import check_loaded
 from sat_core.process_group import ALONE, ProcessGroup
 from sat_core.reevaluation import evaluate_arm
 from sat_core.report_arms import matching
@@ -63,11 +63,11 @@ def evaluate_study(
         The results of all finished arms of the study, in their order; on other ranks than the first, none.
 
     Raises:
-        SpecError: No arm matches a pattern.
+        SpecError: No arm matches a pattern, or the folder names plug-ins that this process has not imported.
         RunDirectoryError: An arm is not finished, or the data have changed.
         Interrupted: A stop was requested, or another rank has an error; what is done is saved.
     """
-    load_plugins(folder.read_spec()[0].get(PLUGINS, ()))
+    check_plugins(folder)
     names = [name for name in unit_names(folder) if name != RANKING]
     chosen = matching(names, arms, "--arms") if arms else names
     missing = [name for name in chosen if not folder.unit(name).has_results]
@@ -82,6 +82,14 @@ def evaluate_study(
         for job in _jobs(folder, chosen, backend, device, group):
             _evaluate(attrs.evolve(job, group=group, stop=stop), level, view)
         return finish(folder, names, Outcome()) if group.rank == 0 else []
+
+
+def check_plugins(folder: RunFolder) -> None:
+    """Raise SpecError if a study, or the source of a transfer, names plug-ins that this process has not imported."""
+    tables, _ = folder.read_spec()
+    check_loaded(tables, folder)
+    if TRANSFER in tables:
+        Transfer.read(folder).check_plugins()
 
 
 def _evaluate(job: Job, level: str, view: View) -> None:

@@ -65,6 +65,7 @@ def prepare_transfer(
     transfer: Transfer, folder: RunFolder, backend: Backend, reuse: Sequence[Path], view: View, devices: int = 1
 ) -> list[Unit]:
     """Check a transfer, then claim the folder for it; as `prepare_study`."""
+    transfer.check_plugins()
     transfer.check_folder(folder)
     data = transfer.data()
     names = transfer.sources()
