@@ -16,7 +16,7 @@ SHARES = (0.1, 0.3, 0.5)
 
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Return Spearman's ρ of two arrays `(n,)`, in [-1, 1]; 0 if one of them is constant. Ties share their mean rank.
+    """Return Spearman's ρ of two arrays `(n,)`, in [-1, 1]; NaN if one of them is constant. Ties share their mean rank.
 
     >>> round(rank_correlation(np.array([1.0, 2.0, 2.0, 9.0]), np.array([4, 3, 2, 1])), 4)
     -0.9487
@@ -25,16 +25,25 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _correlations(ranks: np.ndarray) -> np.ndarray:
-    """Correlations of the rows, 0 with a constant one."""
+    """Correlations of the rows, NaN with a constant one."""
     size = np.linalg.norm(ranks, axis=1)
     sizes = np.outer(size, size)
-    return np.divide(ranks @ ranks.T, sizes, out=np.zeros_like(sizes), where=sizes > 0)
+    return np.divide(ranks @ ranks.T, sizes, out=np.full_like(sizes, np.nan), where=sizes > 0)
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
     """Mean ranks, centred at 0."""
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
     return (np.cumsum(counts) - (counts - 1) / 2)[place] - (len(values) + 1) / 2
+
+
+def shown_rho(rho: float) -> str:
+    """Format Spearman's ρ; – where a score is constant, and has none.
+
+    >>> shown_rho(-0.5), shown_rho(np.nan)
+    ('-0.50', '–')
+    """
+    return "–" if np.isnan(rho) else f"{rho:.2f}"
 
 
 def _hardest(values: np.ndarray, number: int) -> np.ndarray:
@@ -53,7 +62,7 @@ class Agreement:
 
     Attributes:
         metrics: Their names.
-        rho: Spearman's ρ, `(m, m)`, in [-1, 1]; 0 with a score that is the same for all examples.
+        rho: Spearman's ρ, `(m, m)`, in [-1, 1]; NaN with a score that is the same for all examples.
         overlap: Share of the hardest examples of one that are among as many hardest of the other, `(m, m)` for each
             share of the training set in `SHARES`. Two unrelated scores overlap by that share. Where equal scores leave
             it open who is among the hardest, it is the mean over all choices; so a score with many ties overlaps with
@@ -98,12 +107,12 @@ class Agreement:
         width = max(map(len, self.metrics), default=0) + 4
         lines = [" " * width + "".join(f"{number:>7}" for number in range(1, len(self.metrics) + 1))]
         for number, (name, row) in enumerate(zip(self.metrics, self.rho, strict=True), 1):
-            lines.append(f"{number:>2}  {name}".ljust(width) + "".join(f"{value:>7.2f}" for value in row))
+            lines.append(f"{number:>2}  {name}".ljust(width) + "".join(f"{shown_rho(value):>7}" for value in row))
         return "\n".join(lines)
 
     def __repr__(self) -> str:
         return f"Agreement({', '.join(self.metrics)})"
 
     def _repr_html_(self) -> str:
-        rows = [(name, *(f"{value:.2f}" for value in row)) for name, row in zip(self.metrics, self.rho, strict=True)]
+        rows = [(name, *map(shown_rho, row)) for name, row in zip(self.metrics, self.rho, strict=True)]
         return html_table("Spearman's ρ of scores", ("", *self.metrics), rows)

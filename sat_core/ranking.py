@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, final
 
@@ -146,7 +147,7 @@ class Ranking:
         return html_table(f"{self!r}: hardest first", (), rows)
 
     def order_correlation(self, metric: str) -> float | None:
-        """Return Spearman's ρ between difficulty and the place in the first epoch; None without scores.
+        """Return Spearman's ρ between difficulty and the place in the first epoch; None without scores that differ.
 
         It is near 0 if the ranking measures difficulty. If outputs are recorded during few epochs of training,
         examples that come early look hard, because the network has learnt less when it sees them.
@@ -155,7 +156,8 @@ class Ranking:
             return None
         # Examples of the incomplete last batch, which is dropped, have no place.
         seen = self.places >= 0
-        return rank_correlation(self.scores[metric][seen], self.places[seen])
+        rho = rank_correlation(self.scores[metric][seen], self.places[seen])
+        return None if np.isnan(rho) else rho
 
     def warnings(self, metric: str) -> list[str]:
         """Return lines on why the order by `metric` may not be one of difficulty."""
@@ -184,6 +186,15 @@ def needs_ranking(spec: Spec) -> bool:
     # 1.0 is everything, 1 is one example.
     baseline = size == 0 or (isinstance(size, float) and size == 1)
     return SELECTION_RULES.get(spec.subset.strategy).needs_ranking and not baseline and not spec.ranking.file
+
+
+_USED = ("data.", "model.", "ranking.", "training.", "protocol", "plugins")
+_NOT_USED = ("training.epochs", "training.batches", "training.awp", "training.averaging", "training.mixing")
+
+
+def unused_in_ranking(keys: Iterable[str]) -> list[str]:
+    """Return those of some keys of a study, dotted, that a ranking with its own number of epochs does not use."""
+    return [key for key in keys if not key.startswith(_USED) or key in (*_NOT_USED, "training.patience")]
 
 
 def ranking_job(job: Job) -> Job:

@@ -20,12 +20,14 @@ pytestmark = pytest.mark.backend
 def test_a_ranking_is_saved_as_an_order_that_a_study_can_name(tmp_path: Path) -> None:
     data, out = f"npz:{digits(tmp_path / 'digits.npz')}", tmp_path / "out"
     arguments = ["rank", "small-cnn", "--data", data, "--epochs", 2, "--set", "training.batch_size=32", "--out", out]
+    arguments += ["--set", "loss.kind=trades", "--set", "training.averaging=ema:0.9"]
     arguments += ["--figure", tmp_path / "agreement.png"]
     done = sat(*arguments)
     assert (done.returncode, done.stderr) == (0, "")
     order = sat_core.read_order(out / "order.npy", 160)
     assert sorted(order.tolist()) == list(range(160))
     words = " ".join(done.stdout.split())
+    assert "warning: a ranking does not use loss.kind, training.averaging: it is of a plain training" in words
     assert f"160 examples, hardest first: {order[0]}, {order[1]}, " in words
     ranking = Ranking.read(UnitFolder(out / "ranking"))
     assert [*ranking.scores] == [*DIFFICULTIES]  # those that take an extra pass, too

@@ -179,7 +179,7 @@ def test_agreement_of_scores() -> None:
     scores = {"a": a, "same": 3 * a - 1, "reverse": -a, "constant": np.ones(40), "other": rng.integers(0, 4, 40) * 1.0}
     found = Ranking(scores=scores).agreement()
     assert found.metrics == tuple(scores)
-    np.testing.assert_allclose(found.rho[0, :4], [1, 1, -1, 0], atol=1e-12)
+    np.testing.assert_allclose(found.rho[0, :4], [1, 1, -1, np.nan], atol=1e-12)
     np.testing.assert_allclose(found.rho, found.rho.T)
     assert found.rho[0, 4] == pytest.approx(rank_correlation(scores["a"], scores["other"]))
     for share, n in ((0.1, 4), (0.3, 12), (0.5, 20)):
@@ -194,8 +194,10 @@ def test_agreement_of_scores() -> None:
     assert (name, round(rho, 9), overlaps) == ("same", 1, (1, 1, 1))
     assert [line.split() for line in str(found).splitlines()[:2]] == [
         ["1", "2", "3", "4", "5"],
-        ["1", "a", "1.00", "1.00", "-1.00", "0.00", f"{found.rho[0, 4]:.2f}"],
+        ["1", "a", "1.00", "1.00", "-1.00", "–", f"{found.rho[0, 4]:.2f}"],
     ]
+    assert np.isnan(found.rho[3]).all()  # also with itself
+    assert "<td>–</td>" in found._repr_html_()
     with pytest.raises(SpecError, match="got a published order"):
         Ranking(order=np.arange(3)).agreement()
     assert Agreement.of({"a": np.ones(1)}).overlap[0.1].tolist() == [[0.0]]  # of one example, a tenth is none

@@ -48,3 +48,12 @@ def test_the_table_of_the_report_has_every_pair(ranking: Ranking) -> None:
     assert [line[:2] for line in lines] == [["entropy", "error"], ["entropy", "loss"], ["error", "loss"]]
     assert float(lines[1][2]) == pytest.approx(agreement.rho[0, 2])
     assert float(lines[1][5]) == pytest.approx(agreement.overlap[0.5][0, 2]) == pytest.approx(0.9)
+
+
+def test_a_score_that_is_the_same_for_all_has_no_correlation() -> None:
+    ranking = Ranking(scores={"entropy": np.arange(20.0), "forgetting": np.zeros(20)})
+    written = {text.get_text() for text in agreement_figure(ranking.agreement()).axes[0].texts}
+    assert written == {"1.00", "–"}
+    table = agreement_table("runs/digits", ranking)
+    assert [cell for cell, _ in table.rows[1][1:]] == ["–", "–"]
+    assert table.csv.splitlines()[1].startswith("entropy,forgetting,,")

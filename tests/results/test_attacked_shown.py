@@ -13,6 +13,7 @@ from rich.console import Console
 from toys import ALL, HALF, NONE, as_rows, result
 
 from sat_evaluation.cli.study_table import print_table
+from sat_evaluation.figures.accuracy import accuracy_figure
 from sat_evaluation.figures.class_data import class_matrix
 from sat_evaluation.figures.cost_data import cost_points
 from sat_evaluation.figures.share_data import PublishedCurve, curve_names, share_curves
@@ -24,7 +25,7 @@ from sat_evaluation.results.headline import headline
 from sat_evaluation.results.rows import Row
 from sat_evaluation.results.table import table_cells
 
-MARK = " (B attacked, too)"
+MARK, ONLINE = " (B attacked, too)", " (each batch chooses)"
 
 
 def counted(content: dict[str, Any], attacked: int, in_b: int) -> dict[str, Any]:
@@ -41,17 +42,28 @@ def study() -> list[Row]:
 
 def test_tables_mark_the_strategy_and_say_how_many_were_attacked() -> None:
     cells = table_cells(study())
-    assert cells["strategy"] == ["plain training", f"hardest{MARK}", f"online-hardest{MARK}", "hardest", "full AT"]
+    assert cells["strategy"] == ["plain training", f"hardest{MARK}", f"online-hardest{ONLINE}", "hardest", "full AT"]
     assert cells["ever attacked"] == ["0 %", "80 %", "96 %", "50 %", "100 %"]
     assert cells["share"] == ["0 %", "50 %", "50 %", "50 %", "100 %"]
     output = io.StringIO()
     print_table(study(), Console(file=output, width=200))
     assert "B attacked, too: examples outside of the A of the beginning were attacked" in output.getvalue()
+    assert "each batch chooses: no A stays; every batch chooses which of its examples are attacked" in output.getvalue()
     fixed = [row for row in study() if not row.moving]
     assert not {"ever attacked", "strategy"} & table_cells(fixed).keys()
     output = io.StringIO()
     print_table(fixed, Console(file=output, width=200))
     assert "B attacked" not in output.getvalue()
+    output = io.StringIO()
+    print_table(study()[1:], Console(file=output, width=200))
+    assert "B attacked" not in output.getvalue()
+
+
+@pytest.mark.report
+def test_the_legend_has_no_a_where_each_batch_chooses() -> None:
+    (legend,) = accuracy_figure(study()).legends
+    labels = {text.get_text().replace("\n", " ") for text in legend.get_texts()}
+    assert {f"A = hardest examples{MARK}, subset.rerank = 5", f"online-hardest{ONLINE}, subset.rerank = 0"} <= labels
 
 
 def test_published_curves_are_of_an_a_that_stays() -> None:
@@ -73,19 +85,21 @@ def test_each_way_of_choosing_is_a_curve_with_its_mark() -> None:
     curves = share_curves(study(), "robust")
     assert [curve.name for curve in curves] == [
         f"hardest{MARK}, subset.rerank = 5",
-        f"online-hardest{MARK}, subset.rerank = 0",
+        f"online-hardest{ONLINE}, subset.rerank = 0",
         "hardest, subset.rerank = 0",
     ]
     assert [[point.share for point in curve.path] for curve in curves] == [[0, 50, 100]] * 3
-    assert curve_names(series(study()[1:2])) == [f"online-hardest{MARK}"]
-    assert f"50 % online-hardest{MARK}, subset.rerank = 0" in arm_names(group(study()))
+    assert curve_names(series(study()[1:2])) == [f"online-hardest{ONLINE}"]
+    assert f"50 % online-hardest{ONLINE}, subset.rerank = 0" in arm_names(group(study()))
     methods = {point.method.name for point in cost_points(study(), "robust")}
-    assert {f"hardest{MARK}, A chosen anew every 5 epochs", f"online-hardest{MARK}", "hardest"} <= methods
+    assert {f"hardest{MARK}, A chosen anew every 5 epochs", f"online-hardest{ONLINE}", "hardest"} <= methods
 
 
 def test_the_sentence_is_about_the_a_that_stays() -> None:
     assert "(hardest, subset.rerank = 0)" in headline(study())
-    assert f"(online-hardest{MARK})" in headline([row for row in study() if row.strategy != "hardest" or row.baseline])
+    assert f"(online-hardest{ONLINE})" in headline(
+        [row for row in study() if row.strategy != "hardest" or row.baseline]
+    )
 
 
 def test_a_report_marks_them_as_well() -> None:
@@ -94,7 +108,7 @@ def test_a_report_marks_them_as_well() -> None:
 
     table = arms_table(Run())  # type: ignore[arg-type]
     place, ever = table.heads.index("strategy"), table.heads.index("ever attacked %")
-    assert [line[place][0] for line in table.rows][:3] == [f"hardest{MARK}", f"online-hardest{MARK}", ""]
+    assert [line[place][0] for line in table.rows][:3] == [f"hardest{MARK}", f"online-hardest{ONLINE}", ""]
     assert [line[ever][0] for line in table.rows] == ["80", "96", "0", "50", "100"]
 
 

@@ -36,6 +36,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from sat_core.difficulty import extra_metrics
     from sat_core.front_door import rank
     from sat_core.plugins import PLUGINS, load_plugins
+    from sat_core.ranking import unused_in_ranking
     from sat_core.run_folder import RunFolder
     from sat_core.tables import parse_setting
     from sat_evaluation.figures.agreement import agreement_figure
@@ -62,6 +63,8 @@ def _run(arguments: argparse.Namespace) -> int:
         device=arguments.device,
         out=arguments.out,
     )
+    if unused := unused_in_ranking(own):
+        print(f"warning: a ranking does not use {', '.join(unused)}: it is of a plain training without attacks")
     _print(ranking, arguments.metric)
     order_file = RunFolder(arguments.out).order_file
     ranking.save_order(order_file, arguments.metric)
@@ -76,7 +79,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _print(ranking: Ranking, metric: str) -> None:
-    from sat_core.agreement import SHARES
+    from sat_core.agreement import SHARES, shown_rho
 
     order = ranking.hardest_first(metric)
     shown = ", ".join(map(str, order[:_SHOWN].tolist()))
@@ -88,5 +91,5 @@ def _print(ranking: Ranking, metric: str) -> None:
     print(f"\nagreement with {metric}: Spearman's ρ, and % of the hardest examples in common")
     print(" " * width + "      ρ" + "".join(f"{share:>7.0%}" for share in SHARES))
     for name, rho, overlaps in agreement.rows(metric):
-        print(f"    {name:<{width - 4}}{rho:>7.2f}" + "".join(f"{100 * overlap:>7.0f}" for overlap in overlaps))
+        print(f"    {name:<{width - 4}}{shown_rho(rho):>7}" + "".join(f"{100 * overlap:>7.0f}" for overlap in overlaps))
     print(f"\nSpearman's ρ of all scores\n{agreement}\n")

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from sat_evaluation.results.curves import spread
 from sat_evaluation.results.headline import title
+from sat_evaluation.results.marks import notes_of
 from sat_evaluation.results.rows import Row
 from sat_evaluation.results.table import EVER_ATTACKED, cost_unit, robust_head, table_blocks, table_cells
 
@@ -36,8 +37,7 @@ def print_table(rows: Sequence[Row], console: Console | None = None) -> None:
     notes = [f"{robust_head(rows)} [ ]: {spread(groups)}"]
     if "cost" in columns:
         notes.append(f"cost: gradient evaluations, {cost_unit(rows)}")
-    if any(row.chosen != row.strategy for row in rows):
-        notes.append("B attacked, too: examples outside of the A of the beginning were attacked")
+    notes += notes_of(row.mark for row in rows)
     if hidden:
         notes.append(f"only in summary.csv for lack of room: {', '.join(hidden)}")
     # with one curve there are three blocks, which need no lines between them, and neither do curves of one point

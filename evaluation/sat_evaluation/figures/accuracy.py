@@ -12,6 +12,7 @@ from sat_evaluation.figures.share_data import Point, ShareCurve, accuracy_limits
 from sat_evaluation.results.baseline import Baseline
 from sat_evaluation.results.curves import spread
 from sat_evaluation.results.headline import title
+from sat_evaluation.results.marks import EACH_BATCH
 from sat_evaluation.results.rows import Row
 from sat_evaluation.results.text import percent, shown
 
@@ -90,8 +91,10 @@ def _unique(ends: Iterable[tuple[Point, ...]]) -> list[Point]:
 
 
 def _label(curve: ShareCurve) -> str:
-    subset = f"A = {curve.arms.chosen} {curve.arms.groups[0].rows[0].kind}"
-    return ", ".join(filter(None, [subset, curve.arms.settings]))
+    arms = curve.arms
+    subset = f"A = {arms.strategy} {arms.groups[0].rows[0].kind}{f' ({arms.mark})' if arms.mark else ''}"
+    # Where each batch chooses, no examples are A.
+    return ", ".join(filter(None, [arms.chosen if arms.mark == EACH_BATCH else subset, arms.settings]))
 
 
 def _curve(axes: Any, robust: ShareCurve, clean: ShareCurve, label: str) -> Any:

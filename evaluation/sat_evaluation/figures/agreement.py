@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sat_core.agreement import Agreement
+from sat_core.agreement import Agreement, shown_rho
 from sat_evaluation.figures.canvas import drawing, heading
 from sat_evaluation.results.text import shown
 
@@ -44,7 +44,7 @@ def _map(axes: Any, values: np.ndarray, names: list[str], title: str, **look: An
     for (y, x), value in np.ndenumerate(values):
         # White on the dark ends of the colours.
         dark = abs(value) > 0.65 * look["vmax"]
-        text = f"{value:.2f}" if look["vmax"] == 1 else f"{value:.0f}"
+        text = shown_rho(value) if look["vmax"] == 1 else f"{value:.0f}"
         axes.text(x + 0.5, y + 0.5, text, ha="center", va="center", fontsize=7, color="white" if dark else "black")
     middles = np.arange(len(names)) + 0.5
     axes.set_xticks(middles, names, rotation=45, ha="right", rotation_mode="anchor")

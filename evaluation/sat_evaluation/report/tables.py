@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from math import isnan
 from typing import Any, final
 
 import attrs
 
 from sat_core.accuracy import Accuracy
-from sat_core.agreement import SHARES
+from sat_core.agreement import SHARES, shown_rho
 from sat_core.ranking import Ranking
 from sat_evaluation.report.charts import Bars, Curve, Matrix, Plot
 from sat_evaluation.report.gather import Run
@@ -119,9 +120,10 @@ def agreement_table(name: str, ranking: Ranking) -> Table:
     agreement = ranking.agreement()
     pairs = [(one, *other) for number, one in enumerate(agreement.metrics) for other in agreement.rows(one)[number:]]
     heads = ("score", "other", "ρ", *(f"hardest {share:.0%} in common" for share in SHARES))
-    lines = [(one, other, rho, *overlaps) for one, other, rho, overlaps in pairs]
+    lines = [(one, other, None if isnan(rho) else rho, *overlaps) for one, other, rho, overlaps in pairs]
     rows: list[tuple[tuple[str, str | float], ...]] = [
-        ((score, score), *((f"{value:.2f}", float(value)) for value in values))
+        # -2 sorts below every ρ
+        ((score, score), *((shown_rho(value), -2.0 if isnan(value) else float(value)) for value in values))
         for score, values in zip(agreement.metrics, agreement.rho, strict=True)
     ]
     file = f"{name.replace('/', '-')}-agreement.csv"

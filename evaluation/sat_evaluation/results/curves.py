@@ -92,8 +92,13 @@ class Series:
 
     @property
     def chosen(self) -> str:
-        """The strategy, with a mark if examples outside of the first A were attacked as well in any arm."""
-        return max((row.chosen for g in self.groups for row in g.rows), key=len)
+        """The strategy, with the mark of its arms."""
+        return f"{self.strategy} ({self.mark})" if self.mark else self.strategy
+
+    @property
+    def mark(self) -> str:
+        """The mark that any arm has, as `Row.mark`; arms of one curve have one or none."""
+        return max(row.mark for g in self.groups for row in g.rows)
 
     @property
     def points(self) -> tuple[Group, ...]:

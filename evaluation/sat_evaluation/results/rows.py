@@ -15,12 +15,10 @@ from sat_core.spec import DEFAULTS
 from sat_core.tables import flatten
 from sat_evaluation.results.baseline import Baseline
 from sat_evaluation.results.compared import compared
+from sat_evaluation.results.marks import mark_of
 from sat_evaluation.results.text import epsilon
 
 _ATTACKS = "evaluation.attacks"
-
-B_ATTACKED = " (B attacked, too)"
-"""Mark behind the strategy of arms in which B saw an attack: robust accuracy is not that of a B without attacks."""
 
 
 @final
@@ -89,9 +87,13 @@ class Row:
 
     @property
     def chosen(self) -> str:
-        """The strategy, with a mark where examples outside of the first A were attacked as well."""
-        split = self.results.trained.split
-        return f"{split.strategy}{B_ATTACKED}" if split.attacked_in_b else split.strategy
+        """The strategy, with its mark."""
+        return f"{self.strategy} ({self.mark})" if self.mark else self.strategy
+
+    @property
+    def mark(self) -> str:
+        """What was attacked, where it is not an A that stays; see `marks`."""
+        return mark_of(self.results.trained.split, self.spec)
 
     @property
     def moving(self) -> bool:
