@@ -289,6 +289,26 @@ def test_table_never_cuts_a_number(width: int) -> None:
     assert ("cost" in head) == ("cost: gradient" in text) == (width > 60)
 
 
+@pytest.mark.parametrize("width", [60, 80])
+def test_methods_that_differ_in_several_settings_stay_readable_beside_their_accuracies(width: int) -> None:
+    keys = {"loss__kind": "trades", "training__averaging": "ema:0.99", "attack__kind": "n-fgsm", "subset__rerank": 5}
+    arms = [
+        result(500, 0.8, strategy=how, **{k: v})
+        for how in ("hardest", "online-hardest")
+        for k, v in keys.items()
+        if (how, k) != ("online-hardest", "subset__rerank")
+    ]
+    text = table([NONE, HALF, *arms, ALL], width)
+    head = next(line for line in text.splitlines() if line.startswith("|A|"))
+    assert head.split() == ["|A|", "method", "robust", "%", "clean", "%", "cost"]
+    assert all(len(line) <= width for line in text.splitlines())
+    assert "…" not in text
+    for name in ("hardest, trades", "online-hardest", "plain training", "full AT", "hardest, n-fgsm"):
+        assert f" {name}" in text
+    (one,) = {line for line in table([NONE, *arms[:4], ALL], width).splitlines() if "plain" in line}
+    assert one.startswith("none  plain training")
+
+
 def test_table_of_listed_classes_shows_hostile_names_as_text() -> None:
     names = ["[red]cat[/red]", "a\nb\x1b[31m", "$x_1$", "d"]
     listed = [

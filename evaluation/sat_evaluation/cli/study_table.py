@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
+from typing import Literal
 
 from rich import box
 from rich.cells import cell_len
@@ -15,11 +16,22 @@ from sat_evaluation.results.curves import spread
 from sat_evaluation.results.headline import title
 from sat_evaluation.results.marks import notes_of
 from sat_evaluation.results.rows import Row
-from sat_evaluation.results.table import EVER_ATTACKED, cost_unit, robust_head, table_blocks, table_cells
+from sat_evaluation.results.table import (
+    EVER_ATTACKED,
+    METHOD,
+    cost_unit,
+    robust_head,
+    table_blocks,
+    table_cells,
+    with_methods,
+)
 
 _GAP = 2
-_LEAST_IMPORTANT = ("time", "epoch", "share", "cost", "clean %", "on A", "on B", EVER_ATTACKED)
-"""Columns that are left out where the terminal is too narrow, the first of these first."""
+_LEAST_IMPORTANT = ("time", "epoch", "share", METHOD, EVER_ATTACKED, "cost", "clean %", "on A", "on B")
+"""Columns that are left out where the terminal is too narrow, the first of these first. At `METHOD`, those of strategy
+and settings become one, which stays."""
+_LEAST_METHOD = 16
+"""Cells of a method's name, in which words that are longer are broken."""
 
 
 def print_table(rows: Sequence[Row], console: Console | None = None) -> None:
@@ -31,9 +43,13 @@ def print_table(rows: Sequence[Row], console: Console | None = None) -> None:
     blocks = table_blocks(rows)
     columns, groups = table_cells(rows), [g for block in blocks for g in block]
     hidden: list[str] = []
-    while _too_wide(columns, console.width) and (less := [name for name in _LEAST_IMPORTANT if name in columns]):
-        hidden.append(less[0])
-        del columns[less[0]]
+    for name in _LEAST_IMPORTANT:
+        if not _too_wide(columns, console.width):
+            break
+        if name == METHOD:
+            columns = with_methods(columns, rows)
+        elif columns.pop(name, None):
+            hidden.append(name)
     notes = [f"{robust_head(rows)} [ ]: {spread(groups)}"]
     if "cost" in columns:
         notes.append(f"cost: gradient evaluations, {cost_unit(rows)}")
@@ -55,7 +71,8 @@ def _table(columns: dict[str, list[str]], width: int, ends: set[int]) -> Table:
     excess = _too_wide(columns, width, least=False)
     for head, cells in columns.items():
         full, least = _width(head, cells, least=False), _width(head, cells)
-        table.add_column(head, justify="left" if _is_text(head) else "right", width=max(least, full - excess))
+        side: Literal["left", "right"] = "left" if _is_text(head) else "right"
+        table.add_column(head, justify=side, overflow="fold", width=max(least, full - excess))
         excess -= min(excess, full - least)
     for number, line in enumerate(zip(*columns.values(), strict=True)):
         table.add_row(*(Text(cell) for cell in line), end_section=number in ends)
@@ -69,10 +86,11 @@ def _too_wide(columns: dict[str, list[str]], width: int, *, least: bool = True) 
 
 def _width(head: str, cells: list[str], *, least: bool = True) -> int:
     """Width of a column; the `least` one is that with text broken at every space."""
-    return max(
+    longest = max(
         cell_len(part) for cell in (head, *cells) for part in (cell.split() if least and _is_text(head) else [cell])
     )
+    return min(longest, _LEAST_METHOD) if least and head == METHOD else longest
 
 
 def _is_text(head: str) -> bool:
-    return head in ("|A|", "strategy", "classes", "backend") or "." in head
+    return head in ("|A|", METHOD, "strategy", "classes", "backend") or "." in head

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from typing import final
 
 import attrs
 
 from sat_core.spec import DEFAULTS
-from sat_evaluation.results.curves import Group, group, not_default, varied
+from sat_evaluation.results.curves import Group, group, method_name, varied
 from sat_evaluation.results.rows import Row
 from sat_evaluation.results.text import shown
 
@@ -122,7 +122,7 @@ def _methods(groups: Sequence[Group]) -> list[Method]:
     keys, hollow = varied(every), average_of(every)
     # of one average, a hollow marker says enough; of several, each is a method of its own
     named = [key for key in keys if key != AVERAGING or not hollow]
-    names = [_name(row, named) for row in firsts]
+    names = [method_name(row, named) for row in firsts]
     order = sorted(range(len(firsts)), key=lambda i: (firsts[i].baseline is None, firsts[i].share, i))
     numbers = {name: number for number, name in enumerate(dict.fromkeys(names[i] for i in order))}
     return [
@@ -133,20 +133,6 @@ def _methods(groups: Sequence[Group]) -> list[Method]:
         )
         for name, row in zip(names, firsts, strict=True)
     ]
-
-
-def _name(row: Row, keys: Sequence[str]) -> str:
-    return ", ".join([row.baseline.label if row.baseline else row.chosen, *_words(not_default(row, keys))])
-
-
-def _words(settings: dict[str, object]) -> Iterator[str]:
-    for key, value in settings.items():
-        if key in ("attack.kind", "loss.kind"):
-            yield shown(value)
-        elif key == "subset.rerank":
-            yield f"A chosen anew every {value} epochs"
-        else:
-            yield f"{key} = {shown(value)}"
 
 
 def _point(g: Group, method: Method, measure: str, cost: str) -> CostPoint:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from statistics import fmean
 from typing import final
 
@@ -184,6 +184,22 @@ def not_default(row: Row, keys: Iterable[str]) -> dict[str, object]:
     own = {key: row.settings[key] for key in keys if key in row.settings}
     # compared as JSON has them: of a key without a default, every value counts
     return {key: value for key, value in own.items() if key not in DEFAULTS or value != lists(DEFAULTS[key])}
+
+
+def method_name(row: Row, keys: Iterable[str]) -> str:
+    """Return how an arm was trained: strategy or baseline, and those of `keys` that are not the default."""
+    how = row.baseline.label if row.baseline else listed_classes(row) or row.chosen
+    return ", ".join([how, *_words(not_default(row, keys))])
+
+
+def _words(settings: dict[str, object]) -> Iterator[str]:
+    for key, value in settings.items():
+        if key in ("attack.kind", "loss.kind"):
+            yield shown(value)
+        elif key == "subset.rerank":
+            yield f"A chosen anew every {value} epochs"
+        else:
+            yield f"{key} = {shown(value)}"
 
 
 def spread(groups: Iterable[Group]) -> str:

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from sat_evaluation.results.baseline import Baseline
-from sat_evaluation.results.curves import Group, group, listed_classes, series, varied
+from sat_evaluation.results.curves import Group, group, listed_classes, method_name, series, varied
 from sat_evaluation.results.rows import Row, reported_levels
 from sat_evaluation.results.text import duration, percent, shown
 
+METHOD = "method"
+"""Head of the column with strategy and settings together, where there is no room for one of each."""
 EVER_ATTACKED = "ever attacked"
 """Head of the column with the share of the training examples that were attacked at least once."""
 
@@ -17,6 +19,20 @@ EVER_ATTACKED = "ever attacked"
 def table_cells(rows: Sequence[Row]) -> dict[str, list[str]]:
     """Return the heads of the table's columns with their cells, one per group of seeds."""
     return _columns(rows, [g for block in table_blocks(rows) for g in block])
+
+
+def with_methods(columns: dict[str, list[str]], rows: Sequence[Row]) -> dict[str, list[str]]:
+    """Return the columns of `table_cells` with one, `METHOD`, in place of those of strategy and settings."""
+    keys = varied(rows)
+    own = [head for head in columns if head in ("strategy", "classes", *keys)]
+    if len(own) < 2:
+        return columns
+    firsts = [g.rows[0] for block in table_blocks(rows) for g in block]
+    merged = {METHOD: [method_name(row, keys) for row in firsts]}
+    result = {"|A|": [row.baseline or f"{row.size:,}" for row in firsts]}  # a baseline is named by its method
+    for head, cells in columns.items():
+        result |= merged if head in own else {} if head == "|A|" else {head: cells}
+    return result
 
 
 def table_blocks(rows: Sequence[Row]) -> list[list[Group]]:
