@@ -11,6 +11,7 @@ from typing import Any, Protocol, final
 
 import numpy as np
 
+from sat_core.attack_kinds import ATTACKS
 from sat_core.attack_spec import AttackSpec
 from sat_core.augmentation import MoveOps
 from sat_core.geometry import NormOps, Tensor, get_geometry
@@ -112,6 +113,35 @@ def objective(ops: TensorOps, forward: Callable[[Tensor], Tensor], images: Tenso
         loss: one of `sat_core.attack_spec.OBJECTIVES`.
     """
     return (ops.exp(ops.log_softmax(forward(images))), "ce") if loss == "kl" else (labels, loss)
+
+
+def called(
+    ops: TensorOps,
+    gradient: Callable[[Tensor], tuple[Tensor, Tensor]],
+    images: Tensor,
+    labels: Tensor,
+    attack: AttackSpec,
+    start: Tensor | None,
+    eps: Any,
+) -> Tensor:
+    """Return what the function of a plug-in makes of images, inside [0, 1] and, if the attack projects, the ε-ball.
+
+    Args:
+        ops: of the framework.
+        gradient, images, labels, attack, start: what the function gets; see `sat_core.attack_kinds.AttackKind`.
+        eps: radius, a number or a scalar tensor.
+
+    Raises:
+        SpecError: it fails, or returns another shape than that of the images.
+    """
+    kind = ATTACKS.get(attack.kind)
+    made = kind.call(kind.function(ops.backend), gradient, images, labels, attack, start)
+    # of axes that change from call to call, TensorFlow knows the number only
+    shape = tuple(images.shape)
+    words = ", ".join("n" if length is None else str(length) for length in shape)
+    kind.check_shape(made, shape, f"images of shape ({words})")
+    delta = made - images
+    return ops.clip(images + (get_geometry(attack.norm, ops).project(delta, eps) if attack.projects else delta), 0, 1)
 
 
 def strongest(ops: TensorOps, tries: Sequence[Tensor], losses: Sequence[Tensor]) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, final
 
 import attrs
 
+from sat_core.errors import SpecError
 from sat_core.functions import PerBackend
 from sat_core.registry import Registry
 
@@ -18,7 +19,8 @@ class AttackKind(PerBackend):
 
     Attributes:
         name: In the registry.
-        steps: Number of gradient steps by default.
+        steps: Number of gradient steps by default: 1; with `functions` it must be given, or `single`, as it says how
+            many gradients they take, by which costs are counted.
         single: Whether it has one step whatever is set.
         step_size: Length of a step by default, in units of ε; None for that of the norm (`ThreatModel.step_size`).
         random_start: Whether it starts from a random point by default.
@@ -35,7 +37,6 @@ class AttackKind(PerBackend):
     kind: ClassVar[str] = "attack"
 
     name: str
-    steps: int = 1
     single: bool = False
     step_size: float | None = 1.0
     random_start: bool = False
@@ -43,6 +44,16 @@ class AttackKind(PerBackend):
     projects: bool = True
     replays: int = 1
     functions: Mapping[str, str | Callable[..., Any]] = attrs.field(factory=dict)
+    steps: int = attrs.field()  # last, as its default looks at others
+
+    @steps.default
+    def _get_steps(self) -> int:
+        if self.functions and not self.single:
+            raise SpecError(
+                f"attack {self.name!r}: expected steps, the number of gradients that its functions take, got none; as "
+                f"AttackKind(name={self.name!r}, steps=10, functions=...)"
+            )
+        return 1
 
     def needs_function(self, backend: str) -> bool:
         """See `PerBackend`: projected gradient ascent needs none."""

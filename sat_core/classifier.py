@@ -116,7 +116,7 @@ class Classifier(ABC):
 
         Raises:
             SpecError: for a random start without `rng`, or if ε or the step size is too large for `images`; or no
-                attack is given and there is no default; or it is ``free``, which is a way to train.
+                attack is given and there is no default; or it is ``free`` or has a warm-up, which are ways to train.
         """
         attack = attack or self.default_attack
         if attack is None:
@@ -124,8 +124,7 @@ class Classifier(ABC):
         images = self._images(images)
         labels = self._labels(labels, images)
         # Drawn for all images at once, so that the size of chunks changes no draw.
-        starts = self._starts(images, attack, rng)
-        tries = [self._attacked(images, labels, attack, start) for start in starts]
+        tries = [self._attacked(images, labels, attack, start) for start in self._starts(images, attack, rng)]
         if len(tries) == 1:
             return tries[0]
         from sat_core.reference.attacks import strongest
@@ -238,8 +237,9 @@ class Classifier(ABC):
     ) -> list[np.ndarray] | list[None]:
         """Draw the random starts that `attack` asks for, one for each restart; None if it asks for none."""
         attack.check_images(images.shape[1:])
-        if attack.free:
-            raise SpecError("perturb: 'free' is a way to train, not an attack; take attack.kind = \"fgsm\"")
+        if attack.free or attack.warmup:
+            words = ("'free'", 'kind = "fgsm"') if attack.free else ("a warm-up", "warmup = 0")
+            raise SpecError("perturb: {} is a way to train, not an attack; take attack.{}".format(*words))
         if not attack.random_start:
             return [None]
         if rng is None:
@@ -251,9 +251,8 @@ class Classifier(ABC):
         """`check_images`, of the shape that this network takes."""
         images = check_images(images)
         if images.shape[1:] != self.image_shape:
-            expected = ", ".join(map(str, self.image_shape))
             raise DataError(
-                f"images: expected shape (n, {expected}), got {images.shape}\n"
+                f"images: expected shape (n, {', '.join(map(str, self.image_shape))}), got {images.shape}\n"
                 "one image is images[None]; of another size, Examples.resized(image_shape)"
             )
         return images

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, ClassVar
 
-from sat_core.errors import SpecError, brief, quoted
+from sat_core.errors import SatError, SpecError, brief, quoted
+
+_MEMORY = ("OutOfMemoryError", "ResourceExhaustedError")
+"""Errors of PyTorch and TensorFlow for a full device, which pass as they are: calls are tried on fewer images then."""
 
 
 class PerBackend:
@@ -56,3 +59,33 @@ class PerBackend:
                 f"{quoted(backend)} ({brief(error)})"
             ) from error
         return found
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call a function of the object; where it fails, SpecError names the object and what was raised."""
+        try:
+            return function(*arguments)
+        except SatError:
+            raise
+        except Exception as error:  # a plug-in may raise anything
+            if type(error).__name__ in _MEMORY:
+                raise
+            raise SpecError(f"{self.kind} {self.name!r}: {brief(error)}") from error
+
+    def check_shape(self, value: Any, shape: Sequence[int | None], expected: str) -> None:
+        """Raise SpecError if what a function returned has another shape, as far as graphs know it.
+
+        Args:
+            value: What was returned.
+            shape: The right one; None where it is not known while a graph is traced.
+            expected: What was expected, in words.
+        """
+        found = getattr(value, "shape", None)
+        if getattr(found, "rank", 0) is None:  # TensorFlow knows nothing of it
+            return
+        if found is not None and len(found) == len(shape):
+            # 1 would be broadcast, whatever the right number is
+            pairs = zip(found, shape, strict=True)
+            if all(own is None or own == right or (right is None and own != 1) for own, right in pairs):
+                return
+        got = type(value).__name__ if found is None else tuple(found)
+        raise SpecError(f"{self.kind} {self.name!r}: expected {expected}, got {got}")

@@ -13,6 +13,8 @@ from sat_core.member_losses import LOSSES
 
 
 def _numbers(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
     return tuple(map(fields.fraction, value)) if isinstance(value, list | tuple) else fields.fraction(value)
 
 
@@ -23,7 +25,7 @@ def _check_beta(value: Any) -> str | None:
 
 
 def _check_class_weights(value: Any) -> str | None:
-    if value in ("none", "balanced"):
+    if isinstance(value, str) and value in ("none", "balanced"):  # an array has no one truth
         return None
     good = isinstance(value, tuple) and value and all(isinstance(v, float) and 0 < v < float("inf") for v in value)
     return None if good else "none, balanced, or a list of one number > 0 per class"

@@ -85,6 +85,14 @@ class Loss(PerBackend):
         value: Tensor = self.function(ops.backend)(adversarial, clean, targets, beta)
         return value
 
+    def checked(self, ops: LossOps, adversarial: Tensor, clean: Tensor | None, targets: Tensor, beta: Tensor) -> Tensor:
+        """Return `losses`; SpecError, which names the loss, says if that fails or returns another shape than `(m,)`."""
+        value = self.call(self.losses, ops, adversarial, clean, targets, beta)
+        # where m is a tensor, TensorFlow may know it of one of them
+        known = [logits.shape[0] for logits in (adversarial, clean) if logits is not None]
+        self.check_shape(value, [next((m for m in known if m is not None), None)], "losses of shape (m,)")
+        return value
+
 
 def cross_entropy(ops: LossOps, logits: Tensor, targets: Tensor) -> Tensor:
     """Return H(t, p) of each row, `(n,)`."""
@@ -170,8 +178,8 @@ def example_losses(ops: Any, loss: str, logits: Tensor, targets: Tensor, members
     if kind.name == "ce":
         return others
     if kind.pairs:
-        own = kind.losses(ops, logits[:members], logits[n:], targets[:members], beta)
+        own = kind.checked(ops, logits[:members], logits[n:], targets[:members], beta)
         return ops.join(own, others[members:])
     # Of the shape of the batch, so that compiled code does not depend on the number of members.
-    own = kind.losses(ops, logits, None, targets, beta)
+    own = kind.checked(ops, logits, None, targets, beta)
     return ops.where(ops.integer_range(n, logits) < members, own, others)

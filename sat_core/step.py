@@ -10,12 +10,14 @@ import numpy as np
 from sat_core.arrays import check_batch, check_index, check_range
 from sat_core.ascent import TensorOps
 from sat_core.attack_spec import AttackSpec
-from sat_core.errors import DataError, SpecError
+from sat_core.combinations import check_combinations, check_functions
+from sat_core.errors import DataError, SpecError, quoted
 from sat_core.geometry import Tensor
 from sat_core.loss_spec import PLAIN, LossSpec
 from sat_core.member_losses import LOSSES, cross_entropy
 from sat_core.splits import Split
 from sat_core.threat import THREAT_MODELS
+from sat_core.training_spec import TrainingSpec
 
 TOGETHER = "\ncall the step itself, which sends both through the network in one forward"
 
@@ -33,11 +35,13 @@ class AdversarialStep(ABC):
 
     Raises:
         SpecError: for an attack with a random start and no `rng`, a split without fixed members, or settings that need
-            the epochs of a training.
+            the epochs of a training, mean nothing together, or have no function in the backend.
     """
 
     layout = "n, h, w, c"
     """Axes of the framework's images, for messages."""
+    backend: str
+    """Name of the backend, whose functions of plug-ins are called."""
 
     def __init__(
         self,
@@ -47,14 +51,16 @@ class AdversarialStep(ABC):
         rng: np.random.Generator | None = None,
         loss: LossSpec = PLAIN,
     ) -> None:
+        _check_settings(attack, loss, self.backend)
         if attack.random_start and rng is None:
             raise SpecError("the attack has a random start; pass rng=numpy.random.default_rng(seed)")
-        if split.online:
+        if split.moving:
+            moving = f"{split.strategy!r}, with which each batch chooses its own"
+            if split.rerank:
+                moving = f"subset.rerank = {split.rerank}, with which A is chosen anew during the training"
             raise SpecError(
-                f"split: expected fixed members, got {split.strategy!r}, with which each batch chooses its own\n"
-                "such trainings are run by sat_core.train, or as a study"
+                f"split: expected fixed members, got {moving}\nsuch trainings are run by sat_core.train, or as a study"
             )
-        _check_settings(attack, loss)
         self.model, self.split, self.attack, self.rng, self.loss_spec = model, split, attack, rng, loss
         self._kind = LOSSES.get(loss.kind)
 
@@ -102,7 +108,7 @@ class AdversarialStep(ABC):
             return losses
         clean = logits[n:] if self._kind.pairs else None
         adversarial, of_members = ops.take(mixed, rows), ops.take(targets, rows)
-        return ops.put(losses, rows, self._kind.losses(ops, adversarial, clean, of_members, self.loss_spec.betas[0]))
+        return ops.put(losses, rows, self._kind.checked(ops, adversarial, clean, of_members, self.loss_spec.betas[0]))
 
     def _check_logits(self, rows: int, n: int, members: int) -> None:
         """Check that there are logits of the mixed batch, and of clean images of the members if the loss needs them."""
@@ -121,8 +127,12 @@ class AdversarialStep(ABC):
         check_index(first, last, len(self.split.members))
 
 
-def _check_settings(attack: AttackSpec, loss: LossSpec) -> None:
-    """Raise SpecError for settings that only a training can follow."""
+def _check_settings(attack: AttackSpec, loss: LossSpec, backend: str) -> None:
+    """Raise SpecError for settings that only a training can follow, or nothing can."""
+    for name, value, of in (("attack", attack, AttackSpec), ("loss", loss, LossSpec)):
+        if not isinstance(value, of):
+            example = f"{of.__name__}(kind={value if isinstance(value, str) else of().kind!r})"
+            raise SpecError(f"{name}: expected {example}, got {quoted(value)}")
     in_training = "which only a training of a study follows"
     if attack.free:
         raise SpecError(f"attack.kind: expected an attack of its own, got 'free', {in_training}")
@@ -134,3 +144,5 @@ def _check_settings(attack: AttackSpec, loss: LossSpec) -> None:
         raise SpecError(
             f'loss.class_weights: expected "none", got {loss.class_weights!r}, {in_training}; weigh the losses yourself'
         )
+    check_combinations(loss, attack, TrainingSpec(epochs=1))
+    check_functions(loss, attack, backend, None)

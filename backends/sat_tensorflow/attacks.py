@@ -13,7 +13,7 @@ import attrs
 import tensorflow as tf
 from tensorflow import Tensor
 
-from sat_core.ascent import Ascent, objective, strongest
+from sat_core.ascent import Ascent, called, objective, strongest
 from sat_core.attack_kinds import ATTACKS
 from sat_core.attack_spec import AttackSpec
 from sat_tensorflow.losses import attack_loss
@@ -167,7 +167,14 @@ def _ascend(
 
 
 def _called(
-    forward: Forward, kind: _Kind, gradient_scale: float, images: Tensor, start: Tensor, labels: Tensor, *_: Tensor
+    forward: Forward,
+    kind: _Kind,
+    gradient_scale: float,
+    images: Tensor,
+    start: Tensor,
+    labels: Tensor,
+    eps: Tensor,
+    *_: Tensor,
 ) -> Tensor:
     """Call the function of a plug-in."""
     attack = kind.foreign
@@ -178,9 +185,7 @@ def _called(
         losses, scaled = _gradient(forward, x, *goal, gradient_scale)
         return losses, scaled / gradient_scale
 
-    function = ATTACKS.get(attack.kind).function(OPS.backend)
-    adversarial: Tensor = function(gradient, images, labels, attack, start if kind.started else None)
-    return adversarial
+    return called(OPS, gradient, images, labels, attack, start if kind.started else None, eps)
 
 
 def _gradient(forward: Forward, x: Tensor, labels: Tensor, loss: str, scale: float) -> tuple[Tensor, Tensor]:

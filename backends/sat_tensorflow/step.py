@@ -46,6 +46,7 @@ class SubsetAdversarialStep(AdversarialStep):
     """
 
     layout = "n, h, w, c"
+    backend = OPS.backend
 
     def __init__(
         self,

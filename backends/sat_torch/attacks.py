@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sat_core.ascent import Ascent, Starts, objective, strongest
+from sat_core.ascent import Ascent, Starts, called, objective, strongest
 from sat_core.attack_kinds import ATTACKS
 from sat_core.attack_spec import AttackSpec
 from sat_torch.losses import attack_loss
@@ -63,14 +63,13 @@ def _run(
     strength: Tensor | None,
     scale: float,
 ) -> Tensor:
-    kind = ATTACKS.get(attack.kind)
-    if kind.functions:
+    if ATTACKS.get(attack.kind).functions:
 
         def unscaled(x: Tensor) -> tuple[Tensor, Tensor]:
             losses, scaled = gradient(x)
             return losses, scaled / scale
 
-        made: Tensor = kind.function(OPS.backend)(unscaled, images, labels, attack, start)
+        made: Tensor = called(OPS, unscaled, images, labels, attack, start, attack.eps)
         return made.detach()
     # Tensors, where they come from the plan of an epoch: a captured step reads them anew in each replay.
     eps, step_size = (

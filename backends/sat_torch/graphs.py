@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sat_core.errors import brief
+from sat_core.errors import SpecError, brief
 
 WARM_UP = 2
 """Eager calls before a capture, in which libraries choose algorithms and fetch memory, as CUDA graphs require."""
@@ -91,7 +91,7 @@ class Captured:
             off = _difference(groups, expected, before)
             if not off <= TOLERANCE:
                 raise RuntimeError(f"a replay differs from the step itself by {off:.1%}")
-        except RuntimeError as error:
+        except (RuntimeError, SpecError) as error:  # SpecError names the plug-in whose function cannot be captured
             self.works = False
             self._replays.clear()
             warnings.warn(

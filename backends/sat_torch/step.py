@@ -50,6 +50,7 @@ class SubsetAdversarialStep(AdversarialStep):
     """
 
     layout = "n, c, h, w"
+    backend = OPS.backend
 
     def __init__(
         self,

@@ -25,8 +25,9 @@ def member_losses(
         targets: `(m, k)`.
         beta: Weight of the second term.
     """
-    function: Callable[..., Result] = _OURS.get(loss) or LOSSES.get(loss).function("numpy")
-    result: Result = function(adversarial, clean, targets, beta)
+    kind = LOSSES.get(loss)
+    result: Result = kind.call(_OURS.get(loss) or kind.function("numpy"), adversarial, clean, targets, beta)
+    kind.check_shape(result[0], [len(targets)], "losses of shape (m,)")
     return result
 
 

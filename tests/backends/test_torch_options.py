@@ -150,7 +150,7 @@ def plugin(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(registry, "_entries", {**registry._entries})  # type: ignore[attr-defined]
     kind = AttackKind(name="test-step", single=True, random_start=True, functions={"torch": one_step})
     ATTACKS.register(kind.name, kind)
-    ATTACKS.register("test-none", AttackKind(name="test-none", functions={"other": one_step}))
+    ATTACKS.register("test-none", AttackKind(name="test-none", steps=1, functions={"other": one_step}))
     LOSSES.register(Doubled.name, Doubled())
 
 

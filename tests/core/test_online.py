@@ -15,6 +15,7 @@ from sat_core.arm import run_arm
 from sat_core.batches import Planner
 from sat_core.epoch_plan import check_devices
 from sat_core.errors import Interrupted, SpecError
+from sat_core.loss_spec import LossSpec
 from sat_core.ranking import needs_ranking
 from sat_core.sections import SubsetSpec
 from sat_core.selection import OnlineHardest
@@ -140,12 +141,29 @@ def test_a_way_of_choosing_that_no_backend_knows_is_refused(tmp_path: Path, monk
         job(tmp_path, keys={"subset.strategy": "online-hardest"})
 
 
-def test_a_loop_of_ones_own_needs_fixed_members() -> None:
+def test_a_loop_of_ones_own_needs_fixed_members_and_settings_that_fit_together() -> None:
     class Step(AdversarialStep):
+        backend = "numpy"
         __call__ = mix = losses = AdversarialStep.loss  # type: ignore[assignment]
 
-    with pytest.raises(SpecError, match="split: expected fixed members, got 'online-random'"):
-        Step(None, split("online-random"), samples.attack())
+    moving = attrs.evolve(split("random"), rerank=2)
+    plain, mart = LossSpec(), LossSpec(kind="mart", label_smoothing=0.1)
+    attack: Any = samples.attack()
+    for members, how, loss, message in (
+        (split("online-random"), attack, plain, r"split: expected fixed members, got 'online-random'"),
+        (moving, attack, plain, r"split: expected fixed members, got subset\.rerank = 2, with which A is chosen anew"),
+        (
+            split("random"),
+            attack,
+            mart,
+            r"loss\.kind: 'mart' needs one label per image; expected loss\.label_smoothing",
+        ),
+        (split("random"), attack, "trades", r"loss: expected LossSpec\(kind='trades'\), got 'trades'$"),
+        (split("random"), "fgsm", plain, r"attack: expected AttackSpec\(kind='fgsm'\), got 'fgsm'$"),
+        (split("random"), None, plain, r"attack: expected AttackSpec\(kind='pgd'\), got None$"),
+    ):
+        with pytest.raises(SpecError, match=f"^{message}"):
+            Step(None, members, how, loss=loss)
 
 
 @pytest.mark.parametrize("strategy", ONLINE)

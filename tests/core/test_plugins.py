@@ -303,7 +303,9 @@ def test_what_the_backend_has_no_function_for_is_refused_before_training(
     tmp_path: Path, keys: dict[str, Any], says: str
 ) -> None:
     LOSSES.register("sat-test-half", Half())
-    ATTACKS.register("sat-test-attack", AttackKind(name="sat-test-attack", functions={"torch": "nowhere:attack"}))
+    ATTACKS.register(
+        "sat-test-attack", AttackKind(name="sat-test-attack", steps=1, functions={"torch": "nowhere:attack"})
+    )
     THREAT_MODELS.register("sat-test-norm", OneNorm())
     with pytest.raises(SpecError, match=f"^{says}\nwhoever defines it adds one: functions = .'numpy': 'package"):
         job(tmp_path, keys=keys).check()
@@ -365,7 +367,8 @@ def test_geometries_of_others_are_made_by_their_function() -> None:
 def test_the_contract_takes_what_plug_ins_have_registered() -> None:
     """On the reference itself: an attack that leaves the ball, and a loss whose two functions differ, are found."""
     twice = lambda gradient, images, labels, attack, start: np.clip(images + 2 * attack.eps, 0, 1)  # noqa: E731
-    ATTACKS.register("sat-test-attack", AttackKind(name="sat-test-attack", functions={"numpy": twice}))
+    kind = AttackKind(name="sat-test-attack", single=True, projects=False, functions={"numpy": twice})
+    ATTACKS.register(kind.name, kind)
     with pytest.raises(ContractError, match=r"attack 'sat-test-attack': expected at most ε"):
         CHECKS["attacks_of_plugins_stay_inside"](NumpyBackend())
     calls: list[int] = []

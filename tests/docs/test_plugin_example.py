@@ -127,10 +127,10 @@ def test_an_attack_of_a_plug_in_is_called_with_native_tensors(loaded: None, back
         return np.clip(images + attack.eps * slope / np.sqrt((slope**2).sum(axis=(1, 2, 3), keepdims=True)), 0, 1)
 
     functions = {"torch": in_torch, "tensorflow": in_tensorflow, "numpy": in_numpy}
-    ATTACKS.register("sat-test-step", AttackKind(name="sat-test-step", functions=functions))
+    ATTACKS.register("sat-test-step", AttackKind(name="sat-test-step", steps=1, functions=functions))
     CHECKS["attacks_of_plugins_stay_inside"](backend)
     halved = {**functions, backend.name: lambda *rest: (rest[1] + functions[backend.name](*rest)) / 2}
-    ATTACKS.register("sat-test-half", AttackKind(name="sat-test-half", functions=halved))
+    ATTACKS.register("sat-test-half", AttackKind(name="sat-test-half", steps=1, functions=halved))
     with pytest.raises(ContractError, match="attack 'sat-test-half': expected 97% within"):
         CHECKS["attacks_of_plugins_stay_inside"](backend)
 

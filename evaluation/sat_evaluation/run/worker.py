@@ -16,7 +16,7 @@ from typing import Any
 from sat_core.arm import run_arm
 from sat_core.backend import Backend, get_backend
 from sat_core.datasets import get_dataset, load_once
-from sat_core.errors import EXIT_CONTINUE, Interrupted, SatError, brief, printable
+from sat_core.errors import EXIT_CONTINUE, Interrupted, SatError, SpecError, brief, printable
 from sat_core.follower import follow
 from sat_core.job import Job
 from sat_core.leader import leading
@@ -117,7 +117,7 @@ def main() -> int:
         if _disk_is_full(error):
             return EXIT_FULL
         ours = isinstance(error, SatError)
-        if not ours:
+        if not ours or (isinstance(error, SpecError) and error.__cause__):  # as of a plug-in's function
             traceback.print_exc()
         # in one line: the last line of the log is the reason that the study shows
         reason = "; ".join(str(error).splitlines()) if ours else printable(brief(error))
