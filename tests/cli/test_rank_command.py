@@ -9,6 +9,7 @@ from sat_command import refused, sat
 from toys import digits
 
 import sat_core
+from sat_core.agreement import shown_rho
 from sat_core.difficulty import DIFFICULTIES
 from sat_core.ranking import Ranking
 from sat_core.unit_folder import UnitFolder
@@ -33,8 +34,8 @@ def test_a_ranking_is_saved_as_an_order_that_a_study_can_name(tmp_path: Path) ->
     assert [*ranking.scores] == [*DIFFICULTIES]  # those that take an extra pass, too
     name, rho, (tenth, *_) = ranking.agreement().rows("entropy")[0]
     assert "agreement with entropy: Spearman's ρ, and % of the hardest examples in common" in words
-    assert f" {name} {rho:.2f} {100 * tenth:.0f} " in words
-    assert f"Spearman's ρ of all scores {' '.join(map(str, range(1, 12)))} 1 entropy 1.00 {rho:.2f} " in words
+    assert f" {name} {shown_rho(rho)} {100 * tenth:.0f} " in words
+    assert f"Spearman's ρ of all scores {' '.join(map(str, range(1, 12)))} 1 entropy 1.00 {shown_rho(rho)} " in words
     assert {path.name for path in tmp_path.glob("agreement.*")} == {"agreement.png", "agreement.svg"}
     study = sat_core.Study.from_tables({"data": {"name": data}, "training": {"epochs": 1}})
     assert study.set({"ranking.file": str(out / "order.npy")}).arms[0].spec.ranking.file

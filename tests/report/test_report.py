@@ -16,6 +16,7 @@ import pytest
 from pages import Page, results
 from toys import HALF, as_rows, result
 
+from sat_core.agreement import shown_rho
 from sat_core.backend import Backend
 from sat_core.errors import RunDirectoryError, SatError
 from sat_core.files import read_json, write_json
@@ -155,7 +156,7 @@ def test_galleries(page: Page) -> None:
 def test_scores_of_the_ranking_are_compared(study: Path, page: Page) -> None:
     rho = Ranking.read(RunFolder(study).ranking).agreement().rho
     assert "Agreement of scores" in page.words()
-    assert f"entropy{''.join(f'{value:.2f}' for value in rho[0])} error" in page.words()
+    assert f"entropy{''.join(map(shown_rho, rho[0]))} error" in page.words()
     files = [str(a["download"]) for a in page.all("a") if "download" in a]
     assert [file for file in files if "agreement" in file] == [f"{study.name}-agreement.csv"]
 
