@@ -65,9 +65,9 @@ class TorchTrainer(Trainer):
         check_precision(training.precision, classifier.precision, _computes_in(classifier))
         if training.precision == "float64":
             module.double()
+        module.eval()  # what does not learn stays so
         learning = classifier.head or module
-        if features is not None:
-            module = learning
+        module = learning if features is not None else module
         ours = bool(classifier.description)
         self._layout = torch.contiguous_format
         if training.channels_last or ours:  # always faster; a user's network may need its own

@@ -45,6 +45,7 @@ def workplace(backend: Backend, tmp_path_factory: pytest.TempPathFactory) -> Pat
     study = sat.Study.load(ROOT / "examples/digits.toml")
     study = study.set({**SMALL, "subset.strategy": "random", "subset.size": [0.5]})
     study.run(folder / "runs/digits", backend=backend.name, progress=False)
+    shutil.copytree(folder / "runs/digits", folder / "runs/baselines")
     return folder
 
 
