@@ -51,7 +51,11 @@ IGNORED: dict[str, Ignoring] = {
     "no average": Ignoring("EMA", plan=lambda plan: attrs.evolve(plan, decay=None)),
     "gradients not clipped": Ignoring("clipping", training=lambda t: attrs.evolve(t, clip_norm=0.0)),
     "statistics of the whole batch": Ignoring("micro-batches", training=lambda t: attrs.evolve(t, micro_batches=1)),
-    "images not mixed": Ignoring("mixup", plan=lambda plan: attrs.evolve(plan, mixes=None)),
+    "images not mixed": Ignoring(
+        "mixup",
+        training=lambda t: attrs.evolve(t, mixing="none"),
+        plan=lambda plan: attrs.evolve(plan, mixes=None),
+    ),
     "weights not perturbed": Ignoring("AWP", training=lambda t: attrs.evolve(t, awp=0.0)),
     "members by their place": Ignoring(
         "boundary of each batch", plan=lambda plan: attrs.evolve(plan, online=plan.online and "hardest")
