@@ -55,9 +55,8 @@ class Learning:
     ) -> None:
         self._module, self._learning, self._loss, self._optimizer = module, learning, loss, optimizer
         self._alone, self._together, self._ranks = alone, together, group.size
-        self._scale = (
-            FP16_SCALE if training.precision == "fp16" else 1.0
-        )  # of a gradient whose length counts for nothing
+        # of a gradient of which only the direction counts
+        self._scale = FP16_SCALE if training.precision == "fp16" else 1.0
         self._norms: AbstractContextManager[object] = nullcontext()
         if group.size > 1:
             self._norms = norms(module, training.batch_norm)
