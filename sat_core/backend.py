@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import numpy as np
 
 from sat_core import checkpoint
@@ -24,6 +25,9 @@ from sat_core.plugins import user_factory
 from sat_core.probe import OtherClasses
 from sat_core.process_group import ProcessGroup
 from sat_core.registry import Registry, nearest
+from sat_core.scaling import Scaling
+from sat_core.weights import Weights
+from sat_core.zoos import ZOOS, Zoo, ZooName
 
 if TYPE_CHECKING:
     from sat_core.attack_spec import AttackSpec
@@ -75,6 +79,10 @@ class Backend(ABC):
     def models(self) -> tuple[str, ...]:
         """Return the backend's own models, which `new` makes."""
 
+    def zoos(self) -> Mapping[str, Zoo]:
+        """Return what makes networks of other libraries, by the word before the colon, see `sat_core.zoos`."""
+        return {}
+
     @abstractmethod
     def new(self, description: Mapping[str, Any]) -> Classifier:
         """Make one of the backend's own models with any weights.
@@ -97,30 +105,37 @@ class Backend(ABC):
         classes: int | None = None,
         mean: tuple[float, ...] = (),
         std: tuple[float, ...] = (),
+        scaling: Scaling | None = None,
+        output: str = "",
     ) -> Classifier:
         """Make a `Classifier` of a user's own native model. The object is used as it is, never copied.
 
         A few images are sent through it first; see `sat_core.probe`.
 
         Args:
-            model: a `torch.nn.Module` or `keras.Model` that returns logits.
+            model: a `torch.nn.Module` or `keras.Model` that returns logits, alone or among other things, or one logit
+                for two classes.
             image_shape: `(h, w, c)` of the images.
             classes: number of logits; by default as many as the model gives.
             mean: per channel, in units of [0, 1] pixels; subtracted in front of the model. Empty if the model
                 normalises itself.
             std: per channel, in units of [0, 1] pixels; divided by after that.
+            scaling: of images to the size that the network takes, in front of all that; differentiated with it.
+            output: which part of what the model returns are its logits, as ``"0"`` or ``"head.logits"``; by default the
+                usual, see `sat_core.outputs.logits_in`.
 
         Raises:
             SpecError: unless finite logits `(n, classes)` come out, with a gradient with respect to the images. A
                 network that itself scales pixels of 0..255 down is refused, too, unless `mean` and `std` make them so:
                 0 and 1/255 for each channel.
         """
+        inputs = InputSpec(classes or 2, image_shape, mean, std, scaling, output)
         try:
-            return self.wrap_for(InputSpec(classes or 2, image_shape, mean, std), model)
+            return self.wrap_for(inputs, model)
         except OtherClasses as error:  # the guess was wrong, and the model has been asked how many it has
             if classes is not None or not error.classes or error.classes < 2:
                 raise
-            return self.wrap_for(InputSpec(error.classes, image_shape, mean, std), model)
+            return self.wrap_for(attrs.evolve(inputs, classes=error.classes), model)
 
     @abstractmethod
     def wrap_for(self, inputs: InputSpec, model: Any) -> Classifier:
@@ -171,8 +186,9 @@ class Backend(ABC):
         Weights of the backend's own models are drawn by `sat_core.initialisation` and so equal in every backend.
 
         Args:
-            model: one of `models`; one of `sat_core.models.MODELS`, or a ``package.module:factory``, which is called
-                with `classes` and `image_shape` as keywords, after seeding the framework.
+            model: one of `models`; a network of another library, as ``timm:resnet18d`` (see `sat_core.zoos`); one of
+                `sat_core.models.MODELS`; or a ``package.module:factory``, which is called with `classes` and
+                `image_shape` as keywords, after seeding the framework.
             classes: number of logits.
             image_shape: `(h, w, c)` of the images.
             mean: see `wrap`.
@@ -186,6 +202,18 @@ class Backend(ABC):
 
     def build_for(self, inputs: InputSpec, model: str, seed: int = 0) -> Classifier:
         """Do as `build`, which gathers its keywords in `inputs`."""
+        zoo = model.partition(":")[0] if ":" in model else ""
+        if zoo in (zoos := self.zoos()) or zoo in ZOOS:
+            if zoo not in zoos:
+                raise SpecError(
+                    f"model.name: {quoted(model)} is a network for the backend {ZOOS[zoo]!r}, got {quoted(self.name)}\n"
+                    f"take --backend {ZOOS[zoo]}"
+                )
+            with self.seeded(seed):
+                made = zoos[zoo](ZooName.parse(model), inputs)
+                classifier = self.wrap_for(made.inputs, made.native)
+            classifier.taken = (made.taken,) if made.taken else ()
+            return classifier
         if ":" in model or (model not in self.models() and model in MODELS):
             factory = user_factory(model) if ":" in model else MODELS.get(model).function(self.name)
             with self.seeded(seed):
@@ -212,6 +240,35 @@ class Backend(ABC):
         Afterwards they are as they were, if the framework has a way back.
         """
         yield
+
+    def read_weights(self, path: Path) -> Weights:
+        """Read the weights in a file of any program; nothing in it is executed. Backends add formats of their own.
+
+        Args:
+            path: Of a checkpoint of ours, or of a ``.safetensors`` file.
+
+        Raises:
+            CheckpointError: It cannot be read; the message says how it can be saved so that it can.
+        """
+        return checkpoint.weights(path)
+
+    def load_weights(self, classifier: Classifier, path: str | Path, fresh: tuple[str, ...] = ()) -> tuple[str, ...]:
+        """Load the weights of a file of any program into a classifier; nothing in the file is executed.
+
+        Args:
+            classifier: takes them over; its architecture has to be theirs.
+            path: of the file, of the folder of a finished arm, or of an exported folder.
+            fresh: see `sat_core.weights.Weights.fitted`.
+
+        Returns:
+            What was chosen and renamed, one line each.
+
+        Raises:
+            CheckpointError: for files that are damaged, or of another architecture.
+        """
+        state, lines = self.read_weights(checkpoint.find(path)).fitted(classifier.state(), fresh)
+        classifier.load_state(state)
+        return lines
 
     def load(self, path: str | Path, into: Classifier | None = None) -> Classifier:
         """Load a checkpoint. Code from the file is never executed.

@@ -15,6 +15,7 @@ import numpy as np
 from sat_core.errors import CheckpointError, quoted, shortened
 from sat_core.files import EXPERIMENT, irregular, write_bytes
 from sat_core.unit_folder import UnitFolder
+from sat_core.weights import Weights
 
 SUFFIX = ".safetensors"
 _KEY = "sat-core"
@@ -103,6 +104,27 @@ def read(path: str | Path) -> Checkpoint:
     if not isinstance(metadata, dict):
         raise CheckpointError(f"{path}: expected a table as its metadata, got {quoted(metadata)}")
     return Checkpoint(path, groups, metadata)
+
+
+def weights(path: Path) -> Weights:
+    """Return the weights in a checkpoint of ours, or in a safetensors file of any program.
+
+    Raises:
+        CheckpointError: It is neither, or damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            if _KEY not in (file.metadata() or {}):
+                return Weights(path=path, arrays={key: _array(file, key, path) for key in sorted(file.keys())})
+    except (SafetensorError, OSError, ValueError) as error:
+        says = _foreign(path) or f"truncated or not a safetensors file ({shortened(str(error), 160)})"
+        raise CheckpointError(f"{path}: {says}") from error
+    saved = read(path)
+    if "model" not in saved.groups:
+        raise CheckpointError(f"{path}: holds no model")
+    return Weights(path=path, arrays=saved.groups["model"])
 
 
 def _array(file: Any, key: str, path: Path) -> np.ndarray:

@@ -51,6 +51,8 @@ class Classifier(ABC):
     """Errors by which the framework says that its device has no memory left; the call is tried on fewer images then."""
     capturable: bool = False
     """Whether `attacked_torch_module` only queues work on PyTorch's current stream, so a CUDA graph may hold it."""
+    taken: tuple[str, ...] = ()
+    """What was taken from the record of the library that the network is from, one line each, for people to read."""
     head: Any = None
     """Features to logits, in the framework's own way, where only these are learned: see `with_head`. Else None."""
 

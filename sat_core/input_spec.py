@@ -1,4 +1,4 @@
-"""The images and classes that a network is built for."""
+"""The images and classes that a network is built for, and what stands between them and the network itself."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import attrs
 
 from sat_core.arrays import channels_first
 from sat_core.errors import SpecError
+from sat_core.scaling import Scaling
 
 if TYPE_CHECKING:
     from sat_core.data import DataSet
@@ -28,6 +29,10 @@ class InputSpec:
         image_shape: `(height, width, channels)` of an image.
         mean: per channel, in units of [0, 1] pixels; subtracted inside the model. Empty: no normalisation.
         std: per channel, in units of [0, 1] pixels; divided by after that. Empty: no normalisation.
+        scaling: how images become those of the size that the network takes, before they are normalised; None if they
+            are that already. It is inside the classifier, so ε stays in pixels of the image that is attacked.
+        output: which part of what the network returns are its logits, see `sat_core.outputs.logits_in`; empty for the
+            usual ones.
 
     Raises:
         SpecError: unless images are `(h, w, c)`, with as many means and deviations as channels, or none.
@@ -41,13 +46,16 @@ class InputSpec:
     image_shape: tuple[int, int, int] = attrs.field(converter=_as_tuple)
     mean: tuple[float, ...] = attrs.field(default=(), converter=_as_tuple)
     std: tuple[float, ...] = attrs.field(default=(), converter=_as_tuple)
+    scaling: Scaling | None = None
+    output: str = ""
 
     def __attrs_post_init__(self) -> None:
         shape, mean, std = self.image_shape, self.mean, self.std
         if len(shape) != 3 or min(shape) < 1 or channels_first(shape):
             raise SpecError(f"image_shape: expected (height, width, channels), got {shape}")
-        if len(mean) != len(std) or len(mean) not in (0, shape[2]):
-            raise SpecError(f"mean, std: expected none or one per channel ({shape[2]}), got {mean} and {std}")
+        channels = shape[2] if self.scaling is None else self.scaling.channels or shape[2]
+        if len(mean) != len(std) or len(mean) not in (0, channels):
+            raise SpecError(f"mean, std: expected none or one per channel ({channels}), got {mean} and {std}")
 
     @classmethod
     def of(cls, data: DataSet) -> InputSpec:
@@ -57,8 +65,18 @@ class InputSpec:
     @classmethod
     def from_dict(cls, description: Mapping[str, Any]) -> InputSpec:
         """Read what `to_dict` wrote, also from JSON; other keys are ignored. Raises SpecError, KeyError, TypeError."""
-        return cls(*(description[field.name] for field in attrs.fields(cls)))
+        scaling = description.get("scaling")
+        return cls(
+            description["classes"],
+            description["image_shape"],
+            description["mean"],
+            description["std"],
+            None if scaling is None else Scaling(**scaling),
+            description.get("output", ""),
+        )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields by name, as they stand in the description of a checkpoint."""
-        return attrs.asdict(self)
+        """Return the fields by name, as they stand in the description of a checkpoint; optional ones where given."""
+        required = attrs.asdict(self, recurse=False, filter=attrs.filters.exclude("scaling", "output"))
+        scaling = {} if self.scaling is None else {"scaling": attrs.asdict(self.scaling)}
+        return {**required, **scaling, **({"output": self.output} if self.output else {})}

@@ -29,14 +29,22 @@ class DataSpec:
 @final
 @attrs.frozen(kw_only=True)
 class ModelSpec:
-    """Which network to train.
+    """Which network to train, and from which weights.
 
     Attributes:
-        name: One of the backend's models, or ``package.module:factory`` for the user's own.
+        name: One of the backend's models; a network of another library, as ``timm:resnet18d?pretrained``; or
+            ``package.module:factory`` for the user's own.
+        weights: What the training starts from, the ranking's, too: the path of a file, of a finished arm or of an
+            exported folder. Empty for new weights, or those that the network comes with.
+        layers: ``all`` are trained, or the ``head``: the last layer, on features that stay as they are.
+        output: Which part of what the network returns are its logits, see `sat_core.outputs.logits_in`.
     """
 
     SECTION: ClassVar[str] = "model"
     name: str = fields.text("small-cnn")
+    weights: str = fields.text("")
+    layers: str = fields.choice(("all", "head"), "all")
+    output: str = fields.text("")
 
 
 def _check_extra(value: Any) -> str | None:

@@ -7,24 +7,22 @@ from collections.abc import Mapping
 import numpy as np
 
 from sat_core.errors import CheckpointError, quoted
-
-_WRAPPERS = {"module": "DataParallel or DistributedDataParallel", "_orig_mod": "torch.compile"}
-"""Parts of names that modules of PyTorch put before those of the network inside, and whose."""
+from sat_core.weights import WRAPPERS
 
 
 def _bare(name: str) -> str:
-    return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
+    return ".".join(part for part in name.split(".") if part not in WRAPPERS)
 
 
 def _wrapped(expected: Mapping[str, np.ndarray], got: Mapping[str, np.ndarray], what: str) -> str:
     """Say how to load the state of the same network where one of the two is inside a wrapper."""
-    saved, own = ({part for name in names for part in name.split(".")} & {*_WRAPPERS} for names in (got, expected))
+    saved, own = ({part for name in names for part in name.split(".")} & {*WRAPPERS} for names in (got, expected))
     part = min(saved ^ own, default="module")
     whose, remedy = "the model", f"wrap the module inside: model.{part}"
     if part in saved:
         whose = "the state"
         remedy = f"strip it: {{name.replace('{part}.', ''): value for name, value in state.items()}}"
-    says = f"{what}: the names of {whose} have {part!r}, of {_WRAPPERS[part]}, before those of the same network"
+    says = f"{what}: the names of {whose} have {part!r}, of {WRAPPERS[part]}, before those of the same network"
     return f"{says}\n{remedy}"
 
 

@@ -20,8 +20,10 @@ settings.register_profile("search", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeat"))
 
 FRAMEWORKS = {"torch": "PyTorch", "tensorflow": "TensorFlow"}
-DAEMONS = {"slurm": "SAT_TEST_SLURM", "browser": "SAT_TEST_BROWSER"}
-"""Markers of tests that install and start something on this machine, and the variable that allows it."""
+DAEMONS = {"slurm": "SAT_TEST_SLURM", "browser": "SAT_TEST_BROWSER", "interop": "SAT_TEST_INTEROP"}
+"""Markers of tests that install and start something on this machine, or need many other libraries, and the variable
+that says that they may run.
+"""
 BEYOND = {
     **FRAMEWORKS,
     "cross": "both",

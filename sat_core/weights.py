@@ -1,0 +1,130 @@
+"""Weights from files of other programs: which of their tables holds them, and how their names become a network's.
+
+Files are read by backends, without executing anything in them; what is said here is the same for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, final
+
+import attrs
+import numpy as np
+
+from sat_core.errors import CheckpointError, quoted
+
+TABLES = ("state_dict", "model_state_dict", "model", "net", "ema", "state_dict_ema", "model_ema")
+"""Names under which training scripts save the weights of a network beside other things; the first found is taken."""
+WRAPPERS = {"module": "DataParallel or DistributedDataParallel", "_orig_mod": "torch.compile"}
+"""Parts of names that modules of PyTorch put before those of the network inside, and whose."""
+_COUNTER = "num_batches_tracked"
+
+
+@final
+@attrs.frozen(kw_only=True, eq=False)
+class Weights:
+    """What a file holds of a network.
+
+    Attributes:
+        path: Of the file.
+        arrays: Weights and statistics by name.
+        taken: What was chosen and renamed, one line each, as it is printed.
+    """
+
+    path: Path
+    arrays: Mapping[str, np.ndarray]
+    taken: tuple[str, ...] = ()
+
+    def fitted(
+        self, expected: Mapping[str, np.ndarray], fresh: tuple[str, ...] = ()
+    ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+        """Return a state for a network, and lines on what was done for it.
+
+        Names of wrappers, and a prefix that all names share, are taken away; counters of BatchNorm that old files
+        lack are 0.
+
+        Args:
+            expected: The state of the network as it is.
+            fresh: Names of its last layer's weights if that is new, so that it keeps its own where their shape is
+                another.
+
+        Raises:
+            CheckpointError: Names the first array that is missing, surplus, or of another shape.
+        """
+        arrays, lines = _renamed(self.arrays, expected)
+        state: dict[str, np.ndarray] = {}
+        kept: list[str] = []
+        for name, own in expected.items():
+            saved = arrays.get(name)
+            if name in fresh and (saved is None or saved.shape != own.shape):
+                state[name] = own
+                kept.append(name)
+            elif saved is None and name.endswith(_COUNTER):
+                state[name] = np.zeros_like(own)
+            elif saved is None or saved.shape != own.shape:
+                got = "nothing of that name" if saved is None else f"shape {saved.shape}"
+                raise CheckpointError(
+                    f"{self.path}: {quoted(name)}: expected shape {own.shape}, got {got}\n"
+                    "its weights are those of another network, or of another number of classes"
+                )
+            else:
+                state[name] = saved
+        surplus = [name for name in arrays if name not in expected and not name.endswith(_COUNTER)]
+        if surplus:
+            raise CheckpointError(
+                f"{self.path}: has {quoted(surplus[0])}{f' and {len(surplus) - 1} more' if surplus[1:] else ''}, which "
+                "the network has not\nits weights are those of another network, such as one that normalises inside"
+            )
+        if kept:
+            lines = (*lines, f"the last layer is new: {', '.join(kept)}")
+        return state, (*self.taken, *lines)
+
+
+def table_in(loaded: Any, is_array: Callable[[Any], bool], path: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return the table of weights in what was read from a file, and lines that say where it was.
+
+    Args:
+        loaded: What the file holds: a table of arrays, or a table that has one as in `TABLES`, and so on.
+        is_array: Tells arrays of the program that wrote it.
+        path: Of the file.
+
+    Raises:
+        CheckpointError: There is no such table.
+    """
+    lines: tuple[str, ...] = ()
+    while isinstance(loaded, Mapping):
+        if loaded and all(isinstance(name, str) and is_array(value) for name, value in loaded.items()):
+            return dict(loaded), lines
+        names = [name for name in TABLES if isinstance(loaded.get(name), Mapping)]
+        if not names:
+            break
+        others = f" (it has {', '.join(names[1:])}, too)" if names[1:] else ""
+        lines = (*lines, f"weights under {names[0]!r}{others}")
+        loaded = loaded[names[0]]
+    got = f"a table with {', '.join(map(str, list(loaded)[:8]))}" if isinstance(loaded, Mapping) else quoted(loaded)
+    raise CheckpointError(
+        f"{path}: expected a table of weights, alone or under one of {', '.join(TABLES)}, got {got}\n"
+        "save the state alone: torch.save(model.state_dict(), path)"
+    )
+
+
+def _renamed(
+    arrays: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]
+) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """Take away parts of names that the network has not."""
+    lines: list[str] = []
+    for part, whose in WRAPPERS.items():
+        inside = {p for name in expected for p in name.split(".")}
+        if part not in inside and any(part in name.split(".") for name in arrays):
+            arrays = {".".join(p for p in name.split(".") if p != part): value for name, value in arrays.items()}
+            lines.append(f"{part!r}, of {whose}, was taken out of the names")
+    if arrays and not expected.keys() & arrays.keys():
+        first = next(iter(expected), "")
+        for name in arrays:
+            prefix = name.removesuffix(first)
+            if first and name != prefix and all(other.startswith(prefix) for other in arrays):
+                arrays = {other.removeprefix(prefix): value for other, value in arrays.items()}
+                lines.append(f"{prefix!r} was taken away from all names")
+                break
+    return dict(arrays), tuple(lines)
