@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from sat_core.datasets import get_dataset
     from sat_core.errors import SatError
     from sat_core.evaluation import Evaluation
+    from sat_core.exported import load_model
     from sat_core.front_door import evaluate, rank, train
     from sat_core.loss_spec import LossSpec
     from sat_core.order_file import read_order
@@ -48,6 +49,7 @@ _MODULES = {
     "datasets": ("get_dataset",),
     "errors": ("SatError",),
     "evaluation": ("Evaluation",),
+    "exported": ("load_model",),
     "front_door": ("evaluate", "rank", "train"),
     "loss_spec": ("LossSpec",),
     "order_file": ("read_order",),
@@ -83,6 +85,7 @@ __all__ = [
     "evaluate",
     "get_backend",
     "get_dataset",
+    "load_model",
     "make_split",
     "rank",
     "read_order",

@@ -21,6 +21,7 @@ from sat_core.initialisation import initial_state
 from sat_core.input_spec import InputSpec
 from sat_core.loss_spec import PLAIN, LossSpec
 from sat_core.models import MODELS
+from sat_core.plain_code import Publisher
 from sat_core.plugins import user_factory
 from sat_core.probe import OtherClasses
 from sat_core.process_group import ProcessGroup
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from sat_core.training_spec import TrainingSpec
 
 
-class Backend(ABC):
+class Backend(Publisher, ABC):
     """A framework that computes what the core plans.
 
     It is an object that is passed around, never a global, so that several can live in one process.
@@ -61,7 +62,7 @@ class Backend(ABC):
         if type(self).join is Backend.join:
             raise SpecError(f"--devices: expected 1, since the backend {quoted(self.name)} trains on one device")
 
-    def limit_memory(self, size: int) -> None:  # noqa: B027
+    def limit_memory(self, size: int) -> None:
         """Use at most `size` bytes of the GPU, which others use, too; called before anything is computed.
 
         A backend that cannot be limited, or computes on a CPU, does nothing.

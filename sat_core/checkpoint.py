@@ -18,6 +18,8 @@ from sat_core.unit_folder import UnitFolder
 from sat_core.weights import Weights
 
 SUFFIX = ".safetensors"
+EXPORTED = "model.safetensors"
+"""Weights in an exported folder, see `sat_core.exported`."""
 _KEY = "sat-core"
 _KINDS = {"F64", "F32", "F16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL"}
 """Types of arrays that numpy has, as safetensors calls them. numpy has no bfloat16 and no float8."""
@@ -59,14 +61,15 @@ def find(path: str | Path) -> Path:
     """Return the file that `path` names.
 
     Args:
-        path: Of a file, with or without its suffix, or of the folder of an arm, whose best epoch is meant.
+        path: Of a file, with or without its suffix, or of the folder of an arm, whose best epoch is meant, or of an
+            export.
 
     Raises:
         CheckpointError: There is no such file.
     """
     path = Path(path)
     # Not `with_suffix`, which takes the .5 of size-0.5 for a suffix.
-    for candidate in (path, path.with_name(path.name + SUFFIX), UnitFolder(path).best_checkpoint):
+    for candidate in (path, path.with_name(path.name + SUFFIX), UnitFolder(path).best_checkpoint, path / EXPORTED):
         if candidate.is_file():
             return candidate
         if candidate.exists() and not candidate.is_dir():

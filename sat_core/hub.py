@@ -1,0 +1,88 @@
+"""Networks on a hub of Hugging Face's, through the package ``huggingface_hub`` where that is installed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sat_core.errors import DataError, NotInstalledError, SatError, quoted
+
+_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+_TOKEN = re.compile(r"hf_\w+|(?i:bearer)\s+\S+")
+_MEANING = {
+    401: "needs a token that may do this: `hf auth login`, or HF_TOKEN",
+    403: "the token may not do this",
+    404: "not found, or private: check the name and the revision, and `hf auth login` for what is private",
+    409: "exists already as something else",
+    429: "too many requests; try again later",
+}
+
+
+def check_name(name: str) -> str:
+    """Return `name`; DataError unless it is ``owner/name``."""
+    if not _NAME.fullmatch(name):
+        raise DataError(f"{quoted(name)}: expected a folder that is there, or OWNER/NAME of a network on a hub")
+    return name
+
+
+def library() -> Any:
+    """Return ``huggingface_hub``; NotInstalledError in one line if it is missing."""
+    try:
+        import huggingface_hub
+    except ImportError as error:
+        raise NotInstalledError(
+            f"hub: huggingface_hub is not installed ({error}): pip install huggingface_hub"
+        ) from error
+    return huggingface_hub
+
+
+def download(name: str, revision: str | None = None, into: Path | None = None) -> Path:
+    """Fetch an export from the hub; returns the folder with its files.
+
+    Args:
+        name: ``owner/name``.
+        revision: A branch, a tag or a commit; by default what is newest.
+        into: Where the files go; by default into the library's cache.
+
+    Raises:
+        SatError: It is not there, not to be had by this token, or the hub cannot be reached.
+    """
+    check_name(name)
+    hub = library()
+    with hub_errors(name):
+        target = {} if into is None else {"local_dir": into}
+        return Path(hub.snapshot_download(name, revision=revision, **target))
+
+
+@contextmanager
+def hub_errors(name: str) -> Iterator[None]:
+    """Turn errors of the library into one clear line, without addresses and tokens."""
+    import httpx
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    try:
+        yield
+    except SatError:
+        raise
+    except OfflineModeIsEnabled:
+        raise DataError(f"{name}: HF_HUB_OFFLINE is set, and it is not in the cache") from None
+    except LocalEntryNotFoundError as error:
+        cause = error.__cause__
+        if isinstance(cause, HfHubHTTPError):
+            raise DataError(f"{name}: {_status(cause)}") from None
+        raise DataError(f"{name}: the hub cannot be reached, and it is not in the cache") from None
+    except HfHubHTTPError as error:
+        raise DataError(f"{name}: {_status(error)}") from None
+    except (httpx.HTTPError, ConnectionError) as error:
+        raise DataError(f"{name}: the hub cannot be reached ({type(error).__name__})") from None
+    except (ValueError, OSError) as error:
+        # Without its cause: a traceback shows what the library was doing, and with which headers.
+        raise DataError(f"{name}: {_TOKEN.sub('…', str(error).splitlines()[0])}") from None
+
+
+def _status(error: Any) -> str:
+    code = getattr(getattr(error, "response", None), "status_code", 0)
+    return f"{_MEANING.get(code, 'the hub refused')} ({code})"
