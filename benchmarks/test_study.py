@@ -42,7 +42,7 @@ class Bare:
 
     def perturb(self) -> None:
         """Attack every image."""
-        normalised = self._module.normaliser(torch.float32)
+        normalised = self._module.preparing(torch.float32)
         self._folded.fold()
         perturb(lambda x: self._folded(normalised(x)), self._x, self._y, self._attack)
 

@@ -300,7 +300,8 @@ class Backend(Publisher, ABC):
         try:
             h, w, c = map(int, description["image_shape"])
             mean, std = (tuple(map(float, description[key])) for key in ("mean", "std"))
-            inputs = InputSpec(int(description["classes"]), (h, w, c), mean, std)
+            scaling = None if description.get("scaling") is None else Scaling(**description["scaling"])
+            inputs = InputSpec(int(description["classes"]), (h, w, c), mean, std, scaling)
             # Made of the parts that were checked: nothing else that a file says reaches the framework.
             return self.new({"model": name, **inputs.to_dict(), **({"head": True} if description.get("head") else {})})
         except Exception as error:  # a framework has errors of its own for sizes that make no network

@@ -9,6 +9,7 @@ import numpy as np
 
 from sat_core.augmentation import GREY
 from sat_core.errors import DataError
+from sat_core.scaling import filter_weights
 
 Request = tuple[np.ndarray, np.ndarray | None]
 """Example numbers `(n,)`, and random draws `(n, d)` of an augmentation that crops, or None for the test-time
@@ -111,7 +112,7 @@ def resize(images: np.ndarray, image_shape: tuple[int, int, int]) -> np.ndarray:
         return images
     # So that no images at all give an array of the new shape.
     parts = [np.empty((0, h, w, c), images.dtype)]
-    rows, columns = _bilinear(images.shape[1], h), _bilinear(images.shape[2], w)
+    rows, columns = filter_weights(images.shape[1], h), filter_weights(images.shape[2], w)
     # In parts, as float64 takes eight times the memory of uint8.
     for start in range(0, len(images), 256):
         x = images[start : start + 256].astype(np.float64)
@@ -122,14 +123,3 @@ def resize(images: np.ndarray, image_shape: tuple[int, int, int]) -> np.ndarray:
         x = np.rint(x).clip(0, 255) if images.dtype == np.uint8 else x.clip(0, 1)
         parts.append(np.broadcast_to(x.astype(images.dtype), (*x.shape[:3], c)))
     return np.concatenate(parts)
-
-
-def _bilinear(before: int, after: int) -> np.ndarray:
-    """Filter weights `(after, before)`: a triangle around the centre of each new pixel, at least one old pixel wide."""
-    scale = before / after
-    # Enlarging, the triangle is one old pixel wide: it interpolates. Reducing, it averages, against aliasing.
-    reach = max(scale, 1.0)
-    centres = (np.arange(after) + 0.5) * scale
-    distance = np.abs(np.arange(before) + 0.5 - centres[:, None]) / reach
-    weights = np.clip(1 - distance, 0, None)
-    return weights / weights.sum(axis=1, keepdims=True)

@@ -53,9 +53,18 @@ class InputSpec:
         shape, mean, std = self.image_shape, self.mean, self.std
         if len(shape) != 3 or min(shape) < 1 or channels_first(shape):
             raise SpecError(f"image_shape: expected (height, width, channels), got {shape}")
-        channels = shape[2] if self.scaling is None else self.scaling.channels or shape[2]
+        channels = self.network_shape[2]
+        if channels != shape[2] != 1:
+            raise SpecError(f"scaling: expected images with one channel where it makes {channels}, got {shape[2]}")
         if len(mean) != len(std) or len(mean) not in (0, channels):
             raise SpecError(f"mean, std: expected none or one per channel ({channels}), got {mean} and {std}")
+
+    @property
+    def network_shape(self) -> tuple[int, int, int]:
+        """`(height, width, channels)` of what the network takes."""
+        if self.scaling is None:
+            return self.image_shape
+        return (*self.scaling.crop, self.scaling.channels or self.image_shape[2])
 
     @classmethod
     def of(cls, data: DataSet) -> InputSpec:

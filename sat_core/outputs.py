@@ -40,6 +40,19 @@ def logits_in(output: Any, key: str, is_tensor: Callable[[Any], bool]) -> Any:
     return next((value for value in (*named, *several[:1]) if is_tensor(value)), output)
 
 
+def is_one_logit(shape: tuple[int | None, ...], rows: int | None, classes: int) -> bool:
+    """Tell whether logits of that shape, for so many images, are one for each of them, where there are two classes.
+
+    It is the logit z of class 1, and (0, z) are those of both. A length that is not known yet is None.
+
+    >>> is_one_logit((4, 1), 4, 2), is_one_logit((4,), 4, 2), is_one_logit((), 1, 2), is_one_logit((2,), 1, 2)
+    (True, True, True, False)
+    """
+    if classes != 2 or len(shape) > 2 or shape[1:] not in ((), (1,)):
+        return False
+    return rows == (shape[0] if shape else 1)
+
+
 def _named(output: Any, name: str) -> Any:
     return output.get(name) if isinstance(output, Mapping) else getattr(output, name, None)
 

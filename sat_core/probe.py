@@ -129,8 +129,7 @@ def _logits(seen: Look, n: int, classes: int) -> np.ndarray:
     values = seen.values
     if values is None:
         raise SpecError(
-            f"model: expected one tensor of logits (n, {classes}), got {_described(seen.output)}\n"
-            "wrap a module that returns the logits alone, such as output.logits, output[0] or output['out']"
+            f"model: expected one tensor of logits (n, {classes}), got {_described(seen.output)}\n{_where(seen.output)}"
         )
     if values.shape != (n, classes):
         rows = values.ndim == 2 and len(values) == n
@@ -149,7 +148,7 @@ def _logits(seen: Look, n: int, classes: int) -> np.ndarray:
 
 def _remedy(shape: tuple[int, ...], n: int, classes: int) -> str:
     if shape in ((n,), (n, 1)):
-        return "two classes need two logits: a last layer with two outputs, or 0 beside the one"
+        return "one logit is for two classes: pass classes=2, or give it a last layer for more"
     if shape[2:] and shape[:2] == (n, classes) and set(shape[2:]) == {1}:
         return "flatten them: the last axes are of length 1"
     if n == 1 and shape == (classes,):
@@ -160,13 +159,20 @@ def _remedy(shape: tuple[int, ...], n: int, classes: int) -> str:
 
 
 def _described(output: object) -> str:
-    if hasattr(output, "logits"):
-        return f"{type_name(output)} with .logits"
     if isinstance(output, Mapping):
         return f"{type_name(output)} with {', '.join(map(repr, output)) or 'nothing'}"
     if isinstance(output, list | tuple):
         return f"{type_name(output)} of {len(output)}"
     return f"{type_name(output)} of {output.dtype}" if hasattr(output, "dtype") else type_name(output)
+
+
+def _where(output: object) -> str:
+    parts = (
+        [*output] if isinstance(output, Mapping) else [*range(len(output))] if isinstance(output, list | tuple) else []
+    )
+    if not parts:
+        return "wrap a module that returns the logits"
+    return f'say which part they are, as output="{parts[0]}" (studies: model.output, command line: --output)'
 
 
 def _check_range(look: Callable[[np.ndarray], Look], images: np.ndarray, outputs: np.ndarray) -> None:
@@ -192,7 +198,7 @@ def _check_contrast(entered: tuple[tuple[str, np.ndarray], ...], classifier: Cla
     # A layer with the same input for every image, such as one of positions, says nothing of pixels.
     name, contrast = next(((name, contrast) for name, contrast in contrasts if contrast > 0), ("", 1.0))
     if contrast < _CONTRAST:
-        c = classifier.image_shape[2]
+        c = classifier.inputs.network_shape[2]
         zeros, ones = (f"({', '.join([number] * c)}{',' * (c == 1)})" for number in ("0", "1/255"))
         raise SpecError(
             f"model: expected a network for pixels in [0, 1]; between black and white the input of its layer {name!r} "

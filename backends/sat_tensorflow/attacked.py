@@ -26,8 +26,12 @@ class Attacked:
     def __init__(self, classifier: TensorFlowClassifier, training: TrainingSpec) -> None:
         dtype = OF_NETWORK[training.precision]
         half, native = dtype if dtype in HALF else None, classifier.native
-        own = folded(native, half) if classifier.description else lambda: held(native, constants(native, half), half)
-        self._classifier, self._hold = classifier, own
+        self._on_images = ends = classifier.on_images
+        self._hold = (
+            folded(native, half)
+            if classifier.description
+            else lambda: held(native, constants(native, half), half, ends.logits)
+        )
 
     def weights(self) -> Forward:
         """Return the network with the weights as they are now, in evaluation mode; gradients end at the weights.
@@ -39,4 +43,4 @@ class Attacked:
             Images `(n, h, w, c)` in [0, 1] to logits in their type.
         """
         own = self._hold()
-        return lambda images: own(self._classifier.normalised(images))
+        return lambda images: own(self._on_images.prepared(images))

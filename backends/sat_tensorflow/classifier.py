@@ -23,6 +23,7 @@ from sat_core.state import check_state
 from sat_tensorflow import attacks
 from sat_tensorflow.arrays import canonical_leaf, from_canonical, like, to_canonical, to_numpy
 from sat_tensorflow.bridge import torch_device, torch_module
+from sat_tensorflow.inputs import OnImages
 from sat_tensorflow.models import build
 from sat_tensorflow.models.head import WithHead
 from sat_tensorflow.modes import Forward, frozen, inputs_of, tf32
@@ -33,9 +34,9 @@ class TensorFlowClassifier(Classifier):
     """See `sat_core.classifier.Classifier`. `forward` takes tensors `(n, h, w, c)` in [0, 1] and changes nothing.
 
     Args:
-        native: normalised images to logits; used as it is.
+        native: what `inputs` makes of images to logits; used as it is.
         device: where it computes.
-        inputs: classes, shape of the images and normalisation.
+        inputs: classes, shape of the images, and what stands in front of the network.
         description: of one of our networks, as `Backend.new` takes it; none for a user's.
         head: the part of `native` that learns, where the rest is frozen.
     """
@@ -51,7 +52,7 @@ class TensorFlowClassifier(Classifier):
         description: Mapping[str, Any] | None = None,
         head: keras.Model | None = None,
     ) -> None:
-        self.inputs = inputs
+        self.inputs, self.on_images = inputs, OnImages(inputs)
         self.device = device
         self.description = description or {}
         self.use(native, head)
@@ -60,8 +61,8 @@ class TensorFlowClassifier(Classifier):
         """Compute with `native` from now on, of which only `head` learns if there is one."""
         # all that is traced belongs to the model that it was made from, so it is made anew
         self.native, self.head = native, head
-        own = frozen(native)
-        self.forward: Forward = lambda images: own(self.normalised(images))
+        own = frozen(native, self.on_images.logits)
+        self.forward: Forward = lambda images: own(self.on_images.prepared(images))
         self._gradient_scale = FP16_SCALE if self.precision == "float16" else 1.0
         self._pgd = attacks.PGD(lambda: self.forward, gradient_scale=self._gradient_scale)
         self._graph: Callable[..., Any] = cache(self._make)
@@ -71,17 +72,14 @@ class TensorFlowClassifier(Classifier):
 
         A classifier with a head of its own runs in evaluation mode: its features are frozen.
         """
-        return self.native(self.normalised(images), training=self.head is None)
+        return self._called(images, training=self.head is None)
 
     def evaluated(self, images: Tensor) -> Any:
         """Return what the model makes of images `(n, h, w, c)` in [0, 1], in evaluation mode."""
-        return self.native(self.normalised(images), training=False)
+        return self._called(images, training=False)
 
-    def normalised(self, images: Tensor) -> Tensor:
-        """Return what the network takes for images in [0, 1]."""
-        if not self.inputs.mean:
-            return images
-        return (images - tf.constant(self.inputs.mean, images.dtype)) / tf.constant(self.inputs.std, images.dtype)
+    def _called(self, images: Tensor, *, training: bool) -> Any:
+        return self.on_images.logits(self.native(self.on_images.prepared(images), training=training), images)
 
     @property
     def dtype(self) -> str:
@@ -117,14 +115,15 @@ class TensorFlowClassifier(Classifier):
         width = self.features(np.zeros((1, *self.image_shape), np.float32)).shape[1:]
         if len(width) != 1:
             raise SpecError(f"with_head: expected features of shape (n, d), got {('n', *width)}")
-        inputs = attrs.evolve(self.inputs, classes=classes)
+        # the head returns logits alone
+        inputs = attrs.evolve(self.inputs, classes=classes, output="")
         description = self.description and {**self.description, "classes": classes, "head": True}
         with tf.device(self.device):
             if description:
                 native, head = build(description, self.dtype)
             else:
                 native = WithHead(self.native, *width, classes)
-                native(tf.zeros((1, *self.image_shape), self.dtype))
+                native(tf.zeros((1, *self.inputs.network_shape), self.dtype))
                 head = native.head
             assert head is not None  # noqa: S101
         made = TensorFlowClassifier(native, self.device, inputs, description=description, head=head)

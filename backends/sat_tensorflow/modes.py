@@ -12,29 +12,35 @@ from tensorflow import Tensor
 
 Forward = Callable[[Tensor], Tensor]
 """Images `(n, h, w, c)` to logits."""
+Logits = Callable[[Any, Tensor], Any]
+"""What a network returned, and the images, to logits."""
 
 
 Constants = dict[int, tuple[keras.Variable, Tensor]]
 """Variables by their `id`, and what is computed with in their place, which may be of another type."""
 
 
-def frozen(model: keras.Model) -> Forward:
+def _alone(output: Any, images: Tensor) -> Any:
+    return output
+
+
+def frozen(model: keras.Model, logits: Logits = _alone) -> Forward:
     """Return `model` in evaluation mode as a function to logits in the type of the images, whatever it computes in.
 
     It changes no variable: BatchNorm uses its running statistics. Gradients end at the weights, so that no graph keeps
     what only their gradients would need.
     """
-    return lambda images: held(model, constants(model))(images)
+    return lambda images: held(model, constants(model), logits=logits)(images)
 
 
-def held(model: keras.Model, values: Constants, half: str | None = None) -> Forward:
-    """Return `frozen(model)` with `values` in place of its variables, computed in the half precision."""
+def held(model: keras.Model, values: Constants, half: str | None = None, logits: Logits = _alone) -> Forward:
+    """Return `frozen(model, logits)` with `values` in place of its variables, computed in the half precision."""
 
     def forward(images: Tensor) -> Tensor:
         # set in the scope and not handed to it, as it would convert them to the types of the variables
         with keras.StatelessScope() as scope, precision(model, half and f"mixed_{half}"):
             scope.state_mapping.update({id(variable): value for variable, value in values.values()})
-            return tf.cast(model(images, training=False), images.dtype)
+            return tf.cast(logits(model(images, training=False), images), images.dtype)
 
     return forward
 

@@ -36,10 +36,10 @@ class Attacked:
         self._folded = self._run = None
         if classifier.description and as_built(classifier.native):
             self._folded = folded = Folded(classifier.native, half)
-            normalised = module.normaliser(classifier.dtype)
+            prepared = module.preparing(classifier.dtype)
 
             def run(images: Tensor) -> Tensor:
-                return folded(normalised(images))
+                return folded(prepared(images))
 
             self._run = torch.compile(run) if training.compile else run
         # what is compiled keeps no rounded weights between calls

@@ -72,7 +72,7 @@ class TorchBackend(Backend):
         # layers draw weights as they are made. The core replaces them all by its own draws; the caller's generator must
         # not move
         with torch.random.fork_rng(devices=[]), plain():
-            native, head = MODELS[description["model"]](inputs.classes, inputs.image_shape), None
+            native, head = MODELS[description["model"]](inputs.classes, inputs.network_shape), None
             if description.get("head"):
                 native, head = put_head(native, "fc", inputs.classes)
             native.to(getattr(torch, dtype))

@@ -35,19 +35,19 @@ class Evaluated(nn.Module):
 
 
 def folded_module(
-    module: nn.Module, network: nn.Module, normalise: Callable[[Tensor], Tensor], dtype: torch.dtype
+    module: nn.Module, network: nn.Module, prepare: Callable[[Tensor], Tensor], dtype: torch.dtype
 ) -> Evaluated:
     """Return `module` with BatchNorm folded into the convolutions, for many attacks with the weights as they are now.
 
     Args:
         module: images in [0, 1] to logits, on its device.
         network: what is inside of it, one of our networks that is `as_built`.
-        normalise: what is in front of it.
+        prepare: what is in front of it.
         dtype: type of the images.
     """
     folded = Folded(network)
     folded.fold()
-    return Evaluated(module, dtype, lambda images: folded(normalise(_ChannelsLast.apply(images))))
+    return Evaluated(module, dtype, lambda images: folded(prepare(_ChannelsLast.apply(images))))
 
 
 class _ChannelsLast(torch.autograd.Function):

@@ -25,42 +25,12 @@ from sat_torch import attacks
 from sat_torch.arrays import like, to_numpy, to_numpy_images
 from sat_torch.bridge import Evaluated, folded_module
 from sat_torch.folded import as_built, hooked
+from sat_torch.inputs import OnImages
 from sat_torch.memory import images_at_once, kept_bytes
 from sat_torch.models.head import put_head
-from sat_torch.modes import frozen, plain, run, tf32
+from sat_torch.modes import frozen, plain, tf32
 
 _COUNTER = "num_batches_tracked"
-
-
-class Normalised(nn.Module):
-    """A network on [0, 1] images that are normalised per channel first, if there are any statistics.
-
-    They are kept in float64 and rounded once to the type that is computed in, so that a float64 training is exact. They
-    are no part of the state.
-    """
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, inner: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
-        super().__init__()
-        self.inner = inner
-        self.has_statistics = bool(mean)
-        for name, values in (("mean", mean), ("std", std)):
-            # the default device of the process may be another, even "meta", which has no values
-            tensor = torch.tensor(values, dtype=torch.float64, device="cpu").reshape(-1, 1, 1)
-            self.register_buffer(name, tensor, persistent=False)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return the logits of images `(n, c, h, w)` in [0, 1]; the network gets them in the type of its weights."""
-        return run(self.inner, self.normaliser(images.dtype)(images))
-
-    def normaliser(self, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
-        """Return the function from images of that type to what the network takes."""
-        if not self.has_statistics:
-            return lambda images: images
-        mean, std = self.mean.to(dtype), self.std.to(dtype)
-        return lambda images: (images - mean) / std
 
 
 @final
@@ -68,9 +38,9 @@ class TorchClassifier(Classifier):
     """See `sat_core.classifier.Classifier`. `module` takes tensors `(n, c, h, w)` in [0, 1]; `native` is inside it.
 
     Args:
-        native: normalised images to logits; used as it is.
+        native: what `inputs` makes of images to logits; used as it is.
         device: where it computes.
-        inputs: classes, shape of the images and normalisation.
+        inputs: classes, shape of the images, and what stands in front of the network.
         description: of one of our networks, as `Backend.new` takes it; none for a user's.
         head: the part of `native` that learns, where the rest is frozen.
     """
@@ -88,7 +58,7 @@ class TorchClassifier(Classifier):
     ) -> None:
         self.inputs = inputs
         self.native = native
-        self.module = Normalised(native, inputs.mean, inputs.std).to(device)
+        self.module = OnImages(native, inputs).to(device)
         self.device = device
         self.description = description or {}
         self.head = head
@@ -123,7 +93,8 @@ class TorchClassifier(Classifier):
             # a network that draws must draw afterwards what it would have drawn
             with frozen(self.module), torch.random.fork_rng([self.device]):
                 self._kept = kept_bytes(self.module, image)
-        return images_at_once(self.device, self._kept, math.prod(self.image_shape))
+        values = max(math.prod(self.image_shape), math.prod(self.inputs.network_shape))
+        return images_at_once(self.device, self._kept, values)
 
     def _logits(self, images: np.ndarray) -> np.ndarray:
         return self._run(self.module, images)
@@ -200,7 +171,7 @@ class TorchClassifier(Classifier):
         # in half precision the product of weights and BatchNorm's scale would be rounded once more
         if not self.description or self.precision in HALF or not as_built(self.native):
             return self.as_torch_module()
-        return folded_module(self.module, self.native, self.module.normaliser(self.dtype), self.dtype)
+        return folded_module(self.module, self.native, self.module.preparing(self.dtype), self.dtype)
 
     def state(self) -> State:
         return {name: to_numpy(value).copy() for name, value in self.variables().items()}

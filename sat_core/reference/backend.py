@@ -46,7 +46,7 @@ class NumpyBackend(Backend):
         return tuple(SHAPES)
 
     def new(self, description: Mapping[str, Any]) -> NumpyClassifier:
-        shapes = SHAPES[description["model"]](description["classes"], tuple(description["image_shape"]))
+        shapes = SHAPES[description["model"]](description["classes"], InputSpec.from_dict(description).network_shape)
         if description.get("head"):
             shapes = head_shapes(shapes)
         dtype = np.dtype(description.get("dtype", "float32"))

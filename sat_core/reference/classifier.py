@@ -9,11 +9,13 @@ import numpy as np
 
 from sat_core.attack_spec import AttackSpec
 from sat_core.classifier import Classifier, State
-from sat_core.errors import NotInstalledError
+from sat_core.errors import NotInstalledError, SpecError, quoted
 from sat_core.initialisation import initial_state
 from sat_core.input_spec import InputSpec
+from sat_core.outputs import is_one_logit
 from sat_core.precision import attack_type
 from sat_core.reference.attacks import pgd
+from sat_core.reference.inputs import front
 from sat_core.reference.layers import Back, Layer, Pass, chain, linear, relu
 from sat_core.reference.losses import loss_and_gradient
 from sat_core.reference.networks import HEAD, NEW_HEAD, ORACLES, head_shapes
@@ -35,7 +37,12 @@ class NumpyClassifier(Classifier):
         self.description = description
         self.inputs = InputSpec.from_dict(description)
         self.native = state
-        channels = self.image_shape[2]
+        if self.inputs.output:
+            raise SpecError(
+                f"model.output: the numpy reference's networks return logits alone, got {quoted(self.inputs.output)}"
+            )
+        self._front = front(self.inputs)
+        channels = self.inputs.network_shape[2]
         self._mean = np.array(self.inputs.mean or (0.0,) * channels)
         self._std = np.array(self.inputs.std or (1.0,) * channels)
         self._body = ORACLES[description["model"]]
@@ -56,7 +63,7 @@ class NumpyClassifier(Classifier):
         return self.forward(images, state)
 
     def forward(self, images: np.ndarray, state: Pass, network: Layer | None = None) -> tuple[np.ndarray, Back]:
-        """Run a network on normalised images.
+        """Run a network on images that are scaled and normalised first.
 
         Args:
             images: float `(n, h, w, c)` in [0, 1].
@@ -66,9 +73,14 @@ class NumpyClassifier(Classifier):
         Returns:
             The output, and the function from the gradient over it to that over `images`; all float64.
         """
-        normal = ((images - self._mean) / self._std).transpose(0, 3, 1, 2)
+        scaled, over_images = self._front(images)
+        normal = ((scaled - self._mean) / self._std).transpose(0, 3, 1, 2)
         output, back = (network or chain(self._body, self.head or HEAD))(state, normal)
-        return output, lambda g: back(g).transpose(0, 2, 3, 1) / self._std
+        if network is None and is_one_logit(output.shape, len(images), self.classes):
+            return np.pad(output, ((0, 0), (1, 0))), lambda g: over_images(
+                back(g[:, 1:]).transpose(0, 2, 3, 1) / self._std
+            )
+        return output, lambda g: over_images(back(g).transpose(0, 2, 3, 1) / self._std)
 
     def gradient(
         self, images: np.ndarray, labels: np.ndarray, loss: str = "ce", targets: np.ndarray | None = None

@@ -7,7 +7,7 @@ A backend's test file::
         check(MyBackend())
 """
 
-from sat_core.testing import checks, option_checks, plugin_checks, training_checks
+from sat_core.testing import checks, input_checks, option_checks, plugin_checks, training_checks
 from sat_core.testing.contract import CHECKS, Check, ContractError, backend_checks
 from sat_core.testing.parity import PARITY, Parity
 from sat_core.testing.wrong import FAULTS, wrong_backend
@@ -21,6 +21,7 @@ __all__ = [
     "Parity",
     "backend_checks",
     "checks",
+    "input_checks",
     "option_checks",
     "plugin_checks",
     "training_checks",

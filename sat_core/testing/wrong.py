@@ -39,6 +39,8 @@ FAULTS = (
     "images in the type of the weights",
     "features move under a head",
     "statistics in another order",
+    "scaling ignored",
+    "output ignored",
     *IGNORED,
 )
 """Names that `wrong_backend` takes."""
@@ -212,12 +214,16 @@ class _WrongBackend(Backend):
         return self._right.versions()
 
     def new(self, description: Mapping[str, Any]) -> Classifier:
+        if self._fault == "scaling ignored":
+            description = {name: value for name, value in description.items() if name != "scaling"}
         return _WrongClassifier(self._right.new(description), self._fault, self._right)
 
     def seeded(self, seed: int) -> AbstractContextManager[None]:
         return self._right.seeded(seed)
 
     def wrap_for(self, inputs: InputSpec, model: Any) -> Classifier:
+        if self._fault == "output ignored":
+            inputs = attrs.evolve(inputs, output="")
         return _WrongClassifier(self._right.wrap_for(inputs, model), self._fault, self._right)
 
     def trainer(

@@ -23,6 +23,8 @@ FINDS = {
     "features move under a head": "only_the_head_learns",
     "weights touched by the attack": "attacks_stay_inside_and_touch_nothing",
     "statistics in another order": "statistics_are_those_of_the_logits",
+    "scaling ignored": "images_are_scaled_in_front_of_the_network",
+    "output ignored": "logits_are_found_in_outputs_of_other_kinds",
     "images in the type of the weights": "attacks_on_half_precision_stay_inside",
     **{fault: f"parity_{option_row(seen.option)}" for fault, seen in IGNORED.items()},
 }

@@ -60,13 +60,6 @@ def network(backend: Backend, outputs: int = 5, before: Any = None, after: Any =
         return made(outputs, before, after)
 
 
-class Output:
-    """What other libraries return."""
-
-    def __init__(self, logits: Any) -> None:
-        self.logits = logits
-
-
 def nothing_left(logits: Any) -> Any:
     """Return logits without a gradient."""
     if hasattr(logits, "detach"):
@@ -86,15 +79,14 @@ def argmax(logits: Any) -> Any:
 
 
 REFUSED: dict[str, tuple[Callable[[Backend], Any], str]] = {
-    "tuple": (lambda b: network(b, after=lambda x: (x, x)), r"got tuple of 2\nwrap a module that returns the logits"),
-    "dict": (lambda b: network(b, after=lambda x: {"out": x, "aux": x}), r"got dict with 'out', 'aux'"),
-    "object": (lambda b: network(b, after=Output), r"got .*Output with \.logits\n.*such as output\.logits"),
+    "pairs": (lambda b: network(b, after=lambda x: ((x, x), x)), r'got tuple of 2\nsay which part .*output="0"'),
+    "other names": (lambda b: network(b, after=lambda x: {"aux": x}), r"got dict with 'aux'\n.*output=\"aux\""),
     "nothing": (lambda b: network(b, after=lambda x: None), "got NoneType"),
     "classes": (lambda b: network(b, after=argmax), "got .* of .*int64"),
     "other classes": (lambda b: network(b, 15), r"\(4, 5\) for 4 images of 5 classes, got \(4, 15\)\npass classes=15"),
     "fewer classes": (lambda b: network(b, 3), r"got \(4, 3\)\npass classes=3"),
-    "one logit": (lambda b: network(b, 1), r"got \(4, 1\)\ntwo classes need two logits"),
-    "one logit, no axis": (lambda b: network(b, after=lambda x: x[:, 0]), r"got \(4,\)\ntwo classes need two logits"),
+    "one logit": (lambda b: network(b, 1), r"got \(4, 1\)\none logit is for two classes: pass classes=2"),
+    "one logit, no axis": (lambda b: network(b, after=lambda x: x[:, 0]), r"got \(4,\)\none logit is for two classes"),
     "pixels": (lambda b: network(b, after=lambda x: x[:, :, None, None]), r"got \(4, 5, 1, 1\)\nflatten them"),
     "squeezed": (lambda b: network(b, after=drop_axes), r"\(1, 5\) for 1 images .*got \(5,\)\nit drops the axis"),
     "no gradient": (lambda b: network(b, after=nothing_left), "expected logits with a gradient"),
@@ -113,6 +105,13 @@ def test_networks_without_logits_for_their_classes_are_refused(backend: Backend,
         backend.wrap(make(backend), **OPTIONS)
     assert str(caught.value).startswith("model: ")
     assert len(str(caught.value).splitlines()) <= 3
+
+
+def test_a_part_that_is_not_there_is_refused(backend: Backend) -> None:
+    model = network(backend, after=lambda x: {"head": {"logits": x}, "loss": x})
+    with pytest.raises(SpecError, match=r"model\.output: .* got 'head\.out'\nit returns dict with logits"):
+        backend.wrap(model, **OPTIONS, output="head.out")
+    assert backend.wrap(model, **OPTIONS, output="head.logits").inputs.output == "head.logits"
 
 
 def test_a_network_for_other_images_is_refused(backend: Backend) -> None:

@@ -17,6 +17,7 @@ from sat_core.data import DataSet, check_files
 from sat_core.datasets import get_dataset
 from sat_core.errors import DataError, SpecError
 from sat_core.images import resize
+from sat_core.scaling import Scaling
 from sat_datasets.stream import FileImages
 from sat_datasets.workers import AHEAD
 
@@ -231,6 +232,19 @@ def test_arrays_are_resized_as_pillow_does(shape: tuple[int, int, int]) -> None:
         floats = resize((images / np.float32(255)).astype(np.float32), (*size, shape[2]))
         assert floats.dtype == np.float32
         assert np.abs(floats * 255 - scaled).max() <= 0.51
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "nearest"])
+def test_filters_in_front_of_networks_are_pillows(interpolation: str) -> None:
+    from PIL import Image
+
+    image = np.random.default_rng(0).integers(0, 256, (11, 40), dtype=np.uint8)
+    for size, crop in (((8, 8), (8, 8)), ((17, 9), (10, 6)), ((64, 60), (60, 60))):
+        rows, columns = Scaling(size=size, crop=crop, interpolation=interpolation).maps(*image.shape)
+        expected = Image.fromarray(image).resize(size[::-1], Image.Resampling[interpolation.upper()])
+        top, left = (round((s - c) / 2) for s, c in zip(size, crop, strict=True))
+        cut = np.asarray(expected)[top : top + crop[0], left : left + crop[1]]
+        assert np.abs((rows @ image @ columns.T).clip(0, 255) - cut).max() <= 1.01
 
 
 def test_channels_follow_the_model() -> None:

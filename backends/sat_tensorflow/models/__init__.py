@@ -10,6 +10,7 @@ from typing import Any
 
 import keras
 
+from sat_core.input_spec import InputSpec
 from sat_tensorflow.models.head import put_head
 from sat_tensorflow.models.linear import linear
 from sat_tensorflow.models.preact_resnet18 import wide_preact_resnet18
@@ -32,7 +33,7 @@ def build(description: Mapping[str, Any], dtype: str) -> tuple[keras.Model, kera
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(dtype)
     try:
-        model = MODELS[description["model"]](description["classes"], tuple(description["image_shape"]))
+        model = MODELS[description["model"]](description["classes"], InputSpec.from_dict(description).network_shape)
         return put_head(model, description["classes"]) if description.get("head") else (model, None)
     finally:
         keras.config.set_dtype_policy(before)
