@@ -25,8 +25,17 @@ def data_frame(columns: Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]
     Raises:
         NotInstalledError: pandas is not installed; it is not a dependency of sat-core.
     """
+    return import_pandas().DataFrame(columns)
+
+
+def import_pandas() -> Any:
+    """Return the module pandas.
+
+    Raises:
+        NotInstalledError: It is not installed; it is not a dependency of sat-core.
+    """
     try:
         import pandas
     except ImportError as error:
         raise NotInstalledError("to_pandas() needs pandas: pip install pandas") from error
-    return pandas.DataFrame(columns)
+    return pandas

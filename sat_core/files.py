@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -50,8 +50,11 @@ def short_name(name: str, of: str) -> str:
     return f"{name.encode()[: LONGEST_NAME - 17].decode(errors='ignore')}-{digest}"
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file so that after a crash it has its old content or the new, never a mixture.
+@contextmanager
+def writing(path: Path) -> Iterator[BinaryIO]:
+    """Open a file to write so that after a crash it has its old content or the new, never a mixture.
+
+    What is written inside gets the name `path` at the end; an error inside leaves what was there.
 
     Raises:
         RunDirectoryError: The file cannot be written.
@@ -66,7 +69,7 @@ def write_bytes(path: Path, content: bytes) -> None:
         ) from error
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())  # else a rename may reach the disk before the content does
         # mkstemp makes files that only their owner can read.
@@ -78,6 +81,12 @@ def write_bytes(path: Path, content: bytes) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all; see `writing`."""
+    with writing(path) as file:
+        file.write(content)
 
 
 def write_text(path: Path, content: str) -> None:

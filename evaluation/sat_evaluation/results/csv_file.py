@@ -45,8 +45,8 @@ def csv_records(rows: Sequence[Row]) -> list[dict[str, Any]]:
             "seed": row.seeds[0],
             "subset_seed": row.seeds[1],
             "epoch": row.epoch,
-            **_interval_columns("clean_all", row.clean),
-            **_interval_columns("robust_all", row.robust),
+            **interval_columns("clean_all", row.clean),
+            **interval_columns("robust_all", row.robust),
             "robust_A": row.robust_a and row.robust_a.value,
             "robust_B": row.robust_b and row.robust_b.value,
             "n": row.n,
@@ -65,15 +65,16 @@ def csv_records(rows: Sequence[Row]) -> list[dict[str, Any]]:
     ]
 
 
-def csv_lines(heads: Iterable[str], lines: Iterable[Iterable[object]]) -> str:
-    """Format a table as CSV.
+def csv_lines(heads: Iterable[str] | None, lines: Iterable[Iterable[object]]) -> str:
+    """Format a table as CSV, or without `heads` a part of one.
 
     Text that a spreadsheet would run as a formula gets an apostrophe in front, as OWASP recommends: names of classes
     come from data sets of others.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([_inert(cell) for cell in line] for line in [heads, *lines])
+    writer.writerows([_inert(cell) for cell in line] for line in ([] if heads is None else [heads]))
+    writer.writerows([_inert(cell) for cell in line] for line in lines)
     return text.getvalue()
 
 
@@ -90,8 +91,9 @@ def write_csv(path: Path, rows: Sequence[Row]) -> None:
 def _of_level(row: Row, level: str) -> dict[str, float | None]:
     """Columns of a level that only some arms have; empty for the others."""
     at = row.at(level)
-    return _interval_columns(f"robust_{level}", at and at.robust)
+    return interval_columns(f"robust_{level}", at and at.robust)
 
 
-def _interval_columns(name: str, accuracy: Accuracy | None) -> dict[str, float | None]:
+def interval_columns(name: str, accuracy: Accuracy | None) -> dict[str, float | None]:
+    """Return the columns of an accuracy: its value and the ends of its interval; empty where there is none."""
     return {f"{name}{end}": accuracy and getattr(accuracy, key) for end, key in _ENDS.items()}

@@ -7,12 +7,14 @@ from typing import final
 
 import attrs
 
-from sat_core.errors import DataError, NotInstalledError, SatError, SpecError
+from sat_core.errors import DataError, NotInstalledError, RunDirectoryError, SatError, SpecError
 from sat_core.plugins import not_loaded
 from sat_core.ranking import needs_ranking
+from sat_core.report_arms import matching
 from sat_core.run_folder import RANKING, TRANSFER, RunFolder
 from sat_core.study import Study
 from sat_core.unit_folder import UnitFolder
+from sat_evaluation.results.rows import Row, collect
 from sat_evaluation.run.executors import queue
 from sat_evaluation.run.executors.base import Place
 from sat_evaluation.run.heads import Transfer
@@ -85,6 +87,27 @@ def unit_names(folder: RunFolder) -> list[str]:
         raise DataError(f"{problem}\nif a newer version of sat-core wrote it, use that one") from error
     ranked = any(needs_ranking(arm.spec) for arm in study.arms)
     return [*([RANKING] if ranked else []), *(arm.name for arm in study.arms)]
+
+
+def finished_rows(folder: RunFolder, arms: Sequence[str] = ()) -> tuple[list[Row], list[str]]:
+    """Return the finished arms of a study or transfer as rows, and the names of the others.
+
+    Args:
+        folder: Of the study or the transfer.
+        arms: Names or patterns; by default all arms.
+
+    Raises:
+        SpecError: No arm matches a pattern.
+        RunDirectoryError: `folder` is none of a study or transfer, or no arm is finished.
+        DataError: The results of an arm are damaged.
+    """
+    names = [name for name in unit_names(folder) if name != RANKING]
+    names = matching(names, arms, "--arms") if arms else names
+    finished = [name for name in names if folder.unit(name).has_results]
+    if not finished:
+        raise RunDirectoryError(f"{folder}: none of {len(names)} arms is finished; run the study first")
+    rows = collect(folder.unit(name).own_results() for name in finished)
+    return rows, [name for name in names if name not in {*finished}]
 
 
 def _status(unit: UnitFolder, name: str, place: Place | None, unknown: bool) -> UnitStatus:

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any, final
 import attrs
 
 from sat_core.arm_results import ArmResults
-from sat_core.display import data_frame, html_table
+from sat_core.display import html_table
 from sat_core.run_folder import RunFolder
 from sat_evaluation.figures.accuracy import accuracy_figure
 from sat_evaluation.figures.pareto import pareto_figure
-from sat_evaluation.results.csv_file import csv_records
 from sat_evaluation.results.headline import headline, title
 from sat_evaluation.results.rows import Row, collect
 from sat_evaluation.results.table import table_cells
+from sat_evaluation.results.table_files import to_pandas
+from sat_evaluation.results.tidy import table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,13 +46,19 @@ class StudyResults:
         """One row per arm, as tables and figures use them."""
         return collect(self.arms)
 
-    def to_pandas(self) -> Any:
-        """Return a `pandas.DataFrame` with one row per arm and the columns of summary.csv.
+    def to_pandas(self, what: str = "arms") -> Any:
+        """Return a table of the study as a `pandas.DataFrame`; ``sat table`` writes the same as CSV or Parquet.
+
+        Args:
+            what: ``arms``, ``classes``, ``checks``, ``images`` or ``examples``: what has a row of its own, of each arm
+                (docs/results.md). Columns of the first are those of summary.csv, and more.
 
         Raises:
+            SpecError: There is no such table.
+            DataError: A file of an arm that it needs is missing or damaged.
             NotInstalledError: pandas is missing; it is not a dependency of sat-core.
         """
-        return data_frame(csv_records(self.rows))
+        return to_pandas(table(what, self.rows, self.folder))
 
     def figure(self) -> Figure | None:
         """Draw robust and clean accuracy over |A|; None if no arm has a place on that axis.
@@ -74,5 +81,5 @@ class StudyResults:
 
     def _repr_html_(self) -> str:
         columns = table_cells(self.rows)
-        table = html_table(title(self.rows), list(columns), zip(*columns.values(), strict=True))
-        return f"{table}<p>{headline(self.rows)}</p>"
+        shown = html_table(title(self.rows), list(columns), zip(*columns.values(), strict=True))
+        return f"{shown}<p>{headline(self.rows)}</p>"
