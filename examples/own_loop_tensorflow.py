@@ -3,12 +3,13 @@
 Run it: python examples/own_loop_tensorflow.py
 """
 
+from sat_core import AttackSpec, DataSet, Recorder, Split, SubsetSpec, get_backend, get_dataset, make_split
+from sat_tensorflow import SubsetAdversarialStep, with_index  # before TensorFlow, see docs/own-loop.md
+
+# isort: split
 import keras
 import tensorflow as tf
 from keras import layers
-
-from sat_core import AttackSpec, DataSet, Recorder, Split, SubsetSpec, get_backend, get_dataset, make_split
-from sat_tensorflow import SubsetAdversarialStep, with_index  # isort: split  # before TensorFlow, see docs/own-loop.md
 
 
 def make_net() -> keras.Model:

@@ -65,6 +65,7 @@ def _import_in_order() -> None:
 _import_in_order()
 
 from sat_tensorflow.backend import TensorFlowBackend  # noqa: E402
+from sat_tensorflow.fit import SubsetAdversarialModel  # noqa: E402
 from sat_tensorflow.step import SubsetAdversarialStep, with_index  # noqa: E402
 
-__all__ = ["SubsetAdversarialStep", "TensorFlowBackend", "with_index"]
+__all__ = ["SubsetAdversarialModel", "SubsetAdversarialStep", "TensorFlowBackend", "with_index"]

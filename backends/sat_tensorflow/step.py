@@ -13,6 +13,7 @@ from sat_core.arrays import check_batch
 from sat_core.attack_spec import AttackSpec
 from sat_core.errors import DataError, type_name
 from sat_core.loss_spec import PLAIN, LossSpec
+from sat_core.precision import FP16_SCALE
 from sat_core.splits import Split
 from sat_core.step import TOGETHER, AdversarialStep
 from sat_tensorflow.attacks import PGD
@@ -59,7 +60,8 @@ class SubsetAdversarialStep(AdversarialStep):
         super().__init__(model, split, attack, rng, loss)
         self._members = tf.constant(split.members)
         self._weights = tf.constant(split.example_weights(np.arange(len(split.members))))
-        self._pgd = PGD(lambda: frozen(model))
+        halves = any(layer.compute_dtype == "float16" for layer in model._flatten_layers())
+        self._pgd = PGD(lambda: frozen(model), gradient_scale=FP16_SCALE if halves else 1.0)
         self._checked = tf.Variable(
             False,  # read and set by each replica of a tf.distribute.Strategy on its own
             trainable=False,
@@ -72,11 +74,19 @@ class SubsetAdversarialStep(AdversarialStep):
 
         The forward runs in training mode.
         """
-        mixed = inputs = self.mix(images, labels, index)
+        mixed = self.mix(images, labels, index)
+        return mixed, self.loss(self.forward(mixed, images, index), labels, index)
+
+    def forward(self, mixed: Tensor, images: Tensor, index: Tensor) -> Tensor:
+        """Return the logits of what `mix` made of `images`, in training mode, for `loss` and `losses`.
+
+        For a loss with `pairs`, those of the members' clean images follow.
+        """
         if self._kind.pairs:
+            # in one forward, as the statistics of BatchNorm are of clean and adversarial images together
             clean = tf.cast(tf.gather(images, self._rows(index)), mixed.dtype)
-            inputs = tf.concat([mixed, clean], axis=0)
-        return mixed, self.loss(self.model(inputs, training=True), labels, index)
+            mixed = tf.concat([mixed, clean], axis=0)
+        return self.model(mixed, training=True)
 
     def mix(self, images: Tensor, labels: Tensor, index: Tensor) -> Tensor:
         """Return `images` with adversarial examples in place of the members of A; float32, whatever the network is."""
@@ -109,6 +119,10 @@ class SubsetAdversarialStep(AdversarialStep):
     def _rows(self, index: Tensor) -> Tensor:
         """Return the places of the members in the batch, int64 `(m,)`."""
         return tf.where(tf.gather(self._members, tf.cast(index, tf.int64)))[:, 0]
+
+    def members_in(self, index: Tensor) -> Tensor:
+        """Return how many of the examples are members of A."""
+        return tf.size(self._rows(index))
 
     def losses(self, logits: Tensor, labels: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
         """Return Σ w·ℓ and Σ w over the batch apart, at least in float32, for a batch that is made of several parts.

@@ -69,11 +69,18 @@ class SubsetAdversarialStep(AdversarialStep):
 
         The forward runs in the model's own mode.
         """
-        mixed = inputs = self.mix(images, labels, index)
+        mixed = self.mix(images, labels, index)
+        return mixed, self.loss(self.forward(mixed, images, index), labels, index)
+
+    def forward(self, mixed: Tensor, images: Tensor, index: Tensor) -> Tensor:
+        """Return the logits of what `mix` made of `images`, in the model's own mode, for `loss` and `losses`.
+
+        For a loss with `pairs`, those of the members' clean images follow.
+        """
         if self._kind.pairs:
             # in one forward, as the statistics of BatchNorm are of clean and adversarial images together
-            inputs = torch.cat([mixed, images[self._rows(index, images)].to(mixed)])
-        return mixed, self.loss(run(self.model, inputs), labels, index)
+            mixed = torch.cat([mixed, images[self._rows(index, images)].to(mixed)])
+        return run(self.model, mixed)
 
     def mix(self, images: Tensor, labels: Tensor, index: Tensor) -> Tensor:
         """Return `images` with adversarial examples in place of the members of A; float32, whatever the network is."""
