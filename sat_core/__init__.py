@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from sat_core.loss_spec import LossSpec
     from sat_core.order_file import read_order
     from sat_core.outcome import TrainingResult
+    from sat_core.own_data import make_dataset
     from sat_core.ranking import Ranking
     from sat_core.recorder import Recorder
     from sat_core.sections import SubsetSpec
@@ -54,6 +55,7 @@ _MODULES = {
     "loss_spec": ("LossSpec",),
     "order_file": ("read_order",),
     "outcome": ("TrainingResult",),
+    "own_data": ("make_dataset",),
     "ranking": ("Ranking",),
     "recorder": ("Recorder",),
     "sections": ("SubsetSpec",),
@@ -86,6 +88,7 @@ __all__ = [
     "get_backend",
     "get_dataset",
     "load_model",
+    "make_dataset",
     "make_split",
     "rank",
     "read_order",

@@ -2,59 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 
-from sat_core.arrays import as_array, as_float, check_images, label_remedy
+from sat_core.arrays import as_float, check_images, label_remedy
 from sat_core.data import DataSet, Examples
-from sat_core.datasets import get_dataset
-from sat_core.errors import DataError, type_name
+from sat_core.errors import DataError
+from sat_core.images import ImageSource
 
 REQUIRED = ("x_train", "y_train", "x_test", "y_test")
 OPTIONAL = ("x_val", "y_val", "class_names", "mean", "std")
 _BLOCK = 1024
 """Images that are converted to float at a time: the whole set as float32 would need four times its memory."""
-Data = DataSet | str | Mapping[str, Any] | Sequence[Sequence[Any]]
-"""A data set, the name of one, a mapping with `x_train`, `y_train`, `x_test` and `y_test`, or the pairs
-``(x_train, y_train), (x_test, y_test)`` as `keras.datasets` gives them."""
 
 
-def as_data_set(data: Data) -> DataSet:
-    """Give what users call data as a data set; see `Data`.
-
-    Raises:
-        DataError: It is none, or its arrays do not fit together.
-    """
-    if isinstance(data, DataSet):
-        return data
-    if isinstance(data, str):
-        return get_dataset(data)
-    if not isinstance(data, Mapping):
-        pairs: Any = data
-        try:
-            (x_train, y_train), (x_test, y_test) = pairs
-        except (TypeError, ValueError) as error:
-            raise DataError(
-                f"data: expected a data set, the name of one, or (x_train, y_train), (x_test, y_test), "
-                f"got {type_name(data)}\nAutoAttack picks the epoch and reports on test images: give some"
-            ) from error
-        data = {"x_train": x_train, "y_train": y_train, "x_test": x_test, "y_test": y_test}
-    arrays = {key: as_array(value, key, "labels" if key.startswith("y_") else "images") for key, value in data.items()}
-    return data_set_from_arrays(arrays, name="arrays")
-
-
-def data_set_from_arrays(arrays: Mapping[str, np.ndarray], *, name: str, prefix: str = "") -> DataSet:
+def data_set_from_arrays(
+    arrays: Mapping[str, np.ndarray], *, name: str, prefix: str = "", notes: tuple[str, ...] = ()
+) -> DataSet:
     """Make a data set from arrays.
 
     Args:
         arrays: `x_train`, `x_test`: images `(n, h, w, c)` or `(n, h, w)`, uint8 or float in [0, 1]. `y_train`,
             `y_test`: integers `(n,)` from 0, every class with a training example. Optional: `x_val` and `y_val`, which
             then pick the epoch; `class_names`, text `(classes,)`; `mean` and `std`, `(c,)`, in units of [0, 1] pixels,
-            computed from the training images if absent.
+            computed from the training images if absent. Images may be an `ImageSource`, beside `mean` and `std`.
         name: Name of the data set, as results show it.
         prefix: What error messages begin with, such as the file's path.
+        notes: What users should know.
 
     Raises:
         DataError: An array is missing, or not as described.
@@ -68,8 +43,8 @@ def data_set_from_arrays(arrays: Mapping[str, np.ndarray], *, name: str, prefix:
     classes = _classes(arrays["y_train"], f"{prefix}y_train")
     train = _examples(arrays, "train", classes, prefix)
     test = _examples(arrays, "test", classes, prefix)
-    mean, std = mean_and_std(train.images)
-    channels = len(mean)
+    channels = train.images.shape[3]
+    mean, std = ((), ()) if {"mean", "std"} <= {*arrays} else mean_and_std(train.images)
     return DataSet(
         name=name,
         train=train,
@@ -78,6 +53,7 @@ def data_set_from_arrays(arrays: Mapping[str, np.ndarray], *, name: str, prefix:
         class_names=_class_names(arrays, classes, prefix),
         mean=_per_channel(arrays["mean"], channels, f"{prefix}mean", least=0) if "mean" in arrays else mean,
         std=_per_channel(arrays["std"], channels, f"{prefix}std", least=1e-6) if "std" in arrays else std,
+        notes=notes,
     )
 
 
@@ -128,6 +104,8 @@ def _classes(labels: np.ndarray, name: str) -> int:
 
 def _examples(arrays: Mapping[str, np.ndarray], part: str, classes: int, prefix: str) -> Examples:
     images = arrays[f"x_{part}"]
+    if isinstance(images, ImageSource):
+        return Examples(images, arrays[f"y_{part}"], classes, f"{prefix}{part}")
     if 0 in images.shape:
         raise DataError(f"{prefix}x_{part}: expected images with at least one pixel, got shape {images.shape}")
     # MATLAB's order, (h, w, c, n), as in the files of SVHN.

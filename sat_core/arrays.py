@@ -90,7 +90,7 @@ def check_images(images: object, name: str = "images") -> np.ndarray:
         )
     array = as_array(images, name, "images")
     if array.dtype != np.uint8 and array.dtype.kind != "f":
-        raise DataError(f"{name}: expected uint8 or float images, got {array.dtype}")
+        raise DataError(f"{name}: expected uint8 or float images, got {array.dtype}{image_remedy(array)}")
     array = array[..., None] if array.ndim == 3 else array
     if array.ndim != 4:
         raise DataError(f"{name}: expected images of shape (n, height, width, channels), got {array.shape}")
@@ -138,6 +138,17 @@ def check_labels(labels: object, classes: int, name: str = "labels") -> np.ndarr
         remedy = "\nlabels that count from 1: subtract 1" if (low, high) == (1, classes) else ""
         raise DataError(f"{name}: expected labels in 0..{classes - 1}, got {low}..{high}{remedy}")
     return array
+
+
+def image_remedy(array: np.ndarray) -> str:
+    """Suggest how to turn pixels of another type into uint8 or floats in [0, 1]; empty if unknown."""
+    if array.dtype.kind == "b":
+        return "\nmultiply by 255: x.astype('uint8') * 255"
+    if array.dtype == np.uint16:
+        return "\n16 bits: divide by 65535, x.astype('float32') / 65535"
+    if array.dtype.kind in "iu" and array.size and array.min() >= 0 and array.max() <= 255:
+        return "\nbytes in a wider type: x.astype('uint8')"
+    return ""
 
 
 def label_remedy(array: np.ndarray) -> str:

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from sat_core.arm import run_arm
-from sat_core.array_data import Data
 from sat_core.arrays import check_images
 from sat_core.autoattack import AUTOATTACK
 from sat_core.backend import Backend
@@ -25,6 +24,7 @@ from sat_core.evaluator import get_evaluator
 from sat_core.fields import fraction
 from sat_core.images import ImageSource
 from sat_core.outcome import TrainingResult
+from sat_core.own_data import Data
 from sat_core.preparation import prepare, rank_in_folder
 from sat_core.progress_bar import progress_bar
 from sat_core.ranking import Ranking, needs_ranking

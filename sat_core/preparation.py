@@ -11,12 +11,12 @@ from typing import Any
 
 import attrs
 
-from sat_core.array_data import Data, as_data_set
 from sat_core.backend import Backend
 from sat_core.classifier import Classifier
 from sat_core.data import DataSet
 from sat_core.errors import type_name
 from sat_core.job import Job
+from sat_core.own_data import Data, as_data_set
 from sat_core.progress_bar import progress_bar
 from sat_core.ranking import Ranking, run_ranking
 from sat_core.resolve import resolve_precision

@@ -16,6 +16,7 @@ from sat_core import files
 from sat_core.augmentation import crop_box
 from sat_core.errors import DataError, NotInstalledError, install
 from sat_core.images import Fault, refuse_broken
+from sat_core.pixels import Box, check_sides, pillow_pixels, pillow_square
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -25,12 +26,6 @@ FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "QOI",
 # Pillow calls a JPEG with more pictures behind the first, as phones write it, MPO.
 ENDS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82", "GIF": b";"}
 """The last bytes of a whole file, by format; a file with another end may be cut off."""
-LONGEST = 50
-"""Largest ratio of the sides. Scaling an image of 1 x 65,000 pixels to a fixed short side would fill the memory."""
-GREY = ("1", "L", "LA")
-"""Pillow's modes of images without colour; 16-bit grey ("I" and its variants) is handled apart."""
-_MARGIN = 256 / 224
-"""Short side of a scaled image, as a multiple of the size of its central crop (recipe, section 1.0)."""
 
 
 def need_pillow(name: str) -> None:
@@ -64,7 +59,7 @@ def read_image(path: Path) -> np.ndarray:
     from PIL import ImageOps
 
     with _opened(path) as image:
-        return _pixels(ImageOps.exif_transpose(image))
+        return pillow_pixels(ImageOps.exif_transpose(image))
 
 
 def read_square(path: Path, size: int, channels: int, draws: np.ndarray | None = None) -> np.ndarray:
@@ -81,7 +76,7 @@ def read_square(path: Path, size: int, channels: int, draws: np.ndarray | None =
         `(size, size, channels)` uint8.
 
     Raises:
-        BrokenImage: As `read_image`, and if the sides differ by more than `LONGEST` times.
+        BrokenImage: As `read_image`, and if the sides differ by more than `sat_core.pixels.LONGEST` times.
     """
     pixels = read_image(path)
     h, w = pixels.shape[:2]
@@ -112,7 +107,7 @@ def check_image(path: Path, *, whole: bool = False) -> None:
             file.seek(max(0, file.seek(0, os.SEEK_END) - len(end)))
             cut = file.read() != end
         if cut or image.mode == "F":  # some whole files have bytes behind their end: only decoding can tell
-            _pixels(image)
+            pillow_pixels(image)
 
 
 def squares(paths: Sequence[str], size: int, channels: int, array: np.ndarray | None = None) -> np.ndarray:
@@ -195,7 +190,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
                 yield image
     except BrokenImage:
         raise
-    except DataError as error:  # of `_pixels`, which does not know the path
+    except DataError as error:  # of `pillow_pixels`, which does not know the path
         raise BrokenImage(path, str(error)) from error
     except Exception as error:  # each of Pillow's formats raises errors of its own for a broken file
         reason = (str(error).splitlines() or [type(error).__name__])[0].replace(repr(str(path)), "it")
@@ -218,38 +213,18 @@ def _formats() -> tuple[str, ...]:
 
 
 def _check_sides(path: Path, h: int, w: int) -> None:
-    if max(h, w) > LONGEST * min(h, w):
-        raise BrokenImage(path, f"expected sides that differ by at most {LONGEST} times, got {w} x {h} pixels")
+    if fault := check_sides(h, w):
+        raise BrokenImage(path, fault)
 
 
-def _pixels(image: Image.Image) -> np.ndarray:
-    from PIL import Image
-
-    if image.mode.startswith("I"):
-        # Pillow opens 16-bit grey as mode "I", "I;16" or "I;16B", and its own conversion to "L" clips at 255.
-        deep = np.asarray(image).astype(np.int64)[..., None]
-        if deep.min() < 0 or deep.max() > 65535:
-            raise DataError(f"expected grey values of 8 or 16 bits, got {deep.min()}..{deep.max()}")
-        return ((deep + 128) // 257).astype(np.uint8)  # 65535 / 255 = 257, rounded to the nearest
-    if image.mode == "F":
-        raise DataError("expected an image of integers, got floating point (mode 'F'): its range is not known")
-    grey = image.mode in GREY
-    if image.has_transparency_data:
-        transparent = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", transparent.size, (0, 0, 0, 255)), transparent)
-    # Also for grey: all three channels are the same then, and 1-bit and palette images need no case of their own.
-    return np.asarray(image.convert("RGB"))[..., : 1 if grey else 3]
-
-
-def scaled(pixels: np.ndarray, size: int, channels: int, box: tuple[int, int, int, int] | None = None) -> np.ndarray:
+def scaled(pixels: np.ndarray, size: int, channels: int, box: Box | None = None) -> np.ndarray:
     """Scale an image to a square with Pillow's bilinear filter.
 
     Args:
         pixels: `(h, w, 1 or 3)` uint8.
         size: Pixels of a side.
         channels: 1 or 3.
-        box: Top, left, height and width of the part to scale. Without it, the short side is scaled to 256/224 of
-            `size` and the centre is cut out, as torchvision's Resize and CenterCrop do (recipe, section 1.0).
+        box: The part to scale; by default the central square, see `sat_core.pixels.centre`.
 
     Returns:
         `(size, size, channels)` uint8.
@@ -257,17 +232,4 @@ def scaled(pixels: np.ndarray, size: int, channels: int, box: tuple[int, int, in
     from PIL import Image
 
     image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
-    if image.mode != ("L" if channels == 1 else "RGB"):
-        image = image.convert("L" if channels == 1 else "RGB")
-    if box is not None:
-        top, left, height, width = box
-        image = image.crop((left, top, left + width, top + height))
-        image = image.resize((size, size), Image.Resampling.BILINEAR)
-    else:
-        # int for the long side and round for the corners, as torchvision has it; a test compares every pixel
-        short = round(size * _MARGIN)
-        ratio = short / min(image.size)
-        width, height = (short if side == min(image.size) else int(ratio * side) for side in image.size)
-        left, top = round((width - size) / 2), round((height - size) / 2)
-        image = image.resize((width, height), Image.Resampling.BILINEAR).crop((left, top, left + size, top + size))
-    return np.asarray(image).reshape(size, size, channels)
+    return pillow_square(image, size, channels, box)
