@@ -13,6 +13,10 @@ from sat_core.registry import Registry, nearest
 
 Check = Callable[[Any], str | None]
 """Return what was expected if the value is wrong, else None."""
+SHAPE = "shape"
+"""Key of a field's metadata: a function that returns the JSON Schema of its values, see `sat_core.study_schema`."""
+FRACTION = r"^\s*[0-9.eE+-]+\s*(/\s*[0-9.eE+-]+\s*)?$"
+"""Regular expression of text that `fraction` reads, as "8/255"."""
 
 
 def field(
@@ -21,6 +25,7 @@ def field(
     converter: Callable[[Any], Any] | None = None,
     eq: bool | Callable[[Any], Any] = True,
     init: bool = True,
+    shape: Callable[[], dict[str, Any]] | None = None,
 ) -> Any:
     """Return an attrs field whose value is converted, then checked; `eq` and `init` are those of `attrs.field`."""
 
@@ -29,7 +34,8 @@ def field(
         if expected is not None:
             raise SpecError(f"{instance.SECTION}.{attribute.name}: expected {expected}, got {quoted(value)}")
 
-    return attrs.field(default=default, validator=validate, converter=converter, eq=eq, init=init)
+    metadata = {} if shape is None else {SHAPE: shape}
+    return attrs.field(default=default, validator=validate, converter=converter, eq=eq, init=init, metadata=metadata)
 
 
 def given() -> Any:
@@ -43,7 +49,11 @@ def given() -> Any:
 
 def integer(minimum: int, default: Any = attrs.NOTHING, *, init: bool = True) -> Any:
     """Return a field for an integer from `minimum` to the largest that 64 bits hold; True and 3.0 are refused."""
-    return field(lambda v: None if whole(v, minimum) else f"an integer >= {minimum}", default, init=init)
+
+    def check(value: Any) -> str | None:
+        return None if whole(value, minimum) else f"an integer >= {minimum}"
+
+    return field(check, default, init=init, shape=lambda: {"type": "integer", "minimum": minimum})
 
 
 def real(minimum: float = 0.0, below: float = math.inf, default: Any = attrs.NOTHING, *, init: bool = True) -> Any:
@@ -54,7 +64,13 @@ def real(minimum: float = 0.0, below: float = math.inf, default: Any = attrs.NOT
         # NaN fails every comparison, and infinity is not below infinity.
         return None if isinstance(value, float) and minimum <= value < below else words
 
-    return field(check, default, fraction, init=init)
+    def shape() -> dict[str, Any]:
+        number = {"type": "number", "minimum": minimum, "exclusiveMaximum": below}
+        if below == math.inf:
+            del number["exclusiveMaximum"]
+        return {"anyOf": [number, {"type": "string", "pattern": FRACTION}]}
+
+    return field(check, default, fraction, init=init, shape=shape)
 
 
 def choice(names: Callable[[], Iterable[str]] | Iterable[str], default: Any = attrs.NOTHING) -> Any:
@@ -70,17 +86,21 @@ def choice(names: Callable[[], Iterable[str]] | Iterable[str], default: Any = at
         hint = nearest(value, choices) if isinstance(value, str) else ""
         return f"one of {', '.join(choices)}{hint}"
 
-    return field(check, default)
+    return field(check, default, shape=lambda: {"enum": list(names() if callable(names) else names)})
 
 
 def flag(default: Any = attrs.NOTHING, *, init: bool = True) -> Any:
     """Return a field for true or false."""
-    return field(lambda v: None if isinstance(v, bool) else "true or false", default, init=init)
+
+    def check(value: Any) -> str | None:
+        return None if isinstance(value, bool) else "true or false"
+
+    return field(check, default, init=init, shape=lambda: {"type": "boolean"})
 
 
 def text(default: Any = attrs.NOTHING) -> Any:
     """Return a field for any text."""
-    return field(lambda v: None if isinstance(v, str) else "text", default)
+    return field(lambda v: None if isinstance(v, str) else "text", default, shape=lambda: {"type": "string"})
 
 
 def fraction(value: Any) -> Any:
