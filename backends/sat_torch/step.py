@@ -101,6 +101,10 @@ class SubsetAdversarialStep(AdversarialStep):
         with frozen(self._attacked):
             return attack_members(OPS, attacked, images, labels.long(), members, starts)
 
+    def members_in(self, index: Tensor) -> Tensor:
+        """Return how many of the examples are members of A."""
+        return torch.tensor(int(self.split.members[index.cpu().numpy()].sum()))
+
     def losses(self, logits: Tensor, labels: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
         """Return Σ w·ℓ and Σ w over the batch apart, at least in float32, for a batch that is made of several parts.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 import torch.distributed as dist
@@ -9,14 +11,34 @@ from torch import Tensor, nn
 
 from sat_core.splits import Split
 from sat_core.testing import samples
-from sat_torch import SubsetAdversarialStep
+from sat_torch import SubsetAdversarialMixin, SubsetAdversarialStep
+
+
+SPLIT = Split(
+    kind="examples",
+    strategy="listed",
+    members=np.isin(np.arange(16), (1, 4, 6)),
+    classes=None,
+    weights=(5.0, 1.0),
+)
+ATTACK = samples.attack(norm="Linf", eps=0.1, step_size=0.05, steps=2)
+
+
+class Fitted(SubsetAdversarialMixin, nn.Module):
+    """As a `LightningModule` with the mixin, around `network()`."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__()
+        self.network = network()
+        self.attack_members(SPLIT, ATTACK, **options)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network(images)
 
 
 def make(model: nn.Module) -> SubsetAdversarialStep:
     """The building block, for a split with |A| = 3 of 16 examples."""
-    members = np.isin(np.arange(16), (1, 4, 6))
-    split = Split(kind="examples", strategy="listed", members=members, classes=None, weights=(5.0, 1.0))
-    return SubsetAdversarialStep(model, split, samples.attack(norm="Linf", eps=0.1, step_size=0.05, steps=2))
+    return SubsetAdversarialStep(model, SPLIT, ATTACK)
 
 
 def network() -> nn.Module:
@@ -32,11 +54,20 @@ def batch() -> tuple[Tensor, Tensor, Tensor]:
 
 
 def gradients_on_two_ranks(rank: int) -> dict[str, np.ndarray]:
-    """The gradients of one step with `DistributedDataParallel` on this rank's half; only rank 0 has members of A."""
+    """The gradients of one step with `DistributedDataParallel` on this rank's half; only rank 0 has members of A.
+
+    Those of "network.…" are the mixin's, averaged over the ranks as the wrapper does it.
+    """
     model = nn.parallel.DistributedDataParallel(network())
     step = make(model)
     images, labels, index = (tensor[8 * rank : 8 * rank + 8] for tensor in batch())
     total, weight = step.losses(model(step.mix(images, labels, index)), labels, index)
     dist.all_reduce(weight)
     (total * dist.get_world_size() / weight).backward()
-    return {name: np.asarray(p.grad) for name, p in model.module.named_parameters()}
+    fitted = Fitted()
+    fitted.training_step((images, labels, index))["loss"].backward()
+    for parameter in fitted.parameters():
+        dist.all_reduce(parameter.grad)
+        parameter.grad /= dist.get_world_size()
+    both = (*model.module.named_parameters(), *fitted.named_parameters())
+    return {name: np.asarray(p.grad) for name, p in both}
