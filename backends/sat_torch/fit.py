@@ -46,7 +46,8 @@ class SubsetAdversarialMixin:
         Raises:
             SpecError: for settings that `SubsetAdversarialStep` refuses.
         """
-        self._subset_step = SubsetAdversarialStep(network or self, split, attack, rng, loss)  # type: ignore[arg-type]
+        model: Any = self if network is None else network
+        self._subset_step = SubsetAdversarialStep(model, split, attack, rng, loss)
 
     def training_step(self, batch: Any, batch_idx: int = 0) -> dict[str, Tensor]:
         """Attack the members of a batch and compute the loss, ready for `backward`.

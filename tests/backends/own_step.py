@@ -13,7 +13,6 @@ from sat_core.splits import Split
 from sat_core.testing import samples
 from sat_torch import SubsetAdversarialMixin, SubsetAdversarialStep
 
-
 SPLIT = Split(
     kind="examples",
     strategy="listed",
