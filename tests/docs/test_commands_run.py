@@ -23,6 +23,7 @@ ELSEWHERE = {
     "verify": "a data set that is downloaded",
     "transfer": "a training: it has no dry run",
     "compare": "a reproduction that has trained",
+    "completion": "shtab, which `tests/interop` has",
     "data.name=squares": "the plug-in that its page makes",
     "subset.strategy=middle": "the module that its page shows",
     "runs/own/arms/size-0.5/checkpoint-best": "a training of one's own model",

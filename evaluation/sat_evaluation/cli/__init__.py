@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import NoReturn, final
 
 from sat_core.errors import EXIT_CONTINUE, Detached, Interrupted, SatError, printable, shortened
-from sat_evaluation.cli import compare, data, evaluate, rank, report, reproduce, run, schema, status, table
+from sat_evaluation.cli import compare, completion, data, evaluate, rank, report, reproduce, run, schema, status, table
 from sat_evaluation.run.output import EXIT_OUTPUT, standard_streams
 
 
@@ -88,6 +88,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for module in (run, rank, reproduce, compare, status, report, table, evaluate, data, schema):
         module.add(commands)
+    completion.add(commands, top)
     return top
 
 
