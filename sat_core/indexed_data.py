@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, final
 
@@ -226,13 +227,21 @@ class IndexedImages(ImageSource):
         shape: `(h, w, c)`.
         digests: SHA-256 of every image of `items`, `(all, 32)` uint8.
         scales: Whether images have several sizes and are scaled; h and w are equal then.
+        threads: Images that are decoded at a time; more than one only where `items` may be read so.
     """
 
     def __init__(
-        self, items: Items, positions: np.ndarray, shape: tuple[int, int, int], digests: np.ndarray, *, scales: bool
+        self,
+        items: Items,
+        positions: np.ndarray,
+        shape: tuple[int, int, int],
+        digests: np.ndarray,
+        *,
+        scales: bool,
+        threads: int = 1,
     ) -> None:
         self.items, self.positions, self.digests, self.scales = items, positions, digests, scales
-        self.shape = (len(positions), *shape)
+        self.shape, self.threads = (len(positions), *shape), threads
 
     def __getitem__(self, index: np.ndarray | slice) -> np.ndarray:
         return self.read(np.arange(len(self))[index])
@@ -240,8 +249,17 @@ class IndexedImages(ImageSource):
     def read(self, index: np.ndarray, draws: np.ndarray | None = None) -> np.ndarray:
         """Decode images; `index` `(n,)` and `draws` `(n, d)` or None are those of a request."""
         images = np.empty((len(index), *self.shape[1:]), np.uint8)
-        for place, number in enumerate(self.positions[index].tolist()):
+
+        def read(place: int) -> None:
+            number = int(self.positions[index[place]])
             images[place] = self.decode(self.items[number][0], number, None if draws is None else draws[place])
+
+        if self.threads > 1:
+            with ThreadPoolExecutor(self.threads) as pool:
+                list(pool.map(read, range(len(index))))  # a list, so that errors are raised
+        else:
+            for place in range(len(index)):
+                read(place)
         return images
 
     def decode(self, image: Any, number: int, draws: np.ndarray | None = None) -> np.ndarray:
@@ -261,14 +279,17 @@ class IndexedImages(ImageSource):
             yield self.read(index, draws)
 
     def take(self, index: np.ndarray) -> IndexedImages:
-        return IndexedImages(self.items, self.positions[index], self.shape[1:], self.digests, scales=self.scales)
+        return self._with(self.positions[index], self.shape[1:], self.scales)
 
     def resized(self, image_shape: tuple[int, int, int]) -> IndexedImages:
         h, w, c = image_shape
-        if image_shape != self.shape[1:] and (h != w or c not in (1, 3)):
+        same = image_shape == self.shape[1:]
+        if not same and (h != w or c not in (1, 3)):
             raise DataError(f"{self.items.name}: expected a square of 1 or 3 channels to scale to, got {image_shape}")
-        scales = self.scales or image_shape != self.shape[1:]
-        return IndexedImages(self.items, self.positions, image_shape, self.digests, scales=scales)
+        return self._with(self.positions, image_shape, self.scales or not same)
+
+    def _with(self, positions: np.ndarray, shape: tuple[int, int, int], scales: bool) -> IndexedImages:
+        return IndexedImages(self.items, positions, shape, self.digests, scales=scales, threads=self.threads)
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256(repr((self.shape, self.scales)).encode())

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, final
 
+import attrs
 import numpy as np
 
 from sat_core.array_data import OPTIONAL, REQUIRED, data_set_from_arrays
@@ -139,12 +140,14 @@ def read_part(
     if hasattr(data, "element_spec") and hasattr(data, "as_numpy_iterator"):
         if streamed:
             raise DataError(f"{name}: a data set that is read in order cannot be streamed; leave out streamed=True")
-        return read_iterated(data, name, item_pick(image, label), size=size)
+        return read_iterated(data, name, ItemPick(image or "image", label or "label"), size=size)
     _refuse(data, name)
     if isinstance(getattr(data, "features", None), Mapping):
-        pick, class_names = table_columns(data, name, image, label)
+        columns = table_columns(data, name, image, label)
+        pick: Pick = columns
+        class_names = columns.class_names(data)
     else:
-        pick, class_names = item_pick(image, label), _texts(getattr(data, "classes", ()))
+        pick, class_names = ItemPick(image or "image", label or "label"), _texts(getattr(data, "classes", ()))
     part = read_indexed(data, name, pick, size=size, streamed=streamed)
     return Part(part.images, part.labels, class_names, part.mean, part.std)
 
@@ -166,21 +169,24 @@ def _refuse(data: Any, name: str) -> None:
     raise DataError(f"{name}: expected examples that are had by their number, got {type_name(data)}\n{remedy}")
 
 
-def item_pick(image: str | None, label: str | None) -> Pick:
-    """Return what takes image and label from an item: a pair, or a mapping with these keys."""
-    keys = (image or "image", label or "label")
+@final
+@attrs.frozen
+class ItemPick:
+    """Takes image and label from an item: a pair, or a mapping with these keys."""
 
-    def pick(item: Any) -> tuple[Any, Any]:
+    image: str
+    label: str
+
+    def __call__(self, item: Any) -> tuple[Any, Any]:
+        """Return image and label of `item`."""
         if isinstance(item, Mapping):
-            if missing := [key for key in keys if key not in item]:
+            if missing := [key for key in (self.image, self.label) if key not in item]:
                 raise DataError(f"expected a key {missing[0]!r}, got {', '.join(map(str, item))}\nname it: label=KEY")
-            return item[keys[0]], item[keys[1]]
+            return item[self.image], item[self.label]
         if isinstance(item, tuple | list) and len(item) == 2:
             return item[0], item[1]
         got = f"{len(item)} values" if isinstance(item, tuple | list) else type_name(item)
         raise DataError(f"expected (image, label), got {got}")
-
-    return pick
 
 
 def _is_pair(part: Any) -> bool:

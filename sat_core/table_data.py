@@ -3,19 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, final
 
+import attrs
 import numpy as np
 
 from sat_core.errors import DataError, quoted
-from sat_core.indexed_data import Pick
 from sat_core.registry import nearest
 
 _IMAGES = (("Image",), ("Array3D", "Array2D"))
 """Types of columns with images; those before are taken first."""
 
 
-def table_columns(data: Any, name: str, image: str | None, label: str | None) -> tuple[Pick, tuple[str, ...]]:
+@final
+@attrs.frozen
+class Columns:
+    """Takes image and label from a row.
+
+    Attributes:
+        image: Column of the images.
+        label: Column of the labels.
+        dtype: Of pixels, which come as nested lists of integers of any size; empty for images of other types.
+    """
+
+    image: str
+    label: str
+    dtype: str = ""
+
+    def __call__(self, row: Any) -> tuple[Any, Any]:
+        """Return image and label of `row`."""
+        missing = [column for column in (self.image, self.label) if column not in row]
+        if missing:
+            raise DataError(f"expected a column {missing[0]!r}, got {', '.join(map(str, row))}; set_format hides it")
+        return np.asarray(row[self.image], self.dtype) if self.dtype else row[self.image], row[self.label]
+
+    def class_names(self, data: Any) -> tuple[str, ...]:
+        """Return the names of the classes, if the column of labels has them."""
+        return tuple(getattr(data.features[self.label], "names", None) or ())
+
+
+def table_columns(data: Any, name: str, image: str | None = None, label: str | None = None) -> Columns:
     """Find the columns of images and labels, by their types where they are not named.
 
     Args:
@@ -24,26 +51,13 @@ def table_columns(data: Any, name: str, image: str | None, label: str | None) ->
         image: Name of the column with images, or None.
         label: Name of the column with labels, or None.
 
-    Returns:
-        What takes image and label from a row, and the names of the classes, if the column has them.
-
     Raises:
         DataError: There is no such column, or more than one.
     """
     types = {column: _type(feature) for column, feature in data.features.items()}
-    image = _column(types, name, "image", image, _IMAGES, "Image(), Array3D or Array2D")
+    image = _column(types, name, "image", image, _IMAGES, "Image, Array3D or Array2D")
     label = _column(types, name, "label", label, (("ClassLabel",), _integers(types)), "ClassLabel or an integer")
-    feature = data.features[image]
-    dtype = str(feature.dtype) if types[image].startswith("Array") else None
-
-    def pick(row: Any) -> tuple[Any, Any]:
-        missing = [column for column in (image, label) if column not in row]
-        if missing:
-            raise DataError(f"expected a column {missing[0]!r}, got {', '.join(map(str, row))}; set_format hides it")
-        # Arrays come as nested lists of integers of any size.
-        return (row[image] if dtype is None else np.asarray(row[image], dtype)), row[label]
-
-    return pick, tuple(getattr(data.features[label], "names", None) or ())
+    return Columns(image, label, str(data.features[image].dtype) if types[image].startswith("Array") else "")
 
 
 def _type(feature: Any) -> str:

@@ -210,6 +210,7 @@ CATALOGUE: dict[str, Entry] = {entry.name: entry for entry in _ENTRIES}
 FORMS = {
     "npz:PATH": "your own arrays: x_train, y_train, x_test, y_test",
     "folder:PATH": "your own image files: train/CLASS/ and test/CLASS/",
+    "hf:PATH": "Hugging Face's: a folder of save_to_disk, or hf:NAME of the hub",
 }
 """Names that take the path of your own data, and what they expect there."""
 
