@@ -14,21 +14,19 @@ import numpy as np
 
 from sat_core import checkpoint
 from sat_core.classifier import Classifier
-from sat_core.errors import CheckpointError, SpecError, brief, quoted
+from sat_core.errors import CheckpointError, SpecError, quoted
 from sat_core.evaluation import Evaluation
 from sat_core.evaluator import get_evaluator
-from sat_core.initialisation import initial_state
 from sat_core.input_spec import InputSpec
 from sat_core.loss_spec import PLAIN, LossSpec
-from sat_core.models import MODELS
+from sat_core.named_networks import built_as, network_of
 from sat_core.plain_code import Publisher
-from sat_core.plugins import user_factory
 from sat_core.probe import OtherClasses
 from sat_core.process_group import ProcessGroup
-from sat_core.registry import Registry, nearest
+from sat_core.registry import Registry
 from sat_core.scaling import Scaling
-from sat_core.weights import Weights
-from sat_core.zoos import ZOOS, Zoo, ZooName
+from sat_core.weights import Weights, unnamed
+from sat_core.zoos import Zoo
 
 if TYPE_CHECKING:
     from sat_core.attack_spec import AttackSpec
@@ -203,36 +201,7 @@ class Backend(Publisher, ABC):
 
     def build_for(self, inputs: InputSpec, model: str, seed: int = 0) -> Classifier:
         """Do as `build`, which gathers its keywords in `inputs`."""
-        zoo = model.partition(":")[0] if ":" in model else ""
-        if zoo in (zoos := self.zoos()) or zoo in ZOOS:
-            if zoo not in zoos:
-                raise SpecError(
-                    f"model.name: {quoted(model)} is a network for the backend {ZOOS[zoo]!r}, got {quoted(self.name)}\n"
-                    f"take --backend {ZOOS[zoo]}"
-                )
-            with self.seeded(seed):
-                made = zoos[zoo](ZooName.parse(model), inputs)
-                classifier = self.wrap_for(made.inputs, made.native)
-            classifier.taken = (made.taken,) if made.taken else ()
-            return classifier
-        if ":" in model or (model not in self.models() and model in MODELS):
-            factory = user_factory(model) if ":" in model else MODELS.get(model).function(self.name)
-            with self.seeded(seed):
-                try:
-                    native = factory(classes=inputs.classes, image_shape=inputs.image_shape)
-                except (Exception, SystemExit) as error:  # the user's function may raise anything
-                    raise SpecError(f"model.name: {model}(classes, image_shape) raised {brief(error)}") from error
-                # Inside, too: lazy layers draw their weights when images are first sent through.
-                return self.wrap_for(inputs, native)
-        if model not in self.models():
-            names = (*self.models(), *MODELS)
-            raise SpecError(
-                f"model.name: unknown model {quoted(model)}{nearest(model, names)}\n"
-                f"expected one of {', '.join(names)}, or package.module:factory"
-            )
-        classifier = self.new({"model": model, **inputs.to_dict()})
-        classifier.load_state(initial_state(classifier.state(), seed))
-        return classifier
+        return network_of(self, inputs, model, seed)
 
     @contextmanager
     def session(self, training: TrainingSpec) -> Iterator[None]:
@@ -249,7 +218,7 @@ class Backend(Publisher, ABC):
             path: Of a checkpoint of ours, or of a ``.safetensors`` file.
 
         Raises:
-            CheckpointError: It cannot be read; the message says how it can be saved so that it can.
+            CheckpointError: It cannot be read; the message says how to save it so that it can.
         """
         return checkpoint.weights(path)
 
@@ -271,6 +240,19 @@ class Backend(Publisher, ABC):
         classifier.load_state(state)
         return lines
 
+    def load_network(self, inputs: InputSpec, path: Path) -> Classifier:
+        """Load a network that a file of another program describes, such as ``.keras``; nothing in it is executed.
+
+        Args:
+            inputs: classes and images of the data, and what stands in front of the network.
+            path: of the file.
+
+        Raises:
+            CheckpointError: for files of weights alone, as all are here; a backend may have formats that are more.
+        """
+        self.read_weights(path)
+        raise unnamed(path)
+
     def load(self, path: str | Path, into: Classifier | None = None) -> Classifier:
         """Load a checkpoint. Code from the file is never executed.
 
@@ -285,27 +267,9 @@ class Backend(Publisher, ABC):
         saved = checkpoint.read(path)
         if "model" not in saved.groups:
             raise CheckpointError(f"{path}: holds no model")
-        if into is None:
-            into = self._build_as(saved.metadata.get("model") or {}, path)
+        into = into or built_as(self, saved.metadata.get("model") or {}, path)
         into.load_state(saved.groups["model"])
         return into
-
-    def _build_as(self, description: Any, path: str | Path) -> Classifier:
-        name = str(description.get("model", "")) if isinstance(description, Mapping) else quoted(description)
-        if name not in self.models():
-            raise CheckpointError(
-                f"{path}: its model {quoted(name or 'of the user')} is not one of {', '.join(self.models())}\n"
-                "a checkpoint never imports code: build the model and pass it as `into` (command line: --model)"
-            )
-        try:
-            h, w, c = map(int, description["image_shape"])
-            mean, std = (tuple(map(float, description[key])) for key in ("mean", "std"))
-            scaling = None if description.get("scaling") is None else Scaling(**description["scaling"])
-            inputs = InputSpec(int(description["classes"]), (h, w, c), mean, std, scaling)
-            # Made of the parts that were checked: nothing else that a file says reaches the framework.
-            return self.new({"model": name, **inputs.to_dict(), **({"head": True} if description.get("head") else {})})
-        except Exception as error:  # a framework has errors of its own for sizes that make no network
-            raise CheckpointError(f"{path}: what it says of its model makes none ({brief(error)})") from error
 
     def evaluate(self, classifier: Classifier, images: np.ndarray, labels: np.ndarray, **options: Any) -> Evaluation:
         """Run AutoAttack, the same call with every backend; `options` as in `sat_core.evaluator.Evaluator`."""

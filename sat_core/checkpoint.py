@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, final
 
@@ -13,6 +11,7 @@ import attrs
 import numpy as np
 
 from sat_core.errors import CheckpointError, quoted, shortened
+from sat_core.file_kinds import NPZ, WRITERS, backend_for, kind_of
 from sat_core.files import EXPERIMENT, irregular, write_bytes
 from sat_core.unit_folder import UnitFolder
 from sat_core.weights import Weights
@@ -95,15 +94,14 @@ def read(path: str | Path) -> Checkpoint:
                 groups.setdefault(group, {})[name] = _array(file, key, path)
     except KeyError as error:
         raise CheckpointError(
-            f"{path}: not a checkpoint of sat-core (no {error} metadata)\n"
-            "for weights of another library: classifier.load_state(safetensors.numpy.load_file(path))"
+            f"{path}: not a checkpoint of sat-core (no {error} metadata)\nof weights of another program: "
+            f"{how_to_load()}"
         ) from error
     except CheckpointError:
         raise
     # RecursionError: json cannot read brackets nested without end.
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
-        says = _foreign(path) or f"truncated or not a safetensors file ({shortened(str(error), 160)})"
-        raise CheckpointError(f"{path}: {says}") from error
+        raise _unreadable(path, error) from error
     if not isinstance(metadata, dict):
         raise CheckpointError(f"{path}: expected a table as its metadata, got {quoted(metadata)}")
     return Checkpoint(path, groups, metadata)
@@ -122,8 +120,7 @@ def weights(path: Path) -> Weights:
             if _KEY not in (file.metadata() or {}):
                 return Weights(path=path, arrays={key: _array(file, key, path) for key in sorted(file.keys())})
     except (SafetensorError, OSError, ValueError) as error:
-        says = _foreign(path) or f"truncated or not a safetensors file ({shortened(str(error), 160)})"
-        raise CheckpointError(f"{path}: {says}") from error
+        raise _unreadable(path, error) from error
     saved = read(path)
     if "model" not in saved.groups:
         raise CheckpointError(f"{path}: holds no model")
@@ -140,22 +137,39 @@ def _array(file: Any, key: str, path: Path) -> np.ndarray:
     return array
 
 
+def is_ours(path: Path) -> bool:
+    """Return whether a file is a checkpoint that `save` wrote; nothing is checked beyond that it says so.
+
+    Raises:
+        CheckpointError: It is damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if kind_of(path):
+        return False
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return _KEY in (file.metadata() or {})
+    except (SafetensorError, OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+
+
+def how_to_load(backend: str = "") -> str:
+    """Say how weights of other programs are loaded, with a backend if only one can."""
+    option = f" --backend {backend}" if backend else ""
+    return f"sat evaluate PATH --model NAME{option}; in Python backend.load_weights(classifier, path)"
+
+
+def _unreadable(path: Path, error: Exception) -> CheckpointError:
+    says = _foreign(path) or f"truncated or not a safetensors file ({shortened(str(error), 160)})"
+    return CheckpointError(f"{path}: {says}")
+
+
 def _foreign(path: Path) -> str:
-    """Say which library wrote the file, and how to load it; empty if it is none that we know."""
-    names: list[str] = []
-    with suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-    with path.open("rb") as file:
-        start = file.read(8)
-    # torch.save writes a zip with data.pkl; before torch 1.6 it wrote bare pickles of protocol 2.
-    if any(name.endswith("/data.pkl") for name in names) or start[:2] == b"\x80\x02":
-        return (
-            "a file of torch.save, which is never unpickled here\nload it yourself with torch.load(path, "
-            "weights_only=True), and pass classifier.load_state({name: value.numpy() for name, value in it.items()})"
-        )
-    # A .keras file is a zip with weights in HDF5; older files are HDF5 as a whole.
-    if any(name.endswith(".weights.h5") for name in names) or start == b"\x89HDF\r\n\x1a\n":
-        return "a file of Keras\nload it with keras.saving.load_model or model.load_weights, and wrap the model"
-    if names and all(name.endswith(".npy") for name in names):
+    """Say which program wrote the file, and what reads it; empty if it is none that we know."""
+    kind = kind_of(path)
+    if backend := backend_for(kind):
+        return f"a file of {WRITERS[kind]}, no checkpoint of sat-core\n{how_to_load(backend)}"
+    if kind == NPZ:
         return "an .npz of numpy\npass its arrays: classifier.load_state(dict(numpy.load(path)))"
     return ""

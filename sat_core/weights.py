@@ -5,14 +5,14 @@ Files are read by backends, without executing anything in them; what is said her
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, final
 
 import attrs
 import numpy as np
 
-from sat_core.errors import CheckpointError, quoted
+from sat_core.errors import CheckpointError, quoted, shortened, type_name
 
 TABLES = ("state_dict", "model_state_dict", "model", "net", "ema", "state_dict_ema", "model_ema")
 """Names under which training scripts save the weights of a network beside other things; the first found is taken."""
@@ -41,8 +41,8 @@ class Weights:
     ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
         """Return a state for a network, and lines on what was done for it.
 
-        Names of wrappers, and a prefix that all names share, are taken away; counters of BatchNorm that old files
-        lack are 0.
+        Names of wrappers, and a prefix under which all of the network is, are taken away; counters of BatchNorm that
+        old files lack are 0.
 
         Args:
             expected: The state of the network as it is.
@@ -50,7 +50,7 @@ class Weights:
                 another.
 
         Raises:
-            CheckpointError: Names the first array that is missing, surplus, or of another shape.
+            CheckpointError: Names the first array that is missing, surplus, of another shape, or not finite.
         """
         arrays, lines = _renamed(self.arrays, expected)
         state: dict[str, np.ndarray] = {}
@@ -68,6 +68,8 @@ class Weights:
                     f"{self.path}: {quoted(name)}: expected shape {own.shape}, got {got}\n"
                     "its weights are those of another network, or of another number of classes"
                 )
+            elif saved.dtype.kind == "f" and not np.isfinite(saved).all():
+                raise CheckpointError(f"{self.path}: {quoted(name)}: expected finite numbers, got NaN or infinity")
             else:
                 state[name] = saved
         surplus = [name for name in arrays if name not in expected and not name.endswith(_COUNTER)]
@@ -93,20 +95,40 @@ def table_in(loaded: Any, is_array: Callable[[Any], bool], path: Path) -> tuple[
         CheckpointError: There is no such table.
     """
     lines: tuple[str, ...] = ()
-    while isinstance(loaded, Mapping):
-        if loaded and all(isinstance(name, str) and is_array(value) for name, value in loaded.items()):
-            return dict(loaded), lines
+    for _ in TABLES:  # a table may hold itself
+        if not isinstance(loaded, Mapping):
+            break
         names = [name for name in TABLES if isinstance(loaded.get(name), Mapping)]
+        arrays = {name: value for name, value in loaded.items() if isinstance(name, str) and is_array(value)}
+        if arrays and not names:
+            others = [str(name) for name in loaded if name not in arrays]
+            return arrays, (*lines, f"left out, as they are no weights: {_listed(others)}") if others else lines
         if not names:
             break
-        others = f" (it has {', '.join(names[1:])}, too)" if names[1:] else ""
-        lines = (*lines, f"weights under {names[0]!r}{others}")
+        others = [*names[1:], *arrays]
+        lines = (*lines, f"weights under {names[0]!r}{f' (left out: {_listed(others)})' if others else ''}")
         loaded = loaded[names[0]]
-    got = f"a table with {', '.join(map(str, list(loaded)[:8]))}" if isinstance(loaded, Mapping) else quoted(loaded)
+    got = type_name(loaded)
+    if isinstance(loaded, Mapping):
+        got = f"a table with {_listed(map(str, loaded))}" if loaded else "an empty table"
     raise CheckpointError(
         f"{path}: expected a table of weights, alone or under one of {', '.join(TABLES)}, got {got}\n"
         "save the state alone: torch.save(model.state_dict(), path)"
     )
+
+
+def unnamed(path: Path) -> CheckpointError:
+    """Return the error for weights without the network that they belong to."""
+    return CheckpointError(
+        f"{path}: has weights, and does not say of which network\n"
+        "give that, too: --model package.module:factory; in Python evaluate(model, ..., weights=path)"
+    )
+
+
+def _listed(names: Iterable[str]) -> str:
+    """The first names, and how many more there are."""
+    several = [shortened(name, 60) for name in names]
+    return f"{', '.join(several[:4])}{f' and {len(several) - 4} more' if several[4:] else ''}"
 
 
 def _renamed(
@@ -119,12 +141,20 @@ def _renamed(
         if part not in inside and any(part in name.split(".") for name in arrays):
             arrays = {".".join(p for p in name.split(".") if p != part): value for name, value in arrays.items()}
             lines.append(f"{part!r}, of {whose}, was taken out of the names")
-    if arrays and not expected.keys() & arrays.keys():
-        first = next(iter(expected), "")
-        for name in arrays:
-            prefix = name.removesuffix(first)
-            if first and name != prefix and all(other.startswith(prefix) for other in arrays):
-                arrays = {other.removeprefix(prefix): value for other, value in arrays.items()}
-                lines.append(f"{prefix!r} was taken away from all names")
-                break
+    if not expected.keys() & arrays.keys() and (prefix := _prefix(arrays, expected)):
+        others = [name for name in arrays if not name.startswith(prefix)]
+        arrays = {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
+        lines.append(f"{prefix!r} was taken away from all names")
+        if others:
+            lines.append(f"left out, as they are outside of {prefix!r}: {_listed(others)}")
     return dict(arrays), tuple(lines)
+
+
+def _prefix(arrays: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> str:
+    """Return what stands before the most names of the network, the shortest of several; empty if nothing does.
+
+    The file of a training may have the network twice, as ``model.`` and inside ``attacker.model.``.
+    """
+    first = next(iter(expected), "")
+    found = {name.removesuffix(first) for name in arrays if first and name.endswith(f".{first}")}
+    return min(found, key=lambda p: (sum(p + name not in arrays for name in expected), len(p), p), default="")

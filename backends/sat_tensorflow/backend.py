@@ -8,12 +8,14 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
+from pathlib import Path
 from typing import Any, final
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from sat_core import checkpoint
 from sat_core.attack_spec import AttackSpec
 from sat_core.backend import Backend, device_number
 from sat_core.classifier import Classifier
@@ -26,6 +28,8 @@ from sat_core.probe import check_network
 from sat_core.process_group import ALONE, ProcessGroup
 from sat_core.trainer import Trainer
 from sat_core.training_spec import TrainingSpec
+from sat_core.weights import unnamed
+from sat_tensorflow import weights
 from sat_tensorflow.classifier import TensorFlowClassifier
 from sat_tensorflow.distributed import strategy_of
 from sat_tensorflow.models import MODELS, build
@@ -103,6 +107,23 @@ class TensorFlowBackend(Backend):
         classifier = TensorFlowClassifier(model, self._device, inputs)
         check_network(partial(look, classifier), classifier)
         return classifier
+
+    def load_weights(self, classifier: Classifier, path: str | Path, fresh: tuple[str, ...] = ()) -> tuple[str, ...]:
+        """See `sat_core.backend.Backend.load_weights`; files of Keras, too."""
+        path = checkpoint.find(path)
+        if isinstance(classifier, TensorFlowClassifier) and weights.is_of_keras(path):
+            return weights.load_into(classifier, path, fresh)
+        return super().load_weights(classifier, path, fresh)
+
+    def load_network(self, inputs: InputSpec, path: Path) -> Classifier:
+        """See `sat_core.backend.Backend.load_network`: of files that Keras saved as models."""
+        if weights.is_of_keras(path):
+            with tf.device(self._device):
+                model = weights.load_model(path)
+            if model is not None:
+                return self.wrap_for(inputs, model)
+            raise unnamed(path)
+        return super().load_network(inputs, path)
 
     def trainer(
         self,

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from pathlib import Path
 from typing import Any, final
 
 import numpy as np
@@ -24,6 +25,8 @@ from sat_core.probe import check_network
 from sat_core.process_group import ALONE, ProcessGroup
 from sat_core.trainer import Trainer
 from sat_core.training_spec import TrainingSpec
+from sat_core.weights import Weights
+from sat_torch import weights
 from sat_torch.classifier import TorchClassifier
 from sat_torch.distributed import check_group
 from sat_torch.models import MODELS
@@ -95,6 +98,10 @@ class TorchBackend(Backend):
         with nullcontext() if lazy else torch.random.fork_rng():
             check_network(partial(look, classifier), classifier)
         return classifier
+
+    def read_weights(self, path: Path) -> Weights:
+        """See `sat_core.backend.Backend.read_weights`; files of `torch.save`, too."""
+        return weights.read(path) or super().read_weights(path)
 
     def trainer(
         self,

@@ -107,7 +107,11 @@ def evaluate(
             engine=engine,
             precision=classifier.precision,
             data=sha256({"images": pixels(data.images), "labels": data.labels}),
-            model=sha256(classifier.state(), json.dumps(dict(classifier.description), sort_keys=True, default=str)),
+            # a user's network has no description, and may be normalised otherwise with the same weights
+            model=sha256(
+                classifier.state(),
+                json.dumps({**classifier.inputs.to_dict(), **classifier.description}, sort_keys=True, default=str),
+            ),
         )
         return settings, Record.resume(path, settings)
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from sat_evaluation.run.view import View
 
 _EVALUATE = (
-    "AutoAttack on a checkpoint, for one or more ε; per-example results go to --out. Or, for the folder of a study: on "
-    "its finished arms, at a level of evaluation."
+    "AutoAttack on a checkpoint, on weights of any program or on a network by name, for one or more ε; per-example "
+    "results go to --out. Or, for the folder of a study: on its finished arms, at a level of evaluation."
 )
 _DEFAULTS: dict[str, Any] = {
     "data": "",
@@ -27,6 +27,9 @@ _DEFAULTS: dict[str, Any] = {
     "batch_size": None,
     "engine": "package",
     "model": "",
+    "mean": [],
+    "std": [],
+    "output": "",
     "threads": 1,
     "out": None,
 }
@@ -39,7 +42,10 @@ def add(commands: Any) -> None:
     evaluate.add_argument(
         "checkpoint",
         metavar="PATH",
-        help="checkpoint-best of an arm, with or without .safetensors; or a study's folder",
+        nargs="?",
+        default="",
+        help="checkpoint-best of an arm, with or without .safetensors; weights of any program (.pt, .safetensors, "
+        ".keras, .h5); or a study's folder. Left out: the weights that --model comes with",
     )
     evaluate.add_argument(
         "--level", choices=("screening", "standard", "plus"), help="level of evaluation (default standard)"
@@ -62,10 +68,17 @@ def add(commands: Any) -> None:
         choices=("package", "folded", "fast"),
         help="AutoAttack's package, the package on a folded copy of the model, or our own attacks",
     )
-    evaluate.add_argument("--model", help="package.module:factory, for a checkpoint of your own model")
+    evaluate.add_argument(
+        "--model", metavar="NAME", help="the network: package.module:factory, or as timm:resnet18d?pretrained"
+    )
+    evaluate.add_argument("--mean", nargs="+", metavar="M", help="subtracted from [0, 1] pixels, one per channel")
+    evaluate.add_argument(
+        "--std", nargs="+", metavar="S", help="what is divided by then (default: nothing is normalised)"
+    )
+    evaluate.add_argument("--output", metavar="KEY", help="which part of what the network returns are its logits")
     evaluate.add_argument("--threads", type=int, help="of the CPU (default 1)")
     evaluate.add_argument(
-        "--out", type=Path, help="folder for per-example results (default: evaluate, beside the checkpoint)"
+        "--out", type=Path, help="folder for per-example results (default: evaluate, beside PATH or here)"
     )
     evaluate.add_argument(
         "--devices", type=int, default=1, metavar="N", help="of one machine, each of which attacks a batch (1)"
@@ -90,7 +103,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from sat_evaluation.run.ranks import is_rank
 
     folder = RunFolder(Path(arguments.checkpoint))
-    of_study = folder.has_begun and folder.has_arms
+    of_study = bool(arguments.checkpoint) and folder.has_begun and folder.has_arms
     check, work = (_check_study, _evaluate_study) if of_study else (_check_checkpoint, _evaluate_checkpoint)
     check(arguments)
     device = arguments.device or (folder.read_spec()[1]["device"] if of_study else "cpu")
@@ -146,6 +159,8 @@ def _check_checkpoint(arguments: argparse.Namespace) -> None:
 
     if arguments.arms:
         raise SpecError("--arms: for the folder of a study only")
+    if not arguments.checkpoint and not arguments.model:
+        raise SpecError("PATH: expected weights or the folder of a study, or --model with what comes with its own")
     if not arguments.data:
         raise SpecError("--data: expected the data set on which the checkpoint is attacked, got none")
     if arguments.level and arguments.attacks:
@@ -169,7 +184,8 @@ def _evaluate_checkpoint(arguments: argparse.Namespace, group: ProcessGroup, sto
     from sat_evaluation.cli.evaluation_table import print_evaluations
     from sat_evaluation.run.evaluate import CheckpointEvaluation
 
-    same = ("checkpoint", "data", "norm", "examples", "batch_size", "engine", "model", "threads", "out")
+    same = ["checkpoint", "data", "norm", "examples", "batch_size", "engine", "threads", "out"]
+    same += ["model", "mean", "std", "output"]
     attacks = arguments.attacks or arguments.level or "standard"
     options = {name: getattr(arguments, name) for name in same}
     evaluation = CheckpointEvaluation(radii=arguments.eps, attacks=attacks, **options)
@@ -181,6 +197,12 @@ def _evaluate_checkpoint(arguments: argparse.Namespace, group: ProcessGroup, sto
 
 
 _OPTIONS = {
+    "mean, std:": "--mean, --std:",
+    "mean:": "--mean:",
+    "std:": "--std:",
+    "model.output": "--output",
+    "output:": "--output:",
+    "model.name": "--model",
     "attack.eps": "--eps",
     "attack.norm": "--norm",
     # its default follows from ε

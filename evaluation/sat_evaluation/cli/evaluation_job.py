@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import final
 
 from sat_core import checkpoint, files
-from sat_core.errors import Interrupted, RunDirectoryError, SatError
+from sat_core.errors import Interrupted, RunDirectoryError, SatError, printable
 from sat_core.process_group import ProcessGroup
 from sat_core.run_folder import RunFolder
 from sat_evaluation.cli.live_view import Terminal
@@ -27,7 +27,7 @@ from sat_evaluation.run.view import Share, View
 
 _WORDS = (
     *("level", "arms", "data", "attacks", "norm", "eps", "examples", "batch_size", "engine", "model", "threads"),
-    *("out", "backend", "device"),
+    *("mean", "std", "output", "out", "backend", "device"),
 )
 """Options of the command that are the evaluation's, not the job's."""
 
@@ -46,7 +46,7 @@ def submit(arguments: argparse.Namespace, study: RunFolder | None, executor: Slu
         Interrupted: A stop was requested, which leaves the job in the queue; `Detached` without waiting for it.
     """
     executor.check_device(device)
-    results = arguments.out or (study.path if study else checkpoint.find(arguments.checkpoint).parent / "evaluate")
+    results = arguments.out or (study.path if study else _beside(arguments.checkpoint))
     folder = EvaluationFolder(results.resolve() / "slurm")
     threads = study.read_spec()[0].get("training", {}).get("threads", 1) if study else arguments.threads
     words = _words(arguments)
@@ -69,9 +69,14 @@ def submit(arguments: argparse.Namespace, study: RunFolder | None, executor: Slu
     return 0
 
 
+def _beside(path: str) -> Path:
+    return (checkpoint.find(path).parent if path else Path()) / "evaluate"
+
+
 def _words(arguments: argparse.Namespace) -> list[str]:
     """Return the command without options of its job, always in the same order, for any working directory."""
-    words = ["evaluate", str(Path(arguments.checkpoint).resolve()), *(f"--import={m}" for m in arguments.imports)]
+    path = [str(Path(arguments.checkpoint).resolve())] if arguments.checkpoint else []
+    words = ["evaluate", *path, *(f"--import={m}" for m in arguments.imports)]
     for name in _WORDS:
         value, option = getattr(arguments, name), f"--{name.replace('_', '-')}"
         if isinstance(value, list):
@@ -109,6 +114,10 @@ class JobView(View):
 
     def __init__(self, folder: Path) -> None:
         self._report = ProgressFile(EvaluationUnit(folder).progress_file)
+
+    def note(self, text: str) -> None:
+        """See `View`: printed by the command that waits, with the results."""
+        sys.stdout.write(f"note: {printable(text)}\n")
 
     @contextmanager
     def attacking(self, threat: str) -> Iterator[Share]:

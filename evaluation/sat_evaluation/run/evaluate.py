@@ -1,9 +1,11 @@
-"""AutoAttack on a checkpoint, for one or more radii: the work of `sat evaluate`."""
+"""AutoAttack on a network, for one or more radii: the work of `sat evaluate`."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -23,8 +25,10 @@ from sat_core.datasets import get_dataset, load_once
 from sat_core.errors import Interrupted, SpecError, quoted
 from sat_core.evaluation import Evaluation
 from sat_core.evaluation_spec import EvaluationSpec
+from sat_core.fields import fraction
 from sat_core.input_spec import InputSpec
 from sat_core.json_fields import to_json
+from sat_core.networks import Network, open_network, said_by
 from sat_core.process_group import ALONE, ProcessGroup
 from sat_core.splits import validation_permutation
 from sat_core.threat import THREAT_MODELS
@@ -40,17 +44,21 @@ class CheckpointEvaluation:
     """What to attack, and how.
 
     Args:
-        checkpoint: Path of a checkpoint, or of the folder of an arm.
+        checkpoint: Path of weights: a checkpoint of ours, a file of another program, or the folder of an arm; empty for
+            those that the model comes with.
         data: Name of a data set, whose test part is attacked.
         attacks: One of `sat_core.autoattack.LEVELS`, or names of attacks with commas.
-        norm: Threat model; empty for that of the training.
+        norm: Threat model; empty for that of the training, if the checkpoint is ours.
         radii: ε, as ``0.5`` or ``8/255``; none for that of the training.
         examples: How many, in a fixed random order; None for all.
         batch_size: Of the attack; part of the result. None for the engine's own.
         engine: Whose attacks run, see `sat_core.autoattack`.
-        model: ``package.module:factory`` for a checkpoint of a user's own model, else empty.
+        model: Name of the network, as ``package.module:factory`` or ``timm:resnet18d``; empty where the checkpoint
+            says it.
+        mean, std: Per channel, as ``0.5`` or ``127/255``: what images are normalised with for weights of others.
+        output: Which part of what the network returns are its logits, see `sat_core.outputs`.
         threads: Of the CPU.
-        out: Folder for the results; None for one beside the checkpoint.
+        out: Folder for the results; None for ``evaluate`` beside the checkpoint, or in the working directory.
     """
 
     checkpoint: str
@@ -62,6 +70,9 @@ class CheckpointEvaluation:
     batch_size: int | None = None
     engine: str = "package"
     model: str = ""
+    mean: Sequence[str] = ()
+    std: Sequence[str] = ()
+    output: str = ""
     threads: int = 1
     out: Path | None = None
 
@@ -85,20 +96,23 @@ class CheckpointEvaluation:
             SatError: Something does not fit. Messages name the keys of a study.
             Interrupted: A stop was requested, or another rank has an error; what is done is saved.
         """
-        path = checkpoint.find(self.checkpoint)
-        metadata = checkpoint.read(path).metadata
-        threats, attacks = self._threats(path, metadata), self._attack_set()
+        # before data and network are read: what can be said at once is
+        path = checkpoint.find(self.checkpoint) if self.checkpoint else None
+        metadata = said_by(self.checkpoint)
+        threats, attacks = self._threats(str(path or self.model), metadata), self._attack_set()
         # nothing is trained: the section brings the threads to the session, and refuses a wrong batch size
         training = TrainingSpec(
             epochs=1, threads=self.threads, batch_size=1 if self.batch_size is None else self.batch_size
         )
         data, computing = load_once(lambda: get_dataset(self.data), group), get_backend(backend, device)
         index = _chosen(self.examples, len(data.test))
-        out = self.out or path.parent / "evaluate"
+        out = self.out or (Path() if path is None else path.parent) / "evaluate"
         evaluations = []
         with ExitStack() as stack:
             stack.enter_context(computing.session(training))
-            classifier, data = _load(computing, path, metadata, data, self.model)
+            network, data = self._open(computing, data)
+            for line in (*(() if network.saved else (_shown(network.classifier.inputs),)), *network.taken):
+                view.note(line)
             for threat in threats:
                 # all radii before the first attack: a wrong one must not turn up hours later, nor leave files behind
                 threat.check_images(data.image_shape)
@@ -109,29 +123,29 @@ class CheckpointEvaluation:
 
             by_rank_0(group, open_folder)
             for threat in threats:
-                file = out / self._file_name(data, threat, len(index))
+                file = out / self._file_name(data, network, threat, len(index))
                 # saved after every batch of the attack: the same call continues there
                 options: dict[str, Any] = {"path": file.with_name(f"{file.name}.npz") if group.rank == 0 else None}
                 options |= {"attacks": attacks, "batch_size": self.batch_size, "engine": self.engine, "group": group}
                 examples = data.test.take(index)
                 by_rank_0(group, partial(_check, examples, view))
-                evaluation = _attack(computing, classifier, examples, threat, options, view, stop)
-                content = _content(path, metadata, data, evaluation)
+                evaluation = _attack(computing, network.classifier, examples, threat, options, view, stop)
+                content = _content(network, data, evaluation)
                 by_rank_0(group, partial(files.write_json, file.with_name(f"{file.name}.json"), content))
                 evaluations.append(evaluation)
         return evaluations, out
 
-    def _threats(self, path: Path, metadata: dict[str, Any]) -> list[AttackSpec]:
+    def _threats(self, title: str, metadata: Mapping[str, Any]) -> list[AttackSpec]:
         """The threat models, by default that of the training."""
         trained = metadata.get("attack")
         trained = trained if isinstance(trained, dict) else {}
         norm = self.norm or trained.get("norm")
         radii: Sequence[Any] = self.radii or [trained.get("eps")]
         if norm is None or None in radii:
-            raise SpecError(f"{path}: does not say its threat model; give attack.norm and attack.eps")
+            raise SpecError(f"{title}: does not say its threat model; give attack.norm and attack.eps")
         if not self.norm and norm not in THREAT_MODELS:
             raise SpecError(
-                f"{path}: was trained in the norm {quoted(norm)}, which no loaded module brings; give --import with "
+                f"{title}: was trained in the norm {quoted(norm)}, which no loaded module brings; give --import with "
                 "the module that does"
             )
         threats = [AttackSpec(norm=norm, eps=eps) for eps in radii]
@@ -146,33 +160,58 @@ class CheckpointEvaluation:
         whole = self.attacks in LEVELS or (len(names) == 1 and names[0] not in AUTOATTACK)
         return EvaluationSpec(attacks=self.attacks if whole else tuple(names)).attacks
 
-    def _file_name(self, data: DataSet, threat: AttackSpec, n: int) -> str:
-        """Of the results, without suffix; other settings have another one."""
+    def _open(self, backend: Backend, data: DataSet) -> tuple[Network, DataSet]:
+        """The network, and the data with images as it takes them: for a transfer, scaled to its source's."""
+        mean, std = (_numbers(name, values) for name, values in (("mean", self.mean), ("std", self.std)))
+        inputs = InputSpec(data.classes, data.image_shape, mean, std, output=self.output)
+        network = open_network(backend, inputs, self.checkpoint or None, self.model, InputSpec.of(data))
+        classifier = network.classifier
+        if "source" in network.saved:
+            data = data.resized(classifier.image_shape)
+        if classifier.classes != data.classes or tuple(classifier.image_shape) != data.image_shape:
+            raise SpecError(
+                f"{network.title}: expected {classifier.classes} classes and images {tuple(classifier.image_shape)}, "
+                f"got {data.classes} and {data.image_shape} from {data.name}"
+            )
+        return network, data
+
+    def _file_name(self, data: DataSet, network: Network, threat: AttackSpec, n: int) -> str:
+        """Of the results, without suffix; another network, other inputs or other settings have another one."""
         parts = [data.name, threat.norm, f"{threat.eps:g}", self.attacks, str(n)]
         name = "-".join([*parts, *([self.engine] if self.engine != "package" else [])])
+        name += f"-{hashlib.sha256(json.dumps(_identity(network), sort_keys=True).encode()).hexdigest()[:8]}"
         # the name of the data set may hold a path: of any length, and with slashes
         return files.short_name(re.sub("[^A-Za-z0-9.-]+", "-", name), of=name)
 
 
-def _load(
-    backend: Backend, path: Path, metadata: dict[str, Any], data: DataSet, model: str
-) -> tuple[Classifier, DataSet]:
-    """The classifier, and the data with images as it takes them: for a transfer, scaled to its source's."""
-    into = None
-    # the network of a transfer is its source's, for the source's classes and images, below a head for the target
-    if model and "source" in metadata:
-        into = backend.build_for(InputSpec.from_dict(metadata["source"]), model).with_head(data.classes)
-    elif model:
-        into = backend.build_for(InputSpec.of(data), model)
-    classifier = backend.load(path, into=into)
-    if "source" in metadata:
-        data = data.resized(classifier.image_shape)
-    if classifier.classes != data.classes or tuple(classifier.image_shape) != data.image_shape:
-        raise SpecError(
-            f"{path}: expected {classifier.classes} classes and images {tuple(classifier.image_shape)}, "
-            f"got {data.classes} and {data.image_shape} from {data.name}"
-        )
-    return classifier, data
+def _identity(network: Network) -> dict[str, Any]:
+    """What is attacked, for ``results`` and the name of their file."""
+    inputs = network.classifier.inputs.to_dict()
+    return {
+        "model": network.model or network.classifier.description.get("model", ""),
+        "weights": {"file": network.path.name, "sha256": network.fingerprint()} if network.path else None,
+        **{name: inputs.get(name) for name in ("mean", "std", "scaling")},
+        "output": inputs.get("output", ""),
+    }
+
+
+def _shown(inputs: InputSpec) -> str:
+    """What goes into a network whose weights are not ours, in one line."""
+    steps, scaling = ["images in [0, 1]"], inputs.scaling
+    if scaling is not None:
+        steps.append(f"scaled to {scaling.size[0]} x {scaling.size[1]} ({scaling.interpolation})")
+        steps += [] if scaling.crop == scaling.size else [f"centre {scaling.crop[0]} x {scaling.crop[1]}"]
+    numbers = (", ".join(f"{value:.4g}" for value in values) for values in (inputs.mean, inputs.std))
+    steps.append("minus {}, divided by {}".format(*numbers) if inputs.mean else "not normalised")
+    return f"the network gets {', '.join(steps)}"
+
+
+def _numbers(name: str, values: Sequence[str]) -> tuple[float, ...]:
+    numbers = tuple(map(fraction, values))
+    least = 0.0 if name == "mean" else np.nextafter(0.0, 1.0)
+    if not all(isinstance(value, float) and least <= value < np.inf for value in numbers):
+        raise SpecError(f"{name}: expected numbers or fractions, as 0.5 or 1/255, got {quoted(' '.join(values))}")
+    return numbers
 
 
 def _chosen(count: int | None, n: int) -> np.ndarray:
@@ -210,14 +249,14 @@ def _attack(
         )
 
 
-def _content(path: Path, metadata: dict[str, Any], data: DataSet, evaluation: Evaluation) -> dict[str, Any]:
+def _content(network: Network, data: DataSet, evaluation: Evaluation) -> dict[str, Any]:
     correct, robust = (
         to_json(accuracies(flags, evaluation.label, data.classes, None))
         for flags in (evaluation.correct, evaluation.robust)
     )
     return {
-        "checkpoint": path.name,
-        "epoch": metadata.get("epoch"),
+        "network": {**_identity(network), "taken": list(network.taken)},
+        "epoch": network.saved.get("epoch"),
         "data": {"name": data.name, "fingerprint": data.fingerprint()},
         "norm": evaluation.norm,
         "eps": evaluation.eps,

@@ -1,0 +1,146 @@
+"""Networks with weights from anywhere: a checkpoint of ours, a file of any program, a name."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, final
+
+import attrs
+
+from sat_core import checkpoint
+from sat_core.backend import Backend
+from sat_core.classifier import Classifier
+from sat_core.errors import CheckpointError, SpecError, brief
+from sat_core.exported import CONFIG, Exported
+from sat_core.input_spec import InputSpec
+from sat_core.probe import OtherClasses
+
+
+@final
+@attrs.frozen(kw_only=True, eq=False)
+class Network:
+    """A network with weights, and where they are from.
+
+    Attributes:
+        classifier: The network.
+        model: Its name: one of the backend's, of a library's, or of a factory; empty if a file has said what it is.
+        path: The file of its weights; None if they came with the network.
+        saved: What a checkpoint of ours says of itself; empty for weights of other programs.
+        taken: What was chosen, renamed and left out, one line each, as it is printed.
+    """
+
+    classifier: Classifier
+    model: str = ""
+    path: Path | None = None
+    saved: Mapping[str, Any] = attrs.field(factory=dict)
+    taken: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """What messages call it."""
+        return str(self.path or self.model)
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of the file in hexadecimal; empty if there is none."""
+        if self.path is None:
+            return ""
+        with self.path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def open_network(
+    backend: Backend, inputs: InputSpec, path: str | Path | None, model: str, trained: InputSpec
+) -> Network:
+    """Return a network with the weights of a file, or those that it comes with.
+
+    Args:
+        backend: What computes.
+        inputs: Classes and images of the data, and what stands in front of a network whose weights are not ours:
+            nothing, if it says nothing.
+        path: Of a checkpoint of ours, of a file of another program, or of the folder of an arm; None for the weights
+            that the network comes with.
+        model: Name of the network; empty where the file says what it is.
+        trained: The inputs of a network of the user's that was trained here, where its checkpoint does not say them.
+
+    Raises:
+        CheckpointError: The file is damaged, or of another network.
+        SpecError: There is no such network, or it has another number of classes.
+    """
+    if path is None:
+        classifier = _built(backend, inputs, model)
+        return Network(classifier=classifier, model=model, taken=classifier.taken)
+    if (Path(path) / CONFIG).is_file():
+        return _exported(backend, inputs, Path(path), model)
+    path = checkpoint.find(path)
+    if checkpoint.is_ours(path):
+        return _ours(backend, inputs, path, model, trained)
+    if not model:
+        classifier = backend.load_network(inputs, path)
+        return Network(classifier=classifier, path=path)
+    classifier = _built(backend, inputs, model)
+    lines = backend.load_weights(classifier, path)
+    return Network(classifier=classifier, model=model, path=path, taken=(*classifier.taken, *lines))
+
+
+def said_by(path: str | Path) -> Mapping[str, Any]:
+    """Return what a checkpoint or an export of ours says of its training; nothing for other files, or for no path.
+
+    Raises:
+        CheckpointError: There is no such file, or it is damaged.
+    """
+    if not path:
+        return {}
+    if (Path(path) / CONFIG).is_file():
+        return {"attack": Exported.read(Path(path)).attack}
+    path = checkpoint.find(path)
+    return checkpoint.read(path).metadata if checkpoint.is_ours(path) else {}
+
+
+def _exported(backend: Backend, inputs: InputSpec, path: Path, model: str) -> Network:
+    _check_bare(inputs, path)
+    says = Exported.read(path)
+    classifier = says.load(path, backend, model or None)
+    return Network(
+        classifier=classifier, model=says.model, path=path / checkpoint.EXPORTED, saved={"attack": says.attack}
+    )
+
+
+def _check_bare(inputs: InputSpec, path: Path) -> None:
+    if inputs.mean or inputs.output:
+        raise SpecError(
+            f"{'output' if inputs.output else 'mean, std'}: for weights of other programs only; {path} is of sat-core, "
+            "and its network takes images as in its training"
+        )
+
+
+def _ours(backend: Backend, inputs: InputSpec, path: Path, model: str, trained: InputSpec) -> Network:
+    _check_bare(inputs, path)
+    saved, into = checkpoint.read(path).metadata, None
+    # the network of a transfer is its source's, for the source's classes and images, below a head for the target
+    if model and "source" in saved:
+        into = backend.build_for(_described(saved["source"], path), model).with_head(inputs.classes)
+    elif model:
+        into = _built(backend, _described(saved["network"], path) if "network" in saved else trained, model)
+    return Network(classifier=backend.load(path, into=into), model=model, path=path, saved=saved)
+
+
+def _described(inputs: Any, path: Path) -> InputSpec:
+    try:
+        return InputSpec.from_dict(inputs)
+    except (SpecError, KeyError, TypeError, AttributeError, ValueError) as error:
+        raise CheckpointError(f"{path}: what it says of its images makes no network ({brief(error)})") from error
+
+
+def _built(backend: Backend, inputs: InputSpec, model: str) -> Classifier:
+    try:
+        return backend.build_for(inputs, model)
+    except OtherClasses as error:
+        if not error.classes:
+            raise
+        raise OtherClasses(
+            error.classes,
+            f"model: expected logits for the {inputs.classes} classes of the data, got {error.classes} from {model}\n"
+            f"take a network for {inputs.classes} classes, or data with those that it was trained on",
+        ) from error

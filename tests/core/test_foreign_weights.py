@@ -1,0 +1,96 @@
+"""Weights of other programs: which table holds them, and how their names become a network's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sat_core.errors import CheckpointError
+from sat_core.weights import Weights, table_in
+
+PATH = Path("own.pt")
+NETWORK = {"a.weight": np.zeros((2, 3), np.float32), "bn.num_batches_tracked": np.array(0), "fc.bias": np.zeros(4)}
+OTHER = {name: np.asarray(value + 1) for name, value in NETWORK.items()}
+
+
+def table(loaded: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
+    return table_in(loaded, lambda value: isinstance(value, np.ndarray), PATH)
+
+
+def fitted(arrays: dict[str, Any], fresh: tuple[str, ...] = ()) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    return Weights(path=PATH, arrays=arrays).fitted(NETWORK, fresh)
+
+
+def test_the_table_of_weights_is_found_where_training_scripts_put_it() -> None:
+    for loaded, says in (
+        (OTHER, ()),
+        ({"epoch": 3, "state_dict": OTHER, "optimizer": {"state": {}}}, ("weights under 'state_dict'",)),
+        ({"net": OTHER}, ("weights under 'net'",)),
+        ({"model": {"ema": OTHER}}, ("weights under 'model'", "weights under 'ema'")),
+        ({"ema": OTHER, "model": OTHER}, ("weights under 'model' (left out: ema)",)),
+        ({**OTHER, "epoch": 3}, ("left out, as they are no weights: epoch",)),
+    ):
+        arrays, lines = table(loaded)
+        assert arrays.keys() == OTHER.keys()
+        assert lines == says
+
+
+def test_what_holds_no_weights_is_refused() -> None:
+    inside: dict[str, Any] = {}
+    inside["state_dict"] = inside
+    for loaded, says in (
+        ({}, "got an empty table"),
+        ({"state_dict": {}}, "got an empty table"),
+        ({"epoch": 3, "best": 0.5}, "got a table with epoch, best"),
+        (inside, "got a table with state_dict"),
+        ([OTHER], "got list"),
+        (3, "got int"),
+    ):
+        with pytest.raises(CheckpointError, match=f"own.pt: expected a table of weights, .*{says}\nsave the state"):
+            table(loaded)
+
+
+def test_names_of_wrappers_and_of_trainings_are_taken_away_and_said() -> None:
+    for arrays, says in (
+        (OTHER, ()),
+        ({f"module.{name}": value for name, value in OTHER.items()}, ("'module', of DataParallel",)),
+        ({f"_orig_mod.module.{name}": value for name, value in OTHER.items()}, ("'module', of", "'_orig_mod', of")),
+        ({f"model.{name}": value for name, value in OTHER.items()}, ("'model.' was taken away from all names",)),
+        (
+            {f"{p}model.{name}": v for p in ("attacker.", "") for name, v in OTHER.items()} | {"norm.mean": np.ones(3)},
+            ("'model.' was taken", "left out, as they are outside of 'model.': attacker.model.a.weight, .* and 0"),
+        ),
+    ):
+        state, lines = fitted(arrays)
+        assert state.keys() == NETWORK.keys()
+        assert all((state[name] == OTHER[name]).all() for name in NETWORK)
+        assert len(lines) == len(says)
+        assert all(line.startswith(start.partition(",")[0]) for line, start in zip(lines, says, strict=True)), lines
+    state, _ = fitted({name: value for name, value in OTHER.items() if name in ("a.weight", "fc.bias")})
+    assert state["bn.num_batches_tracked"] == 0  # files from before PyTorch 0.4 have no counters
+
+
+def test_weights_of_another_network_are_refused() -> None:
+    for changes, says in (
+        ({"fc.bias": np.zeros(7)}, r"'fc.bias': expected shape \(4,\), got shape \(7,\)"),
+        ({"fc.bias": np.array([1, 2, np.nan, 4])}, "'fc.bias': expected finite numbers, got NaN or infinity"),
+        ({"mean": np.zeros(3), "std": np.ones(3)}, "has 'mean' and 1 more, which the network has not"),
+    ):
+        with pytest.raises(CheckpointError, match=f"own.pt: {says}"):
+            fitted({**OTHER, **changes})
+    with pytest.raises(CheckpointError, match=r"'a\.weight': expected .*, got nothing of that name"):
+        fitted({"fc.bias": OTHER["fc.bias"]})
+
+
+def test_a_new_last_layer_keeps_its_own_weights() -> None:
+    for arrays in ({**OTHER, "fc.bias": np.ones(7)}, {"a.weight": OTHER["a.weight"]}):
+        state, lines = fitted(arrays, ("fc.bias",))
+        assert (state["fc.bias"] == 0).all()
+        assert (state["a.weight"] == 1).all()
+        assert lines == ("the last layer is new: fc.bias",)
+    state, lines = fitted(OTHER, ("fc.bias",))  # as many classes as before
+    assert (state["fc.bias"] == 1).all()
+    assert lines == ()
