@@ -11,10 +11,12 @@ import numpy as np
 
 from sat_core.array_data import mean_and_std
 from sat_core.data import DataSet, Examples
-from sat_core.errors import DataError
+from sat_core.errors import DataError, quoted
 from sat_core.images import refuse_broken
 from sat_datasets.catalogue import IMAGENET_MEAN, IMAGENET_STD
 from sat_datasets.decode import BrokenFiles, need_pillow, read_image
+from sat_datasets.label_file import labelled, read_labels
+from sat_datasets.named import full_name
 from sat_datasets.stream import FileImages, checked_size
 
 VALIDATION = ("val", "valid", "validation")
@@ -26,7 +28,7 @@ LEFT_BEHIND = (
 """Files and folders that Windows, macOS and file servers create, in lower case; skipped, as hidden files are."""
 
 
-def load(argument: str, *, size: str = "") -> DataSet:
+def load(argument: str, *, size: str = "", test: str = "", labels: str = "") -> DataSet:
     """Load a data set of image files; classes and files are in the order of their names.
 
     The images in `val` (or `valid`, `validation`) pick the epoch. In a tree without `test`, such as ImageNet's, they
@@ -39,6 +41,10 @@ def load(argument: str, *, size: str = "") -> DataSet:
             channels, with ImageNet's mean and standard deviation. Without it, all images are read at once and must be
             of one size; they have one channel if none has colour, and mean and standard deviation are those of the
             training images.
+        test: Folder of the test images, as ``val`` in ImageNet's tree, whose ``test`` has no labels. By default
+            ``test``, if it is there.
+        labels: File with the classes of images for testing or validation that lie in no folders of classes, relative to
+            the folder or absolute; see `sat_datasets.label_file`.
 
     Returns:
         A data set with images `(n, h, w, c)` uint8.
@@ -54,9 +60,9 @@ def load(argument: str, *, size: str = "") -> DataSet:
     # Resolved, or no link inside would seem to stay in the folder if the path itself has one.
     root = Path(argument).expanduser().resolve()
     names = [folder.name for folder in class_folders(root / "train")]
-    test, validation = _evaluation_folders(root)
+    asked, (test, validation) = test, _evaluation_folders(root, test)
     parts = ["train", test, *([validation] if validation else [])]
-    files_of_parts = [_files(root, part, names) for part in parts]
+    files_of_parts = [_files(root, "train", names), *_evaluation_files(root, parts[1:], names, labels)]
     images: Sequence[np.ndarray | FileImages]
     if size:
         pixels = checked_size(size, "folder")
@@ -71,28 +77,52 @@ def load(argument: str, *, size: str = "") -> DataSet:
         Examples(part_images, np.array([label for _, label in files]), len(names), f"{root / part}")
         for part, part_images, files in zip(parts, images, files_of_parts, strict=True)
     ]
+    note = f"{root} has no folder test: the images in {test} are the test images"
     return DataSet(
-        name=f"folder:{argument}" + (f"?size={size}" if size else ""),
+        name=full_name("folder", argument, size=size, test=asked, labels=labels),
         train=examples[0],
         test=examples[1],
         validation=examples[2] if validation else None,
         class_names=tuple(names),
         mean=mean,
         std=std,
-        notes=() if test == "test" else (f"{root} has no folder test: the images in {test} are the test images",),
+        notes=() if test in ("test", asked) else (note,),
     )
 
 
-def _evaluation_folders(root: Path) -> tuple[str, str]:
+def _evaluation_folders(root: Path, test: str) -> tuple[str, str]:
     """Return the names of the folders with test and validation images; the latter is '' if there is none."""
+    if Path(test).name != test or test in ("train", ".."):
+        raise DataError(f"{root}: expected test=FOLDER, one of the folders in it beside train, got {quoted(test)}")
     # A link to nowhere counts, and is refused later, instead of changing silently which images are reported.
-    present = [part for part in VALIDATION if os.path.lexists(root / part)]
+    present = [part for part in VALIDATION if os.path.lexists(root / part) and part != test]
     if len(present) > 1:
         raise DataError(f"{root}: expected one folder of validation images, got {' and '.join(present)}; rename one")
     validation = present[0] if present else ""
-    if validation and not os.path.lexists(root / "test"):
+    if validation and not test and not os.path.lexists(root / "test"):
         return validation, ""
-    return "test", validation
+    return test or "test", validation
+
+
+def _evaluation_files(root: Path, parts: list[str], names: list[str], labels: str) -> list[list[tuple[str, int]]]:
+    """Return the files of the parts that are not trained on, with labels from their folders, or else from a file."""
+    if not labels:
+        return [_files(root, part, names) for part in parts]
+    path = Path(root, Path(labels).expanduser()).resolve()
+    by_name = read_labels(path, names)
+    files_of_parts: list[list[tuple[str, int]]] = []
+    flat = False
+    for part in parts:
+        folder = root / part
+        if folder.is_dir() and any(not entry.is_dir() or entry.name not in names for entry in _entries(folder, root)):
+            flat = True
+            files = [file for file in sorted(_below(folder, root, f"{part}/")) if root / file != path]
+            files_of_parts.append(labelled(files, by_name, path))
+        else:
+            files_of_parts.append(_files(root, part, names))
+    if not flat:
+        raise DataError(f"{root}: labels={labels}: the images have folders of classes already; leave labels out")
+    return files_of_parts
 
 
 def class_folders(part: Path) -> list[Path]:
@@ -109,7 +139,9 @@ def class_folders(part: Path) -> list[Path]:
     classes = [Path(entry.path) for entry in _entries(part, part.parent)]
     for folder in classes:
         if not folder.is_dir():
-            raise DataError(f"{folder}: expected a folder for each class in {part}, got a file")
+            hint = "\nlabels=FILE says which class each image has; test=val takes those in val to report on"
+            hint = hint if part.name != "train" else ""
+            raise DataError(f"{folder}: expected a folder for each class in {part}, got a file{hint}")
     if not classes:
         raise DataError(f"{part}: expected a folder for each class, got none")
     by_appearance = {_appearance(folder.name): folder.name for folder in classes}

@@ -20,6 +20,7 @@ from sat_core.own_data import VALIDATION, make_dataset
 from sat_core.registry import nearest
 from sat_core.table_data import Columns, table_columns
 from sat_datasets.catalogue import IMAGENET_MEAN, IMAGENET_STD
+from sat_datasets.named import full_name
 from sat_datasets.stream import checked_size
 from sat_datasets.workers import count
 
@@ -57,10 +58,8 @@ def load(
     """
     if not argument:
         raise DataError("data set 'hf': expected hf:PATH or hf:NAME, got neither")
-    given = {"train": train, "test": test, "validation": validation, "image": image, "label": label, "size": size}
-    given["config"] = config
-    options = "&".join(f"{key}={value}" for key, value in given.items() if value and (key, value) != ("train", "train"))
-    name = f"hf:{argument}" + (f"?{options}" if options else "")
+    options = {"test": test, "validation": validation, "image": image, "label": label, "size": size, "config": config}
+    name = full_name("hf", argument, train=train if train != "train" else "", **options)
     splits = _splits(argument, config)
     chosen, notes = _chosen(name, splits, train, test, validation)
     parts = {part: _part(name, splits, split) for part, split in chosen.items()}

@@ -98,6 +98,12 @@ def dataset(
     )
 
 
+def full_name(name: str, argument: str, **options: str) -> str:
+    """Return NAME:PATH with the options that are set."""
+    query = "&".join(f"{key}={value}" for key, value in options.items() if value)
+    return f"{name}:{argument}" + (f"?{query}" if query else "")
+
+
 def changed(options: Mapping[str, tuple[str, str]]) -> dict[str, str]:
     """Return the options whose value is not the default; `options` holds (value, default) by name."""
     return {option: value for option, (value, default) in options.items() if value != default}
