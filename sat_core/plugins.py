@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
 from sat_core.errors import SpecError, brief, quoted, shortened
+from sat_core.zoos import ZOOS
 
 PLUGINS = "plugins"
 """Key of a study: the modules that are imported before any of its values is looked at."""
@@ -48,21 +49,37 @@ def not_loaded(tables: Mapping[str, Any]) -> bool:
 
 
 def check_loaded(tables: Mapping[str, Any], folder: object) -> None:
-    """Raise SpecError if a spec names plug-ins that this process has not imported; imports none.
+    """Raise SpecError if a spec names plug-ins, or factories of networks, whose modules this process has not imported.
 
-    For commands that compute with what a folder says: only who runs them knows whether its modules can be trusted.
+    It imports none. For commands that compute with what a folder says: only who runs them knows whether its modules can
+    be trusted.
 
     Args:
         tables: The spec.
         folder: Where it was found.
     """
-    missing = [name for name in check_plugins(tables.get(PLUGINS, ())) if name not in sys.modules]
+    named = dict.fromkeys([*check_plugins(tables.get(PLUGINS, ())), *_factory_modules(tables)])
+    missing = [name for name in named if name not in sys.modules]
     if missing:
         options = " ".join(f"--import {name}" for name in missing)
         raise SpecError(
-            f"{folder}: names the plug-ins {shortened(', '.join(missing))}; give {shortened(options)} if you trust "
+            f"{folder}: names the modules {shortened(', '.join(missing))}; give {shortened(options)} if you trust "
             f"{'it' if len(missing) == 1 else 'them'}"
         )
+
+
+def _factory_modules(tables: Any, key: str = "") -> Iterator[str]:
+    """Modules of the factories in a spec, wherever its grid or its arms name them."""
+    if isinstance(tables, Mapping):
+        for name, value in tables.items():
+            yield from _factory_modules(value, f"{key}.{name}")
+    elif isinstance(tables, list | tuple):
+        for value in tables:
+            yield from _factory_modules(value, key)
+    elif isinstance(tables, str) and key.endswith((".model.name", ".ranking.model")):
+        module, colon, _ = tables.partition(":")
+        if colon and module not in ZOOS:
+            yield module
 
 
 def import_module(module: str, key: str, shown: str, expected: str) -> ModuleType:

@@ -99,7 +99,7 @@ def test_every_process_of_a_run_loads_plug_ins_and_no_reader_does(
     options, data = ["--level", "screening", "--arms", "*10"], f"npz:{project.parent / 'five.npz'}"
     transfer = ["transfer", str(results[0].parent), "--data", data, "--out", "heads", *HEAD]
     imports = ["--import", "sat_test_rules", "--import", "sat_test_nets"]
-    trust = f"names the plug-ins sat_test_rules, sat_test_nets; give {' '.join(imports)} if you trust them"
+    trust = f"names the modules sat_test_rules, sat_test_nets; give {' '.join(imports)} if you trust them"
     for command in (["evaluate", "out", *options], ["evaluate", "out", *options, "--devices", "2"]):
         refused(capsys, command, f"out: {trust}")
     refused(capsys, transfer, f"{results[0].parent}: {trust}")
@@ -107,7 +107,7 @@ def test_every_process_of_a_run_loads_plug_ins_and_no_reader_does(
     refused(
         capsys,
         ["evaluate", "out", *options, *imports[2:]],
-        "out: names the plug-ins sat_test_rules; give --import sat_test_rules if you trust it",
+        "out: names the modules sat_test_rules; give --import sat_test_rules if you trust it",
     )
     assert {path.name for path in (project / "loaded").iterdir()} == loaded
     assert not (project / "heads").exists()

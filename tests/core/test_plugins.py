@@ -180,13 +180,25 @@ def test_plug_ins_are_part_of_the_fingerprint_unless_there_are_none(rules: str) 
 def test_who_reads_imports_nothing(rules: str) -> None:
     assert not_loaded({"plugins": [rules]})
     assert not_loaded({"plugins": 3})
-    with pytest.raises(SpecError, match=r"^runs/x: names the plug-ins gone, sat_test_rules; give --import gone --imp"):
+    with pytest.raises(SpecError, match=r"^runs/x: names the modules gone, sat_test_rules; give --import gone --imp"):
         check_loaded({"plugins": ["gone", rules, "sys"]}, "runs/x")
     assert rules not in sys.modules
     load_plugins([rules])
     check_loaded({"plugins": [rules]}, "runs/x")
     assert not not_loaded({"plugins": [rules]})
     assert not not_loaded({})
+
+
+def test_factories_of_networks_are_not_imported_either() -> None:
+    for tables in (
+        {"model": {"name": "gone.nets:make"}},
+        {"ranking": {"model": "gone.nets:make"}, "model": {"name": "timm:resnet18d"}},
+        {"model": {"name": "small-cnn"}, "grid": {"model.name": ["json:dumps", "gone.nets:make"]}},
+        {"arms": [{"model.name": "gone.nets:make"}]},
+    ):
+        with pytest.raises(SpecError, match=r"^x: names the modules gone\.nets; give --import gone\.nets if you trust"):
+            check_loaded(tables, "x")
+    check_loaded({"model": {"name": "json:dumps"}, "data": {"name": "npz:gone.npz"}}, "runs/x")
 
 
 def test_a_network_of_a_plug_in_is_built_by_its_name(tmp_path: Path) -> None:
