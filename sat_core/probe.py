@@ -122,7 +122,10 @@ def _look(look: Callable[[np.ndarray], Look], images: np.ndarray) -> Look:
     except SatError:
         raise
     except Exception as error:  # the user's layers may raise anything
-        raise SpecError(f"model: does not take images of shape {images.shape} ({brief(error)})") from error
+        raise SpecError(
+            f"model: does not take images of shape {images.shape} ({brief(error)})\n"
+            "images of another size are scaled inside it by `scaling`, for a network of a library by ?size=N"
+        ) from error
 
 
 def _logits(seen: Look, n: int, classes: int) -> np.ndarray:

@@ -26,7 +26,8 @@ def _pair(value: Any) -> tuple[int, int]:
 class Scaling:
     """What happens to images `(n, h, w, c)` in [0, 1] in front of a network, and is differentiated with it.
 
-    They are scaled to `size`, their centre of `crop` is cut out, and one channel becomes `channels` equal ones. Values
+    They are scaled to `size`, their centre of `crop` is cut out, one channel becomes `channels` equal ones, and `bgr`
+    turns the order of channels round. Values
     stay in [0, 1] (within `SLACK`): a bicubic filter's overshoot is clipped, as where images are 8 bits.
 
     Args:
@@ -35,6 +36,7 @@ class Scaling:
         crop: Height and width of the centre that is kept; by default all of it.
         interpolation: One of `INTERPOLATIONS`.
         channels: Of what the network takes, where images have one; 0 for as many as they have.
+        bgr: Whether the network takes blue first, as those of Caffe; mean and deviation are then in that order, too.
 
     Raises:
         SpecError: A value is wrong, or the crop is larger than the size.
@@ -47,6 +49,7 @@ class Scaling:
     crop: tuple[int, int] = attrs.field(default=attrs.Factory(lambda self: self.size, takes_self=True), converter=_pair)
     interpolation: str = "bilinear"
     channels: int = 0
+    bgr: bool = False
 
     def __attrs_post_init__(self) -> None:
         for name, pair in (("size", self.size), ("crop", self.crop)):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Protocol, final
 
 import attrs
 
-from sat_core.errors import SpecError, quoted
+from sat_core.errors import NotInstalledError, SatError, SpecError, brief, quoted
 from sat_core.input_spec import InputSpec
+from sat_core.registry import nearest
 
 ZOOS = {"timm": "torch", "torchvision": "torch", "robustbench": "torch", "keras": "tensorflow"}
 """Libraries by the word before the colon, and the backend that computes their networks; a backend may have others
@@ -33,7 +35,7 @@ class ZooName:
 
     @classmethod
     def parse(cls, name: str) -> ZooName:
-        """Split a name; SpecError for an option that is given twice or has no name, or where no network is named.
+        """Split a name; SpecError for an option that is given twice or has no name.
 
         >>> ZooName.parse("timm:resnet18d?pretrained&drop_rate=0.1").options
         {'pretrained': '', 'drop_rate': '0.1'}
@@ -49,9 +51,89 @@ class ZooName:
                     f"got {quoted(pair)}"
                 )
             options[key] = value
-        if not network:
-            raise SpecError(f"model.name: expected a network after {zoo}:, got {quoted(name)}")
         return cls(zoo=zoo, network=network, options=options)
+
+    def __str__(self) -> str:
+        return f"{self.zoo}:{self.network}"
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether the zoo's weights are asked for."""
+        return "pretrained" in self.options
+
+    @property
+    def size(self) -> int | None:
+        """To what images are to be scaled; None where nothing is said. Raises SpecError."""
+        size = self.options.get("size")
+        if size is not None and not (size.isascii() and size.isdecimal() and int(size) >= 1):
+            raise SpecError(f"model.name: expected size=N with N pixels, got size={quoted(size)}")
+        return None if size is None else int(size)
+
+    def keywords(self, *more: str) -> dict[str, Any]:
+        """Return the options for the library: numbers, true and false as such; without `more`, which are ours."""
+        ours = {"pretrained", "size", *more}
+        return {key: _value(text) for key, text in self.options.items() if key not in ours}
+
+    def check_among(self, names: Iterable[str], listing: str) -> None:
+        """Raise SpecError unless the network is one of `names`; `listing` is how to see all of them."""
+        names = [*names]
+        if self.network in names:
+            return
+        wanted = f"unknown network {quoted(str(self))}" if self.network else f"expected a network after {self.zoo}:"
+        near = nearest(self.network, names) if self.network else ""
+        few = f"\none of {', '.join(names)}" if not near and len(names) <= _LISTED else ""
+        raise SpecError(f"model.name: {wanted}{near}{few}\n{self.zoo} has {len(names):,} networks: {listing}")
+
+
+@contextmanager
+def library_makes(name: ZooName, folder: str, call: str) -> Iterator[None]:
+    """Inside, a library makes a network, with weights from its own cache or hub; its errors become one clear line.
+
+    Args:
+        name: of the network.
+        folder: where the library looks for weights.
+        call: makes the library fetch them.
+    """
+    try:
+        yield
+    except SatError:
+        raise
+    except ImportError as error:
+        raise NotInstalledError(f"model.name: {name} needs a package that is missing ({brief(error)})") from error
+    except Exception as error:  # a library may raise anything
+        if name.pretrained and _of_a_network(error):
+            raise SpecError(
+                f"model.name: the weights of {name} are not in {folder} and cannot be fetched ({brief(error)})\n"
+                f"fetch them where there is a network, and copy that folder: {call}"
+            ) from error
+        scaled = "\n?size=N after the name scales images inside the network" if "size" in str(error) else ""
+        raise SpecError(f"model.name: {name.zoo} does not make {name} ({brief(error)}){scaled}") from error
+
+
+def _of_a_network(error: BaseException | None) -> bool:
+    """Tell whether an error, or one that it came from, is of files or connections."""
+    clients = ("httpx", "requests", "urllib3", "huggingface_hub", "gdown")
+    while error is not None:
+        if isinstance(error, OSError) or type(error).__module__.partition(".")[0] in clients:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+_LISTED = 150
+"""Most names of networks that a message has."""
+
+
+def _value(text: str) -> Any:
+    words = {"": True, "true": True, "false": False, "none": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return text
 
 
 @final

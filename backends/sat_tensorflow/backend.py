@@ -29,6 +29,7 @@ from sat_core.process_group import ALONE, ProcessGroup
 from sat_core.trainer import Trainer
 from sat_core.training_spec import TrainingSpec
 from sat_core.weights import unnamed
+from sat_core.zoos import Zoo
 from sat_tensorflow import weights
 from sat_tensorflow.classifier import TensorFlowClassifier
 from sat_tensorflow.distributed import strategy_of
@@ -36,6 +37,7 @@ from sat_tensorflow.models import MODELS, build
 from sat_tensorflow.modes import tf32
 from sat_tensorflow.probe import look
 from sat_tensorflow.trainer import TensorFlowTrainer
+from sat_tensorflow.zoos import ZOOS
 
 
 @final
@@ -73,6 +75,9 @@ class TensorFlowBackend(Backend):
 
     def models(self) -> tuple[str, ...]:
         return tuple(MODELS)
+
+    def zoos(self) -> Mapping[str, Zoo]:
+        return ZOOS
 
     def new(self, description: Mapping[str, Any]) -> TensorFlowClassifier:
         inputs, dtype = InputSpec.from_dict(description), description.get("dtype", "float32")

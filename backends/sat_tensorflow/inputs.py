@@ -38,7 +38,8 @@ class OnImages:
         rows, columns = (tf.constant(weights, images.dtype) for weights in self._maps)
         images = tf.einsum("ih,nhwc->niwc", rows, tf.einsum("jw,nhwc->nhjc", columns, images))
         images = tf.clip_by_value(images, -SLACK, 1 + SLACK) if scaling.overshoots else images
-        return images if not scaling.channels else tf.repeat(images, scaling.channels // images.shape[3], axis=3)
+        images = images if not scaling.channels else tf.repeat(images, scaling.channels // images.shape[3], axis=3)
+        return images[..., ::-1] if scaling.bgr else images
 
     def logits(self, output: Any, images: Tensor) -> Any:
         """Return the logits in what the network returned for images `(n, h, w, c)`; what has none as it is."""

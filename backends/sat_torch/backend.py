@@ -26,6 +26,7 @@ from sat_core.process_group import ALONE, ProcessGroup
 from sat_core.trainer import Trainer
 from sat_core.training_spec import TrainingSpec
 from sat_core.weights import Weights
+from sat_core.zoos import Zoo
 from sat_torch import weights
 from sat_torch.classifier import TorchClassifier
 from sat_torch.distributed import check_group
@@ -34,6 +35,7 @@ from sat_torch.models.head import put_head
 from sat_torch.modes import plain, tf32
 from sat_torch.probe import look
 from sat_torch.trainer import TorchTrainer
+from sat_torch.zoos import ZOOS
 
 
 @final
@@ -69,6 +71,9 @@ class TorchBackend(Backend):
 
     def models(self) -> tuple[str, ...]:
         return tuple(MODELS)
+
+    def zoos(self) -> Mapping[str, Zoo]:
+        return ZOOS
 
     def new(self, description: Mapping[str, Any]) -> TorchClassifier:
         inputs, dtype = InputSpec.from_dict(description), description.get("dtype", "float32")

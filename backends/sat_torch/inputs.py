@@ -65,7 +65,8 @@ class OnImages(nn.Module):
             with torch.autocast(images.device.type, enabled=False):  # which would round pixels to half precision
                 images = rows @ (images @ columns)
             images = images.clamp(-SLACK, 1 + SLACK) if scaling.overshoots else images
-            return images.expand(-1, channels, -1, -1)
+            images = images.expand(-1, channels, -1, -1)
+            return images.flip(1) if scaling.bgr else images
 
         return scaled
 

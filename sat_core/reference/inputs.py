@@ -28,9 +28,11 @@ def front(inputs: InputSpec) -> Front:
         x = np.where(kept, x, x.clip(-SLACK, 1 + SLACK))
 
         def back(g: np.ndarray) -> np.ndarray:
+            g = g[..., ::-1] if scaling.bgr else g
             g = g if repeats == 1 else g.sum(axis=3, keepdims=True)
             return np.einsum("ih,nijc,jw->nhwc", rows, g * kept, columns, optimize=True)
 
-        return np.repeat(x, repeats, axis=3), back
+        x = np.repeat(x, repeats, axis=3)
+        return x[..., ::-1] if scaling.bgr else x, back
 
     return scaled

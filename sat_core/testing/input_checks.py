@@ -23,7 +23,7 @@ from sat_core.testing.contract import check, close, raises, require
 SCALINGS = (
     (samples.SHAPE, Scaling(size=12)),
     (samples.SHAPE, Scaling(size=(14, 12), crop=(10, 9))),
-    (samples.SHAPE, Scaling(size=5, interpolation="bicubic")),
+    (samples.SHAPE, Scaling(size=5, interpolation="bicubic", bgr=True)),
     (samples.SHAPE, Scaling(size=11, crop=8, interpolation="bicubic")),
     (samples.SHAPE, Scaling(size=5, crop=4, interpolation="nearest")),
     ((6, 9, 1), Scaling(size=8, channels=3)),
@@ -43,7 +43,8 @@ def scaled(images: np.ndarray, scaling: Scaling) -> np.ndarray:
     else:
         rows, columns = scaling.maps(*images.shape[1:3])
         images = np.einsum("ih,nhwc,jw->nijc", rows, images.astype(np.float64), columns).clip(0, 1)
-    return np.repeat(images, (scaling.channels or images.shape[3]) // images.shape[3], axis=3)
+    images = np.repeat(images, (scaling.channels or images.shape[3]) // images.shape[3], axis=3)
+    return images[..., ::-1] if scaling.bgr else images
 
 
 @check("small-cnn")
@@ -69,6 +70,7 @@ def _through(gradient: np.ndarray, images: np.ndarray, scaling: Scaling) -> np.n
     """The gradient over images by the chain rule: the transposed maps, and none where an overshoot is clipped."""
     rows, columns = scaling.maps(*images.shape[1:3])
     before = np.einsum("ih,nhwc,jw->nijc", rows, images.astype(np.float64), columns)
+    gradient = gradient[..., ::-1] if scaling.bgr else gradient
     gradient = gradient if gradient.shape[3] == images.shape[3] else gradient.sum(axis=3, keepdims=True)
     return np.einsum("ih,nijc,jw->nhwc", rows, gradient * ((before > -1e-6) & (before < 1 + 1e-6)), columns)
 
