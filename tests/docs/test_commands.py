@@ -64,6 +64,12 @@ def check(words: list[str], page: Path) -> None:
             assert all(any((folder / name).is_file() for folder in (ROOT, page.parent)) for name in scripts)
         case "pytest":
             assert (ROOT / rest[0]).exists()
+        case "docker" | "apptainer":
+            if rest[0] == "build":
+                assert (ROOT / ("Dockerfile" if Path(name).name == "docker" else rest[-1])).is_file()
+            else:
+                image = next(word for word in rest if word in ("sat", "sat.sif"))
+                parse_sat(rest[rest.index(image) + 1 :], page)
         case "tensorboard":
             assert rest[0] == "--logdir"
         case _:
