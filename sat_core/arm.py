@@ -179,7 +179,7 @@ def _train_and_evaluate(job: Job, ranking: Ranking, split: Split, fingerprint: s
     files.write_npz(folder.examples_file, _examples(classifier, reported.take(np.arange(len(reported))[:SHOWN]), spec))
     warnings = [*job.data.notes, *fit.warnings()]
     arm_results = results.make_results(
-        job, ranking, split, checks, evaluation, position, warnings, fingerprint, attacked.summary()
+        job, ranking, split, checks, evaluation, position, warnings, fingerprint, attacked.summary(), classifier.taken
     )
     tell("report", arm_results.selection.epoch, arm_results.clean_accuracy, arm_results.robust_accuracy)
     return arm_results

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -13,6 +14,9 @@ from sat_core.files import short_name
 from sat_core.loss_spec import LossSpec
 from sat_core.selection import SELECTION_RULES
 from sat_core.spec import KEYS, Spec
+
+_SUFFIXES = (".safetensors", ".pt", ".pth", ".keras", ".h5")
+"""Of files of weights; the .5 of size-0.5 is none."""
 
 
 def unify(spec: Spec) -> tuple[Spec, tuple[str, ...]]:
@@ -55,7 +59,15 @@ def unify(spec: Spec) -> tuple[Spec, tuple[str, ...]]:
 
 def name_arm(chosen: Mapping[str, Any]) -> str:
     """Name an arm by the values that its grid gave it: ``size-0.5_seed-1``."""
-    return "_".join(f"{key.rsplit('.')[-1]}-{_word(value)}" for key, value in chosen.items())
+    return "_".join(f"{key.rsplit('.')[-1]}-{_word(_short(key, value))}" for key, value in chosen.items())
+
+
+def _short(key: str, value: Any) -> Any:
+    """Return a path of weights without folders and suffix: an arm has one name wherever they are."""
+    if key != "model.weights" or not value:
+        return "new" if key == "model.weights" else value
+    path = Path(value)
+    return path.name.removesuffix(path.suffix) if path.suffix in _SUFFIXES else path.name
 
 
 def folder_name(dataset: str) -> str:

@@ -33,6 +33,7 @@ from sat_core.result_parts import (
     Selection,
     SourceSummary,
     SplitSummary,
+    WeightsSummary,
     read_settings,
 )
 
@@ -51,6 +52,7 @@ class ArmResults:
         data, ranking, split, cost: See their classes.
         source: Of a transfer only. Then split and cost of `source` say how the features were trained, and those of the
             results how the head was.
+        weights: Of a training that began with those of a file, or with a network of another library.
         selection: The chosen epoch, and the checks that chose it.
         clean, robust: Accuracies of the chosen epoch on the examples that did not choose it.
         attacks: How it was attacked.
@@ -73,6 +75,7 @@ class ArmResults:
     seeds: dict[str, int | None] = json_field(mapping(optional(integer())))
     data: DataSummary = json_field(part(DataSummary))
     source: SourceSummary | None = json_field(part(SourceSummary), None, omit=True)
+    weights: WeightsSummary | None = json_field(part(WeightsSummary), None, omit=True)
     ranking: RankingSummary | None = json_field(optional(part(RankingSummary)))
     split: SplitSummary = json_field(part(SplitSummary))
     selection: Selection = json_field(part(Selection))

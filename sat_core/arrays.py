@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from sat_core.errors import DataError, brief, type_name
+from sat_core.errors import DataError, EvaluationError, brief, type_name
 from sat_core.images import ImageSource
 
 
@@ -183,3 +183,14 @@ def as_array(values: object, name: str, what: str) -> np.ndarray:
         return np.asarray(values)
     except Exception as error:  # a tensor on a GPU, one with gradients, images of several shapes
         raise DataError(f"{name}: {type_name(values)} does not become an array of {what} ({brief(error)})") from error
+
+
+def finite(call: str, values: np.ndarray) -> np.ndarray:
+    """Return what `call` of a network gave; EvaluationError unless all of it is finite."""
+    if not np.isfinite(values).all():
+        bad = int((~np.isfinite(values.reshape(len(values), -1)).all(axis=1)).sum())
+        raise EvaluationError(
+            f"{call}: expected finite numbers, got NaN or infinity for {bad} of {len(values)} images\n"
+            "the weights are not finite, or the network overflows in its precision"
+        )
+    return values

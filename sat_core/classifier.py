@@ -14,12 +14,12 @@ from typing import Any, final
 
 import numpy as np
 
-from sat_core.arrays import as_float, check_images, check_labels
+from sat_core.arrays import as_float, check_images, check_labels, finite
 from sat_core.attack_spec import AttackSpec
 from sat_core.chunks import CHUNK, T, in_parts
-from sat_core.errors import DataError, EvaluationError, SpecError
+from sat_core.errors import DataError, SpecError
 from sat_core.input_spec import InputSpec
-from sat_core.threat import THREAT_MODELS
+from sat_core.starts import starts_of
 
 State = dict[str, np.ndarray]
 """Named arrays. Canonical: convolutions `(out, in, h, w)`, linear layers `(out, in)`, PyTorch's names."""
@@ -72,12 +72,12 @@ class Classifier(ABC):
     @final
     def logits(self, images: np.ndarray) -> np.ndarray:
         """Return the logits, float32 `(n, k)`."""
-        return self._finite("logits", self._in_chunks(self._logits, images))
+        return finite("logits", self._in_chunks(self._logits, images))
 
     @final
     def features(self, images: np.ndarray) -> np.ndarray:
         """Return the input of the last linear layer, float32 `(n, d)`."""
-        return self._finite("features", self._in_chunks(self._features, images))
+        return finite("features", self._in_chunks(self._features, images))
 
     @final
     def with_head(self, classes: int, seed: int = 0) -> Classifier:
@@ -96,6 +96,26 @@ class Classifier(ABC):
         if not isinstance(classes, int | np.integer) or classes < 2:
             raise SpecError(f"with_head: expected at least 2 classes, got {classes!r}")
         return self._with_head(int(classes), seed)
+
+    @abstractmethod
+    def last_layer(self) -> tuple[str, ...]:
+        """Return the names, in `state`, of the linear layer that makes the logits; none if another layer does."""
+
+    @abstractmethod
+    def learn(self, layers: str) -> None:
+        """Say what trainers that are made from now on train.
+
+        Args:
+            layers: ``all``, or the ``head``: the linear layer that makes the logits. All else stays as it is then, to
+                the byte: in training, too, it is in evaluation mode. Names in `state` are the same either way.
+
+        Raises:
+            SpecError: for ``head`` where another layer makes the logits.
+        """
+
+    def _makes_logits(self, width: int) -> bool:
+        # one logit tells two classes apart
+        return width == self.classes or (width == 1 and self.classes == 2)
 
     @final
     def perturb(
@@ -126,7 +146,7 @@ class Classifier(ABC):
         images = self._images(images)
         labels = self._labels(labels, images)
         # Drawn for all images at once, so that the size of chunks changes no draw.
-        tries = [self._attacked(images, labels, attack, start) for start in self._starts(images, attack, rng)]
+        tries = [self._attacked(images, labels, attack, start) for start in starts_of(images, attack, rng)]
         if len(tries) == 1:
             return tries[0]
         from sat_core.reference.attacks import strongest
@@ -151,7 +171,7 @@ class Classifier(ABC):
             return self._perturb(as_float(images[part]), labels[part], attack, noise)
 
         parts.extend(self._in_parts(np.arange(len(images)), call, self.images_at_once()))
-        return self._finite("perturb", np.concatenate(parts))
+        return finite("perturb", np.concatenate(parts))
 
     @final
     def loss_gradient(
@@ -184,8 +204,8 @@ class Classifier(ABC):
         # all in one call if memory allows: whoever asks for gradients has chosen the batch
         parts = self._in_parts(np.arange(len(images)), call, len(images))
         logits, losses, gradient = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-        self._finite("loss_gradient", losses)
-        return self._finite("loss_gradient", logits), losses, self._finite("loss_gradient", gradient)
+        finite("loss_gradient", losses)
+        return finite("loss_gradient", logits), losses, finite("loss_gradient", gradient)
 
     def images_at_once(self) -> int:
         """Return how many images are best sent through the network and back at a time; a backend may know its device.
@@ -234,21 +254,6 @@ class Classifier(ABC):
     def _one(self) -> np.ndarray:
         return np.zeros((1, *self.image_shape), np.float32)
 
-    def _starts(
-        self, images: np.ndarray, attack: AttackSpec, rng: np.random.Generator | None
-    ) -> list[np.ndarray] | list[None]:
-        """Draw the random starts that `attack` asks for, one for each restart; None if it asks for none."""
-        attack.check_images(images.shape[1:])
-        if attack.free or attack.warmup:
-            words = ("'free'", 'kind = "fgsm"') if attack.free else ("a warm-up", "warmup = 0")
-            raise SpecError("perturb: {} is a way to train, not an attack; take attack.{}".format(*words))
-        if not attack.random_start:
-            return [None]
-        if rng is None:
-            raise SpecError("perturb: the attack has a random start; pass rng=numpy.random.default_rng(seed)")
-        threat = THREAT_MODELS.get(attack.norm)
-        return [threat.random_start(rng, images.shape, attack.start_radius) for _ in range(attack.restarts)]
-
     def _images(self, images: np.ndarray) -> np.ndarray:
         """`check_images`, of the shape that this network takes."""
         images = check_images(images)
@@ -264,15 +269,6 @@ class Classifier(ABC):
         if len(labels) != len(images):
             raise DataError(f"{name}: expected one for each of {len(images)} images, got {len(labels)}")
         return labels
-
-    def _finite(self, call: str, values: np.ndarray) -> np.ndarray:
-        if not np.isfinite(values).all():
-            bad = int((~np.isfinite(values.reshape(len(values), -1)).all(axis=1)).sum())
-            raise EvaluationError(
-                f"{call}: expected finite numbers, got NaN or infinity for {bad} of {len(values)} images\n"
-                "the weights are not finite, or the network overflows in its precision"
-            )
-        return values
 
     @abstractmethod
     def as_torch_module(self) -> Any:

@@ -13,6 +13,9 @@ from sat_core.data import DataSet
 from sat_core.spec import DEFAULTS
 from sat_core.tables import flatten
 
+WEIGHTS = "weights_fingerprint"
+"""Key in the table [run]: SHA-256 of the files that ``model.weights`` names."""
+
 
 @final
 @attrs.frozen(kw_only=True, eq=False)
@@ -29,13 +32,21 @@ class Experiment:
     run: Mapping[str, str]
     data: str
 
+    @property
+    def run_without_weights(self) -> dict[str, str]:
+        """The table [run] for experiments with the same backend, device and data."""
+        return {key: value for key, value in self.run.items() if key != WEIGHTS}
+
     def fingerprint(self) -> str:
         """Return the SHA-256 of all settings, which every file of a run repeats.
 
         Keys with their default are left out, so that a key that a later version adds changes no fingerprint.
         """
         # As text, because 1 == 1.0, and a subset of one example is not one of all.
+        # Of weights their content counts, wherever they lie.
         values = {key: json.dumps(value) for key, value in flatten({**self.tables, "run": self.run}).items()}
+        if WEIGHTS in self.run:
+            values.pop("model.weights", None)
         changed = {key: v for key, v in values.items() if key not in DEFAULTS or v != json.dumps(DEFAULTS[key])}
         return hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()
 

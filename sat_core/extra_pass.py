@@ -56,7 +56,7 @@ def extra_scores(job: Job, classifier: Classifier) -> dict[str, np.ndarray]:
         Interrupted: A stop was requested.
     """
     scores = {}
-    with job.timed(STAGE):
+    with job.folder.timed(STAGE):
         for number, name in enumerate(job.spec.ranking.extra):
             tell_model(classifier, job.group)
             job.group.lead(Command.MEASURE, number)

@@ -120,6 +120,11 @@ def tuples(value: Any) -> Any:
     return tuple(tuples(v) for v in value) if isinstance(value, list | tuple) else value
 
 
+def floats(value: Any) -> Any:
+    """Return a list of numbers as a tuple of floats; anything else is left for the validator to refuse."""
+    return tuple(fraction(v) for v in value) if isinstance(value, list | tuple) else value
+
+
 def whole(value: Any, minimum: int) -> bool:
     """Return whether `value` is an integer from `minimum` to the largest that 64 bits hold."""
     # TOML's integers, and numpy's int64, end there.

@@ -11,12 +11,14 @@ import attrs
 
 from sat_core import files
 from sat_core.errors import RunDirectoryError, quoted
-from sat_core.experiment import Experiment
+from sat_core.experiment import WEIGHTS, Experiment
 from sat_core.spec import DEFAULTS
 from sat_core.tables import flatten
 
 LOG, PROGRESS, FAILURE = "log.txt", "progress.json", "failed.json"
 """Files that may be in a folder before it is claimed."""
+_PLACES = ("model.weights", "grid.model.weights")
+"""Keys whose values are paths of weights."""
 _REMEDY = "choose another folder, or if this one is of the same run, empty {} and start again"
 
 
@@ -48,7 +50,7 @@ class Folder(ABC):
         """Make the folder the one of `experiment`, or check that it is; returns the experiment's fingerprint.
 
         A key that an older version did not know had its default there. A ``spec.toml`` that was cut off is written
-        anew.
+        anew, and so is one with another path of the same weights.
 
         Raises:
             RunDirectoryError: The folder belongs to another experiment or to none. Nothing has been changed.
@@ -61,7 +63,8 @@ class Folder(ABC):
         else:
             self._check_new()
             files.write_text(path, text)
-        self._check_same(experiment, text)
+        if self._check_same(experiment, text):
+            files.write_text(path, text)
         return experiment.fingerprint()
 
     def _check_new(self) -> None:
@@ -75,7 +78,8 @@ class Folder(ABC):
                 "choose another folder"
             )
 
-    def _check_same(self, experiment: Experiment, text: str) -> None:
+    def _check_same(self, experiment: Experiment, text: str) -> bool:
+        """Check that the folder belongs to the experiment; returns whether its weights have moved since."""
         path = self.spec_file
         there, here = flatten(self._read_tables()), flatten(files.parse_toml(text))
         if not any(key in there for key in here):
@@ -84,6 +88,14 @@ class Folder(ABC):
         keys = [*here, *(key for key in there if key not in here)]
         # repr, not ==: a share of 1.0 is no count of 1
         differing = [key for key in keys if repr(there.get(key)) != repr(here.get(key))]
+        # The same bytes at another place are the same weights.
+        moved = f"run.{WEIGHTS}" in here and f"run.{WEIGHTS}" not in differing and {*differing} & {*_PLACES}
+        differing = [key for key in differing if not (moved and key in _PLACES)]
+        if differing == [f"run.{WEIGHTS}"]:
+            raise RunDirectoryError(
+                f"{self}: the weights in {', '.join(_named(here))} are others than when the run began\n"
+                "choose another folder, or put the file back as it was"
+            )
         # Two hashes side by side would tell nobody that it is the data that changed.
         if differing == ["run.data_fingerprint"]:
             raise RunDirectoryError(
@@ -100,6 +112,7 @@ class Folder(ABC):
                 f"{self}: holds another experiment: {'; '.join(differences[:2])}{more}\n"
                 "choose another folder, or the settings of that run to go on with it"
             )
+        return bool(moved)
 
     def read_spec(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the tables that the folder was claimed with, and its table [run]; RunDirectoryError if unreadable."""
@@ -130,3 +143,9 @@ class Folder(ABC):
     @abstractmethod
     def sweep(self) -> None:
         """Remove what interrupted writes left in the folder, as far as no other process may write there."""
+
+
+def _named(settings: dict[str, Any]) -> list[str]:
+    """Return the paths of weights that settings name."""
+    values = [settings[key] for key in _PLACES if key in settings]
+    return [path for value in values for path in (value if isinstance(value, list) else [value]) if path]

@@ -16,6 +16,8 @@ from sat_core.transfer import SETTINGS
 
 LIST_KEYS = (
     PLUGINS,
+    "model.mean",
+    "model.std",
     "subset.classes",
     "loss.beta",
     "loss.class_weights",

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, final
@@ -11,7 +10,7 @@ from typing import Any, final
 import attrs
 import numpy as np
 
-from sat_core import files
+from sat_core import checkpoint
 from sat_core.advice import advice
 from sat_core.augmentation import AUGMENTATIONS
 from sat_core.backend import Backend
@@ -25,6 +24,7 @@ from sat_core.evaluation import Evaluation
 from sat_core.evaluator import Evaluator, get_evaluator
 from sat_core.experiment import Experiment, run_table
 from sat_core.images import ImageSource
+from sat_core.initial_network import initial_network, trained_inputs, trained_network, weights_table
 from sat_core.input_spec import InputSpec
 from sat_core.leader import Leader, tell_model
 from sat_core.order_file import read_order
@@ -34,13 +34,11 @@ from sat_core.spec import Spec
 from sat_core.splits import Split, count, make_split, validation_split
 from sat_core.trainer import Trainer
 from sat_core.training import STOPPED, Fit, OnProgress, Scalars
-from sat_core.transfer import FEATURES, Source, saved_features, transfer_keys
+from sat_core.transfer import Source, compute_features, transfer_keys
 from sat_core.unit_folder import UnitFolder
 
 SELECTION = "selection"
 """Stage in which the epoch is picked."""
-PART = 1024
-"""Images whose features are computed between two saves."""
 # AutoAttack's own default is the clock, as in the authors' runs: no evaluation could be repeated.
 EVALUATION_SEED = 0
 """AutoAttack's seed, the same for all arms and checks."""
@@ -83,10 +81,19 @@ class Job:
     make_classifier: Callable[[], Classifier] | None = None
     group: ProcessGroup = ALONE
 
-    def experiment(self, tables: Mapping[str, Any]) -> Experiment:
-        """Return the experiment that these settings make with the job's backend, device and data."""
-        run = run_table(self.backend.name, self.backend.device, self.data)
-        return Experiment(tables=tables, run=run, data=self.data.name)
+    def experiment(
+        self, tables: Mapping[str, Any], others: Iterable[str] = (), like: Experiment | None = None
+    ) -> Experiment:
+        """Return the experiment that these settings make with the job's backend, device, data and weights.
+
+        Args:
+            tables: Settings of the arm, or of a whole study with it.
+            others: Paths of the weights of the study's other arms.
+            like: Another of the same run, so that the data are not read again.
+        """
+        run = run_table(self.backend.name, self.backend.device, self.data) if like is None else like.run_without_weights
+        weights = weights_table(self.spec.model.weights, *others)
+        return Experiment(tables=tables, run=run | weights, data=self.data.name)
 
     def check(self, sizes: dict[Any, int] | None = None) -> int:
         """Check the settings against the data before any training; returns |A|.
@@ -152,15 +159,27 @@ class Job:
         return make_split(SubsetSpec(size=0), "uniform", self.data)
 
     def build(self) -> Classifier:
-        """Return a new classifier for this data; in a transfer, the source's with a new head."""
-        if self.make_classifier is not None:
-            return self.make_classifier()
+        """Return the classifier that the training begins with; in a transfer, the source's with a new head."""
+        seed = self.spec.training.seed
         if self.source is not None:
-            return self.source.load(self.backend).with_head(self.data.classes, self.spec.training.seed)
-        return self.backend.build_for(InputSpec.of(self.data), self.spec.model.name, self.spec.training.seed)
+            return self.source.load(self.backend).with_head(self.data.classes, seed)
+        return initial_network(self.backend, self.spec.model, self.data, seed, self.make_classifier)
 
-    def probe(self) -> None:
-        """Build the model and send two images forward and backward; SpecError if it does not fit the data."""
+    def load_best(self) -> Classifier:
+        """Return the classifier of the epoch that was picked."""
+        path = self.folder.best_checkpoint
+        if self.source is not None or self.make_classifier is not None:
+            into = self.build() if self.make_classifier is None else self.make_classifier()
+            return self.backend.load(path, into=into)
+        inputs = trained_inputs(checkpoint.read(path).metadata, InputSpec.of(self.data))
+        return trained_network(self.backend, path, self.spec.model.name, inputs)
+
+    def probe(self) -> tuple[str, ...]:
+        """Build the model and send two images forward and backward; SpecError if it does not fit the data.
+
+        Returns:
+            What was taken from other libraries and files, one line each.
+        """
         classifier, images, labels = self.build(), self.data.train.images[:2], self.data.train.labels[:2]
         try:
             classifier.loss_gradient(images, labels)
@@ -168,6 +187,7 @@ class Job:
             raise SpecError(
                 f"model.name: {quoted(self.spec.model.name)} does not fit the data ({brief(error)})"
             ) from error
+        return classifier.taken
 
     def planner(self, split: Split) -> Planner:
         """Return the planner of this training's batches with `split`."""
@@ -189,7 +209,7 @@ class Job:
             name: Of the file with the results per example.
             stage: To which the time is added.
         """
-        with self.timed(stage):
+        with self.folder.timed(stage):
             tell_model(classifier, self.group)
             self.group.lead(Command.ATTACK)
             self.group.broadcast((attacks, stage))
@@ -268,32 +288,7 @@ class Job:
         """
         augmented = AUGMENTATIONS.get(self.spec.training.augmentation).active
         # Features are of the images as they are, so with augmentation each batch goes through the frozen network.
-        return None if self.source is None or augmented else self._features(self.source, fingerprint)
-
-    def _features(self, source: Source, fingerprint: str) -> np.ndarray:
-        """Features of all training images; parts that are damaged are computed again."""
-        images, classifier = self.data.train.images, None
-        parts: list[np.ndarray] = []
-        for number, index in enumerate(np.array_split(np.arange(len(images)), -(-len(images) // PART))):
-            path = self.folder.features_file(number)
-            part = saved_features(path, len(index), fingerprint)
-            if part is None:
-                with self.timed(FEATURES):
-                    # Only where a part is missing: a start that finds all of them needs no source network.
-                    classifier = classifier or source.load(self.backend)
-                    part = classifier.features(images[index])
-                    files.write_npz(path, {FEATURES: part, files.EXPERIMENT: np.array(fingerprint)})
-                # After the save, since it may raise Interrupted.
-                self.tell(FEATURES, (index[-1] + 1) / len(images), f"{index[-1] + 1} of {len(images)} images")
-            parts.append(part)
-        return np.concatenate(parts)
-
-    @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        """Add the time inside to `stage`."""
-        start = time.monotonic()
-        try:
-            yield
-        finally:
-            # Also of a stage that is interrupted: seconds add up over all starts.
-            self.folder.add_seconds(stage, time.monotonic() - start)
+        if self.source is None or augmented:
+            return None
+        source, images, folder = self.source, self.data.train.images, self.folder
+        return compute_features(source, self.backend, images, folder, fingerprint, self.tell)

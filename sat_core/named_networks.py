@@ -7,6 +7,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
+import attrs
+
 from sat_core.classifier import Classifier
 from sat_core.errors import CheckpointError, SpecError, brief, quoted
 from sat_core.initialisation import initial_state
@@ -46,8 +48,8 @@ class Builder(Protocol):
 
 def network_of(backend: Builder, inputs: InputSpec, model: str, seed: int) -> Classifier:
     """Make a network, see `sat_core.backend.Backend.build_for`."""
-    zoo = model.partition(":")[0] if ":" in model else ""
-    if zoo in (zoos := backend.zoos()) or zoo in ZOOS:
+    zoo, zoos = model.partition(":")[0], backend.zoos()
+    if is_zoo(backend, model):
         if zoo not in zoos:
             raise SpecError(
                 f"model.name: {quoted(model)} is a network for the backend {ZOOS[zoo]!r}, got {quoted(backend.name)}\n"
@@ -76,6 +78,30 @@ def network_of(backend: Builder, inputs: InputSpec, model: str, seed: int) -> Cl
     classifier = backend.new({"model": model, **inputs.to_dict()})
     classifier.load_state(initial_state(classifier.state(), seed))
     return classifier
+
+
+def is_zoo(backend: Builder, model: str) -> bool:
+    """Return whether `model` names a network of another library, as ``timm:resnet18d``."""
+    zoo, colon, _ = model.partition(":")
+    return bool(colon) and (zoo in backend.zoos() or zoo in ZOOS)
+
+
+def rebuilt(backend: Builder, inputs: InputSpec, model: str) -> Classifier:
+    """Make a network whose weights are in a checkpoint: none are fetched, and no library's record counts.
+
+    Args:
+        backend: Makes it.
+        inputs: As the classifier of the checkpoint had them, with scaling and output.
+        model: As in `sat_core.backend.Backend.build`; of a library's network, what its options say of weights is left
+            out.
+    """
+    zoo = backend.zoos().get(model.partition(":")[0])
+    if zoo is None or not is_zoo(backend, model):
+        return network_of(backend, inputs, model, 0)
+    name = ZooName.parse(model)
+    options = {key: value for key, value in name.options.items() if key != "pretrained"}
+    with backend.seeded(0):
+        return backend.wrap_for(inputs, zoo(attrs.evolve(name, options=options), inputs).native)
 
 
 def built_as(backend: Builder, description: Any, path: str | Path) -> Classifier:

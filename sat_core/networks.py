@@ -15,6 +15,7 @@ from sat_core.classifier import Classifier
 from sat_core.errors import CheckpointError, SpecError, brief
 from sat_core.exported import CONFIG, Exported
 from sat_core.input_spec import InputSpec
+from sat_core.named_networks import rebuilt
 from sat_core.probe import OtherClasses
 
 
@@ -120,9 +121,11 @@ def _ours(backend: Backend, inputs: InputSpec, path: Path, model: str, trained: 
     saved, into = checkpoint.read(path).metadata, None
     # the network of a transfer is its source's, for the source's classes and images, below a head for the target
     if model and "source" in saved:
-        into = backend.build_for(_described(saved["source"], path), model).with_head(inputs.classes)
+        into = rebuilt(backend, _described(saved["source"], path), model).with_head(inputs.classes)
+    elif model and "network" in saved:
+        into = rebuilt(backend, _described(saved["network"], path), model)
     elif model:
-        into = _built(backend, _described(saved["network"], path) if "network" in saved else trained, model)
+        into = _built(backend, trained, model)
     return Network(classifier=backend.load(path, into=into), model=model, path=path, saved=saved)
 
 

@@ -43,7 +43,7 @@ class TrainingResult:
     @classmethod
     def read(cls, job: Job, results: ArmResults, ranking: Ranking | None, folder: Path | None) -> TrainingResult:
         """Put together what a finished `job` left behind; AutoAttack's per-image results are read, not run again."""
-        classifier = job.backend.load(job.folder.best_checkpoint, into=job.build())
+        classifier = job.load_best()
         classifier.default_attack = job.spec.attack.probe
         split = (ranking or Ranking(order=job.published_order())).split(job)
         attacks, name = job.spec.evaluation.attacks, job.folder.report_name()

@@ -15,16 +15,18 @@ from sat_core.backend import Backend
 from sat_core.classifier import Classifier
 from sat_core.data import DataSet
 from sat_core.errors import type_name
+from sat_core.input_spec import InputSpec
 from sat_core.job import Job
 from sat_core.own_data import Data, as_data_set
 from sat_core.progress_bar import progress_bar
 from sat_core.ranking import Ranking, run_ranking
-from sat_core.resolve import resolve_precision
+from sat_core.resolve import resolve
 from sat_core.run_folder import RunFolder
+from sat_core.sections import ModelSpec
 from sat_core.spec import Spec
 from sat_core.study import Study
 from sat_core.tables import flatten, nest
-from sat_core.user_models import as_classifier, backend_of
+from sat_core.user_models import backend_of
 
 
 def rank_in_folder(study: Study, job: Job, folder: RunFolder) -> Ranking:
@@ -65,29 +67,44 @@ def prepare(
     defaults = {"data.name": data.name, "model.name": name, "training.threads": os.cpu_count() or 1}
     spec = Spec.from_tables(nest({**defaults, **keys, **flatten(settings or {})}))
     study = Study.from_tables(spec.to_tables())  # in numbers: a folder made with "1/2" continues with 0.5
-    make = _classifier_maker(model, computing, data)
+    classifier = _own_classifier(model, computing, data, spec.model)
+    make = _maker(classifier)
     with tempfile.TemporaryDirectory() as empty, progress_bar(progress) as bar:
         folder = RunFolder(Path(empty) / "run" if out is None else Path(out))
-        study = resolve_precision(study, folder, computing)
+        study = resolve(study, folder, computing)
         arm = study.arms[0]
         options: dict[str, Any] = {"data": data, "backend": computing, "folder": folder.unit(arm.name)}
         job = Job(spec=arm.spec, progress=bar, make_classifier=make, **options)
         job.check()
-        if make is None:  # a model of the user's was looked at when it was wrapped
-            job.probe()
+        if make is None or arm.spec.model.weights:  # a model of the user's was looked at when it was wrapped
+            taken = job.probe()
+            if taken:
+                bar("network", 1.0, 1.0, "; ".join(taken))
         folder.claim(job.experiment(study.to_tables()))
-        yield study, job, folder
+        try:
+            yield study, job, folder
+        finally:
+            if classifier is not None:
+                classifier.learn("all")  # what the user's network learned before, it learns again
 
 
-def _classifier_maker(model: Any, backend: Backend, data: DataSet) -> Callable[[], Classifier] | None:
-    """Return what gives the user's own model with the weights that it has now; None for a name."""
-    if isinstance(model, str):
+def _own_classifier(model: Any, backend: Backend, data: DataSet, spec: ModelSpec) -> Classifier | None:
+    """Return the user's own model as a classifier; None for a name."""
+    if isinstance(model, str | Classifier):
+        return None if isinstance(model, str) else model
+    inputs = InputSpec(data.classes, data.image_shape, spec.mean, spec.std, output=spec.output)
+    return backend.wrap_for(inputs, model)
+
+
+def _maker(classifier: Classifier | None) -> Callable[[], Classifier] | None:
+    """Return what gives the user's own model with the weights that it has now."""
+    if classifier is None:
         return None
-    classifier = as_classifier(model, backend, classes=data.classes, image_shape=data.image_shape)
     # Now, before the ranking trains the same object: ranking and arm both begin with the user's weights.
     initial = classifier.state()
 
     def make() -> Classifier:
+        classifier.learn("all")
         classifier.load_state(initial)
         return classifier
 

@@ -210,7 +210,8 @@ def ranking_job(job: Job) -> Job:
     training = attrs.evolve(
         spec.training, epochs=spec.ranking.epochs, awp=0.0, averaging="none", mixing="none", patience=0
     )
-    model = ModelSpec(name=spec.ranking.model or spec.model.name)
+    # Another network cannot begin with the weights of the arms'.
+    model = ModelSpec(name=spec.ranking.model) if spec.ranking.model else spec.model
     # The network stands in `model` now. A study that names it there has the same ranking, and can take it over.
     ranking = attrs.evolve(spec.ranking, model="")
     attack = AttackSpec(norm=spec.attack.norm, eps=spec.attack.eps)  # `free` would train on each batch several times

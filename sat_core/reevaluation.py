@@ -41,7 +41,7 @@ def evaluate_arm(job: Job, level: str) -> ArmResults:
         )
     checkpoint.read(folder.best_checkpoint).check(results.experiment)
     with job.session():
-        classifier = job.backend.load(folder.best_checkpoint, into=job.build())
+        classifier = job.load_best()
         evaluation = job.attack(classifier, level, folder.report_name(level), "evaluation")
     split, classes = results.split, job.data.classes
     clean, _ = clean_and_robust(evaluation, split, classes)

@@ -1,15 +1,34 @@
-"""``training.precision = "auto"``: which precision a run takes."""
+"""What a study leaves open until it is started: its precision, and where its weights are."""
 
 from __future__ import annotations
+
+import attrs
 
 from sat_core.backend import Backend
 from sat_core.errors import SpecError
 from sat_core.folder import Folder
+from sat_core.initial_network import absolute
 from sat_core.precision import AUTO, OF_NETWORK
 from sat_core.study import Study
-from sat_core.tables import flatten
+from sat_core.tables import flatten, nest
 
-PRECISION = "training.precision"
+PRECISION, WEIGHTS = "training.precision", "model.weights"
+
+
+def resolve(study: Study, folder: Folder, backend: Backend, *, elsewhere: bool = False) -> Study:
+    """Return the study with all that depends on where it is started: `resolve_precision`, and `resolve_weights`."""
+    return resolve_precision(resolve_weights(study), folder, backend, elsewhere=elsewhere)
+
+
+def resolve_weights(study: Study) -> Study:
+    """Return the study with absolute paths of weights; CheckpointError for the first that is missing."""
+    base, grids = flatten(study.settings), [dict(grid) for grid in study.grids]
+    if not base.get(WEIGHTS) and not any(WEIGHTS in grid for grid in grids):
+        return study
+    base |= {WEIGHTS: absolute(base[WEIGHTS])} if base.get(WEIGHTS) else {}
+    for grid in grids:
+        grid |= {WEIGHTS: [path and absolute(path) for path in grid[WEIGHTS]]} if WEIGHTS in grid else {}
+    return attrs.evolve(study, settings=nest(base), grids=grids)
 
 
 def resolve_precision(study: Study, folder: Folder, backend: Backend, *, elsewhere: bool = False) -> Study:

@@ -104,6 +104,20 @@ class SplitSummary:
 
 @final
 @attrs.frozen(kw_only=True)
+class WeightsSummary:
+    """What a training began with, if that were no new weights.
+
+    Attributes:
+        fingerprint: SHA-256 of the file that ``model.weights`` names; empty if it names none.
+        taken: What was taken from the file or from the record of a library, one line each.
+    """
+
+    fingerprint: str = json_field(text)
+    taken: tuple[str, ...] = json_field(sequence(text))
+
+
+@final
+@attrs.frozen(kw_only=True)
 class RankingSummary:
     """The ranking that was trained for an arm.
 

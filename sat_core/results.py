@@ -11,6 +11,7 @@ from sat_core.accuracy import Accuracies, accuracies
 from sat_core.arm_results import ArmResults
 from sat_core.autoattack import CUSTOM_LEVEL, LEVELS, begins_with
 from sat_core.evaluation import Evaluation
+from sat_core.initial_network import fingerprint
 from sat_core.job import EVALUATION_SEED, Job
 from sat_core.ranking import Ranking, needs_ranking
 from sat_core.result_parts import (
@@ -23,6 +24,7 @@ from sat_core.result_parts import (
     RankingSummary,
     Selection,
     SplitSummary,
+    WeightsSummary,
 )
 from sat_core.spec import Spec
 from sat_core.splits import SELECTION_SEED, Split
@@ -72,6 +74,7 @@ def make_results(
     warnings: Sequence[str],
     experiment: str,
     attacked: SplitSummary,
+    taken: Sequence[str] = (),
 ) -> ArmResults:
     """Return the results of a finished arm.
 
@@ -83,6 +86,7 @@ def make_results(
         warnings: Of data and training.
         experiment: Fingerprint of the arm.
         attacked: The split, with how many examples were attacked.
+        taken: What the network took from other libraries and files, see `sat_core.classifier.Classifier`.
     """
     spec, data = job.spec, job.data
     level = attacks if isinstance(attacks := spec.evaluation.attacks, str) else CUSTOM_LEVEL
@@ -114,6 +118,7 @@ def make_results(
             test=len(data.test),
         ),
         source=job.source.summary(job.folder) if job.source else None,
+        weights=_weights(job, taken),
         ranking=_ranking(spec, ranking),
         split=attacked,
         selection=Selection(epoch=best_epoch(checks), attacks=spec.evaluation.selection_attacks, checks=tuple(checks)),
@@ -161,6 +166,12 @@ def weaker_levels(
         # Without any of its attacks, as an evaluator of the user's own may have others, nothing is known of it.
         if evaluation.attacks[0].name in names:
             yield level_results(evaluation.after(names), weaker, split, classes)
+
+
+def _weights(job: Job, taken: Sequence[str]) -> WeightsSummary | None:
+    path = job.spec.model.weights
+    summary = WeightsSummary(fingerprint=fingerprint(path) if path else "", taken=tuple(taken))
+    return summary if path or taken else None
 
 
 def _ranking(spec: Spec, ranking: Ranking) -> RankingSummary | None:

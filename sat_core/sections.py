@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar, final
 
 import attrs
@@ -26,6 +27,11 @@ class DataSpec:
     name: str = fields.text()
 
 
+def _check_channels(value: Any) -> str | None:
+    good = isinstance(value, tuple) and all(isinstance(v, float) and 0 <= v < math.inf for v in value)
+    return None if good else "a list of finite numbers >= 0, one per channel"
+
+
 @final
 @attrs.frozen(kw_only=True)
 class ModelSpec:
@@ -38,6 +44,9 @@ class ModelSpec:
             exported folder. Empty for new weights, or those that the network comes with.
         layers: ``all`` are trained, or the ``head``: the last layer, on features that stay as they are.
         output: Which part of what the network returns are its logits, see `sat_core.outputs.logits_in`.
+        mean: Per channel, in units of [0, 1] pixels: what the network subtracts first. Empty for that of the training
+            images, or for the record of the library where the weights are that library's.
+        std: What it divides by after that; given together with `mean`.
     """
 
     SECTION: ClassVar[str] = "model"
@@ -45,6 +54,15 @@ class ModelSpec:
     weights: str = fields.text("")
     layers: str = fields.choice(("all", "head"), "all")
     output: str = fields.text("")
+    mean: tuple[float, ...] = fields.field(_check_channels, (), fields.floats)
+    std: tuple[float, ...] = fields.field(_check_channels, (), fields.floats)
+
+    def __attrs_post_init__(self) -> None:
+        if len(self.mean) != len(self.std) or 0.0 in self.std:
+            raise SpecError(
+                "model.mean, model.std: expected both or none, one number per channel, and no deviation of 0, "
+                f"got {quoted(list(self.mean))} and {quoted(list(self.std))}"
+            )
 
 
 def _check_extra(value: Any) -> str | None:

@@ -91,6 +91,7 @@ def _own() -> dict[str, Json]:
     share: Json = {"type": "number", "exclusiveMinimum": 0}
     return {
         "data.name": names,
+        **{key: _list_of(beta, empty=True) for key in ("model.mean", "model.std")},
         "ranking.extra": {**_list_of({"type": "string"}, empty=True), "uniqueItems": True},
         "subset.size": {"anyOf": [{"type": "integer", "minimum": 0}, {**number, "maximum": 1}]},
         "subset.classes": _list_of({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string"}]}, empty=True),

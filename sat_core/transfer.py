@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
@@ -19,6 +19,7 @@ from sat_core import checkpoint, files
 from sat_core.arm_results import ArmResults
 from sat_core.errors import CheckpointError, DataError, RunDirectoryError, SpecError, TrainingError, quoted
 from sat_core.evaluation_spec import ATTACK_KEYS, LEVEL
+from sat_core.initial_network import trained_inputs, trained_network
 from sat_core.input_spec import InputSpec
 from sat_core.protocols import PROTOCOLS
 from sat_core.registry import unknown
@@ -42,6 +43,8 @@ _NOT_OF_HEADS = ("warmup", "clip_norm", "micro_batches", "mixing", "awp", "avera
 """Settings of a training that a head does not take from its source."""
 FEATURES = "features"
 """Name of the stage in which features are computed, and of their array."""
+PART = 1024
+"""Images whose features are computed between two saves."""
 
 
 @final
@@ -94,14 +97,13 @@ class Source:
     def inputs(self) -> InputSpec:
         """Classes and images of its network; saved in the checkpoints of transfers, which need it to be built again."""
         data = self.results.data
-        return InputSpec(len(data.classes), data.image_shape, data.mean, data.std)
+        default = InputSpec(len(data.classes), data.image_shape, data.mean, data.std)
+        return trained_inputs(checkpoint.read(self.checkpoint).metadata, default)
 
     def load(self, backend: Backend) -> Classifier:
         """Return its classifier; a model of others is built by the factory that its spec names."""
-        name = self.spec.model.name
-        into = None if name in backend.models() else backend.build_for(self.inputs, name)
         try:
-            return backend.load(self.checkpoint, into=into)
+            return trained_network(backend, self.checkpoint, self.spec.model.name, self.inputs)
         except CheckpointError as error:
             raise CheckpointError(
                 f"{str(error).splitlines()[0]}\nto train the source anew, delete its results.json and checkpoint-last"
@@ -176,7 +178,8 @@ def transfer_spec(source: Spec, target: str, settings: Mapping[str, Any]) -> Spe
                 "protocol": source.protocol,
                 "plugins": source.plugins,
                 "data": {"name": target},
-                "model": tables["model"],
+                # A head trains all of itself, on features that the source brings.
+                "model": {**tables["model"], "weights": "", "layers": "all"},
                 # Nothing is attacked in training (recipe, 1.4); the threat model is that of the evaluation.
                 "subset": {"size": 0.0},
                 "attack": {"norm": source.attack.norm, "eps": source.attack.eps},
@@ -194,3 +197,38 @@ def saved_features(path: Path, n: int, fingerprint: str) -> np.ndarray | None:
     features = arrays[FEATURES]
     whole = features.dtype == np.float32 and features.ndim == 2 and len(features) == n and np.isfinite(features).all()
     return features if whole and str(arrays[files.EXPERIMENT]) == fingerprint else None
+
+
+def compute_features(
+    source: Source,
+    backend: Backend,
+    images: Any,
+    folder: UnitFolder,
+    fingerprint: str,
+    tell: Callable[[str, float, str], None],
+) -> np.ndarray:
+    """Return the features of all images, float32 `(n, d)`, saved in parts; damaged ones are computed again.
+
+    Args:
+        source: Whose features.
+        backend: Computes.
+        images: `(n, h, w, c)`, or a source of them.
+        folder: Where parts are saved.
+        fingerprint: Of the experiment.
+        tell: Gets the stage, how much of it is done, and a note; may raise Interrupted.
+    """
+    classifier = None
+    parts: list[np.ndarray] = []
+    for number, index in enumerate(np.array_split(np.arange(len(images)), -(-len(images) // PART))):
+        path = folder.features_file(number)
+        part = saved_features(path, len(index), fingerprint)
+        if part is None:
+            with folder.timed(FEATURES):
+                # Only where a part is missing: a start that finds all of them needs no source network.
+                classifier = classifier or source.load(backend)
+                part = classifier.features(images[index])
+                files.write_npz(path, {FEATURES: part, files.EXPERIMENT: np.array(fingerprint)})
+            # After the save, since it may raise Interrupted.
+            tell(FEATURES, (index[-1] + 1) / len(images), f"{index[-1] + 1} of {len(images)} images")
+        parts.append(part)
+    return np.concatenate(parts)

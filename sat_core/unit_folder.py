@@ -167,6 +167,16 @@ class UnitFolder(Folder):
         spent = self.seconds()
         files.write_json(self.path / _SECONDS, {**spent, stage: spent.get(stage, 0.0) + seconds})
 
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the time inside to `stage`."""
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            # Also of a stage that is interrupted: seconds add up over all starts.
+            self.add_seconds(stage, time.monotonic() - start)
+
     def take_ranking(self, other: UnitFolder) -> None:
         """Take over the finished ranking of `other`."""
         self._take(other, [_SECONDS, other.spec_file.name, _RANKING])

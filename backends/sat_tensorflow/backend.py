@@ -154,10 +154,11 @@ class TensorFlowBackend(Backend):
         """Make a float64 model with the same weights, as a variable of Keras cannot change its type."""
         if not classifier.description:
             raise SpecError('training.precision: Keras cannot widen a model later; build yours with dtype="float64"')
-        state = classifier.state()
+        state, layers = classifier.state(), "all" if classifier.head is None else "head"
         with tf.device(self._device):
             classifier.use(*build(classifier.description, "float64"))
         classifier.load_state(state)
+        classifier.learn(layers)
 
     def fastest_precision(self) -> str:
         """See `sat_core.backend.Backend.fastest_precision`."""

@@ -60,7 +60,7 @@ class TensorFlowClassifier(Classifier):
     def use(self, native: keras.Model, head: keras.Model | None = None) -> None:
         """Compute with `native` from now on, of which only `head` learns if there is one."""
         # all that is traced belongs to the model that it was made from, so it is made anew
-        self.native, self.head = native, head
+        self.native, self.head, self._new_head = native, head, head
         own = frozen(native, self.on_images.logits)
         self.forward: Forward = lambda images: own(self.on_images.prepared(images))
         self._gradient_scale = FP16_SCALE if self.precision == "float16" else 1.0
@@ -109,6 +109,25 @@ class TensorFlowClassifier(Classifier):
 
     def _features(self, images: np.ndarray) -> np.ndarray:
         return self._run(self._graph("features"), images)
+
+    def last_layer(self) -> tuple[str, ...]:
+        layer = self._last()
+        own = set() if layer is None else {id(v) for v in layer.variables}
+        return tuple(name for name, v in self.variables().items() if id(v) in own)
+
+    def learn(self, layers: str) -> None:
+        self.head = self._new_head
+        if layers == "head" and self._new_head is None:
+            self.head = self._last()
+            if self.head is None:
+                raise SpecError("model.layers: expected a network whose logits a keras.layers.Dense makes, found none")
+
+    def _last(self) -> keras.layers.Dense | None:
+        """The layer that makes the logits."""
+        with tf.device(self.device), inputs_of(self.native, _is_dense) as calls:
+            self.forward(tf.constant(self._one(), self.dtype))
+        # a dense layer deep inside may be called last where a convolution makes the logits
+        return calls[-1][0] if calls and self._makes_logits(calls[-1][0].units) else None
 
     def _with_head(self, classes: int, seed: int) -> TensorFlowClassifier:
         """See `sat_core.classifier.Classifier.with_head`. A user's own model is shared: do not train it on."""

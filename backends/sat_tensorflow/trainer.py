@@ -78,7 +78,9 @@ class TensorFlowTrainer(Trainer):
             learning = {id(v) for v in (classifier.head or classifier.native).trainable_variables}
             self._weights = {name: v for name, v in classifier.variables().items() if id(v) in learning}
             self._optimizer = Optimizer(self._weights, training)
-            self._average = Average(classifier.variables()) if training.averaging != "none" else None
+            # what does not learn has no average: that would be off by rounding
+            averaged = classifier.variables() if classifier.head is None else self._weights
+            self._average = Average(averaged) if training.averaging != "none" else None
             shape = (training.batch_size, *classifier.image_shape)
             self._replayed = Replayed(attack, shape, classifier.dtype) if attack.free else None
         forward = self._in_precision(classifier.train if features is None else classifier.head)

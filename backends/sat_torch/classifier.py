@@ -61,7 +61,8 @@ class TorchClassifier(Classifier):
         self.module = OnImages(native, inputs).to(device)
         self.device = device
         self.description = description or {}
-        self.head = head
+        self.head = self._new_head = head
+        self._frozen: list[nn.Parameter] = []
         self._kept: int | None = None
 
     @property
@@ -119,6 +120,36 @@ class TorchClassifier(Classifier):
             raise SpecError("features: expected a model that ends in a torch.nn.Linear, found none")
         # by the order of calls: a model may declare its layers in another
         return called[-1]
+
+    def last_layer(self) -> tuple[str, ...]:
+        name, layer = self._last()
+        return () if layer is None else tuple(f"{name}.{key}".lstrip(".") for key in layer.state_dict())
+
+    def learn(self, layers: str) -> None:
+        """See `Classifier`. All parameters below the head are told to want no gradient, until all learn again."""
+        for parameter in self._frozen:
+            parameter.requires_grad_(True)
+        self.head, self._frozen = self._new_head, []
+        if layers == "head" and self._new_head is None:
+            self.head = self._last()[1]
+            if self.head is None:
+                raise SpecError("model.layers: expected a network whose logits a torch.nn.Linear makes, found none")
+            own = {id(p) for p in self.head.parameters()}
+            self._frozen = [p for p in self.native.parameters() if p.requires_grad and id(p) not in own]
+            for parameter in self._frozen:
+                parameter.requires_grad_(False)
+
+    def _last(self) -> tuple[str, nn.Linear | None]:
+        """Name and layer that makes the logits."""
+        try:
+            with frozen(self.module), torch.no_grad():
+                name, _ = self._last_input(self.image_tensor(self._one()))
+        except SpecError:
+            return "", None
+        layer = self.native.get_submodule(name)
+        # a linear layer deep inside may be called last where a convolution makes the logits
+        assert isinstance(layer, nn.Linear)  # noqa: S101
+        return (name, layer) if self._makes_logits(layer.out_features) else ("", None)
 
     def _with_head(self, classes: int, seed: int) -> TorchClassifier:
         with frozen(self.module), torch.no_grad():

@@ -46,6 +46,7 @@ class NumpyClassifier(Classifier):
         self._mean = np.array(self.inputs.mean or (0.0,) * channels)
         self._std = np.array(self.inputs.std or (1.0,) * channels)
         self._body = ORACLES[description["model"]]
+        self._last = NEW_HEAD if description.get("head") else HEAD
         self.head = NEW_HEAD if description.get("head") else None
 
     @property
@@ -75,7 +76,7 @@ class NumpyClassifier(Classifier):
         """
         scaled, over_images = self._front(images)
         normal = ((scaled - self._mean) / self._std).transpose(0, 3, 1, 2)
-        output, back = (network or chain(self._body, self.head or HEAD))(state, normal)
+        output, back = (network or chain(self._body, self._last))(state, normal)
         if network is None and is_one_logit(output.shape, len(images), self.classes):
             return np.pad(output, ((0, 0), (1, 0))), lambda g: over_images(
                 back(g[:, 1:]).transpose(0, 2, 3, 1) / self._std
@@ -95,9 +96,16 @@ class NumpyClassifier(Classifier):
 
     def _features(self, images: np.ndarray) -> np.ndarray:
         # Features are what the last linear layer takes, so of a head its hidden layer.
-        inner = chain(linear("fc.hidden"), relu) if self.head else chain()
+        inner = chain(linear("fc.hidden"), relu) if self._last is NEW_HEAD else chain()
         network = chain(self._body, inner)
         return self.forward(images, Pass(self.native), network)[0].astype(np.float32)
+
+    def last_layer(self) -> tuple[str, ...]:
+        return ("fc.out.weight", "fc.out.bias") if self._last is NEW_HEAD else ("fc.weight", "fc.bias")
+
+    def learn(self, layers: str) -> None:
+        """See `sat_core.classifier.Classifier.learn`; of a network `with_head`, the whole new head learns always."""
+        self.head = self._last if layers == "head" or self._last is NEW_HEAD else None
 
     def _with_head(self, classes: int, seed: int) -> NumpyClassifier:
         width = self.native["fc.weight"].shape[1]

@@ -60,7 +60,9 @@ class NumpyTrainer(Trainer):
         prefix = "fc." if classifier.head else ""
         learning = [name for name in classifier.native if "running_" not in name and name.startswith(prefix)]
         self._buffers: dict[str, State] = {name: {} for name in learning}
-        self._average: State = classifier.state() if training.averaging != "none" else {}
+        # What does not learn has no average: that would be off by rounding.
+        averaged = classifier.state() if training.averaging != "none" else {}
+        self._average: State = {name: value for name, value in averaged.items() if name.startswith(prefix)}
         self._delta: np.ndarray | None = None
 
     def begin(self, plan: EpochPlan, *, record: bool = False) -> None:

@@ -84,6 +84,36 @@ def only_the_head_learns(backend: Backend) -> None:
 
 
 @check("small-cnn")
+def only_the_last_layer_learns(backend: Backend) -> None:
+    """Told to learn the head alone, SAT moves the last layer as the oracle does, and nothing else by a bit."""
+    data, attack = samples.examples(whole=True), samples.attack(steps=2)
+    for share, changes in ((0.0, {}), (0.4, {"averaging": "ema:0.9"})):
+        training = samples.training(**changes)
+        plans = samples.plans(len(data), share, training, attack)
+        ends: list[dict[str, np.ndarray]] = []
+        for made_by in (NumpyBackend(), backend):
+            classifier = samples.build(made_by, "small-cnn")
+            last, before = classifier.last_layer(), classifier.state()
+            require({*last} == {"fc.weight", "fc.bias"}, f"last_layer: expected fc.weight and fc.bias, got {last}")
+            classifier.learn("head")
+            trainer = made_by.trainer(classifier, data, training, attack)
+            samples.train(trainer, plans)
+            with trainer.averaged():
+                ends.append(classifier.state())
+            for state in (ends[-1], classifier.state()):
+                body, frozen = ({n: a for n, a in s.items() if n not in last} for s in (state, before))
+                same_state("training the last layer", body, frozen)
+        for name in last:
+            close(f"{name}, {share:.0%} attacked", ends[1][name], ends[0][name], 1e-6)
+            require(not np.array_equal(ends[0][name], before[name]), f"{name}: expected it to learn")
+    classifier.learn("all")
+    samples.train(backend.trainer(classifier, data, samples.training(), attack), plans[:1])
+    require(
+        not np.array_equal(classifier.state()["conv1.weight"], before["conv1.weight"]), "all: expected all to learn"
+    )
+
+
+@check("small-cnn")
 def training_goes_on_from_a_saved_state(backend: Backend) -> None:
     """A training that is interrupted between two steps ends with the same weights, byte for byte."""
     data = samples.examples(whole=True)

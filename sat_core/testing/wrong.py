@@ -38,6 +38,7 @@ FAULTS = (
     "weights touched by the attack",
     "images in the type of the weights",
     "features move under a head",
+    "features learn under a head",
     "statistics in another order",
     "scaling ignored",
     "output ignored",
@@ -64,6 +65,13 @@ class _WrongClassifier(Classifier):
 
     def _with_head(self, classes: int, seed: int) -> Classifier:
         return _WrongClassifier(self._right.with_head(classes, seed), self._fault, self._backend)
+
+    def last_layer(self) -> tuple[str, ...]:
+        return self._right.last_layer()
+
+    def learn(self, layers: str) -> None:
+        self._right.learn("all" if self._fault == "features learn under a head" else layers)
+        self.head = self._right.head
 
     def _loss_gradient(
         self, images: np.ndarray, labels: np.ndarray, loss: str, targets: np.ndarray | None

@@ -21,6 +21,7 @@ FINDS = {
     "loss not normalised by Σ w": "steps_follow_the_oracle",
     "BatchNorm epsilon off": "parity_logits_of_small_cnn",
     "features move under a head": "only_the_head_learns",
+    "features learn under a head": "only_the_last_layer_learns",
     "weights touched by the attack": "attacks_stay_inside_and_touch_nothing",
     "statistics in another order": "statistics_are_those_of_the_logits",
     "scaling ignored": "images_are_scaled_in_front_of_the_network",

@@ -16,7 +16,6 @@ from sat_core.errors import SatError
 from sat_core.job import Job
 from sat_core.ranking import needs_ranking, ranking_job
 from sat_core.run_folder import RunFolder
-from sat_core.sections import ModelSpec
 from sat_core.study import Study
 from sat_core.transfer import named_as_transfer, transfer_keys, transfer_spec
 from sat_evaluation.attack.package import find_package
@@ -49,16 +48,20 @@ def study_jobs(
     ]
     sizes = check_jobs(jobs, view, devices=devices)
     check_data(folder, data, view)
-    models = {arm.spec.model.name for arm in study.arms}
+    models = {arm.spec.model for arm in study.arms}
     if any(needs_ranking(arm.spec) for arm in study.arms):
         ranking = ranking_job(base_job(study, folder, jobs[0]))
         # only for its errors: settings of the ranking's own training that do not fit the data
         ranking.planner(ranking.no_members())
         check_devices(ranking.spec.training, ranking.spec.attack, devices)
-        models.add(ranking.spec.model.name)
+        models.add(ranking.spec.model)
     # each network once, however many arms have it: a large one takes seconds to build
-    for name in sorted(models):
-        attrs.evolve(jobs[0], spec=attrs.evolve(jobs[0].spec, model=ModelSpec(name=name))).probe()
+    taken = [
+        attrs.evolve(jobs[0], spec=attrs.evolve(jobs[0].spec, model=model)).probe()
+        for model in sorted(models, key=attrs.astuple)
+    ]
+    for line in dict.fromkeys(line for lines in taken for line in lines):
+        view.note(line)
     # now, not when the sources have been trained, which may take days
     for target in transfer_folders(study, folder):
         specs = [transfer_spec(arm.spec, target, study.head_settings) for arm in study.arms]

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import attrs
-
 from sat_core.arm import arm_tables, claim_arm
 from sat_core.backend import Backend
 from sat_core.experiment import Experiment
@@ -42,11 +40,12 @@ def prepare_study(
     ranking = base_job(study, folder, jobs[0])
     tables = study.to_tables()
     tables.pop(TRANSFER, None)  # a study with one more target is still the same study
-    experiment = jobs[0].experiment(tables)
+    experiment = jobs[0].experiment(tables, [job.spec.model.weights for job in jobs])
     folder.claim(experiment)
     _check_finished(jobs, experiment)
     if folder.ranking.has_ranking:
-        of_ranking = attrs.evolve(experiment, tables=ranking_tables(ranking_job(ranking)))
+        ranked = ranking_job(ranking)
+        of_ranking = ranked.experiment(ranking_tables(ranked), like=experiment)
         # for its errors: a damaged ranking is named once, and not by each arm that needs it
         Ranking.read(folder.ranking, of_ranking.fingerprint())
     # the longest first: a long one that started last would run alone at the end
@@ -94,7 +93,7 @@ def _check_finished(jobs: Sequence[Job], experiment: Experiment) -> None:
     """
     for job in jobs:
         if job.folder.has_results:
-            of_arm = attrs.evolve(experiment, tables=arm_tables(job))
+            of_arm = job.experiment(arm_tables(job), like=experiment)
             job.folder.own_results(of_arm.fingerprint())
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from sat_core.arm_results import ArmResults
 from sat_core.backend import Backend, device_number, get_backend
-from sat_core.resolve import resolve_precision
+from sat_core.resolve import resolve
 from sat_core.reuse import Finished
 from sat_core.run_folder import RANKING, RunFolder
 from sat_core.study import Study
@@ -57,7 +57,7 @@ def run_study(
     folder, executor, view = RunFolder(Path(out)), executor or Local(), view or Silent()
     executor.check(folder)
     computing = _get_backend(backend, device, executor)
-    study = resolve_precision(study, folder, computing, elsewhere=executor.elsewhere)
+    study = resolve(study, folder, computing, elsewhere=executor.elsewhere)
     units = prepare_study(study, folder, computing, reuse, view, executor.ranks)
     if only_ranking:
         units = [unit for unit in units if unit.name == RANKING]
@@ -112,7 +112,7 @@ def check_study(
     """Check a study as `run_study` does before any training, with the same errors and warnings. Writes nothing."""
     folder = RunFolder(Path(out))
     computing = _get_backend(backend, device, executor)
-    study = resolve_precision(study, folder, computing, elsewhere=executor.elsewhere)
+    study = resolve(study, folder, computing, elsewhere=executor.elsewhere)
     study_jobs(study, folder, computing, view or Silent(), executor.ranks)
     # only for its error: a folder that is not there
     Finished(reuse, besides=folder.path)
@@ -137,7 +137,7 @@ def study_commands(
     """
     folder, view = RunFolder(Path(out)), view or Silent()
     computing = _get_backend(backend, device, executor, elsewhere=True)
-    study = resolve_precision(study, folder, computing, elsewhere=True)
+    study = resolve(study, folder, computing, elsewhere=True)
     units = [(folder, unit) for unit in prepare_study(study, folder, computing, reuse, view, executor.ranks)]
     if not units:
         for target, heads in transfer_folders(study, folder).items():
