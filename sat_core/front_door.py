@@ -23,12 +23,14 @@ from sat_core.evaluation import Evaluation
 from sat_core.evaluator import get_evaluator
 from sat_core.fields import fraction
 from sat_core.images import ImageSource
+from sat_core.input_spec import InputSpec
+from sat_core.networks import attacked_network
 from sat_core.outcome import TrainingResult
 from sat_core.own_data import Data
 from sat_core.preparation import prepare, rank_in_folder
 from sat_core.progress_bar import progress_bar
 from sat_core.ranking import Ranking, needs_ranking
-from sat_core.user_models import as_classifier, backend_of
+from sat_core.user_models import backend_of
 
 
 def train(
@@ -180,9 +182,11 @@ def evaluate(
     engine: str = "package",
     batch_size: int | None = None,
     seed: int = 0,
+    weights: str | Path | None = None,
     classes: int | None = None,
     mean: tuple[float, ...] = (),
     std: tuple[float, ...] = (),
+    output: str = "",
     backend: str | Backend | None = None,
     device: str | None = None,
     out: str | Path | None = None,
@@ -191,8 +195,9 @@ def evaluate(
     """Measure robust accuracy with AutoAttack (Croce & Hein 2020).
 
     Args:
-        model: A `torch.nn.Module` or `keras.Model` that takes images in [0, 1] and returns logits, a `Classifier`, the
-            result of `train`, or the path of a checkpoint.
+        model: A `torch.nn.Module` or `keras.Model` that takes images in [0, 1] and returns logits, a `Classifier`, or
+            the result of `train`; the path of a checkpoint of ours, of an exported folder, or of a ``.keras``; or the
+            name of a network: ``timm:resnet18d?pretrained``, ``package.module:factory``.
         images: `(n, h, w, c)`, uint8 or float32 in [0, 1].
         labels: Integers `(n,)`.
         eps: Radius in units of [0, 1] pixels: 0.5 or "8/255".
@@ -203,10 +208,16 @@ def evaluate(
             memory runs out, half of it is taken. Default: 250; the engine "fast", which draws alike in every batch,
             takes as many as keep a GPU busy.
         seed: Of the attacks.
+        weights: Path of what the model is to have first: a file of `torch.save` with a state dict, alone or beside
+            other things, safetensors, ``.weights.h5``, ``.keras`` or ``.h5``, of any program. Nothing in it is
+            executed. A model that you pass takes them over.
         classes: Number of logits. Default: as many as the model has.
         mean: Per channel, in units of [0, 1] pixels: subtracted before the model, for models that expect normalised
-            images.
+            images. Nothing is normalised unless this says so, or the record of the model's library, or the checkpoint
+            is of a training here.
         std: What images are divided by then.
+        output: Which part of what the model returns are its logits, as ``"0"`` or ``"head.logits"``; by default the
+            usual, see `sat_core.outputs.logits_in`.
         backend: As in `train`.
         device: As in `train`.
         out: Path of an .npz file that the evaluation is saved to after every batch, and continued from.
@@ -216,7 +227,12 @@ def evaluate(
         Robust and clean accuracy with intervals, and for each image which attack broke it.
 
     Raises:
-        SatError: The model gives no logits for these images, a setting is wrong, or AutoAttack is not installed.
+        SatError: The model gives no logits for these images, the weights are not its own, a setting is wrong, or
+            AutoAttack is not installed.
+
+    Example:
+        >>> import sat_core as sat
+        >>> sat.evaluate(network, images, labels, weights="own.pt", norm="Linf", eps="8/255")  # doctest: +SKIP
     """
     if isinstance(model, TrainingResult):
         model = model.classifier
@@ -224,8 +240,11 @@ def evaluate(
         images = check_images(images)  # before the model: what is wrong with images is not to look like its fault
     if not isinstance(model, Classifier):
         computing = backend_of(model, backend, device)
-        shape = images.shape[1:]
-        model = as_classifier(model, computing, classes=classes, image_shape=shape, mean=mean, std=std)
+        inputs = InputSpec(classes or _least(labels), images.shape[1:], mean, std, output=output)
+        name, path = _name_and_path(model, weights)
+        model = attacked_network(computing, inputs, path, name, classes)
+    elif weights is not None:
+        raise SpecError("weights: for a model; load them with backend.load_weights(classifier, path)")
     if isinstance(attacks, str):
         attacks = (attacks,) if attacks in AUTOATTACK else attacks
     with progress_bar(progress) as bar:
@@ -242,3 +261,20 @@ def evaluate(
             path=None if out is None else Path(out),
             progress=lambda share, attack: bar("evaluation", share, 1.0, attack),
         )
+
+
+def _least(labels: Any) -> int:
+    """The least number of classes that labels may have; what is wrong with them is for the evaluator to say."""
+    values = np.asarray(labels)
+    return max(2, int(values.max()) + 1) if values.size and values.dtype.kind in "iu" else 2
+
+
+def _name_and_path(model: Any, weights: str | Path | None) -> tuple[Any, str | Path | None]:
+    """Tell the name of a network from the path of a file, which is one if it is there or has no colon."""
+    if weights is None and (isinstance(model, Path) or (isinstance(model, str) and _is_path(model))):
+        return "", model
+    return model, weights
+
+
+def _is_path(text: str) -> bool:
+    return ":" not in text or Path(text).exists()

@@ -12,7 +12,7 @@ import attrs
 from sat_core import checkpoint
 from sat_core.backend import Backend
 from sat_core.classifier import Classifier
-from sat_core.errors import CheckpointError, SpecError, brief
+from sat_core.errors import CheckpointError, SpecError, brief, quoted, type_name
 from sat_core.exported import CONFIG, Exported
 from sat_core.input_spec import InputSpec
 from sat_core.named_networks import rebuilt
@@ -51,9 +51,7 @@ class Network:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def open_network(
-    backend: Backend, inputs: InputSpec, path: str | Path | None, model: str, trained: InputSpec
-) -> Network:
+def open_network(backend: Backend, inputs: InputSpec, path: str | Path | None, model: Any) -> Network:
     """Return a network with the weights of a file, or those that it comes with.
 
     Args:
@@ -62,8 +60,8 @@ def open_network(
             nothing, if it says nothing.
         path: Of a checkpoint of ours, of a file of another program, or of the folder of an arm; None for the weights
             that the network comes with.
-        model: Name of the network; empty where the file says what it is.
-        trained: The inputs of a network of the user's that was trained here, where its checkpoint does not say them.
+        model: Name of the network, or a native model, which takes the weights over; empty where the file says what it
+            is.
 
     Raises:
         CheckpointError: The file is damaged, or of another network.
@@ -71,18 +69,39 @@ def open_network(
     """
     if path is None:
         classifier = _built(backend, inputs, model)
-        return Network(classifier=classifier, model=model, taken=classifier.taken)
+        return Network(classifier=classifier, model=_name(model), taken=classifier.taken)
     if (Path(path) / CONFIG).is_file():
         return _exported(backend, inputs, Path(path), model)
     path = checkpoint.find(path)
     if checkpoint.is_ours(path):
-        return _ours(backend, inputs, path, model, trained)
+        return _ours(backend, inputs, path, model)
     if not model:
         classifier = backend.load_network(inputs, path)
         return Network(classifier=classifier, path=path)
     classifier = _built(backend, inputs, model)
     lines = backend.load_weights(classifier, path)
-    return Network(classifier=classifier, model=model, path=path, taken=(*classifier.taken, *lines))
+    return Network(classifier=classifier, model=_name(model), path=path, taken=(*classifier.taken, *lines))
+
+
+def attacked_network(
+    backend: Backend, inputs: InputSpec, path: str | Path | None, model: Any, classes: int | None
+) -> Classifier:
+    """Return a network as `open_network` does, with as many classes as it has.
+
+    Args:
+        backend, inputs, path, model: As there; the classes of `inputs` are a guess.
+        classes: How many are expected; None for any number that is not less than guessed.
+
+    Raises:
+        CheckpointError, SpecError: As there.
+    """
+    try:
+        return open_network(backend, inputs, path, model).classifier
+    except OtherClasses as error:
+        own = error.classes or 0
+        if classes is not None or own <= inputs.classes:
+            raise
+        return open_network(backend, attrs.evolve(inputs, classes=own), path, model).classifier
 
 
 def said_by(path: str | Path) -> Mapping[str, Any]:
@@ -99,7 +118,7 @@ def said_by(path: str | Path) -> Mapping[str, Any]:
     return checkpoint.read(path).metadata if checkpoint.is_ours(path) else {}
 
 
-def _exported(backend: Backend, inputs: InputSpec, path: Path, model: str) -> Network:
+def _exported(backend: Backend, inputs: InputSpec, path: Path, model: Any) -> Network:
     _check_bare(inputs, path)
     says = Exported.read(path)
     classifier = says.load(path, backend, model or None)
@@ -116,17 +135,26 @@ def _check_bare(inputs: InputSpec, path: Path) -> None:
         )
 
 
-def _ours(backend: Backend, inputs: InputSpec, path: Path, model: str, trained: InputSpec) -> Network:
+def _ours(backend: Backend, inputs: InputSpec, path: Path, model: Any) -> Network:
     _check_bare(inputs, path)
     saved, into = checkpoint.read(path).metadata, None
+    if not model and not saved.get("model"):
+        name = str(dict(saved.get("network") or {}).get("name", ""))
+        raise CheckpointError(
+            f"{path}: has weights of the network {quoted(name or 'of the user')}, and a checkpoint never imports code\n"
+            f"name it if you trust it: --model {name or 'package.module:factory'}"
+        )
     # the network of a transfer is its source's, for the source's classes and images, below a head for the target
     if model and "source" in saved:
-        into = rebuilt(backend, _described(saved["source"], path), model).with_head(inputs.classes)
-    elif model and "network" in saved:
-        into = rebuilt(backend, _described(saved["network"], path), model)
+        classes = _described(saved.get("network"), path).classes
+        into = _as_trained(backend, _described(saved["source"], path), model).with_head(classes)
     elif model:
-        into = _built(backend, trained, model)
-    return Network(classifier=backend.load(path, into=into), model=model, path=path, saved=saved)
+        into = _as_trained(backend, _described(saved.get("network"), path), model)
+    return Network(classifier=backend.load(path, into=into), model=_name(model), path=path, saved=saved)
+
+
+def _as_trained(backend: Backend, inputs: InputSpec, model: Any) -> Classifier:
+    return rebuilt(backend, inputs, model) if isinstance(model, str) else backend.wrap_for(inputs, model)
 
 
 def _described(inputs: Any, path: Path) -> InputSpec:
@@ -136,7 +164,13 @@ def _described(inputs: Any, path: Path) -> InputSpec:
         raise CheckpointError(f"{path}: what it says of its images makes no network ({brief(error)})") from error
 
 
-def _built(backend: Backend, inputs: InputSpec, model: str) -> Classifier:
+def _name(model: Any) -> str:
+    return model if isinstance(model, str) else type_name(model)
+
+
+def _built(backend: Backend, inputs: InputSpec, model: Any) -> Classifier:
+    if not isinstance(model, str):
+        return backend.wrap_for(inputs, model)
     try:
         return backend.build_for(inputs, model)
     except OtherClasses as error:

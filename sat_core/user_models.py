@@ -53,19 +53,14 @@ def as_classifier(
     model: Any,
     backend: Backend,
     *,
-    classes: int | None,
+    classes: int,
     image_shape: tuple[int, int, int],
-    mean: tuple[float, ...] = (),
-    std: tuple[float, ...] = (),
 ) -> Classifier:
-    """Give `model` as a classifier: one as it is, a checkpoint loaded, a native model wrapped.
+    """Give `model` as a classifier: one as it is, a native model wrapped.
 
     Raises:
         SpecError: The model does not fit; see `Backend.wrap`.
-        CheckpointError: The file at a path is no checkpoint of one of the backend's own models.
     """
     if isinstance(model, Classifier):
         return model
-    if isinstance(model, str | Path):
-        return backend.load(model)
-    return backend.wrap(model, classes=classes, image_shape=image_shape, mean=mean, std=std)
+    return backend.wrap(model, classes=classes, image_shape=image_shape)

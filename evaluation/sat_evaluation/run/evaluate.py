@@ -164,7 +164,7 @@ class CheckpointEvaluation:
         """The network, and the data with images as it takes them: for a transfer, scaled to its source's."""
         mean, std = (_numbers(name, values) for name, values in (("mean", self.mean), ("std", self.std)))
         inputs = InputSpec(data.classes, data.image_shape, mean, std, output=self.output)
-        network = open_network(backend, inputs, self.checkpoint or None, self.model, InputSpec.of(data))
+        network = open_network(backend, inputs, self.checkpoint or None, self.model)
         classifier = network.classifier
         if "source" in network.saved:
             data = data.resized(classifier.image_shape)

@@ -1,0 +1,120 @@
+"""`sat_core.evaluate` on weights from anywhere: files of PyTorch, checkpoints of users' networks, names."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import sat_core as sat
+from sat_core import checkpoint
+from sat_core.backend import Backend
+from sat_core.errors import CheckpointError, SpecError
+from sat_core.networks import open_network
+
+pytestmark = pytest.mark.torch
+
+RNG = np.random.default_rng(0)
+IMAGES, LABELS = RNG.random((12, 4, 4, 1), np.float32), np.arange(12) % 3
+OPTIONS: dict[str, Any] = {"eps": 0.1, "norm": "Linf", "attacks": ["apgd-ce"], "progress": False}
+NETWORK = """
+from torch import nn
+
+def make(classes, image_shape):
+    return nn.Sequential(nn.Flatten(), nn.Linear(16, classes))
+
+def five(**_):
+    return make(5, None)
+"""
+
+
+@pytest.fixture
+def factory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The name of a factory in a module of the user's."""
+    (tmp_path / "sat_test_own_net.py").write_text(NETWORK)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield "sat_test_own_net"
+    sys.modules.pop("sat_test_own_net", None)
+
+
+def network(seed: int = 1, classes: int = 3) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Flatten(), nn.Linear(16, classes)).eval()
+
+
+def test_weights_of_a_file_and_a_network_in_any_form_give_the_same_numbers(
+    backend: Backend, tmp_path: Path, factory: str
+) -> None:
+    other, path = network(), tmp_path / "own.pt"
+    torch.save({"state_dict": {f"module.{name}": value for name, value in other.state_dict().items()}}, path)
+    expected = sat.evaluate(other, IMAGES, LABELS, **OPTIONS)
+    assert 0 < expected.clean_accuracy.value < 1
+    for model in (network(2), f"{factory}:make"):
+        evaluation = sat.evaluate(model, IMAGES, LABELS, weights=path, **OPTIONS)
+        np.testing.assert_array_equal(evaluation.broken_by, expected.broken_by)
+    model = network(2)
+    classifier = sat.get_backend("torch").wrap(model, image_shape=(4, 4, 1), mean=(0.5,), std=(0.25,))
+    backend.load_weights(classifier, path)
+    normalised = sat.evaluate(classifier, IMAGES, LABELS, **OPTIONS)
+    for name in (model, f"{factory}:make"):
+        evaluation = sat.evaluate(name, IMAGES, LABELS, weights=path, mean=(0.5,), std=(0.25,), **OPTIONS)
+        np.testing.assert_array_equal(evaluation.broken_by, normalised.broken_by)
+    assert (normalised.broken_by != expected.broken_by).any()
+
+
+def test_a_network_by_name_has_the_classes_that_it_has(factory: str) -> None:
+    evaluation = sat.evaluate(f"{factory}:five", IMAGES, LABELS, **OPTIONS)
+    assert evaluation.clean_accuracy.n == 12
+    for options in ({"classes": 3}, {"classes": 7}):
+        with pytest.raises(SpecError, match=rf"expected logits for the {options['classes']} classes .* got 5 from"):
+            sat.evaluate(f"{factory}:five", IMAGES, LABELS, **OPTIONS, **options)
+
+
+def test_a_checkpoint_of_a_users_network_normalises_as_in_its_training(
+    backend: Backend, tmp_path: Path, factory: str
+) -> None:
+    name, path = f"{factory}:make", tmp_path / "own.safetensors"
+    trained = backend.build(name, classes=3, image_shape=(4, 4, 1), mean=(0.5,), std=(0.25,), seed=5)
+    metadata = {"model": {}, "network": {"name": name, **trained.inputs.to_dict()}}
+    checkpoint.save(path, {"model": trained.state()}, metadata)
+    expected = sat.evaluate(trained, IMAGES, LABELS, **OPTIONS)
+    for model in (name, network(2)):
+        evaluation = sat.evaluate(model, IMAGES, LABELS, weights=path, **OPTIONS)
+        np.testing.assert_array_equal(evaluation.broken_by, expected.broken_by)
+    says = (
+        rf"own\.safetensors: has weights of the network '{name}', and a checkpoint never imports code\n.*--model {name}"
+    )
+    with pytest.raises(CheckpointError, match=says):
+        sat.evaluate(path, IMAGES, LABELS, **OPTIONS)
+    with pytest.raises(SpecError, match="mean, std: for weights of other programs only"):
+        sat.evaluate(name, IMAGES, LABELS, weights=path, mean=(0.5,), std=(0.25,), **OPTIONS)
+    # the head of a transfer is on a network for the classes of its source
+    head = backend.build(name, classes=7, image_shape=(4, 4, 1)).with_head(3)
+    metadata = {"model": {}, "network": {"name": name, **head.inputs.to_dict()}}
+    source = {"classes": 7, "image_shape": (4, 4, 1), "mean": (), "std": ()}
+    checkpoint.save(path, {"model": head.state()}, {**metadata, "source": source})
+    opened = open_network(backend, trained.inputs.__class__(3, (4, 4, 1)), path, name)
+    np.testing.assert_array_equal(opened.classifier.logits(IMAGES), head.logits(IMAGES))
+    for damaged in ({"network": None}, {"network": {"classes": "x"}}, {"network": [3]}):
+        checkpoint.save(path, {"model": trained.state()}, {"model": {}, **damaged})
+        with pytest.raises(CheckpointError, match=r"own\.safetensors: what it says of its images makes no network"):
+            sat.evaluate(name, IMAGES, LABELS, weights=path, **OPTIONS)
+
+
+def test_what_cannot_be_evaluated_says_what_is_missing(tmp_path: Path, factory: str) -> None:
+    path = tmp_path / "own.pt"
+    torch.save(network(classes=5).state_dict(), path)
+    for model, options, says in (
+        (path, {}, r"own\.pt: has weights, and does not say of which network\n.*evaluate\(model, \.\.\., weights=path"),
+        (tmp_path / "gone.pt", {}, r"gone\.pt: no such checkpoint"),
+        (f"{factory}:make", {"weights": path}, r"own\.pt: '1\.weight': expected shape \(3, 16\), got shape \(5, 16\)"),
+        (f"{factory}:make", {"weights": path, "output": "head"}, r"model\.output: expected a part of what the model"),
+    ):
+        with pytest.raises((CheckpointError, SpecError), match=says):
+            sat.evaluate(model, IMAGES, LABELS, **OPTIONS, **options)
