@@ -141,7 +141,8 @@ def _train_and_evaluate(job: Job, ranking: Ranking, split: Split, fingerprint: s
             metadata = {"model": dict(classifier.description), "epoch": epoch, "data": job.data.name, "attack": threat}
             metadata[files.EXPERIMENT] = fingerprint
             # Of a network that is not ours, too, so that `sat export` needs not build it.
-            metadata["network"] = {"name": spec.model.name, **classifier.inputs.to_dict()}
+            network = {"name": spec.model.name, "backend": job.backend.name, **classifier.inputs.to_dict()}
+            metadata["network"] = network
             if job.source is not None:
                 metadata["source"] = job.source.inputs.to_dict()
             checkpoint.save(folder.best_checkpoint, {"model": classifier.state()}, metadata)

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import Tensor
 
-_LEAVES = {
+LEAVES = {
     "kernel": "weight",
     "gamma": "weight",
     "beta": "bias",
@@ -31,7 +31,7 @@ def like(variable: keras.Variable) -> np.ndarray:
 
 def canonical_leaf(name: str) -> str:
     """Return the canonical name of a variable that Keras calls `name`."""
-    return _LEAVES.get(name, name)
+    return LEAVES.get(name, name)
 
 
 def to_canonical(name: str, value: np.ndarray) -> np.ndarray:

@@ -23,6 +23,7 @@ from sat_core.data import Examples
 from sat_core.errors import SpecError, type_name
 from sat_core.input_spec import InputSpec
 from sat_core.loss_spec import PLAIN, LossSpec
+from sat_core.plain_code import PlainCode
 from sat_core.precision import cpu_multiplies_bfloat16
 from sat_core.probe import check_network
 from sat_core.process_group import ALONE, ProcessGroup
@@ -169,6 +170,11 @@ class TensorFlowBackend(Backend):
         # both came with the same generation of cards
         capability = tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0))
         return "bf16" if tuple(capability) >= (8, 0) else "float32"
+
+    def plain_code(self, model: str, inputs: InputSpec, head: bool = False, native: Any = None) -> PlainCode | None:
+        from sat_tensorflow.plain_code import plain_code
+
+        return plain_code(model, inputs, head, native)
 
     def versions(self) -> dict[str, str]:
         cuda = {"cuda": str(tf.sysconfig.get_build_info().get("cuda_version"))} if "GPU" in self._device else {}

@@ -20,6 +20,7 @@ from sat_core.data import Examples
 from sat_core.errors import SpecError, type_name
 from sat_core.input_spec import InputSpec
 from sat_core.loss_spec import PLAIN, LossSpec
+from sat_core.plain_code import PlainCode
 from sat_core.precision import cpu_multiplies_bfloat16
 from sat_core.probe import check_network
 from sat_core.process_group import ALONE, ProcessGroup
@@ -129,6 +130,16 @@ class TorchBackend(Backend):
             if torch.cuda.is_bf16_supported(including_emulation=False):
                 return "bf16"
         return "tf32" if torch.cuda.get_device_capability(self._device) >= (8, 0) else "float32"
+
+    def plain_code(self, model: str, inputs: InputSpec, head: bool = False, native: Any = None) -> PlainCode | None:
+        from sat_torch.plain_code import plain_code
+
+        return plain_code(model, inputs, head, native)
+
+    def save_onnx(self, classifier: Classifier, path: Path) -> None:
+        from sat_torch.onnx_file import save_onnx
+
+        save_onnx(classifier, path)
 
     def versions(self) -> dict[str, str]:
         cuda = {"cuda": str(torch.version.cuda)} if self._device.type == "cuda" else {}

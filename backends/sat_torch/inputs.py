@@ -42,7 +42,8 @@ class OnImages(nn.Module):
 
     def forward(self, images: Tensor) -> Any:
         """Return the logits of images `(n, c, h, w)` in [0, 1]; the network gets them in the type of its weights."""
-        return self.logits(run(self.inner, self.preparing(images.dtype)(images)), len(images))
+        # not len(images), which a program that is traced for any number of images would take for a constant
+        return self.logits(run(self.inner, self.preparing(images.dtype)(images)), images.shape[0])
 
     def preparing(self, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
         """Return the function from images of that type to what the network takes."""

@@ -12,7 +12,20 @@ from collections.abc import Sequence
 from typing import NoReturn, final
 
 from sat_core.errors import EXIT_CONTINUE, Detached, Interrupted, SatError, printable, shortened
-from sat_evaluation.cli import compare, completion, data, evaluate, rank, report, reproduce, run, schema, status, table
+from sat_evaluation.cli import (
+    compare,
+    completion,
+    data,
+    evaluate,
+    export,
+    rank,
+    report,
+    reproduce,
+    run,
+    schema,
+    status,
+    table,
+)
 from sat_evaluation.run.output import EXIT_OUTPUT, standard_streams
 
 
@@ -86,7 +99,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=_version())
     top.add_argument("--debug", action="store_true", help="show tracebacks")
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for module in (run, rank, reproduce, compare, status, report, table, evaluate, data, schema):
+    for module in (run, rank, reproduce, compare, status, report, table, evaluate, export, data, schema):
         module.add(commands)
     completion.add(commands, top)
     return top
