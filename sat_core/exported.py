@@ -123,7 +123,7 @@ class Exported:
         zoos, zoo = backend.zoos(), self.model.partition(":")[0]
         if zoo in zoos:
             with backend.seeded(0):
-                made = backend.wrap_for(inputs, zoos[zoo](self.zoo_name(), inputs).native)
+                made = backend.wrap_for(inputs, zoos[zoo](self.zoo_name(), inputs.inner).native)
             return made.with_head(self.inputs.classes) if self.head else made
         if self.zoo:
             raise SpecError(

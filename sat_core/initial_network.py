@@ -64,8 +64,10 @@ def _named(backend: Backend, model: ModelSpec, data: DataSet, seed: int) -> Clas
 
 
 def _normalised(inputs: InputSpec, model: ModelSpec) -> InputSpec:
+    # of grey images that are made coloured, one number stands for all channels
+    times = inputs.network_shape[2] if len(model.mean) == 1 else 1
     try:
-        return attrs.evolve(inputs, mean=model.mean, std=model.std)
+        return attrs.evolve(inputs, mean=model.mean * times, std=model.std * times)
     except SpecError as error:
         raise SpecError(f"model.mean, model.std: {str(error).partition(': ')[2]}") from error
 

@@ -66,6 +66,11 @@ class InputSpec:
             return self.image_shape
         return (*self.scaling.crop, self.scaling.channels or self.image_shape[2])
 
+    @property
+    def inner(self) -> InputSpec:
+        """What the network itself takes, where nothing stands in front of it."""
+        return InputSpec(self.classes, self.network_shape)
+
     @classmethod
     def of(cls, data: DataSet) -> InputSpec:
         """Return the inputs of a network that is trained on `data` and normalises with its statistics."""

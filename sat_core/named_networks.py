@@ -101,7 +101,8 @@ def rebuilt(backend: Builder, inputs: InputSpec, model: str) -> Classifier:
     name = ZooName.parse(model)
     options = {key: value for key, value in name.options.items() if key != "pretrained"}
     with backend.seeded(0):
-        return backend.wrap_for(inputs, zoo(attrs.evolve(name, options=options), inputs).native)
+        # of a library's weights a network may have other channels than the images
+        return backend.wrap_for(inputs, zoo(attrs.evolve(name, options=options), inputs.inner).native)
 
 
 def built_as(backend: Builder, description: Any, path: str | Path) -> Classifier:
