@@ -1,7 +1,4 @@
-"""Subset adversarial training in your own TensorFlow loop, on the digits.
-
-Run it: python examples/own_loop_tensorflow.py
-"""
+"""Subset adversarial training in your own TensorFlow loop. Run it: python examples/own_loop_tensorflow.py"""
 
 from sat_core import AttackSpec, DataSet, Recorder, Split, SubsetSpec, get_backend, get_dataset, make_split
 from sat_tensorflow import SubsetAdversarialStep, with_index  # before TensorFlow, see docs/own-loop.md
@@ -14,13 +11,9 @@ from keras import layers
 
 def make_net() -> keras.Model:
     """Map images `(n, 8, 8, 1)` in [0, 1] to logits. It normalises inside, so eps is in units of [0, 1] pixels."""
-    normalise = layers.Rescaling(1 / 0.4, offset=-0.3 / 0.4)
-    convolutions = (
-        layers.Conv2D(32, 3, padding="same", activation="relu"),
-        layers.Conv2D(64, 3, 2, padding="same", activation="relu"),
-    )
-    head = (layers.Flatten(), layers.Dense(64, activation="relu"), layers.Dense(10))
-    return keras.Sequential([keras.Input((8, 8, 1)), normalise, *convolutions, *head])
+    convolutions = [layers.Conv2D(k, 3, s, padding="same", activation="relu") for k, s in ((32, 1), (64, 2))]
+    head = [layers.Flatten(), layers.Dense(64, activation="relu"), layers.Dense(10)]
+    return keras.Sequential([keras.Input((8, 8, 1)), layers.Rescaling(2.5, offset=-0.75), *convolutions, *head])
 
 
 def train(data: DataSet, split: Split, epochs: int) -> tuple[keras.Model, Recorder]:
