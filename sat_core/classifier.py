@@ -53,6 +53,8 @@ class Classifier(ABC):
     """Whether `attacked_torch_module` only queues work on PyTorch's current stream, so a CUDA graph may hold it."""
     taken: tuple[str, ...] = ()
     """What was taken from the record of the library that the network is from, one line each, for people to read."""
+    weights_for: int = 0
+    """See `sat_core.zoos.ZooNetwork`."""
     head: Any = None
     """Features to logits, in the framework's own way, where only these are learned: see `with_head`. Else None."""
 

@@ -58,7 +58,9 @@ def network_of(backend: Builder, inputs: InputSpec, model: str, seed: int) -> Cl
         with backend.seeded(seed):
             made = zoos[zoo](ZooName.parse(model), inputs)
             classifier = backend.wrap_for(made.inputs, made.native)
-        classifier.taken = (made.taken,) if made.taken else ()
+        new = f"the last layer is new, as the weights of {model} are for {made.weights_for} classes"
+        classifier.taken = (*filter(None, [made.taken]), *([new] if made.weights_for else []))
+        classifier.weights_for = made.weights_for
         return classifier
     if ":" in model or (model not in backend.models() and model in MODELS):
         factory = user_factory(model) if ":" in model else MODELS.get(model).function(backend.name)

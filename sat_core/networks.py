@@ -69,6 +69,8 @@ def open_network(backend: Backend, inputs: InputSpec, path: str | Path | None, m
     """
     if path is None:
         classifier = _built(backend, inputs, model)
+        if own := classifier.weights_for:
+            raise _other_classes(inputs, model, own)
         return Network(classifier=classifier, model=_name(model), taken=classifier.taken)
     if (Path(path) / CONFIG).is_file():
         return _exported(backend, inputs, Path(path), model)
@@ -176,8 +178,12 @@ def _built(backend: Backend, inputs: InputSpec, model: Any) -> Classifier:
     except OtherClasses as error:
         if not error.classes:
             raise
-        raise OtherClasses(
-            error.classes,
-            f"model: expected logits for the {inputs.classes} classes of the data, got {error.classes} from {model}\n"
-            f"take a network for {inputs.classes} classes, or data with those that it was trained on",
-        ) from error
+        raise _other_classes(inputs, model, error.classes) from error
+
+
+def _other_classes(inputs: InputSpec, model: Any, own: int) -> OtherClasses:
+    return OtherClasses(
+        f"model: expected logits for the {inputs.classes} classes of the data, got {own} from {model}\n"
+        f"take a network for {inputs.classes} classes, or data with those that it was trained on",
+        own,
+    )

@@ -39,7 +39,7 @@ class OtherClasses(SpecError):
         classes: How many it has; None if its output is no `(n, classes)`.
     """
 
-    def __init__(self, classes: int | None, message: str) -> None:
+    def __init__(self, message: str, classes: int | None = None) -> None:
         super().__init__(message)
         self.classes = classes
 
@@ -137,9 +137,9 @@ def _logits(seen: Look, n: int, classes: int) -> np.ndarray:
     if values.shape != (n, classes):
         rows = values.ndim == 2 and len(values) == n
         raise OtherClasses(
-            values.shape[1] if rows else None,
             f"model: expected logits of shape ({n}, {classes}) for {n} images of {classes} classes, got {values.shape}"
             f"\n{_remedy(values.shape, n, classes)}",
+            values.shape[1] if rows else None,
         )
     if not np.isfinite(values).all():
         raise SpecError(

@@ -146,11 +146,14 @@ class ZooNetwork:
         inputs: What stands in front of it: the zoo's own record of mean, deviation, scaling and crop where its weights
             are the zoo's, else what was asked for.
         taken: One line on what was taken from the record, as it is printed; empty if nothing was.
+        weights_for: How many classes the zoo's weights are for, where the last layer is new since the data have others;
+            0 where it is not.
     """
 
     native: Any
     inputs: InputSpec
     taken: str = ""
+    weights_for: int = 0
 
 
 class Zoo(Protocol):

@@ -30,12 +30,13 @@ def keras_network(name: ZooName, inputs: InputSpec) -> ZooNetwork:
     options = {"classifier_activation": None, **name.keywords()}
     folder = os.path.join(os.environ.get("KERAS_HOME", "~/.keras"), "models")
     call = f'python -c "import keras; keras.applications.{name.network}()"'
+    outputs = inputs.classes
     with library_makes(name, folder, call):
         if name.pretrained:
             native = make(weights="imagenet", **options)
-            size = native.input_shape[1:3]
+            size, outputs = native.input_shape[1:3], native.output_shape[-1]
             wanted = (name.size, name.size) if name.size else size
-            if (inputs.classes, wanted) != (native.output_shape[-1], size):
+            if (inputs.classes, wanted) != (outputs, size):
                 fresh = make(weights=None, classes=inputs.classes, input_shape=(*wanted, 3), **options)
                 _take_over(fresh, native, name)
                 native = fresh
@@ -43,7 +44,7 @@ def keras_network(name: ZooName, inputs: InputSpec) -> ZooNetwork:
             size = (name.size, name.size) if name.size else inputs.image_shape[:2]
             native = make(weights=None, classes=inputs.classes, input_shape=(*size, 3), **options)
     spec, taken = as_recorded(name, inputs, recorded(make, size), 3)
-    return ZooNetwork(native=native, inputs=spec, taken=taken)
+    return ZooNetwork(native=native, inputs=spec, taken=taken, weights_for=outputs if outputs != inputs.classes else 0)
 
 
 def _take_over(model: keras.Model, source: keras.Model, name: ZooName) -> None:

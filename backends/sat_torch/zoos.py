@@ -49,7 +49,8 @@ def timm_network(name: ZooName, inputs: InputSpec) -> ZooNetwork:
         fixed=bool(native.pretrained_cfg.get("fixed_input_size")),
     )
     spec, taken = as_recorded(name, inputs, record, channels)
-    return ZooNetwork(native=native, inputs=spec, taken=taken)
+    outputs = native.pretrained_cfg.get("num_classes", inputs.classes) if name.pretrained else inputs.classes
+    return ZooNetwork(native=native, inputs=spec, taken=taken, weights_for=outputs if outputs != inputs.classes else 0)
 
 
 def _hub() -> str:
@@ -93,7 +94,8 @@ def torchvision_network(name: ZooName, inputs: InputSpec) -> ZooNetwork:
         chosen or default, fixed=name.network.startswith("vit_") and "image_size" not in options
     )
     spec, taken = as_recorded(name, inputs, record, 3)
-    return ZooNetwork(native=native, inputs=spec, taken=taken)
+    outputs = len(chosen.meta["categories"]) if chosen else inputs.classes
+    return ZooNetwork(native=native, inputs=spec, taken=taken, weights_for=outputs if outputs != inputs.classes else 0)
 
 
 def _torchvision_record(weights: Any, *, fixed: bool) -> Record:

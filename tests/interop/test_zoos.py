@@ -58,6 +58,7 @@ def test_weights_of_timm_come_from_its_cache(backend: Backend, tmp_path: Path, m
         got = made.native.state_dict()
         assert all(np.array_equal(got[key], state[key]) for key in got if "fc" not in key or classes == 1000)
         assert got["fc.weight"].shape[0] == classes
+        assert made.weights_for == (1000 if classes == 10 else 0)
     with pytest.raises(SpecError, match=r"pretrained=TAG with one of c3_in1k .*, got 'a1'"):
         backend.build_for(INPUTS, f"{name}?pretrained=a1")
 
@@ -84,6 +85,8 @@ def test_weights_of_torchvision_come_from_its_cache(
     got = made.native.state_dict()
     assert all(np.array_equal(got[key], state[key]) for key in got if "classifier" not in key)
     assert got["classifier.1.weight"].shape == (10, 512, 1, 1)
+    assert made.weights_for == 1000
+    assert made.taken[-1].startswith("the last layer is new, as the weights of torchvision:squeezenet1_1")
     assert made.logits(IMAGES).shape == (2, 10)
     with pytest.raises(SpecError, match=r"pretrained=TAG with one of IMAGENET1K_V1 for .*, got 'V9'"):
         backend.build_for(INPUTS, f"{name}?pretrained=V9")
@@ -171,6 +174,7 @@ def test_weights_of_keras_come_from_its_cache(
         made = backend.build_for(INPUTS, name + more)
         assert made.inputs.network_shape == (size, size, 3)
         assert made.native.output_shape == (None, 10)
+        assert (whole.weights_for, made.weights_for) == (0, 1000)
         pairs = [pair for pair in zip(made.native.layers, source.layers, strict=True) if pair[1].weights]
         for layer, old in pairs[:-1]:
             assert all(np.array_equal(*both) for both in zip(layer.get_weights(), old.get_weights(), strict=True))

@@ -15,7 +15,9 @@ import sat_core as sat
 from sat_core import checkpoint
 from sat_core.backend import Backend
 from sat_core.errors import CheckpointError, SpecError
+from sat_core.input_spec import InputSpec
 from sat_core.networks import open_network
+from sat_core.zoos import ZooName, ZooNetwork
 
 pytestmark = pytest.mark.torch
 
@@ -76,6 +78,25 @@ def test_a_network_by_name_has_the_classes_that_it_has(factory: str) -> None:
             sat.evaluate(f"{factory}:five", IMAGES, LABELS, **OPTIONS, **options)
 
 
+def test_a_new_last_layer_below_a_librarys_weights_is_not_evaluated(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def zoo(name: ZooName, inputs: InputSpec) -> ZooNetwork:
+        return ZooNetwork(
+            native=network(classes=inputs.classes), inputs=inputs, weights_for=0 if inputs.classes == 5 else 5
+        )
+
+    monkeypatch.setattr(type(backend), "zoos", lambda _: {"sat-zoo": zoo})
+    assert backend.build("sat-zoo:net", classes=3, image_shape=(4, 4, 1)).taken == (
+        "the last layer is new, as the weights of sat-zoo:net are for 5 classes",
+    )
+    expected = sat.evaluate(network(classes=5), IMAGES, LABELS, **OPTIONS)
+    evaluation = sat.evaluate("sat-zoo:net", IMAGES, LABELS, **OPTIONS)
+    np.testing.assert_array_equal(evaluation.broken_by, expected.broken_by)
+    with pytest.raises(SpecError, match="expected logits for the 3 classes of the data, got 5 from sat-zoo:net"):
+        sat.evaluate("sat-zoo:net", IMAGES, LABELS, classes=3, **OPTIONS)
+
+
 def test_a_checkpoint_of_a_users_network_normalises_as_in_its_training(
     backend: Backend, tmp_path: Path, factory: str
 ) -> None:
@@ -99,7 +120,7 @@ def test_a_checkpoint_of_a_users_network_normalises_as_in_its_training(
     metadata = {"model": {}, "network": {"name": name, **head.inputs.to_dict()}}
     source = {"classes": 7, "image_shape": (4, 4, 1), "mean": (), "std": ()}
     checkpoint.save(path, {"model": head.state()}, {**metadata, "source": source})
-    opened = open_network(backend, trained.inputs.__class__(3, (4, 4, 1)), path, name)
+    opened = open_network(backend, InputSpec(3, (4, 4, 1)), path, name)
     np.testing.assert_array_equal(opened.classifier.logits(IMAGES), head.logits(IMAGES))
     for damaged in ({"network": None}, {"network": {"classes": "x"}}, {"network": [3]}):
         checkpoint.save(path, {"model": trained.state()}, {"model": {}, **damaged})

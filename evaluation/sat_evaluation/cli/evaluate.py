@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -197,11 +198,7 @@ def _evaluate_checkpoint(arguments: argparse.Namespace, group: ProcessGroup, sto
 
 
 _OPTIONS = {
-    "mean, std:": "--mean, --std:",
-    "mean:": "--mean:",
-    "std:": "--std:",
     "model.output": "--output",
-    "output:": "--output:",
     "model.name": "--model",
     "attack.eps": "--eps",
     "attack.norm": "--norm",
@@ -214,6 +211,10 @@ _OPTIONS = {
 }
 
 
+_ITSELF = re.compile("^(mean, std|mean|std):")
+"""Settings at the beginning of a message that are called as their option."""
+
+
 @contextmanager
 def _options_in_errors() -> Iterator[None]:
     """Make errors name the options of the command in place of the keys of a study."""
@@ -222,7 +223,7 @@ def _options_in_errors() -> Iterator[None]:
     try:
         yield
     except SpecError as error:
-        text = str(error)
+        text = _ITSELF.sub(lambda names: names[0].replace("mean", "--mean").replace("std", "--std"), str(error))
         for key, option in _OPTIONS.items():
             text = text.replace(key, option)
         raise type(error)(text) from error
