@@ -17,7 +17,7 @@ RANKING = "ranking"
 """Name of the unit that is the ranking."""
 TRANSFER = "transfer"
 """Table in the spec of the folder of a transfer."""
-_ARMS, _TRANSFERS, _STUDIES, _QUEUE = "arms", "transfer", "studies", "slurm"
+_ARMS, _TRANSFERS, _STUDIES, _QUEUE, _DATA = "arms", "transfer", "studies", "slurm", "data"
 
 
 @attrs.frozen
@@ -75,6 +75,15 @@ class RunFolder(Folder):
     def order_file(self) -> Path:
         """Example numbers, hardest first, as `sat rank` saves them; a study's ``ranking.file`` can name it."""
         return self.path / "order.npy"
+
+    @property
+    def data_facts(self) -> Path:
+        """What is known about the data set that the run was given as an object; its presence says that all is saved."""
+        return self.path / _DATA / "facts.json"
+
+    def data_array(self, name: str) -> Path:
+        """Return the file of an array of that data set."""
+        return self.path / _DATA / f"{name}.npy"
 
     @property
     def accuracy_plot(self) -> Path:

@@ -17,6 +17,7 @@ class Runner(Protocol):
         study: Any,
         out: str | Path,
         *,
+        data: Any,
         backend: str | None,
         device: str,
         jobs: int | None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import attrs
 
@@ -20,6 +20,9 @@ from sat_core.runner import RUNNERS
 from sat_core.spec import Spec, check_keys
 from sat_core.tables import flatten, lists, nest
 from sat_core.transfer import transfer_spec
+
+if TYPE_CHECKING:
+    from sat_core.own_data import Data
 
 
 @final
@@ -186,6 +189,7 @@ class Study:
         self,
         out: str | Path,
         *,
+        data: Data | None = None,
         backend: str | None = None,
         device: str = "cpu",
         jobs: int | None = None,
@@ -197,6 +201,8 @@ class Study:
 
         Args:
             out: Folder for results and checkpoints.
+            data: Your own, as in `sat_core.train`, in place of the study's data set. They are saved once in `out`. A
+                study whose ``data.name`` is ``saved:NAME`` continues there without them, also as ``sat run``.
             backend: "torch" or "tensorflow". Default: the environment variable SAT_BACKEND, or PyTorch.
             device: "cpu", "cuda" (one arm per GPU) or "cuda:N".
             jobs: Arms at a time. Default: one per GPU, or as many as there are cores.
@@ -213,7 +219,7 @@ class Study:
         """
         options: dict[str, Any] = {"backend": backend, "device": device, "jobs": jobs, "devices": devices}
         # By registry: what runs studies imports the core, which must not import it.
-        return RUNNERS.get("study")(self, out, reuse=reuse, progress=progress, **options)
+        return RUNNERS.get("study")(self, out, data=data, reuse=reuse, progress=progress, **options)
 
     def _repr_html_(self) -> str:
         rows = [flatten(arm.spec.to_tables()) for arm in self.arms]

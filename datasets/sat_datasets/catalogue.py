@@ -211,6 +211,7 @@ FORMS = {
     "npz:PATH": "your own arrays: x_train, y_train, x_test, y_test",
     "folder:PATH": "your own image files: train/CLASS/ and test/CLASS/",
     "hf:PATH": "Hugging Face's: a folder of save_to_disk, or hf:NAME of the hub",
+    "saved:RUN": "what the study in the folder RUN was given from Python",
 }
 """Names that take the path of your own data, and what they expect there."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from sat_core.own_data import Data
 from sat_core.run_folder import RunFolder
 from sat_core.study import Study
 from sat_evaluation.cli.live_view import Terminal
@@ -18,6 +19,7 @@ def run(
     study: Study,
     out: str | Path,
     *,
+    data: Data | None = None,
     backend: str | None = None,
     device: str = "cpu",
     jobs: int | None = None,
@@ -29,6 +31,7 @@ def run(
     results = run_study(
         study,
         out,
+        data=data,
         backend=backend,
         device=device,
         executor=Local(jobs=jobs, devices=devices),

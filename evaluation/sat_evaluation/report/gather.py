@@ -9,10 +9,10 @@ import attrs
 
 from sat_core.arm_results import ArmResults
 from sat_core.data import DataSet
-from sat_core.datasets import get_dataset
 from sat_core.errors import DataError, SatError
 from sat_core.ranking import Ranking
 from sat_core.run_folder import RANKING, TRANSFER, RunFolder
+from sat_core.saved_data import dataset_of
 from sat_core.spec import DEFAULTS
 from sat_core.tables import flatten
 from sat_evaluation.results.headline import headline, title
@@ -121,7 +121,7 @@ def _ranking(folder: RunFolder, problems: list[str]) -> tuple[Ranking | None, Da
         return None, None
     try:
         ranking = Ranking.read(folder.ranking)
-        data = get_dataset(str(tables["data"]["name"]))
+        data = dataset_of(str(tables["data"]["name"]), folder)
     except SatError as error:
         problems.append(shown(f"no images of the ranking: {'; '.join(str(error).splitlines())}", 400))
         return None, None

@@ -10,7 +10,7 @@ import attrs
 from sat_core.arm_results import ArmResults
 from sat_core.autoattack import LEVELS
 from sat_core.backend import get_backend
-from sat_core.datasets import get_dataset, load_once
+from sat_core.datasets import load_once
 from sat_core.errors import DataError, RunDirectoryError, SatError
 from sat_core.follower import follow
 from sat_core.job import Job
@@ -20,6 +20,7 @@ from sat_core.process_group import ALONE, ProcessGroup
 from sat_core.reevaluation import evaluate_arm
 from sat_core.report_arms import matching
 from sat_core.run_folder import RANKING, TRANSFER, RunFolder
+from sat_core.saved_data import dataset_of
 from sat_core.study import Study
 from sat_evaluation.attack.fast.engine import Fast
 from sat_evaluation.attack.package import find_package
@@ -146,7 +147,7 @@ def _jobs(
         data = load_once(transfer.data, group)
         return [transfer.job(name, data, backend=computing, folder=folder.unit(name)) for name in names]
     study = Study.from_tables(tables)
-    data = load_once(lambda: get_dataset(study.base.data.name), group)
+    data = load_once(lambda: dataset_of(study.base.data.name, folder), group)
     return [
         Job(spec=arm.spec, full_name=arm.full, data=data, backend=computing, folder=folder.unit(arm.name))
         for arm in study.arms

@@ -10,12 +10,12 @@ import attrs
 
 from sat_core.backend import Backend
 from sat_core.data import DataSet, check_files
-from sat_core.datasets import get_dataset
 from sat_core.epoch_plan import check_devices
 from sat_core.errors import SatError
 from sat_core.job import Job
 from sat_core.ranking import needs_ranking, ranking_job
 from sat_core.run_folder import RunFolder
+from sat_core.saved_data import dataset_of
 from sat_core.study import Study
 from sat_core.transfer import named_as_transfer, transfer_keys, transfer_spec
 from sat_evaluation.attack.package import find_package
@@ -24,7 +24,7 @@ from sat_evaluation.run.view import View
 
 
 def study_jobs(
-    study: Study, folder: RunFolder, backend: Backend, view: View, devices: int = 1
+    study: Study, folder: RunFolder, backend: Backend, view: View, devices: int = 1, data: DataSet | None = None
 ) -> tuple[list[Job], list[int]]:
     """Check a study: its arms, ranking, models, data and transfers.
 
@@ -34,6 +34,7 @@ def study_jobs(
         backend: Computes.
         view: Gets notes and warnings.
         devices: Number of devices that train each arm together.
+        data: What the study was given as an object, if it was.
 
     Returns:
         A job for each arm, and |A| of each.
@@ -41,7 +42,8 @@ def study_jobs(
     Raises:
         SatError: Something cannot work; the message starts with the setting.
     """
-    data = get_dataset(study.base.data.name)
+    if data is None:
+        data = dataset_of(study.base.data.name, folder)
     jobs = [
         Job(spec=arm.spec, full_name=arm.full, data=data, backend=backend, folder=folder.unit(arm.name))
         for arm in study.arms

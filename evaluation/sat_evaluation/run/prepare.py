@@ -7,11 +7,13 @@ from pathlib import Path
 
 from sat_core.arm import arm_tables, claim_arm
 from sat_core.backend import Backend
+from sat_core.data import DataSet
 from sat_core.experiment import Experiment
 from sat_core.job import Job
 from sat_core.ranking import Ranking, needs_ranking, ranking_job, ranking_tables
 from sat_core.reuse import Finished
 from sat_core.run_folder import RANKING, TRANSFER, RunFolder
+from sat_core.saved_data import save_data
 from sat_core.study import Study
 from sat_evaluation.run.executors.base import Unit
 from sat_evaluation.run.expected import expected_passes
@@ -21,7 +23,13 @@ from sat_evaluation.run.view import View
 
 
 def prepare_study(
-    study: Study, folder: RunFolder, backend: Backend, reuse: Sequence[Path], view: View, devices: int = 1
+    study: Study,
+    folder: RunFolder,
+    backend: Backend,
+    reuse: Sequence[Path],
+    view: View,
+    devices: int = 1,
+    data: DataSet | None = None,
 ) -> list[Unit]:
     """Check a study, then claim the folder for it; returns the units that are left to be run.
 
@@ -32,16 +40,19 @@ def prepare_study(
         reuse: Folders whose finished arms are taken over where they are the same.
         view: Gets notes and warnings.
         devices: Number of devices that train each unit together.
+        data: What the study was given as an object, if it was; it is saved in the folder.
 
     Raises:
         SatError: Something cannot work, or the folder is that of another study.
     """
-    jobs, sizes = study_jobs(study, folder, backend, view, devices)
+    jobs, sizes = study_jobs(study, folder, backend, view, devices, data)
     ranking = base_job(study, folder, jobs[0])
     tables = study.to_tables()
     tables.pop(TRANSFER, None)  # a study with one more target is still the same study
     experiment = jobs[0].experiment(tables, [job.spec.model.weights for job in jobs])
     folder.claim(experiment)
+    if data is not None:
+        save_data(folder, data)
     _check_finished(jobs, experiment)
     if folder.ranking.has_ranking:
         ranked = ranking_job(ranking)

@@ -8,9 +8,12 @@ from typing import Any
 
 from sat_core.arm_results import ArmResults
 from sat_core.backend import Backend, device_number, get_backend
+from sat_core.data import DataSet
+from sat_core.own_data import Data, as_data_set
 from sat_core.resolve import resolve
 from sat_core.reuse import Finished
 from sat_core.run_folder import RANKING, RunFolder
+from sat_core.saved_data import as_saved
 from sat_core.study import Study
 from sat_evaluation.run.executors.base import Executor
 from sat_evaluation.run.executors.local import Local
@@ -26,6 +29,7 @@ def run_study(
     study: Study,
     out: str | Path,
     *,
+    data: Data | None = None,
     backend: str | None = None,
     device: str = "cpu",
     executor: Executor | None = None,
@@ -38,6 +42,8 @@ def run_study(
     Args:
         study: What to run.
         out: Its folder; transfers are in ``transfer/TARGET`` below it.
+        data: Takes the place of the study's data set, and is saved in the folder, where the same call or one without
+            it continues. By default the study names its data.
         backend: Name of the backend; by default that of the environment variable SAT_BACKEND, else torch.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         executor: Where arms run; by default processes on this machine.
@@ -56,9 +62,10 @@ def run_study(
     """
     folder, executor, view = RunFolder(Path(out)), executor or Local(), view or Silent()
     executor.check(folder)
+    study, given = _with_data(study, data)
     computing = _get_backend(backend, device, executor)
     study = resolve(study, folder, computing, elsewhere=executor.elsewhere)
-    units = prepare_study(study, folder, computing, reuse, view, executor.ranks)
+    units = prepare_study(study, folder, computing, reuse, view, executor.ranks, given)
     if only_ranking:
         units = [unit for unit in units if unit.name == RANKING]
     outcome = run_units(folder, units, executor, device, view)
@@ -145,6 +152,14 @@ def study_commands(
             left = prepare_transfer(transfer, heads, computing, reuse, view, executor.ranks)
             units += [(heads, unit) for unit in left]
     return [torchrun(executor, of, unit.name) for of, unit in units]
+
+
+def _with_data(study: Study, data: Data | None) -> tuple[Study, DataSet | None]:
+    """Return the study with the name of `data` as its data set, and `data` as they are saved; None for a name."""
+    if data is None or isinstance(data, str):
+        return (study if data is None else study.set({"data.name": data})), None
+    given = as_saved(as_data_set(data), study.base.data.name)
+    return study.set({"data.name": given.name}), given
 
 
 def _get_backend(name: str | None, device: str, executor: Executor, elsewhere: bool = False) -> Backend:

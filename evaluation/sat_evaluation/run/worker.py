@@ -15,7 +15,7 @@ from typing import Any
 
 from sat_core.arm import run_arm
 from sat_core.backend import Backend, get_backend
-from sat_core.datasets import get_dataset, load_once
+from sat_core.datasets import load_once
 from sat_core.errors import EXIT_CONTINUE, Interrupted, SatError, SpecError, brief, printable
 from sat_core.follower import follow
 from sat_core.job import Job
@@ -23,6 +23,7 @@ from sat_core.leader import leading
 from sat_core.process_group import ProcessGroup
 from sat_core.ranking import Ranking, needs_ranking, ranking_job, run_ranking
 from sat_core.run_folder import RANKING, TRANSFER, RunFolder
+from sat_core.saved_data import dataset_of
 from sat_core.study import Arm, Study
 from sat_evaluation.run.cards import GPU_MEMORY, take_card
 from sat_evaluation.run.events import EventFile
@@ -97,7 +98,7 @@ def _make_job(run_folder: RunFolder, name: str, *, group: ProcessGroup, **option
         return transfer.job(name, load_once(transfer.data, group), group=group, **options)
     study = Study.from_tables(tables)
     arm = Arm(RANKING, study.base) if name == RANKING else {arm.name: arm for arm in study.arms}[name]
-    data = load_once(lambda: get_dataset(arm.spec.data.name), group)
+    data = load_once(lambda: dataset_of(arm.spec.data.name, run_folder), group)
     return Job(spec=arm.spec, full_name=arm.full, data=data, group=group, **options)
 
 
