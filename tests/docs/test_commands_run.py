@@ -23,6 +23,8 @@ ELSEWHERE = {
     "verify": "a data set that is downloaded",
     "transfer": "a training: it has no dry run",
     "compare": "a reproduction that has trained",
+    "robustbench:Carmon2019Unlabeled?threat=Linf": "RobustBench and its weights",
+    "model.name=timm:resnet10t": "timm, which `tests/interop` has",
     "completion": "shtab, which `tests/interop` has",
     "data.name=squares": "the plug-in that its page makes",
     "subset.strategy=middle": "the module that its page shows",
