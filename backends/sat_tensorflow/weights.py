@@ -44,9 +44,10 @@ def load_into(classifier: TensorFlowClassifier, path: Path, fresh: tuple[str, ..
         CheckpointError: The file is damaged, or the weights are those of another network.
     """
     saved, own, variables = _count(path), classifier.state(), classifier.variables()
-    if saved != len(variables) and not fresh:
+    expected = len(classifier.native.weights)  # without the states of layers that draw, which Keras does not save
+    if saved != expected and not fresh:
         raise CheckpointError(
-            f"{path}: expected {len(variables)} arrays, as many as the network has, got {saved}\n"
+            f"{path}: expected {expected} arrays, as many as the network has, got {saved}\n"
             "its weights are those of another network"
         )
     try:

@@ -34,6 +34,7 @@ def network(seed: int = 0, classes: int = 3, more: str = "", **options: Any) -> 
     kinds = {**vars(keras.layers), "Registered": keras.saving.get_registered_object("test-weights>Registered")}
     between = [kinds[more](**options)] if more else []
     layers = [keras.layers.Conv2D(2, 3), keras.layers.BatchNormalization(), *between, keras.layers.Flatten()]
+    layers.append(keras.layers.Dropout(0.5))  # its state is no weight, and not saved
     return keras.Sequential([keras.Input(SHAPE), *layers, keras.layers.Dense(classes)])
 
 

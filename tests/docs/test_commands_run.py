@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ ELSEWHERE = {
     "model.name=timm:resnet10t": "timm, which `tests/interop` has",
     "completion": "shtab, which `tests/interop` has",
     "data.name=squares": "the plug-in that its page makes",
+    "timm:resnet18d": "timm, which `tests/interop` has",
     "subset.strategy=middle": "the module that its page shows",
     "runs/own/arms/size-0.5/checkpoint-best": "a training of one's own model",
 }
@@ -45,11 +47,27 @@ def workplace(backend: Backend, tmp_path_factory: pytest.TempPathFactory) -> Pat
     shutil.copy(ROOT / f"examples/{own}.py", folder / "own_model.py")
     np.save(folder / "order.npy", np.arange(1437))
     write_cifar(folder)
+    write_weights(folder, backend)
     study = sat.Study.load(ROOT / "examples/digits.toml")
     study = study.set({**SMALL, "subset.strategy": "random", "subset.size": [0.5]})
     study.run(folder / "runs/digits", backend=backend.name, progress=False)
     shutil.copytree(folder / "runs/digits", folder / "runs/baselines")
     return folder
+
+
+def write_weights(folder: Path, backend: Backend) -> None:
+    """Write weights of one's own model, as a program of the framework does."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        native = backend.build("own_model:make", classes=10, image_shape=(8, 8, 1)).native
+    if backend.name == "torch":
+        import torch
+
+        torch.save(native.state_dict(), folder / "own.pt")
+    else:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "__array__ implementation doesn't accept a copy", DeprecationWarning)
+            native.save_weights(folder / "own.weights.h5")
 
 
 def write_cifar(folder: Path) -> None:
@@ -66,6 +84,8 @@ def here(words: list[str], backend: str) -> list[str]:
     words = [word for word in words if word != "--open"]
     if "--backend" in words:
         words[words.index("--backend") + 1] = backend
+    if backend != "torch":
+        words = [word.replace("own.pt", "own.weights.h5") for word in words]
     if "--epochs" in words:
         words[words.index("--epochs") + 1] = "1"
     if "--level" in words:  # of a study, which has one arm here; standard takes minutes
