@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -120,3 +121,26 @@ def test_examples_are_short_and_listed() -> None:
         lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
         assert f"`{path.name}`" in listed, path.name
         assert len(lines) < (80 if path.name == "own_loop_ddp.py" else 60), path.name
+
+
+@pytest.mark.usefixtures("small")
+def test_a_clean_network_is_made_robust(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained = load("finetune", monkeypatch).main(str(tmp_path / "runs"), epochs=1)
+    assert trained["fine-tuned"].results.losses[0] < trained["from new weights"].results.losses[0]
+    assert [result.split.size for result in trained.values()] == [0, 431, 431]
+    assert capsys.readouterr().out.count("PGD-20") == 3
+
+
+@pytest.mark.usefixtures("small")
+def test_an_exported_network_is_what_was_trained(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    classifier = load("export_and_load", monkeypatch).main(str(tmp_path / "runs"), epochs=1)
+    shown = capsys.readouterr().out
+    assert "model.safetensors" in shown
+    difference = re.search(r"largest difference of logits: (\S+)", shown)
+    assert difference is not None
+    assert float(difference[1]) < 1e-4
+    assert classifier.default_attack is not None
