@@ -56,6 +56,12 @@ class RunFolder(Folder):
         """The folders of transfers that have begun, sorted by name."""
         return [folder for path in sorted((self.path / _TRANSFERS).glob("*")) if (folder := RunFolder(path)).has_begun]
 
+    @property
+    def title(self) -> str:
+        """Name of the study; of a transfer in the folder of a study, that of the study and the target."""
+        path = self.path.resolve()
+        return f"{path.parents[1].name}-{path.name}" if path.parent.name == _TRANSFERS else path.name
+
     def may_hold(self, path: Path) -> bool:
         """Return whether `path` is outside of this folder, or where it has its own transfers."""
         path, here = path.resolve(), self.path.resolve()

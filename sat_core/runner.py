@@ -23,6 +23,7 @@ class Runner(Protocol):
         jobs: int | None,
         devices: int,
         reuse: Sequence[str | Path],
+        track: Sequence[str],
         progress: bool,
     ) -> Any:
         """Run `study`, a `sat_core.study.Study`, in the folder `out`; the arguments are those of `Study.run`."""

@@ -195,6 +195,7 @@ class Study:
         jobs: int | None = None,
         devices: int = 1,
         reuse: Sequence[str | Path] = (),
+        track: Sequence[str] = (),
         progress: bool = True,
     ) -> Any:
         """Run every arm on this machine, each in a process of its own; the same call continues after an interruption.
@@ -208,6 +209,7 @@ class Study:
             jobs: Arms at a time. Default: one per GPU, or as many as there are cores.
             devices: GPUs, or processes on the CPU, that train each arm together (docs/many-devices.md).
             reuse: Folders whose finished arms are taken over where they are the same.
+            track: Trackers that are told of each arm, as ``["mlflow"]`` (docs/trackers.md).
             progress: Show how far each arm is.
 
         Returns:
@@ -219,7 +221,7 @@ class Study:
         """
         options: dict[str, Any] = {"backend": backend, "device": device, "jobs": jobs, "devices": devices}
         # By registry: what runs studies imports the core, which must not import it.
-        return RUNNERS.get("study")(self, out, data=data, reuse=reuse, progress=progress, **options)
+        return RUNNERS.get("study")(self, out, data=data, reuse=reuse, track=track, progress=progress, **options)
 
     def _repr_html_(self) -> str:
         rows = [flatten(arm.spec.to_tables()) for arm in self.arms]

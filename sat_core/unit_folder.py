@@ -8,10 +8,10 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import attrs
 
@@ -25,7 +25,7 @@ _CHECKS, _EXAMPLES, _ATTACKED = "selection.json", "examples.npz", "attacked.npz"
 _BEST, _LAST = "checkpoint-best.safetensors", "checkpoint-last.safetensors"
 _EVALUATION, _FEATURES = "evaluation", "features"
 # TensorBoard finds its files by the "tfevents" in their names.
-_EVENTS = "events.out.tfevents.sat"
+_EVENTS, _TRACKERS = "events.out.tfevents.sat", "trackers.json"
 _START = "# started "
 _TAIL = 8192
 """Bytes of a log that are searched for its last lines."""
@@ -93,6 +93,31 @@ class UnitFolder(Folder):
     def events_file(self) -> Path:
         """Curves for TensorBoard."""
         return self.path / _EVENTS
+
+    @property
+    def outcome(self) -> list[Path]:
+        """The files that are there of a finished unit, without what only a start that goes on needs."""
+        evaluations = sorted((self.path / _EVALUATION).glob(f"{self.report_name()}*.npz"))
+        own = [self.path / name for name in (_RESULTS, _SPLIT, _RANKING, _ATTACKED, _EXAMPLES, _BEST)]
+        return [path for path in (self.spec_file, *own, *evaluations) if path.exists()]
+
+    def trackers(self) -> dict[str, Any]:
+        """Return what is kept of each tracker of experiments; nothing where the file is not there, or damaged."""
+        try:
+            content = files.read_json(self.path / _TRACKERS)
+        except DataError:
+            return {}
+        return content if isinstance(content, dict) else {}
+
+    def keep_trackers(self, content: Mapping[str, Any]) -> None:
+        """Write down what is kept of trackers, if the disk takes it: a unit does not depend on it."""
+        with suppress(RunDirectoryError):
+            files.write_json(self.path / _TRACKERS, content)
+
+    def tracker_warnings(self) -> list[str]:
+        """Return what went wrong with trackers in the last start of the unit."""
+        tables = [table for table in self.trackers().values() if isinstance(table, dict)]
+        return [printable(str(table["warning"])) for table in tables if table.get("warning")]
 
     def evaluation_file(self, name: str) -> Path:
         """Results per example of the attack called `name`."""

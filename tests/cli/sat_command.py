@@ -50,7 +50,9 @@ HEAD = ("--set", "epochs=3", "--set", "batch_size=32")
 
 def start(study: Path, out: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "sat_evaluation.cli", "run", str(study), "--out", str(out), "--save-every", "0"]
-    return subprocess.Popen([*command, "--tensorboard"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [*command, "--track", "tensorboard"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def wait_for(out: Path, pattern: str, process: subprocess.Popen[str]) -> None:

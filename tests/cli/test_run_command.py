@@ -163,7 +163,7 @@ def test_broken_off_in_every_stage_it_ends_with_the_same_bytes(finished: Path, s
         else:
             assert process.returncode == EXIT_CONTINUE
             assert "the same command goes on" in complaint
-    assert sat("run", study, "--out", out, "--tensorboard").returncode == 0
+    assert sat("run", study, "--out", out, "--track", "tensorboard").returncode == 0
     same_bytes(finished, out, OUTCOME)
     assert not list(out.rglob(".partial-*"))
     assert not list(finished.rglob("events.out.tfevents*"))

@@ -15,7 +15,7 @@ OF_JOBS = "evaluation_folder.py"
 """The same for the jobs of evaluations, which have no other files in common with runs."""
 NAMES = (
     *("spec.toml", "results.json", "split.json", "ranking.npz", "selection.json", "seconds.json", "examples.npz"),
-    *("attacked.npz", "progress.json", "log.txt", "failed.json", "summary.csv", "jobs.json"),
+    *("attacked.npz", "progress.json", "log.txt", "failed.json", "summary.csv", "jobs.json", "trackers.json"),
     *("checkpoint-best.safetensors", "checkpoint-last.safetensors", "events.out.tfevents.sat"),
 )
 

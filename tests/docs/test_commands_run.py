@@ -23,6 +23,7 @@ ELSEWHERE = {
     "download": "a network",
     "verify": "a data set that is downloaded",
     "transfer": "a training: it has no dry run",
+    "mlflow": "a library that is in the environment interop only",
     "compare": "a reproduction that has trained",
     "robustbench:Carmon2019Unlabeled?threat=Linf": "RobustBench and its weights",
     "model.name=timm:resnet10t": "timm, which `tests/interop` has",

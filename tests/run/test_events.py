@@ -19,8 +19,8 @@ from sat_core.errors import Interrupted, NotInstalledError, RunDirectoryError
 from sat_core.ranking import Ranking, run_ranking
 from sat_core.unit_folder import UnitFolder
 from sat_evaluation.cli import main
-from sat_evaluation.run import events
-from sat_evaluation.run.events import EventFile
+from sat_evaluation.trackers import missing
+from sat_evaluation.trackers.event_file import EventFile
 
 pytestmark = pytest.mark.tensorboard
 
@@ -42,7 +42,7 @@ def finish(root: Path, *, on: bool = True, **changes: Any) -> Path:
     """A ranking and an arm."""
 
     def scalars(name: str) -> dict[str, Any]:
-        return {"scalars": EventFile(UnitFolder(root / name).events_file)} if on else {}
+        return {"scalars": EventFile(UnitFolder(root / name).events_file).log} if on else {}
 
     ranking = run_ranking(job(root / "ranking", **changes, **scalars("ranking")))
     run_arm(job(root / "arm", **changes, **scalars("arm")), ranking)
@@ -114,7 +114,7 @@ def test_a_crash_beside_any_value_leaves_none_out(tmp_path: Path, after: int, wr
         nonlocal left
         left -= 1
         if written or left:
-            file(epoch, values)
+            file.log(epoch, values)
         if not left:
             raise Cut
 
@@ -122,7 +122,7 @@ def test_a_crash_beside_any_value_leaves_none_out(tmp_path: Path, after: int, wr
     file = EventFile(UnitFolder(arm).events_file)
     with pytest.raises(Cut):
         run_arm(job(arm, scalars=crashing, save_every=0.0), ranking)
-    run_arm(job(arm, scalars=EventFile(UnitFolder(arm).events_file)), ranking)
+    run_arm(job(arm, scalars=EventFile(UnitFolder(arm).events_file).log), ranking)
     assert curves(arm) == curves(whole)
 
 
@@ -131,7 +131,7 @@ def test_a_file_that_was_cut_off_goes_on_behind_its_last_whole_record(tmp_path: 
     whole.mkdir()
     file = EventFile(UnitFolder(whole).events_file)
     for epoch in (1, 2, 3):
-        file(epoch, {"loss": 1 / epoch, "learning_rate": 0.1})
+        file.log(epoch, {"loss": 1 / epoch, "learning_rate": 0.1})
     content, expected = (
         (whole / EVENTS).read_bytes(),
         {tag: [1, 2, 3, 4] for tag in ("loss", "learning_rate")},
@@ -142,7 +142,7 @@ def test_a_file_that_was_cut_off_goes_on_behind_its_last_whole_record(tmp_path: 
         (cut / EVENTS).write_bytes(content[:length])
         file = EventFile(UnitFolder(cut).events_file)
         for epoch in (1, 2, 3, 4):
-            file(epoch, {"loss": 1 / epoch, "learning_rate": 0.1})
+            file.log(epoch, {"loss": 1 / epoch, "learning_rate": 0.1})
         assert {tag: list(points) for tag, points in curves(cut).items()} == expected
 
 
@@ -157,8 +157,8 @@ def test_turned_on_late_it_has_the_epochs_before(tmp_path: Path) -> None:
 
 def test_writing_imports_no_framework_and_the_reader_none_of_ours(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from sat_evaluation.run.events import EventFile\n"
-        "for _ in range(2): EventFile(Path(sys.argv[1]) / 'events.out.tfevents.sat')(1, {'loss': 0.5})\n"
+        "import sys; from pathlib import Path; from sat_evaluation.trackers.event_file import EventFile\n"
+        "for _ in range(2): EventFile(Path(sys.argv[1]) / 'events.out.tfevents.sat').log(1, {'loss': 0.5})\n"
         "print(*sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
@@ -169,7 +169,7 @@ def test_writing_imports_no_framework_and_the_reader_none_of_ours(tmp_path: Path
 def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RunDirectoryError, match=r"tfevents\.sat: cannot be written \(Not a directory\)"):
-        EventFile(UnitFolder(tmp_path / "file").events_file)(1, {"loss": 1.0})
+        EventFile(UnitFolder(tmp_path / "file").events_file).log(1, {"loss": 1.0})
     (tmp_path / EVENTS).mkdir()
     with pytest.raises(RunDirectoryError, match=r"tfevents\.sat: cannot be read or written"):
         EventFile(UnitFolder(tmp_path).events_file)
@@ -178,16 +178,16 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 def test_without_the_package_it_is_refused_before_anything_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(events, "find_spec", lambda _name: None)
+    monkeypatch.setattr(missing, "find_spec", lambda _name: None)
     with pytest.raises(NotInstalledError):
         EventFile(UnitFolder(tmp_path).events_file)
     study = tmp_path / "study.toml"
     study.write_text('data.name = "digits"\ntraining.epochs = 1\n')
     for command in (["run", study], ["transfer", tmp_path, "--data", "digits"], ["reproduce", "fig3"]):
-        arguments = [*map(str, command), "--out", str(tmp_path / "out"), "--tensorboard"]
+        arguments = [*map(str, command), "--out", str(tmp_path / "out"), "--track", "tensorboard"]
         assert main(arguments) == 2
-        expected = (
-            "sat: --tensorboard needs tensorboard: pip install '.[tensorboard]' in the folder of sat-core's source\n"
+        assert capsys.readouterr().err == (
+            "sat: --track tensorboard needs tensorboard: pip install '.[tensorboard]' in the folder of sat-core's "
+            "source\n"
         )
-        assert capsys.readouterr().err == expected
     assert not (tmp_path / "out").exists()

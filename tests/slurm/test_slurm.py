@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slurm
 
 def test_ten_arms_survive_scancel_a_drained_node_and_a_restart(cluster: Cluster, data: Path, tmp_path: Path) -> None:
     study, out = write(tmp_path / "study.toml", data, TEN, epochs=20), tmp_path / "out"
-    first = on_slurm(study, out, "--tensorboard")
+    first = on_slurm(study, out, "--track", "tensorboard")
     cluster.wait(lambda: len(cluster.jobs()) == 11, "the ranking and ten arms to be queued")
     cluster.wait(
         lambda: "Dependency" in command("squeue", "--noheader", "--format", "%r"), "arms to wait for the ranking"
@@ -47,7 +47,7 @@ def test_ten_arms_survive_scancel_a_drained_node_and_a_restart(cluster: Cluster,
     finished = {path: path.stat().st_mtime_ns for path in out.glob("arms/*/results.json")}
     assert len(finished) == 9
 
-    code, printed = on_slurm(study, out, "--tensorboard").ended()
+    code, printed = on_slurm(study, out, "--track", "tensorboard").ended()
     assert code == 0, printed
     assert len(list(out.glob("arms/*/results.json"))) == 10
     assert {path: path.stat().st_mtime_ns for path in finished} == finished

@@ -25,6 +25,7 @@ def run(
     jobs: int | None = None,
     devices: int = 1,
     reuse: Sequence[str | Path] = (),
+    track: Sequence[str] = (),
     progress: bool = True,
 ) -> StudyResults:
     """Run a study; a `sat_core.runner.Runner`."""
@@ -34,7 +35,7 @@ def run(
         data=data,
         backend=backend,
         device=device,
-        executor=Local(jobs=jobs, devices=devices),
+        executor=Local(jobs=jobs, devices=devices, trackers=tuple(track)),
         reuse=[Path(folder) for folder in reuse],
         view=Terminal() if progress else Silent(),
     )

@@ -45,7 +45,14 @@ def add_running(command: argparse.ArgumentParser) -> None:
     command.add_argument("--nodes", type=int, default=1, help="machines of each arm, with N devices each (1)")
     command.add_argument("--jobs-per-device", type=int, metavar="K", help="arms that share one GPU (1)")
     command.add_argument("--save-every", type=float, default=20.0, metavar="S", help="seconds between saves (20)")
-    command.add_argument("--tensorboard", action="store_true", help="each arm writes what TensorBoard shows")
+    command.add_argument(
+        "--track",
+        dest="trackers",
+        action="append",
+        default=[],
+        metavar="TRACKER",
+        help="tell tensorboard, mlflow, wandb or trackio of each arm; several times for several",
+    )
     command.add_argument(
         "--reuse",
         nargs="+",
@@ -93,7 +100,8 @@ def _executor(arguments: argparse.Namespace) -> Executor:
     from sat_evaluation.run.executors.local import Local
     from sat_evaluation.run.executors.slurm import Slurm
 
-    common = {key: getattr(arguments, key) for key in ("jobs", "save_every", "tensorboard", "devices", "nodes")}
+    common = {key: getattr(arguments, key) for key in ("jobs", "save_every", "devices", "nodes")}
+    common["trackers"] = tuple(arguments.trackers)
     options = slurm_options(arguments)
     if arguments.executor == "local":
         per_device = 1 if arguments.jobs_per_device is None else arguments.jobs_per_device

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from sat_core.arm_results import ArmResults
-from sat_core.errors import Interrupted, NotInstalledError, RunDirectoryError
+from sat_core.errors import Interrupted, NotInstalledError, RunDirectoryError, brief, printable
 from sat_core.run_folder import RunFolder
+from sat_core.trackers import TRACKERS
 from sat_evaluation.figures.accuracy import accuracy_figure
 from sat_evaluation.figures.canvas import save_figure
 from sat_evaluation.figures.matrix import matrix_figure
@@ -15,6 +16,7 @@ from sat_evaluation.figures.pareto import pareto_figure
 from sat_evaluation.results.csv_file import write_csv
 from sat_evaluation.results.rows import Row, collect
 from sat_evaluation.run.executors.base import Executor, Outcome, Place, Unit
+from sat_evaluation.run.preflight import grouped
 from sat_evaluation.run.view import View
 
 
@@ -25,6 +27,7 @@ def run_units(folder: RunFolder, units: Sequence[Unit], executor: Executor, devi
     if executor.ranks > 1:
         nodes = f" ({executor.nodes} nodes)" if executor.nodes > 1 else ""
         view.note(f"{executor.ranks} devices work on each network together{nodes}")
+    _prepare_trackers(executor, view)
     # of two commands in one folder, each would start every unit
     with folder.locked(), view.units([folder.unit(unit.name) for unit in units]) as shown:
         folder.sweep()
@@ -39,7 +42,24 @@ def run_units(folder: RunFolder, units: Sequence[Unit], executor: Executor, devi
                     shown.finish(folder.unit(name))
             shown.refresh({name: place.where for name, place in places.items() if not place.running}, outcome.notice)
 
-        return executor.run(folder, units, device, tick)
+        outcome = executor.run(folder, units, device, tick)
+    _warn_of_trackers(folder, units, executor, view)
+    return outcome
+
+
+def _prepare_trackers(executor: Executor, view: View) -> None:
+    for name in executor.trackers:
+        try:
+            TRACKERS.get(name).prepare()
+        except Exception as error:  # those of a library of somebody else, which the units will meet again
+            view.warn(f"warning: {name} is not ready: {printable(brief(error))}")
+
+
+def _warn_of_trackers(folder: RunFolder, units: Sequence[Unit], executor: Executor, view: View) -> None:
+    if executor.trackers:
+        texts = [(unit.name, text) for unit in units for text in folder.unit(unit.name).tracker_warnings()]
+        for line in grouped(texts, len(units)):
+            view.warn(line)
 
 
 def finish(folder: RunFolder, names: Sequence[str], outcome: Outcome) -> list[ArmResults]:

@@ -10,8 +10,10 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import attrs
 
 from sat_core.arm import run_arm
 from sat_core.backend import Backend, get_backend
@@ -25,9 +27,8 @@ from sat_core.ranking import Ranking, needs_ranking, ranking_job, run_ranking
 from sat_core.run_folder import RANKING, TRANSFER, RunFolder
 from sat_core.saved_data import dataset_of
 from sat_core.study import Arm, Study
+from sat_core.tracking import tracking
 from sat_evaluation.run.cards import GPU_MEMORY, take_card
-from sat_evaluation.run.events import EventFile
-from sat_evaluation.run.executors.base import TENSORBOARD
 from sat_evaluation.run.executors.processes import DISK_FULL, EXIT_FULL, EXIT_PEER, WORKER_STOPS
 from sat_evaluation.run.heads import Transfer
 from sat_evaluation.run.output import standard_streams
@@ -36,14 +37,14 @@ from sat_evaluation.run.progress import ProgressFile
 from sat_evaluation.run.ranks import PeerLost, explain_end, is_rank, join_group
 
 
-def run_unit(folder: RunFolder, name: str, save_every: float, tensorboard: bool = False) -> None:
+def run_unit(folder: RunFolder, name: str, save_every: float, trackers: Sequence[str] = ()) -> None:
     """Run one unit to its end, or until a signal of `WORKER_STOPS`, on which it saves and stops.
 
     Args:
         folder: Of the run.
         name: Of the unit.
         save_every: Seconds between saves within an epoch.
-        tensorboard: Whether to write an event file.
+        trackers: Names of those that are told of it.
     """
     backend, group = _join(folder)
     # Only now: a rank that waits for one that never comes can do nothing about a signal, and has nothing to save.
@@ -61,12 +62,14 @@ def run_unit(folder: RunFolder, name: str, save_every: float, tensorboard: bool 
     # the worker of a study that was killed may hold it until it misses its parent
     with unit.locked(wait=10), leading(group):
         unit.sweep()
-        scalars: dict[str, Any] = {"scalars": EventFile(unit.events_file)} if tensorboard else {}
-        job = _make_job(folder, name, progress=ProgressFile(unit.progress_file), **options, **scalars)
-        if name == RANKING:
-            run_ranking(job)
-        else:
-            run_arm(job, Ranking.read(folder.ranking) if needs_ranking(job.spec) else None)
+        job = _make_job(folder, name, progress=ProgressFile(unit.progress_file), **options)
+        with tracking(trackers, job, folder.title) as tracked:
+            job = attrs.evolve(job, scalars=tracked)
+            if name == RANKING:
+                run_ranking(job)
+                tracked.finish()
+            else:
+                tracked.finish(run_arm(job, Ranking.read(folder.ranking) if needs_ranking(job.spec) else None))
 
 
 def _join(folder: RunFolder) -> tuple[Backend, ProcessGroup]:
@@ -109,9 +112,9 @@ def main() -> int:
         Exit status. 0: done; 1 or 2: failed, the last line of stderr says why; EXIT_CONTINUE: stopped; EXIT_FULL; of
         a rank also EXIT_PEER.
     """
-    out, unit, save_every, *more = sys.argv[1:]
+    out, unit, save_every, *trackers = sys.argv[1:]
     try:
-        run_unit(RunFolder(out), unit, float(save_every), TENSORBOARD in more)
+        run_unit(RunFolder(out), unit, float(save_every), trackers)
     except Interrupted:
         return EXIT_CONTINUE
     except Exception as error:

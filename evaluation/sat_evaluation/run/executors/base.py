@@ -12,12 +12,12 @@ from typing import final
 import attrs
 
 from sat_core.errors import SpecError
+from sat_core.registry import unknown
 from sat_core.run_folder import RunFolder
-from sat_evaluation.run.events import require_tensorboard
+from sat_core.trackers import TRACKERS
 
 # batch systems announce a time limit with SIGTERM or SIGUSR1; SIGINT is Ctrl-C
 STOPS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
-TENSORBOARD = "--tensorboard"
 
 
 @final
@@ -88,18 +88,18 @@ class Executor(ABC):
     Args:
         jobs: Units at a time; None for what fits the machine.
         save_every: Seconds between saves within an epoch.
-        tensorboard: Whether each unit writes an event file.
+        trackers: Names of `sat_core.trackers.TRACKERS` that are told of each unit.
         devices: Of one machine, on which each unit runs, each with a process of its own.
         nodes: Machines of each unit, with so many devices each.
 
     Raises:
         SpecError: A setting is wrong.
-        NotInstalledError: tensorboard is missing.
+        NotInstalledError: The library of a tracker is missing.
     """
 
     jobs: int | None = None
     save_every: float = 20.0
-    tensorboard: bool = False
+    trackers: tuple[str, ...] = ()
     devices: int = 1
     nodes: int = 1
 
@@ -116,8 +116,10 @@ class Executor(ABC):
         if not self.save_every >= 0:
             raise SpecError(f"--save-every: expected seconds >= 0, got {self.save_every}")
         # here, once: else every unit would start and fail for the same reason
-        if self.tensorboard:
-            require_tensorboard()
+        for name in self.trackers:
+            if name not in TRACKERS:
+                raise SpecError(f"--track: {unknown('tracker', name, TRACKERS)}")
+            TRACKERS.get(name).check()
 
     @property
     def ranks(self) -> int:
@@ -127,7 +129,7 @@ class Executor(ABC):
     @property
     def arguments(self) -> tuple[str, ...]:
         """Arguments of each worker after its folder and its unit."""
-        return str(self.save_every), *([TENSORBOARD] if self.tensorboard else [])
+        return str(self.save_every), *self.trackers
 
     @property
     def submitting(self) -> Executor | None:

@@ -5,25 +5,20 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, final
 
-from sat_core.errors import NotInstalledError, RunDirectoryError, install
+from sat_core.errors import RunDirectoryError, install
+from sat_core.trackers import TrackedUnit, Tracker, TrackerRun
+from sat_evaluation.trackers.missing import require
 
 _FRAME = 16
 """Bytes around each record: its length (8), a checksum of the length (4), and one of the record (4)."""
 
 
-def require_tensorboard() -> None:
-    """Raise NotInstalledError if the package is missing."""
-    if find_spec("tensorboard") is None:
-        raise NotInstalledError(f"--tensorboard needs tensorboard: {install('tensorboard')}")
-
-
 @final
-class EventFile:
-    """Appends the scalars of a job (`sat_core.training.Scalars`) to an event file.
+class EventFile(TrackerRun):
+    """Appends numbers of epochs to an event file.
 
     The file has each value once, however often the job was interrupted: values that it has are not written again, and
     an incomplete record at its end is removed. Of the package only those parts are imported
@@ -36,6 +31,8 @@ class EventFile:
         RunDirectoryError: It cannot be read or written.
     """
 
+    remembers = True
+
     def __init__(self, path: Path) -> None:
         require_tensorboard()
         self._path = path
@@ -46,8 +43,8 @@ class EventFile:
         except OSError as error:
             raise RunDirectoryError(f"{self._path}: cannot be read or written ({error.strerror})") from error
 
-    def __call__(self, epoch: int, values: Mapping[str, float]) -> None:
-        """Write the values of an epoch."""
+    def log(self, epoch: int, values: Mapping[str, float]) -> None:
+        """See `TrackerRun`."""
         # a training that resumes repeats the values of earlier epochs (`sat_core.training.Scalars`)
         new = {tag: value for tag, value in values.items() if (tag, epoch) not in self._written}
         if not new:
@@ -84,6 +81,29 @@ class EventFile:
             self._written |= {(value.tag, event.step) for value in event.summary.value}
         # a reader stops at the first damaged record, and would never see what is appended behind it
         os.truncate(self._path, whole)
+
+
+@final
+class TensorBoard(Tracker):
+    """TensorBoard: curves in the folder of each unit, ``tensorboard --logdir`` shows those of a study."""
+
+    name = "tensorboard"
+
+    def check(self) -> None:
+        """See `Tracker`."""
+        require_tensorboard()
+
+    def start(self, unit: TrackedUnit) -> EventFile:
+        """See `Tracker`."""
+        return EventFile(unit.folder.events_file)
+
+
+def require_tensorboard() -> None:
+    """Raise NotInstalledError if the package is missing."""
+    require("tensorboard", "tensorboard", install("tensorboard"))
+
+
+TRACKER = TensorBoard()
 
 
 def _records(path: Path) -> Iterator[bytes]:
