@@ -21,6 +21,7 @@ from sat_evaluation.cli import (
     rank,
     report,
     reproduce,
+    robustbench,
     run,
     schema,
     status,
@@ -99,7 +100,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=_version())
     top.add_argument("--debug", action="store_true", help="show tracebacks")
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for module in (run, rank, reproduce, compare, status, report, table, evaluate, export, data, schema):
+    for module in (run, rank, reproduce, compare, status, report, table, evaluate, export, robustbench, data, schema):
         module.add(commands)
     completion.add(commands, top)
     return top
