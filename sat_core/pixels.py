@@ -72,8 +72,8 @@ def pixels(image: Any, name: str) -> np.ndarray:
         name: What the message calls it.
 
     Returns:
-        `(h, w, c)`, c from 1 to 4. Floats that are all multiples of 1/255, as of an image that was uint8, become uint8
-        again, which is a quarter of the memory; the others are float32.
+        `(h, w, c)`, c from 1 to 4. Floats that are multiples of 1/255 up to rounding, as of an image that was uint8,
+        become uint8 again, which is a quarter of the memory; the others are float32.
 
     Raises:
         DataError: It is none of these; the message says how to convert it, if that is known.
@@ -104,7 +104,8 @@ def _as_bytes(array: np.ndarray, name: str) -> np.ndarray:
         remedy = "divide by 255" if bytes_ else "leave out the step that normalises: networks do that inside"
         raise DataError(f"{name}: expected float pixels in [0, 1], got [{low:.4g}, {high:.4g}]\n{remedy}")
     rounded = np.rint(array * 255).astype(np.uint8)
-    return rounded if np.array_equal(as_float(rounded), array) else array
+    # Some multiply by 1/255, as torchvision's transforms, which differs from a division in the last digit.
+    return rounded if np.abs(as_float(rounded) - array).max() <= 2**-23 else array
 
 
 def check_sides(h: int, w: int) -> str:

@@ -67,8 +67,9 @@ def same(data: sat.DataSet, images: np.ndarray = X, labels: np.ndarray = Y) -> N
         (Indexed(change=lambda x: x.transpose(2, 0, 1)), TEST),
         (Indexed(change=lambda x: x.astype(np.float32) / np.float32(255)), TEST),
         (Indexed(change=lambda x: (x / 255).transpose(2, 0, 1)), TEST),
+        (Indexed(change=lambda x: x.astype(np.float32) * np.float32(1 / 255)), TEST),
     ],
-    ids=range(10),
+    ids=range(11),
 )
 def test_forms_of_the_same_data(data: Any) -> None:
     made = as_data_set(data)
