@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / folder) for folder in (".", "backends", "datasets", "evaluation", "docs/_ext")]
 
 # No framework is needed to read the docstrings of a backend.
-autodoc_mock_imports = ["torch", "torchvision", "tensorflow", "keras"]
+autodoc_mock_imports = ["torch", "torchvision", "tensorflow", "keras", "h5py"]
 with mock(autodoc_mock_imports):
     importlib.import_module("keras").backend = SimpleNamespace(backend=lambda: "tensorflow")
     packages = {name: importlib.import_module(name) for name in ("sat_core", "sat_torch", "sat_tensorflow")}
