@@ -30,7 +30,7 @@ def tracking(names: Sequence[str], job: Job, study: str) -> Iterator[Tracking]:
         job: Of the unit.
         study: Its name.
     """
-    tracked = Tracking(names, tracked_unit(job, study))
+    tracked = Tracking(names, job, study)
     how = "failed"
     try:
         yield tracked
@@ -96,12 +96,12 @@ class Tracking:
 
     Args:
         names: Of trackers, in `sat_core.trackers.TRACKERS`.
-        unit: What they are told of.
+        job, study: Of the unit; the name of its study.
     """
 
-    def __init__(self, names: Sequence[str], unit: TrackedUnit) -> None:
-        self._unit = unit
-        self._saved = unit.folder.trackers() if names else {}
+    def __init__(self, names: Sequence[str], job: Job, study: str) -> None:
+        self._job, self._study = job, study
+        self._saved = job.folder.trackers() if names else {}
         self._trackers = {name: _Kept.of(self._saved.get(name)) for name in dict.fromkeys(names)}
 
     def __call__(self, epoch: int, values: Mapping[str, float]) -> None:
@@ -120,7 +120,7 @@ class Tracking:
     def finish(self, results: ArmResults | None = None) -> None:
         """Give the numbers and files of a finished arm; of a ranking, which has no results, only its files."""
         summary = summary_of(results) if results else {}
-        self._each(lambda _, run: run.finish(summary, self._unit.folder.outcome))
+        self._each(lambda _, run: run.finish(summary, self._job.folder.outcome))
 
     def end(self, how: str) -> None:
         """Close the runs that have begun: they are ``finished``, ``stopped`` or ``failed``."""
@@ -140,7 +140,7 @@ class Tracking:
         tables = {name: kept.table() for name, kept in self._trackers.items()}
         content = {name: table for name, table in {**self._saved, **tables}.items() if table}
         if content != self._saved:
-            self._unit.folder.keep_trackers(content)
+            self._job.folder.keep_trackers(content)
             self._saved = content
 
     def _guarded(self, name: str, kept: _Kept, call: Callable[[_Kept, TrackerRun], None]) -> None:
@@ -160,7 +160,8 @@ class Tracking:
             np.random.set_state(states[1])
 
     def _start(self, name: str, kept: _Kept) -> TrackerRun:
-        run = TRACKERS.get(name).start(attrs.evolve(self._unit, run_id=kept.run_id, told=kept.told))
+        unit = attrs.evolve(tracked_unit(self._job, self._study), run_id=kept.run_id, told=kept.told)
+        run = TRACKERS.get(name).start(unit)
         kept.run_id = run.run_id
         return run
 

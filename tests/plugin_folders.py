@@ -18,11 +18,12 @@ from sat_core.registry import Registry
 from sat_core.schedules import SCHEDULES
 from sat_core.selection import SELECTION_RULES
 from sat_core.threat import THREAT_MODELS
+from sat_core.trackers import TRACKERS
 from sat_core.weighting import WEIGHTING_RULES
 
 REGISTRIES: tuple[Registry, ...] = (
     *(SELECTION_RULES, DIFFICULTIES, WEIGHTING_RULES, LOSSES, ATTACKS, THREAT_MODELS, SCHEDULES, AUGMENTATIONS),
-    MODELS,
+    *(MODELS, TRACKERS),
 )
 """Those that plug-ins add to, besides backends, data sets and evaluators."""
 RULE = """

@@ -55,10 +55,8 @@ def rules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_every_registry_has_an_entry_point_group() -> None:
     groups = [registry.group for registry in REGISTRIES]
-    expected = (
-        "selection_rules difficulties weighting_rules losses attacks threat_models schedules augmentations models"
-    )
-    assert groups == [f"sat_core.{name}" for name in expected.split()]
+    rules = "selection_rules difficulties weighting_rules losses attacks threat_models schedules augmentations"
+    assert groups == [f"sat_core.{name}" for name in f"{rules} models trackers".split()]
     assert all(registry.of is not None for registry in REGISTRIES)
 
 
