@@ -137,6 +137,9 @@ class Job:
         lines = advice(self.spec, size, len(self.data.train))
         if self.data.validation is None and isinstance(share, float) and count(share, n) == 0:
             lines.append(f"evaluation.selection_share: {share:g} of {n} images is less than one: one picks the epoch")
+        model = self.spec.model
+        if model.layers == "head" and not model.weights and model.name in self.backend.models():
+            lines.append("model.layers: the head is trained on features that are drawn at random; set model.weights")
         return [transfer_keys(line) for line in lines] if self.source else lines
 
     def evaluation_split(self) -> tuple[Examples, np.ndarray, np.ndarray]:

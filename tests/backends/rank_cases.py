@@ -65,6 +65,7 @@ CASES = {
     "bf16": Case(training={"precision": "bf16"}, close=5e-2),
     "fp16": Case(training={"precision": "fp16"}, close=5e-2),
     "head": Case(model="head", training=AUGMENTED),
+    "last layer": Case(model="last layer", training=EXACT),
     "features": Case(model="head", features=True, share=0.0, rule="uniform", training=EXACT),
 }
 OPTIONS = {

@@ -85,6 +85,8 @@ def make(backend: Backend, model: str) -> Classifier:
             keras.config.set_dtype_policy("float32")
         return backend.wrap(native, classes=samples.CLASSES, image_shape=samples.SHAPE)
     classifier = samples.build(backend, "small-cnn")
+    if model == "last layer":
+        classifier.learn("head")
     return classifier.with_head(samples.CLASSES, 1) if model == "head" else classifier
 
 

@@ -77,6 +77,8 @@ def make(backend: Backend, model: str) -> Classifier:
         native = Own() if model == "own" else Drawing()
         return backend.wrap(native, classes=samples.CLASSES, image_shape=samples.SHAPE)
     classifier = samples.build(backend, "small-cnn")
+    if model == "last layer":
+        classifier.learn("head")
     return classifier.with_head(samples.CLASSES, 1) if model == "head" else classifier
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import attrs
 import numpy as np
 import pytest
+from rank_threads import on_ranks
 from safetensors.numpy import save_file
 from toys import job, same_bytes, toy
 
@@ -106,6 +107,25 @@ def test_stopped_anywhere_it_ends_with_the_same_bytes(clean: Path, tmp_path: Pat
             assert starts < 100
     assert starts > 3
     same_bytes(tmp_path / "whole", tmp_path / "broken")
+
+
+def test_two_ranks_train_the_last_layer_as_one(clean: Path, tmp_path: Path) -> None:
+    keys = {**SAT, "model.weights": str(clean), "model.layers": "head"}
+    alone, together = run_arm(job(tmp_path / "one", keys=keys)), on_ranks(2, tmp_path / "two", keys=keys)
+    assert together.weights == alone.weights
+    assert together.losses == pytest.approx(alone.losses)
+    before, after = (checkpoint.read(folder).groups["model"] for folder in (clean, tmp_path / "two" / "arm"))
+    assert {name for name, value in after.items() if not np.array_equal(value, before[name])} == {
+        "fc.weight",
+        "fc.bias",
+    }
+
+
+def test_random_features_are_probably_a_mistake(clean: Path, tmp_path: Path) -> None:
+    says = "model.layers: the head is trained on features that are drawn at random; set model.weights"
+    assert says in job(tmp_path, keys={**SAT, "model.layers": "head"}).warnings(45)
+    assert says not in tuned(tmp_path, clean, keys={"model.layers": "head"}).warnings(45)
+    assert says not in job(tmp_path, keys=SAT).warnings(45)
 
 
 def test_an_arm_is_its_weights_wherever_they_lie(clean: Path, tmp_path: Path) -> None:
