@@ -126,6 +126,10 @@ def test_logits_are_found_in_what_a_network_returns(capsys: pytest.CaptureFixtur
     ("arguments", "says"),
     [
         ([], "PATH: expected weights or the folder of a study, or --model with what comes with its own"),
+        (
+            ["timm:resnet18d", *THREAT],
+            "got 'timm:resnet18d', which is not there\ngive the name of a network as --model",
+        ),
         (["own.pt", *THREAT], "own.pt: has weights, and does not say of which network\ngive that, too: --model"),
         (["own.pt", *MAKE], "own.pt: does not say its threat model; give --norm and --eps"),
         (MAKE, "own_nets:make: does not say its threat model; give --norm and --eps"),

@@ -156,10 +156,15 @@ def _check_study(arguments: argparse.Namespace) -> None:
 
 
 def _check_checkpoint(arguments: argparse.Namespace) -> None:
-    from sat_core.errors import SpecError
+    from sat_core.errors import SpecError, quoted
 
     if arguments.arms:
         raise SpecError("--arms: for the folder of a study only")
+    if ":" in arguments.checkpoint and not Path(arguments.checkpoint).exists():
+        raise SpecError(
+            f"PATH: expected weights or the folder of a study, got {quoted(arguments.checkpoint)}, which is not there\n"
+            "give the name of a network as --model NAME"
+        )
     if not arguments.checkpoint and not arguments.model:
         raise SpecError("PATH: expected weights or the folder of a study, or --model with what comes with its own")
     if not arguments.data:

@@ -111,6 +111,7 @@ class CheckpointEvaluation:
         with ExitStack() as stack:
             stack.enter_context(computing.session(training))
             network, data = self._open(computing, data)
+            identity = _identity(network)
             for line in (*(() if network.saved else (_shown(network.classifier.inputs),)), *network.taken):
                 view.note(line)
             for threat in threats:
@@ -123,14 +124,16 @@ class CheckpointEvaluation:
 
             by_rank_0(group, open_folder)
             for threat in threats:
-                file = out / self._file_name(data, network, threat, len(index))
+                file = out / self._file_name(data, identity, threat, len(index))
                 # saved after every batch of the attack: the same call continues there
                 options: dict[str, Any] = {"path": file.with_name(f"{file.name}.npz") if group.rank == 0 else None}
                 options |= {"attacks": attacks, "batch_size": self.batch_size, "engine": self.engine, "group": group}
                 examples = data.test.take(index)
                 by_rank_0(group, partial(_check, examples, view))
                 evaluation = _attack(computing, network.classifier, examples, threat, options, view, stop)
-                content = _content(network, data, evaluation)
+                content = _content(
+                    {**identity, "taken": list(network.taken)}, network.saved.get("epoch"), data, evaluation
+                )
                 by_rank_0(group, partial(files.write_json, file.with_name(f"{file.name}.json"), content))
                 evaluations.append(evaluation)
         return evaluations, out
@@ -175,11 +178,11 @@ class CheckpointEvaluation:
             )
         return network, data
 
-    def _file_name(self, data: DataSet, network: Network, threat: AttackSpec, n: int) -> str:
+    def _file_name(self, data: DataSet, identity: dict[str, Any], threat: AttackSpec, n: int) -> str:
         """Of the results, without suffix; another network, other inputs or other settings have another one."""
         parts = [data.name, threat.norm, f"{threat.eps:g}", self.attacks, str(n)]
         name = "-".join([*parts, *([self.engine] if self.engine != "package" else [])])
-        name += f"-{hashlib.sha256(json.dumps(_identity(network), sort_keys=True).encode()).hexdigest()[:8]}"
+        name += f"-{hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]}"
         # the name of the data set may hold a path: of any length, and with slashes
         return files.short_name(re.sub("[^A-Za-z0-9.-]+", "-", name), of=name)
 
@@ -249,14 +252,14 @@ def _attack(
         )
 
 
-def _content(network: Network, data: DataSet, evaluation: Evaluation) -> dict[str, Any]:
+def _content(network: dict[str, Any], epoch: Any, data: DataSet, evaluation: Evaluation) -> dict[str, Any]:
     correct, robust = (
         to_json(accuracies(flags, evaluation.label, data.classes, None))
         for flags in (evaluation.correct, evaluation.robust)
     )
     return {
-        "network": {**_identity(network), "taken": list(network.taken)},
-        "epoch": network.saved.get("epoch"),
+        "network": network,
+        "epoch": epoch,
         "data": {"name": data.name, "fingerprint": data.fingerprint()},
         "norm": evaluation.norm,
         "eps": evaluation.eps,
