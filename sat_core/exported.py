@@ -19,7 +19,8 @@ from sat_core.zoos import ZOOS, ZooName
 
 CONFIG = "config.json"
 """What `Exported` says; a folder with such a file is an export."""
-_PRETRAINED = "pretrained"
+_LOADING = ("pretrained", "checkpoint", "weights", "path", "file", "url", "dir", "cfg", "cache", "hub")
+"""Words in options of libraries by which they would load something; the folder has the weights."""
 _DTYPES = ("float32", "float64", "float16", "bfloat16")
 
 
@@ -84,9 +85,10 @@ class Exported:
 
     @property
     def zoo(self) -> str:
-        """The library that has the architecture, as ``timm``; empty for ours and users' own."""
+        """The library that makes the architecture without any weights, as ``timm``; empty for ours and users' own."""
         place, colon, _ = self.model.partition(":")
-        return place if colon and place in ZOOS else ""
+        # robustbench makes networks with its own weights only, which it would fetch.
+        return place if colon and place in ZOOS and place != "robustbench" else ""
 
     def zoo_name(self) -> ZooName:
         """Return the name in the zoo without what would load weights: the folder has them.
@@ -95,7 +97,7 @@ class Exported:
             CheckpointError: An option is not a word or a number, such as the path of a file.
         """
         name = ZooName.parse(self.model)
-        options = {key: value for key, value in name.options.items() if key != _PRETRAINED}
+        options = {k: value for k, value in name.options.items() if not any(word in k for word in _LOADING)}
         for word in (name.network, *options, *options.values()):
             if not all(c.isalnum() or c in "._-+" for c in word):
                 raise CheckpointError(f"model: expected words and numbers, got {quoted(word)} in {quoted(self.model)}")
@@ -112,7 +114,7 @@ class Exported:
             SatError: It cannot be built.
         """
         inputs = self.source or self.inputs
-        if model is not None:
+        if model is not None and not (self.zoo and model == self.model):
             wrapped = backend.build_for(inputs, model) if isinstance(model, str) else backend.wrap_for(inputs, model)
             return wrapped.with_head(self.inputs.classes) if self.head else wrapped
         if self.model in backend.models():
@@ -120,10 +122,11 @@ class Exported:
                 raise CheckpointError(f"dtype: expected one of {', '.join(_DTYPES)}, got {quoted(self.dtype)}")
             head = {"head": True} if self.head else {}
             return backend.new({"model": self.model, **self.inputs.to_dict(), **head, "dtype": self.dtype})
-        zoos, zoo = backend.zoos(), self.model.partition(":")[0]
-        if zoo in zoos:
+        zoos = backend.zoos()
+        if self.zoo in zoos:
             with backend.seeded(0):
-                made = backend.wrap_for(inputs, zoos[zoo](self.zoo_name(), inputs.inner).native)
+                # As large as it was made: what stands in front of it is known.
+                made = backend.wrap_for(inputs, zoos[self.zoo](self.zoo_name(), inputs.inner).native)
             return made.with_head(self.inputs.classes) if self.head else made
         if self.zoo:
             raise SpecError(
@@ -183,7 +186,7 @@ def load_model(
     if not folder.is_dir():
         from sat_core.hub import download
 
-        folder = download(str(place), revision)
+        folder = download(str(place), (CONFIG, checkpoint.EXPORTED), revision)
     exported = Exported.read(folder)
     if not isinstance(backend, Backend):
         own = "" if ":" in exported.model or not exported.model else os.environ.get("SAT_BACKEND")

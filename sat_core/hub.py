@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,9 @@ from sat_core.errors import DataError, NotInstalledError, SatError, quoted
 
 _NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _TOKEN = re.compile(r"hf_\w+|(?i:bearer)\s+\S+")
+_CLIENTS = {"httpx", "httpx2", "httpcore", "requests", "urllib3"}
+"""Packages by which releases of the library speak to the hub."""
+_UNREACHED = "the hub cannot be reached"
 _MEANING = {
     401: "needs a token that may do this: `hf auth login`, or HF_TOKEN",
     403: "the token may not do this",
@@ -39,11 +42,12 @@ def library() -> Any:
     return huggingface_hub
 
 
-def download(name: str, revision: str | None = None, into: Path | None = None) -> Path:
-    """Fetch an export from the hub; returns the folder with its files.
+def download(name: str, files: Sequence[str], revision: str | None = None, into: Path | None = None) -> Path:
+    """Fetch files of an export from the hub; returns the folder where they are.
 
     Args:
         name: ``owner/name``.
+        files: Their names; those that are not there are left out.
         revision: A branch, a tag or a commit; by default what is newest.
         into: Where the files go; by default into the library's cache.
 
@@ -54,32 +58,33 @@ def download(name: str, revision: str | None = None, into: Path | None = None) -
     hub = library()
     with hub_errors(name):
         target = {} if into is None else {"local_dir": into}
-        return Path(hub.snapshot_download(name, revision=revision, **target))
+        return Path(hub.snapshot_download(name, revision=revision, allow_patterns=[*files], **target))
 
 
 @contextmanager
 def hub_errors(name: str) -> Iterator[None]:
     """Turn errors of the library into one clear line, without addresses and tokens."""
-    import httpx
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
+    # Without their causes: a traceback shows what the library was doing, and with which headers.
     try:
         yield
     except SatError:
         raise
     except OfflineModeIsEnabled:
-        raise DataError(f"{name}: HF_HUB_OFFLINE is set, and it is not in the cache") from None
+        raise DataError(f"{name}: HF_HUB_OFFLINE is set, so only what is in the cache is to be had") from None
     except LocalEntryNotFoundError as error:
         cause = error.__cause__
-        if isinstance(cause, HfHubHTTPError):
-            raise DataError(f"{name}: {_status(cause)}") from None
-        raise DataError(f"{name}: the hub cannot be reached, and it is not in the cache") from None
+        reason = _status(cause) if isinstance(cause, HfHubHTTPError) else _UNREACHED
+        raise DataError(f"{name}: {reason}") from None
     except HfHubHTTPError as error:
         raise DataError(f"{name}: {_status(error)}") from None
-    except (httpx.HTTPError, ConnectionError) as error:
-        raise DataError(f"{name}: the hub cannot be reached ({type(error).__name__})") from None
-    except (ValueError, OSError) as error:
-        # Without its cause: a traceback shows what the library was doing, and with which headers.
+    except Exception as error:
+        modules = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
+        if modules & _CLIENTS or isinstance(error, ConnectionError):
+            raise DataError(f"{name}: {_UNREACHED} ({type(error).__name__})") from None
+        if not isinstance(error, ValueError | OSError):
+            raise
         raise DataError(f"{name}: {_TOKEN.sub('…', str(error).splitlines()[0])}") from None
 
 

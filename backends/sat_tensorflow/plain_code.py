@@ -15,6 +15,7 @@ from sat_core.outputs import is_one_logit
 from sat_core.plain_code import PlainCode, factory_of, logits_code, module_source
 from sat_core.reference import networks
 from sat_core.reference.layers import BATCHNORM_EPSILON, BATCHNORM_MOMENTUM
+from sat_core.zoos import ZOOS, ZooName
 from sat_tensorflow.arrays import LEAVES
 from sat_tensorflow.models import layers, preact_resnet18, resnet
 from sat_tensorflow.models.linear import linear
@@ -71,7 +72,7 @@ class _Made:
 
     Attributes:
         parts: Functions, classes, and source.
-        call: An expression, with {k} for the number of classes and {shape} for that of an image.
+        call: An expression; of ours with {k} for the number of classes and {shape} for an image's shape.
         needs: Packages, in words.
         imports: Lines, beside those of Keras.
     """
@@ -110,12 +111,12 @@ _OWN = {
 def plain_code(model: str, inputs: InputSpec, head: bool, native: Any) -> PlainCode | None:
     """See `sat_core.plain_code.Publisher.plain_code`."""
     own = model in _OWN
-    made = _OWN.get(model) or _of_others(model)
+    made = _OWN.get(model) or _of_others(model, inputs)
     logits = _logits(inputs, native)
     if made is None or logits is None or (head and not own):
         return None
     (h, w, c), k = inputs.image_shape, inputs.classes
-    call = made.call.format(k=k, shape=inputs.network_shape if own else inputs.image_shape)
+    call = made.call.format(k=k, shape=inputs.network_shape) if own else made.call
     more = (_HEAD.format(k=k) if head else "") if own else _BUILT.format(shape=inputs.network_shape)
     constants = [f"MEAN = {inputs.mean}\nSTD = {inputs.std}\n"] if inputs.mean else []
     body = _scaling(inputs) + (_NORMALISE if inputs.mean else "")
@@ -134,12 +135,21 @@ def plain_code(model: str, inputs: InputSpec, head: bool, native: Any) -> PlainC
     return PlainCode(module=module, lines=_LINES, framework=made.needs, images=f"float32 (n, {h}, {w}, {c}) in [0, 1]")
 
 
-def _of_others(model: str) -> _Made | None:
+def _of_others(model: str, inputs: InputSpec) -> _Made | None:
+    """Say how a network of a library, or a user's, is made."""
+    name = ZooName.parse(model)
+    if name.zoo == "keras":
+        options: dict[str, Any] = {"weights": None, "classes": inputs.classes, "input_shape": inputs.network_shape}
+        options |= {"classifier_activation": None, **name.keywords()}
+        written = ", ".join(f"{key}={value!r}" for key, value in options.items())
+        return _Made(call=f"keras.applications.{name.network}({written})")
+    if name.zoo in ZOOS:
+        return None
     named = factory_of(model)
     if named is None:
         return None
     module, factory = named
-    call = factory + "(classes={k}, image_shape={shape})"
+    call = f"{factory}(classes={inputs.classes}, image_shape={inputs.image_shape})"
     return _Made(call=call, needs=f"Keras, {module}", imports=(f"from {module} import {factory}",))
 
 
@@ -157,6 +167,8 @@ def _scaling(inputs: InputSpec) -> str:
         lines.append(f"images = images[:, {rows}, {columns}]")
     if scaling.channels > inputs.image_shape[2]:
         lines.append(f"images = keras.ops.repeat(images, {scaling.channels}, axis=3)")
+    if scaling.bgr:
+        lines.append("images = images[:, :, :, ::-1]")
     return "".join(f"    {line}\n" for line in lines)
 
 

@@ -14,6 +14,7 @@ from sat_core.input_spec import InputSpec
 from sat_core.outputs import is_one_logit
 from sat_core.plain_code import PlainCode, factory_of, logits_code, module_source
 from sat_core.reference import networks
+from sat_core.zoos import ZOOS, ZooName
 from sat_torch.models.layers import Pooled, pooled
 from sat_torch.models.linear import linear
 from sat_torch.models.preact_resnet18 import Block, WidePreActResNet18
@@ -60,7 +61,7 @@ class _Made:
 
     Attributes:
         parts: Functions, classes, and source.
-        call: An expression, with {k} for the number of classes, {c} for that of channels, {shape} for an image's.
+        call: An expression; of ours with {k} for the number of classes, {c} for channels, {shape} for an image's shape.
         needs: Packages, in words.
         imports: Lines, beside those of PyTorch.
     """
@@ -87,13 +88,12 @@ _OWN = {
 
 def plain_code(model: str, inputs: InputSpec, head: bool, native: Any) -> PlainCode | None:
     """See `sat_core.plain_code.Publisher.plain_code`."""
-    made = _OWN.get(model) or _of_others(model)
+    made = _OWN.get(model) or _of_others(model, inputs)
     logits = _logits(inputs, native)
     if made is None or logits is None or (head and model not in _OWN):
         return None
-    (h, w, c), k = inputs.image_shape, inputs.classes
-    shape = inputs.network_shape if model in _OWN else inputs.image_shape
-    call = made.call.format(k=k, c=shape[2], shape=shape)
+    (h, w, c), shape, k = inputs.image_shape, inputs.network_shape, inputs.classes
+    call = made.call.format(k=k, c=shape[2], shape=shape) if model in _OWN else made.call
     more = _HEAD.format(k=k) if head else ""
     hook = "" if logits == "output" else _HOOK.format(logits=logits)
     constants = [f"MEAN = {inputs.mean}\nSTD = {inputs.std}\n"] if inputs.mean else []
@@ -110,12 +110,26 @@ def plain_code(model: str, inputs: InputSpec, head: bool, native: Any) -> PlainC
     return PlainCode(module=module, lines=_LINES, framework=made.needs, images=f"float32 (n, {c}, {h}, {w}) in [0, 1]")
 
 
-def _of_others(model: str) -> _Made | None:
+def _of_others(model: str, inputs: InputSpec) -> _Made | None:
+    """Say how a network of a library, or a user's, is made."""
+    name = ZooName.parse(model)
+    options = "".join(f", {key}={value!r}" for key, value in name.keywords().items())
+    needs = f"PyTorch and {name.zoo}"
+    if name.zoo == "timm":
+        channels = f", in_chans={inputs.network_shape[2]}" if inputs.network_shape[2] != 3 else ""
+        call = f"timm.create_model({name.network!r}, num_classes={inputs.classes}{channels}{options})"
+        return _Made(call=call, needs=needs, imports=("import timm",))
+    if name.zoo == "torchvision":
+        single = ", aux_logits=False" if name.network in ("googlenet", "inception_v3") else ""
+        call = f"models.get_model({name.network!r}, num_classes={inputs.classes}{single}{options})"
+        return _Made(call=call, needs=needs, imports=("from torchvision import models",))
+    if name.zoo in ZOOS:
+        return None
     named = factory_of(model)
     if named is None:
         return None
     module, factory = named
-    call = factory + "(classes={k}, image_shape={shape})"
+    call = f"{factory}(classes={inputs.classes}, image_shape={inputs.image_shape})"
     return _Made(call=call, needs=f"PyTorch and {module}", imports=(f"from {module} import {factory}",))
 
 
@@ -133,6 +147,8 @@ def _scaling(inputs: InputSpec) -> str:
         lines.append(f"images = images[:, :, {rows}, {columns}]")
     if scaling.channels:
         lines.append(f"images = images.expand(-1, {scaling.channels}, -1, -1)")
+    if scaling.bgr:
+        lines.append("images = images.flip(1)")
     return "".join(f"    {line}\n" for line in lines)
 
 

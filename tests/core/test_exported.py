@@ -99,9 +99,9 @@ def test_options_that_load_weights_or_name_files_never_reach_a_zoo() -> None:
     def named(model: str) -> Any:
         return Exported(model=model, inputs=INPUTS, backend="torch", version={}, origin="").zoo_name()
 
-    name = named("timm:resnet18d.ra2_in1k?pretrained&drop_rate=0.1")
+    name = named("timm:resnet18d.ra2_in1k?pretrained&drop_rate=0.1&checkpoint_path=own.pth")
     assert (name.zoo, name.network, name.options) == ("timm", "resnet18d.ra2_in1k", {"drop_rate": "0.1"})
-    for model in ("timm:hf-hub:a/b", "timm:resnet18?checkpoint=/etc/passwd", "timm:resnet18?x=a:b"):
+    for model in ("timm:hf-hub:a/b", "timm:resnet18?act=/etc/passwd", "timm:resnet18?x=a:b"):
         with pytest.raises(CheckpointError, match="expected words and numbers"):
             named(model)
 

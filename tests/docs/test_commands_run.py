@@ -21,6 +21,8 @@ ELSEWHERE = {
     "cuda:1": "a GPU",
     "slurm": "a cluster",
     "download": "a network",
+    "push": "a hub",
+    "pull": "a hub",
     "verify": "a data set that is downloaded",
     "transfer": "a training: it has no dry run",
     "mlflow": "a library that is in the environment interop only",

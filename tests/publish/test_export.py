@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from lines_of_cards import by_lines_of_the_cards, close
 from safetensors import safe_open
 from toys import own_network, toy
 
@@ -26,15 +23,6 @@ from sat_evaluation.publish.export import export, is_export
 
 pytestmark = pytest.mark.backend
 
-NO_PACKAGES_OF_OURS = """
-import os, sys
-sys.path.insert(0, "")
-for name in ("sat_core", "sat_torch", "sat_tensorflow", "sat_datasets", "sat_evaluation"):
-    sys.modules[name] = None
-import numpy as np
-"""
-TENSORS = {"torch": "import torch\nimages = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())\n", "tensorflow": ""}
-LOGITS = {"torch": "logits.detach().numpy()", "tensorflow": "np.array(logits)"}
 FACTORY = {
     "torch": """
 from torch import nn
@@ -76,29 +64,6 @@ def trained(backend: Backend, tmp_path_factory: pytest.TempPathFactory) -> sat.T
 def arm_of(result: sat.TrainingResult) -> Path:
     assert result.folder is not None
     return next((result.folder / "arms").iterdir())
-
-
-def by_lines_of_the_cards(folders: dict[Path, np.ndarray], backend: Backend, elsewhere: Path) -> list[np.ndarray]:
-    """Run the lines of cards that need nothing of ours, on images, in a process of their own; returns the logits."""
-    code = NO_PACKAGES_OF_OURS
-    for folder, images in folders.items():
-        blocks = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
-        lines = next(block for block in blocks if "from model import" in block)
-        assert len([line for line in lines.splitlines() if line.strip()]) <= 5
-        np.save(folder / "images.npy", images)
-        save = f"np.save('logits.npy', {LOGITS[backend.name]})\n"
-        code += f"os.chdir({str(folder)!r})\nsys.modules.pop('model', None)\nimages = np.load('images.npy')\n"
-        code += TENSORS[backend.name] + lines + save
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(["", str(elsewhere)])}
-    command = [sys.executable, "-W", "ignore", "-c", code]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return [np.load(folder / "logits.npy") for folder in folders]
-
-
-def close(got: np.ndarray, expected: np.ndarray) -> None:
-    assert got.shape == expected.shape
-    np.testing.assert_allclose(got, expected, atol=1e-5 * max(1.0, float(np.abs(expected).max())))
 
 
 def test_a_trained_network_leaves_and_comes_back(

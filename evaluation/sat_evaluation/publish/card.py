@@ -73,7 +73,7 @@ def _fields(exported: Exported, row: Row | None, licence: str) -> dict[str, Any]
         return fields
     data = public_name(row.source or row.data)
     # The hub's names of data sets; a name such as npz:cats.npz is none.
-    identifier = re.sub(r"[^\w.-]+", "-", data.rpartition(":")[2] or data)
+    identifier = re.sub(r"[^\w./-]+", "-", data.rpartition(":")[2] or data)
     metrics = [
         {"type": "accuracy", "value": round(100 * row.clean.value, 2), "name": "Clean accuracy (%)"},
         {
@@ -87,7 +87,7 @@ def _fields(exported: Exported, row: Row | None, licence: str) -> dict[str, Any]
         "dataset": {"name": data, "type": identifier, "split": "test"},
         "metrics": metrics,
     }
-    index = [{"name": _title(exported, row), "results": [result]}]
+    index = [{"name": shown(_title(exported, row).replace("\\", ""), 200), "results": [result]}]
     return {**fields, "datasets": [identifier], "metrics": ["accuracy"], "model-index": index}
 
 
@@ -193,8 +193,7 @@ def _limits(row: Row | None) -> Iterator[str]:
             f"- Robust accuracy holds for {threat}: other norms, larger radii, and changes such as rotations or "
             "weather are not covered, and a stronger attack may find more.",
             "- It is an empirical number, no certificate. Images unlike those of the training data get an answer, too.",
-            "- Accuracies differ between classes: with adversarial examples for a part of the data, most for classes "
-            "without any.",
+            "- Accuracies differ between classes, most where adversarial examples were made for some of them only.",
         )
     )
 

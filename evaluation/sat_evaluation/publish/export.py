@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, final
 
@@ -16,8 +18,9 @@ from sat_core import files
 from sat_core.backend import Backend, get_backend
 from sat_core.checkpoint import EXPORTED as WEIGHTS
 from sat_core.classifier import Classifier
-from sat_core.errors import CheckpointError, EvaluationError, RunDirectoryError, SpecError
+from sat_core.errors import CheckpointError, EvaluationError, RunDirectoryError, SatError, SpecError
 from sat_core.exported import CONFIG, Exported
+from sat_core.plain_code import PlainCode
 from sat_core.zoos import ZOOS
 from sat_evaluation.publish.card import card
 from sat_evaluation.publish.source import Source
@@ -72,21 +75,38 @@ def export(
     name = model if isinstance(model, str) else ""
     source = Source.of(thing, name, _name_of(backend))
     target = Path(directory)
-    _check_target(target, source.exported)
+    check_target(target, source.exported.origin)
     computing = backend if isinstance(backend, Backend) else _backend(source.exported, backend)
     source = attrs.evolve(source, exported=_trained_with(source.exported, computing))
+    with new_folder(target) as partial:
+        # An earlier one is of the same weights, and stays.
+        has_onnx = onnx or (target / ONNX).is_file()
+        classifier, code = _write(partial, source, computing, model, onnx)
+        files.write_text(partial / CARD, card(source.exported, source.results, code, licence=licence, onnx=has_onnx))
+        names = tuple(sorted(path.name for path in partial.iterdir()))
+    return Export(folder=target, files=names, checked=classifier is not None)
+
+
+@contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """Yield an empty folder whose files replace those of `target` when all of them are written.
+
+    Raises:
+        RunDirectoryError: It cannot be written.
+    """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=files.TEMPORARY, dir=target.parent))
     except OSError as error:
         raise RunDirectoryError(f"{target}: cannot be written ({error.strerror})") from error
     try:
-        checked = _write(partial, source, computing, model, licence, onnx)
-        names = tuple(sorted(path.name for path in partial.iterdir()))
-        _move(partial, target, names)
+        yield partial
+        _move(partial, target)
+    except SatError as error:
+        # Who reads it knows the folder by its own name.
+        raise type(error)(str(error).replace(str(partial), str(target))) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return Export(folder=target, files=names, checked=checked)
 
 
 def is_export(folder: Path) -> bool:
@@ -110,7 +130,7 @@ def _trained_with(exported: Exported, computing: Backend) -> Exported:
     return exported if exported.backend else attrs.evolve(exported, backend=computing.name)
 
 
-def _check_target(target: Path, exported: Exported) -> None:
+def check_target(target: Path, origin: str) -> None:
     """Raise RunDirectoryError unless an export of these weights may be written there."""
     if not target.exists():
         return
@@ -119,15 +139,17 @@ def _check_target(target: Path, exported: Exported) -> None:
     if not any(target.iterdir()):
         return
     try:
-        same = Exported.read(target).origin == exported.origin
+        same = Exported.read(target).origin == origin
     except CheckpointError:
         raise RunDirectoryError(f"{target}: has files, and is no export; choose a new folder") from None
     if not same:
         raise RunDirectoryError(f"{target}: is the export of other weights; choose a new folder, or delete it")
 
 
-def _write(folder: Path, source: Source, backend: Backend, model: Any, licence: str, onnx: bool) -> bool:
-    """Write all files; returns whether the network was loaded from them."""
+def _write(
+    folder: Path, source: Source, backend: Backend, model: Any, onnx: bool
+) -> tuple[Classifier | None, PlainCode | None]:
+    """Write all files but the card; returns the network as it was loaded from them, and its code."""
     from safetensors.numpy import save
 
     exported = source.exported
@@ -144,8 +166,7 @@ def _write(folder: Path, source: Source, backend: Backend, model: Any, licence: 
         if classifier is None:
             raise SpecError("--onnx: needs the network itself; give --model package.module:factory")
         backend.save_onnx(classifier, folder / ONNX)
-    files.write_text(folder / CARD, card(exported, source.results, code, licence=licence, onnx=onnx))
-    return classifier is not None
+    return classifier, code
 
 
 def _loaded(folder: Path, source: Source, backend: Backend, model: Any) -> Classifier | None:
@@ -160,7 +181,7 @@ def _loaded(folder: Path, source: Source, backend: Backend, model: Any) -> Class
     return classifier
 
 
-def _move(partial: Path, target: Path, names: tuple[str, ...]) -> None:
+def _move(partial: Path, target: Path) -> None:
     """Put finished files in their place: a new folder at once, an export of the same weights file by file."""
     try:
         # mkdtemp makes folders that only their owner can read.
@@ -168,7 +189,7 @@ def _move(partial: Path, target: Path, names: tuple[str, ...]) -> None:
         if not target.exists() or not any(target.iterdir()):
             os.replace(partial, target)
             return
-        for name in names:
-            os.replace(partial / name, target / name)
+        for path in partial.iterdir():
+            os.replace(path, target / path.name)
     except OSError as error:
         raise RunDirectoryError(f"{target}: cannot be written ({error.strerror})") from error

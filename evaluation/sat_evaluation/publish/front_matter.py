@@ -58,4 +58,8 @@ def _lines(value: Any, indent: str) -> Iterator[str]:
 def _scalar(value: Any) -> str:
     # Escapes of JSON are those of YAML's double quotes; a plain word needs none.
     plain = isinstance(value, str) and re.fullmatch(r"[a-z][a-z0-9]*([.-][a-z0-9]+)*", value)
-    return value if plain and value not in ("true", "false", "null", "yes", "no", "on", "off") else json.dumps(value)
+    return (
+        value
+        if plain and value not in ("true", "false", "null", "yes", "no", "on", "off")
+        else json.dumps(value, ensure_ascii=False)
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, final
@@ -134,8 +135,10 @@ def _fingerprint(state: Mapping[str, Any]) -> str:
 def public_name(name: str) -> str:
     """Return the name of a data set without the folders of whoever trained.
 
-    >>> public_name("npz:/home/me/cats.npz"), public_name("folder:data/birds?size=32"), public_name("cifar10")
-    ('npz:cats.npz', 'folder:birds', 'cifar10')
+    >>> public_name("npz:/home/me/cats.npz"), public_name("hf:owner/birds?split=train"), public_name("cifar10")
+    ('npz:cats.npz', 'hf:owner/birds', 'cifar10')
     """
     kind, colon, place = name.partition(":")
-    return f"{kind}:{place.partition('?')[0].rstrip('/').rpartition('/')[2]}" if colon else name
+    place = place.partition("?")[0].rstrip("/")
+    on_hub = kind == "hf" and re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", place)
+    return f"{kind}:{place if on_hub else place.rpartition('/')[2]}" if colon else name
