@@ -105,10 +105,15 @@ def inputs_of(model: keras.Model, which: Callable[[keras.Layer], bool]) -> Itera
 
         return recorded
 
+    # a model with a new head watches its layers by itself, while they are watched from here, too
+    before = [vars(layer).get("call") for layer in layers]
     for layer in layers:  # Keras has no hooks; an attribute of the object comes before the method of its class
         layer.call = recording(layer, layer.call)
     try:
         yield calls
     finally:
-        for layer in layers:
-            del layer.call
+        for layer, own in zip(layers, before, strict=True):
+            if own is None:
+                del layer.call
+            else:
+                layer.call = own

@@ -38,8 +38,7 @@ def timm_network(name: ZooName, inputs: InputSpec) -> ZooNetwork:
         )
         said = timm.data.resolve_model_data_config(native)
     size = (options["img_size"],) * 2 if isinstance(options.get("img_size"), int) else tuple(said["input_size"][1:])
-    squash = said["crop_mode"] not in ("center", "squash")  # "border" keeps all of the image
-    share = 1.0 if squash else said["crop_pct"]
+    share = said["crop_pct"]  # of images that are squares, whatever "crop_mode" does with others
     record = Record(
         size=size,
         scaled=(int(size[0] / share), int(size[1] / share)),
@@ -80,7 +79,7 @@ def torchvision_network(name: ZooName, inputs: InputSpec) -> ZooNetwork:
             raise SpecError(f"model.name: expected pretrained=TAG with one of {tags} for {name}, got {quoted(tag)}")
     options: dict[str, Any] = name.keywords()
     if name.network in ("googlenet", "inception_v3"):
-        # in `training` their outputs would have other logits, too; drawing their weights truncated takes 20 s
+        # in `training` their outputs would have other logits, too; drawing their weights truncated takes 8 s
         options = {"aux_logits": False, **({} if chosen else {"init_weights": False}), **options}
     folder = os.path.join(torch.hub.get_dir(), "checkpoints")
     call = f'python -c "import torchvision; torchvision.models.get_model({name.network!r}, weights={str(chosen)!r})"'

@@ -12,8 +12,10 @@ import pytest
 
 from sat_core.backend import Backend
 from sat_core.errors import SpecError
+from sat_core.initialisation import initial_state
 from sat_core.probe import BATCH_DEPENDENT
 from sat_core.reference import NumpyBackend
+from sat_core.scaling import Scaling
 from sat_core.testing import samples
 
 pytestmark = pytest.mark.backend
@@ -112,6 +114,30 @@ def test_a_part_that_is_not_there_is_refused(backend: Backend) -> None:
     with pytest.raises(SpecError, match=r"model\.output: .* got 'head\.out'\nit returns dict with logits"):
         backend.wrap(model, **OPTIONS, output="head.out")
     assert backend.wrap(model, **OPTIONS, output="head.logits").inputs.output == "head.logits"
+
+
+def test_heads_and_torch_modules_scale_and_find_logits_too(backend: Backend) -> None:
+    import torch
+
+    scaling, images = Scaling(size=10, crop=8, interpolation="bicubic"), samples.examples(4, shape=(6, 6, 3)).images
+    labels, x = np.arange(4), torch.from_numpy(images.transpose(0, 3, 1, 2).copy()).requires_grad_()
+    model = network(backend, after=lambda x: {"aux": -x, "head": (x, x)})
+    options: dict[str, Any] = {"image_shape": (6, 6, 3), "classes": 5, "mean": samples.MEAN, "std": samples.STD}
+    classifier = backend.wrap(model, **options, scaling=scaling, output="head.1")
+    head = classifier.with_head(3)
+    assert head.features(images).shape == (4, 144)
+    assert head.logits(images).shape == (4, 3)
+    description = {"model": "small-cnn", "classes": 5, "image_shape": (6, 6, 3), "mean": (), "std": ()}
+    ours = backend.new({**description, "scaling": {"size": 10, "crop": 8, "interpolation": "bicubic"}})
+    ours.load_state(initial_state(ours.state(), 0))
+    for each in (classifier, head, ours):
+        for module in (each.as_torch_module(), each.attacked_torch_module()):
+            logits = module(x)
+            losses = torch.nn.functional.cross_entropy(logits, torch.from_numpy(labels % 3), reduction="sum")
+            expected, _, gradient = each.loss_gradient(images, labels % 3)
+            np.testing.assert_allclose(logits.detach(), expected, atol=1e-4)
+            got = torch.autograd.grad(losses, x)[0].numpy().transpose(0, 2, 3, 1)
+            np.testing.assert_allclose(got, gradient, atol=1e-4)
 
 
 def test_a_network_for_other_images_is_refused(backend: Backend) -> None:
