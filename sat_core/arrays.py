@@ -136,6 +136,7 @@ def check_labels(labels: object, classes: int, name: str = "labels") -> np.ndarr
     if array.size and (array.min() < 0 or array.max() >= classes):
         low, high = int(array.min()), int(array.max())
         remedy = "\nlabels that count from 1: subtract 1" if (low, high) == (1, classes) else ""
+        remedy = "\n-1 marks images without a label: leave them out, or take another part" if low == -1 else remedy
         raise DataError(f"{name}: expected labels in 0..{classes - 1}, got {low}..{high}{remedy}")
     return array
 

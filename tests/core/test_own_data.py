@@ -245,6 +245,11 @@ def test_parts_that_are_missing_or_unknown(data: Any, expected: str) -> None:
     assert expected in str(caught.value)
 
 
+def test_a_test_part_without_labels_is_refused() -> None:
+    with pytest.raises(DataError, match=r"got -1\.\.-1\n-1 marks images without a label: .* take another part"):
+        sat.make_dataset(PAIR, (X, np.full(12, -1)))
+
+
 def test_memory_mapped_arrays_stay_on_the_disk(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", X)
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
