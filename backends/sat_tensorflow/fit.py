@@ -104,8 +104,8 @@ class SubsetAdversarialModel(keras.Model):
         """
         if sample_weight is not None:
             raise DataError("fit: expected no sample_weight; the weights of A and B are those of the split")
-        if tf.distribute.get_strategy().num_replicas_in_sync > 1:
-            raise SpecError("fit: expected one replica; docs/own-loop.md shows a loop for several")
+        if (replicas := self.distribute_strategy.num_replicas_in_sync) > 1:
+            raise SpecError(f"fit: expected one replica, got {replicas}; docs/own-loop.md shows a loop for several")
         if isinstance(x, tf.data.Dataset):
             _parts(x.element_spec)
         if y is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -275,3 +276,6 @@ def test_what_fit_cannot_do_is_refused() -> None:
     ):
         with pytest.raises(error, match=says):
             call()
+    model._distribute_strategy = SimpleNamespace(num_replicas_in_sync=2)  # as Keras has it under a tf.distribute scope
+    with pytest.raises(SpecError, match="fit: expected one replica, got 2"):
+        model.fit(batches(), verbose=0)
