@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
-from sat_core.errors import CheckpointError
+from sat_core import checkpoint
+from sat_core.errors import CheckpointError, SpecError
+from sat_core.exported import Exported
+from sat_core.input_spec import InputSpec
+from sat_core.networks import open_network, said_by
+from sat_core.reference import NumpyBackend
 from sat_core.weights import Weights, table_in
 
 PATH = Path("own.pt")
@@ -94,3 +102,34 @@ def test_a_new_last_layer_keeps_its_own_weights() -> None:
     state, lines = fitted(OTHER, ("fc.bias",))  # as many classes as before
     assert (state["fc.bias"] == 1).all()
     assert lines == ()
+
+
+def test_a_network_comes_from_an_export_from_plain_arrays_or_from_a_checkpoint(tmp_path: Path) -> None:
+    backend, inputs, images = NumpyBackend(), InputSpec(3, (4, 4, 1), (0.4,), (0.3,)), np.ones((2, 4, 4, 1), np.float32)
+    made = backend.build_for(inputs, "linear", seed=3)
+    attack = {"norm": "L2", "eps": 0.5}
+    says = Exported(model="linear", inputs=inputs, backend="numpy", version={}, origin="0", attack=attack)
+    arrays, ours = tmp_path / "model.safetensors", tmp_path / "ours.safetensors"
+    save_file(made.state(), arrays)
+    checkpoint.save(ours, {"model": made.state()}, {"model": dict(made.description), "attack": attack, "epoch": 3})
+    plain = open_network(backend, inputs, arrays, "linear")
+    assert (plain.model, plain.path, dict(plain.saved)) == ("linear", arrays, {})
+    assert plain.fingerprint() == hashlib.sha256(arrays.read_bytes()).hexdigest()
+    assert said_by(arrays) == said_by("") == {}
+    with pytest.raises(CheckpointError, match=r"model\.safetensors: has weights, and does not say of which network"):
+        open_network(backend, inputs, arrays, "")
+    (tmp_path / "config.json").write_text(json.dumps(says.to_json()))
+    bare = InputSpec(3, (4, 4, 1))
+    exported, own = (open_network(backend, bare, path, "") for path in (tmp_path, ours))
+    for network in (plain, exported, own):
+        np.testing.assert_array_equal(network.classifier.logits(images), made.logits(images))
+        assert network.classifier.inputs == inputs
+    assert said_by(tmp_path)["attack"] == said_by(ours)["attack"] == attack
+    for path in (tmp_path, ours):
+        with pytest.raises(SpecError, match="mean, std: for weights of other programs only"):
+            open_network(backend, inputs, path, "")
+        with pytest.raises(SpecError, match="output: for weights of other programs only"):
+            open_network(backend, InputSpec(3, (4, 4, 1), output="0"), path, "")
+    ours.write_bytes(ours.read_bytes()[:-9])
+    with pytest.raises(CheckpointError, match=r"ours\.safetensors: truncated or not a safetensors file"):
+        said_by(ours)

@@ -14,7 +14,7 @@ from torch import nn
 import sat_core as sat
 from sat_core import checkpoint
 from sat_core.backend import Backend
-from sat_core.errors import CheckpointError, SpecError
+from sat_core.errors import CheckpointError, EvaluationError, SpecError
 from sat_core.input_spec import InputSpec
 from sat_core.networks import open_network
 from sat_core.zoos import ZooName, ZooNetwork
@@ -68,6 +68,10 @@ def test_weights_of_a_file_and_a_network_in_any_form_give_the_same_numbers(
         evaluation = sat.evaluate(name, IMAGES, LABELS, weights=path, mean=(0.5,), std=(0.25,), **OPTIONS)
         np.testing.assert_array_equal(evaluation.broken_by, normalised.broken_by)
     assert (normalised.broken_by != expected.broken_by).any()
+    # the file of one is not continued as the other, though the weights are the same
+    sat.evaluate(model, IMAGES, LABELS, out=tmp_path / "e.npz", **OPTIONS)
+    with pytest.raises(EvaluationError, match=r"model: .* there, .* here"):
+        sat.evaluate(model, IMAGES, LABELS, out=tmp_path / "e.npz", mean=(0.5,), std=(0.25,), **OPTIONS)
 
 
 def test_a_network_by_name_has_the_classes_that_it_has(factory: str) -> None:
