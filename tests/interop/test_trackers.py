@@ -6,6 +6,7 @@ import os
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,8 @@ def finish(folder: RunFolder, trackers: tuple[str, ...]) -> None:
                 made = attrs.evolve(made, scalars=tracked)
                 tracked.finish(run_arm(made))
         except Interrupted:
-            continue
+            # W&B names the folder of an offline start by its second; no two processes start within one
+            time.sleep(1.01 - time.time() % 1)
     assert next(limits, None) is None, "it was to be stopped twice"
 
 
@@ -89,13 +91,23 @@ def of_trackio(place: Path) -> tuple[Curves, dict[str, Any], dict[str, Any], lis
     return curves, _summary(curves), run.config, [str(files)]
 
 
-def of_wandb(place: Path) -> tuple[Curves, dict[str, Any], dict[str, Any], list[str]]:
+def ended(path: Path) -> list[Any]:
+    """Records of W&B, once its own process has written the last of them, soon after the run has ended in this one."""
     from wandb.proto.wandb_internal_pb2 import Record
 
+    for _ in range(600):
+        records = [Record.FromString(record) for record in leveldb_records(path)]
+        if any(record.HasField("exit") for record in records):
+            return records
+        time.sleep(0.1)
+    raise AssertionError(f"{path} has no end")
+
+
+def of_wandb(place: Path) -> tuple[Curves, dict[str, Any], dict[str, Any], list[str]]:
     curves, summary, config, files, ids = Curves(), dict[str, Any](), dict[str, Any](), list[str](), list[str]()
     rows = []
     for path in sorted(place.glob("wandb/offline-run-*/*.wandb")):
-        for record in map(Record.FromString, leveldb_records(path)):
+        for record in ended(path):
             ids += [record.run.run_id] * record.HasField("run")
             if record.HasField("run"):
                 run = record.run
@@ -131,6 +143,8 @@ def leveldb_records(path: Path) -> Iterator[bytes]:
             at += left
             continue
         length, kind = struct.unpack("<HB", content[at + 4 : at + 7])
+        if at + 7 + length > len(content):
+            return  # the rest is not written yet
         record += content[at + 7 : at + 7 + length]
         at += 7 + length
         if kind in (1, 4):  # whole, or the last part
