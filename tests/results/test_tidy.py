@@ -33,8 +33,10 @@ def saving_evaluator(*arguments: Any, path: Path | None, **options: Any) -> Eval
     """PGD that leaves the flags of images as AutoAttack's runner does."""
     evaluation = pgd_evaluator(*arguments, path=path, **options)
     settings = np.array(json.dumps({"attacks": [attack.to_table() for attack in evaluation.attacks]}))
+    predicted = np.where(evaluation.correct, evaluation.label, (evaluation.label + 1) % 3)
+    flags = {"label": evaluation.label, "predicted": predicted, "broken_by": evaluation.broken_by}
     if path is not None:
-        files.write_npz(path, {"label": evaluation.label, "broken_by": evaluation.broken_by, "settings": settings})
+        files.write_npz(path, {**flags, "settings": settings})
     return evaluation
 
 
@@ -97,6 +99,7 @@ def test_images_are_those_of_the_flags(folder: RunFolder) -> None:
     assert [int(line["label"]) for line in read] == label.tolist()
     assert [line["robust"] == "True" for line in read] == (broken_by == -1).tolist()
     assert [line["correct"] == "True" for line in read] == (broken_by != -2).tolist()
+    assert [line["correct"] == "True" for line in read] == [line["predicted"] == line["label"] for line in read]
     assert [line["broken_by"] == "pgd" for line in read] == (broken_by == 0).tolist()
     assert {*broken_by.tolist()} >= {-1, 0}  # else it would be no test
     assert [line["class"] for line in read] == ["abc"[number] for number in label]
@@ -122,7 +125,12 @@ def test_the_flags_of_a_weaker_level_are_those_before_the_later_attacks(tmp_path
         unit = folder.unit(made["arm"])
         files.write_json(unit.split_file, {"report": [9, 7, 5, 3], "members": []})
         settings = np.array(json.dumps({"attacks": [{"name": each["name"]} for each in attacks]}))
-        arrays = {"label": np.arange(4), "broken_by": np.array(broken_by), "settings": settings}
+        arrays = {
+            "label": np.arange(4),
+            "predicted": np.array([0, 1, 2, 0]),
+            "broken_by": np.array(broken_by),
+            "settings": settings,
+        }
         files.write_npz(unit.evaluation_file("report"), arrays)
     screening = {**whole["attacks"], "level": "screening", "breakdown": standard[:2]}
     weak["attacks"] = screening

@@ -8,36 +8,35 @@ from sat_core.chunks import chunks, in_parts
 from sat_core.classifier import Classifier
 from sat_core.data import Examples
 from sat_core.errors import EvaluationError
-from sat_core.evaluation import MISCLASSIFIED, ROBUST
 from sat_core.probe import BATCH_DEPENDENT, apart, are_probabilities, are_scores
 from sat_evaluation.attack.model import Model, seeded
 
 
 def clean_outputs(model: Model, data: Examples, seed: int, batch_size: int) -> tuple[np.ndarray, list[str]]:
-    """Return `broken_by` before any attack, int64 `(n,)`, and warnings about the outputs.
+    """Return the predicted classes, int64 `(n,)`, and warnings about the outputs.
 
     Raises:
         EvaluationError: Logits have the wrong shape or are not finite.
     """
-    broken_by, warnings = np.full(len(data), ROBUST, np.int64), []
+    predicted, warnings = np.zeros(len(data), np.int64), []
     probabilities, low, high = True, np.inf, -np.inf
 
     def one_batch(index: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
-        x, y = model.tensors(data.float_images(index), data.labels[index])
+        x, _ = model.tensors(data.float_images(index), data.labels[index])
         output = model.exact(x)
         # one batch is enough to see dropout or random defences
         again = model.exact(x).cpu().numpy() if index[0] == 0 else None
-        return index, output.cpu().numpy(), (output.max(dim=1)[1] != y).cpu().numpy(), again
+        return index, output.cpu().numpy(), output.max(dim=1)[1].cpu().numpy(), again
 
     with seeded(seed):
-        for index, logits, wrong, again in in_parts(np.arange(len(data)), batch_size, one_batch, model.out_of_memory):
+        for index, logits, classes, again in in_parts(np.arange(len(data)), batch_size, one_batch, model.out_of_memory):
             if logits.shape != (expected := (len(index), data.classes)):
                 raise EvaluationError(f"model: expected logits of shape {expected}, got shape {logits.shape}")
             if bad := int((~np.isfinite(logits).all(axis=1)).sum()):
                 raise EvaluationError(
                     f"model: expected finite logits, got NaN or infinity for {bad} of {len(index)} images"
                 )
-            broken_by[index[wrong]] = MISCLASSIFIED
+            predicted[index] = classes
             if again is not None:
                 change = np.linalg.norm(_unit(logits) - _unit(again), axis=1).max()
                 # the package's limit, also of logits scaled to length 1
@@ -57,7 +56,7 @@ def clean_outputs(model: Model, data: Examples, seed: int, batch_size: int) -> t
             f"{kind[0]}: the outputs for all {len(data)} images are in [0, 1]{' with sum 1' * probabilities}, and "
             f"AutoAttack needs the logits before the {kind[1]}"
         )
-    return broken_by, warnings
+    return predicted, warnings
 
 
 def _depends_on_the_batch(model: Model, data: Examples) -> bool:

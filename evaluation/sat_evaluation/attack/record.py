@@ -13,7 +13,7 @@ import numpy as np
 
 from sat_core.autoattack import AttackSettings
 from sat_core.errors import DataError, EvaluationError
-from sat_core.evaluation import Evaluation
+from sat_core.evaluation import MISCLASSIFIED, ROBUST, Evaluation
 from sat_core.files import read_npz, write_npz
 from sat_core.images import ImageSource
 from sat_core.json_fields import from_json, integer, json_field, number, part, sequence, text, to_json
@@ -59,7 +59,7 @@ class Record:
 
     Attributes:
         settings: What is evaluated, and how.
-        label: Classes, int64 `(n,)`.
+        label, predicted: Classes, and those that the network gives to the clean images, int64 `(n,)`.
         broken_by: As in `sat_core.evaluation.Evaluation`, int64 `(n,)`.
         next: Attack that runs next and how many of its examples are done, int64 `(2,)`; attack = number of attacks when
             all have run.
@@ -71,6 +71,7 @@ class Record:
 
     settings: EvaluationSettings
     label: np.ndarray
+    predicted: np.ndarray
     broken_by: np.ndarray
     next: np.ndarray
     batch_size: np.ndarray
@@ -82,7 +83,7 @@ class Record:
         cls,
         settings: EvaluationSettings,
         label: np.ndarray,
-        broken_by: np.ndarray,
+        predicted: np.ndarray,
         warnings: list[str],
         batch_size: int,
     ) -> Record:
@@ -90,7 +91,8 @@ class Record:
         return cls(
             settings=settings,
             label=label,
-            broken_by=broken_by,
+            predicted=predicted,
+            broken_by=np.where(predicted == label, ROBUST, MISCLASSIFIED),
             next=np.zeros(2, np.int64),
             batch_size=np.array([batch_size, batch_size], np.int64),
             queries=np.zeros(len(settings.attacks), np.int64),
@@ -109,10 +111,13 @@ class Record:
                 f"{path}: expected an evaluation by AutoAttack ({reason})\ndelete {path} to start it anew"
             ) from error
         record = cls(settings=settings, **{a.name: arrays[a.name] for a in attrs.fields(cls)[1:]})
-        numbers = record.label, record.next, record.batch_size, record.queries, record.broken_by
-        shapes = [a.shape for a in numbers[:4]]
+        numbers = record.label, record.predicted, record.next, record.batch_size, record.queries, record.broken_by
+        shapes = [a.shape for a in numbers[:5]]
         whole = all(a.dtype.kind == "i" for a in numbers)
-        if shapes != [record.broken_by.shape, (2,), (2,), (len(settings.attacks),)] or not whole:
+        if (
+            shapes != [record.broken_by.shape, record.broken_by.shape, (2,), (2,), (len(settings.attacks),)]
+            or not whole
+        ):
             raise DataError(
                 f"{path}: expected an evaluation by AutoAttack, got arrays of shapes {shapes} or other types\n"
                 f"delete {path} to start it anew"
@@ -158,6 +163,7 @@ class Record:
         return Record(
             settings=attrs.evolve(s, attacks=attacks),
             label=self.label,
+            predicted=self.predicted,
             broken_by=self.broken_by.copy(),
             next=np.array([count, 0], np.int64),
             batch_size=self.batch_size.copy(),

@@ -18,7 +18,7 @@ from sat_core.autoattack import ENGINES, check_norm
 from sat_core.classifier import Classifier
 from sat_core.data import Examples
 from sat_core.errors import DataError, EvaluationError, SpecError, quoted
-from sat_core.evaluation import ROBUST, Evaluation
+from sat_core.evaluation import Evaluation
 from sat_core.fields import fraction
 from sat_core.process_group import ALONE, ProcessGroup
 from sat_core.registry import nearest
@@ -138,10 +138,10 @@ def _begin(
     path: Path | None,
 ) -> Record:
     """Return the record before the first attack, and save it."""
-    broken_by, outputs = clean_outputs(model, data, settings.seed, size)
-    flat = flat_gradients(classifier, data, np.flatnonzero(broken_by == ROBUST), size)
+    predicted, outputs = clean_outputs(model, data, settings.seed, size)
+    flat = flat_gradients(classifier, data, np.flatnonzero(predicted == data.labels), size)
     idle = [] if settings.eps > 0 else [f"eps = 0: none of the {len(settings.attacks)} attacks was run"]
-    record = Record.new(settings, data.labels.copy(), broken_by, [*notes, *idle, *outputs, *flat], size)
+    record = Record.new(settings, data.labels.copy(), predicted, [*notes, *idle, *outputs, *flat], size)
     record.save(path)
     return record
 

@@ -24,13 +24,14 @@ class ImageFlags:
 
     Attributes:
         image: Their numbers in the test set, int64 `(n,)`.
-        label: Classes, int64 `(n,)`.
+        label, predicted: Classes, and those that the network gives to the clean images, int64 `(n,)`.
         correct, robust: Right on the clean image; right on it and under every attack; bool `(n,)`.
         broken_by: Name of the attack that broke the image first; None if none did, or if none was needed.
     """
 
     image: np.ndarray
     label: np.ndarray
+    predicted: np.ndarray
     correct: np.ndarray
     robust: np.ndarray
     broken_by: list[str | None]
@@ -46,7 +47,7 @@ def image_flags(folder: UnitFolder, results: ArmResults) -> ImageFlags:
     Raises:
         DataError: A file is missing, damaged, or of another evaluation than the results.
     """
-    label, broken_by, names = _evaluation(folder, results.level)
+    label, predicted, broken_by, names = _evaluation(folder, results.level)
     image = _numbers(folder.split_file, "report")
     correct, n = broken_by != MISCLASSIFIED, results.robust.all.n
     robust = broken_by == ROBUST
@@ -59,6 +60,7 @@ def image_flags(folder: UnitFolder, results: ArmResults) -> ImageFlags:
     return ImageFlags(
         image=image,
         label=label,
+        predicted=predicted,
         correct=correct,
         robust=robust,
         broken_by=[names[place] if place >= 0 else None for place in broken_by.tolist()],
@@ -90,17 +92,17 @@ def members(folder: UnitFolder, results: ArmResults) -> dict[str, Any]:
     return {"in_A": first, "in_A_at_end": arrays["last_members"].astype(bool), "attacked": arrays["counts"]}
 
 
-def _evaluation(folder: UnitFolder, level: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Labels, which attack broke each image, and the names of the attacks at a level."""
+def _evaluation(folder: UnitFolder, level: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
+    """Labels, predicted classes, which attack broke each image, and the names of the attacks at a level."""
     own = folder.evaluation_file(folder.report_name(level)) if level != CUSTOM_LEVEL else None
     path = own if own and own.exists() else folder.evaluation_file(folder.report_name())
-    arrays = files.read_npz(path, "label", "broken_by", "settings")
-    label, broken_by = arrays["label"], arrays["broken_by"]
+    arrays = files.read_npz(path, "label", "predicted", "broken_by", "settings")
+    label, predicted, broken_by = (arrays[name] for name in ("label", "predicted", "broken_by"))
     try:
         names = [str(attack["name"]) for attack in json.loads(str(arrays["settings"]))["attacks"]]
-        whole = label.shape == broken_by.shape == (len(label),) and -2 <= broken_by.min() <= broken_by.max() < len(
-            names
-        )
+        whole = label.shape == predicted.shape == broken_by.shape == (
+            len(label),
+        ) and -2 <= broken_by.min() <= broken_by.max() < len(names)
     except (TypeError, ValueError, KeyError) as error:
         raise DataError(f"{path}: expected an evaluation by AutoAttack ({files.reason(error)})") from error
     if not whole:
@@ -109,7 +111,7 @@ def _evaluation(folder: UnitFolder, level: str) -> tuple[np.ndarray, np.ndarray,
         # a stronger level begins with this one: what its later attacks broke is robust here
         last = len([name for name in names if name in [attack.name for attack in LEVELS[level]]])
         broken_by = np.where(broken_by >= last, ROBUST, broken_by)
-    return label, broken_by, names
+    return label, predicted, broken_by, names
 
 
 def _numbers(path: Path, name: str) -> np.ndarray:

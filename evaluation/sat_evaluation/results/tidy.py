@@ -134,7 +134,8 @@ def _checks(rows: Sequence[Row], _folder: RunFolder) -> Tidy:
 
 
 def _images(rows: Sequence[Row], folder: RunFolder) -> Tidy:
-    kinds = {"arm": str, "level": str, "image": int, "label": int, "class": str, "correct": bool, "robust": bool}
+    kinds = {"arm": str, "level": str, "image": int, "label": int, "class": str}
+    flags_of = {"predicted": int, "correct": bool, "robust": bool, "broken_by": str}
 
     def parts() -> Iterator[Mapping[str, Column]]:
         for row in rows:
@@ -146,12 +147,13 @@ def _images(rows: Sequence[Row], folder: RunFolder) -> Tidy:
                 "image": flags.image,
                 "label": flags.label,
                 "class": names[flags.label],
+                "predicted": flags.predicted,
                 "correct": flags.correct,
                 "robust": flags.robust,
                 "broken_by": flags.broken_by,
             }
 
-    return Tidy({**kinds, "broken_by": str}, parts())
+    return Tidy(kinds | flags_of, parts())
 
 
 def _examples(rows: Sequence[Row], folder: RunFolder) -> Tidy:
