@@ -89,7 +89,11 @@ def module_source(title: str, needs: str, imports: Sequence[Mapping[str, str]], 
     for before, piece in pairwise(pieces):
         # Constants stand one below the other, definitions two lines apart.
         text += ("" if before[:1].isupper() and piece[:1].isupper() else "\n\n") + piece
-    used = [[line for line, word in group.items() if word in text] for group in imports]
+    used = [
+        # As formatters order them: "from" behind "import".
+        sorted((line for line, word in group.items() if word in text), key=lambda line: (line[0] == "f", line))
+        for group in imports
+    ]
     blocks = [["from __future__ import annotations"], *filter(None, used)]
     made = f"Made by sat-core from its own source; it needs {needs}, and nothing else."
     gap = "" if text[:1].isupper() else "\n"

@@ -72,7 +72,7 @@ class _Made:
     imports: tuple[str, ...] = ()
 
 
-_RESNET = "PyTorch and torchvision"
+_RESNET = "PyTorch, torchvision"
 _CONVOLUTIONS = f"STRIDES, WIDTHS = {networks.STRIDES}, {networks.WIDTHS}\n"
 _BLOCKS = "BLOCKS = (\n" + "".join(f"    {block},\n" for block in networks.WIDE_PREACT_BLOCKS) + ")\n"
 _OWN = {
@@ -114,7 +114,7 @@ def _of_others(model: str, inputs: InputSpec) -> _Made | None:
     """Say how a network of a library, or a user's, is made."""
     name = ZooName.parse(model)
     options = "".join(f", {key}={value!r}" for key, value in name.keywords().items())
-    needs = f"PyTorch and {name.zoo}"
+    needs = f"PyTorch, {name.zoo}"
     if name.zoo == "timm":
         channels = f", in_chans={inputs.network_shape[2]}" if inputs.network_shape[2] != 3 else ""
         call = f"timm.create_model({name.network!r}, num_classes={inputs.classes}{channels}{options})"
@@ -130,7 +130,7 @@ def _of_others(model: str, inputs: InputSpec) -> _Made | None:
         return None
     module, factory = named
     call = f"{factory}(classes={inputs.classes}, image_shape={inputs.image_shape})"
-    return _Made(call=call, needs=f"PyTorch and {module}", imports=(f"from {module} import {factory}",))
+    return _Made(call=call, needs=f"PyTorch, {module}", imports=(f"from {module} import {factory}",))
 
 
 def _scaling(inputs: InputSpec) -> str:

@@ -59,6 +59,16 @@ def test_a_baseline_and_a_network_without_results_say_so() -> None:
     assert "model-index" not in nothing
 
 
+def test_the_weights_at_the_start_are_named_without_their_folder() -> None:
+    started = result(500, 0.8, model__weights="/home/me/clean.safetensors", model__layers="head")
+    text = card(EXPORTED, ArmResults.from_json(started), None)
+    assert "| weights at the start | clean.safetensors |\n| trained layers | head |" in text
+    assert "/home/me" not in text
+    pretrained = result(500, 0.8, model__name="timm:resnet10t?pretrained", loss__kind="trades")
+    text = card(EXPORTED, ArmResults.from_json(pretrained), None)
+    assert "| weights at the start | those of timm:resnet10t?pretrained |\n| loss of A | trades |" in text
+
+
 def test_warnings_of_the_training_are_told() -> None:
     content = {**result(500, 0.8), "warnings": ["gradient masking?"]}
     assert "- gradient masking?" in card(EXPORTED, ArmResults.from_json(content), None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sat_core.accuracy import Accuracy
@@ -92,7 +92,7 @@ def _fields(exported: Exported, row: Row | None, licence: str) -> dict[str, Any]
 
 
 def _title(exported: Exported, row: Row | None) -> str:
-    model = _plain(exported.model.rpartition(":")[2] or "Network")
+    model = _plain(exported.model.partition("?")[0].rpartition(":")[2] or "Network")
     return f"{model} on {_plain(public_name(row.data))}, {row.threat}" if row else model
 
 
@@ -175,6 +175,8 @@ def _training(results: ArmResults, row: Row) -> Iterator[str]:
         ("weights of A and B", f"{spec['weighting.rule']}: {' and '.join(f'{w:.4g}' for w in trained.split.weights)}"),
         ("cost", f"{percent(row.cost)} of the gradient evaluations of full adversarial training"),
         *([("cost of the ranking", f"{percent(ranking)} more")] if ranking else []),
+        *_start(spec),
+        *([] if spec["loss.kind"] == "ce" else [("loss of A", spec["loss.kind"])]),
         ("epoch", f"{row.epoch} of {results.epochs}, picked by robust accuracy on other images"),
         ("precision", spec["training.precision"]),
         ("seeds", ", ".join(f"{name} {seed}" for name, seed in results.seeds.items() if seed is not None)),
@@ -182,6 +184,18 @@ def _training(results: ArmResults, row: Row) -> Iterator[str]:
     ]
     yield "## Training"
     yield _table(("", ""), [(name, shown(value, 200)) for name, value in lines])
+
+
+def _start(spec: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Say which weights the training began with, and what it trained, if these are not all that is trained anew."""
+    name, weights = spec["model.name"], spec.get("model.weights", "")
+    if weights:
+        # Without the folders of whoever trained.
+        yield "weights at the start", _plain(re.split(r"[/\\\\]", weights.rstrip("/"))[-1])
+    elif "pretrained" in name.partition("?")[2]:
+        yield "weights at the start", _plain(f"those of {name}")
+    if spec.get("model.layers", "all") != "all":
+        yield "trained layers", _plain(spec["model.layers"])
 
 
 def _limits(row: Row | None) -> Iterator[str]:
