@@ -100,8 +100,8 @@ def test_the_command_starts_without_a_framework_and_decodes_nothing(tmp_path: Pa
 
 
 def longer_than(limit: int, paths: Iterable[Path]) -> dict[str, int]:
-    """Names and lengths of the files that have more lines than `limit`."""
-    lengths = {path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in paths}
+    """Paths and lengths of the files that have more lines than `limit`."""
+    lengths = {str(path): len(path.read_text(encoding="utf-8").splitlines()) for path in paths}
     assert lengths
     return {name: length for name, length in lengths.items() if length > limit}
 
