@@ -209,9 +209,14 @@ def test_what_notebooks_show(named: sat.TrainingResult) -> None:
         ("small-cnn", {"subset": "cat"}, SpecError, "no class is called 'cat'"),
         ("small-cnn", {"settings": {"training.lrr": 1}}, SpecError, r"did you mean 'training.lr'"),
         ("small-cnn", {"settings": {"training.lr": [0.1, 0.2]}}, SpecError, "training.lr"),
-        ("small-cnn", {"data": np.zeros((4, 8, 8, 1))}, DataError, "give some"),
+        ("small-cnn", {"data": np.zeros((4, 8, 8, 1))}, DataError, r"give \(train, test\)"),
         ("small-cnn", {"data": {"x_train": np.zeros((4, 8, 8, 1))}}, DataError, "got no y_train"),
-        ("small-cnn", {"data": (({1}, [0]), ([0], [0]))}, DataError, "x_train: expected an array of images, got set"),
+        (
+            "small-cnn",
+            {"data": (({1}, [0]), ([0], [0]))},
+            DataError,
+            r"train: item 0: expected \(image, label\), got set",
+        ),
     ],
 )
 def test_what_is_refused_before_anything_is_trained(
