@@ -18,9 +18,10 @@ from sat_evaluation.cli.summary import print_summary
 from sat_evaluation.report.gather import Run
 from sat_evaluation.report.tables import provenance
 from sat_evaluation.results.baseline import Baseline
-from sat_evaluation.results.csv_file import csv_lines, write_csv
+from sat_evaluation.results.csv_file import csv_lines, csv_text, write_csv
 from sat_evaluation.results.curves import group, series, varied
 from sat_evaluation.results.headline import headline, title
+from sat_evaluation.results.table import cost_unit
 from sat_evaluation.results.text import duration, epsilon, percent
 
 
@@ -160,6 +161,21 @@ def test_a_cheaper_attack_stands_at_its_own_cost() -> None:
     assert "at 75 % of the gradient evaluations (105 % with the ranking)" in text
     (alone,) = as_rows([single])
     assert alone.cost == 1500 / 2000
+
+
+def test_a_clean_arm_has_no_attack_that_costs_are_shares_of() -> None:
+    """Its settings have the default attack, PGD-7, where all others of the study take a single step."""
+    arms = []
+    for size, attacked in ((500, 500), (1000, 1000)):
+        arm = result(size, 0.7, attack__kind="n-fgsm", attack__steps=1)
+        arm["cost"] |= {"attack_gradients": attacked, "full_at_gradients": 2000}
+        arms.append(arm)
+    rows = as_rows([NONE, *arms])
+    assert [row.cost for row in rows] == [1000 / 2000, 1500 / 2000, 1.0]
+    assert cost_unit(rows) == "full AT = 100 %"
+    assert "attack.kind" not in csv_text(rows).splitlines()[0]
+    assert "attack.kind" in csv_text(as_rows([NONE, *arms, ALL])).splitlines()[0]
+    assert [row.cost for row in as_rows([NONE])] == [1000 / 8000]
 
 
 def test_full_training_with_another_attack_is_another_baseline() -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from sat_core.arm_results import ArmResults
 from sat_core.spec import KEYS
 from sat_evaluation.results.baseline import Baseline
 
@@ -31,3 +32,24 @@ def compared(spec: Mapping[str, Any], baseline: Baseline | None) -> dict[str, An
     """
     ignored = _NOT_COMPARED + _NOT_IN_BASELINE.get(baseline, ())
     return {key: value for key, value in spec.items() if not key.startswith(ignored)}
+
+
+def depends(key: str, baseline: Baseline | None) -> bool:
+    """Return whether an arm depends on a setting: nothing of the attack changes anything where nothing is attacked.
+
+    Args:
+        key: Of the setting, dotted.
+        baseline: Which baseline the arm is.
+    """
+    return not key.startswith(_NOT_IN_BASELINE.get(baseline, ()))
+
+
+def full_costs(results: Iterable[ArmResults]) -> set[int]:
+    """Return the gradient evaluations of full adversarial training, with each of the attacks that arms use.
+
+    A clean arm uses none: the one in its settings is the default, whatever the others use. It counts where all are
+    clean.
+    """
+    costs = [each.trained.cost for each in results]
+    attacking = [cost for cost in costs if cost.attack_gradients]
+    return {cost.full_at_gradients for cost in attacking or costs}

@@ -10,6 +10,7 @@ from typing import Any
 
 from sat_core.accuracy import Accuracy
 from sat_core.files import write_text
+from sat_evaluation.results.compared import depends
 from sat_evaluation.results.rows import Row, reported_levels
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
@@ -29,7 +30,7 @@ def csv_records(rows: Sequence[Row]) -> list[dict[str, Any]]:
     keys = dict.fromkeys(key for row in rows for key in row.spec if key not in _OWN_COLUMN)
     # by repr: values may be lists, which a set cannot hold
     levels = reported_levels(rows)
-    differ = [key for key in keys if len({repr(row.spec.get(key)) for row in rows}) > 1]
+    differ = [key for key in keys if len({repr(row.spec.get(key)) for row in rows if depends(key, row.baseline)}) > 1]
     return [
         {
             "arm": row.arm,

@@ -14,7 +14,7 @@ from sat_core.selection import draws
 from sat_core.spec import DEFAULTS
 from sat_core.tables import flatten
 from sat_evaluation.results.baseline import Baseline
-from sat_evaluation.results.compared import compared
+from sat_evaluation.results.compared import compared, full_costs
 from sat_evaluation.results.marks import mark_of
 from sat_evaluation.results.text import epsilon
 
@@ -273,7 +273,7 @@ def collect(results: Iterable[ArmResults]) -> list[Row]:
     cheaper attack stand at their own cost, however much of A they attack.
     """
     results = list(results)
-    unit = max((each.trained.cost.full_at_gradients for each in results), default=1)
+    unit = max(full_costs(results), default=1)
     rows = [Row(each, each, unit) for each in results]
     if len({row.results.level for row in rows}) < 2:
         return rows

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from sat_evaluation.results.baseline import Baseline
+from sat_evaluation.results.compared import full_costs
 from sat_evaluation.results.curves import Group, group, listed_classes, method_name, series, varied
 from sat_evaluation.results.rows import Row, reported_levels
 from sat_evaluation.results.text import duration, percent, shown
@@ -79,7 +80,7 @@ def robust_head(rows: Sequence[Row]) -> str:
 
 def cost_unit(rows: Sequence[Row]) -> str:
     """Return in words which cost is 100 %: with several attacks in a study, full AT by that of most gradients."""
-    several = len({row.results.trained.cost.full_at_gradients for row in rows}) > 1
+    several = len(full_costs(row.results for row in rows)) > 1
     return f"{Baseline.FULL.label}{' with the most expensive attack' if several else ''} = 100 %"
 
 
