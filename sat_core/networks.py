@@ -15,8 +15,11 @@ from sat_core.classifier import Classifier
 from sat_core.errors import CheckpointError, SpecError, brief, quoted, type_name
 from sat_core.exported import CONFIG, Exported
 from sat_core.input_spec import InputSpec
-from sat_core.named_networks import rebuilt
+from sat_core.named_networks import is_zoo, rebuilt
 from sat_core.probe import OtherClasses
+from sat_core.zoos import ZooName
+
+UNTRAINED = "its weights are new, and nothing has trained them: give a file of weights, or NAME?pretrained"
 
 
 @final
@@ -71,7 +74,8 @@ def open_network(backend: Backend, inputs: InputSpec, path: str | Path | None, m
         classifier = _built(backend, inputs, model)
         if own := classifier.weights_for:
             raise _other_classes(inputs, model, own)
-        return Network(classifier=classifier, model=_name(model), taken=classifier.taken)
+        taken = (*classifier.taken, *([UNTRAINED] if _is_new(backend, model) else []))
+        return Network(classifier=classifier, model=_name(model), taken=taken)
     if (Path(path) / CONFIG).is_file():
         return _exported(backend, inputs, Path(path), model)
     path = checkpoint.find(path)
@@ -168,6 +172,15 @@ def _described(inputs: Any, path: Path) -> InputSpec:
 
 def _name(model: Any) -> str:
     return model if isinstance(model, str) else type_name(model)
+
+
+def _is_new(backend: Backend, model: Any) -> bool:
+    """Return whether nobody has trained the network that is called so; of one from a factory only its author knows."""
+    if not isinstance(model, str):
+        return False
+    # RobustBench has no network without weights
+    of_library = is_zoo(backend, model) and not model.startswith("robustbench:")
+    return model in backend.models() or (of_library and not ZooName.parse(model).pretrained)
 
 
 def _built(backend: Backend, inputs: InputSpec, model: Any) -> Classifier:

@@ -16,7 +16,7 @@ from sat_core import checkpoint
 from sat_core.backend import Backend
 from sat_core.errors import CheckpointError, EvaluationError, SpecError
 from sat_core.input_spec import InputSpec
-from sat_core.networks import open_network
+from sat_core.networks import UNTRAINED, open_network
 from sat_core.zoos import ZooName, ZooNetwork
 
 pytestmark = pytest.mark.torch
@@ -48,6 +48,15 @@ def network(seed: int = 1, classes: int = 3) -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return nn.Sequential(nn.Flatten(), nn.Linear(16, classes)).eval()
+
+
+def test_a_network_that_nothing_has_trained_is_said_to_be_none(backend: Backend, tmp_path: Path, factory: str) -> None:
+    inputs = InputSpec(3, (4, 4, 1))
+    assert UNTRAINED in open_network(backend, inputs, None, "linear").taken
+    assert UNTRAINED not in open_network(backend, inputs, None, f"{factory}:make").taken
+    path = tmp_path / "own.pt"
+    torch.save({"fc.weight": torch.zeros(3, 16), "fc.bias": torch.zeros(3)}, path)
+    assert UNTRAINED not in open_network(backend, inputs, path, "linear").taken
 
 
 def test_weights_of_a_file_and_a_network_in_any_form_give_the_same_numbers(
