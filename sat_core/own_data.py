@@ -9,13 +9,14 @@ import attrs
 import numpy as np
 
 from sat_core.array_data import OPTIONAL, REQUIRED, data_set_from_arrays
-from sat_core.arrays import as_array
+from sat_core.arrays import as_array, check_images
 from sat_core.data import DataSet, Examples
 from sat_core.datasets import get_dataset
 from sat_core.errors import DataError, quoted, type_name
 from sat_core.images import ImageSource
 from sat_core.indexed_data import Part, Pick, read_indexed
 from sat_core.iterated_data import read_iterated
+from sat_core.pixels import check_sides, squares
 from sat_core.registry import nearest
 from sat_core.table_data import table_columns
 
@@ -57,8 +58,8 @@ def make_dataset(
     *,
     name: str = "own",
     class_names: Sequence[str] | None = None,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
+    mean: Sequence[float] | np.ndarray | None = None,
+    std: Sequence[float] | np.ndarray | None = None,
     image: str | None = None,
     label: str | None = None,
     size: int | None = None,
@@ -95,8 +96,8 @@ def make_dataset(
         >>> data.image_shape, data.train.labels.tolist()
         ((8, 8, 1), [0, 1, 0, 1, 0, 1])
     """
-    if size is not None and not 8 <= size <= 1024:
-        raise DataError(f"size: expected 8 to 1024 pixels, got {size}")
+    if size is not None and not (isinstance(size, int | np.integer) and 8 <= size <= 1024):
+        raise DataError(f"size: expected a whole number of 8 to 1024 pixels, got {quoted(size)}")
     notes: tuple[str, ...] = ()
     if test is None:
         if validation is None:
@@ -115,9 +116,9 @@ def make_dataset(
     if names := _class_names(parts, class_names):
         arrays["class_names"] = np.array(names)
     for key, given in (("mean", mean), ("std", std)):
-        values = given or getattr(parts["train"], key)
-        if len(values):
-            arrays[key] = np.array(values)
+        values = getattr(parts["train"], key) if given is None else given
+        if given is not None or len(values):
+            arrays[key] = _numbers(values, key)
     return data_set_from_arrays(arrays, name=name, notes=notes)
 
 
@@ -132,11 +133,11 @@ def read_part(
 ) -> Part:
     """Read one part of a data set; the arguments are those of `make_dataset`, and `name` is what messages call it."""
     if isinstance(data, Examples):
-        return Part(data.images, data.labels)
+        return Part(_scaled(data.images, size, name), data.labels)
     if _is_pair(data):
         x, y = data
         images = x if isinstance(x, ImageSource) else as_array(x, f"x_{name}", "images")
-        return Part(images, as_array(y, f"y_{name}", "labels"))
+        return Part(_scaled(images, size, f"x_{name}"), as_array(y, f"y_{name}", "labels"))
     if hasattr(data, "element_spec") and hasattr(data, "as_numpy_iterator"):
         if streamed:
             raise DataError(f"{name}: a data set that is read in order cannot be streamed; leave out streamed=True")
@@ -150,6 +151,18 @@ def read_part(
         pick, class_names = ItemPick(image or "image", label or "label"), _texts(getattr(data, "classes", ()))
     part = read_indexed(data, name, pick, size=size, streamed=streamed)
     return Part(part.images, part.labels, class_names, part.mean, part.std)
+
+
+def _scaled(images: Any, size: int | None, name: str) -> Any:
+    """Return images of one size as squares, as images one by one become them."""
+    if size is None:
+        return images
+    if isinstance(images, ImageSource):
+        return images.resized((size, size, images.shape[3]))
+    array = check_images(images, name)
+    if array.size and (fault := check_sides(*array.shape[1:3])):
+        raise DataError(f"{name}: {fault}")
+    return squares(array, size, array.shape[3]) if array.size else array
 
 
 def _refuse(data: Any, name: str) -> None:
@@ -180,8 +193,9 @@ class ItemPick:
     def __call__(self, item: Any) -> tuple[Any, Any]:
         """Return image and label of `item`."""
         if isinstance(item, Mapping):
-            if missing := [key for key in (self.image, self.label) if key not in item]:
-                raise DataError(f"expected a key {missing[0]!r}, got {', '.join(map(str, item))}\nname it: label=KEY")
+            for what, key in (("image", self.image), ("label", self.label)):
+                if key not in item:
+                    raise DataError(f"expected a key {key!r}, got {', '.join(map(str, item))}\nname it: {what}=KEY")
             return item[self.image], item[self.label]
         if isinstance(item, tuple | list) and len(item) == 2:
             return item[0], item[1]
@@ -195,6 +209,13 @@ def _is_pair(part: Any) -> bool:
         return False
     arrays = all(hasattr(each, "__array__") or isinstance(each, list | ImageSource) for each in part)
     return arrays and not all(isinstance(each, tuple) for each in part)
+
+
+def _numbers(values: Any, name: str) -> np.ndarray:
+    try:
+        return np.asarray(values)
+    except Exception as error:  # lists of several lengths, a tensor on a GPU
+        raise DataError(f"{name}: expected a number for each channel, got {type_name(values)}") from error
 
 
 def _texts(names: Any) -> tuple[str, ...]:

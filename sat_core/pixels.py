@@ -163,5 +163,10 @@ def square(array: np.ndarray, size: int, channels: int, box: Box | None = None) 
     if box is not None:
         top, left, height, width = box
         return resize(array[None, top : top + height, left : left + width], (size, size, channels))[0]
-    height, width, top, left = centre(array.shape[0], array.shape[1], size)
-    return resize(array[None], (height, width, channels))[0, top : top + size, left : left + size]
+    return squares(array[None], size, channels)[0]
+
+
+def squares(images: np.ndarray, size: int, channels: int) -> np.ndarray:
+    """Scale images `(n, h, w, c)` of one size to squares, each as `square` does without a box."""
+    height, width, top, left = centre(images.shape[1], images.shape[2], size)
+    return resize(images, (height, width, channels))[:, top : top + size, left : left + size]

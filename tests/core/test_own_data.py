@@ -108,6 +108,10 @@ def test_facts_are_given_or_found() -> None:
         (0.5,) * 3,
         (0.25,) * 3,
     )
+    assert sat.make_dataset(PAIR, TEST, mean=np.full(3, 0.5)).mean == (0.5,) * 3
+    assert "mean: expected 3 numbers in [0, 1]" in message(PAIR, mean=0.5)
+    assert "std: expected 3 numbers in [1e-06, 1]" in message(PAIR, std=["a", "b", "c"])
+    assert message(PAIR, mean=[[1], [1, 2]]) == "mean: expected a number for each channel, got list"
     assert sat.make_dataset(named, TEST, class_names="abc").class_names == ("a", "b", "c")
     named.labels = Y % 2  # fewer classes than there are names: they are not those of the labels
     assert sat.make_dataset(named, (X, Y % 2)).class_names == ("0", "1")
@@ -136,7 +140,16 @@ def test_images_of_several_sizes_are_scaled() -> None:
     assert made.image_shape == (8, 8, 3)
     assert made.train.images[:, 0, 0, 0].tolist() == [20 * n for n in range(12)]
     assert "sides that differ by at most 50 times" in message(Indexed([np.zeros((1, 60), np.uint8)] * 12), size=8)
-    assert message(Indexed(), size=4) == "size: expected 8 to 1024 pixels, got 4"
+    for wrong in (4, "8", 8.0):
+        assert message(Indexed(), size=wrong) == f"size: expected a whole number of 8 to 1024 pixels, got {wrong!r}"
+    wide = photographs(12, (30, 44, 3))
+    one_by_one = sat.make_dataset(Indexed(wide), Indexed(wide[:3], Y[:3]), size=8)
+    at_once = sat.make_dataset((wide, Y), sat.Examples(wide[:3], Y[:3], 3), size=8)
+    for one, other in zip(one_by_one.parts, at_once.parts, strict=True):
+        # an integer may be rounded another way
+        np.testing.assert_allclose(one.images.astype(int), other.images.astype(int), atol=1)
+        assert other.images.shape[1:] == (8, 8, 3)
+    assert "x_train: expected sides that differ by at most 50" in message((np.zeros((12, 1, 60), np.uint8), Y), size=8)
 
 
 def test_a_stream_has_the_same_images_and_is_the_same_data_set_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,7 +228,7 @@ REFUSED: list[tuple[str, Any, str]] = [
     (
         "other keys",
         [{"img": x, "label": y} for x, y in zip(X, Y, strict=True)],
-        "expected a key 'image', got img, label",
+        "expected a key 'image', got img, label\nname it: image=KEY",
     ),
     ("images alone", X, "expected examples that are had by their number, got numpy.ndarray\ngive (images, labels)"),
     ("a number", 3, "an object with __len__ and __getitem__"),
