@@ -23,7 +23,7 @@ _CHECKS = (
     (r"assertion failed: \[((?:images|index): .+?)\] \[([^\]]*)\] \[([^\]]*)\]", "{}; got {}..{}"),
     (
         r"indices\[.*?\] = (-?\d+) is not in \[0, (\d+)\)",
-        "index: expected less than {1}, as the split has so many, got {0}",
+        "index: expected less than {1}, as the split has so many, got {0}\nput with_index before repeat, too",
     ),
     (
         r"label value of (-?\d+) which is outside the valid range of \[0, (\d+)\)",
@@ -54,7 +54,7 @@ class SubsetAdversarialModel(keras.Model):
         loss: what is minimised; see `sat_core.step.AdversarialStep`.
 
     Raises:
-        SpecError: for settings that `SubsetAdversarialStep` refuses.
+        SpecError: for another network, and settings that `SubsetAdversarialStep` refuses.
     """
 
     def __init__(
@@ -65,6 +65,8 @@ class SubsetAdversarialModel(keras.Model):
         rng: np.random.Generator | None = None,
         loss: LossSpec = PLAIN,
     ) -> None:
+        if not isinstance(network, keras.Model):
+            raise SpecError(f"network: expected a keras.Model, got {type_name(network)}")
         # the network's policy has Keras scale the loss of float16
         super().__init__(name=f"subset_adversarial_{network.name}", dtype=network.dtype_policy)
         self.network = network
@@ -89,21 +91,30 @@ class SubsetAdversarialModel(keras.Model):
             raise SpecError("compile: expected jit_compile=False; the number of members in a batch is not known to XLA")
         super().compile(optimizer, metrics=metrics, **options)
 
-    def fit(self, x: Any = None, y: Any = None, *arguments: Any, sample_weight: Any = None, **options: Any) -> Any:
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        *arguments: Any,
+        sample_weight: Any = None,
+        class_weight: Any = None,
+        **options: Any,
+    ) -> Any:
         """Train; see `keras.Model.fit`.
 
         Args:
             x: batches (images, labels, index); or images of all examples of the split, whose labels are `y`.
             y: integers `(n,)`.
             arguments: as in Keras, from `batch_size` on.
-            sample_weight: not taken, as the weights are those of the split.
+            sample_weight, class_weight: not taken, as the weights are those of the split.
             options: as in Keras.
 
         Raises:
             DataError: for batches that do not fit.
         """
-        if sample_weight is not None:
-            raise DataError("fit: expected no sample_weight; the weights of A and B are those of the split")
+        for name, given in (("sample_weight", sample_weight), ("class_weight", class_weight)):
+            if given is not None:
+                raise DataError(f"fit: expected no {name}; the weights of A and B are those of the split")
         if (replicas := self.distribute_strategy.num_replicas_in_sync) > 1:
             raise SpecError(f"fit: expected one replica, got {replicas}; docs/own-loop.md shows a loop for several")
         if isinstance(x, tf.data.Dataset):
@@ -125,6 +136,8 @@ class SubsetAdversarialModel(keras.Model):
         """Make a step on a batch (images, labels, index) and return the metrics."""
         images, labels, index = _parts(data)
         mixed, size = self.step.mix(images, labels, index), tf.shape(labels)[0]
+        with tf.control_dependencies([mixed]):
+            index = tf.identity(index)  # so that what the check says comes before errors of other operations
         self.built = True  # by the step, where the network was not; or Keras saves no weights
         with tf.GradientTape() as tape:
             logits = self.step.forward(mixed, images, index)
@@ -149,6 +162,12 @@ class SubsetAdversarialModel(keras.Model):
     def save(self, filepath: str | Path, *arguments: Any, **options: Any) -> None:
         """Write the network to a `.keras` file, without this class around it; see `keras.Model.save`."""
         self.network.save(filepath, *arguments, **options)
+
+    def load_weights(self, filepath: str | Path, *arguments: Any, **options: Any) -> None:
+        """Read the weights that `save_weights` wrote, after `compile` with the optimizer's state."""
+        if self.compiled and self.network.built:
+            self.optimizer.build(self.trainable_variables)  # or Keras reads no state into it, and only warns
+        super().load_weights(filepath, *arguments, **options)
 
     def _with_regularisers(self, loss: Tensor) -> Tensor:
         return tf.add_n([loss, *(tf.cast(tf.reduce_sum(own), loss.dtype) for own in self.network.losses)])
