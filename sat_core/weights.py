@@ -52,7 +52,7 @@ class Weights:
         Raises:
             CheckpointError: Names the first array that is missing, surplus, of another shape, or not finite.
         """
-        arrays, lines = _renamed(self.arrays, expected)
+        arrays, lines = _renamed(self.arrays, expected, self.path)
         state: dict[str, np.ndarray] = {}
         kept: list[str] = []
         for name, own in expected.items():
@@ -106,7 +106,9 @@ def table_in(loaded: Any, is_array: Callable[[Any], bool], path: Path) -> tuple[
         if not names:
             break
         others = [*names[1:], *arrays]
-        lines = (*lines, f"weights under {names[0]!r}{f' (left out: {_listed(others)})' if others else ''}")
+        another = f"; to take {names[1]!r}, save it alone" if names[1:] else ""
+        left = f" (left out: {_listed(others)}{another})" if others else ""
+        lines = (*lines, f"weights under {names[0]!r}{left}")
         loaded = loaded[names[0]]
     got = type_name(loaded)
     if isinstance(loaded, Mapping):
@@ -132,29 +134,46 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _renamed(
-    arrays: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]
+    arrays: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray], path: Path
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     """Take away parts of names that the network has not."""
     lines: list[str] = []
     for part, whose in WRAPPERS.items():
         inside = {p for name in expected for p in name.split(".")}
         if part not in inside and any(part in name.split(".") for name in arrays):
-            arrays = {".".join(p for p in name.split(".") if p != part): value for name, value in arrays.items()}
+            bare = {".".join(p for p in name.split(".") if p != part): value for name, value in arrays.items()}
+            if len(bare) < len(arrays):  # two copies of the network; which is meant, the file does not say
+                break
+            arrays = bare
             lines.append(f"{part!r}, of {whose}, was taken out of the names")
-    if not expected.keys() & arrays.keys() and (prefix := _prefix(arrays, expected)):
+    if not expected.keys() & arrays.keys() and (prefix := _prefix(arrays, expected, path)):
         others = [name for name in arrays if not name.startswith(prefix)]
         arrays = {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
-        lines.append(f"{prefix!r} was taken away from all names")
+        lines.append(f"{prefix!r} was taken away from the names")
         if others:
             lines.append(f"left out, as they are outside of {prefix!r}: {_listed(others)}")
     return dict(arrays), tuple(lines)
 
 
-def _prefix(arrays: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> str:
+def _prefix(arrays: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray], path: Path) -> str:
     """Return what stands before the most names of the network, the shortest of several; empty if nothing does.
 
     The file of a training may have the network twice, as ``model.`` and inside ``attacker.model.``.
+
+    Raises:
+        CheckpointError: The whole network is there under several prefixes with other weights, as of a student and a
+            teacher, and none of them is ``model.``, under which Lightning has what it trains.
     """
     first = next(iter(expected), "")
     found = {name.removesuffix(first) for name in arrays if first and name.endswith(f".{first}")}
-    return min(found, key=lambda p: (sum(p + name not in arrays for name in expected), len(p), p), default="")
+    missing = {p: sum(p + name not in arrays for name in expected) for p in found}
+    whole = sorted((p for p in found if not missing[p]), key=lambda p: (len(p), p))
+    if "model." in whole:
+        return "model."
+    for other in whole[1:]:
+        if any(not np.array_equal(arrays[whole[0] + name], arrays[other + name]) for name in expected):
+            raise CheckpointError(
+                f"{path}: has the whole network under {whole[0]!r} and, with other weights, under {other!r}\n"
+                f"save the one that is meant alone, as a table of the names that begin with {other!r}"
+            )
+    return min(found, key=lambda p: (missing[p], len(p), p), default="")

@@ -38,7 +38,7 @@ def test_the_table_of_weights_is_found_where_training_scripts_put_it() -> None:
         ({"epoch": 3, "state_dict": OTHER, "optimizer": {"state": {}}}, ("weights under 'state_dict'",)),
         ({"net": OTHER}, ("weights under 'net'",)),
         ({"model": {"ema": OTHER}}, ("weights under 'model'", "weights under 'ema'")),
-        ({"ema": OTHER, "model": OTHER}, ("weights under 'model' (left out: ema)",)),
+        ({"ema": OTHER, "model": OTHER}, ("weights under 'model' (left out: ema; to take 'ema', save it alone)",)),
         ({**OTHER, "epoch": 3}, ("left out, as they are no weights: epoch",)),
     ):
         arrays, lines = table(loaded)
@@ -66,7 +66,7 @@ def test_names_of_wrappers_and_of_trainings_are_taken_away_and_said() -> None:
         (OTHER, ()),
         ({f"module.{name}": value for name, value in OTHER.items()}, ("'module', of DataParallel",)),
         ({f"_orig_mod.module.{name}": value for name, value in OTHER.items()}, ("'module', of", "'_orig_mod', of")),
-        ({f"model.{name}": value for name, value in OTHER.items()}, ("'model.' was taken away from all names",)),
+        ({f"model.{name}": value for name, value in OTHER.items()}, ("'model.' was taken away from the names",)),
         (
             {f"{p}model.{name}": v for p in ("attacker.", "") for name, v in OTHER.items()} | {"norm.mean": np.ones(3)},
             ("'model.' was taken", "left out, as they are outside of 'model.': attacker.model.a.weight, .* and 0"),
@@ -91,6 +91,21 @@ def test_weights_of_another_network_are_refused() -> None:
             fitted({**OTHER, **changes})
     with pytest.raises(CheckpointError, match=r"'a\.weight': expected .*, got nothing of that name"):
         fitted({"fc.bias": OTHER["fc.bias"]})
+
+
+def test_of_two_copies_of_the_network_none_is_guessed() -> None:
+    copies = {
+        p: {f"{p}{name}": value + extra for name, value in OTHER.items()} for extra, p in enumerate(("ema.", "z."))
+    }
+    with pytest.raises(CheckpointError, match=r"under 'z\.' and, with other weights, under 'ema\.'"):
+        fitted({**copies["ema."], **copies["z."]})
+    with pytest.raises(CheckpointError, match=r"has 'module\.a\.weight' and 1 more, which"):
+        fitted({**OTHER, **{f"module.{name}": value + 1 for name, value in OTHER.items()}})
+    state, lines = fitted({**copies["z."], **{f"model.{name}": value for name, value in OTHER.items()}})
+    assert (state["fc.bias"] == OTHER["fc.bias"]).all()
+    assert lines[1].startswith("left out, as they are outside of 'model.': z.a.weight")
+    same = {f"{p}{name}": value for p in ("a.", "b.") for name, value in OTHER.items()}
+    assert fitted(same)[0].keys() == NETWORK.keys()
 
 
 def test_a_new_last_layer_keeps_its_own_weights() -> None:
