@@ -11,11 +11,13 @@ import attrs
 import numpy as np
 
 from sat_core import files
-from sat_core.arm import arm_tables
+from sat_core.arm import arm_tables, claim_arm
 from sat_core.arm_results import ArmResults
 from sat_core.errors import DataError, RunDirectoryError
+from sat_core.experiment import WEIGHTS
 from sat_core.job import Job
 from sat_core.ranking import Ranking, ranking_job, ranking_tables
+from sat_core.tables import flatten
 from sat_core.unit_folder import UnitFolder, finished_units
 
 
@@ -23,8 +25,8 @@ from sat_core.unit_folder import UnitFolder, finished_units
 class Finished:
     """The finished rankings and arms in folders of other studies.
 
-    Two arms are the same if they have the same settings, backend, device, data and, in a transfer, source, and if A
-    has the same members. Versions of packages are not compared, but every result says its own.
+    Two arms are the same if they have the same settings, backend, device, data, bytes of weights and, in a transfer,
+    source, and if A has the same members. Versions of packages are not compared, but every result says its own.
 
     Args:
         folders: They and all folders below are searched.
@@ -41,8 +43,8 @@ class Finished:
                 raise RunDirectoryError(f"{folder}: expected a folder with finished studies, found none")
             for unit in finished_units(folder):
                 if unit.spec_file.exists() and not unit.path.resolve().is_relative_to(besides.resolve()):
-                    # Equal text is equal settings, backend, device and data.
-                    self._units.setdefault(unit.spec_file.read_text(encoding="utf-8"), []).append(unit)
+                    key = _without_path(unit.spec_file.read_text(encoding="utf-8"))
+                    self._units.setdefault(key, []).append(unit)
 
     def take_ranking(self, job: Job) -> bool:
         """Copy the ranking of the job's arm into the job's folder; returns False if no study has it."""
@@ -62,6 +64,7 @@ class Finished:
         else:
             return False
         job.folder.take_arm(unit)
+        claim_arm(job)  # its weights may lie elsewhere now
         results = attrs.evolve(
             results,
             arm=job.folder.name,
@@ -74,7 +77,19 @@ class Finished:
         return True
 
     def _same(self, tables: Mapping[str, Any], job: Job) -> list[UnitFolder]:
-        return self._units.get(job.experiment(tables).to_toml(), []) if self._units else []
+        return self._units.get(_without_path(job.experiment(tables).to_toml()), []) if self._units else []
+
+
+def _without_path(spec: str) -> str:
+    """Return what is the same for equal settings, backend, device, data and weights, wherever these lie."""
+    if WEIGHTS not in spec:
+        return spec
+    try:
+        values = flatten(files.parse_toml(spec))
+    except ValueError:  # cut off
+        return spec
+    values.pop("model.weights", None)
+    return repr(sorted(values.items()))
 
 
 def _results(unit: UnitFolder) -> ArmResults | None:

@@ -161,7 +161,14 @@ def test_only_an_arm_with_the_same_weights_is_taken_over(clean: Path, tmp_path: 
     file = tmp_path / "w.safetensors"
     shutil.copy(clean / "checkpoint-best.safetensors", file)
     run_arm(tuned(tmp_path / "a" / "arm", file))
-    assert Finished([tmp_path / "a"], besides=tmp_path / "b").take_arm(tuned(tmp_path / "b" / "arm", file), Ranking())
+    moved = tmp_path / "moved.safetensors"
+    shutil.copy(file, moved)
+    for name, path in (("b", file), ("m", moved)):
+        arm = tuned(tmp_path / name / "arm", path)
+        assert Finished([tmp_path / "a"], besides=tmp_path / name).take_arm(arm, Ranking())
+        assert arm.folder.read_spec()[0]["model"]["weights"] == str(path)
+        assert run_arm(arm).reused == "../../a/arm"
+    assert UnitFolder(tmp_path / "a" / "arm").read_spec()[0]["model"]["weights"] == str(file)
     save_file({n: v * np.float32(2) for n, v in checkpoint.read(file).groups["model"].items()}, file)
     finished = Finished([tmp_path / "a"], besides=tmp_path / "c")
     assert not finished.take_arm(tuned(tmp_path / "c" / "arm", file), Ranking())
