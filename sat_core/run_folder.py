@@ -159,6 +159,27 @@ class ReproductionFolder:
         return self.path / name
 
 
+def one_run(path: Path) -> RunFolder:
+    """Return the folder of one study or transfer.
+
+    Raises:
+        RunDirectoryError: `path` is an arm of one, a reproduction, which has several, or none of these.
+    """
+    folder, here = RunFolder(path), path.resolve()
+    whole = RunFolder(path.parent.parent if len(path.parts) > 2 else here.parent.parent)
+    if here.parent.name == _ARMS and whole.has_begun:
+        raise RunDirectoryError(
+            f"{path}: expected the folder of a study or transfer, got an arm\ngive {whole}, with --arms {here.name}"
+        )
+    if not folder.has_begun:
+        studies = run_folders(path)
+        raise RunDirectoryError(
+            f"{path}: expected the folder of one study or transfer, got {len(studies)} of them\n"
+            f"give one, as {studies[0]}"
+        )
+    return folder
+
+
 def run_folders(path: Path) -> list[RunFolder]:
     """Return the folder of a study or transfer and those of its transfers; of a reproduction, all of its studies'.
 

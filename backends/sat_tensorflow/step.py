@@ -192,10 +192,18 @@ def with_index(dataset: tf.data.Dataset) -> tf.data.Dataset:
     (image, label) becomes (image, label, index), and a dict gets a key "index". The number is the place in `dataset`,
     from 0: call this on the full data set that the split is over, before skip, take, filter, shuffle or batch.
 
+    The steps that `dataset` is made of are looked through for a shuffle that differs from epoch to epoch, and nothing
+    is read: an order that a generator or another library changes is not seen.
+
     Raises:
-        DataError: for other elements, and for a dict that has an "index".
+        DataError: for other elements, for a dict that has an "index", and after a shuffle.
     """
     spec = dataset.element_spec
+    if _reshuffles(dataset):
+        raise DataError(
+            "with_index: expected the same order in each epoch, got a data set that is shuffled anew\n"
+            "with_index comes before shuffle: with_index(dataset).shuffle(n)"
+        )
     if isinstance(spec, dict):
         if "index" in spec:
             raise DataError(
@@ -205,3 +213,12 @@ def with_index(dataset: tf.data.Dataset) -> tf.data.Dataset:
     if not isinstance(spec, tuple):
         raise DataError(f"with_index: expected elements (image, label) or dicts, got {type_name(spec)}")
     return dataset.enumerate().map(lambda index, items: (*items, index))
+
+
+def _reshuffles(dataset: tf.data.Dataset) -> bool:
+    """Return whether a data set, or one that it is made of, is in another order each time; a cache keeps the first."""
+    if getattr(dataset, "_reshuffle_each_iteration", False):
+        return True
+    if dataset.__class__.__name__ == "CacheDataset":
+        return False
+    return any(_reshuffles(each) for each in dataset._inputs())

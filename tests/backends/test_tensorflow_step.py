@@ -191,6 +191,13 @@ def test_items_carry_the_number_in_the_full_data_set(backend: Backend) -> None:
         with_index(with_index(dicts))
     with pytest.raises(DataError, match=r"elements \(image, label\) or dicts, got"):
         with_index(pairs.map(lambda x, y: x))
+    shuffled, fixed = pairs.shuffle(300), pairs.shuffle(300, reshuffle_each_iteration=False)
+    for data in (shuffled, dicts.shuffle(9, seed=1).prefetch(2), tf.data.Dataset.zip((fixed, shuffled))):
+        with pytest.raises(DataError, match="with_index comes before shuffle"):
+            with_index(data)
+    for data in (fixed, shuffled.cache()):
+        once, again = ([int(x) for x, _, _ in with_index(data)] for _ in range(2))
+        assert once == again != sorted(once)
 
 
 def test_micro_batches_add_up_to_the_gradient_of_the_whole_batch(backend: Backend) -> None:

@@ -41,6 +41,11 @@ def test_arms_that_are_not_finished_are_left_out(
         (part / f"arms/{arm}/results.json").unlink()
     refused(capsys, ["table", part], "none of 3 arms is finished; run the study first")
     refused(capsys, ["table", part, "--arms", "other"], "--arms: no arm is called 'other'")
-    refused(capsys, ["table", tmp_path, "--out", "x.csv"], "cannot be read")
+    refused(
+        capsys, ["table", tmp_path / "none", "--out", "x.csv"], "none: expected the folder of a study (with spec.toml)"
+    )
+    refused(capsys, ["table", finished / "arms/size-0.5"], f"got an arm\ngive {finished}, with --arms size-0.5")
+    shutil.copytree(finished, tmp_path / "all/studies/one")
+    refused(capsys, ["table", tmp_path / "all"], f"got 1 of them\ngive one, as {tmp_path / 'all/studies/one'}")
     refused(capsys, ["table", finished, "--out", tmp_path / "x.txt"], "--out: expected a file that ends in .csv or")
     assert not (tmp_path / "x.txt").exists()

@@ -32,14 +32,14 @@ def add(commands: Any) -> None:
 
 
 def _table(arguments: argparse.Namespace) -> int:
-    from sat_core.run_folder import RunFolder
+    from sat_core.run_folder import one_run
     from sat_evaluation.results.table_files import csv_parts, write_table, writer_for
     from sat_evaluation.results.tidy import table
     from sat_evaluation.run.status import finished_rows
 
     if arguments.out is not None:
         writer_for(arguments.out)  # its errors come before anything is read
-    folder = RunFolder(arguments.folder)
+    folder = one_run(arguments.folder)
     rows, unfinished = finished_rows(folder, arguments.arms)
     made = table(arguments.what, rows, folder)
     if unfinished:
