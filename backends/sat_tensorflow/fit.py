@@ -19,11 +19,13 @@ from sat_core.loss_spec import PLAIN, LossSpec
 from sat_core.splits import Split
 from sat_tensorflow.step import SubsetAdversarialStep
 
+_NUMBERS = "make the split over the same data set that the numbers count, and put with_index before repeat"
 _CHECKS = (
-    (r"assertion failed: \[((?:images|index): .+?)\] \[([^\]]*)\] \[([^\]]*)\]", "{}; got {}..{}"),
+    (r"assertion failed: \[(images: .+?)\] \[([^\]]*)\] \[([^\]]*)\]", "{}; got {}..{}"),
+    (r"assertion failed: \[(index: .+?)\] \[([^\]]*)\] \[([^\]]*)\]", f"{{}}; got {{}}..{{}}\n{_NUMBERS}"),
     (
         r"indices\[.*?\] = (-?\d+) is not in \[0, (\d+)\)",
-        "index: expected less than {1}, as the split has so many, got {0}\nput with_index before repeat, too",
+        f"index: expected less than {{1}}, as the split has so many, got {{0}}\n{_NUMBERS}",
     ),
     (
         r"label value of (-?\d+) which is outside the valid range of \[0, (\d+)\)",

@@ -231,7 +231,10 @@ def test_wrong_use_is_one_clear_line(eagerly: bool) -> None:
         ((batch for batch in plain), r"expected batches \(images, labels, index\), got 2 of them"),
         (plain.map(lambda x, y: {"image": x, "label": y}), r"\(images, labels, index\), got dict"),
         (batches(40).map(lambda x, y, i: (x, tf.one_hot(y, 5), i)), "labels: expected integers, got float32"),
-        (batches(40).map(lambda x, y, i: (x, y, i + 1)), r"index: expected numbers of the 40 .*, got 1\.\.40"),
+        (
+            batches(40).map(lambda x, y, i: (x, y, i + 1)),
+            r"index: expected numbers of the 40 .*, got 1\.\.40\nmake the split",
+        ),
         (batches(40).map(lambda x, y, i: (x, y, i - 1)), r"index: expected numbers of the 40 .*, got -1\.\.38"),
         (batches(40).map(lambda x, y, i: (2 * x - 1, y, i)), "images: expected pixels in"),
     )
@@ -248,7 +251,7 @@ def test_wrong_numbers_that_come_later_are_one_clear_line() -> None:
     for wrong, says in (
         (
             lambda x, y, i: (x, y, i + 20),
-            "index: expected less than 40, as the split has so many, got .*\nput with_index before repeat",
+            "index: expected less than 40, as the split has so many, got .*\n.*with_index before repeat",
         ),
         (lambda x, y, i: (x, y + 5, i), "labels: expected less than 5, got "),
     ):
