@@ -116,9 +116,12 @@ class DataSet:
             if len(part) == 0:
                 raise DataError(f"{part.name}: expected at least one example, got none")
             if part.images.shape[1:] != self.train.images.shape[1:]:
+                shapes = [each.images.shape[1:] for each in (self.train, part)]
+                grey = shapes[0][:2] == shapes[1][:2]
+                remedy = "make all of them grey, or all RGB" if grey else "scale them to one size, as by size=N"
                 raise DataError(
-                    f"{self.name}: expected training and validation images of one shape, got "
-                    f"{self.train.images.shape[1:]} and {part.images.shape[1:]}"
+                    f"{self.name}: expected images of one shape, got {shapes[0]} in {self.train.name} "
+                    f"and {shapes[1]} in {part.name}\n{remedy}"
                 )
         # A network cannot predict a class that it never saw: such images would only lower the accuracy.
         missing = np.setdiff1d(np.concatenate([part.labels for part in self.parts[1:]]), self.train.labels)

@@ -147,5 +147,6 @@ def check_keys(tables: Mapping[str, Any]) -> None:
 def _build(kind: type[Any], table: Mapping[str, Any]) -> Any:
     missing = [a.name for a in _FIELDS[kind.SECTION] if a.default is attrs.NOTHING and a.name not in table]
     if missing:
-        raise SpecError(f"{kind.SECTION}.{missing[0]}: expected a value, got none; add it to [{kind.SECTION}]")
+        own = ', or "saved:NAME" if Study.run is given data' if (kind.SECTION, missing[0]) == ("data", "name") else ""
+        raise SpecError(f"{kind.SECTION}.{missing[0]}: expected a value, got none; add it to [{kind.SECTION}]{own}")
     return kind(**table)

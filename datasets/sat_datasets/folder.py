@@ -139,9 +139,7 @@ def class_folders(part: Path) -> list[Path]:
     classes = [Path(entry.path) for entry in _entries(part, part.parent)]
     for folder in classes:
         if not folder.is_dir():
-            hint = "\nlabels=FILE says which class each image has; test=val takes those in val to report on"
-            hint = hint if part.name != "train" else ""
-            raise DataError(f"{folder}: expected a folder for each class in {part}, got a file{hint}")
+            raise DataError(f"{folder}: expected a folder for each class in {part}, got a file{_remedy(part)}")
     if not classes:
         raise DataError(f"{part}: expected a folder for each class, got none")
     by_appearance = {_appearance(folder.name): folder.name for folder in classes}
@@ -153,6 +151,16 @@ def class_folders(part: Path) -> list[Path]:
                 f"{other!r}, too\nmost likely they are one class: rename or merge the folders"
             )
     return classes
+
+
+def _remedy(part: Path) -> str:
+    """Return what to do where the images of a part are in no folders of classes; empty for those to train on."""
+    if part.name == "train":
+        return ""
+    others = [name for name in VALIDATION if name != part.name and (part.parent / name).is_dir()]
+    # Not where the images for validation lie so themselves.
+    instead = f"; test={others[0]} takes those in {others[0]} to report on" if others and part.name == "test" else ""
+    return f"\nlabels=FILE says which class each image has{instead}"
 
 
 def _appearance(name: str) -> str:

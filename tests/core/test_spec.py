@@ -226,7 +226,9 @@ def test_what_is_hardly_wanted_is_warned_of(keys: dict[str, Any], size: int, say
 
 
 def test_what_is_missing_is_named() -> None:
-    with pytest.raises(SpecError, match=r"data\.name: expected a value, got none; add it to \[data\]"):
+    with pytest.raises(
+        SpecError, match=r"data\.name: expected a value, got none; add it to \[data\], or \"saved:NAME\" if"
+    ):
         Spec.from_tables({"training": {"epochs": 1}})
     with pytest.raises(SpecError, match=r"training\.epochs: expected a value"):
         Spec.from_tables({"data": {"name": "digits"}})

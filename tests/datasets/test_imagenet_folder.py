@@ -56,6 +56,8 @@ def test_a_tree_with_the_file_beside_its_images(imagenet: Path) -> None:
 
 
 def test_folders_of_classes_need_no_file_and_test_is_chosen(imagenet: Path) -> None:
+    with pytest.raises(DataError, match=r"got a file\nlabels=FILE says which class each image has$"):
+        get_dataset(f"folder:{imagenet}?test=val")
     for file, name in VALIDATION.items():
         (imagenet / "val" / name).mkdir(exist_ok=True)
         (imagenet / f"val/{file}.JPEG").rename(imagenet / f"val/{name}/{file}.JPEG")
