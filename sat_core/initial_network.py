@@ -41,9 +41,10 @@ def initial_network(
     classifier = _named(backend, model, data, seed) if make is None else make()
     if model.weights:
         lines = backend.load_weights(classifier, model.weights, classifier.last_layer())
-        lines = (*lines, *_other_inputs(model.weights, classifier.inputs))
+        lines = (_start(model.weights, classifier.inputs), *lines, *_other_inputs(model.weights, classifier.inputs))
         # a network of the user's is the same object each time
-        classifier.taken = (*(line for line in classifier.taken if line not in lines), *lines)
+        before = (line for line in classifier.taken if line not in lines and not line.startswith(_STARTS))
+        classifier.taken = (*before, *lines)
     classifier.learn(model.layers)
     return classifier
 
@@ -70,6 +71,16 @@ def _normalised(inputs: InputSpec, model: ModelSpec) -> InputSpec:
         return attrs.evolve(inputs, mean=model.mean * times, std=model.std * times)
     except SpecError as error:
         raise SpecError(f"model.mean, model.std: {str(error).partition(': ')[2]}") from error
+
+
+_STARTS = "starts from "
+
+
+def _start(path: str, inputs: InputSpec) -> str:
+    """Say which weights they are, and how the network normalises."""
+    mean, std = _numbers(inputs.mean), _numbers(inputs.std)
+    normalised = f"normalised with mean {mean} and deviation {std}" if inputs.mean else "not normalised"
+    return f"{_STARTS}{Path(path).name} (SHA-256 {fingerprint(path)[:8]}…), {normalised}"
 
 
 def _other_inputs(path: str, inputs: InputSpec) -> tuple[str, ...]:

@@ -46,6 +46,10 @@ def tuned(directory: Path, weights: Path | str, **changes: Any) -> Job:
     return job(directory, keys={**SAT, "model.weights": str(weights), **changes.pop("keys", {})}, **changes)
 
 
+def starts(path: Path, normalised: str = "normalised with mean [0.4] and deviation [0.3]") -> str:
+    return f"starts from {path.name} (SHA-256 {fingerprint(path)[:8]}…), {normalised}"
+
+
 def five_classes() -> DataSet:
     data = toy()
     parts = {n: Examples(p.images, p.labels, 5, n) for n, p in (("train", data.train), ("test", data.test))}
@@ -60,7 +64,8 @@ def test_a_training_begins_with_the_weights_of_a_file(clean: Path, tmp_path: Pat
         network = tuned(tmp_path / "a", path).build()
         assert all(np.array_equal(value, saved[name]) for name, value in network.state().items())
         assert network.taken == (
-            ("'module', of DataParallel or DistributedDataParallel, was taken out of the names",) * (path == plain)
+            starts(path),
+            *("'module', of DataParallel or DistributedDataParallel, was taken out of the names",) * (path == plain),
         )
 
 
@@ -72,7 +77,7 @@ def test_the_last_layer_is_new_where_the_classes_are_others_and_nothing_else_may
     new = job(tmp_path / "a", keys=SAT, data=five_classes()).build().state()
     for name, value in state.items():
         assert np.array_equal(value, new[name] if name.startswith("fc.") else saved[name]), name
-    assert other.build().taken == ("the last layer is new: fc.weight, fc.bias",)
+    assert other.build().taken == (starts(clean), "the last layer is new: fc.weight, fc.bias")
     results = run_arm(other)
     assert results.weights is not None
     assert results.weights.taken == other.build().taken
@@ -193,6 +198,7 @@ def test_mean_and_deviation_are_those_that_are_given(clean: Path, tmp_path: Path
     network = arm.build()
     assert (network.inputs.mean, network.inputs.std) == ((0.25,), (0.5,))
     assert network.taken == (
+        starts(clean, "normalised with mean [0.25] and deviation [0.5]"),
         "the weights were trained with the mean [0.4] and deviation [0.3], and here it is [0.25] and [0.5]: "
         "model.mean and model.std set them",
     )
@@ -248,5 +254,5 @@ def test_an_arm_folder_says_where_its_weights_are_from(clean: Path, tmp_path: Pa
     arm = tuned(tmp_path / "arm", clean)
     run_arm(arm)
     content = UnitFolder(tmp_path / "arm").results().to_json()
-    assert content["weights"] == {"fingerprint": fingerprint(clean), "taken": []}
+    assert content["weights"] == {"fingerprint": fingerprint(clean), "taken": [starts(clean)]}
     assert content["spec"]["model"]["weights"] == str(clean)
