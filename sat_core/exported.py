@@ -35,6 +35,28 @@ def _inputs(value: Any) -> InputSpec:
         raise Unfit(f"classes, image_shape, mean and std of a network ({error})", value) from error
 
 
+def zoo_of(model: str) -> str:
+    """Return the library that makes a network without any weights, as ``timm``; empty for ours and users' own."""
+    place, colon, _ = model.partition(":")
+    # robustbench makes networks with its own weights only, which it would fetch.
+    return place if colon and place in ZOOS and place != "robustbench" else ""
+
+
+def zoo_name(model: str) -> ZooName:
+    """Return the name that a file gives to a library's network, without what would load weights: the file has them.
+
+    Raises:
+        CheckpointError: An option is not a word or a number, such as the path of a file.
+        SpecError: It is no such name.
+    """
+    name = ZooName.parse(model)
+    options = {k: value for k, value in name.options.items() if not any(word in k for word in _LOADING)}
+    for word in (name.network, *options, *options.values()):
+        if not all(c.isalnum() or c in "._-+" for c in word):
+            raise CheckpointError(f"model: expected words and numbers, got {quoted(word)} in {quoted(model)}")
+    return attrs.evolve(name, options=options)
+
+
 @final
 @attrs.frozen(kw_only=True)
 class Exported:
@@ -86,22 +108,7 @@ class Exported:
     @property
     def zoo(self) -> str:
         """The library that makes the architecture without any weights, as ``timm``; empty for ours and users' own."""
-        place, colon, _ = self.model.partition(":")
-        # robustbench makes networks with its own weights only, which it would fetch.
-        return place if colon and place in ZOOS and place != "robustbench" else ""
-
-    def zoo_name(self) -> ZooName:
-        """Return the name in the zoo without what would load weights: the folder has them.
-
-        Raises:
-            CheckpointError: An option is not a word or a number, such as the path of a file.
-        """
-        name = ZooName.parse(self.model)
-        options = {k: value for k, value in name.options.items() if not any(word in k for word in _LOADING)}
-        for word in (name.network, *options, *options.values()):
-            if not all(c.isalnum() or c in "._-+" for c in word):
-                raise CheckpointError(f"model: expected words and numbers, got {quoted(word)} in {quoted(self.model)}")
-        return attrs.evolve(name, options=options)
+        return zoo_of(self.model)
 
     def build(self, backend: Backend, model: Any = None) -> Classifier:
         """Return a classifier of this architecture, with any weights.
@@ -126,7 +133,7 @@ class Exported:
         if self.zoo in zoos:
             with backend.seeded(0):
                 # As large as it was made: what stands in front of it is known.
-                made = backend.wrap_for(inputs, zoos[self.zoo](self.zoo_name(), inputs.inner).native)
+                made = backend.wrap_for(inputs, zoos[self.zoo](zoo_name(self.model), inputs.inner).native)
             return made.with_head(self.inputs.classes) if self.head else made
         if self.zoo:
             raise SpecError(

@@ -88,7 +88,7 @@ def is_zoo(backend: Builder, model: str) -> bool:
     return bool(colon) and (zoo in backend.zoos() or zoo in ZOOS)
 
 
-def rebuilt(backend: Builder, inputs: InputSpec, model: str) -> Classifier:
+def rebuilt(backend: Builder, inputs: InputSpec, model: str | ZooName) -> Classifier:
     """Make a network whose weights are in a checkpoint: none are fetched, and no library's record counts.
 
     Args:
@@ -97,10 +97,10 @@ def rebuilt(backend: Builder, inputs: InputSpec, model: str) -> Classifier:
         model: As in `sat_core.backend.Backend.build`; of a library's network, what its options say of weights is left
             out.
     """
-    zoo = backend.zoos().get(model.partition(":")[0])
-    if zoo is None or not is_zoo(backend, model):
-        return network_of(backend, inputs, model, 0)
-    name = ZooName.parse(model)
+    zoo = backend.zoos().get(model.zoo if isinstance(model, ZooName) else model.partition(":")[0])
+    if zoo is None or not is_zoo(backend, str(model)):
+        return network_of(backend, inputs, str(model), 0)
+    name = model if isinstance(model, ZooName) else ZooName.parse(model)
     options = {key: value for key, value in name.options.items() if key != "pretrained"}
     with backend.seeded(0):
         # of a library's weights a network may have other channels than the images

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, final
@@ -12,8 +13,8 @@ import attrs
 from sat_core import checkpoint
 from sat_core.backend import Backend
 from sat_core.classifier import Classifier
-from sat_core.errors import CheckpointError, SpecError, brief, quoted, type_name
-from sat_core.exported import CONFIG, Exported
+from sat_core.errors import CheckpointError, SatError, SpecError, brief, quoted, type_name
+from sat_core.exported import CONFIG, Exported, zoo_name, zoo_of
 from sat_core.input_spec import InputSpec
 from sat_core.named_networks import is_zoo, rebuilt
 from sat_core.probe import OtherClasses
@@ -145,11 +146,7 @@ def _ours(backend: Backend, inputs: InputSpec, path: Path, model: Any) -> Networ
     _check_bare(inputs, path)
     saved, into = checkpoint.read(path).metadata, None
     if not model and not saved.get("model"):
-        name = str(dict(saved.get("network") or {}).get("name", ""))
-        raise CheckpointError(
-            f"{path}: has weights of the network {quoted(name or 'of the user')}, and a checkpoint never imports code\n"
-            f"name it if you trust it: --model {name or 'package.module:factory'}"
-        )
+        model = _of_library(saved.get("network"), path)
     # the network of a transfer is its source's, for the source's classes and images, below a head for the target
     if model and "source" in saved:
         classes = _described(saved.get("network"), path).classes
@@ -159,8 +156,23 @@ def _ours(backend: Backend, inputs: InputSpec, path: Path, model: Any) -> Networ
     return Network(classifier=backend.load(path, into=into), model=_name(model), path=path, saved=saved)
 
 
+def _of_library(described: Any, path: Path) -> ZooName:
+    """Return the library's network that a checkpoint names: it is made as in an export, and no module of a user's."""
+    name = str(described.get("name", "")) if isinstance(described, Mapping) else ""
+    if not zoo_of(name):
+        raise CheckpointError(
+            f"{path}: has weights of the network {quoted(name or 'of the user')}, and a checkpoint never imports code\n"
+            f"name it if you trust it: --model {shlex.quote(name or 'package.module:factory')}"
+        )
+    try:
+        return zoo_name(name)
+    except SatError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+
+
 def _as_trained(backend: Backend, inputs: InputSpec, model: Any) -> Classifier:
-    return rebuilt(backend, inputs, model) if isinstance(model, str) else backend.wrap_for(inputs, model)
+    named = isinstance(model, str | ZooName)
+    return rebuilt(backend, inputs, model) if named else backend.wrap_for(inputs, model)
 
 
 def _described(inputs: Any, path: Path) -> InputSpec:
@@ -171,7 +183,7 @@ def _described(inputs: Any, path: Path) -> InputSpec:
 
 
 def _name(model: Any) -> str:
-    return model if isinstance(model, str) else type_name(model)
+    return str(model) if isinstance(model, str | ZooName) else type_name(model)
 
 
 def _is_new(backend: Backend, model: Any) -> bool:

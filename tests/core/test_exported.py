@@ -14,7 +14,7 @@ from toys import toy
 
 import sat_core as sat
 from sat_core.errors import CheckpointError, DataError, NotInstalledError, SatError
-from sat_core.exported import CONFIG, Exported
+from sat_core.exported import CONFIG, Exported, zoo_name
 from sat_core.input_spec import InputSpec
 from sat_core.json_fields import from_json
 from sat_core.reference import NumpyBackend
@@ -96,14 +96,11 @@ def test_folders_that_are_no_export_and_weights_of_others_are_refused(folder: Pa
 
 
 def test_options_that_load_weights_or_name_files_never_reach_a_zoo() -> None:
-    def named(model: str) -> Any:
-        return Exported(model=model, inputs=INPUTS, backend="torch", version={}, origin="").zoo_name()
-
-    name = named("timm:resnet18d.ra2_in1k?pretrained&drop_rate=0.1&checkpoint_path=own.pth")
+    name = zoo_name("timm:resnet18d.ra2_in1k?pretrained&drop_rate=0.1&checkpoint_path=own.pth")
     assert (name.zoo, name.network, name.options) == ("timm", "resnet18d.ra2_in1k", {"drop_rate": "0.1"})
     for model in ("timm:hf-hub:a/b", "timm:resnet18?act=/etc/passwd", "timm:resnet18?x=a:b"):
         with pytest.raises(CheckpointError, match="expected words and numbers"):
-            named(model)
+            zoo_name(model)
 
 
 def test_a_name_needs_the_library_that_fetches_it(monkeypatch: pytest.MonkeyPatch) -> None:

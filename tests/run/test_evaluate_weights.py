@@ -141,6 +141,37 @@ def test_a_checkpoint_of_a_users_network_normalises_as_in_its_training(
             sat.evaluate(name, IMAGES, LABELS, weights=path, **OPTIONS)
 
 
+def test_a_checkpoint_of_a_librarys_network_says_which_it_is(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked, path = [], tmp_path / "own.safetensors"
+
+    def zoo(name: ZooName, inputs: InputSpec) -> ZooNetwork:
+        asked.append(name.options)
+        return ZooNetwork(native=network(2, inputs.classes), inputs=inputs)
+
+    monkeypatch.setattr(type(backend), "zoos", lambda _: {"timm": zoo})
+    trained = backend.wrap_for(InputSpec(3, (4, 4, 1), (0.5,), (0.25,)), network(5))
+
+    def save(name: str) -> None:
+        described = {"name": name, **trained.inputs.to_dict()}
+        checkpoint.save(path, {"model": trained.state()}, {"model": {}, "network": described})
+
+    save("timm:net?size=4&drop_rate=0.0&pretrained&checkpoint_path=/tmp/other.pt")
+    opened = open_network(backend, trained.inputs.inner, path, "")
+    assert asked == [{"size": "4", "drop_rate": "0.0"}]
+    np.testing.assert_array_equal(opened.classifier.logits(IMAGES), trained.logits(IMAGES))
+    for name, says in (
+        ("keras:Net", "is a network for the backend 'tensorflow', got 'torch'"),
+        ("timm:net?a=b/c", r"own\.safetensors: model: expected words and numbers, got 'b/c'"),
+        ("timm:net?a=1&a=2", r"own\.safetensors: model\.name: expected OPTION or OPTION=VALUE"),
+        ("robustbench:a?b&c", r"a checkpoint never imports code\n.*--model 'robustbench:a\?b&c'$"),
+    ):
+        save(name)
+        with pytest.raises((CheckpointError, SpecError), match=says):
+            sat.evaluate(path, IMAGES, LABELS, **OPTIONS)
+
+
 def test_what_cannot_be_evaluated_says_what_is_missing(tmp_path: Path, factory: str) -> None:
     path = tmp_path / "own.pt"
     torch.save(network(classes=5).state_dict(), path)
