@@ -103,6 +103,16 @@ def text(default: Any = attrs.NOTHING) -> Any:
     return field(lambda v: None if isinstance(v, str) else "text", default, shape=lambda: {"type": "string"})
 
 
+def part() -> Any:
+    """Return a field for the name of a part, or its number, which is kept as text; empty by default."""
+    return field(
+        lambda v: None if isinstance(v, str) else "text, or a number from 0",
+        "",
+        lambda v: str(v) if whole(v, 0) else v,
+        shape=lambda: {"anyOf": [{"type": "string"}, {"type": "integer", "minimum": 0}]},
+    )
+
+
 def fraction(value: Any) -> Any:
     """Return "8/255" as 8/255 and 1 as 1.0; anything else is returned as it is, for the validator to refuse."""
     try:

@@ -43,7 +43,8 @@ class ModelSpec:
         weights: What the training starts from, the ranking's, too: the path of a file, of a finished arm or of an
             exported folder. Empty for new weights, or those that the network comes with.
         layers: ``all`` are trained, or the ``head``: the last layer, on features that stay as they are.
-        output: Which part of what the network returns are its logits, see `sat_core.outputs.logits_in`.
+        output: Which part of what the network returns are its logits, see `sat_core.outputs.logits_in`;
+            the number of one of several may be an integer.
         mean: Per channel, in units of [0, 1] pixels: what the network subtracts first. Empty for that of the training
             images, or for the record of the library where the weights are that library's.
         std: What it divides by after that; given together with `mean`.
@@ -53,7 +54,7 @@ class ModelSpec:
     name: str = fields.text("small-cnn")
     weights: str = fields.text("")
     layers: str = fields.choice(("all", "head"), "all")
-    output: str = fields.text("")
+    output: str = fields.part()
     mean: tuple[float, ...] = fields.field(_check_channels, (), fields.floats)
     std: tuple[float, ...] = fields.field(_check_channels, (), fields.floats)
 

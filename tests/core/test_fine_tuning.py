@@ -209,6 +209,7 @@ def test_mean_and_deviation_are_those_that_are_given(clean: Path, tmp_path: Path
     images = toy().test.images
     loaded = attrs.evolve(arm).load_best()
     assert np.array_equal(loaded.logits(images), source.load(NumpyBackend()).logits(images))
+    assert tuned(tmp_path / "b", clean, keys={"model.output": 1}).spec.model.output == "1"
     # a head is trained on what the source brings
     head = transfer_spec(source.spec, "other", {"epochs": 1})
     assert (head.model.weights, head.model.layers, head.model.mean) == ("", "all", (0.25,))
@@ -222,6 +223,8 @@ def test_mean_and_deviation_are_those_that_are_given(clean: Path, tmp_path: Path
         ({"model.mean": [0.1]}, "model.mean, model.std: expected both or none"),
         ({"model.mean": [0.1], "model.std": [0]}, "no deviation of 0"),
         ({"model.mean": ["x"], "model.std": [1]}, "model.mean: expected a list of finite numbers"),
+        ({"model.output": True}, "model.output: expected text, or a number from 0, got True"),
+        ({"model.output": -1}, "model.output: expected text, or a number from 0, got -1"),
         ({"model.layers": "last"}, "model.layers: expected one of all, head"),
     ):
         with pytest.raises(SatError, match=words):

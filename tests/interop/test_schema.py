@@ -55,6 +55,8 @@ def test_names_of_installed_plug_ins_are_valid(
         ("", True),
         ("trainning.lr = 0.1", False),
         ("training.lrr = 0.1", False),
+        ("model.output = 1", True),
+        ("model.output = true", False),
         ('attack.eps = "8/255"', True),
         ('attack.eps = "big"', False),
         ("attack.eps = true", False),
