@@ -56,6 +56,8 @@ class InputSpec:
         channels = self.network_shape[2]
         if channels != shape[2] != 1:
             raise SpecError(f"scaling: expected images with one channel where it makes {channels}, got {shape[2]}")
+        if bool(mean) != bool(std):
+            raise SpecError(f"mean, std: give both: {'std' if mean else 'mean'} is missing")
         if len(mean) != len(std) or len(mean) not in (0, channels):
             raise SpecError(f"mean, std: expected none or one per channel ({channels}), got {mean} and {std}")
 

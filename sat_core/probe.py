@@ -80,7 +80,7 @@ def check_network(look: Callable[[np.ndarray], Look], classifier: Classifier) ->
     images = _probe_images(classifier.image_shape)
     # An image alone shows networks that squeeze the batch's axis away, and those whose logits depend on the batch.
     several, one = (_look(look, part) for part in (images, images[-1:]))
-    logits, alone = (_logits(seen, n, classifier.classes) for seen, n in ((several, len(images)), (one, 1)))
+    logits, alone = (_logits(seen, n, classifier) for seen, n in ((several, len(images)), (one, 1)))
     _check_range(look, images, logits)
     if not one.gradient:
         raise SpecError(
@@ -128,11 +128,12 @@ def _look(look: Callable[[np.ndarray], Look], images: np.ndarray) -> Look:
         ) from error
 
 
-def _logits(seen: Look, n: int, classes: int) -> np.ndarray:
-    values = seen.values
+def _logits(seen: Look, n: int, classifier: Classifier) -> np.ndarray:
+    values, classes = seen.values, classifier.classes
     if values is None:
         raise SpecError(
-            f"model: expected one tensor of logits (n, {classes}), got {_described(seen.output)}\n{_where(seen.output)}"
+            f"model: expected one tensor of logits (n, {classes}), got {_described(seen.output)}"
+            f"\n{_where(seen.output, classifier.inputs.output)}"
         )
     if values.shape != (n, classes):
         rows = values.ndim == 2 and len(values) == n
@@ -169,13 +170,15 @@ def _described(output: object) -> str:
     return f"{type_name(output)} of {output.dtype}" if hasattr(output, "dtype") else type_name(output)
 
 
-def _where(output: object) -> str:
+def _where(output: object, key: str) -> str:
+    """Say what would name the logits, in what is called `key` already."""
     parts = (
         [*output] if isinstance(output, Mapping) else [*range(len(output))] if isinstance(output, list | tuple) else []
     )
     if not parts:
         return "wrap a module that returns the logits"
-    return f'say which part they are, as output="{parts[0]}" (studies: model.output, command line: --output)'
+    part = f"{key}.{parts[0]}" if key else parts[0]
+    return f'say which part they are, as output="{part}" (studies: model.output, command line: --output)'
 
 
 def _check_range(look: Callable[[np.ndarray], Look], images: np.ndarray, outputs: np.ndarray) -> None:

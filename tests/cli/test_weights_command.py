@@ -119,6 +119,8 @@ def test_logits_are_found_in_what_a_network_returns(capsys: pytest.CaptureFixtur
     assert found["clean_accuracy"] == plain["clean_accuracy"]
     capsys.readouterr()
     refused(capsys, ["evaluate", *several, "--output", "head.logits", *OPTIONS, *THREAT], "--output: expected a part")
+    says = 'as output="head.scores" (studies: model.output, command line: --output)'
+    refused(capsys, ["evaluate", *several, "--output", "head", *OPTIONS, *THREAT], says)
 
 
 @pytest.mark.usefixtures("folder")
@@ -136,9 +138,9 @@ def test_logits_are_found_in_what_a_network_returns(capsys: pytest.CaptureFixtur
         (["gone.pt", *MAKE, *THREAT], "gone.pt: no such checkpoint"),
         (["own.pt", "--model", "own_nets:ten", *THREAT], "expected logits for the 5 classes of the data, got 10 from"),
         (["several.pt", *MAKE, *THREAT], "several.pt: '1.weight': expected shape (5, 64), got nothing of that name"),
-        (["own.pt", *MAKE, *THREAT, "--mean", "0.5"], "--mean, --std: expected none or one per channel (1)"),
-        (["own.pt", *MAKE, *THREAT, "--mean", "x", "--std", "1"], "--mean: expected numbers or fractions"),
-        (["own.pt", *MAKE, *THREAT, "--mean", "0", "--std", "0"], "--std: expected numbers or fractions"),
+        (["own.pt", *MAKE, *THREAT, "--mean", "0.5"], "--mean, --std: give both: --std is missing"),
+        (["own.pt", *MAKE, *THREAT, "--mean", "x", "--std", "1"], "--mean: expected numbers or fractions >= 0"),
+        (["own.pt", *MAKE, *THREAT, "--mean", "0", "--std", "0"], "--std: expected numbers or fractions > 0"),
         (["--model", "keras:ResNet50", *THREAT], "is a network for the backend 'tensorflow', got 'torch'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

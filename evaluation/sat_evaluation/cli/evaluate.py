@@ -216,7 +216,7 @@ _OPTIONS = {
 }
 
 
-_ITSELF = re.compile("^(mean, std|mean|std):")
+_ITSELF = re.compile("^(mean, std|mean|std):( give both: (mean|std))?")
 """Settings at the beginning of a message that are called as their option."""
 
 
@@ -230,5 +230,6 @@ def _options_in_errors() -> Iterator[None]:
     except SpecError as error:
         text = _ITSELF.sub(lambda names: names[0].replace("mean", "--mean").replace("std", "--std"), str(error))
         for key, option in _OPTIONS.items():
-            text = text.replace(key, option)
+            # "(studies: model.output, command line: --output)" says both already
+            text = re.sub(f"(?<!studies: ){re.escape(key)}", option, text)
         raise type(error)(text) from error

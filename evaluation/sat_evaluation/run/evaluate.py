@@ -213,7 +213,8 @@ def _numbers(name: str, values: Sequence[str]) -> tuple[float, ...]:
     numbers = tuple(map(fraction, values))
     least = 0.0 if name == "mean" else np.nextafter(0.0, 1.0)
     if not all(isinstance(value, float) and least <= value < np.inf for value in numbers):
-        raise SpecError(f"{name}: expected numbers or fractions, as 0.5 or 1/255, got {quoted(' '.join(values))}")
+        kind = f"numbers or fractions {'>=' if name == 'mean' else '>'} 0"
+        raise SpecError(f"{name}: expected {kind}, as 0.5 or 1/255, got {quoted(' '.join(values))}")
     return numbers
 
 
