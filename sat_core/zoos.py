@@ -18,6 +18,15 @@ ZOOS = {"timm": "torch", "torchvision": "torch", "robustbench": "torch", "keras"
 """
 
 
+_OURS = ("pretrained", "size")
+"""Options that mean the same for each library."""
+_WRONG = {
+    "weights": "\nuse ?pretrained or ?pretrained=TAG",
+    **dict.fromkeys(("num_classes", "classes"), "\nthe classes are those of the data; leave it out"),
+}
+"""What libraries call things that are said otherwise here."""
+
+
 @final
 @attrs.frozen(kw_only=True)
 class ZooName:
@@ -35,7 +44,7 @@ class ZooName:
 
     @classmethod
     def parse(cls, name: str) -> ZooName:
-        """Split a name; SpecError for an option that is given twice or has no name.
+        """Split a name; SpecError for an option that is given twice, has no name, or is one of ours misspelt.
 
         >>> ZooName.parse("timm:resnet18d?pretrained&drop_rate=0.1").options
         {'pretrained': '', 'drop_rate': '0.1'}
@@ -50,6 +59,12 @@ class ZooName:
                     f"model.name: expected OPTION or OPTION=VALUE after '?' in {quoted(name)}, each once, "
                     f"got {quoted(pair)}"
                 )
+            if "?" in value or "?" in key:
+                raise SpecError(f"model.name: options are joined by '&' in {quoted(name)}, got {quoted(pair)}")
+            # not longer ones: "pretrained_cfg" is timm's
+            ours = [each for each in _OURS if len(key) <= len(each) + 1]
+            if hint := _WRONG.get(key) or (key not in _OURS and nearest(key, ours)):
+                raise SpecError(f"model.name: unknown option {quoted(key)} of {quoted(name)}{hint}")
             options[key] = value
         return cls(zoo=zoo, network=network, options=options)
 

@@ -72,6 +72,15 @@ def test_options_are_read_and_names_are_looked_up() -> None:
     assert (name.pretrained, name.size) == (True, 64)
     with pytest.raises(SpecError, match="expected size=N with N pixels, got size='big'"):
         _ = ZooName.parse("zoo:net?size=big").size
+    for wrong, says in {
+        "weights=DEFAULT": r"unknown option 'weights' .*\nuse \?pretrained or \?pretrained=TAG",
+        "num_classes=5": "the classes are those of the data",
+        "siz=32": r"\(did you mean 'size'\?\)",
+        "size=32?foo": "options are joined by '&'",
+    }.items():
+        with pytest.raises(SpecError, match=says):
+            ZooName.parse(f"zoo:net?{wrong}")
+    assert ZooName.parse("zoo:net?img_size=32&image_size=32&resize=1&pretrained_cfg=x").keywords()["img_size"] == 32
     name.check_among(["net"], "zoo.list()")
     refused = {
         "zoo:nett": r"unknown network 'zoo:nett' \(did you mean 'net'\?\)",
