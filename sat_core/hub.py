@@ -27,7 +27,9 @@ _MEANING = {
 def check_name(name: str) -> str:
     """Return `name`; DataError unless it is ``owner/name``."""
     if not _NAME.fullmatch(name):
-        raise DataError(f"{quoted(name)}: expected a folder that is there, or OWNER/NAME of a network on a hub")
+        here = "is a folder here; " if Path(name).is_dir() else ""
+        there = "" if here else "a folder that is there, or "
+        raise DataError(f"{quoted(name)}: {here}expected {there}OWNER/NAME of a network on a hub")
     return name
 
 
@@ -74,9 +76,15 @@ def hub_errors(name: str) -> Iterator[None]:
     except OfflineModeIsEnabled:
         raise DataError(f"{name}: HF_HUB_OFFLINE is set, so only what is in the cache is to be had") from None
     except LocalEntryNotFoundError as error:
+        if library().constants.HF_HUB_OFFLINE:
+            here = "is a folder here, which needs no hub" if Path(name).is_dir() else "no folder of that name here"
+            raise DataError(
+                f"{name}: {here}, and HF_HUB_OFFLINE is set, so only what is in the cache is to be had"
+            ) from None
         cause = error.__cause__
         reason = _status(cause) if isinstance(cause, HfHubHTTPError) else _UNREACHED
-        raise DataError(f"{name}: {reason}") from None
+        here = " (it is a folder here, which needs no hub)" if Path(name).is_dir() else ""
+        raise DataError(f"{name}: {reason}{here}") from None
     except HfHubHTTPError as error:
         raise DataError(f"{name}: {_status(error)}") from None
     except Exception as error:

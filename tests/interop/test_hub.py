@@ -108,7 +108,9 @@ def test_what_cannot_be_is_said_in_one_line(sat: Sat, hub: Hub, folder: Path, tm
     gone = {"HF_ENDPOINT": "http://127.0.0.1:1"}
     says(sat("push", folder, "me/net", **gone), "me/net: the hub cannot be reached")
     says(sat("pull", "me/net", tmp_path / "back", **gone), "me/net: the hub cannot be reached")
-    says(sat("pull", "me/net", tmp_path / "back", HF_HUB_OFFLINE="1"), "me/net: ")
+    says(
+        sat("pull", "me/net", tmp_path / "back", HF_HUB_OFFLINE="1"), "me/net: no folder of that name here, and HF_HUB"
+    )
     says(sat("push", folder, "me/net", HF_HUB_OFFLINE="1"), "me/net: HF_HUB_OFFLINE is set")
     says(sat("pull", "me/net", tmp_path / "back"), "me/net: not found, or private")
     hub.branches["me/odd"], hub.private["me/odd"] = {"main": {"config.json": b'{"model_type": "bert"}'}}, False
