@@ -73,7 +73,22 @@ def find(path: str | Path) -> Path:
             return candidate
         if candidate.exists() and not candidate.is_dir():
             raise CheckpointError(f"{candidate}: expected a file, got {irregular(candidate)}")
-    raise CheckpointError(f"{path}: no such checkpoint; expected one, or the folder of a finished arm")
+    raise CheckpointError(f"{path}: {_none_here(path)}")
+
+
+def _none_here(path: Path) -> str:
+    from sat_core.run_folder import RunFolder
+
+    expected = "expected one, a file of weights, or the folder of a finished arm"
+    if not path.is_dir():
+        return f"no such checkpoint; {expected}"
+    study = RunFolder(path)
+    if not study.has_begun or not study.has_arms:
+        return f"no such checkpoint in this folder; {expected} or of an export"
+    finished = next((str(arm) for arm in study.arms if arm.best_checkpoint.is_file()), "")
+    return f"the folder of a study; {expected}\n" + (
+        f"take {finished}" if finished else "no arm of it has a checkpoint"
+    )
 
 
 def read(path: str | Path) -> Checkpoint:

@@ -155,7 +155,7 @@ LONG = "x" * 3000
         (["run", "STUDY", "--out", "o", "--set", f"data.name=npz:{LONG}"], "File name too long"),
         (["run", "STUDY", "--out", "o", "--dry-run", "--reuse", "nowhere"], "nowhere: expected a folder with finished"),
         (["evaluate", LONG, "--data", "digits"], "xxx/spec.toml: File name too long"),
-        (["evaluate", "nowhere", "--data", "digits"], "nowhere: no such checkpoint; expected one, or the folder of"),
+        (["evaluate", "nowhere", "--data", "digits"], "nowhere: no such checkpoint; expected one, a file of weights"),
         (["transfer", LONG, "--data", "digits", "--out", "o"], "xxx/results.json: File name too long"),
         (["status", LONG], "File name too long"),
         (["report", LONG], "File name too long"),

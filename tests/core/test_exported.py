@@ -109,3 +109,20 @@ def test_a_name_needs_the_library_that_fetches_it(monkeypatch: pytest.MonkeyPatc
         sat.load_model("owner/name")
     with pytest.raises(DataError, match="'no name': expected a folder that is there, or OWNER/NAME"):
         sat.load_model("no name")
+
+
+def test_the_folder_of_a_study_is_no_checkpoint_and_names_an_arm(tmp_path: Path) -> None:
+    from sat_core import checkpoint
+    from sat_core.run_folder import RunFolder
+
+    with pytest.raises(CheckpointError, match="no such checkpoint in this folder; expected one, a file of weights"):
+        checkpoint.find(tmp_path)
+    study = RunFolder(tmp_path)
+    study.spec_file.touch()
+    best = study.unit("size-0.5").best_checkpoint
+    best.parent.mkdir(parents=True)
+    with pytest.raises(CheckpointError, match="the folder of a study; .*\nno arm of it has a checkpoint"):
+        checkpoint.find(tmp_path)
+    best.touch()
+    with pytest.raises(CheckpointError, match="the folder of a study; .*\ntake .*/arms/size-0.5$"):
+        checkpoint.find(tmp_path)

@@ -15,6 +15,7 @@ from sat_core.arm_results import ArmResults
 from sat_core.classifier import Classifier, State
 from sat_core.errors import CheckpointError, SpecError, brief, type_name
 from sat_core.exported import Exported
+from sat_core.file_kinds import kind_of
 from sat_core.input_spec import InputSpec
 from sat_core.outcome import TrainingResult
 from sat_core.unit_folder import UnitFolder
@@ -80,6 +81,11 @@ class Source:
     @classmethod
     def _of_path(cls, path: Path, model: str, backend: str) -> Source:
         file = checkpoint.find(path)
+        if kind_of(file) or not checkpoint.is_ours(file):
+            raise CheckpointError(
+                f"{file}: no checkpoint of sat-core\nan export takes a finished arm or a checkpoint of ours; in "
+                "Python, load the weights into a classifier: export(classifier, DIR)"
+            )
         saved, unit = checkpoint.read(file), UnitFolder(file.parent)
         results = unit.results() if file == unit.best_checkpoint and unit.has_results else None
         if results is not None:
