@@ -121,8 +121,8 @@ def test_the_folder_of_a_study_is_no_checkpoint_and_names_an_arm(tmp_path: Path)
     study.spec_file.touch()
     best = study.unit("size-0.5").best_checkpoint
     best.parent.mkdir(parents=True)
-    with pytest.raises(CheckpointError, match="the folder of a study; .*\nno arm of it has a checkpoint"):
+    with pytest.raises(CheckpointError, match=r"the folder of a study; .*\nno arm of it has a checkpoint"):
         checkpoint.find(tmp_path)
     best.touch()
-    with pytest.raises(CheckpointError, match="the folder of a study; .*\ntake .*/arms/size-0.5$"):
+    with pytest.raises(CheckpointError, match=r"the folder of a study; .*\ntake .*/arms/size-0.5$"):
         checkpoint.find(tmp_path)
