@@ -80,5 +80,5 @@ def test_input_specs_check_themselves_and_come_back_from_json() -> None:
     for wrong in ((8, 8), (8, 0, 1), (3, 16, 16)):
         with pytest.raises(SpecError, match=r"image_shape: expected \(height, width, channels\), got"):
             InputSpec(10, wrong)  # type: ignore[arg-type]
-    with pytest.raises(SpecError, match=r"mean, std: expected none or one per channel \(1\)"):
+    with pytest.raises(SpecError, match="mean, std: give both: std is missing"):
         InputSpec(10, (8, 8, 1), mean=(0.3,))
