@@ -20,17 +20,16 @@ from sat_core.splits import Split
 from sat_tensorflow.step import SubsetAdversarialStep
 
 _NUMBERS = "make the split over the same data set that the numbers count, and put with_index before repeat"
+_GATHERED = r"indices\[.*?\] = (-?\d+) is not in \[0, (\d+)\)"
+_LABELS = "labels: expected less than {1}, got {0}"
 _CHECKS = (
     (r"assertion failed: \[(images: .+?)\] \[([^\]]*)\] \[([^\]]*)\]", "{}; got {}..{}"),
     (r"assertion failed: \[(index: .+?)\] \[([^\]]*)\] \[([^\]]*)\]", f"{{}}; got {{}}..{{}}\n{_NUMBERS}"),
     (
-        r"indices\[.*?\] = (-?\d+) is not in \[0, (\d+)\)",
+        _GATHERED,
         f"index: expected less than {{1}}, as the split has so many, got {{0}}\n{_NUMBERS}",
     ),
-    (
-        r"label value of (-?\d+) which is outside the valid range of \[0, (\d+)\)",
-        "labels: expected less than {1}, got {0}",
-    ),
+    (r"label value of (-?\d+) which is outside the valid range of \[0, (\d+)\)", _LABELS),
 )
 """What TensorFlow says of a batch where a graph computes with it, and what we say of it."""
 
@@ -131,7 +130,7 @@ class SubsetAdversarialModel(keras.Model):
                 )
             # the way for a third array, which Keras shuffles and batches with the others
             sample_weight = np.arange(len(x))
-        with _in_one_line():
+        with _in_one_line(len(self.step.split.members)):
             return super().fit(x, y, *arguments, sample_weight=sample_weight, **options)
 
     def train_step(self, data: Any) -> dict[str, Any]:
@@ -196,11 +195,18 @@ def _clean(batch: Any) -> tuple[Any, Any]:
 
 
 @contextmanager
-def _in_one_line() -> Iterator[None]:
-    """Raise what TensorFlow finds wrong with a batch inside of a graph as our own error, without its many lines."""
+def _in_one_line(total: int) -> Iterator[None]:
+    """Raise what TensorFlow finds wrong with a batch inside of a graph as our own error, without its many lines.
+
+    Args:
+        total: Number of examples of the split. What is gathered from fewer or more rows, by labels, is not numbers of
+            examples; which of the operations fails first differs from run to run.
+    """
     try:
         yield
     except tf.errors.InvalidArgumentError as error:
+        if (found := re.search(_GATHERED, str(error))) and int(found[2]) != total:
+            raise DataError(_LABELS.format(*found.groups())) from None
         for pattern, says in _CHECKS:
             if found := re.search(pattern, str(error)):
                 raise DataError(says.format(*found.groups())) from None
