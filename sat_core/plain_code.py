@@ -13,6 +13,7 @@ from sat_core.classifier import Classifier
 from sat_core.errors import SpecError, quoted
 from sat_core.input_spec import InputSpec
 from sat_core.outputs import USUAL
+from sat_core.scaling import Scaling
 
 
 @final
@@ -74,6 +75,26 @@ def factory_of(model: str) -> tuple[str, str] | None:
     module, _, factory = model.partition(":")
     good = factory.isidentifier() and all(part.isidentifier() for part in module.split("."))
     return (module, factory) if good else None
+
+
+def factory_call(model: str, inputs: InputSpec) -> tuple[str, str, str] | None:
+    """Return how a user's ``package.module:factory`` is called: the call, its module, and the line that imports it."""
+    named = factory_of(model)
+    if named is None:
+        return None
+    module, factory = named
+    call = f"{factory}(classes={inputs.classes}, image_shape={inputs.image_shape})"
+    return call, module, f"from {module} import {factory}"
+
+
+def crop_ranges(scaling: Scaling) -> str:
+    """Return the rows and columns of the centre that is kept, as they stand in an index.
+
+    >>> crop_ranges(Scaling(size=36, crop=32))
+    '2:34, 2:34'
+    """
+    both = zip(scaling.size, scaling.crop, strict=True)
+    return ", ".join(f"{(first := round((size - kept) / 2))}:{first + kept}" for size, kept in both)
 
 
 def module_source(title: str, needs: str, imports: Sequence[Mapping[str, str]], pieces: Sequence[str]) -> str:

@@ -20,18 +20,17 @@ from sat_core.splits import Split
 from sat_tensorflow.step import SubsetAdversarialStep
 
 _NUMBERS = "make the split over the same data set that the numbers count, and put with_index before repeat"
-_GATHERED = r"indices\[.*?\] = (-?\d+) is not in \[0, (\d+)\)"
+_INDEX = f"index: expected less than {{1}}, as the split has so many, got {{0}}\n{_NUMBERS}"
 _LABELS = "labels: expected less than {1}, got {0}"
-_CHECKS = (
-    (r"assertion failed: \[(images: .+?)\] \[([^\]]*)\] \[([^\]]*)\]", "{}; got {}..{}"),
-    (r"assertion failed: \[(index: .+?)\] \[([^\]]*)\] \[([^\]]*)\]", f"{{}}; got {{}}..{{}}\n{_NUMBERS}"),
-    (
-        _GATHERED,
-        f"index: expected less than {{1}}, as the split has so many, got {{0}}\n{_NUMBERS}",
-    ),
-    (r"label value of (-?\d+) which is outside the valid range of \[0, (\d+)\)", _LABELS),
-)
-"""What TensorFlow says of a batch where a graph computes with it, and what we say of it."""
+_CHECKS = {
+    r"assertion failed: \[(images: .+?)\] \[([^\]]*)\] \[([^\]]*)\]": "{}; got {}..{}",
+    r"assertion failed: \[(index: .+?)\] \[([^\]]*)\] \[([^\]]*)\]": f"{{}}; got {{}}..{{}}\n{_NUMBERS}",
+    r"indices\[.*?\] = (-?\d+) is not in \[0, (\d+)\)": "",
+    r"label value of (-?\d+) which is outside the valid range of \[0, (\d+)\)": _LABELS,
+}
+"""What TensorFlow says of a batch where a graph computes with it, and what we say of it; of rows that are gathered, it
+depends on how many there are.
+"""
 
 
 @final
@@ -75,6 +74,7 @@ class SubsetAdversarialModel(keras.Model):
         self.attacked = keras.metrics.Sum(name="attacked")
         self.supports_jit = False  # the number of members is not known to XLA
         self.built = network.built
+        self._classes = 0  # until a step is traced
 
     def call(self, images: Tensor, training: bool | None = None) -> Tensor:
         """Return the logits of the network."""
@@ -130,7 +130,7 @@ class SubsetAdversarialModel(keras.Model):
                 )
             # the way for a third array, which Keras shuffles and batches with the others
             sample_weight = np.arange(len(x))
-        with _in_one_line(len(self.step.split.members)):
+        with self._in_one_line():
             return super().fit(x, y, *arguments, sample_weight=sample_weight, **options)
 
     def train_step(self, data: Any) -> dict[str, Any]:
@@ -142,6 +142,7 @@ class SubsetAdversarialModel(keras.Model):
         self.built = True  # by the step, where the network was not; or Keras saves no weights
         with tf.GradientTape() as tape:
             logits = self.step.forward(mixed, images, index)
+            self._classes = logits.shape[1]
             loss = self._with_regularisers(self.step.loss(logits, labels, index))
             scaled = self.optimizer.scale_loss(loss)
         variables = self.trainable_variables
@@ -170,6 +171,22 @@ class SubsetAdversarialModel(keras.Model):
             self.optimizer.build(self.trainable_variables)  # or Keras reads no state into it, and only warns
         super().load_weights(filepath, *arguments, **options)
 
+    @contextmanager
+    def _in_one_line(self) -> Iterator[None]:
+        """Raise what TensorFlow finds wrong with a batch inside of a graph as our own error, without its many lines."""
+        try:
+            yield
+        except tf.errors.InvalidArgumentError as error:
+            # Which operation fails first differs from run to run: a loss, or a gather of rows by index or labels.
+            # What a layer of the user's gathers has other numbers of rows, and is none of ours.
+            gathered = {len(self.step.split.members): _INDEX, self._classes: _LABELS}
+            for pattern, says in _CHECKS.items():
+                if found := re.search(pattern, str(error)):
+                    words = says or gathered.get(int(found[2]))
+                    if words:
+                        raise DataError(words.format(*found.groups())) from None
+            raise
+
     def _with_regularisers(self, loss: Tensor) -> Tensor:
         return tf.add_n([loss, *(tf.cast(tf.reduce_sum(own), loss.dtype) for own in self.network.losses)])
 
@@ -192,22 +209,3 @@ def _clean(batch: Any) -> tuple[Any, Any]:
     if len(batch) > 2 and batch[2] is not None and not batch[2].dtype.is_integer:
         raise DataError("evaluate: expected no sample weights; validation is a plain mean")
     return batch[0], batch[1]
-
-
-@contextmanager
-def _in_one_line(total: int) -> Iterator[None]:
-    """Raise what TensorFlow finds wrong with a batch inside of a graph as our own error, without its many lines.
-
-    Args:
-        total: Number of examples of the split. What is gathered from fewer or more rows, by labels, is not numbers of
-            examples; which of the operations fails first differs from run to run.
-    """
-    try:
-        yield
-    except tf.errors.InvalidArgumentError as error:
-        if (found := re.search(_GATHERED, str(error))) and int(found[2]) != total:
-            raise DataError(_LABELS.format(*found.groups())) from None
-        for pattern, says in _CHECKS:
-            if found := re.search(pattern, str(error)):
-                raise DataError(says.format(*found.groups())) from None
-        raise

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from sat_core.input_spec import InputSpec
 from sat_core.outputs import is_one_logit
-from sat_core.plain_code import PlainCode, factory_of, logits_code, module_source
+from sat_core.plain_code import PlainCode, crop_ranges, factory_call, logits_code, module_source
 from sat_core.reference import networks
 from sat_core.reference.layers import BATCHNORM_EPSILON, BATCHNORM_MOMENTUM
 from sat_core.zoos import ZOOS, ZooName
@@ -145,12 +145,10 @@ def _of_others(model: str, inputs: InputSpec) -> _Made | None:
         return _Made(call=f"keras.applications.{name.network}({written})")
     if name.zoo in ZOOS:
         return None
-    named = factory_of(model)
-    if named is None:
+    if (users := factory_call(model, inputs)) is None:
         return None
-    module, factory = named
-    call = f"{factory}(classes={inputs.classes}, image_shape={inputs.image_shape})"
-    return _Made(call=call, needs=f"Keras, {module}", imports=(f"from {module} import {factory}",))
+    call, module, line = users
+    return _Made(call=call, needs=f"Keras, {module}", imports=(line,))
 
 
 def _scaling(inputs: InputSpec) -> str:
@@ -162,9 +160,7 @@ def _scaling(inputs: InputSpec) -> str:
     if scaling.overshoots:
         lines.append("images = keras.ops.clip(images, 0, 1)")
     if scaling.crop != scaling.size:
-        both = zip(scaling.size, scaling.crop, strict=True)
-        rows, columns = (f"{(first := round((size - kept) / 2))}:{first + kept}" for size, kept in both)
-        lines.append(f"images = images[:, {rows}, {columns}]")
+        lines.append(f"images = images[:, {crop_ranges(scaling)}]")
     if scaling.channels > inputs.image_shape[2]:
         lines.append(f"images = keras.ops.repeat(images, {scaling.channels}, axis=3)")
     if scaling.bgr:
