@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-ROOMS = ("attack", "results", "figures", "trackers", "run", "paper", "report", "publish", "cli")
+ROOMS = ("statistics", "attack", "results", "figures", "trackers", "plan", "run", "paper", "report", "publish", "cli")
 """In their order: each may import those before it."""
 STRANGERS = ({"attack", "results"},)
 """Rooms that know nothing of each other."""

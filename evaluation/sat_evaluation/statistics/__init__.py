@@ -1,0 +1,1 @@
+"""What may be concluded from results: tests, intervals and curves, in numpy and scipy."""
