@@ -14,7 +14,7 @@ from sat_core.exported import Exported
 from sat_core.input_spec import InputSpec
 from sat_evaluation.publish.card import card
 from sat_evaluation.publish.front_matter import front_matter
-from sat_evaluation.publish.source import public_name
+from sat_evaluation.results.text import public_name
 
 EXPORTED = Exported(
     model="small-cnn", inputs=InputSpec(10, (8, 8, 1)), backend="torch", version={"torch": "2.15"}, origin="0"

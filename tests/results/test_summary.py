@@ -78,6 +78,12 @@ def test_title_names_what_is_not_the_default() -> None:
     )
 
 
+def test_title_has_no_folder_of_whoever_trained() -> None:
+    other = result(500, 0.5)
+    other["data"]["name"] = "npz:/home/me/cats.npz"
+    assert title(as_rows([other])).startswith("npz:cats.npz · ")
+
+
 def test_the_report_tells_in_what_all_arms_were_trained(tmp_path: Path) -> None:
     rows = as_rows([HALF, result(700, 0.5, training__precision="bf16", training__compile=True)])
     unused: dict[str, Any] = {"settings": [], "spec": "", "unfinished": [], "ranking": None, "data": None}

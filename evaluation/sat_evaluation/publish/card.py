@@ -12,9 +12,8 @@ from sat_core.exported import Exported
 from sat_core.plain_code import PlainCode
 from sat_core.version import VERSION
 from sat_evaluation.publish.front_matter import front_matter, licence_fields
-from sat_evaluation.publish.source import public_name
 from sat_evaluation.results.rows import Row, collect
-from sat_evaluation.results.text import epsilon, percent, shown
+from sat_evaluation.results.text import epsilon, percent, public_name, shown
 
 _CLASSES = 20
 """Most classes that are listed one by one."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, final
@@ -136,15 +135,3 @@ def _fingerprint(state: Mapping[str, Any]) -> str:
         digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()
-
-
-def public_name(name: str) -> str:
-    """Return the name of a data set without the folders of whoever trained.
-
-    >>> public_name("npz:/home/me/cats.npz"), public_name("hf:owner/birds?split=train"), public_name("cifar10")
-    ('npz:cats.npz', 'hf:owner/birds', 'cifar10')
-    """
-    kind, colon, place = name.partition(":")
-    place = place.partition("?")[0].rstrip("/")
-    on_hub = kind == "hf" and re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", place)
-    return f"{kind}:{place if on_hub else place.rpartition('/')[2]}" if colon else name

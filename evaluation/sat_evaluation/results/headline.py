@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from sat_evaluation.results.curves import listed_classes, series
 from sat_evaluation.results.rows import Row, attacks_of, reported_levels
-from sat_evaluation.results.text import percent, shown
+from sat_evaluation.results.text import percent, public_name, shown
 
 _ALIKE = 0.02
 """Shares that differ by less count as the same: classes are not all equally large."""
@@ -70,7 +70,7 @@ def title(rows: Sequence[Row]) -> str:
     precision = joined(row.spec["training.precision"] for row in rows)
     return " · ".join(
         [
-            joined(f"{row.source} → {row.data}" if row.source else row.data for row in rows),
+            joined(" → ".join(map(public_name, filter(None, (row.source, row.data)))) for row in rows),
             joined(row.spec["model.name"] for row in rows),
             joined(row.threat for row in rows),
             *([] if precision == "float32" else [f"trained in {precision}"]),

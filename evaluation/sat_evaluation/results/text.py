@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from sat_core.errors import printable
 
 
@@ -37,3 +39,15 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def public_name(name: str) -> str:
+    """Return the name of a data set without the folders of whoever trained.
+
+    >>> public_name("npz:/home/me/cats.npz"), public_name("hf:owner/birds?split=train"), public_name("cifar10")
+    ('npz:cats.npz', 'hf:owner/birds', 'cifar10')
+    """
+    kind, colon, place = name.partition(":")
+    place = place.partition("?")[0].rstrip("/")
+    on_hub = kind == "hf" and re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", place)
+    return f"{kind}:{place if on_hub else place.rpartition('/')[2]}" if colon else name
