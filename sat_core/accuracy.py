@@ -22,7 +22,7 @@ class Accuracy:
     Attributes:
         value: Share in [0, 1].
         n: Number of examples.
-        low, high: Ends of the interval. For the mean over several seeds, the lowest and the highest of their values.
+        low, high: Ends of the interval.
     """
 
     value: float = json_field(number(0, 1))

@@ -9,11 +9,12 @@ import pytest
 from test_figures import texts
 from toys import ALL, HALF, NONE, as_rows, result
 
+from sat_core.accuracy import wilson
 from sat_core.arm_results import ArmResults
 from sat_core.files import write_json
 from sat_core.run_folder import RunFolder
 from sat_evaluation.figures.canvas import save_figure
-from sat_evaluation.figures.cost_data import average_of, compares_methods, cost_points, front
+from sat_evaluation.figures.cost_data import WITH_RANKING, average_of, cost_points, costs_differ, front
 from sat_evaluation.figures.pareto import pareto_figure
 from sat_evaluation.report.cost_plots import over_cost
 from sat_evaluation.report.tables import numbers
@@ -75,7 +76,8 @@ def test_points_have_the_cost_of_their_own_attack_and_their_ranking() -> None:
     points = {(p.method.name, p.method.averaged): p for p in cost_points(arms(), "robust")}
     half = points["hardest", False]
     assert half.cost == pytest.approx(100 * (3500 + 1000 + 600) / 8000)
-    assert (half.value, half.low, half.high) == pytest.approx((79, 78, 80))
+    assert (half.value, half.deviation) == pytest.approx((79, 2**0.5))
+    assert (half.low, half.high) == pytest.approx([100 * end for end in wilson(316, 400).interval])
     assert points["full AT, n-fgsm", False].cost == 25
     assert points["full AT", False].cost == 100
     by_time = {p.method.name: p.cost for p in cost_points(arms(), "robust", "training_seconds")}
@@ -112,11 +114,18 @@ def test_points_of_one_cost_lie_side_by_side() -> None:
     assert {p.offset for p in points if not p.method.name.startswith("hardest")} == {0}
 
 
-def test_methods_are_compared_where_more_than_the_size_of_a_differs() -> None:
-    assert compares_methods(arms())
-    assert not compares_methods(as_rows([NONE, HALF, result(300, 0.7), ALL]))
-    assert compares_methods(as_rows([NONE, ALL, single_step(1000, 0.7)]))
-    assert not compares_methods([])
+def test_costs_are_compared_where_three_arms_or_more_have_different_ones() -> None:
+    assert costs_differ(arms())
+    assert costs_differ(as_rows([NONE, HALF, ALL]))
+    assert not costs_differ(as_rows([NONE, ALL]))
+    assert not costs_differ(as_rows([result(500, 0.5, strategy=name) for name in ("hardest", "easiest", "random")]))
+    assert not costs_differ([])
+
+
+def test_time_includes_that_of_the_ranking_where_there_is_one() -> None:
+    ranked = result(500, 0.8)
+    ranked["cost"]["seconds"]["ranking"] = 30.0
+    assert [p.cost for p in cost_points(as_rows([ranked, ALL]), "robust", WITH_RANKING)] == [60.0, 90.0]
 
 
 def test_the_report_joins_the_front_and_says_what_each_arm_costs() -> None:
@@ -149,31 +158,37 @@ def test_the_plot_names_methods_and_averages(tmp_path: Path) -> None:
     labels = [text.replace("\xa0", " ") for text in texts(svg)]
     assert {"robust accuracy (%)", "clean accuracy (%)", "hollow: ema:0.9", "hardest, trades"} <= set(labels)
     assert labels.count("(full AT with the most expensive attack = 100 %)") == 2
-    assert pareto_figure(as_rows([NONE, HALF, ALL])) is None
+    assert labels.count("measured seconds of training, ranking included") == 2
+    assert {
+        "full AT, n-fgsm",
+        "standard deviation of 2 seeds",
+        "95 % Wilson interval of the mean over test images",
+    } <= {*labels}
+    assert pareto_figure(as_rows([HALF, ALL])) is None
 
 
 @pytest.mark.report
 def test_the_legend_has_the_markers_that_are_drawn() -> None:
     other = result(500, 0.8, strategy="random", **AVERAGED)
     for more, hollow in (([result(500, 0.8, training__averaging="swa:0.5")], 0), ([], 1)):
-        figure = pareto_figure(as_rows([HALF, other, *more]))
+        figure = pareto_figure(as_rows([NONE, ALL, HALF, other, *more]))
         assert figure is not None
         drawn, legend = (
             {(h.get_marker(), h.get_markerfacecolor()) for h in handles if h.get_color() != "black"}
             for handles in (
-                [line for line in figure.axes[0].lines if line.get_marker() in tuple("osD")],
-                [h for h in figure.legends[0].legend_handles if getattr(h, "get_marker", str)() in tuple("osD")],
+                [line for line in figure.axes[0].lines if line.get_marker() in tuple("osD^v")],
+                [h for h in figure.legends[0].legend_handles if getattr(h, "get_marker", str)() in tuple("osD^v")],
             )
         )
         assert drawn == legend
-        assert len(drawn) == 2 + len(more)
+        assert len(drawn) == 4 + len(more)
         assert len([face for _, face in drawn if face == "white"]) == hollow
 
 
 @pytest.mark.report
-def test_a_study_of_several_methods_has_the_plot(tmp_path: Path) -> None:
+def test_a_study_whose_arms_differ_in_cost_has_the_plot(tmp_path: Path) -> None:
     for name, made, drawn in (
-        ("size", [NONE, HALF, ALL], False),
+        ("size", [HALF, ALL], False),
         ("method", [NONE, HALF, single_step(400, 0.7)], True),
     ):
         folder = RunFolder(tmp_path / name)

@@ -9,6 +9,7 @@ import pytest
 from test_figures import singles
 from toys import ALL, HALF, NONE, as_rows, result
 
+from sat_core.accuracy import wilson
 from sat_core.ranking import Ranking
 from sat_evaluation.figures.class_data import PublishedClasses, class_difficulty, class_matrix
 from sat_evaluation.figures.share_data import PublishedCurve, accuracy_limits, share_curves
@@ -24,16 +25,15 @@ def test_points_of_several_curves_are_moved_apart() -> None:
     assert {curve.offset for curve in share_curves(as_rows(many), "robust")} == {0}
 
 
-def test_bars_of_several_seeds_are_their_range_or_their_deviation() -> None:
+def test_the_interval_over_test_images_and_the_deviation_over_seeds_are_two_bars() -> None:
     rows = as_rows([result(300, value, seed=seed, n=1000) for seed, value in enumerate((0.5, 0.6, 0.7))])
-    for deviation in (False, True):
-        (curve,) = share_curves(rows, "robust", deviation=deviation)
-        (point,) = curve.points
-        assert (point.value, point.low, point.high) == pytest.approx((60, 50, 70))
-    (curve,) = share_curves(rows[:2], "robust", deviation=True)
-    assert curve.points[0].high - curve.points[0].value == pytest.approx(10 / 2**0.5)
-    (curve,) = share_curves(rows[:1], "robust", deviation=True)
-    assert curve.points[0].high == pytest.approx(100 * rows[0].robust.high)
+    ((point,),) = (curve.points for curve in share_curves(rows, "robust"))
+    one = wilson(600, 1000)
+    assert (point.value, point.low, point.high) == pytest.approx((60, 100 * one.low, 100 * one.high))
+    assert point.deviation == pytest.approx(10)
+    assert point.ends[2:] == pytest.approx((50, 70))
+    ((single,),) = (curve.points for curve in share_curves(rows[:1], "robust"))
+    assert (single.deviation, single.high) == (0, pytest.approx(100 * rows[0].robust.high))
 
 
 def test_published_curves_belong_to_ours_of_the_same_strategy_and_weights() -> None:

@@ -67,7 +67,8 @@ def test_accuracy_plot_names_what_was_measured(tmp_path: Path) -> None:
     assert "digits · small-cnn · L2, ε = 0.5 · AutoAttack standard · n = 400" in [
         t.replace("\xa0", " ") for t in labels
     ]
-    assert {"robust accuracy", "clean accuracy", "A = hardest examples", "95 % Wilson interval"} <= set(labels)
+    assert {"robust accuracy", "clean accuracy", "A = hardest examples"} <= set(labels)
+    assert "95 % Wilson interval over test images" in labels
     assert {"0 %", "50 %", "100 %", "500", "1,000"} <= set(labels)
     assert {"full AT", "83.0 % robust", "plain training", "43.0 % robust"} <= set(labels)
 
@@ -81,7 +82,7 @@ def test_accuracy_plot_has_a_colour_for_each_strategy_and_says_what_the_bars_are
     ]
     labels = plot([NONE, *seeds, ALL], tmp_path / "plot")
     assert {"A = hardest examples", "A = random examples"} <= set(labels)
-    assert "95 % Wilson interval or mean, lowest and highest of 2 seeds" in labels
+    assert {"95 % Wilson interval of the mean over test images", "standard deviation of 2 seeds"} <= set(labels)
     drawn = (tmp_path / "plot.svg").read_text().lower()
     assert [colour.lower() in drawn for colour in COLOURS[:3]] == [True, True, False]
 

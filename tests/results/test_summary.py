@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 from toys import ALL, HALF, NONE, as_rows, result
 
+from sat_core.accuracy import wilson
 from sat_core.arm_results import ArmResults
 from sat_core.run_folder import RunFolder
 from sat_evaluation.cli.study_table import print_table
@@ -93,12 +94,16 @@ def test_the_report_tells_in_what_all_arms_were_trained(tmp_path: Path) -> None:
     assert lines["training, compile"] == "false / true"
 
 
-def test_seeds_form_one_group_with_mean_and_range() -> None:
+def test_seeds_form_one_group_with_mean_interval_and_deviation() -> None:
     rows = as_rows([result(500, 0.80, seed=s, n=1000) for s in (0, 1)] + [result(500, 0.86, seed=2, n=1000), NONE])
     seeds, none = group(rows)
     assert [row.spec["training.seed"] for row in seeds.rows] == [0, 1, 2]
     robust = seeds.accuracy("robust")
-    assert (robust.value, robust.low, robust.high) == (pytest.approx(0.82), 0.80, 0.86)
+    assert robust.value == pytest.approx(0.82)
+    # as many images as each seed is tested on, which are the same
+    assert robust.interval == wilson(820, 1000).interval
+    assert seeds.deviation("robust") == pytest.approx(0.06 / 3**0.5)
+    assert (none.deviation("robust"), seeds.deviation("robust_a")) == (None, None)
     assert none.accuracy("robust") == rows[-1].robust
     assert seeds.part("robust_a") is None
 
@@ -287,7 +292,12 @@ def test_table_of_one_strategy() -> None:
     assert [line.split("  ")[0] for line in lines_of_arms] == ["none (plain training)", "500", "all (full AT)"]
     assert "81.5 [77.4, 85.0]" in lines_of_arms[1]
     assert "56 %" in lines_of_arms[1]
-    assert "95 % Wilson interval" in lines[-2]
+    assert "95 % Wilson interval" in lines[-3]
+    # three times have no room beside each other
+    assert lines[-1] == "all arms: training 3 min, checks 3 s, report 15 s"
+    head, *arms = (line for line in table([ALL, HALF, NONE], 120).splitlines() if "|" in line)
+    assert head.endswith("training | checks | report")
+    assert [line.split("  ")[-1].strip() for line in arms] == ["60 s | 1 s | 5 s"] * 3
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
@@ -303,9 +313,9 @@ def test_table_never_cuts_a_number(width: int) -> None:
     text = table(results, width)
     assert all(len(line) <= width for line in text.splitlines())
     assert "…" not in text
-    assert text.count("60.0 [60.0, 60.0]") == 8
+    assert text.count("60.0 ± 0.0 [55.1, 64.7]") == 8
     assert "training.lr" in text
-    assert "mean, lowest and highest of 2 seeds" in " ".join(text.split())
+    assert "±: standard deviation of 2 seeds" in " ".join(text.split())
     assert ("for lack of room: time" in text) == (width < 120)
     head = next(line for line in text.splitlines() if line.startswith("|A|"))
     assert ("cost" in head) == ("cost: gradient" in text) == (width > 60)

@@ -12,24 +12,29 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sat_evaluation.results.curves import spread
+from sat_evaluation.results.curves import of_seeds, spread
 from sat_evaluation.results.headline import title
 from sat_evaluation.results.marks import notes_of
 from sat_evaluation.results.rows import Row
 from sat_evaluation.results.table import (
     EVER_ATTACKED,
     METHOD,
+    TIME,
+    TIMES,
     cost_unit,
     robust_head,
+    stage_seconds,
     table_blocks,
     table_cells,
     with_methods,
+    with_total_time,
 )
+from sat_evaluation.results.text import duration
 
 _GAP = 2
-_LEAST_IMPORTANT = ("time", "epoch", "share", METHOD, EVER_ATTACKED, "cost", "clean %", "on A", "on B")
+_LEAST_IMPORTANT = (TIMES, TIME, "epoch", "share", METHOD, EVER_ATTACKED, "cost", "clean %", "on A", "on B")
 """Columns that are left out where the terminal is too narrow, the first of these first. At `METHOD`, those of strategy
-and settings become one, which stays."""
+and settings become one, which stays; at `TIMES` their sum stays, and a line below has those of all arms."""
 _LEAST_METHOD = 16
 """Cells of a method's name, in which words that are longer are broken."""
 
@@ -48,11 +53,16 @@ def print_table(rows: Sequence[Row], console: Console | None = None) -> None:
             break
         if name == METHOD:
             columns = with_methods(columns, rows)
+        elif name == TIMES:
+            columns = with_total_time(columns, rows)
         elif columns.pop(name, None):
             hidden.append(name)
-    notes = [f"{robust_head(rows)} [ ]: {spread(groups)}"]
+    notes = [f"{robust_head(rows)} [ ]: {spread(groups)}" + (f", ±: {seeds}" if (seeds := of_seeds(groups)) else "")]
     if "cost" in columns:
         notes.append(f"cost: gradient evaluations, {cost_unit(rows)}")
+    if TIMES not in columns:
+        training, checks, report = (duration(len(rows) * seconds) for seconds in stage_seconds(rows))
+        notes.append(f"all arms: training {training}, checks {checks}, report {report}")
     notes += notes_of(row.mark for row in rows)
     if hidden:
         notes.append(f"only in summary.csv for lack of room: {', '.join(hidden)}")

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from sat_evaluation.figures.canvas import BAR, COLOURS, GREY, GRID, drawing, heading
+from sat_evaluation.figures.canvas import BAR, COLOURS, GREY, GRID, bar_handles, drawing, heading, seed_bars
 from sat_evaluation.figures.share_data import Point, ShareCurve, accuracy_limits, share_curves
 from sat_evaluation.results.baseline import Baseline
-from sat_evaluation.results.curves import spread
+from sat_evaluation.results.curves import of_seeds, spread
 from sat_evaluation.results.headline import title
 from sat_evaluation.results.marks import EACH_BATCH
 from sat_evaluation.results.rows import Row
@@ -33,8 +33,8 @@ _Pair = tuple[Point, Point]
 def accuracy_figure(rows: Sequence[Row]) -> Figure | None:
     """Draw robust and clean accuracy over |A|, one colour per curve.
 
-    Error bars are 95 % Wilson intervals of one seed, or lowest to highest of several. Each curve starts and ends in its
-    baselines, which curves share.
+    Error bars are 95 % Wilson intervals over test images; of several seeds, broad pale bars are the standard deviation.
+    Each curve starts and ends in its baselines, which curves share.
 
     Args:
         rows: Arms of a study, as `sat_evaluation.results.rows.collect` returns them.
@@ -58,7 +58,7 @@ def accuracy_figure(rows: Sequence[Row]) -> Figure | None:
         drawn = [_curve(axes, *pair, label) for pair, label in zip(curves, labels, strict=True)]
         for robust, clean in ((plain, clean_plain), (full, clean_full)):
             _points(axes, zip(robust, clean, strict=True), GREY, _MARKERS[0])
-        ends = [end for pair in curves for curve in pair for point in curve.path for end in (point.low, point.high)]
+        ends = [end for pair in curves for curve in pair for point in curve.path for end in point.ends]
         # beyond 0 and 100, so that markers there are whole
         axes.set_ylim(accuracy_limits(ends, (-2, 102)))
         _baselines(axes, plain, full)
@@ -72,14 +72,14 @@ def accuracy_figure(rows: Sequence[Row]) -> Figure | None:
         heading(figure, words, title(rows))
         groups = [point.group for robust, _ in curves for point in robust.path if point.group is not None]
         # drawn empty, for the legend: what dashes and bars mean is the same for all colours
-        bars = axes.errorbar([], [], yerr=[], **BAR, color="black", linestyle="", label=spread(groups))
+        bars = bar_handles(axes, spread(groups), of_seeds(groups))
         lines = [
             axes.plot([], [], color="black", linestyle=dashes, label=f"{name} accuracy")[0]
             for name, dashes in _DASHES.items()
         ]
         blank = axes.plot([], [], linestyle="", label=" ")
         # the legend has two columns: curves in the second, what holds for all in the first, filled up with blanks
-        handles = [*lines, bars, *blank * (len(drawn) - 3), *drawn]
+        handles = [*lines, *bars, *blank * (len(drawn) - 2 - len(bars)), *drawn]
         figure.legend(handles=handles, loc="outside lower center", ncols=2)
     return figure
 
@@ -115,6 +115,7 @@ def _points(axes: Any, pairs: Iterable[_Pair], colour: str, marker: str) -> None
     for pair in pairs:
         for point, face in zip(pair, (colour, "white"), strict=True):
             bars = [[point.value - point.low], [point.high - point.value]]
+            seed_bars(axes, [(point.share, point.value, point.deviation)], colour)
             axes.errorbar(point.share, point.value, yerr=bars, color=colour, marker=marker, markerfacecolor=face, **BAR)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,9 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 GREY = "#666666"
 GRID = "#eaeaea"
 BAR = {"elinewidth": 1, "capsize": 2}
-"""Options of error bars."""
+"""Options of error bars, which are 95 % intervals over test images."""
+_SEEDS = {"linewidth": 4.5, "alpha": 0.35}
+"""Options of the bars of several seeds, which are standard deviations: broad and pale, without caps."""
 
 
 @contextmanager
@@ -48,6 +50,25 @@ def heading(figure: Any, text: str, *details: str) -> None:
     # empty lines make room: the layout looks at this title, and not at the small print below it
     figure.suptitle(text + "\n" * len(small), x=0.08 / width, ha="left", fontsize=10, fontweight="bold")
     figure.text(0.08 / width, 1 - 0.26 / height, "\n".join(small), va="top", color=GREY, fontsize=8)
+
+
+def seed_bars(axes: Any, bars: Iterable[tuple[float, float, float]], colour: str) -> None:
+    """Draw the standard deviation over seeds behind points, apart from the intervals of test images.
+
+    Args:
+        axes: To draw in.
+        bars: (x, y, standard deviation) of each point; nothing is drawn for 0.
+        colour: Of the points.
+    """
+    for x, y, deviation in bars:
+        if deviation:
+            axes.vlines(x, y - deviation, y + deviation, color=colour, zorder=1.5, **_SEEDS)
+
+
+def bar_handles(axes: Any, interval: str, seeds: str) -> list[Any]:
+    """Return what a legend shows of error bars: the interval in words, and the deviation over seeds if there is one."""
+    handles = [axes.errorbar([], [], yerr=[], **BAR, color="black", linestyle="", label=interval)]
+    return handles + ([axes.plot([], [], color="black", **_SEEDS, label=seeds, linestyle="-")[0]] if seeds else [])
 
 
 def save_figure(figure: Figure | None, path_stem: Path) -> list[Path]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
+from statistics import fmean
 from typing import final
 
 import attrs
@@ -16,6 +16,8 @@ from sat_evaluation.results.text import shown
 
 COSTS = {"cost_with_ranking": "gradient evaluations", "training_seconds": "seconds of training"}
 """Fields of `sat_evaluation.results.rows.Row` in words."""
+WITH_RANKING = "seconds_with_ranking"
+"""A cost that is no field of `Row`: seconds of training, and those of the ranking where the arm needs one."""
 AVERAGING = "training.averaging"
 _SPACING = 0.013
 """Distance between points of the same cost, which would hide each other, as a share of the axis."""
@@ -47,8 +49,9 @@ class CostPoint:
         method: How they were trained.
         cost: Mean cost over the seeds.
         value: The accuracy, a mean if there are several seeds.
-        low: Lower end of its error bar: of the 95 % interval of one seed, or the lowest of several.
-        high: Upper end of its error bar.
+        low: Lower end of its 95 % interval over test images.
+        high: Upper end of it.
+        deviation: Standard deviation over the seeds; 0 of one seed.
         efficient: Whether no other point has at least this accuracy at no more cost.
         offset: How far to the right a drawing moves it, so that error bars do not hide each other.
     """
@@ -59,6 +62,7 @@ class CostPoint:
     value: float
     low: float
     high: float
+    deviation: float = 0.0
     efficient: bool = False
     offset: float = 0.0
 
@@ -69,7 +73,7 @@ def cost_points(rows: Sequence[Row], measure: str, cost: str = "cost_with_rankin
     Args:
         rows: Arms of a study, as `sat_evaluation.results.rows.collect` returns them.
         measure: ``robust`` or ``clean``.
-        cost: A key of `COSTS`.
+        cost: A key of `COSTS`, or `WITH_RANKING`.
     """
     groups = group(rows)
     points = [
@@ -97,11 +101,10 @@ def front(points: Sequence[CostPoint]) -> list[CostPoint]:
     return efficient
 
 
-def compares_methods(rows: Sequence[Row]) -> bool:
-    """Return whether arms differ in more than |A|, so that what they bring for their cost is the question."""
+def costs_differ(rows: Sequence[Row]) -> bool:
+    """Return whether accuracy over cost says something: at least three groups of arms, not all at one cost."""
     groups = group(rows)
-    methods = {(g.rows[0].baseline, method) for g, method in zip(groups, _methods(groups), strict=True)}
-    return max(Counter(baseline for baseline, _ in methods).values(), default=0) > 1
+    return len(groups) > 2 and len({g.mean("cost_with_ranking") for g in groups}) > 1
 
 
 def average_of(rows: Sequence[Row]) -> str:
@@ -141,12 +144,20 @@ def _point(g: Group, method: Method, measure: str, cost: str) -> CostPoint:
     return CostPoint(
         group=g,
         method=method,
-        cost=g.mean(cost) * (1 if cost.endswith("seconds") else 100),
+        cost=_mean_cost(g, cost),
         value=value,
         # rounding may leave a mean just outside of what it is the mean of
         low=min(low, value),
         high=max(high, value),
+        deviation=100 * (g.deviation(measure) or 0.0),
     )
+
+
+def _mean_cost(g: Group, cost: str) -> float:
+    if cost == WITH_RANKING:
+        rankings = (row.results.trained.cost.seconds.get("ranking") or 0.0 for row in g.rows)
+        return g.mean("training_seconds") + fmean(rankings)
+    return g.mean(cost) * (1 if cost.endswith("seconds") else 100)
 
 
 def _offsets(points: Sequence[CostPoint]) -> list[float]:

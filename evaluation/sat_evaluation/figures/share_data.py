@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from statistics import stdev
 from typing import final
 
 import attrs
@@ -72,8 +71,9 @@ class Point:
     Attributes:
         share: |A| as a share of the training set.
         value: The accuracy, a mean if there are several seeds.
-        low: Lower end of its error bar, at most `value`.
-        high: Upper end of its error bar, at least `value`.
+        low: Lower end of its 95 % interval over test images, at most `value`.
+        high: Upper end of its interval, at least `value`.
+        deviation: Standard deviation over the seeds, another bar; 0 of one seed.
         group: The arms that it is of, or beside which a baseline is drawn; None for a published value.
     """
 
@@ -81,7 +81,13 @@ class Point:
     value: float
     low: float
     high: float
+    deviation: float = 0.0
     group: Group | None = None
+
+    @property
+    def ends(self) -> tuple[float, ...]:
+        """Ends of both bars, which have to be seen."""
+        return self.low, self.high, self.value - self.deviation, self.value + self.deviation
 
 
 @final
@@ -122,9 +128,7 @@ class ShareCurve:
         return self.points if self.on_part else (*self.plain, *self.points, *self.full)
 
 
-def share_curves(
-    rows: Sequence[Row], measure: str, published: Sequence[PublishedCurve] = (), *, deviation: bool = False
-) -> list[ShareCurve]:
+def share_curves(rows: Sequence[Row], measure: str, published: Sequence[PublishedCurve] = ()) -> list[ShareCurve]:
     """Make the curves over |A| of one accuracy.
 
     Classes listed by hand one by one make no curve: they have no order in |A|.
@@ -133,7 +137,6 @@ def share_curves(
         rows: Arms of one or several studies.
         measure: A key of `MEASURES`.
         published: Published curves; each curve gets those of its strategy and weights.
-        deviation: Whether error bars of several seeds show the standard deviation, not the lowest and the highest.
     """
     everyone = [c for c in series(rows) if c.strategy != "listed" or any(g.rows[0].units > 1 for g in c.groups)]
     spacing = _SPACING if len(everyone) <= _MOST_SPACED else 0.0
@@ -147,7 +150,7 @@ def share_curves(
                 measure=measure,
                 number=number,
                 offset=spacing * (number - (len(everyone) - 1) / 2),
-                points=points_of(arms.groups, measure, deviation=deviation),
+                points=points_of(arms.groups, measure),
                 plain=_baseline(arms.plain, arms, measure),
                 full=_baseline(arms.full, arms, measure),
                 published=tuple(_published_points(shares) for shares in values if shares),
@@ -177,21 +180,24 @@ def curve_names(curves: Sequence[Series], *, mean: bool = False) -> list[str]:
     return names
 
 
-def points_of(groups: Iterable[Group], measure: str, *, deviation: bool = False) -> tuple[Point, ...]:
+def points_of(groups: Iterable[Group], measure: str) -> tuple[Point, ...]:
     """Return the accuracy of each group that has one, at its |A|; arguments as in `share_curves`."""
     points = []
     for g in groups:
         accuracy = g.part(measure)
         if accuracy is None:
             continue
-        low, high = 100 * accuracy.low, 100 * accuracy.high
-        value = 100 * accuracy.value
-        if deviation and len(g.rows) > 1:
-            spread = 100 * stdev(getattr(row, measure).value for row in g.rows)
-            low, high = value - spread, value + spread
-        # rounding may leave the mean of several seeds, or a share of 1, just outside of its interval
+        value, low, high = (100 * number for number in (accuracy.value, accuracy.low, accuracy.high))
         points.append(
-            Point(share=100 * g.rows[0].share, value=value, low=min(low, value), high=max(high, value), group=g)
+            Point(
+                share=100 * g.rows[0].share,
+                value=value,
+                # rounding may leave the mean of several seeds, or a share of 1, just outside of its interval
+                low=min(low, value),
+                high=max(high, value),
+                deviation=100 * (g.deviation(measure) or 0.0),
+                group=g,
+            )
         )
     return tuple(points)
 

@@ -33,7 +33,7 @@ class Pair:
         panel: Data set, or ``source → target``.
         arm: The arm in words, such as ``hardest 50 %``.
         measure: A key of `sat_evaluation.figures.share_data.MEASURES`.
-        ours: 95 % Wilson interval, or of several seeds their mean with the lowest and the highest.
+        ours: With its 95 % Wilson interval over test images; of several seeds their mean.
         published: With the Wilson interval for as many test images as the authors report on.
         attacks: By which ours was measured, see `sat_evaluation.results.rows.Row`.
     """
@@ -153,7 +153,7 @@ def summary(reproduction: Reproduction, pairs: list[Pair]) -> Iterator[str]:
     apart = [pair for pair in pairs if not pair.agree]
     yield f"robust accuracy of ours by {' / '.join(dict.fromkeys(pair.attacks for pair in pairs))}"
     counts = f"{len(pairs) - len(apart)} of {len(pairs)} agree"
-    yield f"{counts}: the intervals overlap (95 %; of several seeds, lowest to highest)"
+    yield f"{counts}: the intervals overlap (95 %, over test images; seeds add to them)"
     if apart:
         worst = max(apart, key=lambda pair: abs(pair.difference))
         worst_arm = f"{worst.panel}, {worst.arm}, {worst.measure}"

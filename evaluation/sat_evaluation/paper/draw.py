@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sat_core.datasets import get_dataset
 from sat_core.ranking import Ranking
-from sat_evaluation.figures.canvas import BAR, COLOURS, GREY, GRID, drawing, heading
+from sat_evaluation.figures.canvas import BAR, COLOURS, GREY, GRID, drawing, heading, seed_bars
 from sat_evaluation.figures.class_data import class_difficulty
 from sat_evaluation.figures.matrix import matrix_figure
 from sat_evaluation.figures.share_data import (
@@ -23,7 +23,7 @@ from sat_evaluation.figures.share_data import (
 from sat_evaluation.paper import published
 from sat_evaluation.paper.panels import PaperFigure
 from sat_evaluation.results.baseline import Baseline
-from sat_evaluation.results.curves import group
+from sat_evaluation.results.curves import group, of_seeds, spread
 from sat_evaluation.results.headline import title
 from sat_evaluation.results.rows import Row, attacks_of, together
 from sat_evaluation.results.text import shown
@@ -80,15 +80,15 @@ def _axes(
     axes: Any, rows: Sequence[Row], measure: str, numbers: Sequence[PublishedCurve], handles: dict[str, Any]
 ) -> None:
     """Draw one accuracy of all curves in `rows`. handles: label to what the legend shows, added to."""
-    # standard deviations, as they are published for random subsets
-    curves = share_curves(rows, measure, numbers, deviation=True)
+    curves = share_curves(rows, measure, numbers)
     names = curve_names([curve.arms for curve in curves], mean=True)
-    ends = [end for c in curves for point in c.points for end in (point.low, point.high)]
+    ends = [end for c in curves for point in c.points for end in point.ends]
     for curve, label in zip(curves, names, strict=True):
         if curve.points:
             x, y = [point.share + curve.offset for point in curve.points], [point.value for point in curve.points]
             bars = [[p.value - p.low for p in curve.points], [p.high - p.value for p in curve.points]]
             style = {"color": _colour(curve), "marker": _MARKERS[curve.number % len(_MARKERS)], **BAR}
+            seed_bars(axes, zip(x, y, (point.deviation for point in curve.points), strict=True), _colour(curve))
             handles.setdefault(label, axes.errorbar(x, y, yerr=bars, **style))
     for name, (label, dashes) in _BASELINES.items():
         # one baseline of all curves is grey; where each has its own, it has the colour of its curve
@@ -191,9 +191,9 @@ def _model_and_threat(rows: Sequence[Row]) -> str:
 
 def _details(rows: Sequence[Row]) -> str:
     """Attacks, number of examples, and what bars mean, in one line."""
-    repeats = sorted({len(g.rows) for g in group(rows) if not g.rows[0].baseline})
     counts = " to ".join(f"{n:,}" for n in sorted({min(row.n for row in rows), max(row.n for row in rows)}))
-    bars = ["95 % interval"] if repeats[0] == 1 else []
-    if repeats[-1] > 1:
-        bars.append(f"standard deviation of {' / '.join(str(n) for n in repeats if n > 1)} seeds")
-    return f"{attacks_of(rows)} on {counts} test images · bars: {', '.join(bars)}"
+    groups = [g for g in group(rows) if not g.rows[0].baseline]
+    bars, seeds = f"bars: {spread(groups)}", of_seeds(groups)
+    return " · ".join(
+        [f"{attacks_of(rows)} on {counts} test images", bars, *([f"broad bars: {seeds}"] if seeds else [])]
+    )

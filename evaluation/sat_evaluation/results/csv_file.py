@@ -61,6 +61,8 @@ def csv_records(rows: Sequence[Row]) -> list[dict[str, Any]]:
             "cost": row.cost,
             "seconds": row.seconds,
             "training_seconds": row.training_seconds,
+            "selection_seconds": row.results.cost.seconds.get("selection"),
+            "evaluation_seconds": row.results.cost.seconds.get("evaluation"),
         }
         for row in rows
     ]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import final
 
 import attrs
 
-from sat_core.accuracy import Accuracy
+from sat_core.accuracy import Accuracy, wilson
 from sat_core.spec import DEFAULTS
 from sat_core.tables import lists
 from sat_evaluation.results.baseline import Baseline
@@ -34,21 +34,25 @@ class Group:
         return fmean(getattr(row, name) for row in self.rows)
 
     def accuracy(self, name: str) -> Accuracy:
-        """Return the `clean` or `robust` accuracy: of one seed with its interval, else the mean, lowest and highest."""
+        """Return the `clean` or `robust` accuracy, as `part` does."""
         accuracy = self.part(name)
         if accuracy is None:
             raise KeyError(name)
         return accuracy
 
     def part(self, name: str) -> Accuracy | None:
-        """Return any accuracy of `Row`, such as `robust_a`, in the same way; None if a seed has none."""
+        """Return any accuracy of `Row`, such as `robust_a`; of several seeds their mean; None if a seed has none.
+
+        The interval is always that of the test images, for a network with the mean accuracy: it says nothing about
+        other seeds, see `deviation`.
+        """
         accuracies: list[Accuracy | None] = [getattr(row, name) for row in self.rows]
-        if len(accuracies) == 1:
-            return accuracies[0]
-        values = [accuracy.value for accuracy in accuracies if accuracy is not None]
-        if len(values) < len(accuracies):
-            return None
-        return Accuracy(fmean(values), self.rows[0].n, min(values), max(values))
+        return mean_accuracy(accuracies)
+
+    def deviation(self, name: str) -> float | None:
+        """Return the standard deviation of an accuracy over the seeds, in [0, 1]; None of one seed, or without it."""
+        values = [accuracy.value for row in self.rows if (accuracy := getattr(row, name)) is not None]
+        return stdev(values) if len(values) == len(self.rows) > 1 else None
 
     def on_part_of(self, other: Group, name: str) -> float | None:
         """Return what these arms, such as a baseline, reach on the classes that other arms have in A, or in B.
@@ -202,11 +206,32 @@ def _words(settings: dict[str, object]) -> Iterator[str]:
             yield f"{key} = {shown(value)}"
 
 
+def mean_accuracy(accuracies: Sequence[Accuracy | None]) -> Accuracy | None:
+    """Return the mean accuracy of several seeds; None if one has none.
+
+    Its 95 % Wilson interval is for as many images as the smallest is of: seeds are tested on the same images, which do
+    not become more with them.
+    """
+    known = [accuracy for accuracy in accuracies if accuracy is not None]
+    if len(known) < len(accuracies) or not known:
+        return None
+    if len(known) == 1:
+        return known[0]
+    mean, n = fmean(accuracy.value for accuracy in known), min(accuracy.n for accuracy in known)
+    interval = wilson(round(mean * n), n)
+    return interval and attrs.evolve(interval, value=mean)
+
+
 def spread(groups: Iterable[Group]) -> str:
-    """Return what the error bars of these groups show, in words."""
-    seeds = sorted({len(g.rows) for g in groups})
-    several = f"mean, lowest and highest of {'–'.join(str(s) for s in seeds if s > 1)} seeds"
-    return " or ".join(["95 % Wilson interval"] * (seeds[0] == 1) + [several] * (seeds[-1] > 1))
+    """Return what the intervals of these groups are, in words; what seeds add is in `of_seeds`."""
+    several = any(len(g.rows) > 1 for g in groups)
+    return f"95 % Wilson interval{' of the mean' if several else ''} over test images"
+
+
+def of_seeds(groups: Iterable[Group]) -> str:
+    """Return what `Group.deviation` is of, in words; empty where each group has one seed."""
+    seeds = sorted({len(g.rows) for g in groups} - {1})
+    return f"standard deviation of {'–'.join(str(count) for count in seeds)} seeds" if seeds else ""
 
 
 def listed_classes(row: Row) -> str:

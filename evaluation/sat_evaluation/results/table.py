@@ -16,6 +16,11 @@ METHOD = "method"
 EVER_ATTACKED = "ever attacked"
 """Head of the column with the share of the training examples that were attacked at least once."""
 
+TIMES = "training | checks | report"
+"""Head of the column with the times of the training, of choosing the epoch, and of the reported evaluation."""
+TIME = "time"
+"""Head of the column with their sum, the time of the ranking included, where there is no room for `TIMES`."""
+
 
 def table_cells(rows: Sequence[Row]) -> dict[str, list[str]]:
     """Return the heads of the table's columns with their cells, one per group of seeds."""
@@ -34,6 +39,23 @@ def with_methods(columns: dict[str, list[str]], rows: Sequence[Row]) -> dict[str
     for head, cells in columns.items():
         result |= merged if head in own else {} if head == "|A|" else {head: cells}
     return result
+
+
+def with_total_time(columns: dict[str, list[str]], rows: Sequence[Row]) -> dict[str, list[str]]:
+    """Return the columns of `table_cells` with one, `TIME`, in place of `TIMES`."""
+    cells = [duration(g.mean("seconds")) for block in table_blocks(rows) for g in block]
+    return {TIME if head == TIMES else head: cells if head == TIMES else own for head, own in columns.items()}
+
+
+def stage_seconds(rows: Sequence[Row]) -> tuple[float, float, float]:
+    """Return the mean seconds of the training, of the checks that choose the epoch, and of the reported evaluation.
+
+    Of a transfer, those of the head; the features of its images count as training.
+    """
+    stages = (("features", "training"), ("selection",), ("evaluation",))
+    times = [row.results.cost.seconds for row in rows]
+    training, checks, report = (fmean(sum(t.get(name) or 0.0 for name in names) for t in times) for names in stages)
+    return training, checks, report
 
 
 def table_blocks(rows: Sequence[Row]) -> list[list[Group]]:
@@ -68,7 +90,7 @@ def _columns(rows: Sequence[Row], groups: Sequence[Group]) -> dict[str, list[str
         "on B": [_part(g, "robust_b") for g in groups],
         "epoch": [_span([row.epoch for row in g.rows]) for g in groups],
         "cost": [percent(g.mean("cost")) for g in groups],
-        "time": [duration(g.mean("seconds")) for g in groups],
+        TIMES: [" | ".join(map(duration, stage_seconds(g.rows))) for g in groups],
     }
     return {head: cells for head, cells in columns.items() if any(cells)}
 
@@ -92,8 +114,9 @@ def _ever_attacked(g: Group) -> str:
 def _interval(g: Group | None) -> str:
     if g is None:
         return ""
-    robust = g.accuracy("robust")
-    return f"{100 * robust.value:.1f} [{100 * robust.low:.1f}, {100 * robust.high:.1f}]"
+    robust, deviation = g.accuracy("robust"), g.deviation("robust")
+    seeds = "" if deviation is None else f" ± {100 * deviation:.1f}"
+    return f"{100 * robust.value:.1f}{seeds} [{100 * robust.low:.1f}, {100 * robust.high:.1f}]"
 
 
 def _part(g: Group, name: str) -> str:
