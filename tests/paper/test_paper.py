@@ -24,6 +24,7 @@ from sat_evaluation.paper.panels import PaperFigure
 from sat_evaluation.paper.reproduce import save_figures
 from sat_evaluation.paper.reproduction import Reproduction, reproductions
 from sat_evaluation.paper.scales import SCALES, TENTHS
+from sat_evaluation.plan import numbers
 from sat_evaluation.run.heads import transfer_folders
 
 _FEW = ("apgd-ce", "apgd-t")
@@ -171,7 +172,7 @@ def test_data_of_ones_own() -> None:
 
 
 def test_published_numbers_are_complete_and_have_sources() -> None:
-    tables = published.tables()
+    tables = numbers.tables()
     for kind in ("curves", "classes", "matrix", "points", "others"):
         assert all(table["source"] in tables["sources"] for table in tables[kind])
     for table in tables["curves"]:

@@ -1,25 +1,17 @@
-"""Published numbers with their sources: percent in ``published.toml``, shares in [0, 1] here."""
+"""Published numbers with their sources: percent in ``plan/published.toml``, shares in [0, 1] here."""
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
 from sat_evaluation.figures.class_data import PublishedClasses
 from sat_evaluation.figures.share_data import PublishedCurve
 from sat_evaluation.paper.scales import TENTHS
+from sat_evaluation.plan.numbers import source_of, tables
 
 STRATEGIES = ("hardest", "easiest", "random")
 RULES = ("uniform", "balanced", "emphasised")
-
-
-@cache
-def tables() -> dict[str, Any]:
-    """Return ``published.toml`` as it is, in percent."""
-    return tomllib.loads(files("sat_evaluation.paper").joinpath("published.toml").read_text(encoding="utf-8"))
 
 
 def weights(figure: str) -> str:
@@ -42,15 +34,15 @@ def curves(figure: str, data: str, target: str = "") -> list[PublishedCurve]:
         data: Role of the data set, or of the source.
         target: Role of the target; empty without a transfer.
     """
-    published = []
+    found = []
     for table in _tables_of("curves", figure, data, target):
         values = {name: dict(zip(TENTHS, _shares(table[name]), strict=True)) for name in STRATEGIES if name in table}
         full = _shares([table["full"]])[0] if "full" in table else None
-        published.append(_curve(table, values, full))
+        found.append(_curve(table, values, full))
     for table in _tables_of("points", figure, data, target):
         values = {name: {table["share"]: table[name] / 100} for name in RULES if name in table}
-        published.append(_curve(table, values, None))
-    return published
+        found.append(_curve(table, values, None))
+    return found
 
 
 def classes(figure: str, data: str) -> PublishedClasses | None:
@@ -59,7 +51,7 @@ def classes(figure: str, data: str) -> PublishedClasses | None:
         if "variant" not in table:
             matrix = next(_tables_of("matrix", figure, data, ""))
             return PublishedClasses(
-                source=_source(table),
+                source=source_of(table),
                 weights=weights(figure),
                 clean=tuple(_shares(table["clean"])),
                 robust_a=tuple(_shares(table["robust_a"])),
@@ -73,7 +65,7 @@ def classes(figure: str, data: str) -> PublishedClasses | None:
 def _curve(table: dict[str, Any], values: dict[str, dict[float, float]], full: float | None) -> PublishedCurve:
     return PublishedCurve(
         measure=table["measure"],
-        source=_source(table),
+        source=source_of(table),
         values=values,
         weights=weights(table["figure"]),
         loss=table.get("loss", "ce"),
@@ -87,10 +79,6 @@ def _tables_of(kind: str, figure: str, data: str, target: str) -> Iterator[dict[
         figures = (table["figure"], *table.get("also", ()))
         if figure in figures and (table["data"], table.get("target", "")) == (data, target):
             yield table
-
-
-def _source(table: dict[str, Any]) -> str:
-    return str(tables()["sources"][table["source"]])
 
 
 def _shares(percents: list[float]) -> list[float]:
