@@ -1,0 +1,298 @@
+"""The law of |A|: robust accuracy as a saturating curve over the share of attacked examples, with its uncertainty."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import inf
+from typing import final
+
+import attrs
+import numpy as np
+
+from sat_core.errors import DataError
+from sat_evaluation.statistics.interval import Interval
+from sat_evaluation.statistics.share_means import ShareMeans
+
+LEAST_SHARES = 4
+"""A curve with three parameters needs one point more to be wrong."""
+OF_FULL = 0.95
+"""Part of full adversarial training's robust accuracy whose |A| is asked for."""
+_LOWEST, _HIGHEST = np.log(1e-4), np.log(1e3)
+"""log κ from a curve that saturates at once to one that is straight."""
+_POINTS = 101
+_FAR = 40.0
+"""χ² above the least at which a κ is out of the question."""
+
+
+@final
+@attrs.frozen(kw_only=True, eq=False)
+class Law:
+    """r(s) = r0 + (r1 - r0) s (1 + κ)/(s + κ), fitted to robust accuracies over s = |A|/N.
+
+    r0 and r1 are the robust accuracies of plain and of full adversarial training. The gain per example falls with s:
+    at s = κ/(1 + 2κ) half of it is reached.
+
+    Attributes:
+        means: What it was fitted to.
+        plain, full: r0 and r1.
+        kappa: κ > 0; small where few examples bring most.
+        misfit: χ² of the residuals, with the covariance of `means` alone.
+        freedom: Degrees of freedom of that χ²: shares minus 3.
+        p: Chance of such a misfit or a larger one if the law holds.
+        scatter: Standard deviation of the accuracies around the curve beyond that of `means`: other trainings and
+            what the law lacks. 0 unless χ² is above its degrees of freedom. It is part of all intervals.
+        degrees: Degrees of freedom of Student's t that the intervals use.
+    """
+
+    means: ShareMeans
+    plain: float
+    full: float
+    kappa: float
+    misfit: float
+    freedom: int
+    p: float
+    scatter: float
+    degrees: float
+    _log_kappas: np.ndarray = attrs.field(repr=False)
+    _above: np.ndarray = attrs.field(repr=False)
+    _ends: np.ndarray = attrs.field(repr=False)
+    _covariances: np.ndarray = attrs.field(repr=False)
+
+    def at(self, shares: object) -> np.ndarray:
+        """Return the robust accuracy at shares of A, in [0, 1]."""
+        gain = gained(np.asarray(shares, np.float64), self.kappa)
+        curve: np.ndarray = self.plain + (self.full - self.plain) * gain
+        return curve
+
+    def band(self, shares: object) -> tuple[np.ndarray, np.ndarray]:
+        """Return the ends of the 95 % interval of the accuracy at each share by itself, within [0, 1].
+
+        They are the profile likelihood's: the lowest and highest r for which some κ gives a χ² that is above the least
+        by no more than t².
+        """
+        s = np.asarray(shares, np.float64)
+        near = self._above <= self._limit
+        gain = gained(s[..., None], np.exp(self._log_kappas[near]))
+        weights = np.stack([1 - gain, gain], -1)
+        values = (weights * self._ends[near]).sum(-1)
+        variances = np.einsum("...i,...ij,...j->...", weights, self._covariances[near], weights)
+        half = np.sqrt((self._limit - self._above[near]) * variances)
+        curve = self.at(s)
+        low, high = np.minimum((values - half).min(-1), curve), np.maximum((values + half).max(-1), curve)
+        return np.clip(low, 0, 1), np.clip(high, 0, 1)
+
+    def share_for(self, part: float = OF_FULL) -> Interval:
+        """Return the |A|/N at which a part of full adversarial training's robust accuracy is reached.
+
+        That is r(s) = part * r1, with r1 as fitted. The interval is all s for which the profile likelihood allows this;
+        its low end is 0 where plain training may reach it already, its high end 1 where nothing is known.
+
+        Args:
+            part: In (0, 1).
+
+        Raises:
+            DataError: `part` is not in (0, 1).
+        """
+        if not 0 < part < 1:
+            raise DataError(f"law: expected a part of full AT's accuracy in (0, 1), got {part}")
+        value = _reached(self.plain, self.full, self.kappa, part)
+        if np.isnan(value):
+            return Interval(value, 0.0, 1.0)
+        low, high = 1.0, 0.0
+        near = self._above <= self._limit
+        for log_kappa, above, ends, covariance in zip(
+            self._log_kappas[near], self._above[near], self._ends[near], self._covariances[near], strict=True
+        ):
+            gains = _gains(ends, covariance, part, self._limit - above)
+            first, last = (_share(min(1.0, max(0.0, gain)), float(np.exp(log_kappa))) for gain in gains)
+            low, high = min(low, first), max(high, last)
+        return Interval(value, min(low, value), max(high, value))
+
+    @property
+    def _limit(self) -> float:
+        from scipy.stats import t
+
+        return float(t.ppf(0.975, self.degrees)) ** 2
+
+    @property
+    def fits(self) -> bool:
+        """Whether the misfit may be chance, at a level of 5 %."""
+        return self.p >= 0.05
+
+
+def gained(shares: np.ndarray, kappa: np.ndarray | float) -> np.ndarray:
+    """Return s (1 + κ)/(s + κ): the part of the gain in robust accuracy at shares s, 0 at 0 and 1 at 1."""
+    gain: np.ndarray = shares * (1 + kappa) / (shares + kappa)
+    return gain
+
+
+def fit_law(means: ShareMeans) -> Law:
+    """Fit the law by generalised least squares.
+
+    For each κ on a grid, r0 and r1 are linear; the grid is made finer around the least χ². Where χ² is above its
+    degrees of freedom, the same variance is added to every accuracy until it is not (Paule and Mandel 1982).
+
+    Args:
+        means: Accuracies at 4 shares or more, with their covariance.
+
+    Raises:
+        DataError: There are fewer shares.
+
+    >>> from sat_evaluation.statistics.share_means import binomial_means
+    >>> law = fit_law(binomial_means([0, 0.1, 0.3, 0.5, 1], [0, 2084, 2481, 2647, 2780], [10000] * 5))
+    >>> print(f"{law.kappa:.2f}, {law.share_for(0.95).value:.2f}")
+    0.04, 0.43
+    """
+    from scipy.stats import chi2
+
+    if len(means.shares) < LEAST_SHARES:
+        raise DataError(
+            f"law: expected robust accuracies at {LEAST_SHARES} or more shares of A, got {len(means.shares)}; "
+            "run more values of subset.size"
+        )
+    variances, axes = np.linalg.eigh(means.covariance)
+    # of a covariance from few images, rounding may leave a variance below 0
+    variances = np.maximum(variances, 1e-12)
+    freedom = len(means.shares) - 3
+    profile = _profile(means, variances, axes)
+    misfit, scatter = float(profile.chi.min()), 0.0
+    if misfit > freedom:
+        low, high = 0.0, float(np.var(means.values)) + float(variances.max())
+        for _ in range(40):  # bisection: χ² falls with the scatter
+            middle = (low + high) / 2
+            above = _profile(means, variances + middle, axes, profile.range).chi.min() > freedom
+            low, high = (middle, high) if above else (low, middle)
+        scatter = high
+        profile = _profile(means, variances + scatter, axes)
+    best = int(profile.chi.argmin())
+    known = float(np.trace(means.covariance))
+    total = known + scatter * len(means.shares)
+    squares = known**2 / means.degrees + (scatter * len(means.shares)) ** 2 / freedom
+    return Law(
+        means=means,
+        plain=float(profile.ends[best, 0]),
+        full=float(profile.ends[best, 1]),
+        kappa=float(np.exp(profile.log_kappas[best])),
+        misfit=misfit,
+        freedom=freedom,
+        p=float(chi2.sf(misfit, freedom)),
+        scatter=scatter**0.5,
+        degrees=total**2 / squares if squares > 0 else inf,
+        log_kappas=profile.log_kappas,
+        above=profile.chi - profile.chi[best],
+        ends=profile.ends,
+        covariances=profile.covariances,
+    )
+
+
+@final
+@attrs.frozen(eq=False)
+class _Profile:
+    """For each log κ the least χ², r0 and r1 that give it `(κ, 2)`, and their covariance `(κ, 2, 2)`."""
+
+    log_kappas: np.ndarray
+    chi: np.ndarray
+    ends: np.ndarray
+    covariances: np.ndarray
+
+    @property
+    def range(self) -> tuple[float, float]:
+        return float(self.log_kappas[0]), float(self.log_kappas[-1])
+
+
+def _profile(
+    means: ShareMeans,
+    variances: np.ndarray,
+    axes: np.ndarray,
+    around: tuple[float, float] = (float(_LOWEST), float(_HIGHEST)),
+) -> _Profile:
+    low, high = around
+    weights = variances**-0.5
+    values = (means.values @ axes) * weights
+    for _ in range(12):
+        log_kappas = np.linspace(low, high, _POINTS)
+        gain = gained(means.shares, np.exp(log_kappas)[:, None])
+        design = np.stack([1 - gain, gain], -1)  # (κ, shares, 2)
+        design = np.einsum("kse,sa->kae", design, axes) * weights[:, None]
+        covariances = np.linalg.inv(np.einsum("kae,kaf->kef", design, design))
+        ends = np.einsum("kef,kaf,a->ke", covariances, design, values)
+        chi = ((values - np.einsum("kae,ke->ka", design, ends)) ** 2).sum(1)
+        near = np.flatnonzero(chi - chi.min() <= _FAR)
+        low, high = log_kappas[max(near[0] - 1, 0)], log_kappas[min(near[-1] + 1, _POINTS - 1)]
+        if len(near) > _POINTS // 2:
+            break
+    return _Profile(log_kappas, chi, ends, covariances)
+
+
+def _reached(plain: float, full: float, kappa: float, part: float) -> float:
+    """The s at which r(s) = part * r1; 0 if plain training reaches that, NaN if full AT reaches nothing."""
+    if full <= 0:
+        return float("nan")
+    if plain >= part * full:
+        return 0.0
+    return _share((part * full - plain) / (full - plain), kappa)
+
+
+def _share(gain: float, kappa: float) -> float:
+    """The s at which a part of the gain is reached, which is the inverse of `gained`."""
+    return kappa * gain / (1 + kappa - gain)
+
+
+def _gains(ends: np.ndarray, covariance: np.ndarray, part: float, square: float) -> tuple[float, float]:
+    """Lowest and highest gain g with |r0 + g (r1 - r0) - part * r1| within √square deviations (Fieller 1954)."""
+    one, slope = np.array([1.0, -part]), np.array([-1.0, 1.0])
+    start, rise = float(one @ ends), float(slope @ ends)
+    a = rise**2 - square * float(slope @ covariance @ slope)
+    b = start * rise - square * float(one @ covariance @ slope)
+    c = start**2 - square * float(one @ covariance @ one)
+    if a <= 0:  # plain training may be as robust as full adversarial training
+        return 0.0, 1.0
+    root = max(0.0, b * b - a * c) ** 0.5
+    return (-b - root) / a, (-b + root) / a
+
+
+def bootstrap_share_for(
+    shares: Sequence[float],
+    arms: Sequence[object],
+    rng: np.random.Generator,
+    *,
+    part: float = OF_FULL,
+    draws: int = 2000,
+) -> Interval:
+    """Return `Law.share_for` with a paired bootstrap's interval, to compare; it says nothing of other trainings.
+
+    Args:
+        shares: |A|/N of each arm, ascending, 4 or more.
+        arms: Flags of each arm on the same images, `(n,)` or `(seeds, n)`.
+        rng: Draws the images.
+        part: In (0, 1).
+        draws: Number of draws, >= 100.
+
+    Raises:
+        DataError: There are fewer shares, or `arms` are not flags of the same images.
+    """
+    from sat_evaluation.statistics.bootstrap import bootstrap
+    from sat_evaluation.statistics.share_means import flag_means
+
+    means = flag_means(shares, arms)
+    fit_law(means)  # refuses what has no law
+    variances, axes = np.linalg.eigh(means.covariance)
+    weights = axes * np.maximum(variances, 1e-12) ** -0.5  # (shares, axes)
+    kappas = np.exp(np.linspace(_LOWEST, _HIGHEST, 2 * _POINTS))
+    gain = gained(means.shares, kappas[:, None])
+    design = np.einsum("kse,sa->kae", np.stack([1 - gain, gain], -1), weights)
+    solve = np.linalg.pinv(design)  # (κ, 2, axes)
+
+    def statistic(accuracy: np.ndarray) -> np.ndarray:
+        values = accuracy @ weights
+        ends = np.einsum("kea,da->dke", solve, values)
+        # |y|² - |projection|²: never (draws, κ, shares) at once
+        along = np.einsum("kef,dke,dkf->dk", np.einsum("kae,kaf->kef", design, design), ends, ends)
+        best = along.argmax(1)
+        chosen = ends[np.arange(len(ends)), best]
+        reached = [
+            _reached(float(r0), float(r1), float(k), part) for (r0, r1), k in zip(chosen, kappas[best], strict=True)
+        ]
+        return np.array(reached)
+
+    return bootstrap(arms, statistic, rng, draws=draws)
