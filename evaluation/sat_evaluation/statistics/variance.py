@@ -94,6 +94,32 @@ class Means:
         quantiles = self._quantile(contrast, 0.975) + self._quantile(contrast, power)
         return quantiles * self._deviation(contrast)
 
+    def overall(self) -> tuple[float, float, float, float]:
+        """Test whether all arms have the same mean: F, its two degrees of freedom, and the p-value.
+
+        The variance between the arms' means over what images and seeds make of it, which is half of the mean variance
+        of a difference of two arms. With one seed each it is close to Cochran's Q, divided by k - 1.
+
+        Raises:
+            DataError: There is one arm only.
+        """
+        from scipy.stats import f
+
+        k = len(self.values)
+        if k < 2:
+            raise DataError("means: expected at least two arms to compare, got 1")
+        within = self.images - np.diag(self.shared)
+        of_images = max(0.0, float(np.trace(within) - (within.sum() - np.trace(within)) / (k - 1)) / k)
+        of_seeds = float(self.trainings.mean())
+        squares = of_images**2 / ((k - 1) * max(1, self.n - 1))
+        if self.pooled:
+            squares += of_seeds**2 / float(self.freedom[0])
+        elif self.over_seeds:
+            squares += float((self.trainings**2 / self.freedom).sum()) / k**2
+        variance = of_images + of_seeds
+        statistic, degrees = float(self.values.var(ddof=1)) / variance, max(1.0, variance**2 / squares)
+        return statistic, k - 1.0, degrees, float(f.sf(statistic, k - 1, degrees))
+
     def _deviation(self, contrast: Sequence[float]) -> float:
         return self.covariance(contrast, contrast) ** 0.5
 

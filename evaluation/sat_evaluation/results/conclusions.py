@@ -1,0 +1,216 @@
+"""What may be concluded from a study: its pairs of arms, all arms at once, and what each recovers of full AT."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+from typing import Any, final
+
+import attrs
+
+from sat_core.errors import DataError
+from sat_core.run_folder import RunFolder
+from sat_evaluation.results.baseline import Baseline
+from sat_evaluation.results.curves import Group, group, listed_classes, method_name, series, varied
+from sat_evaluation.results.pairs import GroupFlags, line_up, read_flags
+from sat_evaluation.results.rows import Row
+from sat_evaluation.results.text import percent, shown
+from sat_evaluation.results.verdicts import Comparison, Overall, Share
+from sat_evaluation.statistics.cochran import cochran_q
+from sat_evaluation.statistics.estimate import estimate
+from sat_evaluation.statistics.holm import holm
+from sat_evaluation.statistics.recovered import recovered
+from sat_evaluation.statistics.variance import means
+
+LIMIT = 300
+"""Pairs that are compared; beyond, arms of the same |A| are compared with the baselines alone."""
+Key = tuple[str, ...]
+"""Names of the arms of a group."""
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Conclusions:
+    """What the test images say of the arms of a study.
+
+    Attributes:
+        measure: ``robust`` or ``clean``.
+        comparisons: Pairs of arms: each with the baselines of its curve, and those of the same |A| with each other.
+        shares: What each arm recovers of the robust accuracy of full adversarial training, where both baselines are
+            there.
+        overall: Whether the arms differ at all; None of less than two, or where they have no image in common.
+        notes: What could not be compared and why, in lines.
+    """
+
+    measure: str
+    comparisons: tuple[Comparison, ...]
+    shares: tuple[Share, ...]
+    overall: Overall | None
+    notes: tuple[str, ...]
+
+    def share(self, group: Group) -> Share | None:
+        """Return what the arms of a group recover; None where it is not known."""
+        return next((share for share in self.shares if share.arms == key_of(group)), None)
+
+    def sentences(self) -> Iterator[str]:
+        """Say the overall test, then each pair, then what is missing."""
+        if self.overall:
+            yield self.overall.sentence
+        for comparison in self.comparisons:
+            yield comparison.sentence
+        yield from self.notes
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return one record per pair for CSV and JSON."""
+        return [comparison.record() for comparison in self.comparisons]
+
+
+def conclude(rows: Sequence[Row], folder: RunFolder, *, measure: str = "robust") -> Conclusions:
+    """Compare the arms of a study on the test images that they have in common.
+
+    Args:
+        rows: Of the finished arms, as `sat_evaluation.results.rows.collect` returns them.
+        folder: Of the study or transfer. An arm whose flags cannot be read is left out, and a note says so.
+        measure: ``robust`` or ``clean``.
+    """
+    groups, names, notes = {key_of(g): g for g in group(rows)}, labels(rows), list[str]()
+    flags: dict[Key, GroupFlags] = {}
+    for key, g in groups.items():
+        try:
+            flags[key] = read_flags(g, folder)
+        except DataError as error:
+            notes.append(_missing(names[key], error))
+    pairs = [(one, other) for one, other in _pairs(rows, notes) if one in flags and other in flags]
+    comparisons = compare_all([(flags[one], flags[other]) for one, other in pairs], names, measure)
+    shares = []
+    if measure == "robust":
+        for some, plain, full in _triples(rows):
+            if {some, plain, full} <= {*flags}:
+                made = _share(names[some], flags[plain], flags[some], flags[full])
+                shares += [made] if made else []
+    return Conclusions(
+        measure=measure,
+        comparisons=tuple(comparisons),
+        shares=tuple(shares),
+        overall=_overall(list(flags.values()), measure),
+        notes=tuple(notes),
+    )
+
+
+def compare_all(
+    pairs: Sequence[tuple[GroupFlags, GroupFlags]], names: dict[Key, str], measure: str
+) -> list[Comparison]:
+    """Compare pairs of groups, and correct their p-values for the number of pairs (Holm).
+
+    Args:
+        pairs: Flags of two groups each. Where the two have no image in common, they are compared without pairs.
+        names: What each group is called.
+        measure: ``robust`` or ``clean``.
+    """
+    lined = [line_up(pair) for pair in pairs]
+    flags = [both or pair for both, pair in zip(lined, pairs, strict=True)]
+    estimates = [
+        estimate(one.of(measure), other.of(measure), same=both is not None)
+        for both, (one, other) in zip(lined, flags, strict=True)
+    ]
+    adjusted = holm([each.p for each in estimates])
+    return [
+        Comparison(
+            one=names[key_of(one.group)],
+            other=names[key_of(other.group)],
+            one_arms=key_of(one.group),
+            other_arms=key_of(other.group),
+            measure=measure,
+            one_value=float(one.of(measure).mean()),
+            other_value=float(other.of(measure).mean()),
+            estimate=each,
+            adjusted=p,
+            tests=len(pairs),
+        )
+        for (one, other), each, p in zip(flags, estimates, adjusted, strict=True)
+    ]
+
+
+def recovered_share(plain: Group, some: Group, full: Group, folder: RunFolder) -> Share | None:
+    """Return what arms recover of the robust accuracy of full AT; None where flags are missing or damaged."""
+    try:
+        return _share("", *(read_flags(g, folder) for g in (plain, some, full)))
+    except DataError:
+        return None
+
+
+def _share(name: str, plain: GroupFlags, some: GroupFlags, full: GroupFlags) -> Share | None:
+    lined = line_up([plain, some, full])
+    if lined is None:
+        return None
+    found = recovered(*(each.robust for each in lined))
+    return Share(name=name, arms=key_of(some.group), row=some.group.rows[0], recovered=found)
+
+
+def _overall(flags: Sequence[GroupFlags], measure: str) -> Overall | None:
+    lined = line_up(flags) if len(flags) > 1 else None
+    if lined is None:
+        return None
+    tables = [each.of(measure) for each in lined]
+    if all(len(table) == 1 for table in tables):
+        test = cochran_q([table[0] for table in tables])
+        return Overall(how="Cochran's Q", arms=test.arms, n=test.n, statistic=test.q, p=test.p, measure=measure)
+    if tables[0].shape[1] < 2:
+        return None
+    statistic, _, _, p = means(tables).overall()
+    n = tables[0].shape[1]
+    return Overall(how="F over images and seeds", arms=len(tables), n=n, statistic=statistic, p=p, measure=measure)
+
+
+def key_of(group: Group) -> Key:
+    """Return the names of the arms of a group."""
+    return tuple(row.arm for row in group.rows)
+
+
+def labels(rows: Sequence[Row]) -> dict[Key, str]:
+    """Return what sentences call each group of seeds: method and |A|; its first arm too where two are called alike."""
+    keys, names = varied(rows), dict[Key, str]()
+    groups = group(rows)
+    for g in groups:
+        row = g.rows[0]
+        size = "" if row.baseline or listed_classes(row) else f" {percent(row.share)}"
+        method, comma, rest = method_name(row, keys).partition(", ")
+        names[key_of(g)] = method + size + comma + rest if not listed_classes(row) else method_name(row, keys)
+    alike = [name for name in names.values() if [*names.values()].count(name) > 1]
+    return {key: f"{name} ({shown(key[0])})" if name in alike else name for key, name in names.items()}
+
+
+def _triples(rows: Sequence[Row]) -> Iterator[tuple[Key, Key, Key]]:
+    """Each group of a curve with its plain and its full training."""
+    for curve in series(rows):
+        if curve.plain and curve.full:
+            for g in curve.groups:
+                yield key_of(g), key_of(curve.plain), key_of(curve.full)
+
+
+def _pairs(rows: Sequence[Row], notes: list[str]) -> list[tuple[Key, Key]]:
+    """Which groups are compared; the first is the one that a sentence is about."""
+    groups, pairs = group(rows), dict[tuple[Key, Key], None]()
+    for curve in series(rows):
+        for baseline in filter(None, (curve.full, curve.plain)):
+            pairs |= dict.fromkeys((key_of(g), key_of(baseline)) for g in curve.groups)
+    plain, full = ([g for g in groups if g.rows[0].baseline is which] for which in Baseline)
+    if len(plain) == len(full) == 1:
+        pairs[key_of(full[0]), key_of(plain[0])] = None
+    by_size: dict[tuple[str, int], list[Group]] = {}
+    for g in groups:
+        row = g.rows[0]
+        by_size.setdefault((row.kind, row.size) if row.baseline else (row.kind, -row.units), []).append(g)
+    alike = sum(len(same) * (len(same) - 1) // 2 for same in by_size.values())
+    if len(pairs) + alike > LIMIT:
+        notes.append(f"{alike:,} pairs of arms with the same |A| are not compared; `sat compare RUN ARM ARM` does it")
+    else:
+        pairs |= dict.fromkeys((key_of(a), key_of(b)) for same in by_size.values() for a, b in combinations(same, 2))
+    if len(pairs) > LIMIT:
+        notes.append(f"{len(pairs) - LIMIT:,} pairs with baselines are not compared")
+    return list(pairs)[:LIMIT]
+
+
+def _missing(name: str, error: DataError) -> str:
+    reason = shown("; ".join(str(error).splitlines()), 200)
+    return f"{name} is not compared, only its Wilson interval is known: {reason}"

@@ -1,0 +1,152 @@
+"""What is concluded from a study: pairs, all arms, recovered shares, and what cannot be said."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flagged import flags, make_run, write_arm
+
+from sat_core.run_folder import RunFolder
+from sat_evaluation.results.conclusions import Conclusions, conclude, labels
+from sat_evaluation.results.curves import group
+from sat_evaluation.results.rows import collect
+from sat_evaluation.results.verdicts import Comparison
+from sat_evaluation.statistics.cochran import cochran_q
+from sat_evaluation.statistics.holm import holm
+from sat_evaluation.statistics.mcnemar import mcnemar
+from sat_evaluation.statistics.recovered import recovered
+
+
+def pair(made: Conclusions, one: str, other: str) -> Comparison:
+    (found,) = (c for c in made.comparisons if (c.one, c.other) == (one, other))
+    return found
+
+
+def test_pairs_are_with_baselines_and_at_the_same_size(tmp_path: Path) -> None:
+    folder, rows = make_run(tmp_path)
+    made = conclude(rows, folder)
+    assert {(c.one, c.other) for c in made.comparisons} == {
+        ("hardest 50 %", "full AT"),
+        ("hardest 50 %", "plain training"),
+        ("random 50 %", "full AT"),
+        ("random 50 %", "plain training"),
+        ("full AT", "plain training"),
+        ("hardest 50 %", "random 50 %"),
+    }
+    hardest, random = flags(400, 0.5, 2), flags(400, 0.45, 3)
+    found = pair(made, "hardest 50 %", "random 50 %")
+    assert found.estimate.p == mcnemar(hardest, random).mid_p
+    assert found.estimate.difference.value == pytest.approx(0.05)
+    assert [c.adjusted for c in made.comparisons] == holm([c.estimate.p for c in made.comparisons])
+    assert made.overall is not None
+    assert made.overall.p == cochran_q([flags(400, 0.1, 1), hardest, random, flags(400, 0.52, 99)]).p
+    assert made.notes == ()
+
+
+def test_sentences_say_what_was_found_and_what_could_have_been_seen(tmp_path: Path) -> None:
+    folder, rows = make_run(tmp_path)
+    made = conclude(rows, folder)
+    found = pair(made, "hardest 50 %", "plain training")
+    assert found.found
+    assert found.sentence.startswith("hardest 50 % is 40.0 points [")
+    assert "] more robust than plain training (p < 0.0001, adjusted < 0.0001; McNemar mid-P" in found.sentence
+    assert "n = 400)" in found.sentence
+    none = pair(made, "hardest 50 %", "full AT")
+    assert not none.found
+    assert none.sentence.startswith("no difference found between hardest 50 % and full AT (-2.0 points [")
+    assert none.sentence.endswith(f"could have seen {100 * none.estimate.visible:.1f} points")
+    assert none.verdict == f"none found, could have seen {100 * none.estimate.visible:.1f} points"
+    assert next(made.sentences()).startswith("the 4 trainings differ in robust accuracy (Cochran's Q = ")
+
+
+def test_the_lesser_arm_is_less_robust_by_a_positive_number(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    contents = [write_arm(folder, 100, flags(400, 0.2, 1)), write_arm(folder, 1000, flags(400, 0.5, 2))]
+    made = conclude(collect(folder.unit(c["arm"]).results() for c in contents), folder)
+    (found,) = made.comparisons
+    low, high = 100 * found.estimate.difference.low, 100 * found.estimate.difference.high
+    assert f"30.0 points [{-high:.1f}, {-low:.1f}] less robust than full AT" in found.sentence
+
+
+def test_shares_are_recovered_with_their_interval(tmp_path: Path) -> None:
+    folder, rows = make_run(tmp_path)
+    shares = conclude(rows, folder).shares
+    assert [share.name for share in shares] == ["hardest 50 %", "random 50 %"]
+    expected = recovered(flags(400, 0.1, 1), flags(400, 0.5, 2), flags(400, 0.52, 99)).interval
+    assert shares[0].recovered.interval == expected
+    assert shares[0].text == f"95 % [{100 * expected.low:.0f}, {100 * expected.high:.0f}]"
+    assert shares[0].over == "test images"
+    assert conclude(rows, folder).share(group(rows)[1]) == shares[0]
+
+
+def test_a_share_of_nothing_is_said_to_be_unknown(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    sizes = (0, 500, 1000)
+    contents = [write_arm(folder, size, flags(100, 0.5 + size / 1e5, size)) for size in sizes]
+    (share,) = conclude(collect(folder.unit(c["arm"]).results() for c in contents), folder).shares
+    assert "any share" in share.text
+
+
+def test_seeds_are_a_level_of_their_own(tmp_path: Path) -> None:
+    folder, rows = make_run(tmp_path, seeds=3)
+    made = conclude(rows, folder)
+    found = pair(made, "hardest 50 %", "random 50 %")
+    assert found.estimate.seeds == (1, 3)
+    assert found.estimate.over == "test images and seeds"
+    assert "n = 400, 1 and 3 seeds" in found.sentence
+    assert made.overall is not None
+    assert made.overall.how == "F over images and seeds"
+    assert made.share(group(rows)[2]).over == "test images and seeds"  # type: ignore[union-attr]
+    assert pair(made, "full AT", "plain training").estimate.over == "test images"
+
+
+def test_clean_accuracy_is_compared_too(tmp_path: Path) -> None:
+    folder, rows = make_run(tmp_path)
+    made = conclude(rows, folder, measure="clean")
+    assert made.shares == ()
+    assert "accurate on clean images" in made.comparisons[1].sentence or not made.comparisons[1].found
+    assert made.comparisons[0].one_value == rows[1].clean.value
+
+
+def test_arms_without_flags_are_named_and_left_out(tmp_path: Path) -> None:
+    folder, rows = make_run(tmp_path)
+    folder.unit(rows[1].arm).remove_evaluations()
+    made = conclude(rows, folder)
+    assert {name for c in made.comparisons for name in (c.one, c.other)} == {"random 50 %", "full AT", "plain training"}
+    (note,) = made.notes
+    assert note.startswith("hardest 50 % is not compared, only its Wilson interval is known: ")
+    assert len(note.splitlines()) == 1
+    for row in rows:
+        folder.unit(row.arm).remove_evaluations()
+    nothing = conclude(rows, folder)
+    assert (nothing.comparisons, nothing.shares, nothing.overall, len(nothing.notes)) == ((), (), None, 4)
+
+
+def test_other_images_are_compared_without_pairs(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    one = write_arm(folder, 500, flags(100, 0.4))
+    other = write_arm(folder, 1000, flags(200, 0.8), np.arange(100, 300))
+    made = conclude(collect(folder.unit(c["arm"]).results() for c in (one, other)), folder)
+    (found,) = made.comparisons
+    assert "different images" in found.estimate.how
+    assert "n = 100 and 200" in found.sentence
+    assert made.overall is None
+
+
+def test_records_are_numbers_and_names(tmp_path: Path) -> None:
+    folder, rows = make_run(tmp_path, seeds=2)
+    records = json.loads(json.dumps(conclude(rows, folder).records()))
+    (record,) = (r for r in records if (r["one"], r["other"]) == ("hardest 50 %", "random 50 %"))
+    assert (record["one_arms"], record["other_arms"]) == ("hardest-500-0", "random-500-0 random-500-1")
+    assert record["low"] < record["difference"] < record["high"]
+    assert record["n_one"] == record["n_other"] == 400
+
+
+def test_groups_that_are_called_alike_have_their_arm_in_the_name(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    contents = [write_arm(folder, size, flags(40, 0.5, size)) for size in (500, 502)]
+    rows = collect(folder.unit(c["arm"]).results() for c in contents)
+    assert [*labels(rows).values()] == ["hardest 50 % (hardest-500-0)", "hardest 50 % (hardest-502-0)"]
