@@ -11,6 +11,7 @@ from sat_core.errors import SpecError, quoted
 from sat_core.plugins import PLUGINS
 from sat_core.registry import nearest
 from sat_core.report_arms import REPORT_ARMS
+from sat_core.seeds import SEEDS
 from sat_core.spec import KEYS
 from sat_core.transfer import SETTINGS
 
@@ -36,7 +37,7 @@ TRANSFER_KEYS = ("transfer.targets", *(f"transfer.{key}" for key in SETTINGS))
 
 def check_key(key: str) -> None:
     """Raise SpecError for a key that no study has, naming the nearest one."""
-    keys = (*KEYS, REPORT_ARMS, *TRANSFER_KEYS)
+    keys = (*KEYS, REPORT_ARMS, SEEDS, *TRANSFER_KEYS)
     if key not in keys:
         raise SpecError(f"unknown key {quoted(key)}{nearest(key, keys)}")
 
@@ -46,7 +47,7 @@ def check_grids(grids: Sequence[Mapping[str, Sequence[Any]]]) -> None:
     for key, values in (pair for grid in grids for pair in grid.items()):
         if key in TRANSFER_KEYS:
             raise SpecError(f"grid: {key!r} is for all arms alike; set it in [transfer], or run two transfers")
-        if key == PLUGINS:
+        if key in (PLUGINS, SEEDS):
             raise SpecError(f"grid: {key!r} is for all arms alike; set it at the top of the study")
         if key == REPORT_ARMS:
             raise SpecError(f"grid: {key!r} names arms of the study; set it in [evaluation]")

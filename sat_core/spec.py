@@ -17,6 +17,7 @@ from sat_core.plugins import PLUGINS, load_plugins
 from sat_core.protocols import PROTOCOLS
 from sat_core.registry import unknown
 from sat_core.sections import DataSpec, ModelSpec, RankingSpec, SubsetSpec, WeightingSpec
+from sat_core.seeds import SEEDS
 from sat_core.training_spec import TrainingSpec
 
 
@@ -135,7 +136,8 @@ def check_keys(tables: Mapping[str, Any]) -> None:
         if section in _TOP:
             continue
         if section not in SECTIONS:
-            raise SpecError(unknown("key", section, [*_TOP, "grid", "transfer", *SECTIONS]))
+            of_studies = [key for key in ("grid", "transfer", SEEDS) if key != section]
+            raise SpecError(unknown("key", section, [*_TOP, *of_studies, *SECTIONS]))
         if not isinstance(table, Mapping):
             raise SpecError(f"{section}: expected a table [{section}] of settings, got {quoted(table)}")
         for key in table:

@@ -17,6 +17,7 @@ from sat_core.files import parse_toml, reason, short_name
 from sat_core.grids import LIST_KEYS, check_grids, check_key
 from sat_core.report_arms import REPORT_ARMS, screened
 from sat_core.runner import RUNNERS
+from sat_core.seeds import SEEDS, TRAINING_SEED, with_seeds
 from sat_core.spec import Spec, check_keys
 from sat_core.tables import flatten, lists, nest
 from sat_core.transfer import transfer_spec
@@ -53,7 +54,7 @@ class Study:
     Every arm and transfer is checked when the study is made.
 
     Attributes:
-        settings: Nested tables, as in the file.
+        settings: Nested tables, as in the file. Its key `seeds` is put into the grids, as a list of ``training.seed``.
         grids: Each maps dotted keys to lists of values and adds their product. A single grid needs no list around it.
         transfer: `targets`, a list of data sets, and settings of the heads (`sat_core.transfer.SETTINGS`).
         report_arms: Names or patterns of the arms that are reported; the others are screened. None for all.
@@ -70,6 +71,10 @@ class Study:
     arms: tuple[Arm, ...] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        if SEEDS in self.settings:
+            settings, grids = with_seeds(self.settings, self.grids)
+            object.__setattr__(self, "settings", settings)
+            object.__setattr__(self, "grids", grids)
         check_keys(self.settings)
         check_grids(self.grids)
         object.__setattr__(self, "arms", self._arms())
@@ -134,7 +139,8 @@ class Study:
         # Derived values that change along a grid, as the step size does with ε, are left out and derived again.
         constant = {k: v for k, v in specs[0].items() if k not in self._varied and all(s[k] == v for s in specs)}
         everywhere = {k for k in self._varied if all(k in grid for grid in self.grids)}
-        own = {k: v for k, v in flatten(self.settings).items() if k not in everywhere}
+        # the seed outside of the grid is that of the ranking
+        own = {k: v for k, v in flatten(self.settings).items() if k not in everywhere or k == TRAINING_SEED}
         if not any(f"evaluation.{key}" in self._varied for key in (LEVEL, *ATTACK_KEYS)):
             # What it stands for is in the tables. Beside that, another level would change nothing.
             own.pop(f"evaluation.{LEVEL}", None)
@@ -159,7 +165,7 @@ class Study:
 
         Args:
             settings: A list puts its key into every grid; any other value removes the key from the grids. A level of
-                evaluation replaces the attacks that the study has.
+                evaluation replaces the attacks that the study has, and `seeds` the seeds.
         """
         base, grids, transfer = flatten(self.settings), [dict(grid) for grid in self.grids], dict(self.transfer)
         report_arms = self.report_arms
@@ -167,9 +173,15 @@ class Study:
             if f"{section}.{LEVEL}" in settings:
                 for table, name in itertools.product(tables, ATTACK_KEYS):
                     table.pop(name if section == "transfer" else f"{section}.{name}", None)
+        if SEEDS in settings:
+            for grid in grids:
+                grid.pop(TRAINING_SEED, None)
         for key, value in settings.items():
             section, _, name = key.partition(".")
             check_key(key)
+            if key == SEEDS:
+                base[key] = value
+                continue
             if section == "transfer":
                 transfer[name] = value
                 continue

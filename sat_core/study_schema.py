@@ -17,13 +17,14 @@ from sat_core.plugins import PLUGINS
 from sat_core.protocols import PROTOCOLS
 from sat_core.report_arms import REPORT_ARMS
 from sat_core.schedules import SCHEDULES
+from sat_core.seeds import SEEDS
 from sat_core.spec import DEFAULTS, SECTIONS, Spec
 from sat_core.tables import lists, nest
 from sat_core.transfer import SETTINGS
 
 Json = dict[str, Any]
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-_NO_GRID = (*SHARED, PLUGINS, REPORT_ARMS)
+_NO_GRID = (*SHARED, PLUGINS, REPORT_ARMS, SEEDS)
 """Keys that no grid has."""
 
 
@@ -65,6 +66,9 @@ def key_schemas() -> dict[str, Json]:
                 schemas[key] = own[key] if key in own else field.metadata[SHAPE]()
     schemas[f"evaluation.{LEVEL}"] = {"enum": list(LEVELS)}
     texts[f"evaluation.{LEVEL}"] = "Sets `attacks` and `selection_attacks` where they are not given."
+    seed: Json = {"type": "integer", "minimum": 0}
+    schemas[SEEDS] = {"anyOf": [{"type": "integer", "minimum": 1}, {**_list_of(seed), "uniqueItems": True}]}
+    texts[SEEDS] = "How many seeds every arm has, counted from `training.seed`; or a list of them."
     schemas[REPORT_ARMS] = _list_of({"type": "string"}, empty=True)
     texts[REPORT_ARMS] = "Names or patterns of the arms that are reported; the others are screened."
     for key, schema in schemas.items():

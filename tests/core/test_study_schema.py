@@ -13,6 +13,7 @@ from sat_core.fields import SHAPE
 from sat_core.grids import SHARED, TRANSFER_KEYS
 from sat_core.member_losses import LOSSES
 from sat_core.report_arms import REPORT_ARMS
+from sat_core.seeds import SEEDS
 from sat_core.spec import DEFAULTS, KEYS, SECTIONS
 from sat_core.study_schema import key_schemas, study_schema
 from sat_core.tables import lists
@@ -30,7 +31,7 @@ def keys_of(table: dict[str, Any]) -> set[str]:
 def test_every_key_is_in_it_and_no_other() -> None:
     schema = study_schema()
     grid, grids = schema["properties"].pop("grid")["anyOf"]
-    assert keys_of(schema) == {*KEYS, REPORT_ARMS, *TRANSFER_KEYS}
+    assert keys_of(schema) == {*KEYS, REPORT_ARMS, SEEDS, *TRANSFER_KEYS}
     assert keys_of(grid) == {*KEYS} - {*SHARED, "plugins"}
     assert grids["items"] == grid
     tables = [schema, grid, *(each for each in schema["properties"].values() if each.get("type") == "object")]

@@ -29,6 +29,7 @@ from sat_core.member_losses import LOSSES
 from sat_core.protocols import PROTOCOLS
 from sat_core.report_arms import REPORT_ARMS
 from sat_core.schedules import SCHEDULES
+from sat_core.seeds import SEEDS
 from sat_core.selection import SELECTION_RULES
 from sat_core.spec import KEYS, Spec
 from sat_core.study import Study
@@ -79,7 +80,7 @@ def keys_of_the_page() -> dict[str, tuple[str, str]]:
 
 
 def test_every_key_of_a_study_is_on_its_page() -> None:
-    assert sorted(keys_of_the_page()) == sorted((*KEYS, REPORT_ARMS, *TRANSFER_KEYS))
+    assert sorted(keys_of_the_page()) == sorted((*KEYS, REPORT_ARMS, SEEDS, *TRANSFER_KEYS))
 
 
 def test_the_page_gives_the_defaults_of_the_code() -> None:

@@ -12,6 +12,7 @@ from sat_core.display import html_table
 from sat_core.run_folder import RunFolder
 from sat_evaluation.figures.accuracy import accuracy_figure
 from sat_evaluation.figures.pareto import pareto_figure
+from sat_evaluation.results.conclusions import Conclusions, conclude
 from sat_evaluation.results.headline import headline, title
 from sat_evaluation.results.rows import Row, collect
 from sat_evaluation.results.table import table_cells
@@ -59,6 +60,14 @@ class StudyResults:
             NotInstalledError: pandas is missing; it is not a dependency of sat-core.
         """
         return to_pandas(table(what, self.rows, self.folder))
+
+    def conclusions(self, measure: str = "robust") -> Conclusions:
+        """Compare the arms on the test images that they have in common (docs/results.md, What may be concluded).
+
+        Args:
+            measure: ``robust`` or ``clean`` accuracy.
+        """
+        return conclude(self.rows, self.folder, measure=measure)
 
     def figure(self) -> Figure | None:
         """Draw robust and clean accuracy over |A|; None if no arm has a place on that axis.
