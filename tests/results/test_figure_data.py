@@ -11,7 +11,7 @@ from toys import ALL, HALF, NONE, as_rows, result
 
 from sat_core.accuracy import wilson
 from sat_core.ranking import Ranking
-from sat_evaluation.figures.class_data import PublishedClasses, class_difficulty, class_matrix
+from sat_evaluation.figures.class_data import PublishedClasses, class_difficulty, class_lists, class_matrix
 from sat_evaluation.figures.share_data import PublishedCurve, accuracy_limits, share_curves
 from sat_evaluation.report.share_plots import over_share
 
@@ -103,3 +103,13 @@ def test_classes_are_ordered_by_their_mean_entropy() -> None:
     difficulty = class_difficulty(Ranking(scores=scores), np.array([0, 4, 4, 0]))
     assert difficulty.order == (0, 4)  # equal means: in the order of classes
     assert difficulty.means["error"] == pytest.approx({0: 0.4, 4: 0.4})
+
+
+def test_arms_of_classes_list_them_and_of_most_the_others() -> None:
+    common: dict[str, Any] = {"kind": "classes", "parts": (0.9, 0.6)}
+    seeds = [result(250, 0.5, strategy="random", units=1, chosen=(c,), seed=c, **common) for c in (3, 1)]
+    most = result(750, 0.5, units=3, chosen=(0, 1, 3), **common)
+    assert class_lists(as_rows([NONE, *seeds, most])) == ["random 25 %: c3 · c1", "hardest 75 %: all but c2"]
+    assert class_lists(as_rows([NONE, HALF, ALL])) == []
+    many = result(250, 0.5, units=11, chosen=tuple(range(11)), names=[f"n{i}" for i in range(40)], **common)
+    assert class_lists(as_rows([many])) == ["hardest 25 %: " + ", ".join(f"n{i}" for i in range(10)) + " and 1 more"]

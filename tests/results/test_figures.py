@@ -154,9 +154,21 @@ def test_matrix_plot_shows_cells_parts_and_baselines(tmp_path: Path, monkeypatch
     assert np.allclose(framed, [(-0.5, 0.65), (1.5, 1.65)])  # below "none" and a gap: class 0, then class 2
     cells = [text for text in labels if text in {"–", "2", "69", "0", "11", "22", "13", "24"}]
     assert cells.count("–") == 4
-    assert {"0", "11", "22", "13", "24", "2", "69", "91", "27"} <= set(labels)
+    assert {"0", "11", "22", "13", "24", "2", "69", "91.0", "27.0"} <= set(labels)
+    assert "6–19" in labels  # the interval of 11 of 100
+    assert not any(text.endswith("*") for text in labels)
     assert [t for t in labels if t in ("none", "all", "c0", "c2")][-4:] == ["none", "c0", "c2", "all"]
     assert {"on A, attacked", "on B, not attacked", "on all classes"} <= set(labels)
+
+
+def test_matrix_plot_marks_classes_with_few_test_images(tmp_path: Path) -> None:
+    arms = singles()
+    for arm in arms:
+        arm["robust_accuracy"]["per_class"][1] = accuracy(0.5, 20)
+    rows = as_rows(arms)
+    labels = texts(save_figure(matrix_figure(rows), tmp_path / "matrix")[1])
+    assert labels.count("50*") == 2
+    assert any("*: fewer than 50 test images" in text.replace("\xa0", " ") for text in labels)
 
 
 def test_matrix_plot_averages_seeds_and_takes_the_first_of_several_settings(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from sat_core.study import Study
 from sat_evaluation.cli.study_table import print_table
 from sat_evaluation.results.headline import headline
 from sat_evaluation.results.rows import collect
+from sat_evaluation.results.text import public_name
 from sat_evaluation.run.heads import transfer_folders
 from sat_evaluation.run.preflight import grouped
 
@@ -41,8 +42,8 @@ def _scaling(results: ArmResults, source: SourceSummary) -> str:
     """What happens to the images of the target, and where ε holds, in one line."""
     (h, w, _), attacks = results.data.image_shape, results.attacks
     return (
-        f"images of {results.data.name} are taken at {w} x {h} pixels, as the models trained on "
-        f"{source.data.name} do; ε = {attacks.eps:g} ({attacks.norm}) holds there"
+        f"images of {public_name(results.data.name)} are taken at {w} x {h} pixels, as the models trained on "
+        f"{public_name(source.data.name)} do; ε = {attacks.eps:g} ({attacks.norm}) holds there"
     )
 
 

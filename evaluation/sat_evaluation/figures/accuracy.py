@@ -14,7 +14,7 @@ from sat_evaluation.results.curves import of_seeds, spread
 from sat_evaluation.results.headline import title
 from sat_evaluation.results.marks import EACH_BATCH
 from sat_evaluation.results.rows import Row
-from sat_evaluation.results.text import percent, shown
+from sat_evaluation.results.text import percent, public_name, shown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -67,7 +67,7 @@ def accuracy_figure(rows: Sequence[Row]) -> Figure | None:
         axes.grid(axis="y", color=GRID)
         words = "Accuracy when only a part A of the training examples is attacked"
         if rows[0].source:
-            source, target = shown(rows[0].source, 24), shown(rows[0].data, 24)
+            source, target = (shown(public_name(name), 24) for name in (rows[0].source, rows[0].data))
             words = f"Accuracy on {target} with features of {source}, a part A of which was attacked"
         heading(figure, words, title(rows))
         groups = [point.group for robust, _ in curves for point in robust.path if point.group is not None]

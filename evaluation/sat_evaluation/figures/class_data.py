@@ -11,8 +11,15 @@ import numpy as np
 from sat_core.accuracy import Accuracy
 from sat_core.ranking import Ranking
 from sat_evaluation.results.baseline import Baseline
-from sat_evaluation.results.curves import Group, Series, series
+from sat_evaluation.results.curves import Group, Series, mean_accuracy, series
 from sat_evaluation.results.rows import Row
+from sat_evaluation.results.text import percent, shown
+
+SMALL = 50
+"""Test images of a class below which its accuracy is marked: half of its 95 % interval is up to 14 points wide."""
+
+_MOST_LISTED = 10
+"""Names of classes in a line."""
 
 
 @final
@@ -21,7 +28,8 @@ class PublishedClasses:
     """Published accuracies, in [0, 1], of arms that attack one class each, in the order of classes.
 
     Attributes:
-        source: Where they were published, in words.
+        source: Where `clean`, `robust_a` and `robust_b` were published, in words.
+        matrix_source: Where `matrix` and `full` were.
         weights: The weighting rule of all arms.
         clean: Clean accuracy on all test images, for each class in A.
         robust_a: Robust accuracy on A, for each class in A.
@@ -31,6 +39,7 @@ class PublishedClasses:
     """
 
     source: str
+    matrix_source: str = ""
     weights: str
     clean: tuple[float, ...]
     robust_a: tuple[float, ...]
@@ -42,11 +51,27 @@ class PublishedClasses:
 @final
 @attrs.frozen(kw_only=True)
 class ClassCell:
-    """Robust accuracy on one class, in [0, 1]; None where it has no test image. framed: whether the class is in A."""
+    """Robust accuracy on one class.
 
-    value: float | None
-    published: float | None
-    framed: bool
+    Attributes:
+        accuracy: Ours, a mean over seeds, with its interval; None where the class has no test image.
+        published: What others have published, in [0, 1].
+        framed: Whether the class is in A.
+    """
+
+    accuracy: Accuracy | None
+    published: float | None = None
+    framed: bool = False
+
+    @property
+    def value(self) -> float | None:
+        """Our accuracy without its interval, in [0, 1]."""
+        return self.accuracy and self.accuracy.value
+
+    @property
+    def small(self) -> bool:
+        """Whether it is of fewer than `SMALL` test images, so that it says little."""
+        return self.accuracy is not None and self.accuracy.n < SMALL
 
 
 @final
@@ -56,13 +81,15 @@ class PartAccuracy:
 
     Attributes:
         part: ``robust_a`` or ``robust_b``; ``robust`` for a baseline, which has no such parts.
-        accuracy: Ours, with its interval.
+        accuracy: Ours, with its interval over test images.
+        deviation: Standard deviation over the seeds, in [0, 1]; 0 of one seed.
         plain: What plain training reaches on the same classes.
         published: What others have published.
     """
 
     part: str
     accuracy: Accuracy
+    deviation: float = 0.0
     plain: float | None = None
     published: float | None = None
 
@@ -137,8 +164,7 @@ def _single_class(g: Group) -> int | None:
 
 def _cells(g: Group, published: PublishedClasses | None) -> Iterator[ClassCell]:
     first = g.rows[0]
-    # None becomes NaN, and so does the mean where a seed has no test image of the class
-    means = np.array([row.per_class for row in g.rows], float).mean(0)
+    by_seed = [row.results.robust.per_class or () for row in g.rows]
     # no frames in a baseline: full AT would have one around each class
     in_a = () if first.baseline else set(first.classes).intersection(*(row.classes for row in g.rows))
     numbers = None
@@ -146,14 +172,19 @@ def _cells(g: Group, published: PublishedClasses | None) -> Iterator[ClassCell]:
         numbers = published.full
     elif published and (single := _single_class(g)) is not None:
         numbers = published.matrix[single]
-    for c, mean in enumerate(means):
-        value = None if np.isnan(mean) else float(mean)
-        yield ClassCell(value=value, published=numbers[c] if numbers else None, framed=c in in_a)
+    for c, accuracies in enumerate(zip(*by_seed, strict=True)):
+        yield ClassCell(
+            # None where a seed has no test image of the class
+            accuracy=mean_accuracy(accuracies),
+            published=numbers[c] if numbers else None,
+            framed=c in in_a,
+        )
 
 
 def _parts(g: Group, plain: Group | None, published: PublishedClasses | None) -> Iterator[PartAccuracy]:
     if g.rows[0].baseline:
-        yield PartAccuracy(part="robust", accuracy=g.accuracy("robust"))
+        deviation = g.deviation("robust") or 0.0
+        yield PartAccuracy(part="robust", accuracy=g.accuracy("robust"), deviation=deviation)
         return
     single = _single_class(g)
     for part in ("robust_a", "robust_b"):
@@ -162,9 +193,38 @@ def _parts(g: Group, plain: Group | None, published: PublishedClasses | None) ->
             yield PartAccuracy(
                 part=part,
                 accuracy=accuracy,
+                deviation=g.deviation(part) or 0.0,
                 plain=plain.on_part_of(g, part) if plain else None,
                 published=getattr(published, part)[single] if published and single is not None else None,
             )
+
+
+def class_lists(rows: Sequence[Row]) -> list[str]:
+    """Return a line for each arm whose A is made of classes, or for each of its seeds if they have other ones.
+
+    Of more than half of all classes, a line names those that are left out.
+
+    Args:
+        rows: Arms of a study.
+    """
+    lines = []
+    for curve in series(rows):
+        for g in curve.groups:
+            chosen = list(dict.fromkeys(row.classes for row in g.rows if row.kind == "classes" and not row.moving))
+            share = f"{curve.strategy} {percent(g.rows[0].share)}"
+            names = [_listed(classes, g.rows[0]) for classes in chosen]
+            lines += [f"{share}: {' · '.join(names)}"] if chosen else []
+    return lines
+
+
+def _listed(classes: Sequence[int], row: Row) -> str:
+    # of a transfer, names of the source's classes
+    names = row.results.trained.data.classes
+    left_out = [c for c in range(len(names)) if c not in classes]
+    named, begin = (left_out, "all but ") if len(left_out) < len(classes) else (classes, "")
+    words = [shown(names[c], 16) for c in named]
+    more = f" and {len(words) - _MOST_LISTED} more" if len(words) > _MOST_LISTED else ""
+    return f"{begin}{', '.join(words[:_MOST_LISTED])}{more}"
 
 
 @final

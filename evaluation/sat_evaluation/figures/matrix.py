@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sat_evaluation.figures.canvas import COLOURS, GREY, drawing, heading
+from sat_evaluation.figures.canvas import BAR, COLOURS, GREY, drawing, heading
+from sat_evaluation.figures.cells import SMALLEST_WITH_NUMBERS, cell_notes, cell_size, class_names, draw_cells
 from sat_evaluation.figures.class_data import ClassLine, PublishedClasses, class_matrix
 from sat_evaluation.results.baseline import Baseline
+from sat_evaluation.results.curves import of_seeds, spread
 from sat_evaluation.results.headline import title
 from sat_evaluation.results.rows import Row
 from sat_evaluation.results.text import shown
@@ -18,8 +20,6 @@ from sat_evaluation.results.text import shown
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_SMALLEST_WITH_NUMBERS = 0.3
-"""Inches of a cell below which there is no room for a number in it."""
 _PARTS = (("robust_a", -0.2), ("robust_b", 0.2))
 """Bars of a line and their places beside its middle."""
 
@@ -50,54 +50,41 @@ def matrix_figure(rows: Sequence[Row], published: PublishedClasses | None = None
     # a gap sets the baselines apart from the arms
     gaps = [0.15 * (above != below) for above, below in pairwise(is_baseline)]
     places = np.arange(len(lines)) + np.cumsum([0, *gaps])
-    # in inches: room for two lines where published numbers stand below ours; at most 9 for all columns
-    cell = min(0.52 if published else 0.42, 9 / len(names))
+    cell = cell_size(len(names), lines=3 if published else 2)
     width, height = max(4, cell * len(names)), max(2, cell * len(lines))
-    numbers = cell > _SMALLEST_WITH_NUMBERS
-    with drawing(width + 3.4, height + 2.3) as figure:
-        left, right = figure.subplots(1, 2, sharey=True, width_ratios=[width, 2.3])
-        long = any(len(name) > 3 for name in names)
-        tilted = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if long else {}
-        left.set_xticks(range(len(names)), names, **tilted)
+    with drawing(width + 3.9, height + 2.5) as figure:
+        left, right = figure.subplots(1, 2, sharey=True, width_ratios=[width, 2.6])
+        class_names(left, names)
         left.set_yticks(places, [line.baseline or line.class_label(names) for line in lines])
         left.set_ylim(places[-1] + 0.5, -0.5)
         left.set_xlabel(f"class of the test images (framed: the attacked {'one' if single else 'ones'})")
         left.set_ylabel(f"A: the {'class' if single else 'classes'} attacked in training")
         left.tick_params(length=0, labelsize=min(9, 45 * cell))
-        _cells(left, places, lines, numbers=numbers)
-        _bars(right, places, lines, published=published is not None, numbers=numbers)
+        drawn = draw_cells(left, places, [line.cells for line in lines], cell)
+        # one scale, 0 to 100, which also makes studies comparable
+        figure.colorbar(drawn, ax=left, location="bottom", aspect=40, label="robust accuracy (%)")
+        _bars(right, places, lines, published=published is not None, numbers=cell > SMALLEST_WITH_NUMBERS)
         # beside the colour bar, where the layout has left room already
         right.legend(loc="upper left", bbox_to_anchor=(0, -0.5 / height), handlelength=1).set_in_layout(False)
         words = f"Robust accuracy (%) when {'a single class is' if single else 'some classes are'} attacked"
         chosen = "" if curve.strategy == "listed" else f"{curve.strategy} first"
-        source = f"published: {published.source}" if published else ""
-        heading(figure, ", ".join(filter(None, [words, chosen, curve.settings])), title(rows), source)
+        notes = [
+            *cell_notes([cell for line in lines for cell in line.cells], cell),
+            f"error bars: {spread(curve.points)}",
+            *([f"broad bars: {seeds}"] if (seeds := of_seeds(curve.points)) else []),
+        ]
+        heading(
+            figure, ", ".join(filter(None, [words, chosen, curve.settings])), title(rows), *_notes(published, notes)
+        )
     return figure
 
 
-def _cells(axes: Any, places: np.ndarray, lines: Sequence[ClassLine], *, numbers: bool) -> None:
-    """Draw one cell per line and class, framed where A itself is tested; white where a class has no test example."""
-    from matplotlib.patches import Rectangle
-
-    columns = np.arange(len(lines[0].cells) + 1) - 0.5
-    for y, line in zip(places, lines, strict=True):
-        values = 100 * np.array([cell.value for cell in line.cells], float)
-        # a mesh of its own for each line, because of the gaps
-        mesh = axes.pcolormesh(
-            columns, (y - 0.5, y + 0.5), values[None], cmap="Blues", vmin=0, vmax=100, edgecolor="white", linewidth=0.3
-        )
-        for x, cell in enumerate(line.cells):
-            if numbers:
-                text = "–" if cell.value is None else f"{values[x]:.0f}"
-                text += "" if cell.published is None else f"\n({100 * cell.published:.0f})"
-                size, colour = 8 if cell.published is None else 7, "white" if values[x] > 70 else "black"
-                axes.text(x, y, text, ha="center", va="center", fontsize=size, color=colour)
-            # not clipped: else frames at the edge lose half of their width
-            if cell.framed:
-                axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, linewidth=1.2, zorder=3, clip_on=False))
-    axes.spines[:].set_visible(False)
-    # the last mesh stands for all: they share one scale, 0 to 100, which also makes studies comparable
-    axes.figure.colorbar(mesh, ax=axes, location="bottom", aspect=40, label="robust accuracy (%)")
+def _notes(published: PublishedClasses | None, notes: Sequence[str]) -> list[str]:
+    """Small print: what numbers and bars are, and where those in brackets and the ticks come from."""
+    lines = [" · ".join(notes)]
+    if published:
+        lines += [f"in brackets: {published.matrix_source or published.source}", f"ticks: {published.source}"]
+    return lines
 
 
 def _bars(axes: Any, places: np.ndarray, lines: Sequence[ClassLine], *, published: bool, numbers: bool) -> None:
@@ -122,9 +109,19 @@ def _bars(axes: Any, places: np.ndarray, lines: Sequence[ClassLine], *, publishe
     ):
         bars = values("value", part, shift)
         if bars:
-            drawn = axes.barh(*zip(*bars, strict=True), height=0.4, color=colour, label=label)
+            y, x = zip(*bars, strict=True)
+            own = [entry for line in lines for entry in line.parts if entry.part == part]
+            ends = [(100 * (p.value - p.accuracy.low), 100 * (p.accuracy.high - p.value)) for p in own]
+            # rounding may leave the mean of several seeds just outside of its interval
+            errors = np.maximum(np.array(ends).T, 0)
+            style = {"error_kw": {**BAR, "ecolor": "black"}, "height": 0.4, "color": colour, "label": label}
+            drawn = axes.barh(y, x, xerr=errors, **style)
+            for place, entry in zip(y, own, strict=True):
+                if entry.deviation:
+                    low, high = (100 * (entry.value + sign * entry.deviation) for sign in (-1, 1))
+                    axes.hlines(place, low, high, color="black", linewidth=4.5, alpha=0.35)
             if numbers:
-                axes.bar_label(drawn, fmt="%.0f", padding=2, fontsize=7)
+                axes.bar_label(drawn, fmt="%.1f", padding=2, fontsize=7)
     for field, look, shown_at_all in (
         ("published", {"marker": "|", "markersize": 9, "label": "published"}, published),
         (
@@ -137,7 +134,7 @@ def _bars(axes: Any, places: np.ndarray, lines: Sequence[ClassLine], *, publishe
         if shown_at_all and marks:
             y, x = zip(*marks, strict=True)
             axes.plot(x, y, linestyle="", color="black", **look)
-    axes.set_xlim(0, 105)
+    axes.set_xlim(0, 118)  # room for a number behind a bar of 100
     axes.set_xticks([0, 50, 100])
     axes.spines["left"].set_visible(False)
     axes.tick_params("y", length=0, labelleft=False)

@@ -18,7 +18,7 @@ from sat_evaluation.paper.reproduction import Reproduction, reproductions, rows_
 from sat_evaluation.results.baseline import Baseline
 from sat_evaluation.results.curves import Group, group
 from sat_evaluation.results.rows import Row, attacks_of
-from sat_evaluation.results.text import percent, shown
+from sat_evaluation.results.text import percent, public_name, shown
 
 _SAME_SHARE = 0.005
 """Shares that differ by less are the same: |A| is rounded to whole classes or examples."""
@@ -166,7 +166,7 @@ def caveats(reproduction: Reproduction) -> Iterator[str]:
     if reproduction.scale != "paper":
         yield f"ours are of scale {reproduction.scale}: trainings are shorter than the published ones"
     if reproduction.data or reproduction.settings:
-        changed = [*(f"{role}={name}" for role, name in reproduction.data.items()), *reproduction.settings]
+        changed = [*(f"{role}={public_name(name)}" for role, name in reproduction.data.items()), *reproduction.settings]
         yield f"ours have other data or settings than the published ones: {', '.join(changed)}"
     if reproduction.protocol != "authors":
         yield "the published numbers come from the authors' code: --protocol authors measures as it does"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sat_core.datasets import get_dataset
 from sat_core.ranking import Ranking
 from sat_evaluation.figures.canvas import BAR, COLOURS, GREY, GRID, drawing, heading, seed_bars
-from sat_evaluation.figures.class_data import class_difficulty
+from sat_evaluation.figures.class_data import class_difficulty, class_lists
 from sat_evaluation.figures.matrix import matrix_figure
 from sat_evaluation.figures.share_data import (
     MEASURES,
@@ -21,7 +21,7 @@ from sat_evaluation.figures.share_data import (
     share_curves,
 )
 from sat_evaluation.paper import published
-from sat_evaluation.paper.panels import PaperFigure
+from sat_evaluation.paper.panels import Panel, PaperFigure
 from sat_evaluation.results.baseline import Baseline
 from sat_evaluation.results.curves import group, of_seeds, spread
 from sat_evaluation.results.headline import title
@@ -53,7 +53,8 @@ def curves_figure(figure: PaperFigure, rows: PanelRows) -> Figure:
     # of one data set, 2 to 4 measures: no place on the page is left over
     across = len(columns) if len(columns) > 1 else 3 if len(measures) == 3 else 2
     down = -(-len(places) // across)
-    with drawing(1 + 3.2 * across, 1.7 + 2.5 * down) as page:
+    listed = _class_lists(figure, panels, rows)
+    with drawing(1 + 3.2 * across, 1.7 + 2.5 * down + 0.16 * len(listed)) as page:
         handles: dict[str, Any] = {}
         sources: dict[str, None] = {}
         for axes, (column, measure, of_source) in zip(page.subplots(down, across).flat, places, strict=True):
@@ -71,9 +72,18 @@ def curves_figure(figure: PaperFigure, rows: PanelRows) -> Figure:
         arms = [arm for panel_arms, _ in rows.values() for arm in panel_arms]
         one = f"{panels[0].title} · {_model_and_threat(arms)}" if len(columns) == 1 else ""
         pale = f"pale: published, {' and '.join(sources)}" if sources else ""
-        heading(page, _heading(figure), one, _details(arms), pale)
+        heading(page, _heading(figure), one, _details(arms), pale, *listed)
         page.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, fontsize=8)
     return page
+
+
+def _class_lists(figure: PaperFigure, panels: Sequence[Panel], rows: PanelRows) -> list[str]:
+    """Which classes the arms of Fig. 4 attack, in lines; of other figures none."""
+    if figure.name != "fig4":
+        return []
+    named = [(panel, class_lists(rows[panel.name][0])) for panel in panels]
+    several = len(named) > 1
+    return [f"A{f' on {panel.title}' * several}, {line}" for panel, lines in named for line in lines]
 
 
 def _axes(

@@ -52,6 +52,7 @@ def classes(figure: str, data: str) -> PublishedClasses | None:
             matrix = next(_tables_of("matrix", figure, data, ""))
             return PublishedClasses(
                 source=source_of(table),
+                matrix_source=source_of(matrix),
                 weights=weights(figure),
                 clean=tuple(_shares(table["clean"])),
                 robust_a=tuple(_shares(table["robust_a"])),

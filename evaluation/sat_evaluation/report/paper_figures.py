@@ -129,4 +129,4 @@ def _sources(figure: PaperFigure) -> Iterator[str]:
     for panel in figure.panels:
         yield from (curve.source for curve in published.curves(figure.name, panel.data, panel.target))
         classes = published.classes(figure.name, panel.data)
-        yield from [classes.source] if classes else []
+        yield from (classes.source, classes.matrix_source) if classes else ()
