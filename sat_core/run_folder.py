@@ -107,6 +107,11 @@ class RunFolder(Folder):
         return self.path / "pareto"
 
     @property
+    def law_plot(self) -> Path:
+        """Robust accuracy over |A| with the fitted law, without the suffix of a format."""
+        return self.path / "law"
+
+    @property
     def summaries(self) -> list[Path]:
         """The tables and plots that are there."""
         return [path for path in sorted(self.path.iterdir()) if path.suffix in (".csv", ".png", ".svg")]

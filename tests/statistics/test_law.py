@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from sat_core.errors import DataError
-from sat_evaluation.statistics.law import bootstrap_share_for, fit_law, gained
+from sat_evaluation.statistics.law import bootstrap_share_for, fit_law
+from sat_evaluation.statistics.profile import gained
 from sat_evaluation.statistics.share_means import ShareMeans, binomial_means, flag_means
 from sat_evaluation.statistics.spline import chi_bar_p, fit_spline
 
@@ -126,6 +127,17 @@ def test_seeds_are_a_level_of_their_own() -> None:
     single = flag_means(SHARES, [arm[0] for arm in flags])
     assert not single.over_seeds
     assert single.degrees == 1999
+
+
+def test_counts_of_seeds_vary_by_more_than_images() -> None:
+    counts = [[0, 0], [300, 340], [400, 440], [480, 440], [500, 540], [560, 520]]
+    means = binomial_means(SHARES, counts, [1000] * 6)
+    assert means.values.tolist() == pytest.approx([0, 0.32, 0.42, 0.46, 0.52, 0.54])
+    # variances between seeds are 0 once and 0.0008 five times; images explain 0.25/1000 and less of that
+    assert means.deviations[3] ** 2 == pytest.approx(0.000248 + (4 / 6 * 0.001 - 0.0002) / 2, rel=0.02)
+    assert means.over_seeds
+    assert 6 < means.degrees < 30
+    assert not binomial_means(SHARES, [1] * 6, [1000] * 6).over_seeds
 
 
 def test_the_bootstrap_agrees() -> None:

@@ -13,6 +13,7 @@ from sat_core.run_folder import RunFolder
 from sat_core.study import Study
 from sat_evaluation.cli.study_table import print_table
 from sat_evaluation.results.headline import headline
+from sat_evaluation.results.law import curve_laws, law_sentence
 from sat_evaluation.results.rows import collect
 from sat_evaluation.results.text import public_name
 from sat_evaluation.run.heads import transfer_folders
@@ -24,7 +25,8 @@ def print_summary(results: list[ArmResults], folder: RunFolder) -> None:
     rows, console = collect(results), Console()
     print_table(rows, console)
     scaled = [_scaling(results[0], source)] if (source := results[0].source) else []
-    for line in filter(None, [headline(rows), *scaled, *_warnings(results)]):
+    enough = law_sentence(curve_laws(rows, folder))
+    for line in filter(None, [headline(rows), enough, *scaled, *_warnings(results)]):
         console.print(printable(line), markup=False, highlight=False)
     if find_spec("matplotlib") is None:
         console.print(f"no plots: they need matplotlib, {install('report')}", markup=False, highlight=False)

@@ -11,9 +11,11 @@ from sat_core.run_folder import RunFolder
 from sat_core.trackers import TRACKERS
 from sat_evaluation.figures.accuracy import accuracy_figure
 from sat_evaluation.figures.canvas import save_figure
+from sat_evaluation.figures.law import law_figure
 from sat_evaluation.figures.matrix import matrix_figure
 from sat_evaluation.figures.pareto import pareto_figure
 from sat_evaluation.results.csv_file import write_csv
+from sat_evaluation.results.law import curve_laws
 from sat_evaluation.results.rows import Row, collect
 from sat_evaluation.run.executors.base import Executor, Outcome, Place, Unit
 from sat_evaluation.run.preflight import grouped
@@ -96,3 +98,4 @@ def _draw(folder: RunFolder, rows: Sequence[Row]) -> None:
         save_figure(accuracy_figure(rows), folder.accuracy_plot)
         save_figure(matrix_figure(rows), folder.matrix_plot)
         save_figure(pareto_figure(rows), folder.pareto_plot)
+        save_figure(law_figure(rows, curve_laws(rows, folder)), folder.law_plot)

@@ -11,17 +11,13 @@ import numpy as np
 
 from sat_core.errors import DataError
 from sat_evaluation.statistics.interval import Interval
+from sat_evaluation.statistics.profile import HIGHEST, LOWEST, gained, profile_of, share_of
 from sat_evaluation.statistics.share_means import ShareMeans
 
 LEAST_SHARES = 4
 """A curve with three parameters needs one point more to be wrong."""
 OF_FULL = 0.95
 """Part of full adversarial training's robust accuracy whose |A| is asked for."""
-_LOWEST, _HIGHEST = np.log(1e-4), np.log(1e3)
-"""log κ from a curve that saturates at once to one that is straight."""
-_POINTS = 101
-_FAR = 40.0
-"""χ² above the least at which a κ is out of the question."""
 
 
 @final
@@ -104,7 +100,7 @@ class Law:
             self._log_kappas[near], self._above[near], self._ends[near], self._covariances[near], strict=True
         ):
             gains = _gains(ends, covariance, part, self._limit - above)
-            first, last = (_share(min(1.0, max(0.0, gain)), float(np.exp(log_kappa))) for gain in gains)
+            first, last = (share_of(min(1.0, max(0.0, gain)), float(np.exp(log_kappa))) for gain in gains)
             low, high = min(low, first), max(high, last)
         return Interval(value, min(low, value), max(high, value))
 
@@ -118,12 +114,6 @@ class Law:
     def fits(self) -> bool:
         """Whether the misfit may be chance, at a level of 5 %."""
         return self.p >= 0.05
-
-
-def gained(shares: np.ndarray, kappa: np.ndarray | float) -> np.ndarray:
-    """Return s (1 + κ)/(s + κ): the part of the gain in robust accuracy at shares s, 0 at 0 and 1 at 1."""
-    gain: np.ndarray = shares * (1 + kappa) / (shares + kappa)
-    return gain
 
 
 def fit_law(means: ShareMeans) -> Law:
@@ -154,16 +144,16 @@ def fit_law(means: ShareMeans) -> Law:
     # of a covariance from few images, rounding may leave a variance below 0
     variances = np.maximum(variances, 1e-12)
     freedom = len(means.shares) - 3
-    profile = _profile(means, variances, axes)
+    profile = profile_of(means, variances, axes)
     misfit, scatter = float(profile.chi.min()), 0.0
     if misfit > freedom:
         low, high = 0.0, float(np.var(means.values)) + float(variances.max())
         for _ in range(40):  # bisection: χ² falls with the scatter
             middle = (low + high) / 2
-            above = _profile(means, variances + middle, axes, profile.range).chi.min() > freedom
+            above = profile_of(means, variances + middle, axes, profile.range).chi.min() > freedom
             low, high = (middle, high) if above else (low, middle)
         scatter = high
-        profile = _profile(means, variances + scatter, axes)
+        profile = profile_of(means, variances + scatter, axes)
     best = int(profile.chi.argmin())
     known = float(np.trace(means.covariance))
     total = known + scatter * len(means.shares)
@@ -185,57 +175,13 @@ def fit_law(means: ShareMeans) -> Law:
     )
 
 
-@final
-@attrs.frozen(eq=False)
-class _Profile:
-    """For each log κ the least χ², r0 and r1 that give it `(κ, 2)`, and their covariance `(κ, 2, 2)`."""
-
-    log_kappas: np.ndarray
-    chi: np.ndarray
-    ends: np.ndarray
-    covariances: np.ndarray
-
-    @property
-    def range(self) -> tuple[float, float]:
-        return float(self.log_kappas[0]), float(self.log_kappas[-1])
-
-
-def _profile(
-    means: ShareMeans,
-    variances: np.ndarray,
-    axes: np.ndarray,
-    around: tuple[float, float] = (float(_LOWEST), float(_HIGHEST)),
-) -> _Profile:
-    low, high = around
-    weights = variances**-0.5
-    values = (means.values @ axes) * weights
-    for _ in range(12):
-        log_kappas = np.linspace(low, high, _POINTS)
-        gain = gained(means.shares, np.exp(log_kappas)[:, None])
-        design = np.stack([1 - gain, gain], -1)  # (κ, shares, 2)
-        design = np.einsum("kse,sa->kae", design, axes) * weights[:, None]
-        covariances = np.linalg.inv(np.einsum("kae,kaf->kef", design, design))
-        ends = np.einsum("kef,kaf,a->ke", covariances, design, values)
-        chi = ((values - np.einsum("kae,ke->ka", design, ends)) ** 2).sum(1)
-        near = np.flatnonzero(chi - chi.min() <= _FAR)
-        low, high = log_kappas[max(near[0] - 1, 0)], log_kappas[min(near[-1] + 1, _POINTS - 1)]
-        if len(near) > _POINTS // 2:
-            break
-    return _Profile(log_kappas, chi, ends, covariances)
-
-
 def _reached(plain: float, full: float, kappa: float, part: float) -> float:
     """The s at which r(s) = part * r1; 0 if plain training reaches that, NaN if full AT reaches nothing."""
     if full <= 0:
         return float("nan")
     if plain >= part * full:
         return 0.0
-    return _share((part * full - plain) / (full - plain), kappa)
-
-
-def _share(gain: float, kappa: float) -> float:
-    """The s at which a part of the gain is reached, which is the inverse of `gained`."""
-    return kappa * gain / (1 + kappa - gain)
+    return share_of((part * full - plain) / (full - plain), kappa)
 
 
 def _gains(ends: np.ndarray, covariance: np.ndarray, part: float, square: float) -> tuple[float, float]:
@@ -278,7 +224,7 @@ def bootstrap_share_for(
     fit_law(means)  # refuses what has no law
     variances, axes = np.linalg.eigh(means.covariance)
     weights = axes * np.maximum(variances, 1e-12) ** -0.5  # (shares, axes)
-    kappas = np.exp(np.linspace(_LOWEST, _HIGHEST, 2 * _POINTS))
+    kappas = np.exp(np.linspace(LOWEST, HIGHEST, 202))
     gain = gained(means.shares, kappas[:, None])
     design = np.einsum("kse,sa->kae", np.stack([1 - gain, gain], -1), weights)
     solve = np.linalg.pinv(design)  # (κ, 2, axes)

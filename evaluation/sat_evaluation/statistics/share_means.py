@@ -50,25 +50,43 @@ class ShareMeans:
         return np.sqrt(np.diag(self.covariance))
 
 
-def binomial_means(shares: Sequence[float], counts: Sequence[int], images: Sequence[int]) -> ShareMeans:
+def binomial_means(shares: Sequence[float], counts: Sequence[int | Sequence[int]], images: Sequence[int]) -> ShareMeans:
     """Return accuracies from counts alone: arms are taken to be independent, which widens intervals.
 
-    Variances are those of (count + 1)/(n + 2), so that 0 of n still has one.
+    Variances are those of (count + 1)/(n + 2), so that 0 of n still has one; of several seeds, that of their mean count
+    and what their counts differ by beyond it, one for all arms.
 
     Args:
         shares: |A|/N, ascending.
-        counts: Robust images of each arm.
+        counts: Robust images of each arm, or of each of its seeds.
         images: n of each arm, >= 1.
 
     Raises:
         DataError: The shares are not ascending in [0, 1], or a count is not of its images.
     """
-    n, good = np.asarray(images, np.float64), np.asarray(counts, np.float64)
-    if n.shape != good.shape or (n < 1).any() or (good < 0).any() or (good > n).any():
+    n, seeds = np.asarray(images, np.float64), [np.atleast_1d(np.asarray(one, np.float64)) for one in counts]
+    if len(n) != len(seeds) or any(
+        len(one) == 0 or m < 1 or one.min() < 0 or one.max() > m for one, m in zip(seeds, n, strict=False)
+    ):
         raise DataError("curve over |A|: expected 0 <= count <= images for each arm")
+    good = np.array([one.mean() for one in seeds])
     smooth = (good + 1) / (n + 2)
+    variances = smooth * (1 - smooth) / n
+    numbers = np.array([len(one) for one in seeds])
+    freedom = numbers - 1
+    degrees = inf
+    if freedom.any():
+        between = np.array([one.var(ddof=1) if len(one) > 1 else 0.0 for one in seeds]) / n**2
+        beyond = max(0.0, float((freedom * (between - variances)).sum() / freedom.sum()))
+        whole, of_seeds = float((variances + beyond / numbers).sum()), float((beyond / numbers).sum())
+        degrees = whole**2 / (of_seeds**2 / float(freedom.sum())) if of_seeds else inf
+        variances = variances + beyond / numbers
     return ShareMeans(
-        shares=np.asarray(shares, np.float64), values=good / n, covariance=np.diag(smooth * (1 - smooth) / n)
+        shares=np.asarray(shares, np.float64),
+        values=good / n,
+        covariance=np.diag(variances),
+        degrees=degrees,
+        over_seeds=bool(freedom.any()),
     )
 
 
