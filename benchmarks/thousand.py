@@ -18,6 +18,7 @@ from sat_core.difficulty import DIFFICULTIES
 from sat_core.evaluation import MISCLASSIFIED, ROBUST, Evaluation
 from sat_core.job import Job
 from sat_core.json_fields import to_json
+from sat_core.position import Position
 from sat_core.ranking import Ranking, ranking_job, ranking_tables
 from sat_core.reference import NumpyBackend
 from sat_core.result_parts import Checks
@@ -25,7 +26,6 @@ from sat_core.results import make_check, make_results
 from sat_core.run_folder import RunFolder
 from sat_core.splits import Split
 from sat_core.study import Study
-from sat_core.training import Position
 
 PER_SEED = 10
 """Arms per seed: two strategies with four sizes each, and the two baselines."""

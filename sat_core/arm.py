@@ -25,6 +25,7 @@ from sat_core.spec import Spec
 from sat_core.splits import Split
 from sat_core.training import Fit
 from sat_core.transfer import named_as_transfer
+from sat_core.watch import Watch, watched
 
 SHOWN = 6
 """Test images that are saved with adversarial examples, to look at."""
@@ -59,6 +60,8 @@ def _run(job: Job, ranking: Ranking | None) -> ArmResults:
     split = ranking.split(job)
     _, picking, reporting = job.evaluation_split()
     chosen = {"members": np.flatnonzero(split.members), "selection": picking, "report": reporting}
+    if job.spec.evaluation.watch:
+        chosen["watch"] = watched(picking, job.spec.evaluation.watch)
     lists = {name: index.tolist() for name, index in chosen.items()}
     files.write_json(folder.split_file, {**to_json(split.summary()), **lists})
     with job.session():
@@ -163,6 +166,7 @@ def _train_and_evaluate(job: Job, ranking: Ranking, split: Split, fingerprint: s
         ended=ended,
         attacked=attacked,
         reselection=_reselection(job, split),
+        watch=_watch(job),
     )
     fit.resume()
     _check_state(job, checks, fit, fingerprint)
@@ -198,6 +202,12 @@ def _reselection(job: Job, split: Split) -> Reselection | None:
         data=job.data,
         group=job.group,
     )
+
+
+def _watch(job: Job) -> Watch | None:
+    candidates, picking, _ = job.evaluation_split()
+    count = job.spec.evaluation.watch
+    return Watch(examples=candidates.take(watched(picking, count)), attack=job.spec.attack) if count else None
 
 
 def _examples(classifier: Classifier, shown: Examples, spec: Spec) -> dict[str, np.ndarray]:

@@ -33,6 +33,7 @@ from sat_core.result_parts import (
     Selection,
     SourceSummary,
     SplitSummary,
+    WatchSummary,
     WeightsSummary,
     read_settings,
 )
@@ -59,6 +60,7 @@ class ArmResults:
         levels: What other levels of evaluation measured, each with its attacks.
         epochs: That were trained: fewer than ``training.epochs`` where ``training.patience`` ended it.
         losses: Mean training loss of each epoch in nats.
+        watch: Of a training with ``evaluation.watch`` only.
         collapse: Of a training with a single-step attack only.
         warnings: Lines about data, settings, ranking and training.
         experiment: SHA-256 of what makes the arm.
@@ -86,6 +88,7 @@ class ArmResults:
     cost: Cost = json_field(part(Cost))
     epochs: int = json_field(integer(1))
     losses: tuple[float, ...] = json_field(sequence(number()))
+    watch: WatchSummary | None = json_field(part(WatchSummary), None, omit=True)
     collapse: CollapseSummary | None = json_field(part(CollapseSummary), None, omit=True)
     warnings: tuple[str, ...] = json_field(sequence(text))
     experiment: str = json_field(text)

@@ -74,6 +74,7 @@ class EvaluationSpec:
         selection_epochs: After which epochs to check, counted from 1, or "protocol".
         selection_share: The part of the test set that picks the epoch (share or count). A data set with validation
             examples uses all of these instead.
+        watch: How many images of the selection split are attacked by PGD-10 after each epoch; 0 for none.
         engine: ``package`` for the attacks of AutoAttack's package, ``folded`` or ``fast``; see docs/study.md.
     """
 
@@ -83,4 +84,5 @@ class EvaluationSpec:
     selection_attacks: str | tuple[str, ...] = fields.field(_check_attacks, "standard", fields.tuples)
     selection_epochs: str | tuple[int, ...] = fields.field(_check_epochs, "protocol", fields.tuples)
     selection_share: int | float = fields.field(_check_share, 0.1)
+    watch: int = fields.integer(0, 0)
     engine: str = fields.choice(ENGINES, "package")

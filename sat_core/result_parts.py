@@ -229,6 +229,25 @@ class CollapseSummary:
 
 @final
 @attrs.frozen(kw_only=True)
+class WatchSummary:
+    """What `evaluation.watch` saw after each epoch on images of the selection split, by PGD-10 (`sat_core.watch`).
+
+    Attributes:
+        examples: How many images were watched.
+        norm, eps: Threat model; eps in units of [0, 1] pixels.
+        clean, robust: Share of them that is classified correctly as it is, and both as it is and after the
+            attack, after each epoch.
+    """
+
+    examples: int = json_field(integer(1))
+    norm: str = json_field(text)
+    eps: float = json_field(number(0))
+    clean: tuple[float, ...] = json_field(sequence(number(0, 1)), key="clean_accuracy")
+    robust: tuple[float, ...] = json_field(sequence(number(0, 1)), key="robust_accuracy")
+
+
+@final
+@attrs.frozen(kw_only=True)
 class SourceSummary:
     """The run that the features of a transfer come from.
 

@@ -13,6 +13,7 @@ from sat_core.autoattack import CUSTOM_LEVEL, LEVELS, begins_with
 from sat_core.evaluation import Evaluation
 from sat_core.initial_network import fingerprint
 from sat_core.job import EVALUATION_SEED, Job
+from sat_core.position import Position
 from sat_core.ranking import Ranking, needs_ranking
 from sat_core.result_parts import (
     AttackSummary,
@@ -24,11 +25,12 @@ from sat_core.result_parts import (
     RankingSummary,
     Selection,
     SplitSummary,
+    WatchSummary,
     WeightsSummary,
 )
 from sat_core.spec import Spec
 from sat_core.splits import SELECTION_SEED, Split
-from sat_core.training import Position
+from sat_core.training import WATCH
 from sat_core.transfer import FEATURES
 from sat_core.version import VERSION
 
@@ -129,6 +131,7 @@ def make_results(
         cost=_cost(job, ranking, split, position),
         epochs=position.epoch,
         losses=tuple(position.losses),
+        watch=_watch(job, position),
         collapse=_collapse(position),
         warnings=(
             *job.warnings(split.size),
@@ -187,9 +190,23 @@ def _collapse(position: Position) -> CollapseSummary | None:
     return CollapseSummary(pgd_accuracy=tuple(accuracy), gradient_alignment=tuple(alignment)) if accuracy else None
 
 
+def _watch(job: Job, position: Position) -> WatchSummary | None:
+    if not position.watched:
+        return None
+    attack, count = job.spec.attack, min(job.spec.evaluation.watch, len(job.evaluation_split()[1]))
+    clean, robust = zip(*position.watched, strict=True)
+    return WatchSummary(examples=count, norm=attack.norm, eps=attack.eps, clean=clean, robust=robust)
+
+
 def _cost(job: Job, ranking: Ranking, split: Split, position: Position) -> Cost:
     training, attack, seconds = job.spec.training, job.spec.attack, job.folder.seconds()
-    stages = (*([FEATURES] if job.source else []), "training", "selection", "evaluation")
+    stages = (
+        *([FEATURES] if job.source else []),
+        "training",
+        *([WATCH] if position.watched else []),
+        "selection",
+        "evaluation",
+    )
     # Without the dropped batches, like the counts that it is compared with.
     examples = training.epochs * job.planner(split).steps_per_epoch * training.batch_size
     return Cost(

@@ -20,47 +20,23 @@ from sat_core.epoch_plan import EpochPlan
 from sat_core.errors import CheckpointError, Interrupted, TrainingError
 from sat_core.files import EXPERIMENT
 from sat_core.leader import statistics, tell_model
+from sat_core.position import Position
 from sat_core.process_group import ALONE, Command, ProcessGroup
 from sat_core.recorder import Recorder
 from sat_core.reselection import Reselection
 from sat_core.streams import stream
 from sat_core.trainer import Trainer
 from sat_core.unit_folder import UnitFolder
+from sat_core.watch import Watch
 
+WATCH = "watch"
+"""Stage in which images are watched, and what of the results says so."""
 STOPPED = "stopped on request; everything is saved, the same command goes on"
 
 OnProgress = Callable[[str, float, float, str], None]
 """progress(stage, done, total, note): how far a stage is."""
 Scalars = Callable[[int, Mapping[str, float]], None]
 """scalars(epoch, values): numbers of an epoch (from 1) by name; a resumed training repeats those of earlier epochs."""
-
-
-@attrs.define
-class Position:
-    """How far a training is, and what it has counted; saved in the checkpoint as JSON.
-
-    Attributes:
-        epoch, step: Of the next step, from 0.
-        losses: Mean loss of each finished epoch.
-        loss_sum: Sum of the losses of the unfinished epoch.
-        attack_gradients, training_gradients: Gradient evaluations, counted in examples.
-        gradients: Both together, up to the end of each finished epoch.
-        selection_forwards: Forward evaluations by which members of A were chosen, counted in examples.
-        pgd_accuracy, gradient_alignment: Of `PROBE` members of A after each epoch of single-step training.
-        devices: Numbers of devices that have trained, one after the other.
-    """
-
-    epoch: int = 0
-    step: int = 0
-    losses: list[float] = attrs.Factory(list)
-    loss_sum: float = 0.0
-    attack_gradients: int = 0
-    training_gradients: int = 0
-    gradients: list[int] = attrs.Factory(list)
-    selection_forwards: int = 0
-    pgd_accuracy: list[float] = attrs.Factory(list)
-    gradient_alignment: list[float] = attrs.Factory(list)
-    devices: list[int] = attrs.Factory(list)
 
 
 @final
@@ -78,6 +54,7 @@ class Fit:
         recorder: Gets the logits of every training forward; None records nothing.
         attacked: Counts how often each example is attacked; None where none is.
         reselection: Chooses A anew; None where it stays the same.
+        watch: Attacks a few images after each epoch; None attacks none.
         snapshot: Whether the recorder gets the logits of all training images after each epoch instead.
         check_epochs: Epochs (from 1) after which `on_check` is called.
         on_check: Gets the epoch; may be called again for the same one after a crash.
@@ -100,6 +77,7 @@ class Fit:
     recorder: Recorder | None = None
     attacked: Attacked | None = None
     reselection: Reselection | None = None
+    watch: Watch | None = None
     snapshot: bool = False
     check_epochs: tuple[int, ...] = ()
     on_check: Callable[[int], None] = lambda _epoch: None
@@ -183,6 +161,8 @@ class Fit:
         if at.pgd_accuracy:
             values["pgd_accuracy"] = at.pgd_accuracy[epoch - 1]
             values["gradient_alignment"] = at.gradient_alignment[epoch - 1]
+        if at.watched:
+            values["watch/clean_accuracy"], values["watch/robust_accuracy"] = at.watched[epoch - 1]
         self.scalars(epoch, values)
 
     def _check(self) -> None:
@@ -261,6 +241,12 @@ class Fit:
             at.pgd_accuracy.append(pgd_accuracy(self.classifier, images, labels, attack))
             rng = stream(self.planner.training.seed, f"{self.planner.streams}alignment", at.epoch)
             at.gradient_alignment.append(gradient_alignment(self.classifier, images, labels, attack, rng))
+        if self.watch is not None:
+            # Its seconds are no part of the training's.
+            start = time.monotonic()
+            with self.folder.timed(WATCH), self.trainer.averaged():
+                at.watched.append(self.watch.measure(self.classifier))
+            self._saved += time.monotonic() - start
 
     @property
     def _collectors(self) -> dict[str, Recorder | Attacked | Reselection]:
