@@ -5,6 +5,7 @@ from __future__ import annotations
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from sat_core.files import read_json
 
@@ -35,6 +36,11 @@ class Page(HTMLParser):
 
     def all(self, tag: str) -> list[dict[str, str | None]]:
         return [attributes for name, attributes in self.elements if name == tag]
+
+    def files(self) -> dict[str, str]:
+        """What the links save, by the names of the files."""
+        links = {str(link["download"]): str(link["href"]) for link in self.all("a") if "download" in link}
+        return {name: unquote(address.partition(",")[2]) for name, address in links.items()}
 
     def words(self) -> str:
         return " ".join(self.text.split())

@@ -8,7 +8,6 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
-from urllib.parse import unquote
 
 import hostile
 import numpy as np
@@ -42,7 +41,7 @@ def test_class_names_neither_steer_a_page_nor_become_formulas(copy: Path) -> Non
     assert all(c.isprintable() or c in "\n\t" for c in page.text)
     assert "\\x1b[31mred" in page.text
     assert "\\u202eevil" in page.text
-    tables = [unquote(str(a["href"])).partition(",")[2] for a in page.all("a") if "download" in a]
+    tables = [text for name, text in page.files().items() if name.endswith(".csv")]
     cells = [cell for table in tables for line in csv.reader(table.splitlines()) for cell in line]
     assert "'=1+1" in cells
     assert not [cell for cell in cells if cell[:1] in ("=", "@")]
@@ -91,17 +90,13 @@ def test_the_same_results_give_the_same_bytes(study: Path, tmp_path: Path) -> No
 def test_it_says_what_the_results_say(page: Page, study: Path) -> None:
     rows = as_rows(results(study))
     assert len(rows) == 6
-    links = {
-        link["download"]: unquote((link["href"] or "").partition(",")[2])
-        for link in page.all("a")
-        if "download" in link
-    }
+    links = page.files()
     assert sorted(links["study.csv"].splitlines()) == sorted(csv_text(rows).splitlines())
     for row in rows:
         assert f"{100 * row.robust.value:.1f} [{100 * row.robust.low:.1f}, {100 * row.robust.high:.1f}]" in page.text
         assert row.arm in page.text
     assert headline(rows)[:40] in page.words()
-    assert "AutoAttack" in page.words()
+    assert "What broke what" in page.words()
     assert "broken by apgd-t" in page.text
     assert results(study)[0]["data"]["fingerprint"] in page.text
     assert "subset.size: 0.0, 0.5, 1.0; training.seed: 0, 1" in page.words()
@@ -157,16 +152,12 @@ def test_scores_of_the_ranking_are_compared(study: Path, page: Page) -> None:
     rho = Ranking.read(RunFolder(study).ranking).agreement().rho
     assert "Agreement of scores" in page.words()
     assert f"entropy{''.join(map(shown_rho, rho[0]))} error" in page.words()
-    files = [str(a["download"]) for a in page.all("a") if "download" in a]
-    assert [file for file in files if "agreement" in file] == [f"{study.name}-agreement.csv"]
+    names = [f"{study.name}-agreement.csv", f"{study.name}-agreement.json"]
+    assert [file for file in page.files() if "agreement" in file] == names
 
 
 def test_tables_have_the_sizes_that_were_run(study: Path, page: Page) -> None:
-    links = {
-        link["download"]: unquote((link["href"] or "").partition(",")[2])
-        for link in page.all("a")
-        if "download" in link
-    }
+    links = page.files()
     table = csv.DictReader(links["Accuracy when only a part A of the training examples is attacked.csv"].splitlines())
     assert {float(line["|A|: part that is attacked (%)"]) for line in table} == {0.0, 50.0, 100.0}
 
@@ -180,7 +171,10 @@ def test_studies_side_by_side(study: Path, copy: Path, tmp_path: Path) -> None:
     page = Page(write_report([study, copy], out))
     assert "Side by side" in page.text
     named = {group.get("data-curve") for group in page.all("g")}
-    assert {study.as_posix(), copy.as_posix()} <= named  # of one name: by their places
+    # of one name: with the folders that they are in, and none above these
+    assert {f"{study.parent.name}/study", f"{copy.parent.name}/study"} <= named
+    assert str(study.parent) not in page.text
+    assert "npz:data.npz" in page.text
     assert len([section for section in page.all("section") if section.get("class") == "run"]) == 2
 
 

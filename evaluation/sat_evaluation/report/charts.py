@@ -9,9 +9,11 @@ import attrs
 
 from sat_evaluation.report.axes import Axis, ticks
 
-WIDTH, HEIGHT = 640, 360
-LEFT, RIGHT, TOP, BOTTOM = 56, 16, 14, 46
-"""Size of a plot and the margins around its axes, in the units of its ``viewBox``."""
+WIDTH, HEIGHT = 480, 288
+LEFT, RIGHT, TOP, BOTTOM = 44, 12, 12, 28
+"""Size of a plot and the margins around its axes, in the units of its ``viewBox``. It is no wider than this: on a phone
+it shrinks to six tenths, where ``charts.css`` makes the text of ticks larger. Labels of axes are outside, in HTML.
+"""
 COLOURS = 7
 """Colours in ``style.css``. The curve after the last one has the first colour again, with another marker."""
 MARKERS = 5
@@ -84,6 +86,22 @@ class Level:
 
 @final
 @attrs.frozen(kw_only=True)
+class Band:
+    """An area between two lines, such as the interval of a fitted curve.
+
+    Attributes:
+        name: In the legend.
+        number: Decides the colour.
+        points: (x, low, high) from left to right, in the units of the axes.
+    """
+
+    name: str
+    number: int
+    points: tuple[tuple[float, float, float], ...]
+
+
+@final
+@attrs.frozen(kw_only=True)
 class Plot:
     """Curves over two axes.
 
@@ -94,6 +112,7 @@ class Plot:
         y: Vertical axis.
         curves: Curves, later ones drawn above earlier ones.
         levels: Horizontal lines.
+        bands: Areas behind the curves.
         fillings: What filled and hollow curves stand for.
         notes: Small print below.
         measured: The attacks that its robust accuracies are of; empty if it has none.
@@ -105,6 +124,7 @@ class Plot:
     y: Axis
     curves: tuple[Curve, ...]
     levels: tuple[Level, ...] = ()
+    bands: tuple[Band, ...] = ()
     fillings: tuple[str, str] = ("robust", "clean")
     notes: tuple[str, ...] = ()
     measured: str = ""
@@ -126,6 +146,12 @@ class Plot:
     def path(self, curve: Curve) -> str:
         """Return the line of a curve as the data of an SVG path."""
         return "M" + "L".join(f"{self.at(mark)} {self.down(mark.y)}" for mark in curve.marks)
+
+    def area(self, band: Band) -> str:
+        """Return the outline of a band as the data of an SVG path: along its upper side, and back along the lower."""
+        there = [f"{self.left(x)} {self.down(high)}" for x, _, high in band.points]
+        back = [f"{self.left(x)} {self.down(low)}" for x, low, _ in reversed(band.points)]
+        return f"M{'L'.join(there + back)}Z"
 
     @property
     def legend(self) -> list[tuple[str, int, str, bool]]:
@@ -159,13 +185,17 @@ class Cell:
 @final
 @attrs.frozen(kw_only=True)
 class Matrix:
-    """A table of coloured cells: a line for each name in `lines`, a column for each in `columns`."""
+    """A table of coloured cells: a line for each name in `lines`, a column for each in `columns`.
+
+    corner: what lines and columns are.
+    """
 
     title: str
     text: str
     lines: tuple[str, ...]
     columns: tuple[str, ...]
     cells: tuple[tuple[Cell, ...], ...]
+    corner: str = "A"
     notes: tuple[str, ...] = ()
     measured: str = ""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, final
 
 import attrs
@@ -47,6 +47,15 @@ class Picture:
 
 @final
 @attrs.frozen(kw_only=True)
+class Pictures:
+    """Images side by side under a heading."""
+
+    title: str
+    pictures: tuple[Picture, ...]
+
+
+@final
+@attrs.frozen(kw_only=True)
 class Adversarial:
     """Adversarial examples of several arms.
 
@@ -63,11 +72,10 @@ class Adversarial:
     threat: str
 
 
-def extremes(ranking: Ranking, data: DataSet) -> list[tuple[str, list[Picture]]]:
-    """Return ``hardest`` and ``easiest`` with pictures of these training examples by entropy."""
+def extremes(ranking: Ranking, data: DataSet) -> Iterator[Pictures]:
+    """Show the hardest and the easiest training examples by entropy."""
     entropy = ranking.scores["entropy"]
     order = np.argsort(-entropy, kind="stable")
-    sides = []
     # easiest first is the exact reverse, ties included (recipe, section 2)
     for name, index in (("hardest", order[:_EACH]), ("easiest", order[::-1][:_EACH])):
         images = as_float(data.train.images[index])
@@ -76,8 +84,7 @@ def extremes(ranking: Ranking, data: DataSet) -> list[tuple[str, list[Picture]]]
             label = shown(data.class_names[data.train.labels[i]], 24)
             alt = f"training example {i}, {label}, entropy {entropy[i]:.3g} nats"
             pictures.append(Picture(source=encode(image), alt=alt, caption=f"{label} · {entropy[i]:.2g} nats · #{i}"))
-        sides.append((name, pictures))
-    return sides
+        yield Pictures(title=f"The {name} training examples, by entropy", pictures=tuple(pictures))
 
 
 def adversarial(folder: RunFolder, rows: Sequence[Row]) -> Adversarial | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any, final
 
@@ -20,6 +21,9 @@ from sat_evaluation.results.rows import Row, collect
 from sat_evaluation.results.text import percent, shown
 from sat_evaluation.run.status import UnitStatus, statuses, unit_names
 
+_FOLDERS = re.compile(r'(?<=[":])(?:~|\.{1,2})?/(?:[^/"\n]+/)+')
+"""Folders of a path in quotes, or behind the kind of a data set: a page that is sent around must not have them."""
+
 
 @final
 @attrs.frozen(kw_only=True, eq=False)
@@ -30,7 +34,7 @@ class Run:
         folder: Where it is.
         name: What the report calls it.
         settings: Keys that have not their default, with their values, then the grids.
-        spec: The text of ``spec.toml``.
+        spec: The text of ``spec.toml``, without the folders of whoever ran it.
         rows: The finished arms, in their order.
         unfinished: Units without a result.
         ranking: Difficulty of the training examples; None if it is not there.
@@ -88,7 +92,7 @@ def gather(folder: RunFolder, name: str) -> Run:
         folder=folder,
         name=name,
         settings=list(_settings(folder.read_spec()[0])),
-        spec=folder.spec_file.read_text(encoding="utf-8"),
+        spec=_FOLDERS.sub("", folder.spec_file.read_text(encoding="utf-8")),
         rows=rows,
         unfinished=[unit for unit in unfinished if unit.name not in finished],
         ranking=ranking,
@@ -135,7 +139,7 @@ def _settings(tables: dict[str, Any]) -> Iterator[tuple[str, str]]:
     grids = tables.get("grid", [])
     for key, value in flatten({name: table for name, table in tables.items() if name != "grid"}).items():
         if DEFAULTS.get(key) != value and value not in ("", []):
-            yield key, shown(value, 120)
+            yield key, shown(_FOLDERS.sub("", f'"{value}"')[1:-1] if isinstance(value, str) else value, 120)
     for grid in grids if isinstance(grids, list) else [grids]:
         points = "; ".join(f"{key}: {', '.join(shown(v) for v in values)}" for key, values in grid.items())
         yield "grid", shown(points, 400)

@@ -32,10 +32,11 @@ function key(row, column) {
   const cell = row.cells[column];
   return "sort" in cell.dataset ? Number(cell.dataset.sort) : cell.textContent;
 }
+const FEW = 20;
 for (const table of document.querySelectorAll(".sortable")) {
   const body = table.tBodies[0];
   const heads = [...table.tHead.rows[0].cells];
-  if (body.rows.length > 30) table.parentElement.classList.add("long");
+  if (body.rows.length > FEW) fold(table, body.rows.length);
   heads.forEach((head, column) => head.firstElementChild.addEventListener("click", () => {
     const down = head.getAttribute("aria-sort") === "ascending";
     for (const other of heads) other.removeAttribute("aria-sort");
@@ -46,3 +47,52 @@ for (const table of document.querySelectorAll(".sortable")) {
     body.append(...rows.map(([, row]) => row));
   }));
 }
+
+// Of a long table show the first rows, in the order of the moment, until a reader asks for all.
+function fold(table, count) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "fold";
+  const tell = (folded) => {
+    table.classList.toggle("folded", folded);
+    button.setAttribute("aria-expanded", !folded);
+    button.textContent = folded ? `Show all ${count.toLocaleString("en")} rows` : `Show the first ${FEW} rows`;
+  };
+  button.addEventListener("click", () => tell(!table.classList.contains("folded")));
+  tell(true);
+  table.parentElement.after(button);
+}
+
+// Copy a text; where the browser forbids it, select it.
+for (const button of document.querySelectorAll("[data-copy]")) {
+  button.hidden = false;
+  button.addEventListener("click", async () => {
+    const source = document.getElementById(button.dataset.copy);
+    getSelection().selectAllChildren(source);
+    try {
+      await navigator.clipboard.writeText(source.textContent);
+      button.firstChild.textContent = "Copied";
+    } catch {
+      button.firstChild.textContent = document.execCommand("copy") ? "Copied" : "Selected";
+    }
+    setTimeout(() => { button.firstChild.textContent = "Copy"; }, 2000);
+  });
+}
+
+// Browsers save no link of more than about two million characters; the same as an object has no such limit.
+document.addEventListener("click", (event) => {
+  const link = event.target.closest("a[download]");
+  if (!link || link.href.length < 1e6 || link.href.startsWith("blob:")) return;
+  event.preventDefault();
+  const comma = link.href.indexOf(",");
+  const copy = document.createElement("a");
+  copy.download = link.download;
+  copy.href = URL.createObjectURL(new Blob([decodeURIComponent(link.href.slice(comma + 1))], { type: link.href.slice(5, comma) }));
+  copy.click();
+  setTimeout(() => URL.revokeObjectURL(copy.href), 1000);
+});
+
+// What is folded on the screen is printed.
+addEventListener("beforeprint", () => {
+  for (const part of document.querySelectorAll("details:not(.numbers)")) part.open = true;
+});

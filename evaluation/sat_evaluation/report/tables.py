@@ -1,11 +1,11 @@
-"""Tables of a report, each with its CSV file."""
+"""Tables of arms, of scores, of the numbers behind charts, and of what a run was made with."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from math import isnan
-from typing import Any, final
+from typing import Any
 
 import attrs
 
@@ -14,30 +14,13 @@ from sat_core.agreement import SHARES, shown_rho
 from sat_core.ranking import Ranking
 from sat_evaluation.report.charts import Bars, Curve, Matrix, Plot
 from sat_evaluation.report.gather import Run
+from sat_evaluation.report.table import Table, plain_table
 from sat_evaluation.report.words import with_interval
-from sat_evaluation.results.csv_file import csv_lines, csv_text
+from sat_evaluation.results.csv_file import csv_records
 from sat_evaluation.results.curves import listed_classes, varied
 from sat_evaluation.results.rows import Row, reported_levels
-from sat_evaluation.results.table import EVER_ATTACKED, robust_head
-from sat_evaluation.results.text import duration, percent, shown
-
-
-@final
-@attrs.frozen(kw_only=True)
-class Table:
-    """A table that readers can sort and download.
-
-    Attributes:
-        heads: Names of the columns.
-        rows: Cells as (text, value that they are sorted by).
-        csv: The same, or more, as CSV.
-        file: Name of the CSV file.
-    """
-
-    heads: tuple[str, ...]
-    rows: tuple[tuple[tuple[str, str | float], ...], ...]
-    csv: str
-    file: str
+from sat_evaluation.results.table import EVER_ATTACKED, cost_unit, robust_head
+from sat_evaluation.results.text import duration, percent, public_name, shown
 
 
 def arms_table(run: Run) -> Table:
@@ -62,11 +45,16 @@ def arms_table(run: Run) -> Table:
     )
     rows = [_arm(row, keys, several, moving, levels) for row in run.rows]
     filled = [n for n, head in enumerate(heads) if any(row[n][0] not in ("", "–") for row in rows)]
+    records = csv_records(run.rows)
+    whose = " of the source" * bool(run.rows and run.rows[0].source)
     return Table(
         heads=tuple(heads[n] for n in filled),
         rows=tuple(tuple(row[n] for n in filled) for row in rows),
-        csv=csv_text(run.rows),
+        columns=tuple(records[0]) if records else ("arm",),
+        lines=tuple(tuple(record.values()) for record in records),
         file=f"{run.name.replace('/', '-')}.csv",
+        caption=f"Every finished arm. Robust %: [ ] 95 % Wilson interval; cost %: gradient evaluations of "
+        f"training{whose}, {cost_unit(run.rows)}; training: its time, with the attacks in it.",
     )
 
 
@@ -126,8 +114,16 @@ def agreement_table(name: str, ranking: Ranking) -> Table:
         ((score, score), *((shown_rho(value), -2.0 if isnan(value) else float(value)) for value in values))
         for score, values in zip(agreement.metrics, agreement.rho, strict=True)
     ]
-    file = f"{name.replace('/', '-')}-agreement.csv"
-    return Table(heads=("ρ", *agreement.metrics), rows=tuple(rows), csv=csv_lines(heads, lines), file=file)
+    return Table(
+        heads=("ρ", *agreement.metrics),
+        rows=tuple(rows),
+        columns=heads,
+        lines=tuple(lines),
+        file=f"{name.replace('/', '-')}-agreement.csv",
+        caption="Spearman's ρ of the scores of the ranking. The files also have which share of the hardest examples "
+        "they have in common.",
+        title="Agreement of scores",
+    )
 
 
 def numbers(chart: Plot | Matrix | Bars) -> Table:
@@ -138,30 +134,25 @@ def numbers(chart: Plot | Matrix | Bars) -> Table:
         heads = ("curve", chart.x.label, chart.y.label, "low", "high")
         lines = [(_curve_name(c, chart), m.x, m.y, m.low, m.high) for c in chart.curves for m in c.marks]
         lines += [(level.name, "", level.y, "", "") for level in chart.levels]
+        lines += [(band.name, x, "", low, high) for band in chart.bands for x, low, high in band.points]
     elif isinstance(chart, Matrix):
-        heads = ("A", *chart.columns)
+        heads = (chart.corner, *chart.columns)
         percents = [[None if c.value is None else 100 * c.value for c in cells] for cells in chart.cells]
         lines = [(name, *values) for name, values in zip(chart.lines, percents, strict=True)]
     else:
         heads = ("", "part", chart.unit)
         lines = [(name, part.tip, part.value) for name, parts, _ in chart.lines for part in parts]
-    shown_heads = heads
-    cells = tuple(tuple(_cell(value) for value in line) for line in lines)
-    if chart.measured:  # the page says it below the chart, and the file has to say it, too
-        heads, lines = (*heads, "attacks"), [(*line, chart.measured) for line in lines]
-    return Table(
-        heads=shown_heads, rows=cells, csv=csv_lines(heads, lines), file=f"{chart.title}.csv".replace("/", " ")
-    )
+    file, caption = f"{chart.title}.csv".replace("/", " "), f"The numbers of: {chart.title}"
+    table = plain_table(heads, lines, file=file, caption=caption)
+    if not chart.measured:
+        return table
+    # the page says it below the chart, and the files have to say it, too
+    measured = tuple((*line, chart.measured) for line in lines)
+    return attrs.evolve(table, columns=(*heads, "attacks"), lines=measured)
 
 
 def _curve_name(curve: Curve, chart: Plot) -> str:
     return f"{curve.name}, {chart.fillings[curve.hollow]}" if chart.styles and not curve.style else curve.name
-
-
-def _cell(value: Any) -> tuple[str, str | float]:
-    if isinstance(value, int | float):
-        return f"{value:.4g}", float(value)
-    return ("–", -1.0) if value is None else (str(value), str(value))
 
 
 def provenance(run: Run) -> Table:
@@ -184,13 +175,18 @@ def provenance(run: Run) -> Table:
             add("attacks", f"{attacks.level}: {attacks.package}, engine {attacks.engine}")
         for name, seed in results.seeds.items():
             add(f"seed, {name.replace('_', ' ')}", seed)
-        add("data", f"{data.name}, {data.train:,} + {data.test:,} examples")
+        add("data", f"{public_name(data.name)}, {data.train:,} + {data.test:,} examples")
         add("data, SHA-256", data.fingerprint)
         if source is not None:
             # the study, not the arm: else each arm adds a value of its own
-            add("features from", f"{source.data.name}, {source.run.rsplit('/arms/')[0]}")
+            add("features from", f"{public_name(source.data.name)}, {_folder(source.run)}")
         if results.reused:
-            add("taken over from", results.reused.rsplit("/arms/")[0])
+            add("taken over from", _folder(results.reused))
     rows = [(name, shown(" / ".join(values), 160)) for name, values in values_of.items()]
-    lines = tuple(((name, name), (value, value)) for name, value in rows)
-    return Table(heads=("what", "value"), rows=lines, csv=csv_lines(("what", "value"), rows), file="provenance.csv")
+    caption = "Versions, seeds, devices and data; where arms differ, all values."
+    return plain_table(("what", "value"), rows, file="provenance.csv", caption=caption)
+
+
+def _folder(arm: str) -> str:
+    """Name of the folder of the study that an arm is in, from the path of the arm: without folders above it."""
+    return arm.rsplit("/arms/", 1)[0].rpartition("/")[2]
