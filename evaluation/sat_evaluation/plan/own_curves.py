@@ -86,7 +86,8 @@ def _curve(arms: Series, plain: Group, full: Group) -> RecoveryCurve:
         errors.append((2 * squared) ** 0.5 / max(high - low, 1e-9))
     task = " → ".join(public_name(name) for name in (row.source, row.data) if name)
     return RecoveryCurve(
-        name=f"{task}, own run",
+        name=task,
+        source="own run",
         shares=tuple(group.rows[0].share for group in arms.groups),
         robust=tuple(robust for robust, _ in means),
         plain=low,

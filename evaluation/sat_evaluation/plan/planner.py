@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, final
 
 import attrs
@@ -57,11 +57,6 @@ class Option:
     baseline_hours: float
     recovery: Recovery
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Settings of a study, by dotted key, that make it this comparison; the strategy stays as it is."""
-        return {"subset.size": [0.0, self.share, 1.0], "seeds": self.seeds, "evaluation.attacks": self.level}
-
     def covers(self, other: Option) -> bool:
         """Whether this has all that the other one has, at the same level."""
         return self.level == other.level and self.share >= other.share and self.seeds >= other.seeds
@@ -81,6 +76,9 @@ class Proposal:
         evidence: What the expected recoveries are from.
         hours: The budget; None where only |A| was bounded.
         of_full_at: The bound of |A|, in gradient evaluations of full AT; None without one.
+        level_keys: Keys of a study that take the level.
+        fixed: Settings of the study, by dotted key, that all options have beside their own: a comparison has one
+            strategy, and one value of every other key of the grid.
     """
 
     options: tuple[Option, ...]
@@ -90,6 +88,13 @@ class Proposal:
     evidence: Evidence
     hours: float | None
     of_full_at: float | None
+    level_keys: tuple[str, ...] = ("evaluation.attacks",)
+    fixed: Mapping[str, Any] = attrs.field(factory=dict)
+
+    def settings(self, option: Option) -> dict[str, Any]:
+        """Return the settings, by dotted key, that make the study this comparison; for `Study.set` and ``--set``."""
+        levels = dict.fromkeys(self.level_keys, option.level)
+        return {**self.fixed, "subset.size": [0.0, option.share, 1.0], "seeds": option.seeds, **levels}
 
 
 def propose(

@@ -90,7 +90,8 @@ def _curve(table: dict[str, Any], strategy: str, *, same: bool) -> RecoveryCurve
     seeds = 2**0.5 * with_pgd["random_deviation"][1] / full
     name = " → ".join(_NAMES[role] for role in place if role)
     return RecoveryCurve(
-        name=f"{name}, {source_of(table)}",
+        name=name,
+        source=source_of(table),
         shares=_TENTHS,
         robust=tuple(each / 100 for each in robust),
         full=full / 100,

@@ -25,7 +25,8 @@ class RecoveryCurve:
     AT. It may be above 1.
 
     Attributes:
-        name: Data set and where its numbers are from, in words.
+        name: Of the data set, of a transfer ``source → target``.
+        source: Where its numbers are from, in words.
         shares: |A|/N of the arms, ascending, inside (0, 1).
         robust: Their robust accuracies in [0, 1].
         plain: That of plain training, r(0).
@@ -36,6 +37,7 @@ class RecoveryCurve:
     """
 
     name: str
+    source: str = ""
     shares: tuple[float, ...]
     robust: tuple[float, ...]
     plain: float = 0.0

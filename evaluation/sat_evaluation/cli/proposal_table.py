@@ -1,0 +1,136 @@
+"""What fits into some hours, as a table on the terminal with a recommendation and the settings to copy."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from sat_evaluation.plan.planner import ENOUGH, Option, Proposal
+from sat_evaluation.plan.recovery import Recovery, RecoveryCurve
+from sat_evaluation.results.text import duration, percent
+
+_HEADS = ("", "|A|", "seeds", "level", "recovers", "95 % interval", "in all", "baselines")
+_NUMBERS = ("|A|", "seeds", "recovers", "95 % interval", "in all", "baselines")
+_WIDTH = 72
+"""Narrower terminals break cells between words."""
+
+
+def print_proposal(proposal: Proposal, study: str, console: Console | None = None) -> None:
+    """Print a row for each choice that fits, which one is recommended and why, and what the numbers are from.
+
+    Args:
+        proposal: What fits.
+        study: File of the study, for the command to copy.
+        console: Where to print.
+    """
+    console = console or Console()
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
+    for head in _HEADS:
+        table.add_column(
+            head, justify="right" if head in _NUMBERS else "left", overflow="fold", no_wrap=console.width >= _WIDTH
+        )
+    for option in proposal.options:
+        table.add_row(*map(Text, _cells(option, option == proposal.recommended)))
+    console.print(Text(_title(proposal), style="bold"))
+    console.print(table)
+    for line in _lines(proposal):
+        console.print(Text(line), soft_wrap=True)
+    for line in _notes(proposal):
+        console.print(Text(line, style="dim"), soft_wrap=True)
+    console.print(Text(f"\n{command(proposal, study)}"), soft_wrap=True)
+
+
+def command(proposal: Proposal, study: str) -> str:
+    """Return the command that runs what is recommended."""
+    settings = proposal.settings(proposal.recommended)
+    words = [word for key, value in settings.items() for word in ("--set", f"{key}={_toml(value)}")]
+    return shlex.join(["sat", "run", study, *words, "--out", "runs/planned"])
+
+
+def _title(proposal: Proposal) -> str:
+    bounds = []
+    if proposal.hours is not None:
+        bounds.append(f"in {duration(3600 * proposal.hours)}")
+    if proposal.of_full_at is not None:
+        bounds.append(f"with {percent(proposal.of_full_at)} of full AT's gradient evaluations")
+    return f"What fits {' and '.join(bounds)}"
+
+
+def _cells(option: Option, recommended: bool) -> tuple[str, ...]:
+    return (
+        "→" if recommended else "",
+        size_text(option.share),
+        str(option.seeds),
+        option.level,
+        f"{percent(option.recovery.value)}{'*' if option.recovery.extrapolated else ''}",
+        interval_text(option.recovery),
+        duration(3600 * option.hours),
+        duration(3600 * option.baseline_hours),
+    )
+
+
+def size_text(share: float) -> str:
+    """Return |A|/N in percent, with a digit only where it is no whole number."""
+    return percent(share, 0 if abs(100 * share - round(100 * share)) < 1e-6 else 1)
+
+
+def interval_text(recovery: Recovery) -> str:
+    """Return the interval of a recovery in percent, or that it is not known."""
+    if recovery.low is None or recovery.high is None:
+        return "not known"
+    return f"{100 * recovery.low:.0f} to {100 * recovery.high:.0f}"
+
+
+def _lines(proposal: Proposal) -> list[str]:
+    chosen = proposal.recommended
+    lines = [f"→ {size_text(chosen.share)} in A, {_seeds(chosen)}, {chosen.level}: {proposal.reason}"]
+    if proposal.enough is not None:
+        less = proposal.enough
+        lines.append(
+            f"  |A| = {size_text(less.share)} is the smallest that is expected to recover {percent(ENOUGH)}: "
+            f"{duration(3600 * less.hours)} with the same seeds and level"
+        )
+    return lines
+
+
+def _notes(proposal: Proposal) -> list[str]:
+    evidence, share = proposal.evidence, proposal.recommended.share
+    lines = [
+        "recovers: of what full AT gains over plain training in robust accuracy",
+        "in all: ranking, A, and the baselines that a comparison needs, plain training and full AT; all seeds",
+    ]
+    if any(option.recovery.extrapolated for option in proposal.options):
+        lines.append("*: a smaller A, or a larger one, than any that was measured")
+    if evidence.same:
+        lines.append("interval: for one more training on this data set, from")
+        lines += _curves(evidence.same, share)
+        weight = percent(evidence.weight_of_same(share))
+        lines.append(f"which counts {weight} at |A| = {size_text(share)}; the rest is the mean of other data sets:")
+    else:
+        lines.append(f"interval: for one more data set, from the spread of n = {len(evidence.others)}:")
+    return [*lines, *_curves(evidence.others, share), *evidence.notes]
+
+
+def _curves(curves: Sequence[RecoveryCurve], share: float) -> list[str]:
+    """Robust accuracies at the arms nearest to `share`, a line for each source."""
+    lines: dict[str, list[str]] = {}
+    for curve in curves:
+        near = int(np.argmin(np.abs(np.array(curve.shares) - share)))
+        numbers = f"{100 * curve.robust[near]:.1f} of {100 * curve.full:.1f} %"
+        lines.setdefault(curve.source, []).append(f"{curve.name} {numbers} with {size_text(curve.shares[near])}")
+    return [f"  {', '.join(parts)} ({source})" for source, parts in lines.items()]
+
+
+def _seeds(option: Option) -> str:
+    return "1 seed" if option.seeds == 1 else f"{option.seeds} seeds"
+
+
+def _toml(value: Any) -> str:
+    return f"[{', '.join(map(_toml, value))}]" if isinstance(value, list) else str(value)

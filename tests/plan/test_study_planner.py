@@ -1,0 +1,154 @@
+"""The planner on studies: what of their grid counts, which settings it gives, and what is printed."""
+
+from __future__ import annotations
+
+import shlex
+from io import StringIO
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from sat_core.errors import SpecError
+from sat_core.study import Study
+from sat_core.tables import flatten, parse_setting
+from sat_evaluation.cli.proposal_table import command, interval_text, print_proposal, size_text
+from sat_evaluation.plan.planner import Proposal
+from sat_evaluation.plan.recovery import Recovery
+from sat_evaluation.plan.study_planner import propose_for
+
+BASE = 'data.name = "digits"\ntraining.epochs = 4\n'
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.toml"))
+
+
+def price(study: Study) -> float:
+    """An hour for the ranking, and (1 + 7 |A|) / 8 hours for each arm, twice that at the level plus."""
+    arms = [arm.spec for arm in study.arms]
+    return 1 + sum((1 + 7 * float(a.subset.size)) / 8 * (2 if a.evaluation.attacks == "plus" else 1) for a in arms)
+
+
+def planned(text: str, hours: float | None = 20.0, of_full_at: float | None = None) -> Proposal:
+    return propose_for(Study.loads(BASE + text), price, classes=10, hours=hours, of_full_at=of_full_at)
+
+
+def printed(proposal: Proposal, width: int = 100) -> str:
+    text = StringIO()
+    print_proposal(proposal, "s.toml", Console(file=text, width=width))
+    return text.getvalue()
+
+
+def test_the_command_gives_the_study_that_was_priced() -> None:
+    grid = """
+        [grid]
+        subset.strategy = ["easiest", "random"]
+        subset.size = [0.0, 0.1, 0.2, 1.0]
+        attack.eps = [0.5, 1.0]
+    """
+    study, proposal = Study.loads(BASE + grid), planned(grid, hours=None, of_full_at=0.5)
+    settings = proposal.settings(proposal.recommended)
+    assert settings == {
+        "subset.strategy": "easiest",
+        "attack.eps": 0.5,
+        "subset.size": [0.0, 0.42, 1.0],
+        "seeds": 3,
+        "evaluation.attacks": "standard",
+    }
+    words = shlex.split(command(proposal, "s.toml"))
+    assert words[:3] == ["sat", "run", "s.toml"]
+    copied = dict(parse_setting(word) for before, word in pairwise(words) if before == "--set")
+    assert copied == settings
+    copied["training.seed"] = [*range(copied.pop("seeds"))]
+    arms = study.set(copied).arms
+    assert len(arms) == 9
+    assert {arm.spec.attack.eps for arm in arms} == {0.5}
+    assert proposal.recommended.hours == pytest.approx(price(study.set(copied)))
+
+
+def test_the_first_arm_with_a_subset_says_how_a_is_chosen() -> None:
+    proposal = planned(
+        '[[grid]]\nsubset.size = [1.0, 0.0]\n[[grid]]\nsubset.strategy = ["random"]\nsubset.size = [0.5]'
+    )
+    assert proposal.fixed == {"subset.strategy": "random"}
+    assert "of the grid, one value of each key counts: subset.strategy = random" in proposal.evidence.notes
+    assert proposal.evidence.others[0].at(0.5) == pytest.approx(64.5 / 69)
+    assert planned("").fixed == {}
+
+
+def test_levels_of_a_grid_and_reported_arms_are_no_obstacle() -> None:
+    levels = planned('[grid]\nevaluation.level = ["screening", "plus"]\nsubset.size = [0.5]')
+    assert levels.fixed == {"evaluation.level": "screening"}
+    assert {option.level for option in levels.options} == {"screening", "standard", "plus"}
+    reported = planned('evaluation.report_arms = ["size-0.5"]\n[grid]\nsubset.size = [0.1, 0.5]')
+    assert reported.fixed == {"evaluation.report_arms": ["*"]}
+
+
+def test_heads_of_a_transfer_are_evaluated_at_the_same_level() -> None:
+    proposal = planned('[transfer]\ntargets = ["mnist5k"]\n[grid]\nsubset.size = [0.5]')
+    settings = proposal.settings(proposal.recommended)
+    assert settings["evaluation.attacks"] == settings["transfer.attacks"] == proposal.recommended.level
+    assert proposal.evidence.others[0].name == "CIFAR-100 → CIFAR-10"
+
+
+def test_an_a_of_classes_is_planned_in_classes() -> None:
+    proposal = planned('subset.kind = "classes"\nsubset.size = 0.3', hours=None, of_full_at=0.5)
+    assert {option.share for option in proposal.options} == {0.4}
+
+
+def test_an_a_that_is_listed_by_hand_is_refused() -> None:
+    with pytest.raises(SpecError, match=r"subset\.classes: a planner chooses \|A\| itself"):
+        planned('subset.kind = "classes"\nsubset.strategy = "listed"\nsubset.classes = [3]')
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_every_example_is_planned_or_says_why_not(path: Path) -> None:
+    study = Study.load(path)
+    if any(arm.spec.subset.strategy == "listed" for arm in study.arms):
+        with pytest.raises(SpecError, match="listed by hand"):
+            propose_for(study, price, classes=10, hours=10)
+        return
+    proposal = propose_for(study, price, classes=10, hours=10)
+    assert proposal.recommended.hours <= 10
+    settings = proposal.settings(proposal.recommended)
+    settings["training.seed"] = [*range(settings.pop("seeds"))]
+    made = study.set(settings)
+    assert len(made.arms) == 3 * proposal.recommended.seeds
+    assert {flatten(arm.spec.to_tables())["evaluation.attacks"] for arm in made.arms} == {proposal.recommended.level}
+
+
+# printed --------------------------------------------------------------------------------------------------------------
+
+
+def test_the_table_says_what_is_recommended_and_what_it_is_from() -> None:
+    proposal = planned("", hours=None, of_full_at=0.5)
+    text = printed(proposal, 200)
+    lines = text.splitlines()
+    assert lines[0] == "What fits with 50 % of full AT's gradient evaluations"
+    (row,) = [line.split() for line in lines if line.startswith("→") and "standard" in line and "in A" not in line]
+    recovery = proposal.recommended.recovery
+    assert row[:5] == ["→", "42", "%", "3", "standard"]
+    assert f"{100 * recovery.value:.0f} %" in text
+    assert interval_text(recovery) in text
+    assert "CIFAR-10 64.9 of 69.0 % with 40 %" in text
+    assert "the spread of n = 3" in text
+    assert lines[-1] == command(proposal, "s.toml")
+    assert "extrapolated" not in text
+    assert "*:" not in text
+
+
+def test_an_extrapolated_recovery_is_marked() -> None:
+    text = printed(planned("", of_full_at=0.15, hours=None))
+    assert "*: a smaller A, or a larger one" in text
+    assert "%*" in text
+
+
+def test_on_a_narrow_terminal_nothing_is_cut() -> None:
+    wide, narrow = (printed(planned("", of_full_at=0.5), width) for width in (80, 50))
+    assert "|A| seeds level" in " ".join(wide.split())
+    assert "…" not in wide + narrow
+
+
+def test_sizes_and_intervals_are_short() -> None:
+    assert [size_text(share) for share in (0.42, 1 / 3, 0.07)] == ["42 %", "33.3 %", "7 %"]
+    unknown = Recovery(share=0.5, value=0.9, low=None, high=None, extrapolated=False)
+    assert interval_text(unknown) == "not known"
