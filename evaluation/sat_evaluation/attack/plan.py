@@ -57,15 +57,18 @@ def plan(
     return tuple(planned), notes
 
 
-def queries_and_price(settings: AttackSettings, classes: int, engine: str) -> tuple[int, int]:
-    """Return the queries for an example that no attack breaks, and the mean price of one: forward 1, backward 2."""
+def queries_and_price(settings: AttackSettings, classes: int, engine: str) -> tuple[int, float]:
+    """Return the queries for an example that no attack breaks, and the mean price of one in forward passes.
+
+    A backward pass to the images costs as much as a forward pass, so that a query with a gradient costs 2.
+    """
     if settings.name == "square":
-        return settings.queries or 0, 1
+        return settings.queries or 0, 1.0
     runs, iterations = settings.restarts * (settings.target_classes or 1), settings.iterations or 0
     if engine != "fast" and settings.name.startswith("fab"):
-        # two queries per iteration; FAB wants the gradient of every logit, FAB-T of one
-        return runs * 2 * iterations, 1 + (classes if settings.name == "fab" else 1)
-    return runs * (iterations + 1), 3
+        # two queries per iteration, one with a gradient: FAB wants that of every logit, FAB-T of one
+        return runs * 2 * iterations, 1 + (classes if settings.name == "fab" else 1) / 2
+    return runs * (iterations + 1), 2.0
 
 
 def _for(classes: int, settings: AttackSettings) -> AttackSettings:

@@ -1,0 +1,86 @@
+"""What a study has to compute, counted before it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sat_core.errors import DataError
+from sat_core.study import Study
+from sat_evaluation.plan.facts import Facts, facts_of
+from sat_evaluation.plan.plan import plan_study
+from sat_evaluation.plan.rates import Rates
+from sat_evaluation.plan.units import study_units, without_repeats
+from sat_evaluation.plan.work import guess_for
+
+FACTS = Facts(name="digits", train=1437, test=360, classes=10, image_shape=(8, 8, 1))
+
+
+def study(**keys: Any) -> Study:
+    tables = {"data": {"name": "digits"}, "training": {"epochs": 4, "batch_size": 64}, "ranking": {"epochs": 3}}
+    return Study.from_tables({**tables, "evaluation": {"examples": 100}}).set(keys)
+
+
+def test_gradients_are_those_that_results_count() -> None:
+    ranking, plain, half, full = study_units(study(**{"subset.size": [0.0, 0.5, 1.0]}), FACTS)
+    # 22 of the batches of 64 fit into 1437 images; PGD-7
+    assert ranking.work.training_gradients == 3 * 22 * 64
+    assert ranking.work.forwards == 3 * 1437
+    assert (plain.work.training_gradients, plain.work.attack_gradients) == (4 * 22 * 64, 0)
+    assert full.work.attack_gradients == 7 * 4 * 22 * 64
+    assert half.size == 718
+    assert half.work.attack_gradients == pytest.approx(full.work.attack_gradients / 2, rel=0.01)
+    assert [unit.after_ranking for unit in (plain, half, full)] == [False, True, False]
+
+
+def test_images_that_nothing_breaks_cost_all_queries_and_broken_ones_one_attack() -> None:
+    (unit,) = study_units(study(**{"subset.size": 1.0, "evaluation.attacks": ["square"]}), FACTS)
+    guess = guess_for("digits")
+    robust, broken = 100 * guess.full * 5000, 100 * (guess.clean - guess.full) * 5000
+    assert unit.work.report.queries == pytest.approx(robust + broken)
+    standard, _ = study_units(study(**{"subset.size": [1.0, 0.0]}), FACTS)
+    # APGD-CE, APGD-T and FAB-T against 9 classes, Square
+    whole = 101 + 9 * 101 + 9 * 200 + 5000
+    assert standard.work.report.queries == pytest.approx(88 * whole + 11 * 101)
+
+
+def test_hours_follow_from_rates_and_from_how_many_run_side_by_side() -> None:
+    rates = Rates(training=1.0, attack=0.0, forward=0.0, query=0.0, source="table", detail="", factor=2.0)
+    four = study(**{"subset.size": 0.0, "training.seed": [0, 1, 2, 3]})
+    alone, beside = (plan_study(four, lambda *_: rates, jobs=jobs) for jobs in (1, 2))
+    assert alone.seconds is not None
+    assert alone.seconds.training == 4 * 4 * 22 * 64
+    assert alone.wall_seconds == 2 * (beside.wall_seconds or 0)
+    unknown = plan_study(four)
+    assert unknown.wall_seconds is None
+    assert unknown.to_json()["gradients"] == 4 * 4 * 22 * 64
+
+
+def test_arms_of_several_studies_are_counted_once() -> None:
+    seen: set[Any] = set()
+    first = without_repeats(study_units(study(**{"subset.size": [0.0, 0.5]}), FACTS), seen)
+    second = without_repeats(study_units(study(**{"subset.size": [0.5, 1.0]}), FACTS), seen)
+    assert [unit.name for unit in first] == ["ranking", "size-0.0", "size-0.5"]
+    assert [unit.name for unit in second] == ["size-1.0"]
+
+
+def test_facts_of_files_come_from_their_headers(tmp_path: Path) -> None:
+    import numpy as np
+
+    arrays = {"x_train": np.zeros((30, 4, 5, 3), np.uint8), "x_test": np.zeros((7, 4, 5, 3), np.uint8)}
+    np.savez(tmp_path / "own.npz", **arrays, y_train=np.arange(30) % 3, y_test=np.zeros(7, int))
+    own = facts_of(f"npz:{tmp_path}/own.npz")
+    assert (own.train, own.test, own.classes, own.image_shape, own.name) == (30, 7, 3, (4, 5, 3), "npz:own.npz")
+    for part, number in (("train", 4), ("test", 2)):
+        (tmp_path / part / "cats").mkdir(parents=True)
+        for image in range(number):
+            (tmp_path / part / "cats" / f"{image}.png").touch()
+    folder = facts_of(f"folder:{tmp_path}?size=32")
+    assert (folder.train, folder.test, folder.classes, folder.image_shape) == (4, 2, 1, (32, 32, 3))
+    absent = facts_of(f"npz:{tmp_path}/cifar10-16x16.npz")
+    assert absent.image_shape == (16, 16, 3)
+    assert "is not there" in absent.assumed
+    with pytest.raises(DataError, match="no file of that name"):
+        facts_of(f"npz:{tmp_path}/birds.npz")
