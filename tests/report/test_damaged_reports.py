@@ -13,6 +13,7 @@ from toys import as_rows
 
 from sat_core.errors import RunDirectoryError
 from sat_core.files import read_json, write_json
+from sat_core.run_folder import RunFolder
 from sat_evaluation.report.page import write_report
 from sat_evaluation.results.headline import headline
 
@@ -35,7 +36,7 @@ def test_results_that_are_none_are_named_and_the_others_shown(copy: Path, conten
     page = Page(write_report([copy]))
     assert f"{arm(copy).name}: " in page.words()
     assert "results.json" in page.text
-    assert headline(as_rows(results_without(copy, arm(copy)))) in page.words()
+    assert headline(as_rows(results_without(copy, arm(copy))), RunFolder(copy)) in page.words()
 
 
 @pytest.mark.parametrize(

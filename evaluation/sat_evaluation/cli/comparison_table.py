@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from sat_core.run_folder import ReproductionFolder
-from sat_evaluation.paper.compare import compare, summary
+from sat_evaluation.paper.compare import compare, records, summary
+from sat_evaluation.results.conclusion_files import write_records
 
 
-def print_comparison(out: ReproductionFolder, console: Console | None = None) -> None:
-    """A table for each figure, and below it where the two disagree."""
+def print_comparison(folder: ReproductionFolder, console: Console | None = None, out: Path | None = None) -> None:
+    """Print a table for each figure, and below it where the two disagree.
+
+    Args:
+        folder: Of `sat reproduce`.
+        console: Where to.
+        out: A .csv or .json that gets the pairs, too.
+    """
     console = console or Console()
-    for asked, pairs in compare(out):
+    compared = compare(folder)
+    if out is not None:
+        write_records(out, [record for asked, pairs in compared for record in records(asked, pairs)])
+    for asked, pairs in compared:
         if not pairs:
             continue
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
         for head in ("data", "A", "accuracy"):
             table.add_column(head)
-        for head in ("ours % [ ]", "published %", "difference"):
+        for head in ("ours % [ ]", "published %", "difference [ ]"):
             table.add_column(head, justify="right", no_wrap=True)
         table.add_column("")
         for pair in pairs:
             ours = f"{100 * pair.ours.value:.1f} [{100 * pair.ours.low:.1f}, {100 * pair.ours.high:.1f}]"
-            difference = f"{100 * (pair.ours.value - pair.published.value):+.1f}"
+            difference = str(pair.estimate.difference)
             cells = (pair.panel, pair.arm, pair.measure.replace("_a", " on A").replace("_b", " on B"), ours)
             table.add_row(
                 *map(Text, (*cells, f"{100 * pair.published.value:.1f}", difference)), "" if pair.agree else "≠"

@@ -11,7 +11,9 @@ from sat_core.errors import install, printable
 from sat_core.result_parts import SourceSummary
 from sat_core.run_folder import RunFolder
 from sat_core.study import Study
+from sat_evaluation.cli.pairs_table import print_conclusions
 from sat_evaluation.cli.study_table import print_table
+from sat_evaluation.results.conclusions import conclude
 from sat_evaluation.results.headline import headline
 from sat_evaluation.results.law import curve_laws, law_sentence
 from sat_evaluation.results.rows import collect
@@ -24,9 +26,11 @@ def print_summary(results: list[ArmResults], folder: RunFolder) -> None:
     """Print what came out of a study or a transfer in `folder`."""
     rows, console = collect(results), Console()
     print_table(rows, console)
+    console.print()
+    print_conclusions(conclude(rows, folder), console, folder=str(folder))
     scaled = [_scaling(results[0], source)] if (source := results[0].source) else []
     enough = law_sentence(curve_laws(rows, folder))
-    for line in filter(None, [headline(rows), enough, *scaled, *_warnings(results)]):
+    for line in filter(None, [headline(rows, folder), enough, *scaled, *_warnings(results)]):
         console.print(printable(line), markup=False, highlight=False)
     if find_spec("matplotlib") is None:
         console.print(f"no plots: they need matplotlib, {install('report')}", markup=False, highlight=False)

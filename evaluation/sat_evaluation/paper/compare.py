@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import final
+from typing import Any, final
 
 import attrs
+import numpy as np
 
 from sat_core.accuracy import Accuracy, wilson
 from sat_core.errors import DataError
@@ -19,6 +20,9 @@ from sat_evaluation.results.baseline import Baseline
 from sat_evaluation.results.curves import Group, group
 from sat_evaluation.results.rows import Row, attacks_of
 from sat_evaluation.results.text import percent, public_name, shown
+from sat_evaluation.statistics.estimate import Estimate, estimate
+from sat_evaluation.statistics.holm import holm
+from sat_evaluation.statistics.mcnemar import LEVEL
 
 _SAME_SHARE = 0.005
 """Shares that differ by less are the same: |A| is rounded to whole classes or examples."""
@@ -36,6 +40,8 @@ class Pair:
         ours: With its 95 % Wilson interval over test images; of several seeds their mean.
         published: With the Wilson interval for as many test images as the authors report on.
         attacks: By which ours was measured, see `sat_evaluation.results.rows.Row`.
+        estimate: Ours minus the published value, without pairs: which images theirs is right on is not published.
+        adjusted: p-value after Holm's correction for all pairs of the figure.
     """
 
     panel: str
@@ -44,11 +50,13 @@ class Pair:
     ours: Accuracy
     published: Accuracy
     attacks: str
+    estimate: Estimate
+    adjusted: float
 
     @property
     def agree(self) -> bool:
-        """Whether the intervals overlap."""
-        return self.ours.low <= self.published.high and self.published.low <= self.ours.high
+        """Whether no difference is found: the adjusted p-value is 5 % or more."""
+        return self.adjusted >= LEVEL
 
     @property
     def difference(self) -> float:
@@ -63,7 +71,7 @@ def compare(out: ReproductionFolder) -> list[tuple[Reproduction, list[Pair]]]:
         RunDirectoryError: There is no figure.
         DataError: No finished arm has a published number.
     """
-    comparisons = [(one, list(_pairs(one.make(), out))) for one in reproductions(out)]
+    comparisons = [(one, _corrected(list(_pairs(one.make(), out)))) for one in reproductions(out)]
     if not any(pairs for _, pairs in comparisons):
         panels = {p.title for one, _ in comparisons for p in one.make().panels if not _has_numbers(one.figure, p)}
         reason = (
@@ -73,6 +81,12 @@ def compare(out: ReproductionFolder) -> list[tuple[Reproduction, list[Pair]]]:
         )
         raise DataError(f"{out}: {reason}\n`--scale short` and `--scale paper` have the data sets of the paper")
     return comparisons
+
+
+def _corrected(pairs: list[Pair]) -> list[Pair]:
+    """The pairs of a figure with p-values that are adjusted for their number."""
+    adjusted = holm([pair.estimate.p for pair in pairs])
+    return [attrs.evolve(pair, adjusted=p) for pair, p in zip(pairs, adjusted, strict=True)]
 
 
 def _has_numbers(figure: str, panel: Panel) -> bool:
@@ -138,6 +152,7 @@ def _pair(panel: Panel, arm: str, measure: str, g: Group, value: float, n: int) 
     # the authors give no counts: the nearest one stands for the value, which is rounded
     interval = wilson(round(value * n), n)
     low, high = interval.interval if interval else (value, value)
+    found = _estimate(g, measure, round(value * n), n)
     return Pair(
         panel=panel.title,
         arm=arm,
@@ -145,20 +160,62 @@ def _pair(panel: Panel, arm: str, measure: str, g: Group, value: float, n: int) 
         ours=g.accuracy(measure),
         published=Accuracy(value, n, low, high),
         attacks=attacks_of(g.rows),
+        estimate=found,
+        adjusted=found.p,
     )
+
+
+def _estimate(g: Group, measure: str, right: int, n: int) -> Estimate:
+    """Compare ours with a published count, from counts alone."""
+    ours = [accuracy for row in g.rows if (accuracy := getattr(row, measure)) is not None]
+    images = min(accuracy.n for accuracy in ours)
+    # seeds are right on the same images as far as they can be, so what images make of their mean is not too little
+    flags = np.arange(images) < np.array([[round(accuracy.value * images)] for accuracy in ours])
+    return estimate(flags, np.arange(n) < right, same=False)
 
 
 def summary(reproduction: Reproduction, pairs: list[Pair]) -> Iterator[str]:
     """Say in lines how many pairs agree, which disagree most, and why they may differ."""
     apart = [pair for pair in pairs if not pair.agree]
     yield f"robust accuracy of ours by {' / '.join(dict.fromkeys(pair.attacks for pair in pairs))}"
-    counts = f"{len(pairs) - len(apart)} of {len(pairs)} agree"
-    yield f"{counts}: the intervals overlap (95 %, over test images; seeds add to them)"
+    yield f"{len(pairs) - len(apart)} of {len(pairs)} agree: no difference found ({_how(pairs)}"
     if apart:
         worst = max(apart, key=lambda pair: abs(pair.difference))
         worst_arm = f"{worst.panel}, {worst.arm}, {worst.measure}"
         yield f"{len(apart)} disagree (≠), {worst_arm} most: by {100 * worst.difference:+.1f} points"
     yield from caveats(reproduction)
+
+
+def _how(pairs: list[Pair]) -> str:
+    visible = sorted(100 * pair.estimate.visible for pair in pairs)
+    ways = " or ".join(dict.fromkeys(pair.estimate.how for pair in pairs))
+    return f"{ways}; Holm for {len(pairs)} pairs); could have seen {visible[0]:.1f} to {visible[-1]:.1f} points"
+
+
+def records(reproduction: Reproduction, pairs: list[Pair]) -> list[dict[str, Any]]:
+    """Return one record per pair, for CSV and JSON; accuracies are shares."""
+    return [
+        {
+            "figure": reproduction.figure,
+            "panel": pair.panel,
+            "arm": pair.arm,
+            "accuracy": pair.measure,
+            "ours": pair.ours.value,
+            "published": pair.published.value,
+            "difference": pair.estimate.difference.value,
+            "low": pair.estimate.difference.low,
+            "high": pair.estimate.difference.high,
+            "p": pair.estimate.p,
+            "p_holm": pair.adjusted,
+            "pairs_tested": len(pairs),
+            "difference_found": not pair.agree,
+            "could_have_seen": pair.estimate.visible,
+            "n_ours": pair.estimate.n[0],
+            "n_published": pair.estimate.n[1],
+            "how": pair.estimate.how,
+        }
+        for pair in pairs
+    ]
 
 
 def caveats(reproduction: Reproduction) -> Iterator[str]:

@@ -13,7 +13,7 @@ from sat_core.run_folder import ReproductionFolder
 from sat_evaluation.figures.canvas import save_figure
 from sat_evaluation.paper.draw import class_figures, curves_figure, difficulty_figure
 from sat_evaluation.paper.panels import Panel, PaperFigure
-from sat_evaluation.paper.reproduction import Reproduction, rows_of
+from sat_evaluation.paper.reproduction import Reproduction, rows_folder, rows_of
 from sat_evaluation.results.headline import headline
 from sat_evaluation.run.executors.base import Executor
 from sat_evaluation.run.studies import run_study
@@ -108,7 +108,7 @@ def _run(
 def _results(figure: PaperFigure, out: ReproductionFolder) -> Iterator[str]:
     """Draw the figure; give the result of each panel and the names of the files, in lines."""
     for panel in figure.panels if figure.kind != "difficulty" else ():
-        sentence = headline(rows_of(panel, out))
+        sentence = headline(rows_of(panel, out), rows_folder(panel, out))
         if sentence:
             yield f"{panel.title}: {sentence}"
     try:

@@ -63,7 +63,7 @@ class Run:
         if not self.rows:
             return "No arm is finished."
         best = max(self.rows, key=lambda row: row.robust.value)
-        return headline(self.rows) or (
+        return headline(self.rows, self.folder) or (
             f"The highest robust accuracy is {percent(best.robust.value, 1)} "
             f"[{100 * best.robust.low:.1f}, {100 * best.robust.high:.1f}], of {best.arm}, "
             f"at {percent(best.clean.value, 1)} clean accuracy ({best.attacks})."

@@ -24,6 +24,8 @@ from sat_evaluation.statistics.variance import means
 
 LIMIT = 300
 """Pairs that are compared; beyond, arms of the same |A| are compared with the baselines alone."""
+_NAMED = 3
+"""Groups without flags that are named each."""
 Key = tuple[str, ...]
 """Names of the arms of a group."""
 
@@ -73,15 +75,21 @@ def conclude(rows: Sequence[Row], folder: RunFolder, *, measure: str = "robust")
         folder: Of the study or transfer. An arm whose flags cannot be read is left out, and a note says so.
         measure: ``robust`` or ``clean``.
     """
-    groups, names, notes = {key_of(g): g for g in group(rows)}, labels(rows), list[str]()
+    groups, names = {key_of(g): g for g in group(rows)}, labels(rows)
+    missing = list[tuple[str, DataError]]()
     flags: dict[Key, GroupFlags] = {}
     for key, g in groups.items():
         try:
             flags[key] = read_flags(g, folder)
         except DataError as error:
-            notes.append(_missing(names[key], error))
+            missing.append((names[key], error))
+    notes = _missing(missing, len(groups))
     pairs = [(one, other) for one, other in _pairs(rows, notes) if one in flags and other in flags]
-    comparisons = compare_all([(flags[one], flags[other]) for one, other in pairs], names, measure)
+    comparisons = compare_all(
+        [(flags[one], flags[other]) for one, other in pairs],
+        [(names[one], names[other]) for one, other in pairs],
+        measure,
+    )
     shares = []
     if measure == "robust":
         for some, plain, full in _triples(rows):
@@ -98,13 +106,13 @@ def conclude(rows: Sequence[Row], folder: RunFolder, *, measure: str = "robust")
 
 
 def compare_all(
-    pairs: Sequence[tuple[GroupFlags, GroupFlags]], names: dict[Key, str], measure: str
+    pairs: Sequence[tuple[GroupFlags, GroupFlags]], names: Sequence[tuple[str, str]], measure: str
 ) -> list[Comparison]:
     """Compare pairs of groups, and correct their p-values for the number of pairs (Holm).
 
     Args:
         pairs: Flags of two groups each. Where the two have no image in common, they are compared without pairs.
-        names: What each group is called.
+        names: What the two of each pair are called.
         measure: ``robust`` or ``clean``.
     """
     lined = [line_up(pair) for pair in pairs]
@@ -116,8 +124,8 @@ def compare_all(
     adjusted = holm([each.p for each in estimates])
     return [
         Comparison(
-            one=names[key_of(one.group)],
-            other=names[key_of(other.group)],
+            one=called[0],
+            other=called[1],
             one_arms=key_of(one.group),
             other_arms=key_of(other.group),
             measure=measure,
@@ -127,7 +135,7 @@ def compare_all(
             adjusted=p,
             tests=len(pairs),
         )
-        for (one, other), each, p in zip(flags, estimates, adjusted, strict=True)
+        for (one, other), called, each, p in zip(flags, names, estimates, adjusted, strict=True)
     ]
 
 
@@ -137,6 +145,15 @@ def recovered_share(plain: Group, some: Group, full: Group, folder: RunFolder) -
         return _share("", *(read_flags(g, folder) for g in (plain, some, full)))
     except DataError:
         return None
+
+
+def compare_to(one: Group, other: Group, folder: RunFolder) -> Comparison | None:
+    """Compare the robust accuracies of two groups alone; None where flags are missing or damaged."""
+    try:
+        pair = read_flags(one, folder), read_flags(other, folder)
+    except DataError:
+        return None
+    return compare_all([pair], [(method_name(one.rows[0], ()), method_name(other.rows[0], ()))], "robust")[0]
 
 
 def _share(name: str, plain: GroupFlags, some: GroupFlags, full: GroupFlags) -> Share | None:
@@ -211,6 +228,16 @@ def _pairs(rows: Sequence[Row], notes: list[str]) -> list[tuple[Key, Key]]:
     return list(pairs)[:LIMIT]
 
 
-def _missing(name: str, error: DataError) -> str:
-    reason = shown("; ".join(str(error).splitlines()), 200)
-    return f"{name} is not compared, only its Wilson interval is known: {reason}"
+def _missing(errors: Sequence[tuple[str, DataError]], total: int) -> list[str]:
+    """Which groups are not compared, in a line each, or of many in one."""
+    lines = [f"{name} is not compared, only its Wilson interval is known: {_line(error)}" for name, error in errors]
+    if len(lines) <= _NAMED:
+        return lines
+    return [
+        f"{len(lines):,} of {total:,} are not compared, only their Wilson intervals are known; "
+        f"{errors[0][0]}: {_line(errors[0][1])}"
+    ]
+
+
+def _line(error: DataError) -> str:
+    return shown("; ".join(str(error).splitlines()), 300)

@@ -1,19 +1,22 @@
-"""A study in one sentence, and its title in one line."""
+"""A study in a sentence or two, and its title in one line."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from sat_evaluation.results.curves import listed_classes, series
+from sat_core.run_folder import RunFolder
+from sat_evaluation.results.conclusions import compare_to, recovered_share
+from sat_evaluation.results.curves import Group, listed_classes, series
 from sat_evaluation.results.rows import Row, attacks_of, reported_levels
 from sat_evaluation.results.text import percent, public_name, shown
+from sat_evaluation.results.verdicts import p_text, points
 
 _ALIKE = 0.02
 """Shares that differ by less count as the same: classes are not all equally large."""
 
 
-def headline(rows: Sequence[Row]) -> str:
-    """Say in one sentence what attacking about half of the examples brings; empty without both baselines.
+def headline(rows: Sequence[Row], folder: RunFolder | None = None) -> str:
+    """Say what attacking about half of the examples brings; empty without both baselines.
 
     If some arms were evaluated at a stronger level than all are, it is about these if they suffice. It is about the
     strategy `hardest` if that was run, else the first one, at the share nearest to 0.5. Of several subsets of that
@@ -21,13 +24,14 @@ def headline(rows: Sequence[Row]) -> str:
     """
     for level in reported_levels(rows):
         reported = [at for row in rows if (at := row.at(level)) is not None]
-        if sentence := _sentence(reported, say_attacks=True):
+        if sentence := _sentence(reported, folder, say_attacks=True):
             return sentence
     # standard is what robust accuracy means without more words
-    return _sentence(rows, say_attacks=attacks_of(rows) != "AutoAttack standard" or bool(reported_levels(rows)))
+    unusual = attacks_of(rows) != "AutoAttack standard" or bool(reported_levels(rows))
+    return _sentence(rows, folder, say_attacks=unusual)
 
 
-def _sentence(rows: Sequence[Row], *, say_attacks: bool) -> str:
+def _sentence(rows: Sequence[Row], folder: RunFolder | None, *, say_attacks: bool) -> str:
     curves = [(c, c.plain, c.full) for c in series(rows) if c.plain and c.full]
     if not curves:
         return ""
@@ -51,12 +55,40 @@ def _sentence(rows: Sequence[Row], *, say_attacks: bool) -> str:
     if some < lowest or highest <= lowest:
         return (
             f"{percent(row.share)} of the examples ({how}) bring {percent(some, 1)} robust accuracy, all of them "
-            f"{percent(highest, 1)}, none {percent(lowest, 1)}{seeds}, at {cost}."
+            f"{percent(highest, 1)}, none {percent(lowest, 1)}{seeds}, at {cost}.{_against_full(half, full, folder)}"
         )
     return (
-        f"{percent(row.share)} of the examples ({how}) recover {percent((some - lowest) / (highest - lowest))} of the "
+        f"{percent(row.share)} of the examples ({how}) recover {_recovered(plain, half, full, folder)} of the "
         f"robust accuracy that attacking all of them brings ({percent(some, 1)} against {percent(highest, 1)}, "
-        f"{percent(lowest, 1)} without{seeds}), at {cost}."
+        f"{percent(lowest, 1)} without{seeds}), at {cost}.{_against_full(half, full, folder)}"
+    )
+
+
+def _recovered(plain: Group, some: Group, full: Group, folder: RunFolder | None) -> str:
+    """The share of full AT that is recovered, with its interval where the flags of the images are at hand."""
+    lowest, reached, highest = (g.accuracy("robust").value for g in (plain, some, full))
+    value = percent((reached - lowest) / (highest - lowest))
+    if folder is None:
+        return value
+    share = recovered_share(plain, some, full, folder)
+    if share is None:
+        return f"{value} (no interval: flags of test images are missing)"
+    return f"{share.text} (95 % over {share.over})" if share.recovered.interval.bounded else share.text
+
+
+def _against_full(some: Group, full: Group, folder: RunFolder | None) -> str:
+    """Whether full AT is better, as a sentence; empty where the flags of the images are not at hand."""
+    found = compare_to(full, some, folder) if folder is not None else None
+    if found is None:
+        return ""
+    difference = found.estimate.difference
+    if not found.found:
+        return f" No difference to full AT found; could have seen {points(found.estimate.visible)}."
+    low, high = sorted((abs(100 * difference.low), abs(100 * difference.high)))
+    more = "more" if difference.value > 0 else "less"
+    return (
+        f" Full AT is {points(abs(difference.value))} [{low:.1f}, {high:.1f}] {more} robust "
+        f"({p_text(found.estimate.p)})."
     )
 
 

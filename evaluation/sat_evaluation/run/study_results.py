@@ -86,9 +86,9 @@ class StudyResults:
         return pareto_figure(self.rows)
 
     def __repr__(self) -> str:
-        return f"StudyResults({len(self.arms)} arms in {self.folder})\n{headline(self.rows)}".rstrip()
+        return f"StudyResults({len(self.arms)} arms in {self.folder})\n{headline(self.rows, self.folder)}".rstrip()
 
     def _repr_html_(self) -> str:
         columns = table_cells(self.rows)
         shown = html_table(title(self.rows), list(columns), zip(*columns.values(), strict=True))
-        return f"{shown}<p>{headline(self.rows)}</p>"
+        return f"{shown}<p>{headline(self.rows, self.folder)}</p>"

@@ -94,7 +94,7 @@ def _bca(
     values: np.ndarray, value: float, statistic: Statistic, kinds: np.ndarray, counts: np.ndarray
 ) -> tuple[float, float]:
     """The quantiles of BCa: 2.5 and 97.5 %, moved by bias and acceleration."""
-    from scipy.stats import norm
+    from scipy.special import ndtr, ndtri
 
     # draws that give just this value count half: flags make many of them
     below = float(np.mean(values < value) + np.mean(values == value) / 2)
@@ -108,7 +108,7 @@ def _bca(
         apart = np.average(left_out, weights=counts) - left_out
         spread, skew = float((counts * apart**2).sum()), float((counts * apart**3).sum())
         acceleration = skew / (6 * spread**1.5) if spread > 0 else 0.0
-    bias = float(norm.ppf(below))
-    moved = [bias + z for z in (float(norm.ppf(0.025)), float(norm.ppf(0.975)))]
-    low, high = (float(norm.cdf(bias + z / (1 - acceleration * z))) for z in moved)
+    bias = float(ndtri(below))
+    moved = [bias + z for z in (float(ndtri(0.025)), float(ndtri(0.975)))]
+    low, high = (float(ndtr(bias + z / (1 - acceleration * z))) for z in moved)
     return low, high

@@ -43,7 +43,7 @@ def cochran_q(arms: object) -> CochranQ:
     Raises:
         DataError: They are not flags of the same images, or of less than 2 arms.
     """
-    from scipy.stats import chi2
+    from scipy.special import chdtrc
 
     rows = [flags("cochran_q", arm) for arm in arms] if hasattr(arms, "__iter__") else []
     if len(rows) < 2:
@@ -55,4 +55,4 @@ def cochran_q(arms: object) -> CochranQ:
     q = 0.0
     if informative.any():
         q = (k - 1) * (k * int((of_arm**2).sum()) - total**2) / (k * total - int((of_image**2).sum()))
-    return CochranQ(n=n, arms=k, informative=int(informative.sum()), q=q, p=float(chi2.sf(q, k - 1)))
+    return CochranQ(n=n, arms=k, informative=int(informative.sum()), q=q, p=float(chdtrc(k - 1, q)))

@@ -45,14 +45,14 @@ def recovered(plain: object, some: object, full: object) -> Recovered:
     Raises:
         DataError: They are not flags of the same images.
     """
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
     arms = means([plain, some, full])
     above, gain = (-1.0, 1.0, 0.0), (-1.0, 0.0, 1.0)
     numerator, denominator = arms.value(above), arms.value(gain)
     value = numerator / denominator if denominator else float("nan")
     at = [a - value * g for a, g in zip(above, gain, strict=True)] if denominator else gain
-    square = float(t.ppf(0.975, arms.degrees(at))) ** 2
+    square = float(stdtrit(arms.degrees(at), 0.975)) ** 2
     a = denominator**2 - square * arms.covariance(gain, gain)
     b = numerator * denominator - square * arms.covariance(above, gain)
     c = numerator**2 - square * arms.covariance(above, above)

@@ -85,9 +85,9 @@ class Means:
 
     def p(self, contrast: Sequence[float]) -> float:
         """Return the two-sided p-value of a contrast that is 0, by Student's t."""
-        from scipy.stats import t
+        from scipy.special import stdtr
 
-        return float(2 * t.sf(abs(self.value(contrast)) / self._deviation(contrast), self.degrees(contrast)))
+        return float(2 * stdtr(self.degrees(contrast), -abs(self.value(contrast)) / self._deviation(contrast)))
 
     def visible(self, contrast: Sequence[float], power: float = 0.8) -> float:
         """Return the smallest value of a contrast that is found with a chance of `power`."""
@@ -103,7 +103,7 @@ class Means:
         Raises:
             DataError: There is one arm only.
         """
-        from scipy.stats import f
+        from scipy.special import fdtrc
 
         k = len(self.values)
         if k < 2:
@@ -118,15 +118,15 @@ class Means:
             squares += float((self.trainings**2 / self.freedom).sum()) / k**2
         variance = of_images + of_seeds
         statistic, degrees = float(self.values.var(ddof=1)) / variance, max(1.0, variance**2 / squares)
-        return statistic, k - 1.0, degrees, float(f.sf(statistic, k - 1, degrees))
+        return statistic, k - 1.0, degrees, float(fdtrc(k - 1, degrees, statistic))
 
     def _deviation(self, contrast: Sequence[float]) -> float:
         return self.covariance(contrast, contrast) ** 0.5
 
     def _quantile(self, contrast: Sequence[float], share: float) -> float:
-        from scipy.stats import t
+        from scipy.special import stdtrit
 
-        return float(t.ppf(share, self.degrees(contrast)))
+        return float(stdtrit(self.degrees(contrast), share))
 
 
 def means(arms: Sequence[object], *, matched: bool = False) -> Means:
