@@ -50,7 +50,7 @@ def test_the_budget_is_respected_and_the_next_larger_a_would_break_it(hours: flo
     assert proposal.recommended in proposal.options
     for option in proposal.options:
         assert option.hours == cost(option.share, option.seeds, option.level) <= hours
-        assert option.baseline_hours == cost(None, option.seeds, option.level) < option.hours
+        assert option.baseline_hours == cost(None, option.seeds, option.level)
         if option.share < SHARES[-1]:
             assert cost(round(option.share + 0.01, 2), option.seeds, option.level) > hours
 
@@ -109,6 +109,13 @@ def test_a_budget_that_is_too_small_says_what_the_least_takes() -> None:
             within(hours)
     with pytest.raises(SpecError, match="expected a budget, or a share of full AT"):
         propose(cost, EVIDENCE, SHARES)
+
+
+def test_without_a_known_speed_no_hours_can_be_planned() -> None:
+    with pytest.raises(SpecError, match=r"hours: how long .* is not known\nmeasure it first with `sat plan --measure`"):
+        propose(lambda share, seeds, level: None, EVIDENCE, SHARES, hours=8)
+    unknown = propose(lambda share, seeds, level: None, EVIDENCE, SHARES, of_full_at=0.5, attack=PGD)
+    assert {(option.hours, option.share) for option in unknown.options} == {(None, 0.42)}
 
 
 # a share of full AT ---------------------------------------------------------------------------------------------------

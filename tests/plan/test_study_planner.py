@@ -58,7 +58,6 @@ def test_the_command_gives_the_study_that_was_priced() -> None:
     assert words[:3] == ["sat", "run", "s.toml"]
     copied = dict(parse_setting(word) for before, word in pairwise(words) if before == "--set")
     assert copied == settings
-    copied["training.seed"] = [*range(copied.pop("seeds"))]
     arms = study.set(copied).arms
     assert len(arms) == 9
     assert {arm.spec.attack.eps for arm in arms} == {0.5}
@@ -108,10 +107,9 @@ def test_every_example_is_planned_or_says_why_not(path: Path) -> None:
             propose_for(study, price, classes=10, hours=10)
         return
     proposal = propose_for(study, price, classes=10, hours=10)
+    assert proposal.recommended.hours is not None
     assert proposal.recommended.hours <= 10
-    settings = proposal.settings(proposal.recommended)
-    settings["training.seed"] = [*range(settings.pop("seeds"))]
-    made = study.set(settings)
+    made = study.set(proposal.settings(proposal.recommended))
     assert len(made.arms) == 3 * proposal.recommended.seeds
     assert {flatten(arm.spec.to_tables())["evaluation.attacks"] for arm in made.arms} == {proposal.recommended.level}
 

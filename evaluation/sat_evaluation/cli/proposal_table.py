@@ -71,8 +71,8 @@ def _cells(option: Option, recommended: bool) -> tuple[str, ...]:
         option.level,
         f"{percent(option.recovery.value)}{'*' if option.recovery.extrapolated else ''}",
         interval_text(option.recovery),
-        duration(3600 * option.hours),
-        duration(3600 * option.baseline_hours),
+        _hours(option.hours),
+        _hours(option.baseline_hours),
     )
 
 
@@ -95,7 +95,7 @@ def _lines(proposal: Proposal) -> list[str]:
         less = proposal.enough
         lines.append(
             f"  |A| = {size_text(less.share)} is the smallest that is expected to recover {percent(ENOUGH)}: "
-            f"{duration(3600 * less.hours)} with the same seeds and level"
+            f"{_hours(less.hours)} with the same seeds and level"
         )
     return lines
 
@@ -126,6 +126,10 @@ def _curves(curves: Sequence[RecoveryCurve], share: float) -> list[str]:
         numbers = f"{100 * curve.robust[near]:.1f} of {100 * curve.full:.1f} %"
         lines.setdefault(curve.source, []).append(f"{curve.name} {numbers} with {size_text(curve.shares[near])}")
     return [f"  {', '.join(parts)} ({source})" for source, parts in lines.items()]
+
+
+def _hours(hours: float | None) -> str:
+    return "?" if hours is None else duration(3600 * hours)
 
 
 def _seeds(option: Option) -> str:

@@ -26,8 +26,10 @@ _WORTH_SEEDS = 0.02
 class Hours(Protocol):
     """What a comparison costs in hours: plain training, full AT and one |A| between them, with their ranking."""
 
-    def __call__(self, share: float | None, seeds: int, level: str) -> float:
+    def __call__(self, share: float | None, seeds: int, level: str) -> float | None:
         """Return the hours of everything for |A|/N = `share`; of the ranking and the baselines alone for None.
+
+        None where the speed of the device is not known, then for all of them.
 
         Args:
             share: In (0, 1), or None.
@@ -45,7 +47,7 @@ class Option:
         share: |A|/N.
         seeds: Trainings of each arm.
         level: Of the evaluation.
-        hours: Of everything, the baselines and the ranking among it.
+        hours: Of everything, the baselines and the ranking among it; None where that is not known.
         baseline_hours: Of the ranking, plain training and full AT.
         recovery: What is expected of the arm.
     """
@@ -53,8 +55,8 @@ class Option:
     share: float
     seeds: int
     level: str
-    hours: float
-    baseline_hours: float
+    hours: float | None
+    baseline_hours: float | None
     recovery: Recovery
 
     def covers(self, other: Option) -> bool:
@@ -128,6 +130,10 @@ def propose(
     if hours is not None and not 0 < hours < float("inf"):
         raise SpecError(f"hours: expected a number above 0, got {hours!r}")
     levels, seeds = [*levels], sorted(seeds)
+    if hours is not None and cost(None, seeds[0], levels[0]) is None:
+        raise SpecError(
+            "hours: how long a training takes on this device is not known\nmeasure it first with `sat plan --measure`"
+        )
     if of_full_at is not None:
         if attack is None:
             raise SpecError("attack: expected that of the training beside of_full_at, got none")
@@ -177,7 +183,7 @@ def _option(cost: Hours, evidence: Evidence, share: float, seeds: int, level: st
 
 
 def _too_little(cost: Hours, hours: float, share: float, seeds: int, level: str) -> str:
-    least, baselines = (duration(3600 * cost(each, seeds, level)) for each in (share, None))
+    least, baselines = (duration(3600 * (cost(each, seeds, level) or 0.0)) for each in (share, None))
     return (
         f"hours: nothing fits into {duration(3600 * hours)}; the least, {seeds} seed at the level {level} with |A| = "
         f"{100 * share:.3g} %, takes {least}\n{baselines} of it are the ranking, plain training and full AT, beside "
@@ -243,7 +249,7 @@ def _largest(cost: Hours, shares: Sequence[float], seeds: int, level: str, hours
     low, high = 0, len(shares)
     while low < high:
         middle = (low + high) // 2
-        fits = hours is None or cost(shares[middle], seeds, level) <= hours
+        fits = hours is None or (cost(shares[middle], seeds, level) or 0.0) <= hours
         low, high = (middle + 1, high) if fits else (low, middle)
     return shares[low - 1] if low else None
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import final
 
 import attrs
@@ -69,11 +70,7 @@ class RecoveryCurve:
         Exact at the arms, monotone between two neighbours (piecewise cubic; Fritsch & Carlson 1980). Beyond the last
         arm of a curve that is not `closed`, it stays as it is there.
         """
-        from scipy.interpolate import PchipInterpolator
-
-        ends = ([1.0], [1.0]) if self.closed else ([], [])
-        x, y = np.array([0.0, *self.shares, *ends[0]]), np.array([0.0, *self.recovered, *ends[1]])
-        return float(PchipInterpolator(x, y)(min(share, x[-1])))
+        return float(_interpolator(self)(min(share, 1.0 if self.closed else self.shares[-1])))
 
     def error_at(self, share: float) -> float:
         """Return the standard error of `at`, linear between arms."""
@@ -195,6 +192,16 @@ _LEAST = 1e-3
 """Standard errors are not below this: equal curves by chance say nothing for certain."""
 
 
+@lru_cache(maxsize=256)
+def _interpolator(curve: RecoveryCurve) -> Callable[[float], np.ndarray]:
+    from scipy.interpolate import PchipInterpolator
+
+    end = (1.0,) if curve.closed else ()
+    made: Callable[[float], np.ndarray] = PchipInterpolator((0.0, *curve.shares, *end), (0.0, *curve.recovered, *end))
+    return made
+
+
+@lru_cache(maxsize=16)
 def _student(degrees: int) -> float:
     """Return the two-sided 95 % quantile of Student's t distribution."""
     from scipy.special import stdtrit

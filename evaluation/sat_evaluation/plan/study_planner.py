@@ -11,6 +11,7 @@ import attrs
 
 from sat_core.errors import SpecError
 from sat_core.report_arms import REPORT_ARMS
+from sat_core.seeds import SEEDS, TRAINING_SEED
 from sat_core.spec import Spec
 from sat_core.study import Study
 from sat_core.tables import flatten, lists
@@ -19,13 +20,13 @@ from sat_evaluation.plan.planner import Proposal, candidates, propose
 from sat_evaluation.plan.published_curves import published_evidence
 from sat_evaluation.results.text import shown
 
-_CHOSEN = ("subset.size", "training.seed")
+_CHOSEN = ("subset.size", TRAINING_SEED)
 """Keys of a grid that the planner chooses itself."""
 
 
 def propose_for(
     study: Study,
-    price: Callable[[Study], float],
+    price: Callable[[Study], float | None],
     *,
     classes: int,
     hours: float | None = None,
@@ -37,7 +38,7 @@ def propose_for(
     Args:
         study: Gives everything but |A|, seeds and the level of the evaluation that reports. Of its grid, every other
             key has the value of that arm.
-        price: Returns the hours of a study, on one machine or device.
+        price: Returns the hours of a study; None where they are not known.
         classes: Number of classes of the data.
         hours: The budget.
         of_full_at: Share of full AT's gradient evaluations that the arm may take.
@@ -60,11 +61,10 @@ def propose_for(
         evidence = attrs.evolve(evidence, notes=(f"of the grid, one value of each key counts: {kept}", *evidence.notes))
 
     @cache
-    def cost(share: float | None, seeds: int, level: str) -> float:
+    def cost(share: float | None, seeds: int, level: str) -> float | None:
         sizes = [0.0, 1.0] if share is None else [0.0, share, 1.0]
-        first = spec.training.seed
-        chosen = {"subset.size": sizes, "training.seed": [*range(first, first + seeds)]}
-        return price(study.set({**fixed, **chosen, **dict.fromkeys(level_keys, level)}))
+        chosen = {"subset.size": sizes, SEEDS: seeds, **dict.fromkeys(level_keys, level)}
+        return price(study.set({**fixed, **chosen}))
 
     shares = candidates(spec.subset.kind, classes)
     made = propose(cost, evidence, shares, hours=hours, of_full_at=of_full_at, attack=spec.attack)
