@@ -73,6 +73,41 @@ def test_curves_without_a_gain_or_out_of_order_are_refused() -> None:
         Evidence(others=())
 
 
+def test_curves_of_one_data_set_alone_are_averaged_by_their_precision() -> None:
+    evidence = Evidence(others=(), same=(curve(0.5, 0.7, error=0.02), curve(0.5, 0.8, error=0.04)))
+    expected, error = evidence.at(0.5), (1 / (1 / 0.02**2 + 1 / 0.04**2) + 0.02**2) ** 0.5
+    assert expected.value == pytest.approx((4 * 0.7 + 0.8) / 5)
+    assert (expected.low, expected.high) == pytest.approx((0.72 - 1.96 * error, 0.72 + 1.96 * error), abs=1e-4)
+    assert evidence.elsewhere is None
+
+
+def test_what_measures_the_planned_data_set_sharply_is_all_that_counts() -> None:
+    others = tuple(curve(0.3, value) for value in (0.4, 0.6, 0.8))
+    sharp, blunt = (Evidence(others=others, same=(curve(0.5, 0.9, error=e),)).at(0.5) for e in (0.01, 10.0))
+    assert sharp.value == pytest.approx(0.9, abs=0.002)
+    assert (sharp.low, sharp.high) == pytest.approx((0.9 - 1.96 * 0.01 * 2**0.5, 0.9 + 1.96 * 0.01 * 2**0.5), abs=0.003)
+    assert blunt.value == pytest.approx(0.6, abs=0.01)
+
+
+@pytest.mark.parametrize(("n", "between", "error"), [(3, 0.03, None), (3, 0.02, 0.05)])
+def test_intervals_cover_what_a_new_study_recovers(n: int, between: float, error: float | None) -> None:
+    rng, covered, draws = np.random.default_rng(0), 0, 2000
+    for _ in range(draws):
+        *others, new = (0.6 + between * rng.standard_normal(n + 1)).tolist()
+        same = ()
+        if error is not None:
+            same = (curve(new + error * rng.standard_normal(), shares=(0.5,), error=error),)
+            new += error * rng.standard_normal()
+        expected = Evidence(others=tuple(curve(each, shares=(0.5,)) for each in others), same=same).at(0.5)
+        covered += (expected.low or 0.0) <= new <= (expected.high or 0.0)
+    assert 0.93 <= covered / draws <= 0.97
+
+
+def test_one_curve_of_another_data_set_says_nothing_of_how_they_differ() -> None:
+    alone = Evidence(others=(curve(0.5, 0.8),)).at(0.5)
+    assert (alone.value, alone.low, alone.high) == (0.8, None, None)
+
+
 # published ------------------------------------------------------------------------------------------------------------
 
 
@@ -122,12 +157,14 @@ def test_the_planned_data_set_counts_by_its_precision() -> None:
     expected = evidence.at(0.3)
     mean = (33.4 / 40.9 + 41.7 / 51.1) / 2
     assert mean < expected.value < 63.3 / 69
-    weight = evidence.weight_of_same(0.3)
-    assert expected.value == pytest.approx(weight * 63.3 / 69 + (1 - weight) * mean)
-    assert 0.5 < weight < 1
+    assert evidence.elsewhere is not None
+    assert evidence.elsewhere.at(0.3).value == pytest.approx(mean)
+    assert expected.low is not None
+    assert expected.high is not None
+    assert expected.low < 63.3 / 69 < expected.high
     # of another threat model it is one data set more
     other = published_evidence(spec("cifar10", attack={"norm": "Linf", "eps": "8/255"}))
-    assert (len(other.others), other.same, other.weight_of_same(0.3)) == (3, (), 0)
+    assert (len(other.others), other.same) == (3, ())
     assert "all published curves are of L2" in other.notes[0]
 
 
@@ -177,7 +214,7 @@ def test_an_own_curve_has_the_error_of_its_images() -> None:
     assert (own.shares, own.own, own.name, own.source, row.data) == ((0.5,), True, "digits", "own run", "digits")
     assert own.at(0.5) == pytest.approx(0.75)
     variance = {p: p * (1 - p) / 400 for p in (0.4, 0.7, 0.8)}
-    expected = (2 * (variance[0.7] + 0.75**2 * variance[0.8] + 0.25**2 * variance[0.4])) ** 0.5 / 0.4
+    expected = (variance[0.7] + 0.75**2 * variance[0.8] + 0.25**2 * variance[0.4]) ** 0.5 / 0.4
     assert own.errors == pytest.approx([expected])
 
 
@@ -187,7 +224,7 @@ def test_seeds_add_their_variance_and_share_their_images() -> None:
     )
     ((own, _),) = own_curves(rows, "run", "examples", "hardest")
     assert own.at(0.5) == pytest.approx(0.6)
-    assert own.errors == pytest.approx([(2 * (0.6 * 0.4 / 400 + 0.01 / 3)) ** 0.5])
+    assert own.errors == pytest.approx([(0.6 * 0.4 / 400 + 0.01 / 3) ** 0.5])
 
 
 def finished(path: Path, *contents: dict[str, Any]) -> Path:
@@ -206,7 +243,7 @@ def test_own_runs_of_the_planned_data_set_are_measurements_of_it(tmp_path: Path)
     planned, published = spec(attack={"norm": "L2", "eps": 0.5}), published_evidence(spec())
     evidence = with_own(published, [run], planned, "hardest")
     assert [c.own for c in evidence.curves] == [True, False, False, False]
-    assert "own runs of this data set weigh by their precision" in evidence.notes[0]
+    assert "own runs of this data set weigh the more" in evidence.notes[0]
     assert evidence.at(0.5).value < published.at(0.5).value
     others = with_own(published, [run], spec("other", attack={"norm": "L2", "eps": 0.5}), "hardest")
     assert [c.own for c in others.curves] == [False, False, False, True]

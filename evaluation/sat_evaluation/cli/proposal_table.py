@@ -111,8 +111,10 @@ def _notes(proposal: Proposal) -> list[str]:
     if evidence.same:
         lines.append("interval: for one more training on this data set, from")
         lines += _curves(evidence.same, share)
-        weight = percent(evidence.weight_of_same(share))
-        lines.append(f"which counts {weight} at |A| = {size_text(share)}; the rest is the mean of other data sets:")
+        if evidence.elsewhere is not None:
+            alone = evidence.elsewhere.at(share)
+            expected = f"{percent(alone.value)} ({interval_text(alone)})"
+            lines.append(f"and from other data sets, n = {len(evidence.others)}, which alone let expect {expected}:")
     else:
         lines.append(f"interval: for one more data set, from the spread of n = {len(evidence.others)}:")
     return [*lines, *_curves(evidence.others, share), *evidence.notes]

@@ -43,7 +43,7 @@ def with_own(evidence: Evidence, runs: Sequence[str | Path], spec: Spec, strateg
             (same if here else others).append(curve)
     notes = [*evidence.notes]
     if len(same) > len(evidence.same):
-        notes.append("own runs of this data set weigh by their precision, which is more than that of other data sets")
+        notes.append("own runs of this data set weigh the more, the more test images and seeds they have")
     if len(others) > len(evidence.others):
         notes.append("own runs of another data set, or another threat model, count as one more data set each")
     return attrs.evolve(evidence, same=tuple(same), others=tuple(others), notes=tuple(notes))
@@ -82,8 +82,7 @@ def _curve(arms: Series, plain: Group, full: Group) -> RecoveryCurve:
         recovered = (robust - low) / max(high - low, 1e-9)
         # of the quotient, to first order
         squared = variance_of_mean + recovered**2 * of_high + (1 - recovered) ** 2 * of_low
-        # twice: another training and its test images are as uncertain as these were
-        errors.append((2 * squared) ** 0.5 / max(high - low, 1e-9))
+        errors.append(squared**0.5 / max(high - low, 1e-9))
     task = " → ".join(public_name(name) for name in (row.source, row.data) if name)
     return RecoveryCurve(
         name=task,

@@ -32,7 +32,7 @@ class RecoveryCurve:
         robust: Their robust accuracies in [0, 1].
         plain: That of plain training, r(0).
         full: That of full AT, r(1), above `plain`.
-        errors: Standard error of each recovery, from test images and seeds.
+        errors: Standard error of each recovery, from test images, seeds and, where these differ, networks.
         closed: Whether it ends in full AT. Single-step arms do not: `full` has been trained with another attack.
         own: Whether it is of a run of the user's.
     """
@@ -130,8 +130,9 @@ class Evidence:
 
         Of n other data sets: their mean, and the prediction interval t(n - 1) · s · sqrt(1 + 1/n) for a new one, with
         s the largest standard deviation between them at this |A| or a larger one: the smaller A, the more data sets
-        differ. Every curve of the planned data set is a measurement of it: means are weighted by 1 / standard error²,
-        as of independent normal measurements. Outside of all arms the interval is what those at the edge allow.
+        differ. Every curve of the planned data set is a measurement of it with a normal error. Both together are the
+        posterior of Bayes' rule, with that t distribution as the prior; the new training has an error, too, which is
+        that of the most precise curve. Outside of all arms the interval is what those at the edge allow.
 
         Raises:
             SpecError: `share` is not in [0, 1].
@@ -140,15 +141,10 @@ class Evidence:
             raise SpecError(f"|A|/N: expected a share in [0, 1], got {share!r}")
         if share in (0, 1):  # the baselines, by definition
             return Recovery(share=share, value=share, low=share, high=share, extrapolated=False)
-        values, errors = np.transpose(self._measured(share))
-        if np.isinf(errors).all():
-            value, error = float(values.mean()), np.inf
-        else:
-            weights = errors**-2.0
-            value, error = float(weights @ values / weights.sum()), float(weights.sum() ** -0.5)
-        if not np.isfinite(error):
+        value, low, high = self._predicted(share)
+        if low is None or high is None:
             return Recovery(share=share, value=value, low=None, high=None, extrapolated=self._outside(share))
-        low, high = max(value - _NORMAL * error, 0.0), min(value + _NORMAL * error, CEILING)
+        low, high = max(low, 0.0), min(high, CEILING)
         if self._outside(share):
             # All that is known: a smaller A recovers no more than the smallest of the curves, a larger one no less.
             first, last = min(c.shares[0] for c in self.curves), max(c.shares[-1] for c in self.curves)
@@ -157,29 +153,46 @@ class Evidence:
         low, high = min(low, value), max(high, value)
         return Recovery(share=share, value=value, low=low, high=high, extrapolated=self._outside(share))
 
-    def weight_of_same(self, share: float) -> float:
-        """Return how much the curves of the planned data set count at |A|/N = `share` in (0, 1), in [0, 1]."""
-        _, errors = np.transpose(self._measured(share))
-        if not self.same or np.isinf(errors).all():
-            return float(bool(self.same))
-        weights = errors**-2.0
-        return float(weights[: len(self.same)].sum() / weights.sum())
+    @property
+    def elsewhere(self) -> Evidence | None:
+        """The curves of other data sets alone; None if there are none."""
+        return attrs.evolve(self, same=()) if self.others else None
 
     def _outside(self, share: float) -> bool:
         return not any(curve.reaches(share) for curve in self.curves)
 
-    def _measured(self, share: float) -> list[tuple[float, float]]:
-        """Recovery and standard error by each curve of the planned data set, and by the others together."""
+    def _predicted(self, share: float) -> tuple[float, float | None, float | None]:
+        """Expected recovery and the ends of its interval, which are None where they are not known."""
         measured = [(curve.at(share), max(curve.error_at(share), _LEAST)) for curve in self.same]
-        if not self.others:
-            return measured
-        n = len(self.others)
-        if n == 1:  # how much data sets differ is not known
-            return [*measured, (self.others[0].at(share), np.inf)]
+        n, mean = len(self.others), float(np.mean([curve.at(share) for curve in self.others] or [0.0]))
+        if n < 2 and not measured:  # how much data sets differ is not known
+            return mean, None, None
+        if not measured:
+            half = _student(n - 1) * self._scale(share)
+            return mean, mean - half, mean + half
+        values, errors = np.transpose(measured)
+        weights = errors**-2.0
+        own, error, of_new = float(weights @ values / weights.sum()), float(weights.sum() ** -0.5), float(errors.min())
+        if n < 2:
+            half = _NORMAL * (error**2 + of_new**2) ** 0.5
+            return own, own - half, own + half
+        log = -n / 2 * np.log1p(((_GRID - mean) / self._scale(share)) ** 2 / (n - 1))
+        log -= ((_GRID - own) / error) ** 2 / 2
+        posterior = np.exp(log - log.max())
+        steps = np.arange(-len(_GRID) // 2, len(_GRID) // 2) * (_GRID[1] - _GRID[0])
+        noise = np.exp(-((steps / of_new) ** 2) / 2)
+        noise = noise[noise > 1e-9]
+        predicted = np.convolve(posterior, noise, "same")
+        predicted /= predicted.sum()
+        below, tail = predicted.cumsum(), (1 - LEVEL) / 2
+        low, high = (float(_GRID[min(int(np.searchsorted(below, q)), len(_GRID) - 1)]) for q in (tail, 1 - tail))
+        return float(posterior @ _GRID / posterior.sum()), low, high
+
+    def _scale(self, share: float) -> float:
+        """Of the t distribution of a new data set."""
         larger = {share} | {each for curve in self.others for each in curve.shares if each > share}
         spread = max(float(np.std([curve.at(each) for curve in self.others], ddof=1)) for each in larger)
-        half = _student(n - 1) * spread * np.sqrt(1 + 1 / n)
-        return [*measured, (float(np.mean([curve.at(share) for curve in self.others])), max(half / _NORMAL, _LEAST))]
+        return float(max(spread, _LEAST) * np.sqrt(1 + 1 / len(self.others)))
 
     def smallest(self, recovery: float, shares: Sequence[float]) -> float | None:
         """Return the smallest of ascending `shares` whose expected recovery is at least `recovery`; None if none."""
@@ -188,8 +201,10 @@ class Evidence:
 
 _NORMAL = 1.959963984540054
 """Of a normal distribution, as `_student` of infinitely many degrees of freedom."""
-_LEAST = 1e-3
-"""Standard errors are not below this: equal curves by chance say nothing for certain."""
+_LEAST = 0.005
+"""Standard errors and deviations are not below this: curves that are equal by chance make nothing certain."""
+_GRID = np.linspace(-1.0, 2.5, 3501)
+"""Recoveries at which posteriors are computed."""
 
 
 @lru_cache(maxsize=256)
