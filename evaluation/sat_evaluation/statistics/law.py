@@ -11,13 +11,17 @@ import numpy as np
 
 from sat_core.errors import DataError
 from sat_evaluation.statistics.interval import Interval
-from sat_evaluation.statistics.profile import HIGHEST, LOWEST, gained, profile_of, share_of
+from sat_evaluation.statistics.profile import HIGHEST, LOWEST, gained, profile_at, profile_of, share_of
 from sat_evaluation.statistics.share_means import ShareMeans
 
 LEAST_SHARES = 4
 """A curve with three parameters needs one point more to be wrong."""
 OF_FULL = 0.95
 """Part of full adversarial training's robust accuracy whose |A| is asked for."""
+_DOUBT = 0.05
+"""Level below which the law does not fit."""
+_MANY = 1e9
+"""Degrees of freedom that are as good as infinite, which scipy's F distribution does not take."""
 
 
 @final
@@ -34,9 +38,11 @@ class Law:
         kappa: κ > 0; small where few examples bring most.
         misfit: χ² of the residuals, with the covariance of `means` alone.
         freedom: Degrees of freedom of that χ²: shares minus 3.
-        p: Chance of such a misfit or a larger one if the law holds.
+        p: Chance of such a misfit or a larger one if the law holds, from the F distribution: the covariance is an
+            estimate, too.
         scatter: Standard deviation of the accuracies around the curve beyond that of `means`: other trainings and
-            what the law lacks. 0 unless χ² is above its degrees of freedom. It is part of all intervals.
+            what the law lacks. It is part of all intervals. 0 where χ² is not above its degrees of freedom, and with
+            several seeds where the law fits.
         degrees: Degrees of freedom of Student's t that the intervals use.
     """
 
@@ -94,15 +100,10 @@ class Law:
         value = _reached(self.plain, self.full, self.kappa, part)
         if np.isnan(value):
             return Interval(value, 0.0, 1.0)
-        low, high = 1.0, 0.0
         near = self._above <= self._limit
-        for log_kappa, above, ends, covariance in zip(
-            self._log_kappas[near], self._above[near], self._ends[near], self._covariances[near], strict=True
-        ):
-            gains = _gains(ends, covariance, part, self._limit - above)
-            first, last = (share_of(min(1.0, max(0.0, gain)), float(np.exp(log_kappa))) for gain in gains)
-            low, high = min(low, first), max(high, last)
-        return Interval(value, min(low, value), max(high, value))
+        gains = _gains(self._ends[near], self._covariances[near], part, self._limit - self._above[near])
+        low, high = share_of(np.clip(gains, 0, 1), np.exp(self._log_kappas[near]))
+        return Interval(value, min(float(low.min()), value), max(float(high.max()), value))
 
     @property
     def _limit(self) -> float:
@@ -113,14 +114,15 @@ class Law:
     @property
     def fits(self) -> bool:
         """Whether the misfit may be chance, at a level of 5 %."""
-        return self.p >= 0.05
+        return self.p >= _DOUBT
 
 
 def fit_law(means: ShareMeans) -> Law:
     """Fit the law by generalised least squares.
 
     For each κ on a grid, r0 and r1 are linear; the grid is made finer around the least χ². Where χ² is above its
-    degrees of freedom, the same variance is added to every accuracy until it is not (Paule and Mandel 1982).
+    degrees of freedom, the same variance is added to every accuracy until it is not (Paule and Mandel 1982); with
+    several seeds only where the law does not fit.
 
     Args:
         means: Accuracies at 4 shares or more, with their covariance.
@@ -133,7 +135,7 @@ def fit_law(means: ShareMeans) -> Law:
     >>> print(f"{law.kappa:.2f}, {law.share_for(0.95).value:.2f}")
     0.04, 0.43
     """
-    from scipy.stats import chi2
+    from scipy.stats import f
 
     if len(means.shares) < LEAST_SHARES:
         raise DataError(
@@ -146,11 +148,14 @@ def fit_law(means: ShareMeans) -> Law:
     freedom = len(means.shares) - 3
     profile = profile_of(means, variances, axes)
     misfit, scatter = float(profile.chi.min()), 0.0
-    if misfit > freedom:
+    # of many degrees of freedom, that of the χ² distribution
+    p = float(f.sf(misfit / freedom, freedom, min(means.degrees, _MANY)))
+    # of one seed, the scatter is all that is seen of other trainings; of several, they are in the covariance already
+    if misfit > freedom and (p < _DOUBT or not means.over_seeds):
         low, high = 0.0, float(np.var(means.values)) + float(variances.max())
-        for _ in range(40):  # bisection: χ² falls with the scatter
+        for _ in range(24):  # bisection: χ² falls with the scatter
             middle = (low + high) / 2
-            above = profile_of(means, variances + middle, axes, profile.range).chi.min() > freedom
+            above = profile_at(means, variances + middle, axes, profile.log_kappas).chi.min() > freedom
             low, high = (middle, high) if above else (low, middle)
         scatter = high
         profile = profile_of(means, variances + scatter, axes)
@@ -165,7 +170,7 @@ def fit_law(means: ShareMeans) -> Law:
         kappa=float(np.exp(profile.log_kappas[best])),
         misfit=misfit,
         freedom=freedom,
-        p=float(chi2.sf(misfit, freedom)),
+        p=p,
         scatter=scatter**0.5,
         degrees=total**2 / squares if squares > 0 else inf,
         log_kappas=profile.log_kappas,
@@ -181,20 +186,24 @@ def _reached(plain: float, full: float, kappa: float, part: float) -> float:
         return float("nan")
     if plain >= part * full:
         return 0.0
-    return share_of((part * full - plain) / (full - plain), kappa)
+    return float(share_of((part * full - plain) / (full - plain), kappa))
 
 
-def _gains(ends: np.ndarray, covariance: np.ndarray, part: float, square: float) -> tuple[float, float]:
-    """Lowest and highest gain g with |r0 + g (r1 - r0) - part * r1| within √square deviations (Fieller 1954)."""
+def _gains(ends: np.ndarray, covariances: np.ndarray, part: float, squares: np.ndarray) -> np.ndarray:
+    """Lowest and highest gains g with |r0 + g (r1 - r0) - part * r1| within √square deviations (Fieller 1954).
+
+    Returns:
+        `(2, κ)` for `ends` `(κ, 2)`; 0 and 1 where plain training may be as robust as full adversarial training.
+    """
     one, slope = np.array([1.0, -part]), np.array([-1.0, 1.0])
-    start, rise = float(one @ ends), float(slope @ ends)
-    a = rise**2 - square * float(slope @ covariance @ slope)
-    b = start * rise - square * float(one @ covariance @ slope)
-    c = start**2 - square * float(one @ covariance @ one)
-    if a <= 0:  # plain training may be as robust as full adversarial training
-        return 0.0, 1.0
-    root = max(0.0, b * b - a * c) ** 0.5
-    return (-b - root) / a, (-b + root) / a
+    start, rise = ends @ one, ends @ slope
+    a = rise**2 - squares * (covariances @ slope @ slope)
+    b = start * rise - squares * (covariances @ slope @ one)
+    c = start**2 - squares * (covariances @ one @ one)
+    root = np.sqrt(np.maximum(0.0, b * b - a * c))
+    known = a > 0
+    a = np.where(known, a, 1.0)
+    return np.stack([np.where(known, (-b - root) / a, 0.0), np.where(known, (-b + root) / a, 1.0)])
 
 
 def bootstrap_share_for(

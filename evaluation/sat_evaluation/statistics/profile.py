@@ -23,9 +23,9 @@ def gained(shares: np.ndarray, kappa: np.ndarray | float) -> np.ndarray:
     return gain
 
 
-def share_of(gain: float, kappa: float) -> float:
+def share_of(gain: np.ndarray | float, kappa: np.ndarray | float) -> np.ndarray:
     """Return the s at which a part of the gain is reached, which is the inverse of `gained`."""
-    return kappa * gain / (1 + kappa - gain)
+    return np.asarray(kappa * gain / (1 + kappa - gain))
 
 
 @final
@@ -38,39 +38,30 @@ class Profile:
     ends: np.ndarray
     covariances: np.ndarray
 
-    @property
-    def range(self) -> tuple[float, float]:
-        return float(self.log_kappas[0]), float(self.log_kappas[-1])
+
+def profile_at(means: ShareMeans, variances: np.ndarray, axes: np.ndarray, log_kappas: np.ndarray) -> Profile:
+    """Fit the accuracies at both ends for each κ; the arguments are those of `profile_of`."""
+    whiten = (axes * variances**-0.5).T
+    values = whiten @ means.values
+    gain = gained(means.shares, np.exp(log_kappas)[:, None])
+    design = whiten @ np.stack([1 - gain, gain], -1)  # (κ, shares, 2)
+    turned = design.transpose(0, 2, 1)
+    covariances = np.linalg.inv(turned @ design)
+    ends = (covariances @ (turned @ values)[..., None])[..., 0]
+    left = values - (design @ ends[..., None])[..., 0]
+    return Profile(log_kappas, (left**2).sum(1), ends, covariances)
 
 
-def profile_of(
-    means: ShareMeans,
-    variances: np.ndarray,
-    axes: np.ndarray,
-    around: tuple[float, float] = (LOWEST, HIGHEST),
-) -> Profile:
+def profile_of(means: ShareMeans, variances: np.ndarray, axes: np.ndarray) -> Profile:
     """Profile χ² over κ, on a grid that is fine where χ² is near to its least.
 
     Args:
         means: The accuracies.
         variances, axes: Of their covariance: eigenvalues `(k,)` > 0, and eigenvectors as columns `(k, k)`.
-        around: Lowest and highest log κ.
     """
-    low, high = around
-    weights = variances**-0.5
-    values = (means.values @ axes) * weights
-
-    def at(log_kappas: np.ndarray) -> Profile:
-        gain = gained(means.shares, np.exp(log_kappas)[:, None])
-        design = np.stack([1 - gain, gain], -1)  # (κ, shares, 2)
-        design = np.einsum("kse,sa->kae", design, axes) * weights[:, None]
-        covariances = np.linalg.inv(np.einsum("kae,kaf->kef", design, design))
-        ends = np.einsum("kef,kaf,a->ke", covariances, design, values)
-        chi = ((values - np.einsum("kae,ke->ka", design, ends)) ** 2).sum(1)
-        return Profile(log_kappas, chi, ends, covariances)
-
+    low, high = LOWEST, HIGHEST
     for _ in range(12):
-        profile = at(np.linspace(low, high, _POINTS))
+        profile = profile_at(means, variances, axes, np.linspace(low, high, _POINTS))
         near = np.flatnonzero(profile.chi - profile.chi.min() <= _FAR)
         low, high = (float(profile.log_kappas[min(max(i, 0), _POINTS - 1)]) for i in (near[0] - 1, near[-1] + 1))
         if len(near) > _POINTS // 2:
@@ -78,5 +69,5 @@ def profile_of(
     for _ in range(3):  # the least χ² itself
         best, grid = int(profile.chi.argmin()), profile.log_kappas
         fine = np.linspace(grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)], 13)
-        profile = at(np.unique(np.concatenate([grid, fine])))
+        profile = profile_at(means, variances, axes, np.unique(np.concatenate([grid, fine])))
     return profile

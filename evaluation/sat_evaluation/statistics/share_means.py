@@ -54,7 +54,8 @@ def binomial_means(shares: Sequence[float], counts: Sequence[int | Sequence[int]
     """Return accuracies from counts alone: arms are taken to be independent, which widens intervals.
 
     Variances are those of (count + 1)/(n + 2), so that 0 of n still has one; of several seeds, that of their mean count
-    and what their counts differ by beyond it, one for all arms.
+    and what their counts differ by beyond it, pooled in proportion to
+    p² (1 - p)².
 
     Args:
         shares: |A|/N, ascending.
@@ -70,17 +71,14 @@ def binomial_means(shares: Sequence[float], counts: Sequence[int | Sequence[int]
     ):
         raise DataError("curve over |A|: expected 0 <= count <= images for each arm")
     good = np.array([one.mean() for one in seeds])
-    smooth = (good + 1) / (n + 2)
-    variances = smooth * (1 - smooth) / n
+    variances = _binomial(good / n, n) / n
     numbers = np.array([len(one) for one in seeds])
-    freedom = numbers - 1
-    degrees = inf
+    freedom, degrees = numbers - 1, inf
     if freedom.any():
         between = np.array([one.var(ddof=1) if len(one) > 1 else 0.0 for one in seeds]) / n**2
-        beyond = max(0.0, float((freedom * (between - variances)).sum() / freedom.sum()))
-        whole, of_seeds = float((variances + beyond / numbers).sum()), float((beyond / numbers).sum())
-        degrees = whole**2 / (of_seeds**2 / float(freedom.sum())) if of_seeds else inf
-        variances = variances + beyond / numbers
+        alike, known = _alike(good / n, n, between - variances, freedom)
+        variances = variances + alike / numbers
+        degrees = _degrees(np.diag(variances), alike / numbers, inf, known)
     return ShareMeans(
         shares=np.asarray(shares, np.float64),
         values=good / n,
@@ -93,7 +91,8 @@ def binomial_means(shares: Sequence[float], counts: Sequence[int | Sequence[int]
 def flag_means(shares: Sequence[float], arms: Sequence[object]) -> ShareMeans:
     """Return accuracies from flags of the same images, which the arms have in common.
 
-    With several seeds of an arm, the variance over seeds is one for all arms: a curve has many arms with few seeds.
+    With several seeds of an arm, the variance over seeds is pooled: a curve has many arms with few seeds. It is taken
+    to go with p² (1 - p)².
 
     Args:
         shares: |A|/N of each arm, ascending.
@@ -108,14 +107,11 @@ def flag_means(shares: Sequence[float], arms: Sequence[object]) -> ShareMeans:
     if every.over_seeds:
         # where an arm has one seed, `means` has pooled already, and its variances are the same for all arms
         freedom = np.maximum(seeds - 1, 0)
-        weights = freedom / freedom.sum()
-        training, shared = (float((part * seeds) @ weights) for part in (every.trainings, every.shared))
         # the interaction of seeds and images is in the variance over images already
-        training = max(0.0, training - shared)
-        covariance = every.images + np.diag(training / seeds)
-        of_seeds, whole = float((training / seeds).sum()), float(np.trace(covariance))
-        squares = (whole - of_seeds) ** 2 / degrees + of_seeds**2 / float(freedom.sum())
-        degrees = max(1.0, whole**2 / squares) if squares > 0 else degrees
+        beyond = (every.trainings - every.shared) * seeds
+        alike, known = _alike(every.values, every.n, beyond, freedom)
+        covariance = every.images + np.diag(alike / seeds)
+        degrees = _degrees(covariance, alike / seeds, degrees, known)
     # of few images, the parts of a difference may leave a variance below 0
     least = 1 / (4 * every.n**2)
     variances, axes = np.linalg.eigh(covariance)
@@ -126,3 +122,39 @@ def flag_means(shares: Sequence[float], arms: Sequence[object]) -> ShareMeans:
         degrees=degrees,
         over_seeds=every.over_seeds,
     )
+
+
+def _binomial(values: np.ndarray, n: np.ndarray | int) -> np.ndarray:
+    """p (1 - p) for (count + 1)/(n + 2), so that an accuracy of 0 still varies."""
+    smooth = (values * n + 1) / (n + 2)
+    variances: np.ndarray = smooth * (1 - smooth)
+    return variances
+
+
+def _alike(
+    values: np.ndarray, n: np.ndarray | int, beyond: np.ndarray, freedom: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """Variance of one seed of each arm, pooled in proportion to p² (1 - p)², as if trainings moved the logit of p.
+
+    Args:
+        values: Accuracies `(k,)`.
+        n: Images.
+        beyond: Variances over seeds less what images explain, `(k,)`.
+        freedom: Degrees of freedom of these.
+
+    Returns:
+        The variances `(k,)`, and their degrees of freedom.
+    """
+    shape = _binomial(values, n) ** 2
+    known = freedom * shape
+    alike: np.ndarray = shape * max(0.0, float((freedom * beyond).sum() / known.sum()))
+    return alike, float(known.sum() ** 2 / (known * shape).sum())
+
+
+def _degrees(covariance: np.ndarray, of_seeds: np.ndarray, of_images: float, freedom: float) -> float:
+    """Degrees of freedom of a curve's shape (Satterthwaite 1946): what moves all arms alike is no part of it."""
+    k = len(covariance)
+    centre = np.eye(k) - 1 / k
+    whole, seeds = float(np.trace(centre @ covariance)), float(np.trace(centre @ np.diag(of_seeds)))
+    squares = max(0.0, whole - seeds) ** 2 / of_images + seeds**2 / freedom
+    return max(1.0, whole**2 / squares) if squares > 0 else of_images
