@@ -112,6 +112,31 @@ class RunFolder(Folder):
         return self.path / "law"
 
     @property
+    def defence_plot(self) -> Path:
+        """Robust accuracy among correctly classified images, without the suffix of a format."""
+        return self.path / "defence"
+
+    @property
+    def gain_plot(self) -> Path:
+        """Gain on B against full adversarial training, without the suffix of a format."""
+        return self.path / "gain"
+
+    @property
+    def class_entropy_plot(self) -> Path:
+        """What one class in A brings to B over its difficulty, without the suffix of a format."""
+        return self.path / "class-entropy"
+
+    @property
+    def agreement_plot(self) -> Path:
+        """Agreement of the scores of the ranking, without the suffix of a format."""
+        return self.path / "agreement"
+
+    @property
+    def overfitting_plot(self) -> Path:
+        """Accuracy over the epochs, without the suffix of a format."""
+        return self.path / "overfitting"
+
+    @property
     def summaries(self) -> list[Path]:
         """The tables and plots that are there."""
         return [path for path in sorted(self.path.iterdir()) if path.suffix in (".csv", ".png", ".svg")]

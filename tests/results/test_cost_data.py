@@ -195,6 +195,7 @@ def test_a_study_whose_arms_differ_in_cost_has_the_plot(tmp_path: Path) -> None:
         for content in made:
             write_json(folder.unit(content["arm"]).results_file, content)
         finish(folder, [content["arm"] for content in made], Outcome())
-        assert {path.stem for path in folder.summaries} == {"summary", "accuracy", *(["pareto"] * drawn)}
+        assert {path.stem for path in folder.summaries} >= {"summary", "accuracy"}
+        assert ("pareto" in {path.stem for path in folder.summaries}) == drawn
         results = StudyResults(tuple(ArmResults.from_json(content) for content in made), folder)
         assert (results.cost_figure() is not None) == drawn

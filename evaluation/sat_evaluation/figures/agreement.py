@@ -1,12 +1,15 @@
-"""How far scores of difficulty agree, as heat maps."""
+"""How far scores of difficulty agree, of one ranking or of several, as heat maps."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sat_core.agreement import Agreement, shown_rho
+from sat_core.errors import DataError
+from sat_core.ranking import Ranking
 from sat_evaluation.figures.canvas import drawing, heading
 from sat_evaluation.results.text import shown
 
@@ -15,6 +18,32 @@ if TYPE_CHECKING:
 
 _CELL = 0.37
 """Inches, with room for a number of four characters."""
+
+
+def agreement_of(rankings: Mapping[str, Ranking], metrics: Sequence[str] = ("entropy",)) -> Agreement:
+    """Compare scores of several rankings of the same training examples, every two of them.
+
+    Args:
+        rankings: By their names, such as the network that ranked. A published order counts as one score.
+        metrics: Scores that are taken of each ranking that has them.
+
+    Raises:
+        DataError: There is no ranking, or they are of different numbers of examples.
+    """
+    scores: dict[str, np.ndarray] = {}
+    for name, ranking in rankings.items():
+        if ranking.order is not None:
+            places = np.empty(len(ranking.order))
+            places[ranking.order] = np.arange(len(ranking.order), 0, -1)  # higher is harder
+            scores[name] = places
+        for metric in metrics:
+            if metric in ranking.scores:
+                scores[f"{name}: {metric}" if len(metrics) > 1 else name] = ranking.scores[metric]
+    sizes = {len(values) for values in scores.values()}
+    if len(sizes) != 1:
+        counts = " and ".join(map(str, sorted(sizes))) or "none"
+        raise DataError(f"agreement: expected rankings of the same training examples, got {counts}")
+    return Agreement.of(scores)
 
 
 def agreement_figure(agreement: Agreement, *details: str) -> Figure:

@@ -17,8 +17,11 @@ MEASURES = {
     "robust_b": "robust accuracy on B",
     "clean_a": "clean accuracy on A",
     "clean_b": "clean accuracy on B",
+    "defence": "defence rate",
+    "defence_a": "defence rate on A",
+    "defence_b": "defence rate on B",
 }
-"""Fields of `sat_evaluation.results.rows.Row` in words."""
+"""Names of `sat_evaluation.results.measures.measured` in words."""
 LEAST_HEIGHT = 20.0
 """Percentage points that an axis of accuracies spans at least, so that small differences look small."""
 _MARGIN = 0.06

@@ -13,6 +13,7 @@ from sat_core.accuracy import Accuracy, wilson
 from sat_core.spec import DEFAULTS
 from sat_core.tables import lists
 from sat_evaluation.results.baseline import Baseline
+from sat_evaluation.results.measures import measured, measured_over
 from sat_evaluation.results.rows import Row
 from sat_evaluation.results.text import shown
 
@@ -41,17 +42,16 @@ class Group:
         return accuracy
 
     def part(self, name: str) -> Accuracy | None:
-        """Return any accuracy of `Row`, such as `robust_a`; of several seeds their mean; None if a seed has none.
+        """Return any accuracy of `measured`, such as `robust_a`; of several seeds their mean; None if a seed has none.
 
         The interval is always that of the test images, for a network with the mean accuracy: it says nothing about
         other seeds, see `deviation`.
         """
-        accuracies: list[Accuracy | None] = [getattr(row, name) for row in self.rows]
-        return mean_accuracy(accuracies)
+        return mean_accuracy([measured(row, name) for row in self.rows])
 
     def deviation(self, name: str) -> float | None:
         """Return the standard deviation of an accuracy over the seeds, in [0, 1]; None of one seed, or without it."""
-        values = [accuracy.value for row in self.rows if (accuracy := getattr(row, name)) is not None]
+        values = [accuracy.value for row in self.rows if (accuracy := measured(row, name)) is not None]
         return stdev(values) if len(values) == len(self.rows) > 1 else None
 
     def on_part_of(self, other: Group, name: str) -> float | None:
@@ -69,7 +69,7 @@ class Group:
         # for each seed by itself: random subsets have other classes with each
         for divided in other.rows:
             classes = [c for c in range(len(divided.class_names)) if (c in divided.classes) == (part == "a")]
-            values += [row.over(accuracy, classes) for row in self.rows]
+            values += [measured_over(row, accuracy, classes) for row in self.rows]
         numbers = [value for value in values if value is not None]
         # a part may have no test image for some seeds; a mean of the others would hide that
         return fmean(numbers) if len(numbers) == len(values) else None

@@ -50,9 +50,9 @@ def with_total_time(columns: dict[str, list[str]], rows: Sequence[Row]) -> dict[
 def stage_seconds(rows: Sequence[Row]) -> tuple[float, float, float]:
     """Return the mean seconds of the training, of the checks that choose the epoch, and of the reported evaluation.
 
-    Of a transfer, those of the head; the features of its images count as training.
+    Of a transfer, those of the head; the features of its images count as training. Watching an arm counts as a check.
     """
-    stages = (("features", "training"), ("selection",), ("evaluation",))
+    stages = (("features", "training"), ("watch", "selection"), ("evaluation",))
     times = [row.results.cost.seconds for row in rows]
     training, checks, report = (fmean(sum(t.get(name) or 0.0 for name in names) for t in times) for names in stages)
     return training, checks, report
