@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sat_core.evaluation import Evaluation
     from sat_core.exported import load_model
     from sat_core.front_door import evaluate, rank, train
+    from sat_core.front_grid import evaluate_grid
     from sat_core.loss_spec import LossSpec
     from sat_core.order_file import read_order
     from sat_core.outcome import TrainingResult
@@ -52,6 +53,7 @@ _MODULES = {
     "evaluation": ("Evaluation",),
     "exported": ("load_model",),
     "front_door": ("evaluate", "rank", "train"),
+    "front_grid": ("evaluate_grid",),
     "loss_spec": ("LossSpec",),
     "order_file": ("read_order",),
     "outcome": ("TrainingResult",),
@@ -85,6 +87,7 @@ __all__ = [
     "TrainingResult",
     "TrainingSpec",
     "evaluate",
+    "evaluate_grid",
     "get_backend",
     "get_dataset",
     "load_model",

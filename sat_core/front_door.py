@@ -16,21 +16,18 @@ from sat_core.arm import run_arm
 from sat_core.arrays import check_images
 from sat_core.autoattack import AUTOATTACK
 from sat_core.backend import Backend
-from sat_core.classifier import Classifier
 from sat_core.difficulty import extra_metrics
 from sat_core.errors import SpecError, quoted
+from sat_core.evaluated_model import classifier_of
 from sat_core.evaluation import Evaluation
 from sat_core.evaluator import get_evaluator
 from sat_core.fields import fraction
 from sat_core.images import ImageSource
-from sat_core.input_spec import InputSpec
-from sat_core.networks import attacked_network
 from sat_core.outcome import TrainingResult
 from sat_core.own_data import Data
 from sat_core.preparation import prepare, rank_in_folder
 from sat_core.progress_bar import progress_bar
 from sat_core.ranking import Ranking, needs_ranking
-from sat_core.user_models import backend_of
 
 
 def train(
@@ -234,22 +231,25 @@ def evaluate(
         >>> import sat_core as sat
         >>> sat.evaluate(network, images, labels, weights="own.pt", norm="Linf", eps="8/255")  # doctest: +SKIP
     """
-    if isinstance(model, TrainingResult):
-        model = model.classifier
     if not isinstance(images, ImageSource):
         images = check_images(images)  # before the model: what is wrong with images is not to look like its fault
-    if not isinstance(model, Classifier):
-        computing = backend_of(model, backend, device)
-        inputs = InputSpec(classes or _least(labels), images.shape[1:], mean, std, output=output)
-        name, path = _name_and_path(model, weights)
-        model = attacked_network(computing, inputs, path, name, classes)
-    elif weights is not None:
-        raise SpecError("weights: for a model; load them with backend.load_weights(classifier, path)")
+    classifier = classifier_of(
+        model,
+        images.shape[1:],
+        labels,
+        weights=weights,
+        classes=classes,
+        mean=mean,
+        std=std,
+        output=output,
+        backend=backend,
+        device=device,
+    )
     if isinstance(attacks, str):
         attacks = (attacks,) if attacks in AUTOATTACK else attacks
     with progress_bar(progress) as bar:
         return get_evaluator()(
-            model,
+            classifier,
             images,
             labels,
             norm=norm,
@@ -261,20 +261,3 @@ def evaluate(
             path=None if out is None else Path(out),
             progress=lambda share, attack: bar("evaluation", share, 1.0, attack),
         )
-
-
-def _least(labels: Any) -> int:
-    """The least number of classes that labels may have; what is wrong with them is for the evaluator to say."""
-    values = np.asarray(labels)
-    return max(2, int(values.max()) + 1) if values.size and values.dtype.kind in "iu" else 2
-
-
-def _name_and_path(model: Any, weights: str | Path | None) -> tuple[Any, str | Path | None]:
-    """Tell the name of a network from the path of a file, which is one if it is there or has no colon."""
-    if weights is None and (isinstance(model, Path) or (isinstance(model, str) and _is_path(model))):
-        return "", model
-    return model, weights
-
-
-def _is_path(text: str) -> bool:
-    return ":" not in text or Path(text).exists()

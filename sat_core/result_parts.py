@@ -8,7 +8,7 @@ import attrs
 import numpy as np
 
 from sat_core.accuracy import Accuracies
-from sat_core.evaluation import AttackOutcome
+from sat_core.evaluation import AttackOutcome, Evaluation
 from sat_core.json_fields import (
     Unfit,
     flag,
@@ -172,6 +172,13 @@ class AttackSummary:
     batch_size: int | None = json_field(optional(integer(1)), None)
     breakdown: tuple[AttackOutcome, ...] = json_field(sequence(part(AttackOutcome)))
     warnings: tuple[str, ...] = json_field(sequence(text))
+
+    @classmethod
+    def of(cls, evaluation: Evaluation, level: str) -> AttackSummary:
+        """Return the summary of an evaluation at a level."""
+        kept = ("norm", "eps", "package", "engine", "precision", "batch_size", "warnings")
+        fields = {name: getattr(evaluation, name) for name in kept}
+        return cls(level=level, breakdown=evaluation.breakdown(), **fields)
 
 
 @final

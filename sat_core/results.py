@@ -146,17 +146,7 @@ def level_results(evaluation: Evaluation, level: str, split: Split | SplitSummar
     """Return what the `evaluation` at a level measured, for the results of an arm with this `split`."""
     return LevelResults(
         robust=clean_and_robust(evaluation, split, classes)[1],
-        attacks=AttackSummary(
-            norm=evaluation.norm,
-            eps=evaluation.eps,
-            level=level,
-            package=evaluation.package,
-            engine=evaluation.engine,
-            precision=evaluation.precision,
-            batch_size=evaluation.batch_size,
-            breakdown=evaluation.breakdown(),
-            warnings=evaluation.warnings,
-        ),
+        attacks=AttackSummary.of(evaluation, level),
     )
 
 

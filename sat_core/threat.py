@@ -22,54 +22,18 @@ TINY = 1e-10
 """Added to norms before a division, as in the authors' code (recipe, section 3)."""
 
 
-class ThreatModel(PerBackend, ABC):
-    """An ε-ball of perturbations δ of shape `(n, h, w, c)`, in units of [0, 1] pixels.
+class Norm(ABC):
+    """How large perturbations δ of shape `(n, h, w, c)` are, in units of [0, 1] pixels: all that an evaluation needs.
 
     Attributes:
-        name: In the registry.
-        eps: Radius by default; None if it has to be given.
-        step_size: Of PGD by default, in units of ε.
-        functions: Of a threat model of a plug-in: per backend the class of its `sat_core.geometry.Geometry`, or a
-            function of the same arguments (ops, tiny) that returns one.
+        name: Of the norm.
     """
 
-    kind: ClassVar[str] = "norm"
     name: str
-    eps: float | None = None
-    step_size: float = 0.25
-
-    def needs_function(self, backend: str) -> bool:
-        """See `PerBackend`: the definition is numpy's, and the geometry of ours is in `sat_core.geometry`."""
-        return backend != "numpy" and type(self).__module__ != __name__
 
     @abstractmethod
     def size(self, delta: np.ndarray) -> np.ndarray:
         """Return the norm of each δ, float64 `(n,)`."""
-
-    @abstractmethod
-    def project(self, delta: np.ndarray, eps: float) -> np.ndarray:
-        """Return the nearest perturbation inside the ball of radius `eps`, for each δ."""
-
-    @abstractmethod
-    def ascent_direction(self, gradient: np.ndarray) -> np.ndarray:
-        """Return the step of norm 1 along which the loss rises fastest: argmax <v, gradient> over norm(v) <= 1.
-
-        Another direction of norm 1 may be better where that one changes a single pixel, as in L1.
-        """
-
-    def random_start(self, rng: np.random.Generator, shape: tuple[int, ...], eps: float) -> np.ndarray:
-        """Draw δ of the given shape `(n, h, w, c)` inside the ball, float32."""
-        return self.start(rng.integers(0, 2**32, (shape[0], 2), np.uint32), shape, eps)
-
-    @abstractmethod
-    def start(self, keys: np.ndarray, shape: tuple[int, ...], eps: float) -> np.ndarray:
-        """Return δ of the given shape `(n, h, w, c)` inside the ball, float32, which follows from `keys`.
-
-        Args:
-            keys: uint32 `(n, 2)`, as `sat_core.noise.example_keys` makes them.
-            shape: of the images.
-            eps: radius.
-        """
 
     @abstractmethod
     def diameter(self, image_shape: tuple[int, ...] | None) -> float:
@@ -98,6 +62,51 @@ class ThreatModel(PerBackend, ABC):
                     f"{name}: expected less than {limit:.4g}, the {self.name} diameter of {images} with pixels in "
                     f"[0, 1], got {length:g}{hint}"
                 )
+
+
+class ThreatModel(Norm, PerBackend, ABC):
+    """An ε-ball of perturbations δ of shape `(n, h, w, c)`, in units of [0, 1] pixels.
+
+    Attributes:
+        name: In the registry.
+        eps: Radius by default; None if it has to be given.
+        step_size: Of PGD by default, in units of ε.
+        functions: Of a threat model of a plug-in: per backend the class of its `sat_core.geometry.Geometry`, or a
+            function of the same arguments (ops, tiny) that returns one.
+    """
+
+    kind: ClassVar[str] = "norm"
+    eps: float | None = None
+    step_size: float = 0.25
+
+    def needs_function(self, backend: str) -> bool:
+        """See `PerBackend`: the definition is numpy's, and the geometry of ours is in `sat_core.geometry`."""
+        return backend != "numpy" and type(self).__module__ != __name__
+
+    @abstractmethod
+    def project(self, delta: np.ndarray, eps: float) -> np.ndarray:
+        """Return the nearest perturbation inside the ball of radius `eps`, for each δ."""
+
+    @abstractmethod
+    def ascent_direction(self, gradient: np.ndarray) -> np.ndarray:
+        """Return the step of norm 1 along which the loss rises fastest: argmax <v, gradient> over norm(v) <= 1.
+
+        Another direction of norm 1 may be better where that one changes a single pixel, as in L1.
+        """
+
+    def random_start(self, rng: np.random.Generator, shape: tuple[int, ...], eps: float) -> np.ndarray:
+        """Draw δ of the given shape `(n, h, w, c)` inside the ball, float32."""
+        return self.start(rng.integers(0, 2**32, (shape[0], 2), np.uint32), shape, eps)
+
+    @abstractmethod
+    def start(self, keys: np.ndarray, shape: tuple[int, ...], eps: float) -> np.ndarray:
+        """Return δ of the given shape `(n, h, w, c)` inside the ball, float32, which follows from `keys`.
+
+        Args:
+            keys: uint32 `(n, 2)`, as `sat_core.noise.example_keys` makes them.
+            shape: of the images.
+            eps: radius.
+        """
 
 
 class L2(ThreatModel):
@@ -153,6 +162,19 @@ class Linf(ThreatModel):
         return 1.0
 
 
+class L1(Norm):
+    """Sum of absolute values. AutoAttack's package attacks in it; to train in it takes a threat model of a plug-in."""
+
+    name = "L1"
+
+    def size(self, delta: np.ndarray) -> np.ndarray:
+        total: np.ndarray = np.abs(_flat(delta)).astype(np.float64).sum(axis=1)
+        return total
+
+    def diameter(self, image_shape: tuple[int, ...] | None) -> float:
+        return math.inf if image_shape is None else float(math.prod(image_shape))
+
+
 def _flat(delta: np.ndarray) -> np.ndarray:
     return delta.reshape(len(delta), math.prod(delta.shape[1:]))  # reshape(n, -1) fails for n = 0
 
@@ -164,3 +186,15 @@ def _per_example(scale: np.ndarray, like: np.ndarray) -> np.ndarray:
 THREAT_MODELS: Registry[ThreatModel] = Registry("norm", "sat_core.threat_models", of=ThreatModel)
 for _model in (L2(), Linf()):
     THREAT_MODELS.register(_model.name, _model)
+_ATTACKED_ONLY: dict[str, Norm] = {"L1": L1()}
+"""Norms without a threat model of ours, in which evaluations attack nevertheless."""
+
+
+def norm_names() -> tuple[str, ...]:
+    """Return the names that `norm_of` takes."""
+    return tuple(dict.fromkeys([*THREAT_MODELS.names(), *_ATTACKED_ONLY]))
+
+
+def norm_of(name: str) -> Norm:
+    """Return the norm called `name`: the threat model of that name, or L1 without one; SpecError if there is none."""
+    return THREAT_MODELS.get(name) if name in THREAT_MODELS or name not in _ATTACKED_ONLY else _ATTACKED_ONLY[name]

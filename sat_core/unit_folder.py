@@ -123,6 +123,10 @@ class UnitFolder(Folder):
         """Results per example of the attack called `name`."""
         return self.path / _EVALUATION / f"{name}.npz"
 
+    def measured_file(self, name: str, suffix: str = ".json") -> Path:
+        """What `sat evaluate` measured later, as ``grid``: accuracies, or with another suffix a figure of it."""
+        return self.path / _EVALUATION / f"{name}{suffix}"
+
     @staticmethod
     def report_name(level: str = "") -> str:
         """Return the name of the reported evaluation, or of a later one at another level."""
@@ -212,7 +216,8 @@ class UnitFolder(Folder):
         Files are hard links where the disk allows it: a file of a run is replaced, never changed.
         """
         # results.json follows last, with the new name in it; until then the arm counts as unfinished.
-        evaluations = [f"{_EVALUATION}/{path.name}" for path in sorted((other.path / _EVALUATION).glob("*.npz"))]
+        kept = [path for kind in ("npz", "json") for path in (other.path / _EVALUATION).glob(f"*.{kind}")]
+        evaluations = [f"{_EVALUATION}/{path.name}" for path in sorted(kept)]
         self._take(other, [_SPLIT, _CHECKS, _SECONDS, _EXAMPLES, _ATTACKED, _BEST, other.spec_file.name, *evaluations])
 
     def _take(self, other: UnitFolder, names: list[str]) -> None:

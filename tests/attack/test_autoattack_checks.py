@@ -180,7 +180,7 @@ def test_logits_that_cannot_be_are_refused():
     [
         (SpecError, "norm: expected L2 or Linf or L1 with the engine 'package', got 'L7'", {"norm": "L7"}),
         (SpecError, "norm: .* with the engine 'fast', got 'L1'\ntake the engine", {"norm": "L1", "engine": "fast"}),
-        (SpecError, "unknown norm 'L1'", {"norm": "L1"}),
+        (SpecError, "eps: expected less than 64, the L1 diameter", {"norm": "L1", "eps": 64}),
         (SpecError, "eps: expected a finite number >= 0, got -0.1", {"eps": -0.1}),
         (SpecError, "eps: expected a finite number >= 0, got nan", {"eps": float("nan")}),
         (SpecError, "eps: expected less than 1, .* got 8; did you mean 8/255", {"eps": 8}),

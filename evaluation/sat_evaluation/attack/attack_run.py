@@ -11,7 +11,7 @@ from sat_core.data import Examples
 from sat_core.errors import EvaluationError
 from sat_core.evaluation import ROBUST, Evaluation
 from sat_core.process_group import ProcessGroup
-from sat_core.threat import THREAT_MODELS
+from sat_core.threat import norm_of
 from sat_evaluation.attack.fast.engine import Fast
 from sat_evaluation.attack.meter import Meter, Progress
 from sat_evaluation.attack.model import Model, seeded
@@ -115,7 +115,7 @@ class AttackRun:
 def _check_adversarial(attack: str, settings: EvaluationSettings, x: torch.Tensor, adversarial: torch.Tensor) -> None:
     """EvaluationError unless the adversarial images are numbers in [0, 1] within eps of `x`, up to rounding."""
     images = adversarial.cpu().numpy()
-    size = THREAT_MODELS.get(settings.norm).size(images - x.cpu().numpy()).max()
+    size = norm_of(settings.norm).size(images - x.cpu().numpy()).max()
     low, high = images.min(), images.max()
     # the ball may be left by rounding in float32, [0, 1] may not: every attack clamps to it last
     if not (low >= 0 and high <= 1 and size <= settings.eps * (1 + 1e-4) + 1e-6):  # NaN makes each comparison false

@@ -22,7 +22,7 @@ from sat_core.evaluation import Evaluation
 from sat_core.fields import fraction
 from sat_core.process_group import ALONE, ProcessGroup
 from sat_core.registry import nearest
-from sat_core.threat import THREAT_MODELS
+from sat_core.threat import norm_of
 from sat_evaluation.attack.attack_run import AttackRun
 from sat_evaluation.attack.clean import clean_outputs, flat_gradients
 from sat_evaluation.attack.fast.engine import Fast
@@ -62,7 +62,7 @@ def evaluate(
         images: `(n, h, w, c)`, uint8 or float32 in [0, 1]. Of images that are decoded on request, one batch at a time
             is in memory.
         labels: Classes, int64 `(n,)`.
-        norm: ``L2`` or ``Linf``; of the package also ``L1``, if a plug-in brings this threat model.
+        norm: ``L2`` or ``Linf``; of the package also ``L1``.
         eps: Radius of the ball, in units of [0, 1] pixels; with 0 nothing is attacked.
         attacks: ``standard``, ``plus``, or several names, which run with the settings of the package's version
             ``custom``; `AttackSettings` among them run with their own.
@@ -177,5 +177,5 @@ def _check_threat(classifier: Classifier, data: Examples, norm: str, eps: float,
     if data.images.shape[1:] != tuple(classifier.image_shape) or len(data) == 0:
         expected = ", ".join(map(str, classifier.image_shape))
         raise DataError(f"{data.name}: expected one or more, of shape (n, {expected}), got {data.images.shape}")
-    THREAT_MODELS.get(norm).check({"eps": eps}, tuple(classifier.image_shape))
+    norm_of(norm).check({"eps": eps}, tuple(classifier.image_shape))
     return float(eps)

@@ -13,6 +13,7 @@ from sat_evaluation.cli.options import add_computing, add_import, add_slurm, slu
 
 if TYPE_CHECKING:
     from sat_core.process_group import ProcessGroup
+    from sat_evaluation.run.measures import Measures
     from sat_evaluation.run.view import View
 
 _EVALUATE = (
@@ -58,6 +59,9 @@ def add(commands: Any) -> None:
     evaluate.add_argument("--attacks", help="names with commas, in place of --level")
     evaluate.add_argument("--norm", help="L2, Linf or a plug-in's (default: as in training)")
     evaluate.add_argument("--eps", nargs="+", metavar="E", help="one or more, as 0.5 or 8/255")
+    evaluate.add_argument(
+        "--grid", metavar="THREATS", help='several threat models side by side, as "Linf:4/255,8/255 L2:0.25,0.5 L1:12"'
+    )
     evaluate.add_argument("--examples", type=int, help="how many, in a fixed random order (default: all)")
     evaluate.add_argument(
         "--batch-size",
@@ -107,6 +111,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     of_study = bool(arguments.checkpoint) and folder.has_begun and folder.has_arms
     check, work = (_check_study, _evaluate_study) if of_study else (_check_checkpoint, _evaluate_checkpoint)
     check(arguments)
+    measures = _measures(arguments)
     device = arguments.device or (folder.read_spec()[1]["device"] if of_study else "cpu")
     if arguments.devices < 1:
         raise SpecError(f"--devices: expected an integer >= 1, got {arguments.devices}")
@@ -121,7 +126,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
     def run(group: ProcessGroup, stop: Callable[[], bool]) -> None:
         with as_job(arguments.job, group):
-            work(arguments, group, stop)
+            work(arguments, measures, group, stop)
 
     if is_rank():
         return as_rank(device, run)
@@ -173,31 +178,69 @@ def _check_checkpoint(arguments: argparse.Namespace) -> None:
         raise SpecError("--attacks: stands in place of --level; give one of the two")
 
 
-def _evaluate_study(arguments: argparse.Namespace, group: ProcessGroup, stop: Callable[[], bool]) -> None:
+def _measures(arguments: argparse.Namespace) -> Measures | None:
+    """Return what is measured in place of robust accuracy at one threat model; None if nothing is; SpecError."""
+    if not arguments.grid:
+        return None
+    from sat_core.errors import SpecError
+    from sat_core.threat_grid import ThreatGrid
+    from sat_evaluation.run.evaluate import attack_set
+    from sat_evaluation.run.measures import Measures
+
+    if arguments.eps or arguments.norm:
+        raise SpecError("--grid: has norms and radii of its own; leave out --norm and --eps")
+    with _options_in_errors():
+        grid = ThreatGrid.parse(arguments.grid)
+        return Measures(grid=grid, attacks=attack_set(arguments.attacks or arguments.level or "standard"))
+
+
+def _evaluate_study(
+    arguments: argparse.Namespace, measures: Measures | None, group: ProcessGroup, stop: Callable[[], bool]
+) -> None:
     from sat_core.run_folder import RunFolder
+    from sat_evaluation.cli.measured_table import print_measured
     from sat_evaluation.cli.summary import print_summary
     from sat_evaluation.run.levels import evaluate_study
+    from sat_evaluation.run.measures import measure_study
 
     folder = RunFolder(Path(arguments.checkpoint))
     options = {name: getattr(arguments, name) for name in ("backend", "device")}
     view, level = _view(arguments, group), arguments.level or "standard"
+    if measures is not None:
+        with _options_in_errors():
+            measured = measure_study(
+                folder, measures, arguments.arms or (), view=view, group=group, stop=stop, **options
+            )
+        if group.rank == 0:
+            print_measured(measured, folder.path)
+        return
     results = evaluate_study(folder, level, arguments.arms or (), view=view, group=group, stop=stop, **options)
     if group.rank == 0:
         print_summary(results, folder)
 
 
-def _evaluate_checkpoint(arguments: argparse.Namespace, group: ProcessGroup, stop: Callable[[], bool]) -> None:
+def _evaluate_checkpoint(
+    arguments: argparse.Namespace, measures: Measures | None, group: ProcessGroup, stop: Callable[[], bool]
+) -> None:
     from sat_evaluation.cli.evaluation_table import print_evaluations
+    from sat_evaluation.cli.measured_table import print_measured
     from sat_evaluation.run.evaluate import CheckpointEvaluation
+    from sat_evaluation.run.measures import measure
 
     same = ["checkpoint", "data", "norm", "examples", "batch_size", "engine", "threads", "out"]
     same += ["model", "mean", "std", "output"]
     attacks = arguments.attacks or arguments.level or "standard"
     options = {name: getattr(arguments, name) for name in same}
     evaluation = CheckpointEvaluation(radii=arguments.eps, attacks=attacks, **options)
+    computing, view = (arguments.backend, arguments.device or "cpu"), _view(arguments, group)
+    if measures is not None:
+        with _options_in_errors(), evaluation.opened(*computing, view, group=group) as target:
+            measured = measure(target, measures, view, stop)
+        if group.rank == 0:
+            print_measured({"": measured}, evaluation.folder)
+        return
     with _options_in_errors():
-        computing = arguments.backend, arguments.device or "cpu"
-        evaluations, out = evaluation.run(*computing, _view(arguments, group), group, stop)
+        evaluations, out = evaluation.run(*computing, view, group, stop)
     if group.rank == 0:
         print_evaluations(evaluations, out)
 
@@ -216,7 +259,7 @@ _OPTIONS = {
 }
 
 
-_ITSELF = re.compile("^(mean, std|mean|std):( give both: (mean|std))?")
+_ITSELF = re.compile("^(mean, std|mean|std|grid):( give both: (mean|std))?")
 """Settings at the beginning of a message that are called as their option."""
 
 
@@ -228,7 +271,7 @@ def _options_in_errors() -> Iterator[None]:
     try:
         yield
     except SpecError as error:
-        text = _ITSELF.sub(lambda names: names[0].replace("mean", "--mean").replace("std", "--std"), str(error))
+        text = _ITSELF.sub(lambda names: re.sub("mean|std|grid", "--\\g<0>", names[0]), str(error))
         for key, option in _OPTIONS.items():
             # "(studies: model.output, command line: --output)" says both already
             text = re.sub(f"(?<!studies: ){re.escape(key)}", option, text)

@@ -26,7 +26,20 @@ from sat_evaluation.run.progress import ProgressFile
 from sat_evaluation.run.view import Share, View
 
 _WORDS = (
-    *("level", "arms", "data", "attacks", "norm", "eps", "examples", "batch_size", "engine", "model", "threads"),
+    *(
+        "level",
+        "arms",
+        "data",
+        "attacks",
+        "norm",
+        "eps",
+        "grid",
+        "examples",
+        "batch_size",
+        "engine",
+        "model",
+        "threads",
+    ),
     *("mean", "std", "output", "out", "backend", "device"),
 )
 """Options of the command that are the evaluation's, not the job's."""

@@ -68,6 +68,26 @@ def evaluate_study(
         RunDirectoryError: An arm is not finished, or the data have changed.
         Interrupted: A stop was requested, or another rank has an error; what is done is saved.
     """
+    names, chosen = chosen_arms(folder, arms)
+    find_package()
+    with ExitStack() as stack:
+        by_rank_0(group, lambda: stack.enter_context(folder.locked()))
+        for job in jobs_of(folder, chosen, backend, device, group):
+            _evaluate(attrs.evolve(job, group=group, stop=stop), level, view)
+        return finish(folder, names, Outcome()) if group.rank == 0 else []
+
+
+def chosen_arms(folder: RunFolder, arms: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the names of all arms of a study, and of those that are asked for, which are finished.
+
+    Args:
+        folder: Of a study or a transfer.
+        arms: Names or patterns; none for all arms.
+
+    Raises:
+        SpecError: No arm matches a pattern, or the folder names plug-ins that this process has not imported.
+        RunDirectoryError: An arm is not finished.
+    """
     check_plugins(folder)
     names = [name for name in unit_names(folder) if name != RANKING]
     chosen = matching(names, arms, "--arms") if arms else names
@@ -77,12 +97,7 @@ def evaluate_study(
             f"{folder}: {len(missing)} of {len(chosen)} arms are not finished ({', '.join(missing[:3])})\n"
             "run the study to its end first, or name the arms that are finished with --arms"
         )
-    find_package()
-    with ExitStack() as stack:
-        by_rank_0(group, lambda: stack.enter_context(folder.locked()))
-        for job in _jobs(folder, chosen, backend, device, group):
-            _evaluate(attrs.evolve(job, group=group, stop=stop), level, view)
-        return finish(folder, names, Outcome()) if group.rank == 0 else []
+    return names, chosen
 
 
 def check_plugins(folder: RunFolder) -> None:
@@ -137,9 +152,10 @@ def go_on_from_weaker(job: Job, level: str) -> None:
             return
 
 
-def _jobs(
+def jobs_of(
     folder: RunFolder, names: Sequence[str], backend: str | None, device: str | None, group: ProcessGroup
 ) -> list[Job]:
+    """Return the jobs of finished arms, or heads of a transfer, by their names."""
     tables, run = folder.read_spec()
     computing = get_backend(backend or run["backend"], device or run["device"])
     if TRANSFER in tables:
