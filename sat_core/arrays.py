@@ -141,6 +141,25 @@ def check_labels(labels: object, classes: int, name: str = "labels") -> np.ndarr
     return array
 
 
+def images_of_shape(images: object, shape: tuple[int, int, int]) -> np.ndarray:
+    """Do as `check_images`, and raise DataError for images of another shape than `(h, w, c)`."""
+    array = check_images(images)
+    if array.shape[1:] != shape:
+        raise DataError(
+            f"images: expected shape (n, {', '.join(map(str, shape))}), got {array.shape}\n"
+            "one image is images[None]; of another size, Examples.resized(image_shape)"
+        )
+    return array
+
+
+def labels_for(labels: object, n: int, classes: int, name: str = "labels") -> np.ndarray:
+    """Do as `check_labels`, and raise DataError unless there is one for each of `n` images."""
+    array = check_labels(labels, classes, name)
+    if len(array) != n:
+        raise DataError(f"{name}: expected one for each of {n} images, got {len(array)}")
+    return array
+
+
 def image_remedy(array: np.ndarray) -> str:
     """Suggest how to turn pixels of another type into uint8 or floats in [0, 1]; empty if unknown."""
     if array.dtype.kind == "b":

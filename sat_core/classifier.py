@@ -10,16 +10,19 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
-from sat_core.arrays import as_float, check_images, check_labels, finite
+from sat_core.arrays import as_float, finite, images_of_shape, labels_for
 from sat_core.attack_spec import AttackSpec
 from sat_core.chunks import CHUNK, T, in_parts
-from sat_core.errors import DataError, SpecError
+from sat_core.errors import SpecError
 from sat_core.input_spec import InputSpec
 from sat_core.starts import starts_of
+
+if TYPE_CHECKING:
+    from sat_core.network_cost import NetworkCost
 
 State = dict[str, np.ndarray]
 """Named arrays. Canonical: convolutions `(out, in, h, w)`, linear layers `(out, in)`, PyTorch's names."""
@@ -145,8 +148,8 @@ class Classifier(ABC):
         attack = attack or self.default_attack
         if attack is None:
             raise SpecError('perturb: expected an attack, got none; pass one, as AttackSpec(norm="L2", eps=0.5)')
-        images = self._images(images)
-        labels = self._labels(labels, images)
+        images = images_of_shape(images, self.image_shape)
+        labels = labels_for(labels, len(images), self.classes)
         # Drawn for all images at once, so that the size of chunks changes no draw.
         tries = [self._attacked(images, labels, attack, start) for start in starts_of(images, attack, rng)]
         if len(tries) == 1:
@@ -190,9 +193,9 @@ class Classifier(ABC):
         Returns:
             Logits `(n, k)`, losses `(n,)` and gradient `(n, h, w, c)`, all float32.
         """
-        images = self._images(images)
-        labels = self._labels(labels, images)
-        targets = None if targets is None else self._labels(targets, images, "targets")
+        images = images_of_shape(images, self.image_shape)
+        labels = labels_for(labels, len(images), self.classes)
+        targets = None if targets is None else labels_for(targets, len(images), self.classes, "targets")
         if len(images) == 0:
             zero = np.zeros(1, np.int64)
             logits, losses, gradient = self._loss_gradient(self._one(), zero, loss, None if targets is None else zero)
@@ -215,6 +218,19 @@ class Classifier(ABC):
         `logits`, `features` and `perturb` take that many in a call, and half of them where memory runs out.
         """
         return CHUNK
+
+    def cost(self) -> NetworkCost | None:
+        """Return what an image costs in this network: weights, FLOPs, memory. Nothing of the network changes.
+
+        A backend measures it, so that it is known of any network. Here it is that of the networks of ours.
+
+        Returns:
+            The cost; None where it cannot be told.
+        """
+        from sat_core.network_cost import network_cost
+
+        model, head = str(self.description.get("model", "")), bool(self.description.get("head"))
+        return network_cost(model, self.inputs.network_shape, self.classes, head=head)
 
     @abstractmethod
     def _logits(self, images: np.ndarray) -> np.ndarray:
@@ -241,7 +257,7 @@ class Classifier(ABC):
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]: ...
 
     def _in_chunks(self, call: Callable[[np.ndarray], np.ndarray], images: np.ndarray) -> np.ndarray:
-        images = self._images(images)
+        images = images_of_shape(images, self.image_shape)
         if len(images) == 0:  # convolutions refuse a batch of nothing; one image tells the shape of the result
             return call(self._one())[:0]
         parts = self._in_parts(images, lambda part: call(as_float(part)), self.images_at_once())
@@ -255,22 +271,6 @@ class Classifier(ABC):
 
     def _one(self) -> np.ndarray:
         return np.zeros((1, *self.image_shape), np.float32)
-
-    def _images(self, images: np.ndarray) -> np.ndarray:
-        """`check_images`, of the shape that this network takes."""
-        images = check_images(images)
-        if images.shape[1:] != self.image_shape:
-            raise DataError(
-                f"images: expected shape (n, {', '.join(map(str, self.image_shape))}), got {images.shape}\n"
-                "one image is images[None]; of another size, Examples.resized(image_shape)"
-            )
-        return images
-
-    def _labels(self, labels: np.ndarray, images: np.ndarray, name: str = "labels") -> np.ndarray:
-        labels = check_labels(labels, self.classes, name)
-        if len(labels) != len(images):
-            raise DataError(f"{name}: expected one for each of {len(images)} images, got {len(labels)}")
-        return labels
 
     @abstractmethod
     def as_torch_module(self) -> Any:

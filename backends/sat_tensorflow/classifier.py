@@ -18,11 +18,13 @@ from sat_core.classifier import Classifier, State
 from sat_core.errors import SpecError
 from sat_core.initialisation import initial_state
 from sat_core.input_spec import InputSpec
+from sat_core.network_cost import NetworkCost
 from sat_core.precision import FP16_SCALE, attack_type, least_precise
 from sat_core.state import check_state
 from sat_tensorflow import attacks
 from sat_tensorflow.arrays import canonical_leaf, from_canonical, like, to_canonical, to_numpy
 from sat_tensorflow.bridge import torch_device, torch_module
+from sat_tensorflow.cost import measured
 from sat_tensorflow.inputs import OnImages
 from sat_tensorflow.models import build
 from sat_tensorflow.models.head import WithHead
@@ -103,6 +105,10 @@ class TensorFlowClassifier(Classifier):
     def torch_device(self) -> str:  # type: ignore[override]
         """See `sat_core.classifier.Classifier.torch_device`."""
         return torch_device(self.device)
+
+    def cost(self) -> NetworkCost | None:
+        with tf.device(self.device):
+            return measured(self.native, self.on_images, self.dtype)
 
     def _logits(self, images: np.ndarray) -> np.ndarray:
         return self._run(self._graph("logits"), images)

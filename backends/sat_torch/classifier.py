@@ -19,11 +19,13 @@ from sat_core.classifier import Classifier, State
 from sat_core.errors import SpecError
 from sat_core.initialisation import initial_state
 from sat_core.input_spec import InputSpec
+from sat_core.network_cost import NetworkCost
 from sat_core.precision import FP16_SCALE, HALF, attack_type, least_precise
 from sat_core.state import check_state
 from sat_torch import attacks
 from sat_torch.arrays import like, to_numpy, to_numpy_images
 from sat_torch.bridge import Evaluated, folded_module
+from sat_torch.cost import measured
 from sat_torch.folded import as_built, hooked
 from sat_torch.inputs import OnImages
 from sat_torch.memory import images_at_once, kept_bytes
@@ -96,6 +98,9 @@ class TorchClassifier(Classifier):
                 self._kept = kept_bytes(self.module, image)
         values = max(math.prod(self.image_shape), math.prod(self.inputs.network_shape))
         return images_at_once(self.device, self._kept, values)
+
+    def cost(self) -> NetworkCost:
+        return measured(self.module, self.image_tensor(self._one()), self._last_input)
 
     def _logits(self, images: np.ndarray) -> np.ndarray:
         return self._run(self.module, images)

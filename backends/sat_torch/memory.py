@@ -49,7 +49,7 @@ def fitting(processors: int, free: int, kept: int, values: int) -> int:
     return max(min(busy, room), 1)
 
 
-def kept_bytes(forward: Forward, image: Tensor) -> int:
+def kept_bytes(forward: Forward, image: Tensor, *, in_float32: bool = False) -> int:
     """Return how many bytes autograd keeps per image for the backward pass.
 
     Weights count in every batch, so that the difference between two batches is that of their images.
@@ -57,6 +57,7 @@ def kept_bytes(forward: Forward, image: Tensor) -> int:
     Args:
         forward: images to logits.
         image: one, `(1, c, h, w)`.
+        in_float32: what it would be if all floats were float32.
     """
     totals = []
     for n in (1, 3):
@@ -64,7 +65,10 @@ def kept_bytes(forward: Forward, image: Tensor) -> int:
 
         def pack(tensor: Tensor, storages: dict[int, int] = storages) -> Tensor:
             storage = tensor.untyped_storage()
-            storages[storage.data_ptr()] = storage.nbytes()
+            nbytes = storage.nbytes()
+            if in_float32 and tensor.is_floating_point():
+                nbytes = nbytes * 4 // tensor.element_size()
+            storages[storage.data_ptr()] = nbytes
             return tensor
 
         images = image.repeat(n, 1, 1, 1).requires_grad_()

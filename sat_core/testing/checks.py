@@ -14,6 +14,7 @@ from sat_core.classifier import ATTACK_LOSSES
 from sat_core.errors import CheckpointError, NotInstalledError, SpecError
 from sat_core.initialisation import initial_state
 from sat_core.input_spec import InputSpec
+from sat_core.network_cost import network_cost
 from sat_core.reference import ORACLES, NumpyBackend, NumpyClassifier, pgd
 from sat_core.testing import samples
 from sat_core.testing.contract import check, close, raises, require, same_state
@@ -209,6 +210,36 @@ def attacks_follow_the_oracle(backend: Backend) -> None:
         if attack.keep_best:
             before, after = (classifier.loss_gradient(x, data.labels)[1] for x in (data.images, adversarial))
             require(bool((after >= before - 1e-4).all()), "keep_best: the loss fell below that of the start")
+
+
+@check("small-cnn")
+def costs_are_those_of_the_layers(backend: Backend) -> None:
+    """Weights and FLOPs are exactly those of the shapes, also below a head and of a model without a name.
+
+    What a step keeps is near to that: a framework may pad copies, or merge layers.
+    """
+    built = {model: samples.build(backend, model, shape=IMAGE_SHAPES[model]) for model in backend.models()}
+    cases = [(name, each, network_cost(name, each.image_shape, each.classes)) for name, each in built.items()]
+    headed = built["small-cnn"].with_head(7)
+    cases.append(("small-cnn with a head", headed, network_cost("small-cnn", samples.SHAPE, 7, head=True)))
+    native = built["small-cnn"].native
+    if not isinstance(native, dict):  # weights of the numpy reference
+        wrapped = backend.wrap(native, classes=samples.CLASSES, image_shape=samples.SHAPE)
+        cases.append(("a wrapped model", wrapped, cases[[*built].index("small-cnn")][2]))
+    for name, classifier, expected in cases:
+        if expected is None:  # a model that only this backend has
+            continue
+        before = classifier.state()
+        cost = classifier.cost()
+        same_state(f"cost of {name}", classifier.state(), before)
+        require(cost is not None, f"cost of {name}: expected {expected}, got None")
+        for key in ("parameters", "forward_flops", "features"):
+            got, wanted = getattr(cost, key), getattr(expected, key)
+            require(got == wanted, f"cost of {name}: expected {key} of {wanted:,}, got {got:,}")
+        share = getattr(cost, "activation_bytes", 0) / expected.activation_bytes
+        require(
+            0.5 <= share <= 2, f"cost of {name}: expected activations within a factor of 2, got {share:.2f} of them"
+        )
 
 
 @check("small-cnn")

@@ -21,6 +21,7 @@ from sat_core.epoch_plan import EpochPlan
 from sat_core.input_spec import InputSpec
 from sat_core.loss_spec import PLAIN, LossSpec
 from sat_core.moments import Moments
+from sat_core.network_cost import NetworkCost
 from sat_core.reference import pgd
 from sat_core.splits import Split
 from sat_core.testing.ignoring import IGNORED, Ignoring
@@ -42,6 +43,7 @@ FAULTS = (
     "statistics in another order",
     "scaling ignored",
     "output ignored",
+    "a multiply-add counted as 1",
     *IGNORED,
 )
 """Names that `wrong_backend` takes."""
@@ -65,6 +67,12 @@ class _WrongClassifier(Classifier):
 
     def _with_head(self, classes: int, seed: int) -> Classifier:
         return _WrongClassifier(self._right.with_head(classes, seed), self._fault, self._backend)
+
+    def cost(self) -> NetworkCost | None:
+        cost = self._right.cost()
+        if cost is None or self._fault != "a multiply-add counted as 1":
+            return cost
+        return attrs.evolve(cost, forward_flops=cost.forward_flops // 2)
 
     def last_layer(self) -> tuple[str, ...]:
         return self._right.last_layer()

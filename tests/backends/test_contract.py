@@ -26,6 +26,7 @@ FINDS = {
     "statistics in another order": "statistics_are_those_of_the_logits",
     "scaling ignored": "images_are_scaled_in_front_of_the_network",
     "output ignored": "logits_are_found_in_outputs_of_other_kinds",
+    "a multiply-add counted as 1": "costs_are_those_of_the_layers",
     "images in the type of the weights": "attacks_on_half_precision_stay_inside",
     **{fault: f"parity_{option_row(seen.option)}" for fault, seen in IGNORED.items()},
 }
