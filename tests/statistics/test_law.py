@@ -42,6 +42,23 @@ def test_the_law_is_exact_without_noise(plain: float, full: float, kappa: float)
     assert (law.scatter, law.freedom, law.fits) == (0, 3, True)
 
 
+@pytest.mark.parametrize(
+    ("published", "most", "enough"),
+    [
+        ([52.1, 59.1, 63.3, 64.9, 66.4, 66.8, 67.7, 68.7, 68.5, 69.0], 0.4, 0.41),
+        ([24.2, 36.1, 45.7, 53.2, 58.1, 61.5, 64.6, 66.4, 67.9, 69.0], 0.7, 0.80),
+        ([21.3, 29.3, 33.4, 36.5, 38.1, 38.8, 40.1, 40.5, 41.0, 40.9], 0.4, 0.64),
+    ],
+    ids=["CIFAR-10, hardest", "CIFAR-10, easiest", "CIFAR-100, random"],
+)
+def test_published_curves_are_near_the_law(published: list[float], most: float, enough: float) -> None:
+    """Fig. 6 of the paper: robust accuracy at 10 to 100 %, and none without attacks."""
+    values = np.array([0.0, *published]) / 100
+    law = fit_law(ShareMeans(shares=np.linspace(0, 1, 11), values=values, covariance=0.005**2 * np.eye(11)))
+    assert 100 * np.sqrt(np.mean((law.at(law.means.shares) - values) ** 2)) < most
+    assert law.share_for(0.95).value == pytest.approx(enough, abs=0.03)
+
+
 def test_the_interval_has_the_truth_and_half_as_much_room_with_four_times_the_images() -> None:
     truth, widths = 0.05 + 0.6 * gained(np.array(SHARES), 0.1), []
     for n in (1000, 4000):

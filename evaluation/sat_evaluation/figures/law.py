@@ -93,7 +93,8 @@ def _label(one: CurveLaw) -> str:
 
 
 def _over(drawn: Sequence[CurveLaw]) -> str:
-    return f"intervals of the curve over {' / '.join(dict.fromkeys(one.over for one in drawn))}"
+    # wrapped at the dots
+    return f"intervals of curves are over {' · or '.join(dict.fromkeys(one.over for one in drawn))}"
 
 
 def _draw(axes: Any, one: CurveLaw, colour: str, label: str, ends: list[float]) -> Any:

@@ -22,6 +22,8 @@ from sat_evaluation.statistics.spline import Spline, fit_spline
 
 _MOST_NAMED = 4
 """Curves that the sentence names."""
+_MOST_READ = 24
+"""Curves whose flags are read, as a study may have ten thousand arms."""
 
 
 @final
@@ -64,10 +66,10 @@ def curve_laws(rows: Sequence[Row], folder: RunFolder | None = None) -> list[Cur
 
     Args:
         rows: Arms of a study, as `sat_evaluation.results.rows.collect` returns them.
-        folder: Of the study, for the flags of the images, which the arms have in common. Without them, or where they
-            cannot be read, arms are taken to be independent.
+        folder: Of the study, for the flags of the images, which the arms have in common. Without them, where they
+            cannot be read, and after 24 curves, arms are taken to be independent.
     """
-    laws = []
+    laws: list[CurveLaw] = []
     for curve in series(rows):
         points = curve.points
         shares = [group.rows[0].share for group in points]
@@ -77,7 +79,7 @@ def curve_laws(rows: Sequence[Row], folder: RunFolder | None = None) -> list[Cur
             continue
         if len(points) < LEAST_SHARES:
             continue
-        means = _flag_means(folder, shares, points) if folder else None
+        means = _flag_means(folder, shares, points) if folder and len(laws) < _MOST_READ else None
         paired = means is not None
         law = fit_law(means or _count_means(shares, points))
         name = ", ".join(filter(None, [curve.chosen, curve.settings]))
