@@ -19,6 +19,7 @@ from sat_core.transfer import transfer_spec
 from sat_evaluation.cli.comparison_table import print_comparison
 from sat_evaluation.paper import published
 from sat_evaluation.paper.compare import compare
+from sat_evaluation.paper.compare import records as compare_records
 from sat_evaluation.paper.experiments import PAPER_FIGURES, paper_figure, parse_data
 from sat_evaluation.paper.panels import PaperFigure
 from sat_evaluation.paper.reproduce import save_figures
@@ -204,6 +205,9 @@ def test_numbers_beside_the_published_ones(tmp_path: Path) -> None:
     assert not by["cifar10", "hardest 10 %", "robust"].agree
     assert by["cifar10", "full AT", "robust"].published.value == 0.69
     assert ("cifar10", "random 30 %, 10 seeds", "clean") in by
+    records = compare_records(reproduction, pairs)
+    assert {record["pairs_tested"] for record in records} == {len(pairs)}
+    assert [record["difference_found"] for record in records] == [not pair.agree for pair in pairs]
     text = printed(tmp_path)
     assert "≠" in text
     assert "agree: no difference found (" in text

@@ -12,6 +12,7 @@ from flagged import flags, make_run, write_arm
 from sat_core.run_folder import RunFolder
 from sat_evaluation.results.conclusions import Conclusions, conclude, labels
 from sat_evaluation.results.curves import group
+from sat_evaluation.results.headline import headline
 from sat_evaluation.results.rows import collect
 from sat_evaluation.results.verdicts import Comparison
 from sat_evaluation.statistics.cochran import cochran_q
@@ -80,6 +81,27 @@ def test_shares_are_recovered_with_their_interval(tmp_path: Path) -> None:
     assert shares[0].text == f"95 % [{100 * expected.low:.0f}, {100 * expected.high:.0f}]"
     assert shares[0].over == "test images"
     assert conclude(rows, folder).share(group(rows)[1]) == shares[0]
+
+
+def test_the_headline_has_the_interval_and_compares_with_full_at(tmp_path: Path) -> None:
+    folder, rows = make_run(tmp_path)
+    text = headline(rows, folder)
+    share, found = conclude(rows, folder).shares[0], pair(conclude(rows, folder), "hardest 50 %", "full AT")
+    assert f"(hardest) recover {share.text} (95 % over test images) of the robust accuracy" in text
+    visible = f"{100 * found.estimate.visible:.1f} points"
+    assert text.endswith(f". No difference to full AT found; could have seen {visible}.")
+    assert headline(rows).startswith("50 % of the examples (hardest) recover 95 % of the robust accuracy")
+    folder.unit(rows[0].arm).remove_evaluations()
+    assert "recover 95 % (no interval: flags of test images are missing) of" in headline(rows, folder)
+
+
+def test_the_headline_says_where_full_at_is_better(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    shares = {0: 0.1, 500: 0.3, 1000: 0.6}
+    contents = [write_arm(folder, size, flags(400, share, size)) for size, share in shares.items()]
+    text = headline(collect(folder.unit(c["arm"]).results() for c in contents), folder)
+    assert "Full AT is 30.0 points [" in text
+    assert text.endswith("more robust (p < 0.0001).")
 
 
 def test_a_share_of_nothing_is_said_to_be_unknown(tmp_path: Path) -> None:

@@ -102,6 +102,14 @@ def test_arms_of_which_one_has_seeds() -> None:
     assert "the seeds of one arm standing for both" in found.how
 
 
+def test_two_seeds_of_one_arm_alone_are_too_few() -> None:
+    rng = np.random.default_rng(0)
+    for same in (True, False):
+        found = estimate(*trainings(rng, 100, 1, 2), same=same)
+        assert found.over == IMAGES
+    assert "too few seeds" in estimate(*trainings(rng, 100, 1, 2)).how
+
+
 def test_arms_that_agree_everywhere_still_have_an_interval() -> None:
     same = np.zeros((3, 100))
     found = estimate(same, same)

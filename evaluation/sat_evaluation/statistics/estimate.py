@@ -53,7 +53,7 @@ def estimate(one: object, other: object, *, same: bool = True, matched: bool = F
 
     Of one training each: McNemar's mid-P test and Tango's interval; on different images Campbell's χ² and Newcombe's
     interval. Of several trainings of an arm: Student's t with variances over images and seeds. An arm with one
-    training is then taken to vary over seeds as the other does.
+    training is then taken to vary over seeds as the other does, if that has three or more.
 
     Args:
         one, other: Flags, `(seeds, n)` or `(n,)`.
@@ -92,6 +92,8 @@ def _several(one: np.ndarray, other: np.ndarray, matched: bool) -> Estimate:
     both = means([one, other], matched=matched)
     a, b = one.mean(0), other.mean(0)
     how = "t over images and matched seeds" if matched else "t over images and seeds"
+    if not both.over_seeds:
+        how = "t over images; too few seeds to be a cause of chance"
     return _by_t(both, float((a * (1 - b) + b * (1 - a)).sum()), how + _pooled(both))
 
 
@@ -106,7 +108,7 @@ def _by_t(both: Means, discordant: float | None, how: str) -> Estimate:
         n=(both.n, both.n),
         seeds=(both.seeds[0], both.seeds[1]),
         discordant=discordant,
-        over=BOTH,
+        over=BOTH if both.over_seeds else IMAGES,
         how=how,
     )
 
@@ -141,8 +143,11 @@ def _unpaired_seeds(one: np.ndarray, other: np.ndarray) -> Estimate:
     # an arm with one seed varies as the other does
     per_seed = np.array([float(p.trainings[0]) * p.seeds[0] if p.over_seeds else np.nan for p in parts])
     shared = np.array([float(p.shared[0]) if p.over_seeds else 0.0 for p in parts])
-    pooled = len(known) == 1
     per_seed = np.where(np.isnan(per_seed), np.nanmax(per_seed), per_seed)
+    pooled = len(known) == 1
+    freedom = np.full(2, counts.sum() - 2) if pooled else counts - 1
+    if pooled and counts.sum() - 2 < 2:  # as in `means`: two seeds are too few to stand for both arms
+        per_seed, shared, freedom, pooled = np.zeros(2), np.zeros(2), np.zeros(2, int), False
     both = Means(
         values=np.array([float(part.values[0]) for part in parts]),
         n=min(part.n for part in parts),
@@ -150,8 +155,9 @@ def _unpaired_seeds(one: np.ndarray, other: np.ndarray) -> Estimate:
         images=images,
         trainings=per_seed / counts,
         shared=shared,
-        freedom=np.full(2, counts.sum() - 2) if pooled else counts - 1,
+        freedom=freedom,
         pooled=pooled,
     )
-    found = _by_t(both, None, "t over different images and seeds" + _pooled(both))
+    how = "t over different images and seeds" if both.over_seeds else "t over different images; too few seeds"
+    found = _by_t(both, None, how + _pooled(both))
     return attrs.evolve(found, n=(parts[0].n, parts[1].n))
