@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,14 @@ def _write_arm(job: Job, ranking: Ranking, rng: np.random.Generator) -> None:
     for stage, seconds in (("training", 61.2), ("selection", 12.4), ("evaluation", 9.8)):
         folder.add_seconds(stage, seconds)
     evaluation = _evaluation(job, job.data.test.labels[reporting], AUTOATTACK, split, rng)
-    flags = {"label": evaluation.label, "broken_by": evaluation.broken_by, "queries": np.full(len(AUTOATTACK), 1000)}
+    wrong = evaluation.broken_by == MISCLASSIFIED
+    flags = {
+        "label": evaluation.label,
+        "predicted": np.where(wrong, (evaluation.label + 1) % 10, evaluation.label),
+        "broken_by": evaluation.broken_by,
+        "settings": np.array(json.dumps({"attacks": [{"name": name} for name in AUTOATTACK]})),
+        "queries": np.full(len(AUTOATTACK), 1000),
+    }
     files.write_npz(folder.evaluation_file("report"), flags)
     losses = (2.3 * np.exp(-np.arange(job.spec.training.epochs) / 6) + 0.1 * rng.random(30)).tolist()
     position = Position(epoch=30, losses=losses, attack_gradients=7 * 30 * split.size, training_gradients=43110)

@@ -27,6 +27,8 @@ def printable(text: str, keep: str = "\n") -> str:
     >>> printable("a\\x1b[31m"), printable("a\\u202eb")
     ('a\\\\x1b[31m', 'a\\\\u202eb')
     """
+    if text.isprintable():  # nearly every text, and a report has a hundred thousand
+        return text
     return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
 
 

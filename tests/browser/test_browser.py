@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import os
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -17,7 +19,20 @@ from debian import found, install
 
 pytestmark = pytest.mark.browser
 
-PHONE, DESK = (390, 844), (1300, 1000)
+PHONE, DESK = (360, 780), (1300, 1000)
+AXE = """
+    const done = arguments[0];
+    axe.run(document, {resultTypes: ["violations"]}).then(result => done(result.violations.map(
+        one => `${one.id}: ${one.help}: ${one.nodes.map(node => node.html.slice(0, 150)).slice(0, 3).join(" | ")}`)));
+"""
+WIDER = """
+    const inside = [...document.querySelectorAll(".scroll, pre")];
+    return [...document.querySelectorAll("main *")]
+        .filter(e => !inside.some(box => box.contains(e)) && e.getClientRects().length && !e.closest(".hide"))
+        .filter(e => e.getBoundingClientRect().right > innerWidth + 1)
+        .map(e => e.outerHTML.slice(0, 120)).slice(0, 5);
+"""
+"""Elements that stand out of the screen, but for those in boxes that are scrolled by themselves."""
 FETCHED = "return performance.getEntriesByType('resource').map(r => r.name).filter(n => !n.startsWith('data:'))"
 BROKEN = "return [...document.images].filter(i => !i.complete || !i.naturalWidth).length"
 TEXTS = "[...document.querySelectorAll('h1, h2, h3, p, li, td, th, a, button, summary, figcaption, dt, dd')]"
@@ -144,9 +159,85 @@ def test_it_can_be_read(chrome, report, size, scheme) -> None:
     assert pixels.std() > 10
     page_width, scrolled = chrome.execute_script("return [innerWidth, document.documentElement.scrollWidth]")
     assert scrolled <= page_width  # wide things scroll by themselves
+    assert chrome.execute_script(WIDER) == []
     assert chrome.execute_script(SMALLEST) >= 11
     assert contrast(chrome) >= 4.5
     assert chrome.get_log("browser") == []
+
+
+@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(chrome, report, size, scheme) -> None:
+    import axe_core_python
+
+    opened(chrome, report, size, scheme)
+    # what is folded is read out, too, once it is open
+    chrome.execute_script("document.querySelectorAll('details').forEach(part => { part.open = true; })")
+    # the page's own policy forbids other scripts, but not those of the driver
+    chrome.execute_script((Path(axe_core_python.__file__).parent / "axe.min.js").read_text())
+    chrome.set_script_timeout(120)
+    assert chrome.execute_async_script(AXE) == []
+
+
+def test_headings_have_an_order(page) -> None:
+    levels = page.execute_script("return [...document.querySelectorAll('h1,h2,h3,h4')].map(e => Number(e.tagName[1]))")
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(later - earlier <= 1 for earlier, later in pairwise(levels))
+
+
+def test_the_first_screen_has_question_answer_picture_and_cost(page) -> None:
+    for selector in ("h1.question", ".answer", ".opening .plot svg", ".facts"):
+        element = page.find_element("css selector", selector)
+        assert element.rect["y"] + element.rect["height"] <= DESK[1], selector
+
+
+def test_texts_are_copied(page) -> None:
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    button = all_of(page, "[data-copy*=methods]")[-1]
+    page.execute_script("arguments[0].scrollIntoView({block: 'center'})", button)
+    button.click()
+    WebDriverWait(page, 10).until(lambda _: button.text.startswith(("Copied", "Selected")))
+    assert page.execute_script("return String(getSelection())").startswith("@inproceedings{losch2024adversarial")
+
+
+def test_long_tables_are_folded_but_printed_whole(chrome, tmp_path) -> None:
+    from sat_core.run_folder import RunFolder
+    from sat_evaluation.report.blocks import chapter
+    from sat_evaluation.report.gather import Run
+    from sat_evaluation.report.opening import Opening
+    from sat_evaluation.report.render import render
+    from sat_evaluation.report.section import Section
+    from sat_evaluation.report.table import plain_table
+
+    unused = {"settings": [], "spec": "", "unfinished": [], "ranking": None, "data": None, "problems": []}
+    run = Run(folder=RunFolder(tmp_path), name="study", rows=[], **unused)
+    table = plain_table(("arm", "value"), [(f"arm-{n}", n) for n in range(30)], file="arms.csv", caption="Arms")
+    first = Opening(question="What?", answer="This.", facts=(), picture=None)
+    section = Section(anchor="run-0", run=run, opening=first, chapters=tuple(chapter("arms", "Arms", table)))
+    path = tmp_path / "long.html"
+    path.write_text(render(title="study", sections=[section], figures=[], beside=None, problems=[]))
+    page = opened(chrome, path)
+    table = page.find_element("css selector", "table.folded")
+    rows = table.find_elements("css selector", "tbody tr")
+    assert len(rows) == 30
+    assert sum(row.is_displayed() for row in rows) == 20
+    button = table.find_element("xpath", "../following-sibling::button[1]")
+    page.execute_script("arguments[0].scrollIntoView({block: 'center'})", button)
+    button.click()
+    assert all(row.is_displayed() for row in rows)
+    button.click()
+    feature = {"name": "prefers-color-scheme", "value": "light"}
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print", "features": [feature]})
+    assert all(row.value_of_css_property("display") != "none" for row in rows)
+
+
+def test_tables_are_saved_as_json(page) -> None:
+    links = {a.get_attribute("download"): a.get_attribute("href") for a in all_of(page, "a[download]")}
+    content = json.loads(unquote(links["study.json"].partition(",")[2]))
+    assert len(content["data"]) == 6
+    assert {"arm", "robust_all", "cost"} <= {*content["columns"]}
 
 
 def contrast(chrome) -> float:

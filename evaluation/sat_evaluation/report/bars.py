@@ -8,7 +8,14 @@ from statistics import fmean
 import numpy as np
 
 from sat_core.ranking import Ranking
-from sat_evaluation.figures.class_data import ClassLine, PartAccuracy, PublishedClasses, class_difficulty, class_matrix
+from sat_evaluation.figures.class_data import (
+    SMALL,
+    ClassLine,
+    PartAccuracy,
+    PublishedClasses,
+    class_difficulty,
+    class_matrix,
+)
 from sat_evaluation.report.charts import COLOURS, Bars, Cell, Matrix, Part
 from sat_evaluation.report.words import arm_names, with_interval
 from sat_evaluation.results.curves import group
@@ -34,7 +41,7 @@ def class_charts(rows: Sequence[Row], published: PublishedClasses | None = None)
     yield Matrix(
         title="Robust accuracy by class (%)",
         text="lines: the classes in A, which are attacked in training; columns: the class of the test images, framed "
-        "where it is in A" + ("; in brackets: published" if published else ""),
+        "where it is in A" + ("; in brackets: published" if published else "") + _few(matrix.lines),
         lines=labels,
         columns=tuple(names),
         notes=_first(matrix.lines),
@@ -60,10 +67,14 @@ def _first(lines: Sequence[object]) -> tuple[str, ...]:
 
 def _cells(line: ClassLine, label: str, names: Sequence[str]) -> Iterator[Cell]:
     for name, cell in zip(names, line.cells, strict=True):
-        ours = "no test image" if cell.value is None else f"{100 * cell.value:.1f} %"
+        ours = "no test image" if cell.accuracy is None else f"{with_interval(cell.accuracy)}, n = {cell.accuracy.n:,}"
         more = "" if cell.published is None else f", published {100 * cell.published:.0f} %"
         tip = f"A: {label}; on {name}: {ours}{more}"
-        yield Cell(value=cell.value, tip=tip, published=cell.published, framed=cell.framed)
+        yield Cell(value=cell.value, tip=tip, published=cell.published, framed=cell.framed, small=cell.small)
+
+
+def _few(lines: Sequence[ClassLine]) -> str:
+    return f"; °: fewer than {SMALL} test images" if any(cell.small for line in lines for cell in line.cells) else ""
 
 
 _PARTS = {"robust_a": ("on A", 1), "robust_b": ("on B", 0), "robust": ("on all classes", GREY)}

@@ -33,6 +33,7 @@ class Mark:
         tip: What is shown beside the pointer.
         large: Whether it is marked out among the others, as the epoch that was chosen.
         offset: How far to the right of `x` it is drawn, so that error bars do not hide each other.
+        deviation: Standard deviation over seeds, a second bar; 0 of one seed.
     """
 
     x: float
@@ -42,6 +43,7 @@ class Mark:
     tip: str
     large: bool = False
     offset: float = 0.0
+    deviation: float = 0.0
 
 
 @final
@@ -56,6 +58,7 @@ class Curve:
         hollow: Whether it is dashed, with empty markers.
         pale: Whether it is drawn broad and pale, behind the others: published values.
         reference: Whether it is a thin dotted line without markers, to compare others with.
+        thin: Whether it is a line without markers.
         line: Whether its marks are connected.
     """
 
@@ -65,12 +68,13 @@ class Curve:
     hollow: bool = False
     pale: bool = False
     reference: bool = False
+    thin: bool = False
     line: bool = True
 
     @property
     def style(self) -> str:
-        """Its class in ``style.css``: ``pale``, ``reference``, or empty for a curve with markers."""
-        return "pale" if self.pale else "reference" if self.reference else ""
+        """Its class in ``charts.css``: ``pale``, ``reference``, ``thin``, or empty for a curve with markers."""
+        return "pale" if self.pale else "reference" if self.reference else "thin" if self.thin else ""
 
 
 @final
@@ -173,13 +177,19 @@ class Plot:
 class Cell:
     """One cell of a `Matrix`: a share in [0, 1], None where there is none, with the published one.
 
-    framed: has the meaning that the chart's text gives it.
+    Attributes:
+        value: The share.
+        tip: What is shown beside the pointer.
+        published: The published share.
+        framed: Has the meaning that the chart's text gives it.
+        small: Whether it is of few images.
     """
 
     value: float | None
     tip: str
     published: float | None = None
     framed: bool = False
+    small: bool = False
 
 
 @final
@@ -246,4 +256,4 @@ class Bars:
 
 def ends(marks: Sequence[Mark]) -> list[float]:
     """Return all values that the y axis has to show of `marks`."""
-    return [value for mark in marks for value in (mark.low, mark.high)]
+    return [value for m in marks for value in (m.low, m.high, m.y - m.deviation, m.y + m.deviation)]

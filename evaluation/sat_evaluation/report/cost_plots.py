@@ -10,8 +10,7 @@ from sat_evaluation.figures.cost_data import COSTS, CostPoint, average_of, cost_
 from sat_evaluation.figures.share_data import LEAST_HEIGHT, MEASURES
 from sat_evaluation.report.axes import Axis, ticks
 from sat_evaluation.report.charts import COLOURS, Curve, Mark, Plot, ends
-from sat_evaluation.report.words import MOST_CURVES, PERCENT
-from sat_evaluation.results.curves import spread
+from sat_evaluation.report.words import MOST_CURVES, PERCENT, bars_of
 from sat_evaluation.results.rows import Row, attacks_of
 from sat_evaluation.results.table import cost_unit
 from sat_evaluation.results.text import duration, percent
@@ -46,7 +45,7 @@ def _plot(points: Sequence[CostPoint], rows: Sequence[Row], measure: str, cost: 
     seconds = cost == "training_seconds"
     unit = f"{COSTS[cost]}{of_source}" if seconds else f"{COSTS[cost]}{of_source}, {cost_unit(rows)}"
     hollow, methods = average_of(rows), len({point.method.name for point in points})
-    notes = [f"bars: {spread(point.group for point in drawn)}"]
+    notes = [*bars_of([point.group for point in drawn])]
     notes += ["with the gradient evaluations of the ranking, where an arm needs one"] * (not seconds)
     notes += [f"the first {MOST_CURVES} of {methods} methods are drawn"] * (methods > MOST_CURVES)
     x = Axis.over(unit, [0, *(point.cost for point in drawn)], within=(0.0, float("inf")))
@@ -86,4 +85,12 @@ def _mark(point: CostPoint, measure: str) -> Mark:
         f"({percent(g.mean('cost_with_ranking'))} with the ranking), trained in "
         f"{duration(g.mean('training_seconds'))}, {seeds}"
     )
-    return Mark(x=point.cost, y=point.value, low=point.low, high=point.high, tip=tip, offset=point.offset)
+    return Mark(
+        x=point.cost,
+        y=point.value,
+        low=point.low,
+        high=point.high,
+        tip=tip,
+        offset=point.offset,
+        deviation=point.deviation,
+    )

@@ -13,6 +13,7 @@ from sat_evaluation.report.charts import Bars, Level, Matrix, Plot
 from sat_evaluation.report.gather import Run
 from sat_evaluation.report.share_plots import over_share
 from sat_evaluation.report.words import arm_names
+from sat_evaluation.results.conclusions import Conclusions
 from sat_evaluation.results.curves import Group, Series, group, listed_classes, series
 from sat_evaluation.results.rows import Row
 from sat_evaluation.results.text import duration, percent, public_name, shown
@@ -57,13 +58,18 @@ class Subject:
     full: Group
 
 
-def opening(run: Run) -> Opening:
-    """Make the first screen of a run."""
+def opening(run: Run, found: Conclusions | None) -> Opening:
+    """Make the first screen of a run.
+
+    Args:
+        run: As it was read.
+        found: What the test images say of its arms; None without any.
+    """
     subject = subject_of(run.rows)
     return Opening(
         question=_question(run, subject),
         answer=run.headline,
-        facts=tuple(_facts(run.rows, subject)),
+        facts=tuple(_facts(run.rows, subject, found)),
         picture=_picture(run.rows, subject),
     )
 
@@ -118,7 +124,7 @@ def _are(row: Row) -> str:
     return "are" if row.kind == "classes" or row.strategy in ("hardest", "easiest") else "is"
 
 
-def _facts(rows: Sequence[Row], subject: Subject | None) -> Iterator[Fact]:
+def _facts(rows: Sequence[Row], subject: Subject | None, found: Conclusions | None) -> Iterator[Fact]:
     if not rows:
         return
     if subject is None:
@@ -133,6 +139,13 @@ def _facts(rows: Sequence[Row], subject: Subject | None) -> Iterator[Fact]:
                 detail=f"{_ends(accuracy)}, {name}",
             )
     else:
+        share = found.share(subject.half) if found else None
+        if share:
+            yield Fact(
+                name="Recovered of full AT",
+                value=percent(share.recovered.interval.value) if share.recovered.interval.bounded else "unknown",
+                detail=f"{share.text} of the robust accuracy that it brings; 95 % interval over {share.over}",
+            )
         yield from _compared(subject)
     yield _whole(rows)
 
@@ -149,7 +162,7 @@ def _compared(subject: Subject) -> Iterator[Fact]:
         )
     own_cost, full_cost = half.mean("cost_with_ranking"), full.mean("cost")
     ranking = half.mean("cost_with_ranking") - half.mean("cost")
-    with_ranking = f", of which {percent(ranking / full_cost)} for the ranking" if ranking > 0 else ""
+    with_ranking = f", those of the ranking ({percent(ranking / full_cost)}) among them" if ranking > 0 else ""
     unit = full.rows[0].unit
     yield Fact(
         name="Gradient evaluations",

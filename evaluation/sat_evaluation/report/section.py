@@ -10,6 +10,7 @@ from sat_evaluation.report.blocks import Chapter
 from sat_evaluation.report.chapters import chapters
 from sat_evaluation.report.gather import Run
 from sat_evaluation.report.opening import Opening, opening
+from sat_evaluation.results.conclusions import conclude
 
 _LISTED = 20
 """Warnings and unfinished units that are listed; the others are counted."""
@@ -47,4 +48,5 @@ class Section:
 
 def section(number: int, run: Run) -> Section:
     """Make the section of a run, the `number`-th on its page."""
-    return Section(anchor=f"run-{number}", run=run, opening=opening(run), chapters=tuple(chapters(run)))
+    found = conclude(run.rows, run.folder) if run.rows else None
+    return Section(anchor=f"run-{number}", run=run, opening=opening(run, found), chapters=tuple(chapters(run, found)))

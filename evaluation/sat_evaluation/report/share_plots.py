@@ -17,9 +17,9 @@ from sat_evaluation.figures.share_data import (
 )
 from sat_evaluation.report.axes import Axis
 from sat_evaluation.report.charts import Curve, Level, Mark, Plot, ends
-from sat_evaluation.report.words import MOST_CURVES, PERCENT, cut
+from sat_evaluation.report.words import MOST_CURVES, PERCENT, bars_of, cut
 from sat_evaluation.results.baseline import Baseline
-from sat_evaluation.results.curves import Group, spread
+from sat_evaluation.results.curves import Group
 from sat_evaluation.results.rows import Row, attacks_of, together
 from sat_evaluation.results.text import percent
 
@@ -67,7 +67,7 @@ def over_share(
         y=_accuracy_axis(everything, levels, "accuracy on test images (%)"),
         curves=everything,
         levels=levels,
-        notes=(f"bars: {spread(groups)}", *cut(by_number)),
+        notes=(*bars_of(groups), *cut(by_number)),
         measured=attacks_of(rows),
     )
 
@@ -142,7 +142,9 @@ def _mark(point: Point, measure: str, *, offset: float = 0.0, tip: str = "") -> 
     if not tip and point.group is not None:
         interval = f"{point.value:.1f} % [{point.low:.1f}, {point.high:.1f}]"
         tip = f"{_size(point.group)}: {MEASURES[measure]} {interval}{_seeds(point.group)}"
-    return Mark(x=point.share, y=point.value, low=point.low, high=point.high, tip=tip, offset=offset)
+    return Mark(
+        x=point.share, y=point.value, low=point.low, high=point.high, tip=tip, offset=offset, deviation=point.deviation
+    )
 
 
 def _size(g: Group) -> str:

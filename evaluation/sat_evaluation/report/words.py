@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sat_core.accuracy import Accuracy
 from sat_evaluation.figures.share_data import curve_names
-from sat_evaluation.results.curves import Group, listed_classes, series
+from sat_evaluation.results.curves import Group, listed_classes, of_seeds, series, spread
 from sat_evaluation.results.rows import Row
 from sat_evaluation.results.text import percent, shown
 
@@ -19,6 +19,12 @@ PERCENT = (0.0, 100.0)
 def cut(curves: Sequence[object]) -> tuple[str, ...]:
     """Return the note that only the first curves are drawn; nothing if all are."""
     return (f"the first {MOST_CURVES} of {len(curves)} curves are drawn",) if len(curves) > MOST_CURVES else ()
+
+
+def bars_of(groups: Sequence[Group]) -> tuple[str, ...]:
+    """Return notes on what the bars of a plot are, those of seeds in a note of their own."""
+    seeds = of_seeds(groups)
+    return (f"thin bars: {spread(groups)}", *([f"broad bars: {seeds}"] if seeds else []))
 
 
 def arm_names(groups: Sequence[Group]) -> list[str]:

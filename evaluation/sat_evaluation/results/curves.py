@@ -112,13 +112,13 @@ class Series:
 
 def group(rows: Iterable[Row]) -> list[Group]:
     """Put rows that differ only in their seeds together, in order of appearance; of equal ones the first counts."""
-    groups: dict[str, dict[tuple[int, int], Row]] = {}
+    groups: dict[tuple[str, int, tuple[int, ...]], dict[tuple[int, int], Row]] = {}
     for row in rows:
         # with random subsets, A differs from seed to seed; a list of classes is a setting of its own
         chosen = row.classes if row.strategy == "listed" and not row.baseline else ()
         # by the number of classes, not by |A|: classes differ in size. A baseline by |A|: it is one training,
         # whether all examples were asked for or all classes
-        key = json.dumps([row.settings, row.size if row.baseline else row.units, chosen])
+        key = (row.key, row.size if row.baseline else row.units, chosen)
         groups.setdefault(key, {}).setdefault(row.seeds, row)
     return [Group(tuple(seeds.values())) for seeds in groups.values()]
 
@@ -129,7 +129,7 @@ def series(rows: Sequence[Row]) -> list[Series]:
     curves: dict[str, list[Group]] = {}
     for g in groups:
         if not g.rows[0].baseline:
-            curves.setdefault(json.dumps(g.rows[0].settings), []).append(g)
+            curves.setdefault(g.rows[0].key, []).append(g)
     keys = varied([row for row in rows if not row.baseline])
     baselines = _Baselines(g for g in groups if g.rows[0].baseline)
     result = []
@@ -172,7 +172,9 @@ def varied(rows: Sequence[Row]) -> list[str]:
     A setting that follows from those before it in the list is left out, such as a step size that goes with ε, or a
     random start that goes with the kind of the attack and the loss.
     """
-    tables = [{key: repr(value) for key, value in row.settings.items()} for row in rows]
+    # most arms have the settings of others
+    distinct = {row.key: row.settings for row in rows}.values()
+    tables = [{key: repr(value) for key, value in settings.items()} for settings in distinct]
     keys: list[str] = []
     for key in dict.fromkeys(key for table in tables for key in table if key != "subset.strategy"):
         having = [(tuple(t.get(other) for other in keys), t[key]) for t in tables if key in t]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Any, final
 
@@ -19,6 +20,8 @@ from sat_evaluation.results.marks import mark_of
 from sat_evaluation.results.text import epsilon
 
 _ATTACKS = "evaluation.attacks"
+_OWN_RESULTS: Any = attrs.Factory(lambda row: row.results, takes_self=True)
+_AS_TEXT: Any = attrs.Factory(lambda row: json.dumps(row.settings), takes_self=True)
 
 
 @final
@@ -36,19 +39,16 @@ class Row:
         spec: settings as dotted keys to values. A key that an older version did not know has its default; the attacks
             are those that the robust accuracy is of.
         settings: those on which the arm depends, without seeds and |A|; a baseline has none of the choice of A either.
-            Arms with the same settings are points of one curve.
+            Arms with the same settings are points of one curve. key: the same as text.
     """
 
     results: ArmResults
-    full: ArmResults = attrs.field(repr=False, eq=False)
+    full: ArmResults = attrs.field(default=_OWN_RESULTS, repr=False, eq=False)
     unit: int = attrs.field(repr=False, eq=False)
     spec: dict[str, Any] = attrs.field(init=False, repr=False, eq=False)
-    # Kept, as each of several drawings asks for those of each of perhaps ten thousand arms.
     settings: dict[str, Any] = attrs.field(init=False, repr=False, eq=False)
-
-    @full.default
-    def _same(self) -> ArmResults:
-        return self.results
+    # kept, as each of several drawings asks for those of each of perhaps ten thousand arms
+    key: str = attrs.field(default=_AS_TEXT, init=False, repr=False, eq=False)
 
     @unit.default
     def _own_unit(self) -> int:
