@@ -58,7 +58,7 @@ def test_the_question_names_no_folder() -> None:
 
 def test_the_answer_is_the_headline_and_facts_compare_with_the_baselines() -> None:
     one = opened(NONE, HALF, ALL)
-    assert one.answer == headline(as_rows([NONE, HALF, ALL]))
+    assert one.answer == headline(as_rows([NONE, HALF, ALL]), RunFolder(Path("nowhere")))
     value, detail = facts(one)["Robust accuracy"]
     assert value == "81.5 %"
     assert "full AT 83.0 %" in detail
