@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from sat_core import files
 from sat_core.accuracy import wilson
 from sat_core.arm_results import ArmResults
 from sat_core.attack_spec import AttackSpec
@@ -16,10 +17,12 @@ from sat_core.autoattack import AttackSettings
 from sat_core.backend import Backend
 from sat_core.classifier import Classifier
 from sat_core.data import DataSet, Examples
+from sat_core.difficulty import STREAMED
 from sat_core.evaluation import MISCLASSIFIED, ROBUST, Evaluation
 from sat_core.job import Job
 from sat_core.json_fields import to_json
 from sat_core.reference import NumpyBackend
+from sat_core.run_folder import RunFolder
 from sat_core.spec import Spec
 from sat_core.tables import nest
 from sat_core.unit_folder import UnitFolder
@@ -244,6 +247,14 @@ def as_rows(results: Iterable[dict[str, Any]]) -> Any:
     from sat_evaluation.results.rows import collect
 
     return collect(ArmResults.from_json(content) for content in results)
+
+
+def write_ranking(folder: RunFolder, scores: dict[str, np.ndarray]) -> None:
+    """A ranking with these scores; the others that each has are those of the first."""
+    some = next(iter(scores.values()))
+    facts = {"seed": np.array(0), "gradients": np.array(1), files.EXPERIMENT: np.array("0")}
+    arrays = {**{metric.name: some for metric in STREAMED}, **scores, **facts, "places": np.arange(len(some))}
+    files.write_npz(folder.ranking.ranking_file, arrays)
 
 
 NONE, HALF, ALL = result(0, 0.43), result(500, 0.815), result(1000, 0.83)

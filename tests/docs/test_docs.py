@@ -275,7 +275,7 @@ def test_files_of_a_run_are_explained_and_its_program_reads_them(
 
 
 def test_published_numbers_beside_ours_are_the_published_ones() -> None:
-    home = Path(importlib.import_module("sat_evaluation.paper").__path__[0])
+    home = Path(importlib.import_module("sat_evaluation.plan").__path__[0])
     curves = tomllib.loads((home / "published.toml").read_text(encoding="utf-8"))["curves"]
     ours = {curve["measure"]: curve for curve in curves if (curve["figure"], curve["data"]) == ("fig6", "cifar10")}
     page = (DOCUMENTS / "results-cifar10.md").read_text(encoding="utf-8")

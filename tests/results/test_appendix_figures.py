@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from test_figures import texts
-from toys import ALL, HALF, NONE, accuracy, as_rows, result
+from toys import ALL, HALF, NONE, accuracy, as_rows, result, write_ranking
 
 from sat_core import files
 from sat_core.accuracy import wilson
@@ -221,19 +221,10 @@ def test_a_study_has_the_figures_for_which_it_has_the_arms(tmp_path: Path) -> No
     assert drawn == {"defence", "gain"}
     scores = np.repeat([0.3, 0.5, 0.1, 0.2], 250)
     arrays = dict.fromkeys(("entropy", "error", "variance", "margin"), scores)
-    _write_ranking(folder, arrays)
+    write_ranking(folder, arrays)
     made = {path.name: figure for path, figure in appendix_figures(rows, folder)}
     assert set(made) == {"defence", "gain", "class-entropy", "agreement"}
     assert "ours: Spearman's ρ = 0.40, n = 4 classes" in words(tmp_path / "c", made["class-entropy"])
     folder.ranking.ranking_file.write_bytes(b"")
     # what is damaged is left out
     assert {path.name for path, _ in appendix_figures(rows, folder)} == {"defence", "gain"}
-
-
-def _write_ranking(folder: RunFolder, scores: dict[str, np.ndarray]) -> None:
-    from sat_core.difficulty import STREAMED
-
-    arrays = {metric.name: next(iter(scores.values())) for metric in STREAMED} | scores
-    count = len(next(iter(scores.values())))
-    facts = {"seed": np.array(0), "gradients": np.array(1), files.EXPERIMENT: np.array("0")}
-    files.write_npz(folder.ranking.ranking_file, {**arrays, **facts, "places": np.arange(count)})

@@ -17,7 +17,8 @@ def add(commands: Any) -> None:
         "figures",
         nargs="+",
         metavar="FIGURE",
-        help="fig2 to fig8, rs-fgsm, rs-fgsm-transfer, trades, linf, radii, metrics, other-ranking, s-csat, svhn",
+        help="fig2 to fig8, rs-fgsm, rs-fgsm-transfer, trades, linf, radii, metrics, other-ranking, s-csat, svhn, "
+        "defence, gain, class-entropy, agreement, overfitting",
     )
     reproduce.add_argument(
         "--scale",

@@ -3,32 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
 import attrs
 
 from sat_core.errors import SpecError, quoted
 from sat_core.registry import unknown
 from sat_evaluation.paper import published
+from sat_evaluation.paper.appendix import APPENDIX, BY_CLASS, BY_EXAMPLE, single_classes
 from sat_evaluation.paper.panels import ALL, Panel, PanelMaker, PaperFigure
 from sat_evaluation.paper.scales import SCALES, Flat
 
-_ATTACKS = ("evaluation.attacks", "evaluation.selection_attacks")
-# At |A| = 0 and |A| = N every strategy selects the same examples.
-# Shares, with a decimal point: the integer 1 is one example or one class.
-_BASELINES = {"subset.strategy": ["hardest"], "subset.size": [0.0, 1.0]}
 _DATA = ("digits", "mnist5k", "cifar10", "cifar100", "imagenet200")
-_BY_CLASS, _BY_EXAMPLE = {"subset.kind": "classes"}, {"subset.kind": "examples"}
 
 
 def _fig2(make: PanelMaker) -> Iterable[Panel]:
     for role in make.roles("digits", "cifar10"):
-        settings: dict[str, Any] = {**_BY_CLASS}
-        if make.protocol == "authors":  # its attacks for single classes hold for the baselines, too
-            settings |= {key: ["apgd-ce", "apgd-t"] for key in _ATTACKS}
-        one = {"subset.strategy": ["listed"], "subset.classes": [[c] for c in range(make.classes(role))]}
-        panel = make.study(role, "fig2", settings, [one, _BASELINES])
-        yield attrs.evolve(panel, measures=("robust_a", "robust_b"))
+        yield single_classes(make, role, "fig2")
 
 
 def _fig3(make: PanelMaker) -> Iterable[Panel]:
@@ -38,20 +28,20 @@ def _fig3(make: PanelMaker) -> Iterable[Panel]:
 
 def _fig4(make: PanelMaker) -> Iterable[Panel]:
     for role in make.roles("digits", "cifar10"):
-        panel = make.study(role, "fig4", _BY_CLASS, make.strategies(role, make.scale.four, ["hardest"]))
+        panel = make.study(role, "fig4", BY_CLASS, make.strategies(role, make.scale.four, ["hardest"]))
         yield attrs.evolve(panel, measures=("robust_b", "clean_b", *ALL))
 
 
 def _fig5(make: PanelMaker) -> Iterable[Panel]:
     for role in make.roles(*_DATA):
         grids = make.strategies(role, make.scale.class_sizes, ["hardest", "easiest"])
-        yield attrs.evolve(make.study(role, "fig5", _BY_CLASS, grids), measures=("robust_b", "robust"))
+        yield attrs.evolve(make.study(role, "fig5", BY_CLASS, grids), measures=("robust_b", "robust"))
 
 
 def _fig6(make: PanelMaker) -> Iterable[Panel]:
     for role in make.roles(*_DATA):
         grids = make.strategies(role, make.scale.sizes, ["hardest", "easiest"])
-        yield make.study(role, "fig6", _BY_EXAMPLE, grids)
+        yield make.study(role, "fig6", BY_EXAMPLE, grids)
 
 
 def _fig7(make: PanelMaker) -> Iterable[Panel]:
@@ -59,7 +49,7 @@ def _fig7(make: PanelMaker) -> Iterable[Panel]:
         sizes = [0.0, *(make.scale.class_sizes if make.scale.name == "demo" else make.scale.sizes), 1.0]
         # of the hardest classes, which is the default; that the paper's are is INFERRED (docs/PROTOCOLS.md, Fig. 7)
         grid = {"weighting.rule": ["uniform", "balanced", "emphasised"], "subset.size": sizes}
-        panel = make.study(source, "fig7", _BY_CLASS, [grid], target)
+        panel = make.study(source, "fig7", BY_CLASS, [grid], target)
         yield attrs.evolve(panel, of_source=("robust_a", "robust_b"), measures=("robust",))
 
 
@@ -92,7 +82,7 @@ def _trades(make: PanelMaker) -> Iterable[Panel]:
         # the arms of Fig. 6, and beside each the same with TRADES; the attack follows from the loss
         plain = {"subset.size": [0.0, *make.scale.sizes, 1.0]}
         trades = {"loss.kind": ["trades"], "loss.beta": [[12.0, 6.0]], "subset.size": [*make.scale.sizes, 1.0]}
-        yield make.study(role, "trades", _BY_EXAMPLE, [plain, trades])
+        yield make.study(role, "trades", BY_EXAMPLE, [plain, trades])
 
 
 def _linf(make: PanelMaker) -> Iterable[Panel]:
@@ -128,7 +118,7 @@ _FIGURES: dict[str, tuple[str, str, Callable[[PanelMaker], Iterable[Panel]]]] = 
     "fig5": ("A part of the classes is attacked (CSAT)", "curves", _fig5),
     "fig6": ("A part of the examples is attacked (ESAT)", "curves", _fig6),
     "fig7": ("Three ways to weigh A, before a transfer (S-CSAT)", "curves", _fig7),
-    "fig8": ("Transfer of features from examples attacked in part (S-ESAT)", "curves", _transfers("fig8", _BY_EXAMPLE)),
+    "fig8": ("Transfer of features from examples attacked in part (S-ESAT)", "curves", _transfers("fig8", BY_EXAMPLE)),
     "rs-fgsm": (
         "A part of the examples is attacked in a single step (RS-FGSM)",
         "curves",
@@ -145,7 +135,7 @@ _FIGURES: dict[str, tuple[str, str, Callable[[PanelMaker], Iterable[Panel]]]] = 
         "The hardest classes are attacked, at three radii (CSAT)",
         "curves",
         # the three radii are in the reviews; data, A and step size are UNKNOWN (docs/PROTOCOLS.md)
-        _sweep("radii", {"attack.eps": [0.25, 0.5, 1.0]}, _BY_CLASS),
+        _sweep("radii", {"attack.eps": [0.25, 0.5, 1.0]}, BY_CLASS),
     ),
     "metrics": (
         "Other measures of difficulty (ESAT)",
@@ -157,9 +147,10 @@ _FIGURES: dict[str, tuple[str, str, Callable[[PanelMaker], Iterable[Panel]]]] = 
     "s-csat": (
         "Transfer of features from classes attacked in part (S-CSAT)",
         "curves",
-        _transfers("s-csat", _BY_CLASS),
+        _transfers("s-csat", BY_CLASS),
     ),
     "svhn": ("Transfer of features to SVHN (S-ESAT)", "curves", _svhn),
+    **APPENDIX,
 }
 PAPER_FIGURES = {name: title for name, (title, _, _) in _FIGURES.items()}
 """Names to titles."""
@@ -186,7 +177,8 @@ def paper_figure(
         raise SpecError(f"--scale: expected one of {', '.join(SCALES)}, got {quoted(scale)}")
     title, kind, panels = _FIGURES[name]
     # the released configurations of Fig. 2 are balanced, the paper's text has weights of 1
-    weights = "uniform" if (name, protocol) == ("fig2", "paper") else published.weights(name)
+    single = name in ("fig2", "class-entropy")
+    weights = "uniform" if single and protocol == "paper" else published.weights(name)
     maker = PanelMaker(SCALES[scale], protocol, weights, data or {}, settings or {})
     return PaperFigure(name=name, title=title, kind=kind, panels=tuple(panels(maker)))
 

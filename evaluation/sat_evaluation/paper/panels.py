@@ -56,7 +56,8 @@ class PaperFigure:
     Attributes:
         name: Such as ``fig6`` or ``linf``.
         title: One line above the figure.
-        kind: ``curves``, ``classes`` (bars and matrix of Fig. 2) or ``difficulty`` (bars of Fig. 3).
+        kind: ``curves``, ``classes`` (bars and matrix of Fig. 2), ``difficulty`` (bars of Fig. 3), or one of
+            `sat_evaluation.paper.draw_appendix.KINDS`.
         panels: A study for each data set or pair.
     """
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from sat_evaluation.figures.class_data import PublishedClasses
+from sat_evaluation.figures.class_entropy_data import PublishedTransfer
 from sat_evaluation.figures.share_data import PublishedCurve
 from sat_evaluation.paper.scales import TENTHS
 from sat_evaluation.plan.numbers import source_of, tables
@@ -61,6 +62,20 @@ def classes(figure: str, data: str) -> PublishedClasses | None:
                 full=tuple(_shares(matrix["full"])),
             )
     return None
+
+
+def class_transfer(data: str) -> PublishedTransfer | None:
+    """Return the published class entropies beside the robust accuracies on B of Fig. 2; None but for CIFAR-10."""
+    numbers = classes("fig2", data)
+    table = next(_tables_of("difficulty", "class-entropy", data, ""), None)
+    if numbers is None or table is None:
+        return None
+    return PublishedTransfer(
+        source=f"entropy: {source_of(table)}; accuracy: {numbers.source}",
+        weights=numbers.weights,
+        entropy=tuple(table["entropy"]),
+        robust_b=numbers.robust_b,
+    )
 
 
 def _curve(table: dict[str, Any], values: dict[str, dict[float, float]], full: float | None) -> PublishedCurve:

@@ -12,6 +12,7 @@ from sat_core.ranking import Ranking
 from sat_core.run_folder import ReproductionFolder
 from sat_evaluation.figures.canvas import save_figure
 from sat_evaluation.paper.draw import class_figures, curves_figure, difficulty_figure
+from sat_evaluation.paper.draw_appendix import KINDS, appendix_drawings
 from sat_evaluation.paper.panels import Panel, PaperFigure
 from sat_evaluation.paper.reproduction import Reproduction, rows_folder, rows_of
 from sat_evaluation.results.headline import headline
@@ -127,11 +128,14 @@ def draw_figures(figure: PaperFigure, out: ReproductionFolder) -> dict[str, Figu
     """Draw a figure of the paper from the finished arms in `out`.
 
     Returns:
-        Name of the file to matplotlib figure: one, or of Fig. 2 one for each data set. Empty if nothing is finished.
+        Name of the file to matplotlib figure: one, or of Fig. 2 and the appendix one per data set. Empty if nothing
+        is finished.
 
     Raises:
         NotInstalledError: matplotlib is missing.
     """
+    if figure.kind in KINDS:
+        return appendix_drawings(figure, out)
     if figure.kind == "difficulty":
         folders = [(panel, out.study(panel.name).ranking) for panel in figure.panels]
         rankings = {
