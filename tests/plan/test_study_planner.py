@@ -147,6 +147,6 @@ def test_on_a_narrow_terminal_nothing_is_cut() -> None:
 
 
 def test_sizes_and_intervals_are_short() -> None:
-    assert [size_text(share) for share in (0.42, 1 / 3, 0.07)] == ["42 %", "33.3 %", "7 %"]
+    assert [size_text(share) for share in (0.42, 1 / 3, 0.4997)] == ["42 %", "33.3 %", "50 %"]
     unknown = Recovery(share=0.5, value=0.9, low=None, high=None, extrapolated=False)
     assert interval_text(unknown) == "not known"

@@ -78,7 +78,7 @@ def _cells(option: Option, recommended: bool) -> tuple[str, ...]:
 
 def size_text(share: float) -> str:
     """Return |A|/N in percent, with a digit only where it is no whole number."""
-    return percent(share, 0 if abs(100 * share - round(100 * share)) < 1e-6 else 1)
+    return percent(share, 0 if abs(100 * share - round(100 * share)) < 0.05 else 1)
 
 
 def interval_text(recovery: Recovery) -> str:
