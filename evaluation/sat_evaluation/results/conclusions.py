@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 from typing import Any, final
@@ -72,19 +73,25 @@ def conclude(rows: Sequence[Row], folder: RunFolder, *, measure: str = "robust")
 
     Args:
         rows: Of the finished arms, as `sat_evaluation.results.rows.collect` returns them.
-        folder: Of the study or transfer. An arm whose flags cannot be read is left out, and a note says so.
+        folder: Of the study or transfer. An arm whose flags cannot be read is left out, and a note says so. Of more
+            than `LIMIT` groups of seeds, only those of the compared pairs are read.
         measure: ``robust`` or ``clean``.
     """
     groups, names = {key_of(g): g for g in group(rows)}, labels(rows)
-    missing = list[tuple[str, DataError]]()
-    flags: dict[Key, GroupFlags] = {}
-    for key, g in groups.items():
+    notes = list[str]()
+    wanted = _pairs(rows, notes)
+    # thousands of arms have thousands of files: those of the pairs are read, which are LIMIT at most
+    every = len(groups) <= LIMIT
+    needed = {*groups} if every else {key for pair in wanted for key in pair}
+    needed |= {key for _, *baselines in _triples(rows) for key in baselines}
+    flags, missing = dict[Key, GroupFlags](), list[tuple[str, DataError]]()
+    for key in filter(needed.__contains__, groups):
         try:
-            flags[key] = read_flags(g, folder)
+            flags[key] = read_flags(groups[key], folder)
         except DataError as error:
             missing.append((names[key], error))
-    notes = _missing(missing, len(groups))
-    pairs = [(one, other) for one, other in _pairs(rows, notes) if one in flags and other in flags]
+    notes += _missing(missing, len(groups))
+    pairs = [(one, other) for one, other in wanted if one in flags and other in flags]
     comparisons = compare_all(
         [(flags[one], flags[other]) for one, other in pairs],
         [(names[one], names[other]) for one, other in pairs],
@@ -100,7 +107,7 @@ def conclude(rows: Sequence[Row], folder: RunFolder, *, measure: str = "robust")
         measure=measure,
         comparisons=tuple(comparisons),
         shares=tuple(shares),
-        overall=_overall(list(flags.values()), measure),
+        overall=_overall(list(flags.values()), measure) if every else None,
         notes=tuple(notes),
     )
 
@@ -193,8 +200,8 @@ def labels(rows: Sequence[Row]) -> dict[Key, str]:
         size = "" if row.baseline or listed_classes(row) else f" {percent(row.share)}"
         method, comma, rest = method_name(row, keys).partition(", ")
         names[key_of(g)] = method + size + comma + rest if not listed_classes(row) else method_name(row, keys)
-    alike = [name for name in names.values() if [*names.values()].count(name) > 1]
-    return {key: f"{name} ({shown(key[0])})" if name in alike else name for key, name in names.items()}
+    count = Counter(names.values())
+    return {key: f"{name} ({shown(key[0])})" if count[name] > 1 else name for key, name in names.items()}
 
 
 def _triples(rows: Sequence[Row]) -> Iterator[tuple[Key, Key, Key]]:
@@ -219,7 +226,7 @@ def _pairs(rows: Sequence[Row], notes: list[str]) -> list[tuple[Key, Key]]:
         row = g.rows[0]
         by_size.setdefault((row.kind, row.size) if row.baseline else (row.kind, -row.units), []).append(g)
     alike = sum(len(same) * (len(same) - 1) // 2 for same in by_size.values())
-    if len(pairs) + alike > LIMIT:
+    if alike and len(pairs) + alike > LIMIT:
         notes.append(f"{alike:,} pairs of arms with the same |A| are not compared; `sat compare RUN ARM ARM` does it")
     else:
         pairs |= dict.fromkeys((key_of(a), key_of(b)) for same in by_size.values() for a, b in combinations(same, 2))
