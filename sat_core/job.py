@@ -64,6 +64,7 @@ class Job:
         full_name: Of the arm, where its folder has a shortened name.
         make_classifier: Returns the classifier with its initial weights; if None, the one that `spec` names is built.
         group: The ranks that run it together. What is said of a job here, rank 0 does; see `sat_core.follower`.
+        expected_seconds: What it was expected to take before the run began; None if nobody knew.
     """
 
     spec: Spec
@@ -80,6 +81,7 @@ class Job:
     full_name: str = ""
     make_classifier: Callable[[], Classifier] | None = None
     group: ProcessGroup = ALONE
+    expected_seconds: float | None = None
 
     def experiment(
         self, tables: Mapping[str, Any], others: Iterable[str] = (), like: Experiment | None = None

@@ -204,6 +204,7 @@ class Cost:
             examples: all images of each step where the batch chooses by looking, N each time A is chosen anew.
         full_at_gradients: Both together in full adversarial training of all ``training.epochs``, with the same attack
             and the cross-entropy.
+        expected_seconds: What all stages but the ranking were expected to take, before the run; None if nobody knew.
         seconds: By stage, over all starts of the run; that of the ranking is None if none was trained.
     """
 
@@ -212,6 +213,7 @@ class Cost:
     ranking_gradients: int = json_field(integer())
     selection_forwards: int = json_field(integer())
     full_at_gradients: int = json_field(integer(1))
+    expected_seconds: float | None = json_field(optional(number(0)), None)
     seconds: dict[str, float | None] = json_field(mapping(optional(number(0))))
 
     @property

@@ -205,5 +205,6 @@ def _cost(job: Job, ranking: Ranking, split: Split, position: Position) -> Cost:
         ranking_gradients=ranking.gradients,
         selection_forwards=position.selection_forwards,
         full_at_gradients=examples * (attack.replays + attack.passes),
+        expected_seconds=job.expected_seconds,
         seconds={"ranking": ranking.seconds, **{stage: round(seconds.get(stage, 0.0), 3) for stage in stages}},
     )

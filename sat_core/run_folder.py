@@ -78,6 +78,11 @@ class RunFolder(Folder):
         return self.path / "summary.csv"
 
     @property
+    def plan_file(self) -> Path:
+        """What the run is expected to cost."""
+        return self.path / "plan.json"
+
+    @property
     def order_file(self) -> Path:
         """Example numbers, hardest first, as `sat rank` saves them; a study's ``ranking.file`` can name it."""
         return self.path / "order.npy"

@@ -1,4 +1,4 @@
-"""What runs a whole study: the interface, and the registry in which it is found."""
+"""What runs a whole study, and what says before what it costs: the interfaces, and the registries of both."""
 
 from __future__ import annotations
 
@@ -31,3 +31,23 @@ class Runner(Protocol):
 
 RUNNERS: Registry[Runner] = Registry("runner", "sat_core.runners")
 """Runners by name, found by entry point, so that the core needs none of their packages."""
+
+
+class Planner(Protocol):
+    """Says what a study costs before it runs."""
+
+    def __call__(
+        self,
+        study: Any,
+        *,
+        backend: str | None,
+        device: str,
+        jobs: int | None,
+        card: str,
+        measure: bool,
+    ) -> Any:
+        """Plan `study`, a `sat_core.study.Study`; the arguments are those of `Study.plan`."""
+
+
+PLANNERS: Registry[Planner] = Registry("planner", "sat_core.planners")
+"""Planners by name, found by entry point."""

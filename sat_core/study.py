@@ -16,7 +16,7 @@ from sat_core.evaluation_spec import ATTACK_KEYS, LEVEL
 from sat_core.files import parse_toml, reason, short_name
 from sat_core.grids import LIST_KEYS, check_grids, check_key
 from sat_core.report_arms import REPORT_ARMS, screened
-from sat_core.runner import RUNNERS
+from sat_core.runner import PLANNERS, RUNNERS
 from sat_core.seeds import SEEDS, TRAINING_SEED, with_seeds
 from sat_core.spec import Spec, check_keys
 from sat_core.tables import flatten, lists, nest
@@ -234,6 +234,28 @@ class Study:
         options: dict[str, Any] = {"backend": backend, "device": device, "jobs": jobs, "devices": devices}
         # By registry: what runs studies imports the core, which must not import it.
         return RUNNERS.get("study")(self, out, data=data, reuse=reuse, track=track, progress=progress, **options)
+
+    def plan(
+        self,
+        *,
+        backend: str | None = None,
+        device: str = "cpu",
+        jobs: int | None = None,
+        card: str = "",
+        measure: bool = False,
+    ) -> Any:
+        """Return what this study costs before it runs (docs/plan.md); imports no framework unless it measures.
+
+        Args:
+            backend, device, jobs: As in `run`.
+            card: A GPU of the table of cards, as ``"A100"``, in place of this device.
+            measure: Measure this device first, for at most a minute.
+
+        Returns:
+            A `sat_evaluation.plan.plan.Plan`.
+        """
+        options: dict[str, Any] = {"backend": backend, "device": device, "jobs": jobs, "card": card}
+        return PLANNERS.get("study")(self, measure=measure, **options)
 
     def _repr_html_(self) -> str:
         rows = [flatten(arm.spec.to_tables()) for arm in self.arms]

@@ -45,6 +45,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     for marker, needs in {**BEYOND, **DAEMONS}.items():
         config.addinivalue_line("markers", f"{marker}: needs {needs}")
+    # nobody can write there: no test adds to the user's cache, or depends on what is in it
+    os.environ["SAT_CACHE"] = f"{os.devnull}/none"
     names = chosen(config)
     if len(names) == 1:
         os.environ["SAT_BACKEND"] = names[0]  # of every command that the tests start

@@ -18,6 +18,7 @@ from sat_evaluation.cli import (
     data,
     evaluate,
     export,
+    plan,
     rank,
     report,
     reproduce,
@@ -100,7 +101,21 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=_version())
     top.add_argument("--debug", action="store_true", help="show tracebacks")
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for module in (run, rank, reproduce, compare, status, report, table, evaluate, export, robustbench, data, schema):
+    for module in (
+        run,
+        plan,
+        rank,
+        reproduce,
+        compare,
+        status,
+        report,
+        table,
+        evaluate,
+        export,
+        robustbench,
+        data,
+        schema,
+    ):
         module.add(commands)
     completion.add(commands, top)
     return top

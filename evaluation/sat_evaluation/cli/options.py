@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sat_evaluation.run.executors.base import Executor
+    from sat_evaluation.run.expected import Confirm
 
 _SLURM = ("partition", "account", "time", "gpus", "memory", "slurm", "detach")
 
@@ -77,6 +78,30 @@ def add_slurm(command: argparse.ArgumentParser) -> None:
     group.add_argument("--slurm", action="append", metavar="KEY=VALUE", help="any other option of sbatch")
     # None unless given: `slurm_options` refuses these options with another executor
     group.add_argument("--detach", action="store_true", default=None, help="submit and return")
+
+
+def add_yes(command: argparse.ArgumentParser) -> None:
+    """Add --yes, which `confirmation` reads."""
+    command.add_argument(
+        "--yes", action="store_true", help="start without a question, however long it is expected to take"
+    )
+
+
+def confirmation(arguments: argparse.Namespace) -> Confirm | None:
+    """Return what asks before a long run; None with --yes.
+
+    Without a terminal nobody can be asked: the run says so in a line and goes on, as a batch job has to.
+    """
+    return None if arguments.yes else _ask
+
+
+def _ask(line: str) -> bool:
+    import sys
+
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        print(f"note: {line}; it starts without a question, as there is no terminal", file=sys.stderr)
+        return True
+    return input(f"{line}\nstart? [y/N] ").strip().lower() in ("y", "yes")
 
 
 def add_settings(command: argparse.ArgumentParser, help: str) -> None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sat_evaluation.cli.options import add_running, add_settings, running
+from sat_evaluation.cli.options import add_running, add_settings, add_yes, confirmation, running
+
+if TYPE_CHECKING:
+    from sat_evaluation.paper.panels import Panel, PaperFigure
+    from sat_evaluation.plan.units import UnitWork
 
 _REPRODUCE = "Run the studies behind a figure of the paper, or an experiment around it, and draw it."
 
@@ -37,12 +41,14 @@ def add(commands: Any) -> None:
     )
     add_settings(reproduce, "override a key in all of its studies")
     reproduce.add_argument("--dry-run", action="store_true", help="print the studies and stop")
+    add_yes(reproduce)
     reproduce.set_defaults(run=_reproduce)
     add_running(reproduce)
 
 
 def _reproduce(arguments: argparse.Namespace) -> int:
     from sat_core.tables import parse_setting
+    from sat_evaluation.cli.cost_lines import print_cost, whole_plan
     from sat_evaluation.paper.experiments import parse_data
     from sat_evaluation.paper.reproduction import Reproduction
 
@@ -55,19 +61,33 @@ def _reproduce(arguments: argparse.Namespace) -> int:
     # before a dry run, which refuses wrong options, too
     options = running(arguments)
     if arguments.dry_run:
-        for one in reproductions:
-            _print(one)
+        figures = [one.make() for one in reproductions]
+        for figure in figures:
+            _print(figure)
+        print()
+        print_cost([_units(panel) for figure in figures for panel in figure.panels], arguments)
         return 0
     from sat_core.run_folder import ReproductionFolder
     from sat_evaluation.cli.live_view import Terminal
     from sat_evaluation.paper.reproduce import reproduce_all
+    from sat_evaluation.run.expected import Expected
 
+    if not arguments.yes:
+        panels = [panel for one in reproductions for panel in one.make().panels]
+        plan, _ = whole_plan([_units(panel) for panel in panels], arguments)
+        Expected(plan, plan).ask(confirmation(arguments))
     reproduce_all(reproductions, ReproductionFolder(arguments.out), view=Terminal(), **options)
     return 0
 
 
-def _print(reproduction: Any) -> None:
-    figure = reproduction.make()
+def _units(panel: Panel) -> list[UnitWork]:
+    from sat_evaluation.plan.facts import facts_of
+    from sat_evaluation.plan.units import study_units
+
+    return study_units(panel.study, facts_of(panel.study.base.data.name), only_ranking=panel.ranking)
+
+
+def _print(figure: PaperFigure) -> None:
     print(f"# {figure.name}: {figure.title}")
     for panel in figure.panels:
         print(f"\n# {panel.name}: {'the ranking only' if panel.ranking else f'{len(panel.study.arms)} arms'}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from sat_evaluation.cli.options import add_import, add_running, add_settings, running
+from sat_evaluation.cli.options import add_import, add_running, add_settings, add_yes, confirmation, running
 
 if TYPE_CHECKING:
     from sat_core.study import Study
@@ -20,7 +20,8 @@ def add(commands: Any) -> None:
     run.add_argument("study", help="study file (TOML)")
     add_settings(run, "override a key")
     add_import(run)
-    run.add_argument("--dry-run", action="store_true", help="print the arms, look at data and models, and stop")
+    run.add_argument("--dry-run", action="store_true", help="print arms and cost, look at data and models, and stop")
+    add_yes(run)
     run.add_argument("--print-command", action="store_true", help="print the torchrun command of each arm, and stop")
     run.set_defaults(run=_run)
     transfer = commands.add_parser("transfer", help="a head for another task on frozen features", description=_TRANSFER)
@@ -38,8 +39,11 @@ def _run(arguments: argparse.Namespace) -> int:
     from sat_core.run_folder import RunFolder
     from sat_core.study import Study
     from sat_core.tables import parse_setting
+    from sat_evaluation.cli.cost_lines import print_cost
     from sat_evaluation.cli.live_view import Terminal
     from sat_evaluation.cli.summary import print_summary, print_transfers
+    from sat_evaluation.plan.facts import facts_of
+    from sat_evaluation.plan.units import study_units
     from sat_evaluation.run.studies import check_study, run_study
 
     study = Study.load(arguments.study).set(dict(map(parse_setting, arguments.settings)))
@@ -48,14 +52,18 @@ def _run(arguments: argparse.Namespace) -> int:
     options = {**running(arguments), "view": Terminal()}
     if arguments.dry_run:
         print_arms(study)
+        print_cost([study_units(study, facts_of(study.base.data.name))], arguments)
         check_study(study, arguments.out, **options)
         return 0
     if arguments.print_command:
         _print_commands(study, arguments, options)
         return 0
-    results = run_study(study, arguments.out, **options)
+    lines: list[str] = []
+    results = run_study(study, arguments.out, confirm=confirmation(arguments), tell=lines.append, **options)
     print_summary(results, RunFolder(arguments.out))
     print_transfers(study, RunFolder(arguments.out))
+    for line in lines:
+        print(line)
     return 0
 
 

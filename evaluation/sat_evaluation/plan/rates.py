@@ -10,7 +10,8 @@ import attrs
 from sat_core.errors import DataError
 from sat_core.spec import Spec
 from sat_evaluation.plan.facts import Facts
-from sat_evaluation.plan.work import Queries, Work
+from sat_evaluation.plan.queries import Queries
+from sat_evaluation.plan.work import Work
 
 MEASURED, HISTORY, TABLE = "measured", "history", "table"
 """Where rates come from, the surest first."""
@@ -55,6 +56,7 @@ class Rates:
         forward: Seconds of a forward pass of one image in training.
         call, query: Seconds of a batch that AutoAttack sends through the network, and of each of its forward passes of
             one image.
+        attacks: Names of attacks with a `call` and a `query` of their own.
         source: `MEASURED`, `HISTORY` or `TABLE`.
         detail: What it is from, for a reader.
         factor: The expected time is within this factor of what is taken, either way, in most cases; at least 1.
@@ -67,6 +69,7 @@ class Rates:
     forward: float
     call: float = 0.0
     query: float
+    attacks: tuple[tuple[str, float, float], ...] = ()
     source: str
     detail: str
     factor: float
@@ -85,7 +88,9 @@ class Rates:
         return Seconds(training=training + attack, checks=self._asked(work.checks), report=self._asked(work.report))
 
     def _asked(self, queries: Queries) -> float:
-        return self.call * queries.calls + self.query * queries.passes
+        own = {attack: (call, query) for attack, call, query in self.attacks}
+        rates = [(*own.get(part.attack, (self.call, self.query)), part) for part in queries.parts]
+        return sum(call * part.calls + query * part.passes for call, query, part in rates)
 
 
 RateSource = Callable[[Spec, Facts], Rates | None]

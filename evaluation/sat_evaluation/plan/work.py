@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import final
 
 import attrs
@@ -18,36 +17,8 @@ from sat_core.network_cost import GRADIENT, STEP
 from sat_core.selection import LOOKING, SELECTION_RULES
 from sat_core.spec import Spec
 from sat_core.splits import count, validation_split
-from sat_evaluation.attack.plan import Attacks, plan, queries_and_price
 from sat_evaluation.plan.facts import Facts
-
-BATCH_SIZE = 250
-"""Images that AutoAttack attacks together by default."""
-
-
-@final
-@attrs.frozen(kw_only=True)
-class Queries:
-    """What an evaluation asks of the network.
-
-    Attributes:
-        images: Images that are attacked.
-        queries: Forward passes that attacks ask for, with or without a gradient, over all images.
-        passes: What these cost, in forward passes of one image.
-        calls: Batches that are sent through the network: each has a fixed cost beside that of its images.
-    """
-
-    images: int = 0
-    queries: float = 0.0
-    passes: float = 0.0
-    calls: float = 0.0
-
-    def __add__(self, other: Queries) -> Queries:
-        return Queries(**{name: getattr(self, name) + getattr(other, name) for name in attrs.asdict(self)})
-
-    def times(self, number: int) -> Queries:
-        """Return those of so many evaluations."""
-        return Queries(**{name: value * number for name, value in attrs.asdict(self).items()})
+from sat_evaluation.plan.queries import NO_QUERIES, Queries, guess_for, queries
 
 
 @final
@@ -69,8 +40,8 @@ class Work:
     forwards: int = 0
     steps: int = 0
     attack_steps: int = 0
-    checks: Queries = Queries()
-    report: Queries = Queries()
+    checks: Queries = NO_QUERIES
+    report: Queries = NO_QUERIES
     on_features: bool = False
 
     @property
@@ -88,54 +59,6 @@ class Work:
     def passes(self) -> float:
         """Forward passes of one image that all costs, AutoAttack included."""
         return self.training_passes + self.checks.passes + self.report.passes
-
-
-@final
-@attrs.frozen
-class Guess:
-    """Accuracies that are expected of a data set, because images that are robust cost AutoAttack most of its time.
-
-    Attributes:
-        clean: Clean accuracy.
-        plain, full: Robust accuracy after plain training, and after full adversarial training.
-    """
-
-    clean: float
-    plain: float
-    full: float
-
-    def robust(self, share: float) -> float:
-        """Return the robust accuracy that is expected with this |A|/N.
-
-        1 - exp(-6 s), scaled to end in 1, of what full AT gains: the first examples bring most of it. The demo
-        (examples/digits.toml) has 0.46, 0.87 and 0.98 at 0.1, 0.3 and 0.5, the formula 0.45, 0.84 and 0.95.
-
-        >>> [round(Guess(0.9, 0.0, 1.0).robust(share), 2) for share in (0, 0.1, 0.3, 0.5, 1)]
-        [0.0, 0.45, 0.84, 0.95, 1.0]
-        """
-        return self.plain + (self.full - self.plain) * (1 - math.exp(-6 * share)) / (1 - math.exp(-6))
-
-
-DEFAULT_GUESS = Guess(0.9, 0.2, 0.6)
-GUESSES = {
-    "digits": Guess(0.99, 0.57, 0.88),
-    "mnist5k": Guess(0.97, 0.3, 0.85),
-    "cifar10": Guess(0.93, 0.0, 0.69),
-    "cifar100": Guess(0.7, 0.0, 0.42),
-    "imagenet200": Guess(0.75, 0.0, 0.55),
-}
-"""By data set: the demo's, and about those of the paper's two baselines. Own results would replace them."""
-
-
-def guess_for(name: str) -> Guess:
-    """Return what is expected of a data set, by what its name begins with.
-
-    >>> guess_for("npz:cifar10-16x16.npz") == guess_for("cifar10")
-    True
-    """
-    place = name.partition("?")[0].rpartition(":")[2].rpartition("/")[2]
-    found = [known for known in GUESSES if place.startswith(known)]
-    return GUESSES[max(found, key=len)] if found else DEFAULT_GUESS
 
 
 def subset_size(spec: Spec, facts: Facts) -> int:
@@ -172,6 +95,9 @@ def arm_work(spec: Spec, facts: Facts, size: int | None = None) -> Work:
         forwards += n * ((training.epochs - 1) // spec.subset.rerank)
     if attack.steps == 1 and size:  # the watch for catastrophic overfitting: PGD-10 and two gradients
         forwards += training.epochs * min(PROBE, size) * (12 * GRADIENT + 2)
+    if spec.evaluation.watch:  # PGD-10 and the predictions, after each epoch
+        watched = min(spec.evaluation.watch, evaluated_images(spec.evaluation, facts)[0])
+        forwards += training.epochs * watched * (10 * GRADIENT + 2)
     return _evaluated(
         Work(
             training_gradients=of_steps,
@@ -250,34 +176,3 @@ def evaluated_images(evaluation: EvaluationSpec, facts: Facts) -> tuple[int, int
 
 
 _SPLITS: dict[tuple[EvaluationSpec, int, int], tuple[int, ...]] = {}
-
-
-def queries(attacks: Attacks, spec: Spec, facts: Facts, images: int, guess: Guess, share: float) -> Queries:
-    """Return what AutoAttack asks of the network for so many images.
-
-    An image that nothing breaks costs all queries of all attacks. The first attack runs once over all images that are
-    classified correctly, also over those that it breaks (the engine ``fast`` stops at once); later ones see what is
-    left.
-
-    Args:
-        attacks: As in ``evaluation.attacks``.
-        spec: Threat model and engine.
-        facts: Classes and shape of the images.
-        images: How many are attacked.
-        guess: Accuracies that are expected.
-        share: |A|/N.
-    """
-    engine = spec.evaluation.engine
-    planned, _ = plan(attacks, norm=spec.attack.norm, classes=facts.classes, image_shape=facts.image_shape)
-    costs = [queries_and_price(settings, facts.classes, engine) for settings in planned]
-    robust = guess.robust(share)
-    first, price = costs[0]
-    runs = planned[0].restarts * (planned[0].target_classes or 1)
-    broken = max(0.0, guess.clean - robust) * images * (0.1 if engine == "fast" else 1.0) * first / runs
-    asked = sum(number for number, _ in costs)
-    return Queries(
-        images=images,
-        queries=broken + robust * images * asked,
-        passes=broken * price + robust * images * sum(number * price for number, price in costs),
-        calls=asked * math.ceil(max(robust * images, 1) / BATCH_SIZE),
-    )

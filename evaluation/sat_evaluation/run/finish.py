@@ -19,6 +19,7 @@ from sat_evaluation.results.csv_file import write_csv
 from sat_evaluation.results.law import curve_laws
 from sat_evaluation.results.rows import Row, collect
 from sat_evaluation.run.executors.base import Executor, Outcome, Place, Unit
+from sat_evaluation.run.expected import remember
 from sat_evaluation.run.preflight import grouped
 from sat_evaluation.run.view import View
 
@@ -46,6 +47,8 @@ def run_units(folder: RunFolder, units: Sequence[Unit], executor: Executor, devi
             shown.refresh({name: place.where for name, place in places.items() if not place.running}, outcome.notice)
 
         outcome = executor.run(folder, units, device, tick)
+    if not executor.elsewhere:
+        remember(folder, outcome.done)
     _warn_of_trackers(folder, units, executor, view)
     return outcome
 

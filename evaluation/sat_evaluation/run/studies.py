@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from sat_core.study import Study
 from sat_evaluation.run.executors.base import Executor
 from sat_evaluation.run.executors.local import Local
 from sat_evaluation.run.executors.processes import torchrun
+from sat_evaluation.run.expected import Confirm, Expected, announce, compared, expect
 from sat_evaluation.run.finish import finish, run_units
 from sat_evaluation.run.heads import Transfer, transfer_folders
 from sat_evaluation.run.preflight import study_jobs
@@ -36,6 +38,8 @@ def run_study(
     reuse: Sequence[Path] = (),
     only_ranking: bool = False,
     view: View | None = None,
+    confirm: Confirm | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> list[ArmResults]:
     """Run every arm of a study, then its transfers. After an interruption, the same call continues.
 
@@ -50,6 +54,8 @@ def run_study(
         reuse: Folders whose finished arms are taken over where they are the same.
         only_ranking: Stop after the ranking.
         view: Shows notes, warnings and progress; by default nothing is shown.
+        confirm: Is asked before a run that is expected to take more than `ASKS_ABOVE` hours; by default nobody is.
+        tell: Gets a line at the end: what was expected, and what it took.
 
     Returns:
         The results of the arms, in their order. If all are finished, nothing is run.
@@ -65,15 +71,25 @@ def run_study(
     study, given = _with_data(study, data)
     computing = _get_backend(backend, device, executor)
     study = resolve(study, folder, computing, elsewhere=executor.elsewhere)
+    begin = time.monotonic()
+    options: dict[str, Any] = {"backend": backend, "device": device, "executor": executor}
+    expected = expect(study, folder, **options, given=given, only_ranking=only_ranking)
+    if expected is not None:
+        expected.ask(confirm)
     units = prepare_study(study, folder, computing, reuse, view, executor.ranks, given)
+    if expected is not None:
+        expected.write(folder)
     if only_ranking:
         units = [unit for unit in units if unit.name == RANKING]
+    announce(expected, view)
     outcome = run_units(folder, units, executor, device, view)
     results = finish(folder, [] if only_ranking else [arm.name for arm in study.arms], outcome)
-    options: dict[str, Any] = {"backend": backend, "device": device, "executor": executor, "reuse": reuse, "view": view}
+    options |= {"reuse": reuse, "view": view, "expected": expected}
     # heads need all arms: `finish` has raised if one failed or was stopped
     for target, heads in transfer_folders(study, folder).items():
         run_transfer(folder.path, target, heads.path, settings=study.head_settings, **options)
+    if tell is not None and (line := compared(expected, time.monotonic() - begin)):
+        tell(line)
     return results
 
 
@@ -88,6 +104,7 @@ def run_transfer(
     executor: Executor | None = None,
     reuse: Sequence[Path] = (),
     view: View | None = None,
+    expected: Expected | None = None,
 ) -> list[ArmResults]:
     """Train and evaluate heads for another data set on the frozen features of finished runs; returns their results.
 
@@ -97,11 +114,14 @@ def run_transfer(
         out: Folder of the transfer, with one folder per head as in that of a study.
         settings: Some of `sat_core.transfer.SETTINGS`.
         backend, device, executor, reuse, view: As in `run_study`, which raises the same errors.
+        expected: What the study that the transfer belongs to is expected to take.
     """
     folder, executor, view = RunFolder(Path(out)), executor or Local(), view or Silent()
     transfer = Transfer(source=Path(source), target=target, settings=dict(settings or {}))
     executor.check(folder)
     units = prepare_transfer(transfer, folder, _get_backend(backend, device, executor), reuse, view, executor.ranks)
+    if expected is not None:
+        expected.write(folder, target)
     outcome = run_units(folder, units, executor, device, view)
     return finish(folder, list(transfer.sources()), outcome)
 

@@ -30,6 +30,7 @@ from sat_core.study import Arm, Study
 from sat_core.tracking import tracking
 from sat_evaluation.run.cards import GPU_MEMORY, take_card
 from sat_evaluation.run.executors.processes import DISK_FULL, EXIT_FULL, EXIT_PEER, WORKER_STOPS
+from sat_evaluation.run.expected import expected_seconds
 from sat_evaluation.run.heads import Transfer
 from sat_evaluation.run.output import standard_streams
 from sat_evaluation.run.parent import STOP_FILE, end_with_parent
@@ -64,7 +65,7 @@ def run_unit(folder: RunFolder, name: str, save_every: float, trackers: Sequence
         unit.sweep()
         job = _make_job(folder, name, progress=ProgressFile(unit.progress_file), **options)
         with tracking(trackers, job, folder.title) as tracked:
-            job = attrs.evolve(job, scalars=tracked)
+            job = attrs.evolve(job, scalars=tracked, expected_seconds=expected_seconds(folder, name))
             if name == RANKING:
                 run_ranking(job)
                 tracked.finish()

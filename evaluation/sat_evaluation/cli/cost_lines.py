@@ -1,0 +1,32 @@
+"""What dry runs print of the cost of their studies."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Hashable, Sequence
+
+from sat_evaluation.plan.plan import Plan, plan_units
+from sat_evaluation.plan.sources import Planning, planning
+from sat_evaluation.plan.units import UnitWork, without_repeats
+from sat_evaluation.plan.words import summary
+
+
+def print_cost(studies: Sequence[Sequence[UnitWork]], arguments: argparse.Namespace) -> None:
+    """Print what the units of several studies cost together, each of which is run once."""
+    plan, made = whole_plan(studies, arguments)
+    for line in (*summary(plan), *made.notes):
+        print(f"# {line}")
+
+
+def whole_plan(studies: Sequence[Sequence[UnitWork]], arguments: argparse.Namespace) -> tuple[Plan, Planning]:
+    """Return the plan of the units of several studies, each of which is run once, by the options of the command."""
+    from sat_evaluation.run.executors.local import Local
+
+    seen: set[Hashable] = set()
+    units = [unit for study in studies for unit in without_repeats(study, seen)]
+    here, threads = arguments.executor == "local", max((unit.spec.training.threads for unit in units), default=1)
+    per_device = arguments.jobs_per_device or 1
+    local = Local(jobs=arguments.jobs, devices=arguments.devices, jobs_per_device=per_device) if here else None
+    jobs = len(local.slots(arguments.device, threads)) if local else arguments.jobs or 1
+    made = planning(backend=arguments.backend, device=arguments.device, jobs=jobs, here=here)
+    return plan_units(units, made.rates, jobs=made.jobs), made

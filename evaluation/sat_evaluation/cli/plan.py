@@ -1,0 +1,88 @@
+"""`sat plan`."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from sat_evaluation.cli.options import add_computing, add_import, add_settings
+
+if TYPE_CHECKING:
+    from sat_core.study import Study
+    from sat_evaluation.plan.plan import Plan
+    from sat_evaluation.plan.sources import Planning
+
+_PLAN = "What a study costs before it runs: gradient evaluations, FLOPs, hours and memory of each training and in all."
+
+
+def add(commands: Any) -> None:
+    """Add the command and its arguments."""
+    plan = commands.add_parser("plan", help="what a study costs, before it runs", description=_PLAN)
+    plan.add_argument("study", help="study file (TOML)")
+    add_settings(plan, "override a key")
+    plan.add_argument("--measure", action="store_true", help="measure this device first, for at most a minute")
+    plan.add_argument(
+        "--card", default="", metavar="GPU", help="by the table of cards, as A100, in place of this device"
+    )
+    plan.add_argument("--jobs", type=int, help="arms at a time (default: one per GPU, else as many as cores)")
+    plan.add_argument("--json", action="store_true", help="print the plan as JSON")
+    add_import(plan)
+    add_computing(plan)
+    plan.set_defaults(run=_plan)
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    from sat_core.study import Study
+    from sat_core.tables import parse_setting
+
+    study = Study.load(arguments.study).set(dict(map(parse_setting, arguments.settings)))
+    made = make_planning(
+        study,
+        backend=arguments.backend,
+        device=arguments.device,
+        jobs=arguments.jobs,
+        card=arguments.card,
+        measure=arguments.measure,
+    )
+    plan = made.study(study)
+    if arguments.json:
+        import json
+
+        print(json.dumps(plan.to_json(), indent=2))
+        return 0
+    from sat_evaluation.cli.plan_table import print_plan
+
+    print_plan(plan, f"{arguments.study}")
+    for note in made.notes:
+        print(note)
+    return 0
+
+
+def make_planning(
+    study: Study,
+    *,
+    backend: str | None = None,
+    device: str = "cpu",
+    jobs: int | None = None,
+    card: str = "",
+    measure: bool = False,
+) -> Planning:
+    """Return how a study is planned here; with `measure`, the device is measured first."""
+    from sat_core.backend import device_number
+    from sat_evaluation.plan.sources import planning
+    from sat_evaluation.run.executors.local import Local
+
+    device_number(device)  # for its error
+    # a card that is not here is one card
+    side = (jobs or 1) if card else len(Local(jobs=jobs).slots(device, study.base.training.threads))
+    measured = None
+    if measure:
+        from sat_evaluation.plan.measure import measured_rates
+
+        measured = measured_rates(study, backend, device)
+    return planning(backend=backend, device=device, jobs=side, card=card, measured=measured)
+
+
+def plan_here(study: Study, **options: Any) -> Plan:
+    """Return the plan of a study on this machine; a `sat_core.runner.Planner`."""
+    return make_planning(study, **options).study(study)

@@ -1,0 +1,77 @@
+"""Where rates come from, the surest first: a measurement, earlier runs on this machine, a table of cards."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import final
+
+import attrs
+
+from sat_core.study import Study
+from sat_evaluation.plan.cache import read_taken
+from sat_evaluation.plan.cards import find_card, table_rates
+from sat_evaluation.plan.devices import device_name
+from sat_evaluation.plan.history import history_rates
+from sat_evaluation.plan.plan import Plan, plan_study, plan_units
+from sat_evaluation.plan.rates import RateSource, first_of, nothing_known
+from sat_evaluation.plan.units import UnitWork
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Planning:
+    """How plans are made on one device.
+
+    Attributes:
+        rates: How fast it is.
+        jobs: How many trainings run side by side.
+        notes: Lines for the user, as on a damaged cache.
+    """
+
+    rates: RateSource
+    jobs: int
+    notes: tuple[str, ...] = ()
+
+    def study(self, study: Study) -> Plan:
+        """Return the plan of a study."""
+        return plan_study(study, self.rates, jobs=self.jobs)
+
+    def units(self, units: Sequence[UnitWork]) -> Plan:
+        """Return the plan of some units."""
+        return plan_units(units, self.rates, jobs=self.jobs)
+
+
+def planning(
+    *,
+    backend: str | None = None,
+    device: str = "cpu",
+    jobs: int = 1,
+    card: str = "",
+    here: bool = True,
+    measured: RateSource | None = None,
+) -> Planning:
+    """Return how plans are made on a device.
+
+    Args:
+        backend: Name of the backend; by default that of the environment variable SAT_BACKEND, else torch.
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        jobs: How many trainings run side by side.
+        card: A GPU of the table that stands for this machine's, as ``A100``; then nothing else counts.
+        here: Whether the device is one of this machine; of others nothing is known.
+        measured: Rates that were measured just now.
+    """
+    if card:
+        from sat_core.errors import SpecError
+        from sat_evaluation.plan.cards import cards
+
+        if find_card(card) is None:
+            raise SpecError(f"--card: expected one of {', '.join(each.title for each in cards())}, got {card!r}")
+        return Planning(rates=first_of(table_rates(card)), jobs=jobs)
+    if not here:
+        return Planning(rates=nothing_known, jobs=jobs)
+    name, (taken, note) = device_name(device), read_taken()
+    own = backend or os.environ.get("SAT_BACKEND") or "torch"
+    sources = [history_rates(taken, name, own), table_rates(name)]
+    rates = first_of(*([measured] if measured else []), *sources)
+    return Planning(rates=rates, jobs=jobs, notes=(note,) if note else ())
