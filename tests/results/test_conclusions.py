@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 from flagged import flags, make_run, write_arm
 
+from sat_core.errors import SpecError
 from sat_core.run_folder import RunFolder
+from sat_evaluation.results.chosen_pairs import Arms, compare_arms, compare_runs, matched_arms
+from sat_evaluation.results.conclusion_files import write_conclusions
 from sat_evaluation.results.conclusions import Conclusions, conclude, labels
 from sat_evaluation.results.curves import group
 from sat_evaluation.results.headline import headline
@@ -175,3 +178,41 @@ def test_groups_that_are_called_alike_have_their_arm_in_the_name(tmp_path: Path)
     contents = [write_arm(folder, size, flags(40, 0.5, size)) for size in (500, 502)]
     rows = collect(folder.unit(c["arm"]).results() for c in contents)
     assert [*labels(rows).values()] == ["hardest 50 % (hardest-500-0)", "hardest 50 % (hardest-502-0)"]
+
+
+def test_arms_of_two_runs_are_compared_by_their_names(tmp_path: Path) -> None:
+    (one, rows), (other, others) = make_run(tmp_path / "one"), make_run(tmp_path / "two")
+    first = Arms(folder=one, rows=rows, name="one")
+    second = Arms(folder=other, rows=others, name="two")
+    made = compare_runs(first, second)
+    assert [(c.one, c.other) for c in made.comparisons][1] == ("hardest 50 % in one", "hardest 50 % in two")
+    assert all(c.estimate.p == 1 and c.tests == 4 for c in made.comparisons)
+    assert made.notes == ()
+    single = compare_arms(matched_arms(first, "hardest-500-0"), matched_arms(second, "random-*"))
+    assert [c.estimate.difference.value for c in single.comparisons] == pytest.approx([0.05])
+    with pytest.raises(SpecError, match="expected arms of the same names, got hardest-0-0 and hardest-500-0"):
+        compare_runs(matched_arms(first, "hardest-0-0"), matched_arms(second, "hardest-500-0"))
+
+
+def test_files_have_what_is_concluded(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    contents = [write_arm(folder, size, flags(100, 0.5 + size / 1e5, size)) for size in (0, 500, 1000)]
+    made = conclude(collect(folder.unit(c["arm"]).results() for c in contents), folder)
+    write_conclusions(tmp_path / "made.json", made)
+    content = json.loads((tmp_path / "made.json").read_text())
+    assert (content["recovered"][0]["low"], content["recovered"][0]["n"]) == (None, 100)  # any share
+    assert content["overall"]["how"] == "Cochran's Q"
+    write_conclusions(tmp_path / "made.csv", made)
+    lines = (tmp_path / "made.csv").read_text().splitlines()
+    assert len(lines) == 1 + len(content["pairs"]) == 4
+    assert lines[0].startswith("one,other,one_arms,other_arms,accuracy,")
+    with pytest.raises(SpecError, match=r"--out: expected a file that ends in \.csv or \.json"):
+        write_conclusions(tmp_path / "made.txt", made)
+
+
+def test_studies_of_many_arms_compare_with_the_baselines_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, rows = make_run(tmp_path)
+    monkeypatch.setattr("sat_evaluation.results.conclusions.LIMIT", 5)
+    made = conclude(rows, folder)
+    assert len(made.comparisons) == 5
+    assert made.notes == ("1 pairs of arms with the same |A| are not compared; `sat compare RUN ARM ARM` does it",)
