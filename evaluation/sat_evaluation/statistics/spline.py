@@ -21,7 +21,7 @@ class Spline:
     Attributes:
         means: What it was fitted to.
         values: Accuracy at each share, never falling, `(k,)`; where measured ones fall, they are pooled to their mean.
-        misfit: χ² of the measured accuracies around `values`; 0 if they never fall.
+        misfit: Least χ² of the measured accuracies around any that never fall; 0 if they never do.
         p: Chance of such a misfit or a larger one if robust accuracy never falls with |A|.
     """
 
@@ -60,11 +60,13 @@ class Spline:
 
 
 def fit_spline(means: ShareMeans) -> Spline:
-    """Fit accuracies that never fall with |A|: isotonic regression, with weights of 1/variance.
+    """Fit accuracies that never fall with |A|, and test whether that is too little.
 
-    An accuracy's variance is the one that it has given those of the other shares: what they have in common, as they do
-    on the same images, moves the curve as a whole. The p-value is that of the χ̄² distribution at the least favourable
-    curve, which is flat, with equal weights (Robertson, Wright and Dykstra 1988, section 2.3).
+    The curve is isotonic regression with weights of 1/variance, where an accuracy's variance is the one that it has
+    given those of the other shares. The misfit is the least χ² of all accuracies that never fall, with the whole
+    covariance: what all shares have in common, as they do on the same images, moves the curve as a whole and is no
+    misfit. Its p-value is that of the χ̄² distribution at the least favourable curve, which is flat, with equal
+    variances (Robertson, Wright and Dykstra 1988, section 2.3).
 
     Args:
         means: Accuracies at 2 shares or more, with their covariance.
@@ -72,15 +74,21 @@ def fit_spline(means: ShareMeans) -> Spline:
     Raises:
         DataError: There are fewer shares.
     """
-    from scipy.optimize import isotonic_regression
+    from scipy.optimize import isotonic_regression, nnls
 
     k = len(means.shares)
     if k < _LEAST_SHARES:
         raise DataError(f"spline: expected robust accuracies at {_LEAST_SHARES} or more shares of A, got {k}")
     variances, axes = np.linalg.eigh(means.covariance)
-    weights = (axes**2 / np.maximum(variances, 1e-12)).sum(1)
+    variances = np.maximum(variances, 1e-12)
+    weights = (axes**2 / variances).sum(1)
     values = np.asarray(isotonic_regression(means.values, weights=weights).x)
-    misfit = float((weights * (means.values - values) ** 2).sum())
+    misfit = 0.0
+    if (np.diff(means.values) < 0).any():
+        whiten = (axes * variances**-0.5).T
+        # a start of either sign, and steps that are 0 or more
+        steps = np.column_stack([-np.ones(k), np.tri(k)])
+        misfit = float(nnls(whiten @ steps, whiten @ means.values)[1] ** 2)
     return Spline(means=means, values=values, misfit=misfit, p=chi_bar_p(misfit, k))
 
 
