@@ -62,6 +62,12 @@ def add(commands: Any) -> None:
     evaluate.add_argument(
         "--grid", metavar="THREATS", help='several threat models side by side, as "Linf:4/255,8/255 L2:0.25,0.5 L1:12"'
     )
+    evaluate.add_argument(
+        "--calibration", action="store_true", help="confidence against accuracy: ECE, reliability plot"
+    )
+    evaluate.add_argument(
+        "--corruptions", action="store_true", help="accuracy with noise, blur, fog, ... of the images"
+    )
     evaluate.add_argument("--examples", type=int, help="how many, in a fixed random order (default: all)")
     evaluate.add_argument(
         "--batch-size",
@@ -180,18 +186,22 @@ def _check_checkpoint(arguments: argparse.Namespace) -> None:
 
 def _measures(arguments: argparse.Namespace) -> Measures | None:
     """Return what is measured in place of robust accuracy at one threat model; None if nothing is; SpecError."""
-    if not arguments.grid:
+    if not (arguments.grid or arguments.calibration or arguments.corruptions):
         return None
     from sat_core.errors import SpecError
     from sat_core.threat_grid import ThreatGrid
     from sat_evaluation.run.evaluate import attack_set
     from sat_evaluation.run.measures import Measures
 
-    if arguments.eps or arguments.norm:
+    if arguments.grid and (arguments.eps or arguments.norm):
         raise SpecError("--grid: has norms and radii of its own; leave out --norm and --eps")
     with _options_in_errors():
-        grid = ThreatGrid.parse(arguments.grid)
-        return Measures(grid=grid, attacks=attack_set(arguments.attacks or arguments.level or "standard"))
+        return Measures(
+            grid=ThreatGrid.parse(arguments.grid) if arguments.grid else None,
+            calibration=arguments.calibration,
+            corruptions=arguments.corruptions,
+            attacks=attack_set(arguments.attacks or arguments.level or "standard"),
+        )
 
 
 def _evaluate_study(
@@ -201,7 +211,7 @@ def _evaluate_study(
     from sat_evaluation.cli.measured_table import print_measured
     from sat_evaluation.cli.summary import print_summary
     from sat_evaluation.run.levels import evaluate_study
-    from sat_evaluation.run.measures import measure_study
+    from sat_evaluation.run.measure_study import measure_study
 
     folder = RunFolder(Path(arguments.checkpoint))
     options = {name: getattr(arguments, name) for name in ("backend", "device")}

@@ -26,21 +26,8 @@ from sat_evaluation.run.progress import ProgressFile
 from sat_evaluation.run.view import Share, View
 
 _WORDS = (
-    *(
-        "level",
-        "arms",
-        "data",
-        "attacks",
-        "norm",
-        "eps",
-        "grid",
-        "examples",
-        "batch_size",
-        "engine",
-        "model",
-        "threads",
-    ),
-    *("mean", "std", "output", "out", "backend", "device"),
+    *("level", "arms", "data", "attacks", "norm", "eps", "grid", "calibration", "corruptions", "examples"),
+    *("batch_size", "engine", "model", "threads", "mean", "std", "output", "out", "backend", "device"),
 )
 """Options of the command that are the evaluation's, not the job's."""
 
@@ -94,7 +81,9 @@ def _words(arguments: argparse.Namespace) -> list[str]:
         value, option = getattr(arguments, name), f"--{name.replace('_', '-')}"
         if isinstance(value, list):
             words += [option, *value] if value else []
-        elif value not in (None, ""):
+        elif value is True:
+            words.append(option)
+        elif value not in (None, "", False):
             words.append(f"{option}={value.resolve() if isinstance(value, Path) else value}")
     return words
 

@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from sat_core.accuracy import Accuracy
+from sat_core.calibration import BINS, CalibrationSummary
+from sat_core.corrupted import CorruptionSummary
 from sat_core.errors import printable
 from sat_core.threat_matrix import ThreatMatrix
 from sat_evaluation.run.measures import Measured
@@ -20,7 +22,42 @@ def print_measured(measured: Mapping[str, Measured], out: Path) -> None:
     grids = {name: each.grid for name, each in measured.items() if each.grid is not None}
     if grids:
         _print_grids(console, grids)
+    calibrations = {name: each.calibration for name, each in measured.items() if each.calibration is not None}
+    if calibrations:
+        _print_calibrations(console, calibrations)
+    corruptions = {name: each.corruptions for name, each in measured.items() if each.corruptions is not None}
+    for name, summary in corruptions.items():
+        _print_corruptions(console, name, summary)
     console.print(f"results: {out}", markup=False)
+
+
+def _print_calibrations(console: Console, calibrations: Mapping[str, CalibrationSummary]) -> None:
+    table = Table(title=f"Calibration (ECE of {BINS} bins)")
+    table.add_column("arm" if len(calibrations) > 1 else "")
+    for heading in ("images", "accuracy", "confidence", "ECE", "n"):
+        table.add_column(heading, justify="left" if heading == "images" else "right")
+    for name, summary in calibrations.items():
+        attacked = f"PGD-10, {summary.norm} ε = {summary.eps:.4g}"
+        for title, each in (("clean", summary.clean), (attacked, summary.adversarial)):
+            if each is not None:
+                shares = (f"{value:.1%}" for value in (each.accuracy, each.confidence, each.ece))
+                table.add_row(printable(name), title, *shares, str(each.examples))
+    console.print(table)
+
+
+def _print_corruptions(console: Console, name: str, summary: CorruptionSummary) -> None:
+    title = f"Corruptions ({summary.constants}'s severities), n = {summary.examples}"
+    table = Table(title=f"{printable(name)}{': ' * bool(name)}{title}")
+    table.add_column("severity", no_wrap=True)
+    for heading in (*map(str, range(1, 6)), "mean"):
+        table.add_column(heading, justify="right")
+    table.add_row("none (clean images)", *[""] * 5, f"{summary.clean.value:.1%}")
+    for corruption, shares in summary.accuracy.items():
+        values = [each.value for each in shares]
+        table.add_row(corruption, *(f"{value:.1%}" for value in values), f"{sum(values) / len(values):.1%}")
+    table.add_row("all", *[""] * 5, f"{summary.mean:.1%}")
+    console.print(table)
+    console.print(f"left out: {', '.join(summary.left_out)}", markup=False)
 
 
 def _print_grids(console: Console, grids: Mapping[str, ThreatMatrix]) -> None:

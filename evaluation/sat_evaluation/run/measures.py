@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from typing import Any, final
 
 import attrs
 import numpy as np
 
-from sat_core import checkpoint, files
-from sat_core.errors import RunDirectoryError
+from sat_core import files
+from sat_core.calibration import CalibrationSummary, calibration
+from sat_core.chunks import chunks
+from sat_core.corrupted import CorruptionSummary
+from sat_core.errors import Interrupted
 from sat_core.evaluation import Evaluation
-from sat_core.job import Job
-from sat_core.process_group import ALONE, ProcessGroup
-from sat_core.run_folder import RunFolder
+from sat_core.streams import stream
 from sat_core.threat_grid import Threat, ThreatGrid
 from sat_core.threat_matrix import ThreatMatrix, evaluate_threats
+from sat_core.training import STOPPED
+from sat_datasets.corruptions import SEVERITIES, constants_of, corrupt, corruptions_of, left_out
 from sat_evaluation.attack.rounds import by_rank_0
-from sat_evaluation.run.levels import chosen_arms, jobs_of
+from sat_evaluation.figures.canvas import save_figure
+from sat_evaluation.figures.reliability import reliability_figure
+from sat_evaluation.results.text import public_name
 from sat_evaluation.run.target import Target
 from sat_evaluation.run.view import View
 
-GRID = "grid"
-"""Word for the file of a matrix of threat models."""
+GRID, CALIBRATION, CORRUPTIONS = NAMES = ("grid", "calibration", "corruptions")
+"""What can be measured, and the words for its files."""
+_PART = 250
+"""Images that are corrupted, or sent through the network, at a time. Random numbers are drawn for as many."""
+CORRUPTION_SEED = 0
+"""The same for all networks, so that they see the same images."""
 
 
 @final
@@ -33,10 +41,14 @@ class Measures:
 
     Attributes:
         grid: Threat models for AutoAttack, or none.
+        calibration: Whether confidences are compared with accuracies.
+        corruptions: Whether images are corrupted.
         attacks: A level of evaluation, or names of attacks, for the grid.
     """
 
     grid: ThreatGrid | None = None
+    calibration: bool = False
+    corruptions: bool = False
     attacks: str | tuple[str, ...] = "standard"
 
     @property
@@ -51,6 +63,8 @@ class Measured:
     """What was measured of a network; None for what was not asked for."""
 
     grid: ThreatMatrix | None = None
+    calibration: CalibrationSummary | None = None
+    corruptions: CorruptionSummary | None = None
 
 
 def measure(target: Target, measures: Measures, view: View, stop: Callable[[], bool]) -> Measured:
@@ -67,7 +81,16 @@ def measure(target: Target, measures: Measures, view: View, stop: Callable[[], b
         Interrupted: A stop was requested; what is done is saved, and the same call goes on.
     """
     grid = measures.grid
-    return Measured(grid=None if grid is None else _measure_grid(target, grid, measures, view, stop))
+    matrix = None if grid is None else _measure_grid(target, grid, measures, view, stop)
+    # Passes forward only, beside an attack: rank 0 does them.
+    calibrated, corrupted = by_rank_0(
+        target.group,
+        lambda: (
+            _measure_calibration(target) if measures.calibration else None,
+            _measure_corruptions(target, view, stop) if measures.corruptions else None,
+        ),
+    )
+    return Measured(grid=matrix, calibration=calibrated, corruptions=corrupted)
 
 
 def _measure_grid(
@@ -85,93 +108,68 @@ def _measure_grid(
 
     matrix = evaluate_threats(grid, count, attack)
     summary = matrix.summary(target.data.classes, target.in_a, target.experiment)
-    _save(target, GRID, {**target.about, **summary.to_json()}, matrix.arrays())
+    content = {**target.about, **summary.to_json()}
+    by_rank_0(target.group, lambda: _save(target, GRID, content, matrix.arrays()))
     return matrix
+
+
+def _measure_calibration(target: Target) -> CalibrationSummary:
+    """Compare confidences with accuracies on the images as they are, and after PGD-10 if a threat model is known."""
+    labels, attack = target.examples.labels, target.trained
+    logits, attacked = [], []
+    for index in chunks(np.arange(len(labels)), _PART):
+        images = target.examples.images[index]
+        logits.append(target.classifier.logits(images))
+        if attack is not None:
+            adversarial = target.classifier.perturb(images, labels[index], attack.probe)
+            attacked.append(target.classifier.logits(adversarial))
+    arrays = {"label": labels, "logits": np.concatenate(logits)}
+    clean = calibration(arrays["logits"], labels)
+    summary = CalibrationSummary(clean=clean, experiment=target.experiment)
+    if attack is not None:
+        arrays["adversarial_logits"] = np.concatenate(attacked)
+        measured = calibration(arrays["adversarial_logits"], labels)
+        summary = attrs.evolve(summary, adversarial=measured, norm=attack.norm, eps=attack.eps)
+    _save(target, CALIBRATION, {**target.about, **summary.to_json()}, arrays)
+    save_figure(reliability_figure(summary, public_name(target.data.name), target.title), target.place(CALIBRATION))
+    return summary
+
+
+def _measure_corruptions(target: Target, view: View, stop: Callable[[], bool]) -> CorruptionSummary:
+    """Classify the images with every corruption at every severity."""
+    examples, shape = target.examples, target.data.image_shape
+    names, parts = corruptions_of(shape), list(chunks(np.arange(len(target.examples)), _PART))
+    correct = {name: np.zeros((len(SEVERITIES), len(examples)), np.bool_) for name in names}
+    clean = np.zeros(len(examples), np.bool_)
+    title = f"{target.title}, corruptions" if target.title else CORRUPTIONS
+    with view.attacking(title) as show:
+        for number, index in enumerate(parts):
+            images, labels = examples.images[index], examples.labels[index]
+            clean[index] = target.classifier.logits(images).argmax(axis=1) == labels
+            for place, name in enumerate(names):
+                show((number + place / len(names)) / len(parts), name)
+                if stop():
+                    raise Interrupted(STOPPED)
+                for severity in SEVERITIES:
+                    rng = stream(CORRUPTION_SEED, f"corruption-{name}", severity, number)
+                    changed = corrupt(images, name, severity, rng)
+                    right = target.classifier.logits(changed).argmax(axis=1) == labels
+                    correct[name][severity - 1, index] = right
+    summary = CorruptionSummary.of(
+        clean,
+        correct,
+        examples.labels,
+        constants=constants_of(shape),
+        left_out=left_out(shape),
+        experiment=target.experiment,
+    )
+    arrays = {"label": examples.labels, "clean": clean, **correct}
+    _save(target, CORRUPTIONS, {**target.about, **summary.to_json()}, arrays)
+    return summary
 
 
 def _save(target: Target, name: str, content: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
     path = target.place(name)
-
-    def save() -> None:
-        files.write_npz(path.with_name(f"{path.name}.npz"), {**arrays, files.EXPERIMENT: np.array(target.experiment)})
-        # Last, because its presence says that the other is whole.
-        files.write_json(path.with_name(f"{path.name}.json"), content)
-
-    by_rank_0(target.group, save)
-
-
-def measure_study(
-    folder: RunFolder,
-    measures: Measures,
-    arms: Sequence[str] = (),
-    *,
-    backend: str | None = None,
-    device: str | None = None,
-    view: View,
-    group: ProcessGroup = ALONE,
-    stop: Callable[[], bool] = lambda: False,
-) -> dict[str, Measured]:
-    """Measure the picked epochs of finished arms, on the images that they reported; by the name of the arm.
-
-    The results of the arms stay as they are: what is measured is kept beside their flags per image.
-
-    Args:
-        folder: Of a study or a transfer.
-        measures: What to measure.
-        arms: Names or patterns; by default all arms.
-        backend, device: What computes; by default what trained.
-        view: Shows how far each arm is.
-        group: The ranks that work together; rank 0 writes the folder.
-        stop: Called at every query of an attack; True ends it.
-
-    Raises:
-        SatError: Something does not fit, as in `sat_evaluation.run.levels.evaluate_study`.
-        Interrupted: A stop was requested, or another rank has an error; what is done is saved.
-    """
-    _, chosen = chosen_arms(folder, arms)
-    measured = {}
-    with ExitStack() as stack:
-        by_rank_0(group, lambda: stack.enter_context(folder.locked()))
-        for job in jobs_of(folder, chosen, backend, device, group):
-            with _target(job, group) as target:
-                measured[job.folder.name] = measure(target, measures, view, stop)
-    return measured
-
-
-@contextmanager
-def _target(job: Job, group: ProcessGroup) -> Iterator[Target]:
-    """The picked epoch of a finished arm, and the images that it reported; inside, the backend is ready."""
-    folder, spec = job.folder, job.spec
-    with ExitStack() as stack:
-        # The worker of a study that was killed may hold it until it misses its parent.
-        by_rank_0(group, lambda: stack.enter_context(folder.locked(wait=10)))
-        by_rank_0(group, folder.sweep)
-        results = folder.own_results()
-        if results.data.fingerprint != job.data.fingerprint():
-            raise RunDirectoryError(
-                f"{folder}: images or labels of {job.data.name} are others than when the arm was trained\n"
-                "put the data back as they were"
-            )
-        checkpoint.read(folder.best_checkpoint).check(results.experiment)
-        stack.enter_context(job.backend.session(spec.training))
-        examples = job.examples("evaluation")
-
-        def place(*words: str) -> Any:
-            # The engine of an arm is always the same.
-            path = folder.evaluation_file("-".join(["threat", *words]) if words[0] != GRID else GRID)
-            return path.with_suffix("")
-
-        yield Target(
-            title=folder.name,
-            backend=job.backend,
-            classifier=job.load_best(),
-            data=job.data,
-            examples=examples,
-            place=place,
-            about={},
-            experiment=results.experiment,
-            in_a=results.split.mask_over(examples.labels),
-            trained=spec.attack,
-            engine=spec.evaluation.engine,
-            group=group,
-        )
+    files.write_npz(path.with_name(f"{path.name}.npz"), {**arrays, files.EXPERIMENT: np.array(target.experiment)})
+    # Last, because its presence says that the other is whole.
+    files.write_json(path.with_name(f"{path.name}.json"), content)

@@ -1,0 +1,65 @@
+"""`sat evaluate --calibration --corruptions`, of a checkpoint and of the arms of a study."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sat_command import refused, sat
+
+from sat_core.calibration import CalibrationSummary, calibration
+from sat_core.corrupted import CorruptionSummary
+from sat_core.files import read_npz
+from sat_core.unit_folder import UnitFolder
+
+pytestmark = pytest.mark.backend
+
+
+def test_the_arms_of_a_study(finished: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    before = {path: path.read_bytes() for path in run.rglob("results.json")}
+    command = ["evaluate", run, "--calibration", "--corruptions", "--arms", "size-0.5"]
+    done = sat(*command)
+    assert done.returncode == 0, done.stderr
+    assert "ECE" in done.stdout
+    assert "motion-blur" in done.stdout
+    folder = UnitFolder(run / "arms/size-0.5")
+    calibrated = CalibrationSummary.from_json(json.loads(folder.measured_file("calibration").read_text()))
+    arrays = read_npz(folder.evaluation_file("calibration"), "label", "logits", "adversarial_logits")
+    assert calibrated.clean == calibration(arrays["logits"], arrays["label"])
+    assert calibrated.adversarial == calibration(arrays["adversarial_logits"], arrays["label"])
+    assert (calibrated.norm, calibrated.eps) == ("L2", 0.5)
+    assert calibrated.clean.accuracy == folder.results().clean_accuracy.value
+    assert folder.measured_file("calibration", ".svg").read_text().count("ECE") == 2
+    corrupted = CorruptionSummary.from_json(json.loads(folder.measured_file("corruptions").read_text()))
+    flags = read_npz(folder.evaluation_file("corruptions"), "clean", "fog")
+    assert corrupted.clean == folder.results().clean_accuracy
+    assert [each.value for each in corrupted.accuracy["fog"]] == flags["fog"].mean(axis=1).tolist()
+    assert corrupted.experiment == calibrated.experiment == folder.results().experiment
+    assert before == {path: path.read_bytes() for path in before}
+    # The same images again, to the byte.
+    kept = folder.evaluation_file("corruptions").read_bytes()
+    assert sat(*command).returncode == 0
+    assert folder.evaluation_file("corruptions").read_bytes() == kept
+
+
+def test_a_checkpoint(finished: Path, study: Path, tmp_path: Path) -> None:
+    arguments = ["evaluate", finished / "arms/size-0.5/checkpoint-best", "--data", f"npz:{study.parent / 'five.npz'}"]
+    arguments += ["--examples", 20, "--out", tmp_path / "out", "--norm", "Linf", "--eps", "0.1"]
+    done = sat(*arguments, "--calibration")
+    assert done.returncode == 0, done.stderr
+    (path,) = (tmp_path / "out").glob("*-calibration-*.json")
+    content = json.loads(path.read_text())
+    summary = CalibrationSummary.from_json(content)
+    assert (summary.clean.examples, summary.norm, summary.eps) == (20, "Linf", 0.1)
+    assert content["network"]["weights"]["file"] == "checkpoint-best.safetensors"
+    assert path.with_suffix(".png").exists()
+    assert np.isfinite(read_npz(path.with_suffix(".npz"), "logits")["logits"]).all()
+
+
+def test_a_study_has_its_own_threat_model(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    refused(capsys, ["evaluate", finished, "--calibration", "--eps", "0.5"], "--eps: for a checkpoint only")
