@@ -30,6 +30,7 @@ from sat_evaluation.figures.overfitting_data import overfitting_curves
 from sat_evaluation.figures.share_data import share_curves
 from sat_evaluation.results.pairs import GroupFlags
 from sat_evaluation.results.rows import Row
+from sat_evaluation.run.study_results import StudyResults
 
 pytestmark = pytest.mark.report
 
@@ -217,8 +218,8 @@ def test_a_study_has_the_figures_for_which_it_has_the_arms(tmp_path: Path) -> No
         first = 250 * row.classes[0]
         members = list(range(first, first + 250))
         files.write_json(folder.unit(row.arm).split_file, {"members": members})
-    drawn = {path.name for path, _ in appendix_figures(rows, folder)}
-    assert drawn == {"defence", "gain"}
+    results = StudyResults(tuple(row.results for row in rows), folder)
+    assert set(results.appendix_figures()) == {"defence", "gain"}
     scores = np.repeat([0.3, 0.5, 0.1, 0.2], 250)
     arrays = dict.fromkeys(("entropy", "error", "variance", "margin"), scores)
     write_ranking(folder, arrays)

@@ -89,12 +89,12 @@ def drawn_figures(out: ReproductionFolder) -> Iterator[DrawnFigure]:
 def _panels(figure: PaperFigure, out: ReproductionFolder, *, with_published: bool) -> Iterator[FigurePanel]:
     for (data, target), same_data in groupby(figure.panels, key=lambda panel: (panel.data, panel.target)):
         panels = list(same_data)
-        drawn = panels if figure.kind != "difficulty" else []
+        drawn = [panel for panel in panels if not panel.ranking]
         rows = together(row for panel in drawn for row in _rows(panel, out))
         charts: tuple[Plot | Matrix | Bars, ...]
         if figure.kind == "difficulty":
             charts = tuple(_difficulty(panels[0], out))
-        elif figure.kind == "classes":
+        elif figure.kind in ("classes", "class-entropy"):
             charts = tuple(class_charts(rows, published.classes(figure.name, data) if with_published else None))
         else:
             numbers = published.curves(figure.name, data, target) if with_published else []

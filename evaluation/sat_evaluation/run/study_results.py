@@ -11,6 +11,7 @@ from sat_core.arm_results import ArmResults
 from sat_core.display import html_table
 from sat_core.run_folder import RunFolder
 from sat_evaluation.figures.accuracy import accuracy_figure
+from sat_evaluation.figures.appendix import appendix_figures
 from sat_evaluation.figures.pareto import pareto_figure
 from sat_evaluation.results.conclusions import Conclusions, conclude
 from sat_evaluation.results.headline import headline, title
@@ -78,12 +79,23 @@ class StudyResults:
         return accuracy_figure(self.rows)
 
     def cost_figure(self) -> Figure | None:
-        """Draw robust and clean accuracy over the cost of the training; None if arms differ in |A| only.
+        """Draw robust and clean accuracy over gradient evaluations and time; None of fewer than three arms.
 
         Raises:
             NotInstalledError: matplotlib is missing.
         """
         return pareto_figure(self.rows)
+
+    def appendix_figures(self) -> dict[str, Figure]:
+        """Draw what the paper's appendix has, as far as the study has the arms for it (docs/results.md).
+
+        Returns:
+            ``defence``, ``gain``, ``class-entropy``, ``agreement`` and ``overfitting`` to figures.
+
+        Raises:
+            NotInstalledError: matplotlib is missing.
+        """
+        return {path.name: figure for path, figure in appendix_figures(self.rows, self.folder)}
 
     def __repr__(self) -> str:
         return f"StudyResults({len(self.arms)} arms in {self.folder})\n{headline(self.rows, self.folder)}".rstrip()
