@@ -47,6 +47,18 @@ def test_every_strategy_has_its_law_and_a_bad_fit_is_named() -> None:
     assert good.over == "test images"
 
 
+def test_of_many_curves_the_first_are_fitted_and_all_are_counted() -> None:
+    many = [
+        result(size, robust, attack__eps=0.1 * k)
+        for k in range(1, 7)
+        for size, robust in ((0, 0.43), (100, 0.6), (300, 0.72), (1000, 0.83))
+    ]
+    laws = curve_laws(as_rows(many), most=2)
+    assert [(one.name, one.of) for one in laws] == [("hardest, attack.eps = 0.1", 6), ("hardest, attack.eps = 0.2", 6)]
+    assert law_sentence(laws).endswith("(hardest, attack.eps = 0.2); 4 more curves in the report.")
+    assert law_sentence(curve_laws(as_rows(many))).endswith("(hardest, attack.eps = 0.4); 2 more curves in the report.")
+
+
 def test_seeds_are_part_of_the_intervals() -> None:
     seeds = [
         result(s, v + d, seed=n) for s, v in ((100, 0.62), (300, 0.75), (500, 0.8)) for n, d in enumerate((-0.02, 0.02))

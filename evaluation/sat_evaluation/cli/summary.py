@@ -15,7 +15,7 @@ from sat_evaluation.cli.pairs_table import print_conclusions
 from sat_evaluation.cli.study_table import print_table
 from sat_evaluation.results.conclusions import conclude
 from sat_evaluation.results.headline import headline
-from sat_evaluation.results.law import curve_laws, law_sentence
+from sat_evaluation.results.law import MOST_NAMED, curve_laws, law_sentence
 from sat_evaluation.results.rows import collect
 from sat_evaluation.results.text import public_name
 from sat_evaluation.run.heads import transfer_folders
@@ -29,7 +29,7 @@ def print_summary(results: list[ArmResults], folder: RunFolder) -> None:
     console.print()
     print_conclusions(conclude(rows, folder), console, folder=str(folder))
     scaled = [_scaling(results[0], source)] if (source := results[0].source) else []
-    enough = law_sentence(curve_laws(rows, folder))
+    enough = law_sentence(curve_laws(rows, folder, most=MOST_NAMED))
     for line in filter(None, [headline(rows, folder), enough, *scaled, *_warnings(results)]):
         console.print(printable(line), markup=False, highlight=False)
     if find_spec("matplotlib") is None:

@@ -69,7 +69,8 @@ def law_figure(rows: Sequence[Row], laws: Sequence[CurveLaw]) -> Figure | None:
         axes.set_xlabel("|A|: share of the training examples that are attacked")
         axes.set_ylabel(f"{MEASURES['robust']} (%)")
         axes.grid(color=GRID)
-        more = f"the first {MOST} of {len(laws)} curves are drawn" if len(laws) > MOST else ""
+        count = max(len(laws), laws[0].of)
+        more = f"the first {MOST} of {count} curves are drawn" if count > MOST else ""
         heading(
             figure,
             f"Which |A| is enough for {percent(OF_FULL)} of full AT's robust accuracy",

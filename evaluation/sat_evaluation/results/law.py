@@ -20,7 +20,9 @@ from sat_evaluation.statistics.law import LEAST_SHARES, OF_FULL, Law, fit_law
 from sat_evaluation.statistics.share_means import ShareMeans, binomial_means, flag_means
 from sat_evaluation.statistics.spline import Spline, fit_spline
 
-_MOST_NAMED = 4
+MOST = 200
+"""Curves that are fitted: each takes some milliseconds, and a study may have thousands."""
+MOST_NAMED = 4
 """Curves that the sentence names."""
 _MOST_READ = 24
 """Curves whose flags are read, as a study may have ten thousand arms."""
@@ -38,6 +40,7 @@ class CurveLaw:
         spline: The monotone spline beside it.
         enough: |A|/N at which `OF_FULL` of full adversarial training's robust accuracy is reached, with its interval.
         paired: Whether the flags of the images were at hand. From counts alone, intervals are wider.
+        of: How many curves of the study have a law, whether they were fitted or not.
     """
 
     arms: Series
@@ -46,6 +49,7 @@ class CurveLaw:
     spline: Spline
     enough: Interval
     paired: bool
+    of: int = 1
 
     @property
     def over(self) -> str:
@@ -61,39 +65,40 @@ class CurveLaw:
         return f"χ² = {law.misfit:.1f} with {law.freedom} degree{'s' * (law.freedom > 1)} of freedom, {p}"
 
 
-def curve_laws(rows: Sequence[Row], folder: RunFolder | None = None) -> list[CurveLaw]:
+def curve_laws(rows: Sequence[Row], folder: RunFolder | None = None, *, most: int = MOST) -> list[CurveLaw]:
     """Return the law of each curve that has both baselines and four or more shares of A, in the order of the curves.
 
     Args:
         rows: Arms of a study, as `sat_evaluation.results.rows.collect` returns them.
         folder: Of the study, for the flags of the images, which the arms have in common. Without them, where they
             cannot be read, and after 24 curves, arms are taken to be independent.
+        most: How many curves are fitted, the first ones; `CurveLaw.of` says how many there are.
     """
-    laws: list[CurveLaw] = []
-    for curve in series(rows):
-        points = curve.points
-        shares = [group.rows[0].share for group in points]
-        ascending = all(a < b for a, b in pairwise(shares))
-        # listed classes have no order; of two arms with the same |A| the curve is no function of it
-        if not curve.plain or not curve.full or curve.strategy == "listed" or not ascending:
-            continue
-        if len(points) < LEAST_SHARES:
-            continue
-        means = _flag_means(folder, shares, points) if folder and len(laws) < _MOST_READ else None
-        paired = means is not None
-        law = fit_law(means or _count_means(shares, points))
-        name = ", ".join(filter(None, [curve.chosen, curve.settings]))
+    every = [curve for curve in series(rows) if _has_law(curve)]
+    laws = []
+    for number, curve in enumerate(every[:most]):
+        shares = [group.rows[0].share for group in curve.points]
+        means = _flag_means(folder, shares, curve.points) if folder and number < _MOST_READ else None
+        law = fit_law(means or _count_means(shares, curve.points))
         laws.append(
             CurveLaw(
                 arms=curve,
-                name=name,
+                name=", ".join(filter(None, [curve.chosen, curve.settings])),
                 law=law,
                 spline=fit_spline(law.means),
                 enough=law.share_for(OF_FULL),
-                paired=paired,
+                paired=means is not None,
+                of=len(every),
             )
         )
     return laws
+
+
+def _has_law(curve: Series) -> bool:
+    shares = [group.rows[0].share for group in curve.points]
+    # listed classes have no order; of two arms with the same |A| the curve is no function of it
+    ordered = curve.strategy != "listed" and all(a < b for a, b in pairwise(shares))
+    return bool(curve.plain and curve.full and ordered and len(shares) >= LEAST_SHARES)
 
 
 def law_sentence(laws: Iterable[CurveLaw]) -> str:
@@ -105,9 +110,9 @@ def law_sentence(laws: Iterable[CurveLaw]) -> str:
     every = list(laws)
     if not every:
         return ""
-    named = every[:_MOST_NAMED]
+    named, count = every[:MOST_NAMED], max(len(every), every[0].of)
     what = "; ".join(f"{enough_words(one.enough)} ({one.name}{_doubt(one)})" for one in named)
-    more = f"; {len(every) - len(named)} more curves in the report" if len(every) > len(named) else ""
+    more = f"; {count - len(named)} more curves in the report" if count > len(named) else ""
     return f"{percent(OF_FULL)} of full AT's robust accuracy is reached with |A| = {what}{more}."
 
 

@@ -12,7 +12,7 @@ from sat_core.trackers import TRACKERS
 from sat_evaluation.figures.accuracy import accuracy_figure
 from sat_evaluation.figures.appendix import appendix_figures
 from sat_evaluation.figures.canvas import save_figure
-from sat_evaluation.figures.law import law_figure
+from sat_evaluation.figures.law import MOST, law_figure
 from sat_evaluation.figures.matrix import matrix_figure
 from sat_evaluation.figures.pareto import pareto_figure
 from sat_evaluation.results.csv_file import write_csv
@@ -102,6 +102,6 @@ def _draw(folder: RunFolder, rows: Sequence[Row]) -> None:
         save_figure(accuracy_figure(rows), folder.accuracy_plot)
         save_figure(matrix_figure(rows), folder.matrix_plot)
         save_figure(pareto_figure(rows), folder.pareto_plot)
-        save_figure(law_figure(rows, curve_laws(rows, folder)), folder.law_plot)
+        save_figure(law_figure(rows, curve_laws(rows, folder, most=MOST)), folder.law_plot)
         for path, figure in appendix_figures(rows, folder):
             save_figure(figure, path)
