@@ -18,6 +18,7 @@ from sat_core.data import Examples
 from sat_core.errors import CheckpointError, DataError, RunDirectoryError
 from sat_core.job import SELECTION, Job
 from sat_core.json_fields import from_json, to_json
+from sat_core.network_cost import NetworkCost
 from sat_core.ranking import Ranking
 from sat_core.reselection import Reselection
 from sat_core.result_parts import Check, Checks
@@ -184,10 +185,27 @@ def _train_and_evaluate(job: Job, ranking: Ranking, split: Split, fingerprint: s
     files.write_npz(folder.examples_file, _examples(classifier, reported.take(np.arange(len(reported))[:SHOWN]), spec))
     warnings = [*job.data.notes, *fit.warnings()]
     arm_results = results.make_results(
-        job, ranking, split, checks, evaluation, position, warnings, fingerprint, attacked.summary(), classifier.taken
+        job,
+        ranking,
+        split,
+        checks,
+        evaluation,
+        position,
+        warnings,
+        fingerprint,
+        attacked.summary(),
+        classifier.taken,
+        None if job.source else _network_cost(classifier),
     )
     tell("report", arm_results.selection.epoch, arm_results.clean_accuracy, arm_results.robust_accuracy)
     return arm_results
+
+
+def _network_cost(classifier: Classifier) -> NetworkCost | None:
+    try:  # that of a network by name is arithmetic, any other is measured
+        return Classifier.cost(classifier) or classifier.cost()
+    except Exception:  # a user's network may raise anything, and its training is not lost for that
+        return None
 
 
 def _reselection(job: Job, split: Split) -> Reselection | None:

@@ -206,6 +206,8 @@ class Cost:
             and the cross-entropy.
         expected_seconds: What all stages but the ranking were expected to take, before the run; None if nobody knew.
         seconds: By stage, over all starts of the run; that of the ranking is None if none was trained.
+        flops: Of the training with its attacks, without the ranking, a multiply-add as 2 (`sat_core.network_cost`);
+            None of a head, and of a network that could not be measured.
     """
 
     attack_gradients: int = json_field(integer())
@@ -215,6 +217,7 @@ class Cost:
     full_at_gradients: int = json_field(integer(1))
     expected_seconds: float | None = json_field(optional(number(0)), None)
     seconds: dict[str, float | None] = json_field(mapping(optional(number(0))))
+    flops: int | None = json_field(optional(integer()), None, omit=True)
 
     @property
     def total_seconds(self) -> float:

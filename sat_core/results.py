@@ -13,6 +13,7 @@ from sat_core.autoattack import CUSTOM_LEVEL, LEVELS, begins_with
 from sat_core.evaluation import Evaluation
 from sat_core.initial_network import fingerprint
 from sat_core.job import EVALUATION_SEED, Job
+from sat_core.network_cost import NetworkCost
 from sat_core.position import Position
 from sat_core.ranking import Ranking, needs_ranking
 from sat_core.result_parts import (
@@ -77,6 +78,7 @@ def make_results(
     experiment: str,
     attacked: SplitSummary,
     taken: Sequence[str] = (),
+    network: NetworkCost | None = None,
 ) -> ArmResults:
     """Return the results of a finished arm.
 
@@ -89,6 +91,7 @@ def make_results(
         experiment: Fingerprint of the arm.
         attacked: The split, with how many examples were attacked.
         taken: What the network took from other libraries and files, see `sat_core.classifier.Classifier`.
+        network: What the network costs, if that is known.
     """
     spec, data = job.spec, job.data
     level = attacks if isinstance(attacks := spec.evaluation.attacks, str) else CUSTOM_LEVEL
@@ -128,7 +131,7 @@ def make_results(
         robust=measured.robust,
         attacks=measured.attacks,
         levels=tuple(weaker_levels(evaluation, level, split, data.classes)),
-        cost=_cost(job, ranking, split, position),
+        cost=_cost(job, ranking, split, position, network),
         epochs=position.epoch,
         losses=tuple(position.losses),
         watch=_watch(job, position),
@@ -188,7 +191,7 @@ def _watch(job: Job, position: Position) -> WatchSummary | None:
     return WatchSummary(examples=count, norm=attack.norm, eps=attack.eps, clean=clean, robust=robust)
 
 
-def _cost(job: Job, ranking: Ranking, split: Split, position: Position) -> Cost:
+def _cost(job: Job, ranking: Ranking, split: Split, position: Position, network: NetworkCost | None) -> Cost:
     training, attack, seconds = job.spec.training, job.spec.attack, job.folder.seconds()
     stages = (
         *([FEATURES] if job.source else []),
@@ -206,5 +209,13 @@ def _cost(job: Job, ranking: Ranking, split: Split, position: Position) -> Cost:
         selection_forwards=position.selection_forwards,
         full_at_gradients=examples * (attack.replays + attack.passes),
         expected_seconds=job.expected_seconds,
+        flops=None if network is None or job.source else _flops(network, position),
         seconds={"ranking": ranking.seconds, **{stage: round(seconds.get(stage, 0.0), 3) for stage in stages}},
     )
+
+
+def _flops(network: NetworkCost, position: Position) -> int:
+    """Return the FLOPs of a training, its attacks included; `sat_core.network_cost` says what is counted."""
+    steps = position.training_gradients * network.step_flops
+    attacks = position.attack_gradients * network.gradient_flops
+    return steps + attacks + position.selection_forwards * network.forward_flops

@@ -14,6 +14,7 @@ from toys import accuracy, job, same_bytes, toy
 from sat_core import files
 from sat_core.arm import run_arm
 from sat_core.arm_results import ArmResults
+from sat_core.classifier import Classifier
 from sat_core.errors import DataError, Interrupted, RunDirectoryError, SpecError, TrainingError
 from sat_core.json_fields import from_json
 from sat_core.ranking import Ranking, needs_ranking, ranking_job, run_ranking
@@ -40,11 +41,23 @@ def test_an_arm_from_ranking_to_results(tmp_path: Path) -> None:
     assert cost.training_gradients == steps
     assert cost.full_at_gradients == steps * 8
     assert 0 < cost.attack_gradients < steps * 7
+    # 36 pixels to 3 classes; a step costs 3 forward passes, a gradient of an attack 2
+    assert cost.flops == 2 * 36 * 3 * (3 * steps + 2 * cost.attack_gradients)
     assert results.seeds["ranking"] == 0
     assert cost.ranking_gradients == steps
     assert run_arm(job(tmp_path / "arm"), None) == results  # a finished arm is read, not run
     text = (tmp_path / "arm" / "results.json").read_text()
     assert json.dumps(results.to_json(), indent=2) + "\n" == text
+
+
+def test_a_network_that_cannot_be_measured_loses_no_arm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: Classifier) -> None:
+        raise RuntimeError("this network has no cost")
+
+    monkeypatch.setattr(Classifier, "cost", refuse)
+    results = run_arm(job(tmp_path / "arm", keys={"subset.size": 1.0}))
+    assert results.cost.flops is None
+    assert "flops" not in (tmp_path / "arm" / "results.json").read_text()
 
 
 def test_results_say_the_full_name_of_a_shortened_one(tmp_path: Path) -> None:

@@ -87,6 +87,7 @@ def test_only_the_head_learns_and_the_results_name_the_source(source: Path, tmp_
     assert results.data.image_shape == (6, 6, 1)
     assert results.robust.a is None
     assert results.cost.attack_gradients == 0
+    assert results.cost.flops is None
     assert results.clean_accuracy.value > 0.5
     assert results.losses[-1] < results.losses[0]
     assert not (tmp_path / "head" / "features").exists()  # needed no more
