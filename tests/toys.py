@@ -217,6 +217,7 @@ def contents(
             "selection_forwards": 0,
             "full_at_gradients": 8000,
             "seconds": {"ranking": None, "training": 60.0, "selection": 1.0, "evaluation": 5.0},
+            "expected_seconds": None,
         },
         "epochs": spec.training.epochs,
         "losses": [1.5],
