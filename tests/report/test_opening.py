@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
-from toys import ALL, HALF, NONE, as_rows, result
+from toys import ALL, HALF, NONE, accuracy, as_rows, result
 
+from sat_core.files import write_json
 from sat_core.run_folder import RunFolder
 from sat_evaluation.report.citations import citations
 from sat_evaluation.report.class_tables import class_table
@@ -17,6 +19,7 @@ from sat_evaluation.report.law_plots import law_blocks
 from sat_evaluation.report.methods import methods
 from sat_evaluation.report.opening import Opening, opening
 from sat_evaluation.report.table import Table, plain_table
+from sat_evaluation.report.threats import threats
 from sat_evaluation.results.headline import headline
 from sat_evaluation.results.law import curve_laws
 
@@ -129,6 +132,32 @@ def test_the_law_is_drawn_with_its_band() -> None:
     assert isinstance(table, Table)
     assert [line[2] for line in table.lines] == [laws[0].enough.value]
     assert list(law_blocks([], "study")) == []
+
+
+def test_threat_models_side_by_side(tmp_path: Path) -> None:
+    half = run(NONE, HALF)
+    row = half.rows[1]
+    whole = {"all": accuracy(0.8, 50), "A": None, "B": None}
+    attacks = {**HALF["attacks"], "eps": 0.25}
+    summary = {
+        "grid": "L2:0.25",
+        "clean_accuracy": {**whole, "all": accuracy(0.9, 50)},
+        "every_threat": {**whole, "all": accuracy(0.7, 50)},
+        "threats": [{"robust_accuracy": whole, "attacks": attacks}],
+        "experiment": "0",
+    }
+    folder = RunFolder(tmp_path)
+    path = folder.unit(row.arm).measured_file("grid")
+    path.parent.mkdir(parents=True)
+    assert threats(attrs.evolve(half, folder=folder)) is None
+    write_json(path, summary)
+    matrix = threats(attrs.evolve(half, folder=folder))
+    assert matrix is not None
+    assert matrix.columns == ("clean", "L2 ε = 0.25", "under every one")
+    assert [cell.value for cell in matrix.cells[0]] == [0.9, 0.8, 0.7]
+    for damaged in ({**summary, "experiment": "1"}, {**summary, "threats": 3}):
+        write_json(path, damaged)
+        assert threats(attrs.evolve(half, folder=folder)) is None
 
 
 def test_classes_are_told_for_every_kind_of_a() -> None:

@@ -19,6 +19,7 @@ from sat_evaluation.report.law_plots import law_blocks
 from sat_evaluation.report.methods import methods
 from sat_evaluation.report.share_plots import over_share
 from sat_evaluation.report.tables import agreement_table, arms_table, provenance
+from sat_evaluation.report.threats import threats
 from sat_evaluation.results.conclusions import Conclusions
 from sat_evaluation.results.law import curve_laws
 
@@ -38,6 +39,7 @@ def chapters(run: Run, found: Conclusions | None) -> Iterator[Chapter]:
     yield from _choice(run)
     if run.rows:
         yield from _trainings(run)
+        yield from chapter("threats", "Other threats", charts(threats(run)))
         yield from chapter("methods", "Methods and citations", *_methods(run))
     provenance_table = provenance(run) if run.rows else None
     settings = Settings(pairs=tuple(run.settings)) if run.settings else None

@@ -187,12 +187,18 @@ def _whole(rows: Sequence[Row]) -> Fact:
             if stage != "ranking":
                 stages[stage] = stages.get(stage, 0.0) + (seconds or 0.0)
     shared = {row.full.cost.seconds.get("ranking") or 0.0 for row in rows}
+    expected = [getattr(row.full.cost, "expected_seconds", None) for row in rows]
+    known = [seconds for seconds in expected if seconds is not None]
+    # what was expected is of all stages but the ranking
+    plan = f"; expected {duration(sum(known))} for what the arms took {duration(sum(stages.values()))}"
     stages["ranking"] = max(shared, default=0.0)
     parts = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in stages.items() if seconds >= 1)
     return Fact(
         name="The whole study",
         value=duration(sum(stages.values())),
-        detail=f"{len(rows):,} {'arms' if len(rows) > 1 else 'arm'}" + (f": {parts}" if parts else ""),
+        detail=f"{len(rows):,} {'arms' if len(rows) > 1 else 'arm'}"
+        + (f": {parts}" if parts else "")
+        + plan * (len(known) == len(rows)),
     )
 
 
