@@ -7,13 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import numpy as np
 import pytest
 from toys import ALL, HALF, NONE, accuracy, as_rows, result
 
+from sat_core.calibration import CalibrationSummary, calibration
+from sat_core.corrupted import CorruptionSummary
 from sat_core.files import write_json
 from sat_core.run_folder import RunFolder
 from sat_evaluation.report.citations import citations
 from sat_evaluation.report.class_tables import class_table
+from sat_evaluation.report.confidence import corruptions, reliability
 from sat_evaluation.report.gather import Run
 from sat_evaluation.report.law_plots import law_blocks
 from sat_evaluation.report.methods import methods
@@ -158,6 +162,37 @@ def test_threat_models_side_by_side(tmp_path: Path) -> None:
     for damaged in ({**summary, "experiment": "1"}, {**summary, "threats": 3}):
         write_json(path, damaged)
         assert threats(attrs.evolve(half, folder=folder)) is None
+
+
+def test_calibration_and_corruptions_are_drawn(tmp_path: Path) -> None:
+    half = attrs.evolve(run(NONE, HALF), folder=RunFolder(tmp_path))
+    assert reliability(half) is None
+    assert corruptions(half) is None
+    unit = half.folder.unit(half.rows[1].arm)
+    unit.measured_file("calibration").parent.mkdir(parents=True)
+    measured = calibration(np.log([[0.8, 0.2], [0.6, 0.4]]), np.array([0, 1]))
+    write_json(unit.measured_file("calibration"), CalibrationSummary(clean=measured).to_json())
+    plot = reliability(half)
+    assert plot is not None
+    (curve,) = [each for each in plot.curves if not each.reference]
+    assert [(mark.x, mark.y) for mark in curve.marks] == [(pytest.approx(60), 0), (pytest.approx(80), 100)]
+    assert any("expected calibration error: 50 % hardest 40.0 %" in note for note in plot.notes)
+    flags = {"fog": np.array([[True, True], [True, False]])}
+    summary = CorruptionSummary.of(
+        np.array([True, True]), flags, np.array([0, 1]), constants="small", left_out=("snow",)
+    )
+    write_json(unit.measured_file("corruptions"), summary.to_json())
+    matrix = corruptions(half)
+    assert matrix is not None
+    assert matrix.columns == ("clean", "fog", "mean")
+    assert [cell.value for cell in matrix.cells[0]] == [1.0, 0.75, 0.75]
+    assert "100.0, 50.0 % by severity" in matrix.cells[0][1].tip
+
+
+def test_what_was_expected_stands_beside_what_it_took() -> None:
+    arms = [{**arm, "cost": {**arm["cost"], "expected_seconds": 60.0}} for arm in (NONE, HALF, ALL)]
+    assert "expected 3 min for what the arms took 3 min" in facts(opened(*arms))["The whole study"][1]
+    assert "expected" not in facts(opened(NONE, *arms[1:]))["The whole study"][1]
 
 
 def test_classes_are_told_for_every_kind_of_a() -> None:

@@ -10,6 +10,7 @@ from sat_evaluation.report.bars import breakdown, class_charts, difficulty_chart
 from sat_evaluation.report.blocks import Chapter, Listing, Note, Settings, chapter, charts
 from sat_evaluation.report.citations import citations
 from sat_evaluation.report.class_tables import class_table
+from sat_evaluation.report.confidence import corruptions, reliability
 from sat_evaluation.report.cost_plots import over_cost
 from sat_evaluation.report.differences import differences
 from sat_evaluation.report.epoch_plots import over_epochs
@@ -39,7 +40,7 @@ def chapters(run: Run, found: Conclusions | None) -> Iterator[Chapter]:
     yield from _choice(run)
     if run.rows:
         yield from _trainings(run)
-        yield from chapter("threats", "Other threats", charts(threats(run)))
+        yield from chapter("threats", "Other threats", charts(threats(run), reliability(run), corruptions(run)))
         yield from chapter("methods", "Methods and citations", *_methods(run))
     provenance_table = provenance(run) if run.rows else None
     settings = Settings(pairs=tuple(run.settings)) if run.settings else None

@@ -187,7 +187,7 @@ def _whole(rows: Sequence[Row]) -> Fact:
             if stage != "ranking":
                 stages[stage] = stages.get(stage, 0.0) + (seconds or 0.0)
     shared = {row.full.cost.seconds.get("ranking") or 0.0 for row in rows}
-    expected = [getattr(row.full.cost, "expected_seconds", None) for row in rows]
+    expected = [row.full.cost.expected_seconds for row in rows]
     known = [seconds for seconds in expected if seconds is not None]
     # what was expected is of all stages but the ranking
     plan = f"; expected {duration(sum(known))} for what the arms took {duration(sum(stages.values()))}"
