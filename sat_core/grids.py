@@ -35,6 +35,11 @@ TRANSFER_KEYS = ("transfer.targets", *(f"transfer.{key}" for key in SETTINGS))
 """Keys of the table [transfer]."""
 
 
+def as_grids(given: Any) -> Any:
+    """Return a list of grids; a single one needs no list around it."""
+    return (given,) if isinstance(given, Mapping) else given
+
+
 def check_key(key: str) -> None:
     """Raise SpecError for a key that no study has, naming the nearest one."""
     keys = (*KEYS, REPORT_ARMS, SEEDS, *TRANSFER_KEYS)

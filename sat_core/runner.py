@@ -45,6 +45,9 @@ class Planner(Protocol):
         jobs: int | None,
         card: str,
         measure: bool,
+        hours: float | None,
+        of_full_at: str | float | None,
+        curves: Sequence[str | Path],
     ) -> Any:
         """Plan `study`, a `sat_core.study.Study`; the arguments are those of `Study.plan`."""
 

@@ -14,7 +14,7 @@ from sat_core.display import html_table
 from sat_core.errors import SpecError, quoted
 from sat_core.evaluation_spec import ATTACK_KEYS, LEVEL
 from sat_core.files import parse_toml, reason, short_name
-from sat_core.grids import LIST_KEYS, check_grids, check_key
+from sat_core.grids import LIST_KEYS, as_grids, check_grids, check_key
 from sat_core.report_arms import REPORT_ARMS, screened
 from sat_core.runner import PLANNERS, RUNNERS
 from sat_core.seeds import SEEDS, TRAINING_SEED, with_seeds
@@ -42,10 +42,6 @@ class Arm:
     full: str = ""
 
 
-def _as_grids(given: Any) -> Any:
-    return (given,) if isinstance(given, Mapping) else given
-
-
 @final
 @attrs.frozen(kw_only=True)
 class Study:
@@ -65,7 +61,7 @@ class Study:
     """
 
     settings: Mapping[str, Any]
-    grids: Sequence[Mapping[str, Sequence[Any]]] = attrs.field(factory=lambda: ({},), converter=_as_grids)
+    grids: Sequence[Mapping[str, Sequence[Any]]] = attrs.field(factory=lambda: ({},), converter=as_grids)
     transfer: Mapping[str, Any] = attrs.field(factory=dict)
     report_arms: Sequence[str] | None = None
     arms: tuple[Arm, ...] = attrs.field(init=False)
@@ -120,7 +116,7 @@ class Study:
     def from_tables(cls, tables: Mapping[str, Any]) -> Study:
         """Make a study from tables as TOML gives them, with [grid] or several [[grid]]."""
         settings = dict(tables)
-        grids, transfer = _as_grids(settings.pop("grid", {})), settings.pop("transfer", {})
+        grids, transfer = as_grids(settings.pop("grid", {})), settings.pop("transfer", {})
         if not isinstance(grids, list | tuple) or not grids or not all(isinstance(grid, Mapping) for grid in grids):
             raise SpecError(f"grid: expected a table [grid] of lists, or several [[grid]], got {quoted(grids)}")
         if not isinstance(transfer, Mapping):
@@ -243,19 +239,23 @@ class Study:
         jobs: int | None = None,
         card: str = "",
         measure: bool = False,
+        hours: float | None = None,
+        of_full_at: str | float | None = None,
+        curves: Sequence[str | Path] = (),
     ) -> Any:
-        """Return what this study costs before it runs (docs/plan.md); imports no framework unless it measures.
+        """Return what this study costs, a `Plan`; with `hours` or `of_full_at` what fits, a `Proposal` (docs/plan.md).
 
         Args:
             backend, device, jobs: As in `run`.
             card: A GPU of the table of cards, as ``"A100"``, in place of this device.
             measure: Measure this device first, for at most a minute.
-
-        Returns:
-            A `sat_evaluation.plan.plan.Plan`.
+            hours: Ask what fits into so many hours: which |A|, how many seeds, which level of evaluation.
+            of_full_at: Ask what fits into a share of full AT's gradient evaluations, as ``"50%"`` or 0.5.
+            curves: Folders of finished runs, which count beside the published curves in what A is expected to recover.
         """
         options: dict[str, Any] = {"backend": backend, "device": device, "jobs": jobs, "card": card}
-        return PLANNERS.get("study")(self, measure=measure, **options)
+        bounds: dict[str, Any] = {"hours": hours, "of_full_at": of_full_at, "curves": curves}
+        return PLANNERS.get("study")(self, measure=measure, **options, **bounds)
 
     def _repr_html_(self) -> str:
         rows = [flatten(arm.spec.to_tables()) for arm in self.arms]

@@ -13,6 +13,7 @@ from rich.console import Console
 from sat_core.errors import SpecError
 from sat_core.study import Study
 from sat_core.tables import flatten, parse_setting
+from sat_evaluation.cli import main
 from sat_evaluation.cli.proposal_table import command, interval_text, print_proposal, size_text
 from sat_evaluation.plan.planner import Proposal
 from sat_evaluation.plan.recovery import Recovery
@@ -34,7 +35,7 @@ def planned(text: str, hours: float | None = 20.0, of_full_at: float | None = No
 
 def printed(proposal: Proposal, width: int = 100) -> str:
     text = StringIO()
-    print_proposal(proposal, "s.toml", Console(file=text, width=width))
+    print_proposal(proposal, "s.toml", console=Console(file=text, width=width))
     return text.getvalue()
 
 
@@ -150,3 +151,43 @@ def test_sizes_and_intervals_are_short() -> None:
     assert [size_text(share) for share in (0.42, 1 / 3, 0.4997)] == ["42 %", "33.3 %", "50 %"]
     unknown = Recovery(share=0.5, value=0.9, low=None, high=None, extrapolated=False)
     assert interval_text(unknown) == "not known"
+
+
+# the command and the method -------------------------------------------------------------------------------------------
+
+
+def test_the_command_prints_what_fits_on_a_card(capsys: pytest.CaptureFixture[str]) -> None:
+    path = next(str(each) for each in EXAMPLES if each.stem == "cifar10")
+    assert main(["plan", path, "--card", "A100", "--hours", "8", "--of-full-at", "50%"]) == 0
+    printed_lines = capsys.readouterr().out
+    assert "What fits in 8.0 h and with 50 % of full AT's gradient evaluations" in printed_lines
+    assert "from table: A100" in printed_lines
+    assert f"sat run {path} --set subset.strategy=hardest" in printed_lines.replace("'", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--of-full-at", "half"], "--of-full-at: expected a share between 0 and 100 %, as \"50%\" or 0.5, got 'half'"),
+        (["--card", "A100", "--hours", "0.001"], "--hours: nothing fits into 4 s"),
+        (["--card", "A100", "--hours", "-1"], "--hours: expected a number above 0"),
+        (["--curves", "runs/a"], "--curves: expected --hours or --of-full-at beside it"),
+        (["--card", "A100", "--hours", "8", "--json"], "--json: prints the plan of a study"),
+        (["--card", "A100", "--hours", "8", "--curves", "nowhere"], "nowhere: expected the folder of a study"),
+    ],
+)
+def test_the_command_refuses_in_its_own_words(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = next(str(each) for each in EXAMPLES if each.stem == "cifar10")
+    assert main(["plan", path, *arguments]) == 2
+    assert capsys.readouterr().err.startswith(f"sat: {message}")
+
+
+def test_a_study_in_python_says_what_fits() -> None:
+    study = Study.loads(BASE)
+    proposal = study.plan(of_full_at="50%", card="A100")
+    assert isinstance(proposal, Proposal)
+    chosen = proposal.recommended
+    assert (chosen.share, chosen.seeds, chosen.level) == (0.42, 3, "standard")
+    assert study.set(proposal.settings(chosen)).plan(card="A100").hours == pytest.approx(chosen.hours)

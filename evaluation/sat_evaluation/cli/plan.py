@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sat_evaluation.cli.options import add_computing, add_import, add_settings
+from sat_evaluation.cli.proposal import add_bounds, option, proposal
 
 if TYPE_CHECKING:
     from sat_core.study import Study
     from sat_evaluation.plan.plan import Plan
+    from sat_evaluation.plan.planner import Proposal
     from sat_evaluation.plan.sources import Planning
 
 _PLAN = "What a study costs before it runs: gradient evaluations, FLOPs, hours and memory of each training and in all."
@@ -26,12 +30,14 @@ def add(commands: Any) -> None:
     )
     plan.add_argument("--jobs", type=int, help="arms at a time (default: one per GPU, else as many as cores)")
     plan.add_argument("--json", action="store_true", help="print the plan as JSON")
+    add_bounds(plan)
     add_import(plan)
     add_computing(plan)
     plan.set_defaults(run=_plan)
 
 
 def _plan(arguments: argparse.Namespace) -> int:
+    from sat_core.errors import SpecError
     from sat_core.study import Study
     from sat_core.tables import parse_setting
 
@@ -44,6 +50,16 @@ def _plan(arguments: argparse.Namespace) -> int:
         card=arguments.card,
         measure=arguments.measure,
     )
+    bounds = {key: getattr(arguments, key) for key in ("hours", "of_full_at", "curves")}
+    fitting = proposal(study, lambda each: made.study(each).hours, name=option, **bounds)
+    if fitting is not None:
+        if arguments.json:
+            raise SpecError("--json: prints the plan of a study, expected no --hours and no --of-full-at beside it")
+        from sat_evaluation.cli.proposal_table import print_proposal
+
+        print_proposal(fitting, arguments.study, made.study(study.set(fitting.settings(fitting.recommended))))
+        print_notes(made)
+        return 0
     plan = made.study(study)
     if arguments.json:
         import json
@@ -53,9 +69,14 @@ def _plan(arguments: argparse.Namespace) -> int:
     from sat_evaluation.cli.plan_table import print_plan
 
     print_plan(plan, f"{arguments.study}")
+    print_notes(made)
+    return 0
+
+
+def print_notes(made: Planning) -> None:
+    """Print what a planning has to say, as of a damaged cache."""
     for note in made.notes:
         print(note)
-    return 0
 
 
 def make_planning(
@@ -83,6 +104,15 @@ def make_planning(
     return planning(backend=backend, device=device, jobs=side, card=card, measured=measured)
 
 
-def plan_here(study: Study, **options: Any) -> Plan:
-    """Return the plan of a study on this machine; a `sat_core.runner.Planner`."""
-    return make_planning(study, **options).study(study)
+def plan_here(
+    study: Study,
+    *,
+    hours: float | None = None,
+    of_full_at: str | float | None = None,
+    curves: Sequence[str | Path] = (),
+    **options: Any,
+) -> Plan | Proposal:
+    """Return the plan of a study on this machine, or what fits into a bound; a `sat_core.runner.Planner`."""
+    made = make_planning(study, **options)
+    fitting = proposal(study, lambda each: made.study(each).hours, hours=hours, of_full_at=of_full_at, curves=curves)
+    return made.study(study) if fitting is None else fitting

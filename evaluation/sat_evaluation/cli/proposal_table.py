@@ -12,8 +12,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sat_evaluation.plan.plan import Plan
 from sat_evaluation.plan.planner import ENOUGH, Option, Proposal
 from sat_evaluation.plan.recovery import Recovery, RecoveryCurve
+from sat_evaluation.plan.words import time_lines
 from sat_evaluation.results.text import duration, percent
 
 _HEADS = ("", "|A|", "seeds", "level", "recovers", "95 % interval", "in all", "baselines")
@@ -22,12 +24,13 @@ _WIDTH = 72
 """Narrower terminals break cells between words."""
 
 
-def print_proposal(proposal: Proposal, study: str, console: Console | None = None) -> None:
+def print_proposal(proposal: Proposal, study: str, plan: Plan | None = None, console: Console | None = None) -> None:
     """Print a row for each choice that fits, which one is recommended and why, and what the numbers are from.
 
     Args:
         proposal: What fits.
         study: File of the study, for the command to copy.
+        plan: Of what is recommended, for where its hours are from.
         console: Where to print.
     """
     console = console or Console()
@@ -42,7 +45,7 @@ def print_proposal(proposal: Proposal, study: str, console: Console | None = Non
     console.print(table)
     for line in _lines(proposal):
         console.print(Text(line), soft_wrap=True)
-    for line in _notes(proposal):
+    for line in (*_notes(proposal), *(time_lines(plan) if plan is not None else ())):
         console.print(Text(line, style="dim"), soft_wrap=True)
     console.print(Text(f"\n{command(proposal, study)}"), soft_wrap=True)
 
