@@ -53,7 +53,10 @@ def gains_on_b(rows: Sequence[Row], folder: RunFolder | None = None) -> list[Gai
     keys = varied(rows)
     gains = []
     for curve in series(rows):
-        for g in curve.groups if curve.full else ():
+        # classes that are listed in their order, whatever their size
+        listed = curve.strategy == "listed"
+        ordered = sorted(curve.groups, key=lambda g: g.rows[0].classes) if listed else curve.groups
+        for g in ordered if curve.full else ():
             first = g.rows[0]
             if first.kind == "classes" and not first.moving and not first.source:
                 alike: dict[tuple[int, ...], list[Row]] = {}

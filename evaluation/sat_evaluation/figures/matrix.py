@@ -115,13 +115,15 @@ def _bars(axes: Any, places: np.ndarray, lines: Sequence[ClassLine], *, publishe
             # rounding may leave the mean of several seeds just outside of its interval
             errors = np.maximum(np.array(ends).T, 0)
             style = {"error_kw": {**BAR, "ecolor": "black"}, "height": 0.4, "color": colour, "label": label}
-            drawn = axes.barh(y, x, xerr=errors, **style)
+            axes.barh(y, x, xerr=errors, **style)
             for place, entry in zip(y, own, strict=True):
                 if entry.deviation:
                     low, high = (100 * (entry.value + sign * entry.deviation) for sign in (-1, 1))
                     axes.hlines(place, low, high, color="black", linewidth=4.5, alpha=0.35)
             if numbers:
-                axes.bar_label(drawn, fmt="%.1f", padding=2, fontsize=7)
+                # in a column of their own, where neither error bars nor marks are
+                for place, value in bars:
+                    axes.text(103, place, f"{value:.1f}", va="center", fontsize=7)
     for field, look, shown_at_all in (
         ("published", {"marker": "|", "markersize": 9, "label": "published"}, published),
         (
@@ -134,7 +136,7 @@ def _bars(axes: Any, places: np.ndarray, lines: Sequence[ClassLine], *, publishe
         if shown_at_all and marks:
             y, x = zip(*marks, strict=True)
             axes.plot(x, y, linestyle="", color="black", **look)
-    axes.set_xlim(0, 118)  # room for a number behind a bar of 100
+    axes.set_xlim(0, 118)  # room for the column of numbers
     axes.set_xticks([0, 50, 100])
     axes.spines["left"].set_visible(False)
     axes.tick_params("y", length=0, labelleft=False)

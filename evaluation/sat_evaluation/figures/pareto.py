@@ -86,9 +86,11 @@ def _unit(rows: Sequence[Row], cost: str) -> str:
 
 
 def _shares(axes: Any, points: Sequence[CostPoint]) -> None:
-    """Write |A| beside the points of proper subsets: their method does not say it."""
-    for point in (point for point in points if point.group.rows[0].baseline is None):
-        text, place = percent(point.group.rows[0].share), (point.cost + point.offset, point.value)
+    """Write |A| beside the points of proper subsets, unless their method names the classes."""
+    for row, point in ((point.group.rows[0], point) for point in points):
+        if row.baseline is not None or row.strategy == "listed":
+            continue
+        text, place = percent(row.share), (point.cost + point.offset, point.value)
         axes.annotate(text, place, (4, -9), textcoords="offset points", fontsize=7, color=GREY)
 
 
