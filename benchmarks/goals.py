@@ -12,7 +12,7 @@ class Goal:
     Args:
         measure: What is measured.
         unit: The unit of the ratio.
-        goal: G1 to G24, or an empty string for a row without a goal.
+        goal: G1 to G25, or an empty string for a row without a goal.
         sense: "at most" or "at least", or an empty string.
         limit: The limit, or None.
     """
@@ -148,6 +148,12 @@ GOALS = {
         "peak memory of AutoAttack, engine fast, 64 images, ResNet-18", "x the package", "G12", "at most", 1.1
     ),
     "demo-seconds": Goal("`make demo` after the install", "s", "G21", "at most", 180.0),
+    **{
+        f"plan-{name}": Goal(
+            f"`examples/{name}.toml`: seconds taken", "x expected, or its inverse", "G25", "at most", 1.25
+        )
+        for name in ("digits", "digits-strategies")
+    },
     "gpu-rate": Goal(
         "ResNet-18, 32x32, PGD-7, batch 128, bf16, full AT, on an H100", "images/s", "G15", "at least", 12_000
     ),
