@@ -56,7 +56,7 @@ def agreement_figure(agreement: Agreement, *details: str) -> Figure:
     Raises:
         NotInstalledError: matplotlib is missing.
     """
-    names = [shown(name, 20) for name in agreement.metrics]
+    names = [shown(name, 36) for name in agreement.metrics]
     side = max(2.0, _CELL * len(names))
     with drawing(2 * side + 2.6, 2 * side + 2.6) as figure:
         rho, *overlaps = figure.subplots(2, 2, sharex=True, sharey=True).ravel()
