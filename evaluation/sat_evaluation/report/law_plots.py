@@ -90,7 +90,7 @@ def _enough(one: CurveLaw, level: float) -> Iterator[Curve]:
     tip = f"{words} with |A| = {enough_words(one.enough)}"
     value, low, high = (100 * end for end in _ends(one.enough))
     over = (Mark(x=x, y=level, low=level, high=level, tip="") for x in (low, high))
-    yield Curve(name=words, number=_DIAMOND, marks=tuple(over), thin=True)
+    yield Curve(name="interval of that |A|", number=_DIAMOND, marks=tuple(over), thin=True)
     mark = Mark(x=value, y=level, low=level, high=level, tip=tip, large=True)
     yield Curve(name=words, number=_DIAMOND, marks=(mark,), line=False)
 
