@@ -246,11 +246,11 @@ def candidates(kind: str, classes: int) -> tuple[float, ...]:
 
 def _largest(cost: Hours, shares: Sequence[float], seeds: int, level: str, hours: float | None) -> float | None:
     """The largest of ascending shares that fits, by bisection, as each cost takes some milliseconds."""
-    low, high = 0, len(shares)
+    low, high, middle = 0, len(shares), len(shares) - 1  # where much fits, the largest does
     while low < high:
-        middle = (low + high) // 2
         fits = hours is None or (cost(shares[middle], seeds, level) or 0.0) <= hours
         low, high = (middle + 1, high) if fits else (low, middle)
+        middle = (low + high) // 2
     return shares[low - 1] if low else None
 
 
