@@ -7,6 +7,7 @@ export UV_CONSTRAINT = constraints.txt
 .PHONY: demo test docs bench-report parity clean
 
 demo: .venv/demo
+	.venv/bin/sat plan examples/digits.toml --measure
 	.venv/bin/sat run examples/digits.toml --out $(OUT)
 
 test: .venv/dev

@@ -44,11 +44,15 @@ def test_a_run_keeps_what_was_expected_and_tells_the_next_plan(tmp_path: Path, m
     assert asked == []
 
 
-def test_a_measured_device_has_rates_for_the_study(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SAT_CACHE", "/dev/null/none")
+def test_a_measured_device_has_rates_for_the_study_and_keeps_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAT_CACHE", str(tmp_path))
     study = Study.from_tables(TABLES)
     plan = planning(measured=measured_rates(study, None, "cpu", 2.0)).study(study)
     assert plan.seconds is not None
     assert plan.seconds.training > 0
     assert plan.seconds.report > 0
     assert {rates.source for rates in plan.rates} == {MEASURED}
+    # as a run plans, which measures nothing
+    assert planning().study(study) == plan

@@ -24,7 +24,9 @@ def add(commands: Any) -> None:
     plan = commands.add_parser("plan", help="what a study costs, before it runs", description=_PLAN)
     plan.add_argument("study", help="study file (TOML)")
     add_settings(plan, "override a key")
-    plan.add_argument("--measure", action="store_true", help="measure this device first, for at most a minute")
+    plan.add_argument(
+        "--measure", action="store_true", help="measure this device first, in less than a minute, and keep it"
+    )
     plan.add_argument(
         "--card", default="", metavar="GPU", help="by the table of cards, as A100, in place of this device"
     )

@@ -23,6 +23,8 @@ _LIKE = ("model", "image_shape", "classes", "precision", "threads", "compile", "
 """What has to be the same for rates to be taken as they are, where another batch size was trained with."""
 _ANYWHERE = ("precision", "threads", "compile", "engine")
 """What has to be the same for the rates of another network, scaled by its FLOPs."""
+ENOUGH = 3
+"""Trainings of the same setting that are surer than a measurement."""
 _LEAST = 1.2
 """Times are not expected within a smaller factor than this, however alike earlier runs are: machines are shared."""
 _OTHER_BATCH, _OTHER_NETWORK = 1.5, 3.0
@@ -77,13 +79,14 @@ def taken_by(results: ArmResults) -> Taken | None:
     )
 
 
-def history_rates(taken: Sequence[Taken], device: str, backend: str) -> RateSource:
+def history_rates(taken: Sequence[Taken], device: str, backend: str, *, enough: int = 0) -> RateSource:
     """Return a source of rates by what earlier trainings took: of the same setting, else of the nearest one.
 
     Args:
         taken: Of this machine.
         device: Name of the device, see `sat_evaluation.plan.devices.device_name`.
         backend: Name of the backend.
+        enough: If given, so many trainings of the same setting are asked for, and others do not count.
     """
     own = [each for each in taken if each.device == device and each.backend == backend]
 
@@ -91,8 +94,10 @@ def history_rates(taken: Sequence[Taken], device: str, backend: str) -> RateSour
         wanted = attrs.asdict(setting_of(spec, facts))
         wanted["image_shape"] = list(wanted["image_shape"])
         same = [each for each in own if _alike(each, wanted, (*_LIKE, "batch_size"))]
-        if same:
+        if same and len(same) >= enough:
             return _fitted(same, wanted["batch_size"], 1.0, 1.0, "this setting")
+        if enough:
+            return None
         like = [each for each in own if _alike(each, wanted, _LIKE)]
         if like:
             return _fitted(like, wanted["batch_size"], 1.0, _OTHER_BATCH, "another batch size")

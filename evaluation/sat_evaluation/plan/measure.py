@@ -1,4 +1,4 @@
-"""Measures a device for at most a minute: training steps with and without attacks, and the attacks of AutoAttack.
+"""Measures a device for less than a minute: training steps with and without attacks, and the attacks of AutoAttack.
 
 The only module of this room that computes with a backend. Images are noise of the right shape: neither steps nor
 attacks take longer or shorter for it, and no data are loaded.
@@ -30,10 +30,13 @@ from sat_core.unit_folder import UnitFolder
 from sat_evaluation.attack.plan import queries_and_price
 from sat_evaluation.plan.devices import device_name
 from sat_evaluation.plan.facts import Facts, facts_of
+from sat_evaluation.plan.kept_rates import KeptRates, keep_rates, rates_by_setting
 from sat_evaluation.plan.queries import BATCH_SIZE, planned_attacks
 from sat_evaluation.plan.rates import MEASURED, Rates, RateSource, Setting, setting_of
 from sat_evaluation.plan.work import evaluated_images
 
+EACH = 20.0
+"""Seconds that a setting is measured for, at most."""
 LIMIT = 45.0
 """Seconds that a measurement may take, for all settings of a study together; with the framework's start, a minute."""
 FACTOR = 1.25
@@ -44,7 +47,7 @@ _BATCHES, _REPEATS = 8, 3
 
 
 def measured_rates(study: Study, backend: str | None, device: str, limit: float = LIMIT) -> RateSource:
-    """Measure each setting of a study's arms, and return a source that knows these.
+    """Measure each setting of a study's arms, keep the rates in the user's cache, and return a source of them.
 
     Args:
         study: What is to be run.
@@ -55,7 +58,8 @@ def measured_rates(study: Study, backend: str | None, device: str, limit: float 
         SatError: The backend, the data set or the network does not exist.
     """
     computing = get_backend(backend, device)
-    study = resolve(study, RunFolder("."), computing) if _precision_is_auto(study) else study
+    asked = study.base.training.precision
+    study = resolve(study, RunFolder("."), computing) if asked == "auto" else study
     facts = facts_of(study.base.data.name)
     specs = {setting_of(arm.spec, facts): arm.spec for arm in reversed(study.arms)}
     end = time.monotonic() + limit
@@ -64,19 +68,12 @@ def measured_rates(study: Study, backend: str | None, device: str, limit: float 
         left = end - time.monotonic()
         if number and left < 2:
             break
-        known[setting] = _measure(computing, spec, facts, left / (len(specs) - number))
+        known[setting] = _measure(computing, spec, facts, min(left / (len(specs) - number), EACH))
+        known[attrs.evolve(setting, precision=asked)] = known[setting]  # plans ask for "auto", and runs for what it is
 
-    def rates(spec: Spec, facts: Facts) -> Rates | None:
-        wanted = setting_of(spec, facts)
-        # heads have batches of another size, and a ranking has no attack
-        like = (each for each in known if attrs.evolve(each, batch_size=0) == attrs.evolve(wanted, batch_size=0))
-        return known.get(wanted) or next((known[each] for each in like), None)
-
-    return rates
-
-
-def _precision_is_auto(study: Study) -> bool:
-    return study.base.training.precision == "auto"
+    name = device_name(computing.device)
+    keep_rates([KeptRates(name, computing.name, setting, rates) for setting, rates in known.items()])
+    return rates_by_setting(known)
 
 
 def _measure(backend: Backend, spec: Spec, facts: Facts, budget: float) -> Rates:

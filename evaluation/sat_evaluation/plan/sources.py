@@ -1,4 +1,4 @@
-"""Where rates come from, the surest first: a measurement, earlier runs on this machine, a table of cards."""
+"""Where rates come from, the surest first: earlier runs on this machine, a measurement of it, a table of cards."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from sat_core.study import Study
 from sat_evaluation.plan.cache import read_taken
 from sat_evaluation.plan.cards import find_card, table_rates
 from sat_evaluation.plan.devices import device_name
-from sat_evaluation.plan.history import history_rates
+from sat_evaluation.plan.history import ENOUGH, history_rates
+from sat_evaluation.plan.kept_rates import kept_rates, read_kept
 from sat_evaluation.plan.plan import Plan, plan_study, plan_units
 from sat_evaluation.plan.rates import RateSource, first_of, nothing_known
 from sat_evaluation.plan.units import UnitWork
@@ -59,7 +60,7 @@ def planning(
         jobs: How many trainings run side by side.
         card: A GPU of the table that stands for this machine's, as ``A100``; then nothing else counts.
         here: Whether the device is one of this machine; of others nothing is known.
-        measured: Rates that were measured just now.
+        measured: Rates that were measured just now, which count before all others.
     """
     if card:
         from sat_core.errors import SpecError
@@ -70,8 +71,13 @@ def planning(
         return Planning(rates=first_of(table_rates(card)), jobs=jobs)
     if not here:
         return Planning(rates=nothing_known, jobs=jobs)
-    name, (taken, note) = device_name(device), read_taken()
+    name, (taken, of_runs), (kept, of_measurements) = device_name(device), read_taken(), read_kept()
     own = backend or os.environ.get("SAT_BACKEND") or "torch"
-    sources = [history_rates(taken, name, own), table_rates(name)]
-    rates = first_of(*([measured] if measured else []), *sources)
-    return Planning(rates=rates, jobs=jobs, notes=(note,) if note else ())
+    sources = [
+        *([measured] if measured else []),
+        history_rates(taken, name, own, enough=ENOUGH),
+        kept_rates(kept, name, own),
+        history_rates(taken, name, own),
+        table_rates(name),
+    ]
+    return Planning(rates=first_of(*sources), jobs=jobs, notes=tuple(filter(None, (of_runs, of_measurements))))

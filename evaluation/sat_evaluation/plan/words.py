@@ -35,7 +35,7 @@ def summary(plan: Plan) -> list[str]:
 def time_lines(plan: Plan) -> list[str]:
     """Return the expected time and where it is from, or how to come by one."""
     if plan.wall_seconds is None or plan.seconds is None or plan.factor is None:
-        return ["hours: nothing is known of this device yet; `sat plan STUDY --measure` measures it in a minute"]
+        return ["hours: nothing is known of this device yet; `sat plan STUDY --measure` measures it"]
     side = f", {plan.jobs} side by side" if plan.jobs > 1 else ""
     share = f"; AutoAttack {percent(plan.autoattack)} of the work" if plan.autoattack is not None else ""
     low, high = plan.wall_seconds / plan.factor, plan.wall_seconds * plan.factor

@@ -124,9 +124,10 @@ def _finished(folder: RunFolder, unit: UnitWork) -> bool:
 
 
 def announce(expected: Expected | None, view: View) -> None:
-    """Say in a line what the run is expected to take, if that is known."""
+    """Say what the run is expected to take, and what that is from, if it is known."""
     if expected is not None and expected.left.units and expected.left.wall_seconds is not None:
-        view.note(time_lines(expected.left)[0])
+        for line in time_lines(expected.left):
+            view.note(line)
 
 
 def compared(expected: Expected | None, seconds: float) -> str:
@@ -135,7 +136,7 @@ def compared(expected: Expected | None, seconds: float) -> str:
         return ""
     known, took = expected.left.wall_seconds, f"took {time_words(seconds)}"
     if known is None:
-        return f"{took}; nothing was known of this device before"
+        return f"{took}; nothing was known of this device before; `sat plan STUDY --measure` measures it"
     return f"expected {time_words(known)}, {took}"
 
 
