@@ -51,6 +51,7 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(abc|attrs|collections|keras|matplotlib|nn|np|numpy|pandas|pathlib|tensorflow|tf|torch|typing)\..*"),
     (r"py:(class|obj)", r".*\.T"),
     (r"py:class", r"sat_(datasets|evaluation|tensorflow|torch)\..*"),  # types of modules that have no page
+    (r"py:class", r"sat_core\..*\._\w+"),  # types that a module keeps to itself
     (r"py:class", r"\w+"),  # a name that is imported for type checkers only
 ]
 
