@@ -6,17 +6,34 @@ from pathlib import Path
 
 import pytest
 
+from sat_core.backend import Backend
 from sat_core.files import read_json
 from sat_core.run_folder import RunFolder
 from sat_core.study import Study
 from sat_evaluation.plan.cache import read_taken
 from sat_evaluation.plan.measure import measured_rates
+from sat_evaluation.plan.plan import plan_study
 from sat_evaluation.plan.rates import MEASURED
 from sat_evaluation.plan.sources import planning
 from sat_evaluation.run.studies import run_study
 
 pytestmark = pytest.mark.backend
 
+OWN = {
+    "torch": """
+from torch import nn
+
+def make(classes, image_shape):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, classes))
+""",
+    "tensorflow": """
+import keras
+
+def make(classes, image_shape):
+    return keras.Sequential([keras.Input(image_shape), keras.layers.Flatten(), keras.layers.Dense(classes)])
+""",
+}
+"""A network that has no entry in the table of costs."""
 TABLES = {
     "data": {"name": "digits"},
     "model": {"name": "linear"},
@@ -45,14 +62,22 @@ def test_a_run_keeps_what_was_expected_and_tells_the_next_plan(tmp_path: Path, m
 
 
 def test_a_measured_device_has_rates_for_the_study_and_keeps_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: Backend
 ) -> None:
-    monkeypatch.setenv("SAT_CACHE", str(tmp_path))
-    study = Study.from_tables(TABLES)
-    plan = planning(measured=measured_rates(study, None, "cpu", 2.0)).study(study)
-    assert plan.seconds is not None
-    assert plan.seconds.training > 0
-    assert plan.seconds.report > 0
-    assert {rates.source for rates in plan.rates} == {MEASURED}
-    # as a run plans, which measures nothing
-    assert planning().study(study) == plan
+    monkeypatch.setenv("SAT_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "measured_network.py").write_text(OWN[backend.name])
+    monkeypatch.syspath_prepend(tmp_path)
+    named, own = Study.from_tables(TABLES), Study.from_tables(TABLES).set({"model.name": "measured_network:make"})
+    for study in (named, own):
+        rates = measured_rates(study, backend.name, "cpu", 2.0)
+        plan = planning(backend=backend.name, measured=rates).study(study)
+        assert plan.seconds is not None
+        assert plan.seconds.training > 0
+        assert plan.seconds.report > 0
+        assert {rates.source for rates in plan.rates} == {MEASURED}
+        # as a run plans, which measures nothing
+        assert planning(backend=backend.name).study(study) == plan
+    of_named, of_own = (planning(backend=backend.name).study(study) for study in (named, own))
+    assert of_own.flops == of_named.flops
+    assert of_own.memory is not None
+    assert plan_study(own).flops is None

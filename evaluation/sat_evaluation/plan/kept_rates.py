@@ -10,6 +10,7 @@ import attrs
 
 from sat_core import files
 from sat_core.errors import RunDirectoryError, SatError
+from sat_core.network_cost import NetworkCost
 from sat_core.spec import Spec
 from sat_evaluation.plan.cache import cache_folder
 from sat_evaluation.plan.facts import Facts
@@ -17,6 +18,8 @@ from sat_evaluation.plan.rates import Rates, RateSource, Setting, setting_of
 
 KEPT = 100
 """Measurements that are kept, the latest ones."""
+_FREE: tuple[dict[str, Any], ...] = ({}, {"batch_size": 0}, {"batch_size": 0, "classes": 0})
+"""What need not be the same, where nothing nearer was measured: heads have batches and classes of their own."""
 _VERSION = 1
 
 
@@ -41,7 +44,8 @@ class KeptRates:
         """Read it; TypeError, ValueError, KeyError or SatError if it is no measurement."""
         setting = {**content["setting"], "image_shape": tuple(content["setting"]["image_shape"])}
         attacks = tuple((str(name), float(call), float(query)) for name, call, query in content["rates"]["attacks"])
-        rates = Rates(**{**content["rates"], "attacks": attacks})
+        cost = None if content["rates"].get("cost") is None else NetworkCost(**content["rates"]["cost"])
+        rates = Rates(**{**content["rates"], "attacks": attacks, "cost": cost})
         return cls(content["device"], content["backend"], Setting(**setting), rates)
 
 
@@ -88,12 +92,15 @@ def kept_rates(kept: Sequence[KeptRates], device: str, backend: str) -> RateSour
 
 
 def rates_by_setting(known: Mapping[Setting, Rates]) -> RateSource:
-    """Return a source of the rates of some settings, which hold for other batch sizes, too."""
+    """Return a source of the rates of some settings, which hold for other batch sizes and numbers of classes, too."""
 
     def rates(spec: Spec, facts: Facts) -> Rates | None:
         wanted = setting_of(spec, facts)
-        # heads have batches of another size, and a ranking has no attack
-        like = (each for each in known if attrs.evolve(each, batch_size=0) == attrs.evolve(wanted, batch_size=0))
-        return known.get(wanted) or next((known[each] for each in like), None)
+        for free in _FREE:
+            like = (each for each in known if attrs.evolve(each, **free) == attrs.evolve(wanted, **free))
+            found = next(like, None)
+            if found is not None:
+                return known[found]
+        return None
 
     return rates

@@ -33,6 +33,7 @@ from sat_evaluation.plan.facts import Facts, facts_of
 from sat_evaluation.plan.kept_rates import KeptRates, keep_rates, rates_by_setting
 from sat_evaluation.plan.queries import BATCH_SIZE, planned_attacks
 from sat_evaluation.plan.rates import MEASURED, Rates, RateSource, Setting, setting_of
+from sat_evaluation.plan.units import ARM, HEAD, study_units
 from sat_evaluation.plan.work import evaluated_images
 
 EACH = 20.0
@@ -61,7 +62,9 @@ def measured_rates(study: Study, backend: str | None, device: str, limit: float 
     asked = study.base.training.precision
     study = resolve(study, RunFolder("."), computing) if asked == "auto" else study
     facts = facts_of(study.base.data.name)
-    specs = {setting_of(arm.spec, facts): arm.spec for arm in reversed(study.arms)}
+    units = [unit for unit in study_units(study, facts) if unit.kind != HEAD]
+    # a ranking may have a network of its own; else an arm stands for it
+    specs = {setting_of(unit.spec, facts): unit.spec for unit in sorted(units, key=lambda unit: unit.kind == ARM)}
     end = time.monotonic() + limit
     known: dict[Setting, Rates] = {}
     for number, (setting, spec) in enumerate(specs.items()):
@@ -81,6 +84,7 @@ def _measure(backend: Backend, spec: Spec, facts: Facts, budget: float) -> Rates
     with tempfile.TemporaryDirectory(prefix="sat-measure-") as folder, backend.session(spec.training):
         job = Job(spec=spec, data=_noise(spec, facts), backend=backend, folder=UnitFolder(folder))
         classifier = job.build()
+        cost = classifier.cost()
         plain, few, many, members = _steps(job, classifier, budget / 2)
         batch, passes = spec.training.batch_size, spec.attack.passes
         attack = max(0.0, (many - few) / (passes * (batch - members))) if passes and batch > members else 0.0
@@ -101,6 +105,7 @@ def _measure(backend: Backend, spec: Spec, facts: Facts, budget: float) -> Rates
         source=MEASURED,
         detail=f"{time.monotonic() - begin:.0f} s on {device_name(backend.device)} with {backend.name}",
         factor=FACTOR,
+        cost=cost,
     )
 
 

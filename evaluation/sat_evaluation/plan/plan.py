@@ -52,7 +52,7 @@ class PlannedUnit:
 
     Attributes:
         unit: Settings and work.
-        flops: None for a network that is not one of ours.
+        flops: None for a network that is not one of ours, and was not measured.
         rates: What its seconds are from; None where nothing is known.
     """
 
@@ -117,7 +117,7 @@ class Plan:
 
     @property
     def flops(self) -> Flops | None:
-        """All units together; None if one of them has a network that is not ours."""
+        """All units together; None if the network of one of them is not known."""
         parts = [each.flops for each in self.units]
         return None if None in parts else sum((each for each in parts if each is not None), Flops())
 
@@ -141,7 +141,7 @@ class Plan:
 
     @property
     def memory(self) -> int | None:
-        """Bytes of the largest training step; None if one of the networks is not ours."""
+        """Bytes of the largest training step; None if one of the networks is not known."""
         sizes = [each.unit.memory for each in self.units]
         return None if None in sizes else max((size for size in sizes if size is not None), default=0)
 
@@ -196,9 +196,15 @@ def plan_study(study: Study, rates: RateSource = nothing_known, *, jobs: int = 1
 
 def plan_units(units: Sequence[UnitWork], rates: RateSource = nothing_known, *, jobs: int = 1) -> Plan:
     """Return what some units cost; arguments as in `plan_study`. Heads wait for all arms, arms for their ranking."""
-    planned = tuple(PlannedUnit(unit=unit, flops=_flops(unit), rates=rates(unit.spec, unit.facts)) for unit in units)
+    planned = tuple(_planned(unit, rates(unit.spec, unit.facts)) for unit in units)
     facts = tuple(dict.fromkeys(unit.facts for unit in units))
     return Plan(units=planned, facts=facts, jobs=jobs, wall_seconds=_wall_seconds(planned, jobs))
+
+
+def _planned(unit: UnitWork, rates: Rates | None) -> PlannedUnit:
+    if unit.cost is None and rates is not None:
+        unit = attrs.evolve(unit, cost=rates.cost)
+    return PlannedUnit(unit=unit, flops=_flops(unit), rates=rates)
 
 
 def _flops(unit: UnitWork) -> Flops | None:

@@ -8,6 +8,7 @@ from typing import final
 import attrs
 
 from sat_core.errors import DataError
+from sat_core.network_cost import NetworkCost
 from sat_core.spec import Spec
 from sat_evaluation.plan.facts import Facts
 from sat_evaluation.plan.queries import Queries
@@ -59,6 +60,7 @@ class Rates:
         attacks: Names of attacks with a `call` and a `query` of their own.
         source: `MEASURED`, `HISTORY` or `TABLE`.
         detail: What it is from, for a reader.
+        cost: Of the network, where it was measured; None elsewhere.
         factor: The expected time is within this factor of what is taken, either way, in most cases; at least 1.
     """
 
@@ -73,6 +75,7 @@ class Rates:
     source: str
     detail: str
     factor: float
+    cost: NetworkCost | None = None
 
     def __attrs_post_init__(self) -> None:
         for name in ("step", "training", "attack_step", "attack", "forward", "call", "query"):
@@ -112,6 +115,19 @@ def first_of(*sources: RateSource) -> RateSource:
         if key not in known:
             known[key] = next((found for source in sources if (found := source(spec, facts)) is not None), None)
         return known[key]
+
+    return rates
+
+
+def with_costs(source: RateSource, *measured: RateSource) -> RateSource:
+    """Return a source whose rates have the cost of the network by the first of `measured` that knows it."""
+
+    def rates(spec: Spec, facts: Facts) -> Rates | None:
+        found = source(spec, facts)
+        if found is None or found.cost is not None:
+            return found
+        costs = (known.cost for each in measured if (known := each(spec, facts)) is not None)
+        return attrs.evolve(found, cost=next((cost for cost in costs if cost is not None), None))
 
     return rates
 

@@ -15,7 +15,7 @@ from sat_evaluation.plan.devices import device_name
 from sat_evaluation.plan.history import ENOUGH, history_rates
 from sat_evaluation.plan.kept_rates import kept_rates, read_kept
 from sat_evaluation.plan.plan import Plan, plan_study, plan_units
-from sat_evaluation.plan.rates import RateSource, first_of, nothing_known
+from sat_evaluation.plan.rates import RateSource, first_of, nothing_known, with_costs
 from sat_evaluation.plan.units import UnitWork
 
 
@@ -73,11 +73,13 @@ def planning(
         return Planning(rates=nothing_known, jobs=jobs)
     name, (taken, of_runs), (kept, of_measurements) = device_name(device), read_taken(), read_kept()
     own = backend or os.environ.get("SAT_BACKEND") or "torch"
+    before = kept_rates(kept, name, own)
     sources = [
         *([measured] if measured else []),
         history_rates(taken, name, own, enough=ENOUGH),
-        kept_rates(kept, name, own),
+        before,
         history_rates(taken, name, own),
         table_rates(name),
     ]
-    return Planning(rates=first_of(*sources), jobs=jobs, notes=tuple(filter(None, (of_runs, of_measurements))))
+    rates = with_costs(first_of(*sources), *([measured] if measured else []), before)
+    return Planning(rates=rates, jobs=jobs, notes=tuple(filter(None, (of_runs, of_measurements))))

@@ -37,7 +37,7 @@ class UnitWork:
         size: |A|; of a head, that of its source.
         share: |A|/N.
         work: What it computes.
-        cost: Of its network; None for a network that is not one of ours.
+        cost: Of its network; None for a network that is not one of ours, until a measurement tells it.
         same: Equal for units of several studies that are the same, so that one is taken over.
     """
 
@@ -55,7 +55,7 @@ class UnitWork:
 
     @property
     def memory(self) -> int | None:
-        """Bytes of a training step, without what a framework needs itself; None for a network that is not ours."""
+        """Bytes of a training step, without what a framework needs itself; None for a network that is not known."""
         if self.cost is None:
             return None
         training = self.spec.training
