@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from sat_core.errors import DataError
+from sat_core.network_cost import head_cost
 from sat_core.study import Study
 from sat_evaluation.plan.facts import Facts, facts_of
 from sat_evaluation.plan.plan import plan_study
-from sat_evaluation.plan.queries import guess_for
+from sat_evaluation.plan.queries import NO_QUERIES, guess_for
 from sat_evaluation.plan.rates import Rates
 from sat_evaluation.plan.units import study_units, without_repeats
 
@@ -44,6 +46,24 @@ def test_images_that_nothing_breaks_cost_all_queries_and_broken_ones_one_attack(
     # APGD-CE, APGD-T and FAB-T against 9 classes, Square
     whole = 101 + 9 * 101 + 9 * 200 + 5000
     assert standard.work.report.queries == pytest.approx(88 * whole + 11 * 101)
+
+
+def test_memory_is_that_of_a_step_or_of_the_attack_at_the_end_and_heads_keep_only_their_own() -> None:
+    targets = {"transfer.targets": ["mnist5k"], "transfer.epochs": 1}
+    ranking, arm, head = study_units(study(**{"subset.size": 0.5, "model.name": "resnet18", **targets}), FACTS)
+    assert ranking.cost is not None
+    assert arm.cost == ranking.cost
+    assert ranking.memory == ranking.cost.training_bytes(64)
+    # weights of this size take more than the activations of 100 images
+    assert arm.memory == ranking.memory > 4 * arm.cost.parameters + 100 * arm.cost.activation_bytes
+    more = attrs.evolve(arm, spec=attrs.evolve(arm.spec, training=attrs.evolve(arm.spec.training, batch_size=200)))
+    assert more.memory == arm.cost.training_bytes(200)
+    assert head.cost is not None
+    unattacked = attrs.evolve(head, work=attrs.evolve(head.work, report=NO_QUERIES))
+    of_head = head_cost(512, 10).training_bytes(head.spec.training.batch_size)
+    assert unattacked.memory == 4 * head.cost.parameters + of_head
+    # the whole network is attacked
+    assert head.memory == 4 * head.cost.parameters + 100 * head.cost.activation_bytes
 
 
 def test_hours_follow_from_rates_and_from_how_many_run_side_by_side() -> None:

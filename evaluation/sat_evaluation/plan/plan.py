@@ -141,7 +141,7 @@ class Plan:
 
     @property
     def memory(self) -> int | None:
-        """Bytes of the largest training step; None if one of the networks is not known."""
+        """Bytes of the largest training step or batch of AutoAttack; None if one of the networks is not known."""
         sizes = [each.unit.memory for each in self.units]
         return None if None in sizes else max((size for size in sizes if size is not None), default=0)
 

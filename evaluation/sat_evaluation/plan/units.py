@@ -7,7 +7,7 @@ from typing import final
 
 import attrs
 
-from sat_core.network_cost import NetworkCost, network_cost
+from sat_core.network_cost import NetworkCost, head_cost, network_cost
 from sat_core.precision import OF_NETWORK
 from sat_core.ranking import needs_ranking
 from sat_core.run_folder import RANKING
@@ -16,7 +16,8 @@ from sat_core.spec import Spec
 from sat_core.study import Study
 from sat_core.transfer import transfer_spec
 from sat_evaluation.plan.facts import Facts, target_facts
-from sat_evaluation.plan.work import Work, arm_work, head_work, ranking_work, subset_size
+from sat_evaluation.plan.queries import BATCH_SIZE
+from sat_evaluation.plan.work import Work, arm_work, evaluated_images, head_work, ranking_work, subset_size
 
 ARM, HEAD = "arm", "head"
 """Kinds of units beside `RANKING`."""
@@ -55,13 +56,30 @@ class UnitWork:
 
     @property
     def memory(self) -> int | None:
-        """Bytes of a training step, without what a framework needs itself; None for a network that is not known."""
+        """Bytes of a training step, or of a batch of AutoAttack if that takes more; None if the network is not known.
+
+        Without what a framework needs itself.
+        """
         if self.cost is None:
             return None
+        attacked = self._attacked_at_once
+        return max(self._training_memory(self.cost), self.cost.gradient_bytes(attacked) if attacked else 0)
+
+    def _training_memory(self, cost: NetworkCost) -> int:
         training = self.spec.training
         precision = training.precision if training.precision in OF_NETWORK else "float32"
         images = training.batch_size // training.micro_batches
-        return self.cost.training_bytes(images, precision, training.optimizer)
+        if not (self.work.on_features and cost.features):
+            return cost.training_bytes(images, precision, training.optimizer)
+        # of the frozen network, nothing is kept for a backward pass
+        head = head_cost(cost.features, self.facts.classes)
+        return cost.gradient_bytes(0) + head.training_bytes(images, precision, training.optimizer)
+
+    @property
+    def _attacked_at_once(self) -> int:
+        if not self.work.report.parts:  # of a ranking
+            return 0
+        return min(BATCH_SIZE, max(evaluated_images(self.spec.evaluation, self.facts)))
 
 
 def study_units(study: Study, facts: Facts, *, only_ranking: bool = False) -> list[UnitWork]:

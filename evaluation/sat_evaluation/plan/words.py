@@ -27,7 +27,8 @@ def summary(plan: Plan) -> list[str]:
         )
     if plan.memory:
         lines.append(
-            f"memory: {quantity(plan.memory, 'B')} for a training step, and what the framework and the data take"
+            f"memory: {quantity(plan.memory, 'B')} for a training step or a batch of AutoAttack, beside what the "
+            "framework and the data take"
         )
     return [*lines, *time_lines(plan)]
 
