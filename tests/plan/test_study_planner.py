@@ -165,6 +165,21 @@ def test_the_command_prints_what_fits_on_a_card(capsys: pytest.CaptureFixture[st
     assert f"sat run {path} --set subset.strategy=hardest" in printed_lines.replace("'", "")
 
 
+def test_without_hours_rows_have_evaluations_of_the_network(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAT_CACHE", "/dev/null/none")
+    path = next(str(each) for each in EXAMPLES if each.stem == "digits")
+    assert main(["plan", path, "--of-full-at", "50%"]) == 0
+    text = capsys.readouterr().out
+    rows = [line.split()[-4:] for line in text.splitlines() if line.split()[-1:] == ["M"]]
+    # more with each of three numbers of seeds, and with the level
+    assert len(rows) == 9
+    for first, second in ((0, 1), (1, 2), (0, 3), (3, 6)):
+        assert float(rows[first][0]) < float(rows[second][0])
+    assert "evaluations of the network, as no hours are known" in text
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

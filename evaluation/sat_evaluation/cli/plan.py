@@ -53,7 +53,7 @@ def _plan(arguments: argparse.Namespace) -> int:
         measure=arguments.measure,
     )
     bounds = {key: getattr(arguments, key) for key in ("hours", "of_full_at", "curves")}
-    fitting = proposal(study, lambda each: made.study(each).hours, name=option, **bounds)
+    fitting = proposal(study, made.study, name=option, **bounds)
     if fitting is not None:
         if arguments.json:
             raise SpecError("--json: prints the plan of a study, expected no --hours and no --of-full-at beside it")
@@ -116,5 +116,5 @@ def plan_here(
 ) -> Plan | Proposal:
     """Return the plan of a study on this machine, or what fits into a bound; a `sat_core.runner.Planner`."""
     made = make_planning(study, **options)
-    fitting = proposal(study, lambda each: made.study(each).hours, hours=hours, of_full_at=of_full_at, curves=curves)
+    fitting = proposal(study, made.study, hours=hours, of_full_at=of_full_at, curves=curves)
     return made.study(study) if fitting is None else fitting

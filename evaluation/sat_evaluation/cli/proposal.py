@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sat_core.study import Study
+    from sat_evaluation.plan.plan import Plan
     from sat_evaluation.plan.planner import Proposal
 
 
@@ -31,7 +32,7 @@ def add_bounds(command: argparse.ArgumentParser) -> None:
 
 def proposal(
     study: Study,
-    price: Callable[[Study], float | None],
+    plan: Callable[[Study], Plan],
     *,
     hours: float | None,
     of_full_at: str | float | None,
@@ -41,7 +42,8 @@ def proposal(
     """Return what of a study fits; None if there is no bound. SpecError for a bound that is wrong.
 
     Args:
-        study, price, curves: As in `sat_evaluation.plan.study_planner.propose_for`.
+        study, curves: As in `sat_evaluation.plan.study_planner.propose_for`.
+        plan: Returns what a study costs.
         hours: The budget, or None.
         of_full_at: ``"50%"`` or 0.5, or None.
         name: Returns what an argument is called in errors.
@@ -60,11 +62,12 @@ def proposal(
     try:
         return propose_for(
             study,
-            price,
+            lambda each: plan(each).hours,
             classes=facts_of(study.base.data.name).classes,
             hours=hours,
             of_full_at=None if of_full_at is None else parse_share(of_full_at),
             curves=curves,
+            evaluations=lambda each: plan(each).evaluations,
         )
     except SpecError as error:
         key, colon, rest = str(error).partition(":")

@@ -15,7 +15,7 @@ from rich.text import Text
 from sat_evaluation.plan.plan import Plan
 from sat_evaluation.plan.planner import ENOUGH, Option, Proposal
 from sat_evaluation.plan.recovery import Recovery, RecoveryCurve
-from sat_evaluation.plan.words import time_lines
+from sat_evaluation.plan.words import quantity, time_lines
 from sat_evaluation.results.text import duration, percent
 
 _HEADS = ("", "|A|", "seeds", "level", "recovers", "95 % interval", "in all", "baselines")
@@ -74,8 +74,8 @@ def _cells(option: Option, recommended: bool) -> tuple[str, ...]:
         option.level,
         f"{percent(option.recovery.value)}{'*' if option.recovery.extrapolated else ''}",
         interval_text(option.recovery),
-        _hours(option.hours),
-        _hours(option.baseline_hours),
+        _cost(option.hours, option.evaluations),
+        _cost(option.baseline_hours, option.baseline_evaluations),
     )
 
 
@@ -98,7 +98,7 @@ def _lines(proposal: Proposal) -> list[str]:
         less = proposal.enough
         lines.append(
             f"  |A| = {size_text(less.share)} is the smallest that is expected to recover {percent(ENOUGH)}: "
-            f"{_hours(less.hours)} with the same seeds and level"
+            f"{_cost(less.hours, less.evaluations)} with the same seeds and level"
         )
     return lines
 
@@ -109,6 +109,10 @@ def _notes(proposal: Proposal) -> list[str]:
         "recovers: of what full AT gains over plain training in robust accuracy",
         "in all: ranking, A, and the baselines that a comparison needs, plain training and full AT; all seeds",
     ]
+    if proposal.recommended.hours is None:
+        lines.append(
+            "  evaluations of the network, as no hours are known: gradients in training, queries of AutoAttack"
+        )
     if any(option.recovery.extrapolated for option in proposal.options):
         lines.append("*: a smaller A, or a larger one, than any that was measured")
     if evidence.same:
@@ -133,8 +137,10 @@ def _curves(curves: Sequence[RecoveryCurve], share: float) -> list[str]:
     return [f"  {', '.join(parts)} ({source})" for source, parts in lines.items()]
 
 
-def _hours(hours: float | None) -> str:
-    return "?" if hours is None else duration(3600 * hours)
+def _cost(hours: float | None, evaluations: float | None) -> str:
+    if hours is None:
+        return "?" if evaluations is None else quantity(evaluations)
+    return duration(3600 * hours)
 
 
 def _seeds(option: Option) -> str:

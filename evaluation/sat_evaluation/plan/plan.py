@@ -116,6 +116,11 @@ class Plan:
         return sum(each.unit.work.checks.queries + each.unit.work.report.queries for each in self.units)
 
     @property
+    def evaluations(self) -> float:
+        """How often a network is evaluated on an image: gradients of trainings, and queries of AutoAttack."""
+        return self.gradients + self.queries
+
+    @property
     def flops(self) -> Flops | None:
         """All units together; None if the network of one of them is not known."""
         parts = [each.flops for each in self.units]

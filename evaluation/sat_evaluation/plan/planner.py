@@ -50,6 +50,9 @@ class Option:
         hours: Of everything, the baselines and the ranking among it; None where that is not known.
         baseline_hours: Of the ranking, plain training and full AT.
         recovery: What is expected of the arm.
+        evaluations: Of the network, of everything: gradients of trainings and queries of AutoAttack; None where nobody
+            counts them.
+        baseline_evaluations: Those of the ranking, plain training and full AT.
     """
 
     share: float
@@ -58,6 +61,8 @@ class Option:
     hours: float | None
     baseline_hours: float | None
     recovery: Recovery
+    evaluations: float | None = None
+    baseline_evaluations: float | None = None
 
     def covers(self, other: Option) -> bool:
         """Whether this has all that the other one has, at the same level."""

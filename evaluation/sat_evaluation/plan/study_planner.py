@@ -16,7 +16,7 @@ from sat_core.spec import Spec
 from sat_core.study import Study
 from sat_core.tables import flatten, lists
 from sat_evaluation.plan.own_curves import with_own
-from sat_evaluation.plan.planner import Proposal, candidates, propose
+from sat_evaluation.plan.planner import Option, Proposal, candidates, propose
 from sat_evaluation.plan.published_curves import published_evidence
 from sat_evaluation.results.text import shown
 
@@ -32,6 +32,7 @@ def propose_for(
     hours: float | None = None,
     of_full_at: float | None = None,
     curves: Sequence[str | Path] = (),
+    evaluations: Callable[[Study], float] | None = None,
 ) -> Proposal:
     """Return what of a study fits: plain training, full AT and one |A|, chosen as its first arm with a subset does it.
 
@@ -43,6 +44,7 @@ def propose_for(
         hours: The budget.
         of_full_at: Share of full AT's gradient evaluations that the arm may take.
         curves: Folders of own finished runs, which count beside what is published.
+        evaluations: Returns how often a study evaluates a network, for `Option.evaluations`.
 
     Raises:
         SpecError: A is listed by hand, or see `propose`.
@@ -60,15 +62,30 @@ def propose_for(
         kept = ", ".join(f"{key} = {shown(value)}" for key, value in fixed.items())
         evidence = attrs.evolve(evidence, notes=(f"of the grid, one value of each key counts: {kept}", *evidence.notes))
 
+    def chosen(share: float | None, seeds: int, level: str) -> Study:
+        sizes = [0.0, 1.0] if share is None else [0.0, share, 1.0]
+        return study.set({**fixed, "subset.size": sizes, SEEDS: seeds, **dict.fromkeys(level_keys, level)})
+
     @cache
     def cost(share: float | None, seeds: int, level: str) -> float | None:
-        sizes = [0.0, 1.0] if share is None else [0.0, share, 1.0]
-        chosen = {"subset.size": sizes, SEEDS: seeds, **dict.fromkeys(level_keys, level)}
-        return price(study.set({**fixed, **chosen}))
+        return price(chosen(share, seeds, level))
+
+    def counted(option: Option) -> Option:
+        if evaluations is None:
+            return option
+        of_all, baselines = (chosen(share, option.seeds, option.level) for share in (option.share, None))
+        return attrs.evolve(option, evaluations=evaluations(of_all), baseline_evaluations=evaluations(baselines))
 
     shares = candidates(spec.subset.kind, classes)
     made = propose(cost, evidence, shares, hours=hours, of_full_at=of_full_at, attack=spec.attack)
-    return attrs.evolve(made, fixed=fixed, level_keys=level_keys)
+    return attrs.evolve(
+        made,
+        options=tuple(map(counted, made.options)),
+        recommended=counted(made.recommended),
+        enough=None if made.enough is None else counted(made.enough),
+        fixed=fixed,
+        level_keys=level_keys,
+    )
 
 
 def _subset_arm(study: Study) -> Spec:
