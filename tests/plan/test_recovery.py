@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from toys import as_rows, result
 
@@ -53,6 +53,7 @@ def test_a_curve_that_does_not_end_in_full_at_stays_where_it_ends() -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.floats(0, 1.05), min_size=9, max_size=9), st.floats(0, 1))
+@example([0.0] * 8 + [5e-324], 0.5)
 def test_between_two_arms_a_curve_stays_between_them(recovered: list[float], share: float) -> None:
     made = curve(*recovered, shares=TENTHS)
     x, y = np.array([0, *TENTHS, 1]), np.array([0, *made.recovered, 1])

@@ -212,7 +212,9 @@ def _interpolator(curve: RecoveryCurve) -> Callable[[float], np.ndarray]:
     from scipy.interpolate import PchipInterpolator
 
     end = (1.0,) if curve.closed else ()
-    made: Callable[[float], np.ndarray] = PchipInterpolator((0.0, *curve.shares, *end), (0.0, *curve.recovered, *end))
+    # A rise of less than 1e-12 divides by next to nothing in there, and overflows.
+    recovered = np.round((0.0, *curve.recovered, *end), 12)
+    made: Callable[[float], np.ndarray] = PchipInterpolator((0.0, *curve.shares, *end), recovered)
     return made
 
 
