@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from io import StringIO
 from itertools import pairwise
@@ -165,6 +166,22 @@ def test_the_command_prints_what_fits_on_a_card(capsys: pytest.CaptureFixture[st
     assert f"sat run {path} --set subset.strategy=hardest" in printed_lines.replace("'", "")
 
 
+def test_what_fits_is_printed_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    path = next(str(each) for each in EXAMPLES if each.stem == "cifar10")
+    assert main(["plan", path, "--card", "A100", "--of-full-at", "50%", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["hours"], printed["of_full_at"]) == (None, 0.5)
+    chosen = printed["recommended"]
+    assert chosen in printed["options"]
+    assert (chosen["share"], chosen["seeds"], chosen["level"]) == (0.42, 3, "standard")
+    assert chosen["hours"] > chosen["baseline_hours"] > 0
+    assert chosen["evaluations"] > chosen["baseline_evaluations"] > 0
+    assert 0 < chosen["recovery"]["low"] < chosen["recovery"]["value"]
+    again = Study.load(path).set(chosen["settings"])
+    assert {arm.spec.subset.size for arm in again.arms} == {0.0, 0.42, 1.0}
+    assert printed["evidence"]["same"][0]["name"] == "CIFAR-10"
+
+
 def test_without_hours_rows_have_evaluations_of_the_network(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -187,7 +204,6 @@ def test_without_hours_rows_have_evaluations_of_the_network(
         (["--card", "A100", "--hours", "0.001"], "--hours: nothing fits into 4 s"),
         (["--card", "A100", "--hours", "-1"], "--hours: expected a number above 0"),
         (["--curves", "runs/a"], "--curves: expected --hours or --of-full-at beside it"),
-        (["--card", "A100", "--hours", "8", "--json"], "--json: prints the plan of a study"),
         (["--card", "A100", "--hours", "8", "--curves", "nowhere"], "nowhere: expected the folder of a study"),
     ],
 )

@@ -31,7 +31,7 @@ def add(commands: Any) -> None:
         "--card", default="", metavar="GPU", help="by the table of cards, as A100, in place of this device"
     )
     plan.add_argument("--jobs", type=int, help="arms at a time (default: one per GPU, else as many as cores)")
-    plan.add_argument("--json", action="store_true", help="print the plan as JSON")
+    plan.add_argument("--json", action="store_true", help="print the plan, or what fits, as JSON")
     add_bounds(plan)
     add_import(plan)
     add_computing(plan)
@@ -39,7 +39,6 @@ def add(commands: Any) -> None:
 
 
 def _plan(arguments: argparse.Namespace) -> int:
-    from sat_core.errors import SpecError
     from sat_core.study import Study
     from sat_core.tables import parse_setting
 
@@ -56,7 +55,12 @@ def _plan(arguments: argparse.Namespace) -> int:
     fitting = proposal(study, made.study, name=option, **bounds)
     if fitting is not None:
         if arguments.json:
-            raise SpecError("--json: prints the plan of a study, expected no --hours and no --of-full-at beside it")
+            import json
+
+            from sat_evaluation.plan.proposal_json import proposal_json
+
+            print(json.dumps(proposal_json(fitting), indent=2))
+            return 0
         from sat_evaluation.cli.proposal_table import print_proposal
 
         print_proposal(fitting, arguments.study, made.study(study.set(fitting.settings(fitting.recommended))))
