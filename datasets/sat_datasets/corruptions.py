@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from sat_core.arrays import check_images
-from sat_core.errors import SpecError, quoted
+from sat_core.errors import NotInstalledError, SpecError, install, quoted
 from sat_core.registry import nearest
 
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -68,6 +68,20 @@ def left_out(image_shape: tuple[int, ...]) -> tuple[str, ...]:
     return (*(name for name in CORRUPTIONS if name not in can), *_NOT_MADE)
 
 
+def check_installed(image_shape: tuple[int, ...]) -> None:
+    """Check that the corruptions of images `(h, w, c)` can be made; NotInstalledError if that takes Pillow."""
+    if "jpeg" in corruptions_of(image_shape):
+        _pillow()
+
+
+def _pillow() -> Any:
+    try:
+        import PIL.Image
+    except ImportError as error:
+        raise NotInstalledError(f"the corruptions pixelate and jpeg need Pillow: {install('data')}") from error
+    return PIL.Image
+
+
 def constants_of(image_shape: tuple[int, ...]) -> str:
     """Return whose constants images `(h, w, c)` get: ``CIFAR-10-C`` or ``ImageNet-C``."""
     return "CIFAR-10-C" if min(image_shape[:2]) <= LARGEST_SMALL else "ImageNet-C"
@@ -84,6 +98,7 @@ def corrupt(images: np.ndarray, name: str, severity: int, rng: np.random.Generat
 
     Raises:
         SpecError: There is no such corruption of these images, or no such severity.
+        NotInstalledError: It takes Pillow, which is missing.
     """
     images = check_images(images)
     names = corruptions_of(images.shape[1:])
@@ -236,29 +251,27 @@ def _contrast(x: np.ndarray, c: float, _rng: np.random.Generator) -> np.ndarray:
 
 
 def _pixelate(x: np.ndarray, c: float, _rng: np.random.Generator) -> np.ndarray:
-    from PIL import Image
-
     h, w = x.shape[1:3]
     small = max(1, int(w * c)), max(1, int(h * c))
-    return _by_pillow(x, lambda image: image.resize(small, Image.Resampling.BOX).resize((w, h), Image.Resampling.BOX))
+    box = _pillow().Resampling.BOX
+    return _by_pillow(x, lambda image: image.resize(small, box).resize((w, h), box))
 
 
 def _jpeg(x: np.ndarray, c: int, _rng: np.random.Generator) -> np.ndarray:
-    from PIL import Image
+    pillow = _pillow()
 
     def compressed(image: Any) -> Any:
         content = io.BytesIO()
         image.save(content, "JPEG", quality=c)
-        return Image.open(content)
+        return pillow.open(content)
 
     return _by_pillow(x, compressed)
 
 
 def _by_pillow(x: np.ndarray, change: Callable[[Any], Any]) -> np.ndarray:
-    from PIL import Image
-
+    pillow = _pillow()
     pixels = np.rint(x * 255).astype(np.uint8)
-    changed = [np.asarray(change(Image.fromarray(each.squeeze(2) if x.shape[3] == 1 else each))) for each in pixels]
+    changed = [np.asarray(change(pillow.fromarray(each.squeeze(2) if x.shape[3] == 1 else each))) for each in pixels]
     return np.stack(changed).reshape(x.shape) / np.float32(255)
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
-from sat_core.errors import SpecError
+from sat_core.errors import NotInstalledError, SpecError
 from sat_datasets.corruptions import (
     CONSTANTS,
     CORRUPTIONS,
     SEVERITIES,
+    check_installed,
     constants_of,
     corrupt,
     corruptions_of,
@@ -122,3 +125,18 @@ def test_what_images_can_have_and_whose_severities() -> None:
     with pytest.raises(SpecError, match="severity: expected 1 to 5, got 6"):
         corrupt(photographs(), "fog", 6, rng)
     assert corrupt(photographs()[:0], "fog", 1, rng).shape == (0, 24, 24, 3)
+
+
+def test_without_pillow_two_of_them_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "PIL.Image", None)
+    says = "the corruptions pixelate and jpeg need Pillow: pip install '.[data]' in the folder of sat-core's source"
+    rng, images = np.random.default_rng(0), photographs()
+    for name in ("pixelate", "jpeg"):
+        with pytest.raises(NotInstalledError) as caught:
+            corrupt(images, name, 1, rng)
+        assert str(caught.value) == says
+    with pytest.raises(NotInstalledError):
+        check_installed((8, 8, 1))
+    # of four channels there are none, and the others need none
+    check_installed((8, 8, 4))
+    assert corrupt(images, "fog", 1, rng).shape == images.shape

@@ -18,7 +18,7 @@ from sat_core.streams import stream
 from sat_core.threat_grid import Threat, ThreatGrid
 from sat_core.threat_matrix import ThreatMatrix, evaluate_threats
 from sat_core.training import STOPPED
-from sat_datasets.corruptions import SEVERITIES, constants_of, corrupt, corruptions_of, left_out
+from sat_datasets.corruptions import SEVERITIES, check_installed, constants_of, corrupt, corruptions_of, left_out
 from sat_evaluation.attack.rounds import by_rank_0
 from sat_evaluation.figures.canvas import save_figure
 from sat_evaluation.figures.reliability import reliability_figure
@@ -80,6 +80,8 @@ def measure(target: Target, measures: Measures, view: View, stop: Callable[[], b
         SatError: Something does not fit.
         Interrupted: A stop was requested; what is done is saved, and the same call goes on.
     """
+    if measures.corruptions:
+        check_installed(target.data.image_shape)
     grid = measures.grid
     matrix = None if grid is None else _measure_grid(target, grid, measures, view, stop)
     # Passes forward only, beside an attack: rank 0 does them.
