@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from sat_evaluation.plan.own_curves import own_curves, with_own
 from sat_evaluation.plan.published_curves import published_evidence, role_of
 from sat_evaluation.plan.recovery import CEILING, Evidence, RecoveryCurve
 
+ROOT = Path(__file__).parents[2]
 TENTHS = tuple(tenth / 10 for tenth in range(1, 10))
 T_2 = 4.302652729749462  # Student's t, 2 degrees of freedom, 0.975
 
@@ -90,18 +92,14 @@ def test_what_measures_the_planned_data_set_sharply_is_all_that_counts() -> None
     assert blunt.value == pytest.approx(0.6, abs=0.01)
 
 
-@pytest.mark.parametrize(("n", "between", "error"), [(3, 0.03, None), (3, 0.02, 0.05)])
-def test_intervals_cover_what_a_new_study_recovers(n: int, between: float, error: float | None) -> None:
-    rng, covered, draws = np.random.default_rng(0), 0, 2000
-    for _ in range(draws):
-        *others, new = (0.6 + between * rng.standard_normal(n + 1)).tolist()
-        same = ()
-        if error is not None:
-            same = (curve(new + error * rng.standard_normal(), shares=(0.5,), error=error),)
-            new += error * rng.standard_normal()
-        expected = Evidence(others=tuple(curve(each, shares=(0.5,)) for each in others), same=same).at(0.5)
-        covered += (expected.low or 0.0) <= new <= (expected.high or 0.0)
-    assert 0.93 <= covered / draws <= 0.97
+@pytest.mark.parametrize(("between", "error"), [(0.03, None), (0.02, 0.05)])
+def test_intervals_cover_what_a_new_study_recovers(
+    between: float, error: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With 100 draws, wide of the limits that docs/statistics.md has with 2,000."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    simulated, rng = importlib.import_module("simulations_plan"), np.random.default_rng(0)
+    assert 0.88 < np.mean([simulated.covers(rng, 3, between, error) for _ in range(100)]) < 0.995
 
 
 def test_one_curve_of_another_data_set_says_nothing_of_how_they_differ() -> None:
