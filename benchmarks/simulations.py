@@ -1,4 +1,4 @@
-"""Simulate every test and interval of the rooms `statistics` and `plan`: python benchmarks/simulations.py docs/statistics.md
+"""Simulate every test and interval of `statistics` and `plan`: python benchmarks/simulations.py docs/statistics.md
 
 It takes about eight minutes on one core; OMP_NUM_THREADS=1 keeps numpy on it. The same versions of numpy and scipy give
 the same page, but for its last lines.
@@ -51,9 +51,9 @@ HELPERS = {
 PAGE = """\
 # What the statistics hold
 
-Every interval and test of `sat_evaluation.statistics`, Wilson's, and what a plan expects, on simulated data whose truth is
-known. An interval should contain the truth in {coverage} of the draws, a test should find a difference that is not there
-in {type_1}.
+Every interval and test of `sat_evaluation.statistics`, Wilson's, and what a plan expects, on simulated data whose truth
+is known. An interval should contain the truth in {coverage} of the draws, a test should find a difference that is not
+there in {type_1}.
 
 **{held} of {all} numbers are within these limits.** {outside}
 
