@@ -72,9 +72,17 @@ def test_what_is_refused(finished: Path, tmp_path: Path, capsys: pytest.CaptureF
         capsys, ["compare", finished, "size-1.0", "size-1.0"], "expected two different arms, got the same one twice"
     )
     refused(capsys, ["compare", finished, finished, finished], "got 3 runs, 0 folders of arms and 0 other names")
-    refused(capsys, ["compare", tmp_path / "none"], "none: expected the folder of `sat reproduce`, found no figure")
+    refused(capsys, ["compare", tmp_path / "none"], "none: expected the folder of a study or of `sat reproduce`, found")
     refused(capsys, ["compare", tmp_path / "none", "arm"], "none: expected the folder of a study")
     refused(capsys, ["compare", finished, "--out", "x.txt"], "--out: expected a file that ends in .csv or .json")
+
+
+def test_without_a_pair_it_says_so(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    alone = shutil.copytree(finished, tmp_path / "alone")
+    for arm in ("size-0.0", "size-1.0"):
+        shutil.rmtree(alone / "arms" / arm)
+    assert main(["compare", str(alone)]) == 0
+    assert capsys.readouterr().out.startswith("no pairs: ")
 
 
 def test_damaged_flags_are_one_line(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,10 +11,14 @@ import pytest
 from sat_command import refused, sat
 
 from sat_core.arm_results import ArmResults
+from sat_core.evaluation import ROBUST, Evaluation
 from sat_core.files import read_npz
-from sat_core.threat_matrix import ThreatSummary
+from sat_core.threat_grid import ThreatGrid
+from sat_core.threat_matrix import ThreatMatrix, ThreatSummary
 from sat_core.unit_folder import UnitFolder
 from sat_evaluation.attack.runner import load
+from sat_evaluation.cli.measured_table import print_measured
+from sat_evaluation.run.measures import Measured
 
 pytestmark = pytest.mark.backend
 
@@ -79,6 +83,7 @@ def test_the_arms_of_a_study_keep_theirs(finished: Path, tmp_path: Path) -> None
     ("arguments", "says"),
     [
         (["--grid", "L3:0.5"], "--grid: unknown norm 'L3'"),
+        (["--grid", ""], "--grid: expected norms with radii, as"),
         (["--grid", "L2:0.5", "--eps", "0.5"], "--grid: has norms and radii of its own"),
         (["--grid", "L2:8"], "--grid: expected less than 8, the L2 diameter of 8 x 8 x 1 images"),
         (["--grid", "L2:0.5", "--attacks", "standrad"], "--attacks: expected one of"),
@@ -90,3 +95,32 @@ def test_what_is_no_grid(
 ) -> None:
     checkpoint, data = finished / "arms/size-0.5/checkpoint-best", f"npz:{study.parent / 'five.npz'}"
     refused(capsys, ["evaluate", checkpoint, "--data", data, "--out", tmp_path / "out", *arguments], says)
+    refused(capsys, ["evaluate", finished, "--grid", ""], "--grid: expected norms with radii")
+
+
+def test_a_folder_that_is_no_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    refused(capsys, ["evaluate", tmp_path / "none", "--calibration"], "none is not the folder of a study")
+
+
+def test_a_wide_table_becomes_a_long_one(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = ThreatGrid.parse("L2:0.25,0.5 Linf:0.05")
+    evaluations = [
+        Evaluation(
+            label=np.zeros(4, np.int64),
+            broken_by=np.array([ROBUST, ROBUST, ROBUST, broken]),
+            attacks=(),
+            norm=threat.norm,
+            eps=threat.eps,
+            package="none",
+        )
+        for threat, broken in zip(grid.threats, (ROBUST, 0, 0), strict=True)
+    ]
+    measured = Measured(grid=ThreatMatrix(grid=grid, evaluations=tuple(evaluations)))
+    for width, last in (("80", "b every one 75.0 [30.1, 95.4] 4"), ("120", "75.0 [30.1, 95.4] 4")):
+        monkeypatch.setenv("COLUMNS", width)
+        print_measured({"a": measured, "b": measured}, Path("out"))
+        *lines, _, results = capsys.readouterr().out.splitlines()
+        assert results == "results: out"
+        assert " ".join(lines[-1].split()).endswith(last)
+        assert max(map(len, lines)) <= int(width)
+        assert len(lines) == (4 + 2 * 5 if width == "80" else 4 + 2)

@@ -107,6 +107,8 @@ def test_cards_are_found_by_their_names_and_half_precision_is_faster() -> None:
         assert card.title == title
         assert 0 < card.float32 <= card.tf32 <= card.half
         assert card.source
+    # names of which those of an A100, an A40 and an L4 are a part
+    assert [find_card(name) for name in ("NVIDIA RTX A1000", "NVIDIA RTX A4000", "NVIDIA L40")] == [None] * 3
     full, half = (
         table_rates("NVIDIA A100-SXM4-40GB")(units(**{"training.precision": precision})[1].spec, FACTS)
         for precision in ("float32", "bf16")

@@ -54,6 +54,8 @@ def _compare(arguments: argparse.Namespace) -> int:
         return 0
     made = _conclusions(arguments.folder, arguments.accuracy)
     console = Console()
+    if not made.comparisons:
+        print("no pairs: compared are arms with the baselines, and with others of the same |A|; name two: RUN ARM ARM")
     print_conclusions(made, console, most=len(made.comparisons))
     print_shares(made.shares, console)
     if arguments.out is not None:

@@ -167,7 +167,7 @@ def _check_study(arguments: argparse.Namespace) -> None:
 
 
 def _check_checkpoint(arguments: argparse.Namespace) -> None:
-    from sat_core.errors import SpecError, quoted
+    from sat_core.errors import SpecError, printable, quoted
 
     if arguments.arms:
         raise SpecError("--arms: for the folder of a study only")
@@ -179,25 +179,28 @@ def _check_checkpoint(arguments: argparse.Namespace) -> None:
     if not arguments.checkpoint and not arguments.model:
         raise SpecError("PATH: expected weights or the folder of a study, or --model with what comes with its own")
     if not arguments.data:
-        raise SpecError("--data: expected the data set on which the checkpoint is attacked, got none")
+        here = Path(arguments.checkpoint)
+        weights = not arguments.checkpoint or here.is_file() or here.with_name(f"{here.name}.safetensors").is_file()
+        no_study = "" if weights else f"\n{printable(str(here))} is not the folder of a study, which would need none"
+        raise SpecError(f"--data: expected the data set on which the checkpoint is attacked, got none{no_study}")
     if arguments.level and arguments.attacks:
         raise SpecError("--attacks: stands in place of --level; give one of the two")
 
 
 def _measures(arguments: argparse.Namespace) -> Measures | None:
     """Return what is measured in place of robust accuracy at one threat model; None if nothing is; SpecError."""
-    if not (arguments.grid or arguments.calibration or arguments.corruptions):
+    if not (arguments.grid is not None or arguments.calibration or arguments.corruptions):
         return None
     from sat_core.errors import SpecError
     from sat_core.threat_grid import ThreatGrid
     from sat_evaluation.run.evaluate import attack_set
     from sat_evaluation.run.measures import Measures
 
-    if arguments.grid and (arguments.eps or arguments.norm):
+    if arguments.grid is not None and (arguments.eps or arguments.norm):
         raise SpecError("--grid: has norms and radii of its own; leave out --norm and --eps")
     with _options_in_errors():
         return Measures(
-            grid=ThreatGrid.parse(arguments.grid) if arguments.grid else None,
+            grid=None if arguments.grid is None else ThreatGrid.parse(arguments.grid),
             calibration=arguments.calibration,
             corruptions=arguments.corruptions,
             attacks=attack_set(arguments.attacks or arguments.level or "standard"),

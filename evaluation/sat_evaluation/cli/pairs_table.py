@@ -31,7 +31,7 @@ def print_conclusions(made: Conclusions, console: Console, *, folder: str = "", 
             more = f"{len(made.comparisons) - most} more pairs: sat compare {folder}"
             console.print(Text(more, style="dim"), soft_wrap=True)
     if made.overall and made.overall.arms > 2:
-        console.print(Text(made.overall.sentence, style="dim"), soft_wrap=True)
+        console.print(Text(made.overall.sentence, style="dim"))
     for note in made.notes:
         console.print(Text(note), soft_wrap=True)
 
@@ -41,8 +41,8 @@ def print_shares(shares: Sequence[Share], console: Console) -> None:
     if shares:
         recovered = "; ".join(f"{share.name} {share.text}" for share in shares)
         over = " or ".join(dict.fromkeys(share.over for share in shares))
-        console.print(Text(f"recovered of full AT: {recovered}"), soft_wrap=True)
-        console.print(Text(f"[ ]: 95 % by Fieller over {over}", style="dim"), soft_wrap=True)
+        console.print(Text(f"recovered of full AT: {recovered}"))
+        console.print(Text(f"[ ]: 95 % by Fieller over {over}", style="dim"))
 
 
 def print_pairs(pairs: Sequence[Comparison], console: Console) -> None:

@@ -64,7 +64,7 @@ def reproductions(out: ReproductionFolder) -> list[Reproduction]:
     """Read the figures of a folder; RunDirectoryError if it has none."""
     written = [_read(path) for name in PAPER_FIGURES if (path := out.figure_file(name)).exists()]
     if not written:
-        raise RunDirectoryError(f"{out}: expected the folder of `sat reproduce`, found no figure in it")
+        raise RunDirectoryError(f"{out}: expected the folder of a study or of `sat reproduce`, found neither in it")
     return written
 
 

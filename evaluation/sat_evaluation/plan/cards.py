@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from functools import cache
 from importlib.resources import files
@@ -30,7 +31,7 @@ class Card:
 
     Attributes:
         title: What people call it.
-        names: Texts of which one is in what nvidia-smi calls it, lower case.
+        names: Texts of which one is in what nvidia-smi calls it, with no digit behind it, lower case.
         float32, tf32, half: Peak TFLOPS without sparsity; half is bf16, or float16 where there is no bf16.
         memory: In GB.
         source: Where these are from.
@@ -66,7 +67,8 @@ def find_card(name: str) -> Card | None:
     ('A100', None)
     """
     words = name.lower()
-    return next((card for card in cards() if any(each in words for each in card.names)), None)
+    # no digit behind it: an A1000 is no A100, and an L40 no L4
+    return next((card for card in cards() if any(re.search(rf"{each}(?!\d)", words) for each in card.names)), None)
 
 
 def table_rates(device_name: str) -> RateSource:
