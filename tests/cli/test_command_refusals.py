@@ -145,7 +145,7 @@ LONG = "x" * 3000
         (["rum"], "invalid choice: 'rum'"),
         (["run", "STUDY"], "the following arguments are required: --out"),
         (["run", "STUDY", "--out", "o", "--jobs", "two"], "argument --jobs: invalid int value: 'two'"),
-        (["run", "STUDY", "--out", LONG], "xxx/spec.toml: File name too long"),
+        (["run", "STUDY", "--out", LONG], ": File name too long"),
         (["run", LONG, "--out", "o"], "File name too long"),
         (["run", "STUDY", "--out", "o", "--set", "=3"], "--set: expected key=value, got '=3'"),
         (["run", "STUDY", "--out", "o", "--set", "eps=3"], "unknown key 'eps' (did you mean 'attack.eps'?)"),
