@@ -15,6 +15,8 @@ from sat_core.calibration import CalibrationSummary, calibration
 from sat_core.corrupted import CorruptionSummary
 from sat_core.files import write_json
 from sat_core.run_folder import RunFolder
+from sat_evaluation.report.axes import Axis
+from sat_evaluation.report.charts import Curve, Mark, Plot
 from sat_evaluation.report.citations import citations
 from sat_evaluation.report.class_tables import class_table
 from sat_evaluation.report.confidence import corruptions, reliability
@@ -23,6 +25,7 @@ from sat_evaluation.report.law_plots import law_blocks
 from sat_evaluation.report.methods import methods
 from sat_evaluation.report.opening import Opening, opening
 from sat_evaluation.report.table import Table, plain_table
+from sat_evaluation.report.tables import numbers
 from sat_evaluation.report.threats import threats
 from sat_evaluation.results.headline import headline
 from sat_evaluation.results.law import curve_laws
@@ -191,8 +194,23 @@ def test_calibration_and_corruptions_are_drawn(tmp_path: Path) -> None:
 
 def test_what_was_expected_stands_beside_what_it_took() -> None:
     arms = [{**arm, "cost": {**arm["cost"], "expected_seconds": 60.0}} for arm in (NONE, HALF, ALL)]
-    assert "expected 3 min for what the arms took 3 min" in facts(opened(*arms))["The whole study"][1]
+    assert "the arms were expected to take 3 min and took 3 min" in facts(opened(*arms))["The whole study"][1]
     assert "expected" not in facts(opened(NONE, *arms[1:]))["The whole study"][1]
+
+
+def test_the_headline_of_seeds_is_their_mean() -> None:
+    """Where there is nothing to compare with, the better one of two seeds is no answer."""
+    half = [result(500, robust, seed=seed) for seed, robust in enumerate((0.5, 0.75))]
+    assert run(*half).headline.startswith("The highest robust accuracy is 62.5 % [")
+    assert "], the mean of 2 seeds of 50 % hardest, at 96.0 % clean accuracy" in run(*half).headline
+    assert "], of hardest-500-0, at " in run(half[0]).headline
+
+
+def test_numbers_of_a_curve_have_no_interval_where_there_is_none() -> None:
+    marks = (Mark(x=1, y=2, low=1, high=3, tip=""), Mark(x=2, y=2, low=2, high=2, tip=""))
+    axis = Axis(label="", low=0, high=3, ticks=())
+    plot = Plot(title="", text="", x=axis, y=axis, curves=(Curve(name="c", number=0, marks=marks),))
+    assert numbers(plot).lines == (("c", 1, 2, 1, 3), ("c", 2, 2, "", ""))
 
 
 def test_classes_are_told_for_every_kind_of_a() -> None:

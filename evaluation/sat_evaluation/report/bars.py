@@ -103,7 +103,8 @@ def breakdown(rows: Sequence[Row]) -> Bars:
         for attack in attacks:
             broken = [_broken(row, attack) for row in g.rows]
             share = fmean(count / row.n for count, row in zip(broken, g.rows, strict=True))
-            tip = f"{name}: {100 * share:.1f} % broken by {attack}, and by none before it ({fmean(broken):g} images)"
+            images = f"{fmean(broken):g} {'image' if fmean(broken) == 1 else 'images'}"
+            tip = f"{name}: {100 * share:.1f} % broken by {attack}, and by none before it ({images})"
             parts.append(Part(value=100 * share, number=numbers[attack], tip=tip))
         wrong = 1 - g.accuracy("clean").value
         parts.append(Part(value=100 * wrong, number=GREY, tip=f"{name}: {100 * wrong:.1f} % misclassified as they are"))

@@ -16,6 +16,8 @@ from sat_core.run_folder import RANKING, TRANSFER, RunFolder
 from sat_core.saved_data import dataset_of
 from sat_core.spec import DEFAULTS
 from sat_core.tables import flatten
+from sat_evaluation.report.words import arm_names, with_interval
+from sat_evaluation.results.curves import group
 from sat_evaluation.results.headline import headline, title
 from sat_evaluation.results.rows import Row, collect
 from sat_evaluation.results.text import percent, shown
@@ -62,11 +64,13 @@ class Run:
         """The result in a sentence."""
         if not self.rows:
             return "No arm is finished."
-        best = max(self.rows, key=lambda row: row.robust.value)
+        # by means: the best one of several seeds is good by chance, too
+        best = max(group(self.rows), key=lambda g: g.accuracy("robust").value)
+        seeds = len(best.rows)
+        of = f"the mean of {seeds} seeds of {arm_names([best])[0]}" if seeds > 1 else f"of {best.rows[0].arm}"
         return headline(self.rows, self.folder) or (
-            f"The highest robust accuracy is {percent(best.robust.value, 1)} "
-            f"[{100 * best.robust.low:.1f}, {100 * best.robust.high:.1f}], of {best.arm}, "
-            f"at {percent(best.clean.value, 1)} clean accuracy ({best.attacks})."
+            f"The highest robust accuracy is {with_interval(best.accuracy('robust'))}, {of}, "
+            f"at {percent(best.accuracy('clean').value, 1)} clean accuracy ({best.rows[0].attacks})."
         )
 
     @property

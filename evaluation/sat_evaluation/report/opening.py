@@ -190,7 +190,7 @@ def _whole(rows: Sequence[Row]) -> Fact:
     expected = [row.full.cost.expected_seconds for row in rows]
     known = [seconds for seconds in expected if seconds is not None]
     # what was expected is of all stages but the ranking
-    plan = f"; expected {duration(sum(known))} for what the arms took {duration(sum(stages.values()))}"
+    plan = f"; the arms were expected to take {duration(sum(known))} and took {duration(sum(stages.values()))}"
     stages["ranking"] = max(shared, default=0.0)
     parts = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in stages.items() if seconds >= 1)
     return Fact(

@@ -132,7 +132,12 @@ def numbers(chart: Plot | Matrix | Bars) -> Table:
     lines: list[tuple[Any, ...]]
     if isinstance(chart, Plot):
         heads = ("curve", chart.x.label, chart.y.label, "low", "high")
-        lines = [(_curve_name(c, chart), m.x, m.y, m.low, m.high) for c in chart.curves for m in c.marks]
+        # a value without an interval has two equal ends
+        lines = [
+            (_curve_name(c, chart), m.x, m.y, *((m.low, m.high) if m.high > m.low else ("", "")))
+            for c in chart.curves
+            for m in c.marks
+        ]
         lines += [(level.name, "", level.y, "", "") for level in chart.levels]
         lines += [(band.name, x, "", low, high) for band in chart.bands for x, low, high in band.points]
     elif isinstance(chart, Matrix):
