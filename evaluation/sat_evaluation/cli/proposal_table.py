@@ -121,7 +121,7 @@ def _notes(proposal: Proposal) -> list[str]:
         if evidence.elsewhere is not None:
             alone = evidence.elsewhere.at(share)
             expected = f"{percent(alone.value)} ({interval_text(alone)})"
-            lines.append(f"and from other data sets, n = {len(evidence.others)}, which alone let expect {expected}:")
+            lines.append(f"and from other data sets, n = {len(evidence.others)}, which alone predict {expected}:")
     else:
         lines.append(f"interval: for one more data set, from the spread of n = {len(evidence.others)}:")
     return [*lines, *_curves(evidence.others, share), *evidence.notes]

@@ -95,7 +95,7 @@ def table_rates(device_name: str) -> RateSource:
             call=LAUNCH,
             query=cost.forward_flops / (SHARE_OF_PEAK * card.peak("float32")),
             source=TABLE,
-            detail=f"{card.title}, {SHARE_OF_PEAK:.0%} of its peak ({card.source})",
+            detail=f"{card.title}, {100 * SHARE_OF_PEAK:.0f} % of its peak ({card.source})",
             factor=FACTOR,
         )
 
