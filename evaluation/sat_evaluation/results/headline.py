@@ -84,8 +84,9 @@ def _against_full(some: Group, full: Group, folder: RunFolder | None) -> str:
     difference = found.estimate.difference
     if not found.found:
         return f" No difference to full AT found; could have seen {points(found.estimate.visible)}."
-    low, high = sorted((abs(100 * difference.low), abs(100 * difference.high)))
-    more = "more" if difference.value > 0 else "less"
+    more, sign = ("more", 100) if difference.value > 0 else ("less", -100)
+    # not their sizes: the test and the interval are different methods, and an end may lie just beyond 0
+    low, high = sorted((sign * difference.low, sign * difference.high))
     return (
         f" Full AT is {points(abs(difference.value))} [{low:.1f}, {high:.1f}] {more} robust "
         f"({p_text(found.estimate.p)})."
