@@ -21,6 +21,7 @@ from sat_evaluation.results.verdicts import Comparison
 from sat_evaluation.statistics.cochran import cochran_q
 from sat_evaluation.statistics.holm import holm
 from sat_evaluation.statistics.mcnemar import mcnemar
+from sat_evaluation.statistics.paired import paired_difference
 from sat_evaluation.statistics.recovered import recovered
 
 
@@ -103,8 +104,9 @@ def test_the_headline_says_where_full_at_is_better(tmp_path: Path) -> None:
     shares = {0: 0.1, 500: 0.3, 1000: 0.6}
     contents = [write_arm(folder, size, flags(400, share, size)) for size, share in shares.items()]
     text = headline(collect(folder.unit(c["arm"]).results() for c in contents), folder)
-    assert "Full AT is 30.0 points [" in text
-    assert text.endswith("more robust (p < 0.0001).")
+    expected = paired_difference(flags(400, 0.6, 1000), flags(400, 0.3, 500))
+    ends = f"[{100 * expected.low:.1f}, {100 * expected.high:.1f}]"
+    assert text.endswith(f"Full AT is 30.0 points {ends} more robust (p < 0.0001).")
 
 
 def test_a_share_of_nothing_is_said_to_be_unknown(tmp_path: Path) -> None:
