@@ -264,7 +264,7 @@ def test_arms_with_other_weights_are_not_held_against_published_ones(tmp_path: P
 
 
 def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
-    with pytest.raises(RunDirectoryError, match="expected the folder of `sat reproduce`"):
+    with pytest.raises(RunDirectoryError, match="expected the folder of a study or of `sat reproduce`"):
         compare(ReproductionFolder(tmp_path))
     made(tmp_path, "fig6", scale="demo")
     with pytest.raises(DataError, match="no numbers have been published on digits, mnist5k for fig6"):
