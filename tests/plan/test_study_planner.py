@@ -162,8 +162,8 @@ def test_the_command_prints_what_fits_on_a_card(capsys: pytest.CaptureFixture[st
     assert main(["plan", path, "--card", "A100", "--hours", "8", "--of-full-at", "50%"]) == 0
     printed_lines = capsys.readouterr().out
     assert "What fits in 8.0 h and with 50 % of full AT's gradient evaluations" in printed_lines
-    assert "from table: A100" in printed_lines
-    assert f"sat run {path} --set subset.strategy=hardest" in printed_lines.replace("'", "")
+    assert "from the table of cards, A100" in printed_lines
+    assert f"sat run {path} --set subset.strategy=hardest" in printed_lines.replace(" \\\n ", "")
 
 
 def test_what_fits_is_printed_as_json(capsys: pytest.CaptureFixture[str]) -> None:

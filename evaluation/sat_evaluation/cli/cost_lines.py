@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Hashable, Sequence
 
+from sat_evaluation.cli.lines import wrapped
 from sat_evaluation.plan.plan import Plan, plan_units
 from sat_evaluation.plan.sources import Planning, planning
 from sat_evaluation.plan.units import UnitWork, without_repeats
@@ -13,9 +14,12 @@ from sat_evaluation.plan.words import summary
 
 def print_cost(studies: Sequence[Sequence[UnitWork]], arguments: argparse.Namespace) -> None:
     """Print what the units of several studies cost together, each of which is run once."""
+    from rich.console import Console
+
     plan, made = whole_plan(studies, arguments)
+    width = Console().width - len("# ")
     for line in (*summary(plan), *made.notes):
-        print(f"# {line}")
+        print(*(f"# {part}" for part in wrapped(line, width)), sep="\n")
 
 
 def whole_plan(studies: Sequence[Sequence[UnitWork]], arguments: argparse.Namespace) -> tuple[Plan, Planning]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sat_evaluation.cli.lines import GAP, print_lines, without
 from sat_evaluation.plan.plan import Plan, PlannedUnit
 from sat_evaluation.plan.units import ARM, HEAD
 from sat_evaluation.plan.words import quantity, summary, time_words
@@ -16,41 +17,52 @@ from sat_evaluation.results.text import percent
 
 SHOWN = 20
 """Trainings that have a row each; of more, those of one |A| share a row."""
+_NAME, _LEAST_NAME = "training", 12
+_TIMES = ("train", "checks", "report", "total")
+_SPARE = ("memory", "FLOPs", "report", "checks", "train", "gradients")
+"""Columns that go where the terminal is too narrow, the first one first."""
 
 
 def print_plan(plan: Plan, title: str, console: Console | None = None) -> None:
     """Print the rows of a plan, its sum, and where its hours are from."""
     console = console or Console()
-    console.print(Text(title, style="bold"), soft_wrap=True)
+    print_lines(console, title, "bold")
     for facts in plan.facts:
         shape = " x ".join(map(str, facts.image_shape))
         own = f", {facts.validation:,} to pick the epoch" if facts.validation else ""
         size = f"{facts.train:,} training and {facts.test:,} test images{own}"
-        console.print(Text(f"{facts.name}: {size}, {facts.classes} classes, {shape}"), soft_wrap=True)
+        print_lines(console, f"{facts.name}: {size}, {facts.classes} classes, {shape}")
         if facts.assumed:
-            console.print(Text(f"  {facts.assumed}", style="yellow"), soft_wrap=True)
-    console.print(_table(plan))
+            print_lines(console, f"  {facts.assumed}", "yellow")
+    columns = _columns(plan)
+    hidden = without({**columns, _NAME: ["-" * _LEAST_NAME]}, console.width, _SPARE)
+    console.print(_table({head: cells for head, cells in columns.items() if head not in hidden}))
+    if hidden:
+        print_lines(console, f"only with --json for lack of room: {', '.join(hidden)}", "dim")
     for line in summary(plan):
-        console.print(Text(line), soft_wrap=True)
+        print_lines(console, line)
 
 
-def _table(plan: Plan) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    table.add_column("training", overflow="fold", min_width=12)
+def _columns(plan: Plan) -> dict[str, list[str]]:
     timed = plan.seconds is not None
     memories = {each.unit.memory for each in plan.units}
-    heads = [
-        "|A|",
-        "gradients",
-        "FLOPs",
-        *(["train", "checks", "report", "total"] if timed else ["AutoAttack"]),
-        *(["memory"] if len(memories) > 1 else []),
-    ]
-    for head in heads:
-        table.add_column(head, justify="right", no_wrap=True)
-    for name, units in _rows(plan.units):
-        cells = _cells(name, units, timed)
-        table.add_row(*map(Text, cells if len(memories) > 1 else cells[:-1]))
+    heads = (_NAME, "|A|", "gradients", "FLOPs", *(_TIMES if timed else ["AutoAttack"]), "memory")
+    lines = [_cells(name, units, timed) for name, units in _rows(plan.units)]
+    columns = {head: [line[place] for line in lines] for place, head in enumerate(heads)}
+    if len(memories) <= 1:
+        del columns["memory"]  # the line below the table has it
+    return columns
+
+
+def _table(columns: Mapping[str, Sequence[str]]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, GAP - 1, 0, 0), pad_edge=False, show_edge=False)
+    for head in columns:
+        if head == _NAME:
+            table.add_column(head, overflow="fold", min_width=_LEAST_NAME)
+        else:
+            table.add_column(head, justify="right", no_wrap=True)
+    for cells in zip(*columns.values(), strict=True):
+        table.add_row(*map(Text, cells))
     return table
 
 

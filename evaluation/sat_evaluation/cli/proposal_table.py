@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 from rich import box
@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sat_evaluation.cli.lines import GAP, print_lines, without
 from sat_evaluation.plan.plan import Plan
 from sat_evaluation.plan.planner import ENOUGH, Option, Proposal
 from sat_evaluation.plan.recovery import Recovery, RecoveryCurve
@@ -20,8 +21,8 @@ from sat_evaluation.results.text import duration, percent
 
 _HEADS = ("", "|A|", "seeds", "level", "recovers", "95 % interval", "in all", "baselines")
 _NUMBERS = ("|A|", "seeds", "recovers", "95 % interval", "in all", "baselines")
-_WIDTH = 72
-"""Narrower terminals break cells between words."""
+_SPARE = ("baselines", "95 % interval")
+"""Columns that go where the terminal is too narrow, the first one first."""
 
 
 def print_proposal(proposal: Proposal, study: str, plan: Plan | None = None, console: Console | None = None) -> None:
@@ -34,20 +35,39 @@ def print_proposal(proposal: Proposal, study: str, plan: Plan | None = None, con
         console: Where to print.
     """
     console = console or Console()
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
-    for head in _HEADS:
-        table.add_column(
-            head, justify="right" if head in _NUMBERS else "left", overflow="fold", no_wrap=console.width >= _WIDTH
-        )
-    for option in proposal.options:
-        table.add_row(*map(Text, _cells(option, option == proposal.recommended)))
-    console.print(Text(_title(proposal), style="bold"))
-    console.print(table)
+    lines = [_cells(option, option == proposal.recommended) for option in proposal.options]
+    columns = {head: [line[place] for line in lines] for place, head in enumerate(_HEADS)}
+    hidden = without(columns, console.width, _SPARE)
+    print_lines(console, _title(proposal), "bold")
+    console.print(_table({head: cells for head, cells in columns.items() if head not in hidden}, console.width))
     for line in _lines(proposal):
+        print_lines(console, line)
+    left_out = [f"only with --json for lack of room: {', '.join(hidden)}"] if hidden else []
+    for line in (*left_out, *_notes(proposal), *(time_lines(plan) if plan is not None else ())):
+        print_lines(console, line, "dim")
+    console.print()
+    for line in command_lines(proposal, study, console.width):
         console.print(Text(line), soft_wrap=True)
-    for line in (*_notes(proposal), *(time_lines(plan) if plan is not None else ())):
-        console.print(Text(line, style="dim"), soft_wrap=True)
-    console.print(Text(f"\n{command(proposal, study)}"), soft_wrap=True)
+
+
+def _table(columns: Mapping[str, Sequence[str]], width: int) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, GAP - 1, 0, 0), show_edge=False)
+    whole = not without(columns, width, columns)  # narrower terminals break cells between words
+    for head in columns:
+        side: Literal["left", "right"] = "right" if head in _NUMBERS else "left"
+        table.add_column(head, justify=side, overflow="fold", no_wrap=whole)
+    for cells in zip(*columns.values(), strict=True):
+        table.add_row(*map(Text, cells))
+    return table
+
+
+def command_lines(proposal: Proposal, study: str, width: int) -> list[str]:
+    """Return `command` for a shell; where it is longer than `width`, a line for each of its options."""
+    whole = command(proposal, study)
+    if len(whole) <= width:
+        return [whole]
+    first, *options = whole.split(" --")
+    return [f"{first} \\", *(f"  --{each} \\" for each in options[:-1]), f"  --{options[-1]}"]
 
 
 def command(proposal: Proposal, study: str) -> str:
@@ -128,13 +148,16 @@ def _notes(proposal: Proposal) -> list[str]:
 
 
 def _curves(curves: Sequence[RecoveryCurve], share: float) -> list[str]:
-    """Robust accuracies at the arms nearest to `share`, a line for each source."""
-    lines: dict[str, list[str]] = {}
-    for curve in curves:
+    """Robust accuracies at the arms nearest to `share`, a line for each curve, with the source at the last of its."""
+    lines = []
+    for number, curve in enumerate(curves):
         near = int(np.argmin(np.abs(np.array(curve.shares) - share)))
-        numbers = f"{100 * curve.robust[near]:.1f} of {100 * curve.full:.1f} %"
-        lines.setdefault(curve.source, []).append(f"{curve.name} {numbers} with {size_text(curve.shares[near])}")
-    return [f"  {', '.join(parts)} ({source})" for source, parts in lines.items()]
+        numbers = f"{100 * curve.robust[near]:.1f} of {100 * curve.full:.1f} % with {size_text(curve.shares[near])}"
+        last = number + 1 == len(curves) or curves[number + 1].source != curve.source
+        lines.append(f"  {curve.name} {numbers}")
+        if last:
+            lines.append(f"  from {curve.source}")
+    return lines
 
 
 def _cost(hours: float | None, evaluations: float | None) -> str:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from sat_evaluation.plan.plan import Plan
+from sat_evaluation.plan.rates import HISTORY, MEASURED, TABLE
 from sat_evaluation.plan.units import ARM, HEAD
 from sat_evaluation.results.text import percent
+
+_SOURCES = {MEASURED: "a measurement", HISTORY: "earlier runs", TABLE: "the table of cards"}
 
 
 def summary(plan: Plan) -> list[str]:
@@ -17,32 +20,45 @@ def summary(plan: Plan) -> list[str]:
         for number, word in ((rankings, "ranking"), (arms, "arm"), (heads, "head"))
         if number
     ]
-    asked = f"{quantity(round(plan.queries))} queries of AutoAttack"
-    lines = [f"in all: {', '.join(parts)}; {plan.gradients:,} gradient evaluations, {asked}"]
+    asked = f", {quantity(round(plan.queries))} queries of AutoAttack" if plan.queries else ""
+    lines = [f"in all: {', '.join(parts)}; {plan.gradients:,} gradient evaluations{asked}"]
     if plan.flops is not None:
         flops = plan.flops
-        lines.append(
-            f"{quantity(flops.total, 'FLOP')}: {quantity(flops.training, 'FLOP')} of training, "
-            f"{quantity(flops.autoattack, 'FLOP')} of AutoAttack ({percent(flops.autoattack / flops.total)})"
-        )
+        text = f"{quantity(flops.total, 'FLOP')} of training"
+        if flops.autoattack:
+            text = (
+                f"{quantity(flops.total, 'FLOP')}: {quantity(flops.training, 'FLOP')} of training, "
+                f"{quantity(flops.autoattack, 'FLOP')} of AutoAttack ({percent(flops.autoattack / flops.total)})"
+            )
+        lines.append(text)
     if plan.memory:
-        lines.append(
-            f"memory: {quantity(plan.memory, 'B')} for a training step or a batch of AutoAttack, beside what the "
-            "framework and the data take"
-        )
+        largest = "a training step or a batch of AutoAttack" if plan.queries else "a training step"
+        lines.append(f"memory: {quantity(plan.memory, 'B')} for {largest}, beside what the framework and the data take")
     return [*lines, *time_lines(plan)]
 
 
 def time_lines(plan: Plan) -> list[str]:
     """Return the expected time and where it is from, or how to come by one."""
-    if plan.wall_seconds is None or plan.seconds is None or plan.factor is None:
+    if plan.wall_seconds is None:
         return ["hours: nothing is known of this device yet; `sat plan STUDY --measure` measures it"]
+    return [f"expected: {expected_words(plan)}", *source_lines(plan)]
+
+
+def expected_words(plan: Plan) -> str:
+    """Return the expected time of a plan that has one, and AutoAttack's share; empty where nothing is known."""
+    if plan.wall_seconds is None or plan.factor is None:
+        return ""
     side = f", {plan.jobs} side by side" if plan.jobs > 1 else ""
-    share = f"; AutoAttack {percent(plan.autoattack)} of the work" if plan.autoattack is not None else ""
+    share = f"; AutoAttack {percent(plan.autoattack)} of the work" if plan.autoattack else ""
     low, high = plan.wall_seconds / plan.factor, plan.wall_seconds * plan.factor
+    return f"{time_words(plan.wall_seconds)}{side} (between {time_words(low)} and {time_words(high)}){share}"
+
+
+def source_lines(plan: Plan) -> list[str]:
+    """Return where the hours of a plan are from, a line for each of at most three sources."""
     return [
-        f"expected: {time_words(plan.wall_seconds)}{side} (between {time_words(low)} and {time_words(high)}){share}",
-        *(f"from {rates.source}: {rates.detail}, within a factor of {rates.factor:.2g}" for rates in plan.rates[:3]),
+        f"from {_SOURCES[rates.source]}, {rates.detail}, within a factor of {rates.factor:.2g}"
+        for rates in plan.rates[:3]
     ]
 
 

@@ -21,7 +21,7 @@ from sat_evaluation.plan.history import taken_by
 from sat_evaluation.plan.plan import Plan
 from sat_evaluation.plan.sources import planning
 from sat_evaluation.plan.units import HEAD, UnitWork, study_units
-from sat_evaluation.plan.words import time_lines, time_words
+from sat_evaluation.plan.words import expected_words, source_lines, time_words
 from sat_evaluation.plan.work import arm_work
 from sat_evaluation.run.executors.base import Executor
 from sat_evaluation.run.executors.local import Local
@@ -76,7 +76,7 @@ class Expected:
         """Ask if it takes long; SpecError if the answer is no."""
         hours = self.left.hours
         if confirm is not None and hours is not None and hours > ASKS_ABOVE:
-            line = time_lines(self.left)[0]
+            line = f"expected to take {expected_words(self.left)}"
             if not confirm(line):
                 raise SpecError(f"not started: {line}\n--yes starts it without a question")
 
@@ -126,7 +126,8 @@ def _finished(folder: RunFolder, unit: UnitWork) -> bool:
 def announce(expected: Expected | None, view: View) -> None:
     """Say what the run is expected to take, and what that is from, if it is known."""
     if expected is not None and expected.left.units and expected.left.wall_seconds is not None:
-        for line in time_lines(expected.left):
+        view.note(f"expected to take {expected_words(expected.left)}")
+        for line in source_lines(expected.left):
             view.note(line)
 
 
