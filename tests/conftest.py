@@ -45,6 +45,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     for marker, needs in {**BEYOND, **DAEMONS}.items():
         config.addinivalue_line("markers", f"{marker}: needs {needs}")
+    config.addinivalue_line("markers", "installed: of the core, and looks at what is installed: tox runs it everywhere")
     # nobody can write there: no test adds to the user's cache, or depends on what is in it
     os.environ["SAT_CACHE"] = f"{os.devnull}/none"
     names = chosen(config)

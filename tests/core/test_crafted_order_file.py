@@ -134,6 +134,7 @@ def test_refuses_pickles_that_take_more_than_they_put_down(content: bytes, tmp_p
     assert "takes more than it put down" in refusal(b"\x80\x04" + content, tmp_path)
 
 
+@pytest.mark.installed
 def test_reading_imports_no_framework() -> None:
     code = (
         "import sys; from sat_core.order_file import read_order\n"

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.installed
+
 OURS = ("sat_core", "sat_torch", "sat_tensorflow", "sat_datasets", "sat_evaluation")
 MAY_IMPORT = {
     "sat_core": {"sat_core"},

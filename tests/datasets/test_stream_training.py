@@ -63,6 +63,7 @@ def job(name: str, directory: Path, backend: Backend, **changes: Any) -> Job:
     return Job(spec=Spec.from_tables(nest(keys)), folder=UnitFolder(directory), **options)
 
 
+@pytest.mark.backend
 def test_a_training_on_streamed_images_is_the_same_wherever_it_is_broken_off(
     photographs: Path, tmp_path: Path, backend: Backend
 ) -> None:
@@ -85,6 +86,7 @@ def test_a_training_on_streamed_images_is_the_same_wherever_it_is_broken_off(
     same_bytes(tmp_path / "whole", tmp_path / "broken")
 
 
+@pytest.mark.backend
 def test_autoattack_takes_streamed_images_as_if_they_were_in_memory(
     data: DataSet, backend: Backend, tmp_path: Path
 ) -> None:

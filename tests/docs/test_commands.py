@@ -117,6 +117,23 @@ def test_commands_are_found_and_every_block_says_what_it_is() -> None:
     assert unread == [], "a command begins with `$ `; what it prints stands in a block `text`"
 
 
+def test_what_tox_leaves_to_another_environment_is_run_there(pytestconfig: pytest.Config) -> None:
+    config = ConfigParser(interpolation=None)
+    config.read(ROOT / "tox.ini", encoding="utf-8")
+    markers = {
+        line.split(":")[0] for line in pytestconfig.getini("markers") if ": needs" in line or "of the core" in line
+    }
+    ours = markers - {"cross", "slurm", "browser", "interop"}  # which have environments of their own
+    run = {}
+    for name, other in (("torch", "tensorflow"), ("tensorflow", "torch")):
+        expression = re.search('-m "(.*)"', config[f"testenv:{name}"]["commands"])
+        assert expression
+        run[name] = {*expression[1].split(" or ")}
+        assert {"backend", "installed", name} <= run[name] <= ours - {other}
+    assert run["torch"] | run["tensorflow"] == ours
+    assert config["testenv:core"]["commands"] == "pytest {posargs}"
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if page.stem not in ("study", "PROTOCOLS")], ids=named)
 def test_toml_is_a_study_or_names_entry_points(page: Path) -> None:
     """The pages study and PROTOCOLS have tests of their own."""
