@@ -20,7 +20,7 @@ from sat_datasets.corruptions import (
     plasma,
 )
 
-pytestmark = pytest.mark.backend  # scipy and Pillow
+pytestmark = pytest.mark.data
 
 
 def photographs(side: int = 24, channels: int = 3, n: int = 3) -> np.ndarray:

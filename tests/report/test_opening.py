@@ -30,7 +30,7 @@ from sat_evaluation.report.threats import threats
 from sat_evaluation.results.headline import headline
 from sat_evaluation.results.law import curve_laws
 
-pytestmark = pytest.mark.backend
+pytestmark = pytest.mark.report
 
 
 def run(*results: dict[str, Any]) -> Run:

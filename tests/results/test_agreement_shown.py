@@ -11,7 +11,7 @@ from sat_core.ranking import Ranking
 from sat_evaluation.figures.agreement import agreement_figure
 from sat_evaluation.report.tables import agreement_table
 
-pytestmark = pytest.mark.backend
+pytestmark = pytest.mark.report
 
 
 @pytest.fixture

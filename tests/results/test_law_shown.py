@@ -81,7 +81,7 @@ def test_words_of_shares(enough: Interval, words: str) -> None:
     assert enough_words(enough) == words
 
 
-@pytest.mark.backend
+@pytest.mark.report
 def test_the_figure_has_the_answer_in_its_legend(tmp_path: Path) -> None:
     rows = as_rows(CURVE)
     laws = curve_laws(rows)

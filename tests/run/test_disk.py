@@ -16,7 +16,7 @@ from toys import digits
 
 from sat_evaluation.cli import main
 
-pytestmark = pytest.mark.backend
+pytestmark = pytest.mark.torch  # files are the core's, and PyTorch's workers start quickly
 
 STUDY = """
 data.name = "npz:{data}"

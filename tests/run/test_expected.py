@@ -34,7 +34,7 @@ def test_what_takes_longer_is_expected_to() -> None:
     assert passes(45, **fab, **{"evaluation.engine": "fast"}) < passes(45, **fab)
 
 
-@pytest.mark.backend
+@pytest.mark.data
 def test_units_start_longest_first_after_the_ranking(tmp_path: Path) -> None:
     tables = {"data": {"name": "digits"}, "model": {"name": "linear"}, "evaluation": {"examples": 10}}
     sizes = [0.0, 0.1, 0.3, 0.5, 1.0]

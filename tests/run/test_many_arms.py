@@ -36,7 +36,7 @@ def counted(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, calls: Count
     monkeypatch.setattr(owner, name, call)
 
 
-@pytest.mark.backend
+@pytest.mark.data
 def test_seeds_make_no_more_work_of_what_goes_over_all_examples(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -60,7 +60,7 @@ def test_seeds_make_no_more_work_of_what_goes_over_all_examples(
     assert works[0]["permutations"] == works[0]["_fingerprint"] == 1
 
 
-@pytest.mark.backend
+@pytest.mark.report
 def test_results_are_read_once_for_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     grid = {"subset.size": [0.0, 0.5], "training.seed": [0, 1, 2]}
     study = Study.from_tables({**TABLES, "grid": grid})

@@ -133,7 +133,7 @@ def test_the_reason_is_that_of_the_rank_that_failed_first(failures: list[tuple[i
     assert bool(ended.reason) == bool(end.reason)
 
 
-@pytest.mark.backend
+@pytest.mark.torch  # whose launcher starts the ranks of every backend
 def test_ranks_end_as_one(capfd: pytest.CaptureFixture[str]) -> None:
     before = dict(os.environ), [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
     assert launch_ranks(["-c", RANK + "print('rank', rank, 'of', os.environ['WORLD_SIZE'])"], 2) == End(0)
@@ -148,7 +148,7 @@ def test_ranks_end_as_one(capfd: pytest.CaptureFixture[str]) -> None:
     assert before == (dict(os.environ), [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)])
 
 
-@pytest.mark.backend
+@pytest.mark.torch  # whose launcher starts the ranks of every backend
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
 def test_a_stop_reaches_every_rank_which_saves(number: signal.Signals, tmp_path: Path) -> None:
     """As long as it takes, and also one that has no handler yet."""
