@@ -47,6 +47,8 @@ def test_two_arms(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "found: p is below 5 %" in by_name
     assert main(["compare", str(finished / "arms/size-0.5"), str(finished / "arms/size-1.0")]) == 0
     assert capsys.readouterr().out == by_name
+    assert main(["compare", str(finished), str(finished / "arms/size-0.5"), "size-1.0"]) == 0
+    assert capsys.readouterr().out == by_name
     assert main(["compare", str(finished), "size-0.5"]) == 0  # with all others
     assert "for 2 pairs together" in " ".join(capsys.readouterr().out.split())
 
@@ -71,7 +73,14 @@ def test_what_is_refused(finished: Path, tmp_path: Path, capsys: pytest.CaptureF
     refused(
         capsys, ["compare", finished, "size-1.0", "size-1.0"], "expected two different arms, got the same one twice"
     )
-    refused(capsys, ["compare", finished, finished, finished], "got 3 runs, 0 folders of arms and 0 other names")
+    refused(capsys, ["compare", finished, finished, finished], "folders of two arms; got 3 runs\n")
+    wrong, arm = finished / "arms/WRONG", finished / "arms/size-0.5"
+    for arguments in ([wrong, arm], [finished, wrong]):
+        refused(capsys, ["compare", *arguments], f"sat: {wrong}: no arm is called 'WRONG'; they are size-0.0, ")
+    expected = f"expected the folder of a run or the name of an arm of {finished}, got"
+    refused(capsys, ["compare", finished, "/no/such"], f"sat: /no/such: {expected} nothing of that name")
+    refused(capsys, ["compare", finished, tmp_path], f"sat: {tmp_path}: {expected} neither")
+    refused(capsys, ["compare", arm], "or the folders of two arms; got 1 folder of an arm\n")
     refused(capsys, ["compare", tmp_path / "none"], "none: expected the folder of a study or of `sat reproduce`, found")
     refused(capsys, ["compare", tmp_path / "none", "arm"], "none: expected the folder of a study")
     refused(capsys, ["compare", finished, "--out", "x.txt"], "--out: expected a file that ends in .csv or .json")
@@ -83,6 +92,16 @@ def test_without_a_pair_it_says_so(finished: Path, tmp_path: Path, capsys: pytes
         shutil.rmtree(alone / "arms" / arm)
     assert main(["compare", str(alone)]) == 0
     assert capsys.readouterr().out.startswith("no pairs: ")
+
+
+def test_an_arm_that_is_not_finished_is_not_called_wrong(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    part = shutil.copytree(finished, tmp_path / "part")
+    (part / "arms/size-0.5/results.json").unlink()
+    says = "'size-0.5' is not finished, and has nothing to compare yet"
+    refused(capsys, ["compare", part, "size-0.5", "size-1.0"], f"sat: {part}: {says}")
+    refused(capsys, ["compare", part / "arms/size-0.5", part / "arms/size-1.0"], says)
 
 
 def test_damaged_flags_are_one_line(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

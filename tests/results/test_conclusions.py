@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import attrs
 import numpy as np
 import pytest
 from flagged import flags, make_run, write_arm
 
+from sat_core import files
 from sat_core.errors import SpecError
 from sat_core.run_folder import RunFolder
-from sat_evaluation.results.chosen_pairs import Arms, compare_arms, compare_runs, matched_arms
+from sat_evaluation.results.chosen_pairs import Arms, compare_arms, compare_runs
 from sat_evaluation.results.conclusion_files import write_conclusions
 from sat_evaluation.results.conclusions import Conclusions, conclude, labels
 from sat_evaluation.results.curves import group
@@ -190,10 +192,46 @@ def test_arms_of_two_runs_are_compared_by_their_names(tmp_path: Path) -> None:
     assert [(c.one, c.other) for c in made.comparisons][1] == ("hardest 50 % in one", "hardest 50 % in two")
     assert all(c.estimate.p == 1 and c.tests == 4 for c in made.comparisons)
     assert made.notes == ()
-    single = compare_arms(matched_arms(first, "hardest-500-0"), matched_arms(second, "random-*"))
+    single = compare_arms(only(first, "hardest-500-0"), only(second, "random-500-0"))
     assert [c.estimate.difference.value for c in single.comparisons] == pytest.approx([0.05])
     with pytest.raises(SpecError, match="expected arms of the same names, got hardest-0-0 and hardest-500-0"):
-        compare_runs(matched_arms(first, "hardest-0-0"), matched_arms(second, "hardest-500-0"))
+        compare_runs(only(first, "hardest-0-0"), only(second, "hardest-500-0"))
+
+
+def only(arms: Arms, name: str) -> Arms:
+    return attrs.evolve(arms, rows=[row for row in arms.rows if row.arm == name])
+
+
+def test_runs_without_a_common_test_image_say_how_to_have_one(tmp_path: Path) -> None:
+    runs = []
+    for name, images in (("one", np.arange(100)), ("two", np.arange(100, 200))):
+        folder = RunFolder(tmp_path / name)
+        content = write_arm(folder, 500, flags(100, 0.4), images)
+        rows = collect([folder.unit(content["arm"]).results()])
+        runs.append(Arms(folder=folder, rows=rows, name=name))
+    made = compare_runs(*runs)
+    (note,) = made.notes
+    assert "compared without pairs" in note
+    assert note.endswith("pairs need runs with the same data, evaluation.selection_share and evaluation.examples")
+
+
+def test_other_attacks_are_refused_with_what_measures_the_same(tmp_path: Path) -> None:
+    runs = []
+    for name, level in (("one", "standard"), ("two", "plus")):
+        folder = RunFolder(tmp_path / name)
+        content = write_arm(folder, 500, flags(100, 0.4))
+        unit = folder.unit(content["arm"])
+        content["attacks"]["level"] = level
+        files.write_json(unit.results_file, content)
+        runs.append(Arms(folder=folder, rows=collect([unit.results()]), name=name))
+    with pytest.raises(SpecError) as error:
+        compare_runs(*runs)
+    first, second = str(error.value).splitlines()
+    assert first.endswith(f"got standard in {runs[0].folder} and plus in {runs[1].folder}")
+    assert f"`sat evaluate {runs[0].folder} --level plus`" in second
+    assert f"sat evaluate {runs[1].folder}" not in second
+    assert "--accuracy clean" in second
+    assert [pair.measure for pair in compare_runs(*runs, measure="clean").comparisons] == ["clean"]
 
 
 def test_files_have_what_is_concluded(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sat_evaluation.cli.options import add_debug, add_import
 
 if TYPE_CHECKING:
+    from sat_core.run_folder import RunFolder
     from sat_evaluation.results.chosen_pairs import Arms
     from sat_evaluation.results.conclusions import Conclusions
 
@@ -65,6 +66,7 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 
 def _is_arm(path: Path) -> bool:
+    """Whether it is where an arm of a run has its folder."""
     from sat_core.run_folder import RunFolder
 
     here = path.resolve()
@@ -74,39 +76,62 @@ def _is_arm(path: Path) -> bool:
 def _conclusions(paths: list[Path], measure: str) -> Conclusions:
     from sat_core.errors import SpecError
     from sat_core.run_folder import RunFolder, one_run
-    from sat_evaluation.results.chosen_pairs import compare_arms, compare_runs, matched_arms
+    from sat_evaluation.results.chosen_pairs import compare_arms, compare_runs
     from sat_evaluation.results.conclusions import conclude
 
     # an arm has a spec of its own, as a run has
-    arms = [_arm(path) for path in paths if _is_arm(path)]
-    runs = [path for path in paths if not _is_arm(path) and RunFolder(path).has_begun]
-    names = [str(path) for path in paths if not _is_arm(path) and path not in runs]
+    arms = [path for path in paths if _is_arm(path)]
+    runs = [path for path in paths if path not in arms and RunFolder(path).has_begun]
+    names = [path for path in paths if path not in arms and path not in runs]
+    if not runs and names:
+        one_run(names[0])  # says what it is instead
+    whole = {runs[0].resolve()} if len(runs) == 1 else set()
+    if whole and {path.resolve().parent.parent for path in arms} <= whole:
+        # an arm of the run may be given by its folder, too
+        names, arms = [path for path in paths if path not in runs], []
     shape = len(runs), len(arms), len(names)
     if shape == (1, 0, 0):
-        run = _finished(RunFolder(paths[0]))
+        run = _finished(RunFolder(runs[0]))
         return conclude(run.rows, run.folder, measure=measure)
     if shape == (2, 0, 0):
         return compare_runs(*(_finished(RunFolder(path)) for path in runs), measure=measure)
     if shape == (0, 2, 0):
-        return compare_arms(*arms, measure=measure)
+        return compare_arms(*map(_arm, arms), measure=measure)
     if shape[:2] == (1, 0) and len(names) <= 2:
-        run = _finished(RunFolder(runs[0]))
-        chosen = [matched_arms(run, name) for name in names]
-        return compare_arms(chosen[0], chosen[1] if len(chosen) > 1 else run, measure=measure)
-    if names and not runs:
-        one_run(Path(names[0]))  # says what it is instead
+        chosen = [_arm(name, RunFolder(runs[0])) for name in names]
+        return compare_arms(chosen[0], chosen[1] if len(chosen) > 1 else _finished(RunFolder(runs[0])), measure=measure)
+    got = [
+        f"{number} {word}{'s' if number > 1 else ''}"
+        for number, word in zip(shape, ("run", "folder of an arm", "other name"), strict=True)
+        if number
+    ]
     raise SpecError(
         "sat compare: expected RUN, RUN RUN, RUN ARM, RUN ARM ARM, or the folders of two arms; got "
-        f"{len(runs)} runs, {len(arms)} folders of arms and {len(names)} other names"
+        f"{' and '.join(got).replace('folder of an arms', 'folders of arms')}"
     )
 
 
-def _arm(path: Path) -> Arms:
-    from sat_core.run_folder import RunFolder
-    from sat_evaluation.results.chosen_pairs import matched_arms
+def _arm(path: Path, run: RunFolder | None = None) -> Arms:
+    """Return the arms that a name or pattern in a run, or the folder of an arm, stands for."""
+    from sat_core.errors import RunDirectoryError, SpecError, quoted
+    from sat_core.report_arms import matching
+    from sat_core.run_folder import RANKING, RunFolder
+    from sat_evaluation.run.status import unit_names
 
-    here = path.resolve()
-    return matched_arms(_finished(RunFolder(here.parent.parent), here.name), here.name)
+    pattern, key = str(path), str(run)
+    if run is None or _is_arm(path):
+        here = path.resolve()
+        run, pattern, key = RunFolder(here.parent.parent), here.name, str(path)
+    elif path.name != pattern:  # it has a folder in it, as no arm has
+        what = "neither" if path.exists() else "nothing of that name"
+        raise SpecError(f"{path}: expected the folder of a run or the name of an arm of {run}, got {what}")
+    names = matching([name for name in unit_names(run) if name != RANKING], [pattern], key)
+    if not any(run.unit(name).has_results for name in names):
+        raise RunDirectoryError(
+            f"{key}: {quoted(names[0])} is not finished, and has nothing to compare yet\n"
+            f"`sat status {run}` shows how far it is"
+        )
+    return _finished(run, *names)
 
 
 def _finished(folder: Any, *arms: str) -> Arms:

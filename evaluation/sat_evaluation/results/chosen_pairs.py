@@ -7,12 +7,12 @@ from typing import final
 
 import attrs
 
+from sat_core.autoattack import LEVELS
 from sat_core.errors import SpecError
-from sat_core.report_arms import matching
 from sat_core.run_folder import RunFolder
 from sat_evaluation.results.conclusions import Conclusions, Key, compare_all, key_of, labels
 from sat_evaluation.results.curves import Group, group
-from sat_evaluation.results.pairs import read_flags
+from sat_evaluation.results.pairs import line_up, read_flags
 from sat_evaluation.results.rows import Row, together
 from sat_evaluation.results.text import shown
 
@@ -44,14 +44,14 @@ def compare_arms(one: Arms, other: Arms, *, measure: str = "robust") -> Conclusi
         SpecError: There is no pair, or the levels of the evaluations differ.
         DataError: Flags of an arm are missing or damaged.
     """
-    first, second = _same_level(one, other)
+    first, second = _same_level(one, other, measure)
     pairs = [(a, b) for a in group(first.rows) for b in group(second.rows)]
     return _conclusions(first, second, pairs, measure)
 
 
 def compare_runs(one: Arms, other: Arms, *, measure: str = "robust") -> Conclusions:
     """Compare the arms of the same name in two runs; the arguments and errors are those of `compare_arms`."""
-    first, second = _same_level(one, other)
+    first, second = _same_level(one, other, measure)
     there = {key_of(g): g for g in group(second.rows)}
     pairs = [(g, there[key_of(g)]) for g in group(first.rows) if key_of(g) in there]
     if not pairs:
@@ -62,19 +62,32 @@ def compare_runs(one: Arms, other: Arms, *, measure: str = "robust") -> Conclusi
     return _conclusions(first, second, pairs, measure)
 
 
-def matched_arms(run: Arms, pattern: str) -> Arms:
-    """Return the arms of a run that are called or match `pattern`; SpecError if there are none."""
-    names = matching([row.arm for row in run.rows], [pattern], "sat compare")
-    return attrs.evolve(run, rows=[row for row in run.rows if row.arm in names])
-
-
-def _same_level(one: Arms, other: Arms) -> tuple[Arms, Arms]:
+def _same_level(one: Arms, other: Arms, measure: str) -> tuple[Arms, Arms]:
+    """Return the arms at a level that all have; clean accuracies need none."""
     rows = together([*one.rows, *other.rows])
-    levels = list(dict.fromkeys(row.level for row in rows))
-    if len(levels) > 1:
-        raise SpecError(f"sat compare: expected robust accuracies by the same attacks, got {' and '.join(levels)}")
     count = len(one.rows)
-    return attrs.evolve(one, rows=rows[:count]), attrs.evolve(other, rows=rows[count:])
+    first, second = attrs.evolve(one, rows=rows[:count]), attrs.evolve(other, rows=rows[count:])
+    if measure == "robust" and len({row.level for row in rows}) > 1:
+        raise SpecError(_other_attacks(first, second))
+    return first, second
+
+
+def _other_attacks(one: Arms, other: Arms) -> str:
+    parts: dict[str, list[Row]] = {}
+    for arms in (one, other):
+        parts.setdefault(str(arms.folder), []).extend(arms.rows)
+    got = [
+        f"{' / '.join(dict.fromkeys(row.level for row in rows))}{f' in {folder}' if len(parts) > 1 else ''}"
+        for folder, rows in parts.items()
+    ]
+    named = [level for level in LEVELS if any(row.at(level) for rows in parts.values() for row in rows)]
+    level = named[-1] if named else "standard"
+    missing = [folder for folder, rows in parts.items() if not all(row.at(level) for row in rows)]
+    commands = " and ".join(f"`sat evaluate {folder} --level {level}`" for folder in missing)
+    return (
+        f"sat compare: expected robust accuracies by the same attacks, got {' and '.join(got)}\n"
+        f"measure them by the same with {commands}, or compare clean accuracies with --accuracy clean"
+    )
 
 
 def _conclusions(one: Arms, other: Arms, pairs: Sequence[tuple[Group, Group]], measure: str) -> Conclusions:
@@ -93,9 +106,13 @@ def _conclusions(one: Arms, other: Arms, pairs: Sequence[tuple[Group, Group]], m
         [(names[0, key_of(a)], names[1, key_of(b)]) for a, b in pairs],
         measure,
     )
-    return Conclusions(
-        measure=measure, comparisons=tuple(comparisons), shares=(), overall=None, notes=tuple(_notes(one, other))
-    )
+    notes = [*_notes(one, other)]
+    if any(line_up((flags[0, key_of(a)], flags[1, key_of(b)])) is None for a, b in pairs):
+        notes.append(
+            "no test image in common: compared without pairs, which finds large differences only\n"
+            "pairs need runs with the same data, evaluation.selection_share and evaluation.examples"
+        )
+    return Conclusions(measure=measure, comparisons=tuple(comparisons), shares=(), overall=None, notes=tuple(notes))
 
 
 def _different(pairs: Sequence[tuple[Group, Group]]) -> Iterator[tuple[Group, Group]]:
