@@ -269,6 +269,9 @@ def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
     made(tmp_path, "fig6", scale="demo")
     with pytest.raises(DataError, match="no numbers have been published on digits, mnist5k for fig6"):
         compare(ReproductionFolder(tmp_path))
+    made(tmp_path / "gain", "gain", scale="demo")
+    with pytest.raises(DataError, match="no numbers have been published for gain, on any data set"):
+        compare(ReproductionFolder(tmp_path / "gain"))
     Reproduction(figure="fig6", scale="short", protocol="authors").write(ReproductionFolder(tmp_path / "short"))
     with pytest.raises(DataError, match="no arm is finished that has a published number"):
         compare(ReproductionFolder(tmp_path / "short"))

@@ -73,6 +73,16 @@ def test_another_batch_size_or_network_is_less_sure() -> None:
     assert network.training > 10 * same.training
 
 
+def test_a_single_training_is_less_sure_than_several() -> None:
+    arms = [unit for unit in units() if unit.kind == "arm"]
+    one, several = (history_rates([took(unit) for unit in some], "cpu 1", "torch") for some in (arms[:1], arms))
+    single, all_of_them = one(arms[0].spec, FACTS), several(arms[0].spec, FACTS)
+    assert single is not None
+    assert all_of_them is not None
+    # it nearly fits itself, and must not look as sure as what three trainings agree on
+    assert single.factor >= 1.5 > all_of_them.factor
+
+
 def test_the_cache_keeps_what_runs_took_and_a_damaged_one_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,7 +25,7 @@ def test_the_figure_has_every_pair_in_its_place(ranking: Ranking) -> None:
     maps = figure.axes
     assert [axes.get_title() for axes in maps] == [
         "Spearman's ρ",
-        *(f"% of the hardest {share}% in common (chance: {share})" for share in (10, 30, 50)),
+        *(f"% of the hardest {share} % in common (chance: {share})" for share in (10, 30, 50)),
     ]
     values = [agreement.rho, *(100 * overlap for overlap in agreement.overlap.values())]
     for axes, expected, written in zip(maps, values, ("{:.2f}", "{:.0f}", "{:.0f}", "{:.0f}"), strict=True):
@@ -57,3 +57,9 @@ def test_a_score_that_is_the_same_for_all_has_no_correlation() -> None:
     table = agreement_table("runs/digits", ranking)
     assert [cell for cell, _ in table.rows[1][1:]] == ["–", "–"]
     assert table.csv.splitlines()[1].startswith("entropy,forgetting,,")
+
+
+def test_a_figure_says_why_a_score_with_ties_overlaps_with_itself_by_less_than_all(ranking: Ranking) -> None:
+    tied = Ranking(scores={"entropy": np.arange(20.0), "error": np.arange(20.0) // 15})
+    assert "ties:" not in " ".join(text.get_text() for text in agreement_figure(ranking.agreement()).texts)
+    assert "ties:" in " ".join(text.get_text() for text in agreement_figure(tied.agreement()).texts)

@@ -11,7 +11,7 @@ from sat_core.agreement import Agreement, shown_rho
 from sat_core.errors import DataError
 from sat_core.ranking import Ranking
 from sat_evaluation.figures.canvas import drawing, heading
-from sat_evaluation.results.text import shown
+from sat_evaluation.results.text import percent, shown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -62,9 +62,12 @@ def agreement_figure(agreement: Agreement, *details: str) -> Figure:
         rho, *overlaps = figure.subplots(2, 2, sharex=True, sharey=True).ravel()
         _map(rho, agreement.rho, names, "Spearman's ρ", cmap="RdBu_r", vmin=-1, vmax=1)
         for axes, (share, values) in zip(overlaps, agreement.overlap.items(), strict=True):
-            title = f"% of the hardest {share:.0%} in common (chance: {100 * share:.0f})"
+            title = f"% of the hardest {percent(share)} in common (chance: {100 * share:.0f})"
             _map(axes, 100 * values, names, title, cmap="Blues", vmin=0, vmax=100)
-        heading(figure, "Agreement of scores of difficulty", *details)
+        # seen on the diagonal, where a reader expects 100
+        tied = any((values.diagonal() < 1 - 1e-9).any() for values in agreement.overlap.values())
+        ties = "ties: the mean over all choices, below 100 on the diagonal, too" if tied else ""
+        heading(figure, "Agreement of scores of difficulty", *details, ties)
     return figure
 
 

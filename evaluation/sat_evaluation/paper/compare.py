@@ -79,6 +79,9 @@ def compare(out: ReproductionFolder) -> list[tuple[Reproduction, list[Pair]]]:
             if panels
             else "no arm is finished that has a published number"
         )
+        if not any(published.has_numbers(one.figure) for one, _ in comparisons):
+            figures = ", ".join(one.figure for one, _ in comparisons)
+            raise DataError(f"{out}: no numbers have been published for {figures}, on any data set")
         raise DataError(f"{out}: {reason}\n`--scale short` and `--scale paper` have the data sets of the paper")
     return comparisons
 

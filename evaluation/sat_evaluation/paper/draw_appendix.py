@@ -11,7 +11,12 @@ from sat_core.run_folder import ReproductionFolder
 from sat_evaluation.figures.agreement import agreement_figure, agreement_of
 from sat_evaluation.figures.appendix import ENTROPY
 from sat_evaluation.figures.class_entropy import class_entropy_figure
-from sat_evaluation.figures.class_entropy_data import class_transfer, difficulty_in_folder
+from sat_evaluation.figures.class_entropy_data import (
+    ClassTransfer,
+    PublishedTransfer,
+    class_transfer,
+    difficulty_in_folder,
+)
 from sat_evaluation.figures.defence import defence_figure
 from sat_evaluation.figures.gain import gain_figure
 from sat_evaluation.figures.overfitting import overfitting_figure
@@ -19,11 +24,12 @@ from sat_evaluation.paper import published
 from sat_evaluation.paper.panels import Panel, PaperFigure
 from sat_evaluation.paper.reproduction import rows_folder, rows_of
 from sat_evaluation.results.headline import title
+from sat_evaluation.results.rows import Row
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_METRICS = (ENTROPY, "error", "variance", "margin")
+SCORES = (ENTROPY, "error", "variance", "margin")
 """Scores that are compared between rankings: more would be too many for a page."""
 
 
@@ -50,25 +56,46 @@ def appendix_drawings(figure: PaperFigure, out: ReproductionFolder) -> dict[str,
     return drawn
 
 
-def _class_entropy(panels: Sequence[Panel], out: ReproductionFolder) -> Figure | None:
+def transfer_of_classes(
+    panels: Sequence[Panel], rows: Sequence[Row], out: ReproductionFolder
+) -> tuple[ClassTransfer, PublishedTransfer | None] | None:
+    """Return robust accuracy on B beside the entropy of the class in A, ours and the published; None if unfinished.
+
+    Args:
+        panels: The panel of the arms, and that of their ranking.
+        rows: The finished arms.
+        out: The folder of `sat reproduce`.
+    """
     arms, ranked = panels
-    rows, folder = rows_of(arms, out), out.study(ranked.name).ranking
+    folder = out.study(ranked.name).ranking
     if not rows or not folder.has_ranking:
         return None
     difficulty = difficulty_in_folder(rows_folder(arms, out), Ranking.read(folder), ENTROPY)
     transfer = class_transfer(rows, difficulty, ENTROPY)
     numbers = published.class_transfer(arms.data) if rows[0].spec["protocol"] == "authors" else None
-    return transfer and class_entropy_figure(transfer, title(rows), published=numbers)
+    return transfer and (transfer, numbers)
 
 
-def _agreement(panels: Sequence[Panel], out: ReproductionFolder) -> Figure | None:
+def _class_entropy(panels: Sequence[Panel], out: ReproductionFolder) -> Figure | None:
+    rows = rows_of(panels[0], out)
+    found = transfer_of_classes(panels, rows, out)
+    return found and class_entropy_figure(found[0], title(rows), published=found[1])
+
+
+def rankings_of(panels: Sequence[Panel], out: ReproductionFolder) -> dict[str, Ranking]:
+    """Return the finished rankings of panels, by network and seed."""
     rankings = {}
     for panel in panels:
         folder, spec = out.study(panel.name).ranking, panel.study.base
         if folder.has_ranking:
             seed = f", seed {spec.training.seed}" if spec.training.seed else ""
             rankings[f"{spec.ranking.model or spec.model.name}{seed}"] = Ranking.read(folder)
-    return agreement_figure(agreement_of(rankings, _METRICS), panels[0].title) if rankings else None
+    return rankings
+
+
+def _agreement(panels: Sequence[Panel], out: ReproductionFolder) -> Figure | None:
+    rankings = rankings_of(panels, out)
+    return agreement_figure(agreement_of(rankings, SCORES), panels[0].title) if rankings else None
 
 
 KINDS: dict[str, Callable[[Sequence[Panel], ReproductionFolder], Figure | None]] = {

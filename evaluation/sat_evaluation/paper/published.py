@@ -27,6 +27,12 @@ def examples(data: str) -> int:
     return {"caltech256": 4122, "flowers102": 1020}.get(data, 8000)
 
 
+def has_numbers(figure: str) -> bool:
+    """Return whether any numbers of a figure have been published, on whatever data set."""
+    kinds = ("curves", "points", "classes")
+    return any(figure in (table["figure"], *table.get("also", ())) for kind in kinds for table in tables()[kind])
+
+
 def curves(figure: str, data: str, target: str = "") -> list[PublishedCurve]:
     """Return the published curves and points of one panel.
 

@@ -27,7 +27,8 @@ ENOUGH = 3
 """Trainings of the same setting that are surer than a measurement."""
 _LEAST = 1.2
 """Times are not expected within a smaller factor than this, however alike earlier runs are: machines are shared."""
-_OTHER_BATCH, _OTHER_NETWORK = 1.5, 3.0
+_FEW, _OTHER_BATCH, _OTHER_NETWORK = 1.25, 1.5, 3.0
+"""Times the factor of `_fitted`: fewer than `ENOUGH` trainings, which nearly fit themselves; others than planned."""
 _PULL = 0.1
 """Weight of what is taken for granted about the rates' proportions, against one training that was measured."""
 _FIXED = 0.3
@@ -95,7 +96,8 @@ def history_rates(taken: Sequence[Taken], device: str, backend: str, *, enough: 
         wanted["image_shape"] = list(wanted["image_shape"])
         same = [each for each in own if _alike(each, wanted, (*_LIKE, "batch_size"))]
         if same and len(same) >= enough:
-            return _fitted(same, wanted["batch_size"], 1.0, 1.0, "this setting")
+            factor = 1.0 if len(same) >= ENOUGH else _FEW
+            return _fitted(same, wanted["batch_size"], 1.0, factor, "this setting")
         if enough:
             return None
         like = [each for each in own if _alike(each, wanted, _LIKE)]

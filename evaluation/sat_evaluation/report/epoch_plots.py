@@ -37,19 +37,12 @@ def over_epochs(rows: Sequence[Row]) -> list[Plot]:
     notes = (chosen, *cut(groups))
     losses, checks = [], []
     signs: dict[str, list[Curve]] = {name: [] for name in _SIGNS}
-    watched_curves = []
     for number, (name, g) in enumerate(list(zip(names, groups, strict=True))[:MOST_CURVES]):
         losses.append(_each_epoch(name, number, "loss", [row.results.losses for row in g.rows]))
         watched = [row.results.collapse for row in g.rows if row.results.collapse]
         for sign in _SIGNS if watched else ():
             signs[sign].append(_each_epoch(name, number, _SIGNS[sign][1], [getattr(one, sign) for one in watched]))
         for measure, hollow in (("robust", False), ("clean", True)):
-            seen = [
-                [100 * share for share in getattr(row.results.watch, measure)] for row in g.rows if row.results.watch
-            ]
-            if seen:
-                curve = _each_epoch(name, number, f"watched {measure} accuracy (%)", seen)
-                watched_curves.append(attrs.evolve(curve, hollow=hollow))
             marks = tuple(_checked(g.rows, measure, name))
             checks.append(Curve(name=name, number=number, marks=marks, hollow=hollow))
     return [
@@ -58,19 +51,30 @@ def over_epochs(rows: Sequence[Row]) -> list[Plot]:
             _epochs("Checks that choose the epoch", "accuracy on the selection images (%)", checks, PERCENT, notes),
             measured=" / ".join(dict.fromkeys(_attacks(row) for row in rows)),
         ),
-        *_watched(rows, watched_curves, cut(groups)),
+        *over_watched_epochs(rows),
         *(_epochs(*_SIGNS[sign], curves, (-1.0, 1.0), cut(groups)) for sign, curves in signs.items() if curves),
     ]
 
 
-def _watched(rows: Sequence[Row], curves: Sequence[Curve], notes: tuple[str, ...]) -> Iterator[Plot]:
-    """Draw what `evaluation.watch` saw: robust accuracy that falls while clean accuracy rises is robust overfitting."""
+def over_watched_epochs(rows: Sequence[Row]) -> Iterator[Plot]:
+    """Draw what `evaluation.watch` saw: robust accuracy that falls while clean accuracy rises is robust overfitting.
+
+    Nothing where it was off.
+    """
     seen = [row.results.watch for row in rows if row.results.watch]
-    if seen:
-        counts = sorted({watch.examples for watch in seen})
-        images = f"{counts[0]:,} selection images" if len(counts) == 1 else "selection images"
-        plot = _epochs("Robust overfitting", f"accuracy on {images} (%)", curves, PERCENT, notes)
-        yield attrs.evolve(plot, measured=f"PGD-10 after each epoch, {rows[0].threat}; weaker than AutoAttack")
+    if not seen:
+        return
+    groups, curves = group(rows), []
+    for number, (name, g) in enumerate(list(zip(arm_names(groups), groups, strict=True))[:MOST_CURVES]):
+        for measure, hollow in (("robust", False), ("clean", True)):
+            series = [[100 * share for share in getattr(r.results.watch, measure)] for r in g.rows if r.results.watch]
+            if series:
+                curve = _each_epoch(name, number, f"watched {measure} accuracy (%)", series)
+                curves.append(attrs.evolve(curve, hollow=hollow))
+    counts = sorted({watch.examples for watch in seen})
+    images = f"{counts[0]:,} selection images" if len(counts) == 1 else "selection images"
+    plot = _epochs("Robust overfitting", f"accuracy on {images} (%)", curves, PERCENT, cut(groups))
+    yield attrs.evolve(plot, measured=f"PGD-10 after each epoch, {rows[0].threat}; weaker than AutoAttack")
 
 
 def _each_epoch(name: str, number: int, measure: str, series: Sequence[Sequence[float]]) -> Curve:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import final
 
@@ -15,13 +15,17 @@ from sat_core.run_folder import ReproductionFolder
 from sat_evaluation.figures.share_data import MEASURES, PublishedCurve
 from sat_evaluation.paper import published
 from sat_evaluation.paper.compare import Pair, caveats, compare
+from sat_evaluation.paper.draw_appendix import SCORES, rankings_of, transfer_of_classes
 from sat_evaluation.paper.experiments import PAPER_FIGURES
 from sat_evaluation.paper.panels import Panel, PaperFigure
 from sat_evaluation.paper.reproduction import Reproduction, reproductions, rows_folder
+from sat_evaluation.report.appendix_plots import class_entropy_plot, defence_matrix, gain_plot, rankings_compared
 from sat_evaluation.report.bars import class_charts, difficulty_charts
 from sat_evaluation.report.charts import Bars, Matrix, Plot
+from sat_evaluation.report.epoch_plots import over_watched_epochs
 from sat_evaluation.report.gather import readable_rows
 from sat_evaluation.report.share_plots import over_share
+from sat_evaluation.report.table import Table
 from sat_evaluation.results.headline import title
 from sat_evaluation.results.rows import Row, together
 from sat_evaluation.results.text import shown
@@ -30,11 +34,15 @@ from sat_evaluation.results.text import shown
 @final
 @attrs.frozen(kw_only=True)
 class FigurePanel:
-    """The charts of one data set, or of one pair of source and target. measured: data, model, threat and attacks."""
+    """The charts and tables of one data set, or of one pair of source and target.
+
+    measured: data, model, threat model and attacks.
+    """
 
     title: str
     measured: str
     charts: tuple[Plot | Matrix | Bars, ...]
+    tables: tuple[Table, ...] = ()
 
 
 @final
@@ -92,14 +100,38 @@ def _panels(figure: PaperFigure, out: ReproductionFolder, *, with_published: boo
         drawn = [panel for panel in panels if not panel.ranking]
         rows = together(row for panel in drawn for row in _rows(panel, out))
         charts: tuple[Plot | Matrix | Bars, ...]
+        tables: Sequence[Table] = ()
         if figure.kind == "difficulty":
             charts = tuple(_difficulty(panels[0], out))
-        elif figure.kind in ("classes", "class-entropy"):
+        elif figure.kind == "agreement":
+            matrices, tables = rankings_compared(rankings_of(panels, out), SCORES, f"{panels[0].name}.csv")
+            charts = tuple(matrices)
+        elif figure.kind == "classes":
             charts = tuple(class_charts(rows, published.classes(figure.name, data) if with_published else None))
         else:
             numbers = published.curves(figure.name, data, target) if with_published else []
-            charts = tuple(chart for chart in _curves(panels, out, numbers) if chart is not None)
-        yield FigurePanel(title=panels[0].title, measured=title(rows) if rows else "", charts=charts)
+            own = [*_appendix(figure.kind, panels, rows, out), *_curves(panels, out, numbers)]
+            charts = tuple(chart for chart in own if chart is not None)
+        measured = title(rows) if rows else ""
+        yield FigurePanel(title=panels[0].title, measured=measured, charts=charts, tables=tuple(tables))
+
+
+def _appendix(
+    kind: str, panels: Sequence[Panel], rows: Sequence[Row], out: ReproductionFolder
+) -> Iterator[Plot | Matrix | Bars | None]:
+    """Draw what a figure of the appendix is about; of other figures nothing."""
+    if not rows:
+        return
+    if kind == "gain":
+        yield gain_plot(rows, rows_folder(panels[0], out))
+    elif kind == "class-entropy":
+        found = transfer_of_classes(panels, rows, out)
+        yield found and class_entropy_plot(found[0], rows, found[1])
+        yield from class_charts(rows)
+    elif kind == "defence":
+        yield defence_matrix(rows)
+    elif kind == "overfitting":
+        yield from over_watched_epochs(rows)
 
 
 def _curves(panels: list[Panel], out: ReproductionFolder, numbers: list[PublishedCurve]) -> Iterator[Plot | None]:

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 
 from sat_core.accuracy import Accuracy
-from sat_core.agreement import SHARES, shown_rho
+from sat_core.agreement import SHARES, Agreement, shown_rho
 from sat_core.ranking import Ranking
 from sat_evaluation.report.charts import Bars, Curve, Matrix, Plot
 from sat_evaluation.report.gather import Run
@@ -105,7 +105,14 @@ def agreement_table(name: str, ranking: Ranking) -> Table:
         name: Of the run.
         ranking: With scores.
     """
-    agreement = ranking.agreement()
+    caption = "Spearman's ρ of the scores of the ranking. The files also have which share of the hardest examples "
+    caption += "they have in common."
+    file = f"{name.replace('/', '-')}-agreement.csv"
+    return scores_table(ranking.agreement(), file=file, caption=caption, title="Agreement of scores")
+
+
+def scores_table(agreement: Agreement, *, file: str, caption: str, title: str = "") -> Table:
+    """Make a table of Spearman's ρ of every two scores; the arguments after the first are as of `Table`."""
     pairs = [(one, *other) for number, one in enumerate(agreement.metrics) for other in agreement.rows(one)[number:]]
     heads = ("score", "other", "ρ", *(f"hardest {share:.0%} in common" for share in SHARES))
     lines = [(one, other, None if isnan(rho) else rho, *overlaps) for one, other, rho, overlaps in pairs]
@@ -119,10 +126,9 @@ def agreement_table(name: str, ranking: Ranking) -> Table:
         rows=tuple(rows),
         columns=heads,
         lines=tuple(lines),
-        file=f"{name.replace('/', '-')}-agreement.csv",
-        caption="Spearman's ρ of the scores of the ranking. The files also have which share of the hardest examples "
-        "they have in common.",
-        title="Agreement of scores",
+        file=file,
+        caption=caption,
+        title=title,
     )
 
 
