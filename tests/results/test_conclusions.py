@@ -168,6 +168,46 @@ def test_other_images_are_compared_without_pairs(tmp_path: Path) -> None:
     assert made.overall is None
 
 
+def test_arms_are_compared_under_one_threat_model_only(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    contents = [
+        write_arm(folder, size, flags(400, share, size), seed=seed, attack__eps=eps)
+        for seed, eps in enumerate((0.5, 0.25))
+        for size, share in ((0, 0.2), (500, 0.4 + 0.1 * seed), (1000, 0.5))
+    ]
+    rows = collect(folder.unit(c["arm"]).results() for c in contents)
+    made = conclude(rows, folder)
+    assert len(made.comparisons) == 4
+    assert all(c.one.endswith(c.other[-3:]) for c in made.comparisons)
+    assert made.overall is None
+    assert made.notes == (
+        "not compared with each other: arms on digits, L2, ε = 0.5, standard / digits, L2, ε = 0.25, standard",
+    )
+    clean = conclude(rows, folder, measure="clean")  # on the same images, whatever the attack
+    assert clean.overall is not None
+    assert "hardest 50 %, attack.eps = 0.25" in {c.other for c in clean.comparisons}
+
+
+def test_a_single_image_in_common_is_no_sample(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    numbers = np.arange(100)
+    contents = [
+        write_arm(folder, 0, flags(100, 0.2), numbers),
+        *(write_arm(folder, 500, flags(100, 0.4, s), numbers + 99, seed=s) for s in range(2)),
+        write_arm(folder, 1000, flags(100, 0.5), numbers),
+    ]
+    made = conclude(collect(folder.unit(c["arm"]).results() for c in contents), folder)
+    assert "different images" in pair(made, "hardest 50 %", "full AT").estimate.how
+    assert (made.shares, made.overall) == ((), None)
+
+
+def test_seeds_that_are_too_few_are_not_said_to_count(tmp_path: Path) -> None:
+    folder, rows = make_run(tmp_path, seeds=2)
+    overall = conclude(rows, folder).overall
+    assert overall is not None
+    assert overall.how == "F over images"
+
+
 def test_records_are_numbers_and_names(tmp_path: Path) -> None:
     folder, rows = make_run(tmp_path, seeds=2)
     records = json.loads(json.dumps(conclude(rows, folder).records()))

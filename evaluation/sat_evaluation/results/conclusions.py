@@ -26,7 +26,7 @@ from sat_evaluation.statistics.variance import means
 LIMIT = 300
 """Pairs that are compared; beyond, arms of the same |A| are compared with the baselines alone."""
 _NAMED = 3
-"""Groups without flags that are named each."""
+"""Groups without flags, or ways to measure, that are named each."""
 Key = tuple[str, ...]
 """Names of the arms of a group."""
 
@@ -41,7 +41,8 @@ class Conclusions:
         comparisons: Pairs of arms: each with the baselines of its curve, and those of the same |A| with each other.
         shares: What each arm recovers of the robust accuracy of full adversarial training, where both baselines are
             there.
-        overall: Whether the arms differ at all; None of less than two, or where they have no image in common.
+        overall: Whether the arms differ at all; None of less than two, or where they have no images, no threat model or
+            no attacks in common.
         notes: What could not be compared and why, in lines.
     """
 
@@ -79,7 +80,10 @@ def conclude(rows: Sequence[Row], folder: RunFolder, *, measure: str = "robust")
     """
     groups, names = {key_of(g): g for g in group(rows)}, labels(rows)
     notes = list[str]()
-    wanted = _pairs(rows, notes)
+    wanted = _pairs(rows, notes, measure)
+    kinds = dict.fromkeys(_measured(row, measure) for row in rows)
+    if len(kinds) > 1:
+        notes.append(f"not compared with each other: arms on {' / '.join(map(', '.join, [*kinds][:_NAMED]))}")
     # thousands of arms have thousands of files: those of the pairs are read, which are LIMIT at most
     every = len(groups) <= LIMIT
     needed = {*groups} if every else {key for pair in wanted for key in pair}
@@ -107,7 +111,7 @@ def conclude(rows: Sequence[Row], folder: RunFolder, *, measure: str = "robust")
         measure=measure,
         comparisons=tuple(comparisons),
         shares=tuple(shares),
-        overall=_overall(list(flags.values()), measure) if every else None,
+        overall=_overall(list(flags.values()), measure) if every and len(kinds) == 1 else None,
         notes=tuple(notes),
     )
 
@@ -179,11 +183,10 @@ def _overall(flags: Sequence[GroupFlags], measure: str) -> Overall | None:
     if all(len(table) == 1 for table in tables):
         test = cochran_q([table[0] for table in tables])
         return Overall(how="Cochran's Q", arms=test.arms, n=test.n, statistic=test.q, p=test.p, measure=measure)
-    if tables[0].shape[1] < 2:
-        return None
-    statistic, _, _, p = means(tables).overall()
-    n = tables[0].shape[1]
-    return Overall(how="F over images and seeds", arms=len(tables), n=n, statistic=statistic, p=p, measure=measure)
+    every = means(tables)
+    statistic, _, _, p = every.overall()
+    how = "F over images and seeds" if every.over_seeds else "F over images"
+    return Overall(how=how, arms=len(tables), n=every.n, statistic=statistic, p=p, measure=measure)
 
 
 def key_of(group: Group) -> Key:
@@ -212,19 +215,25 @@ def _triples(rows: Sequence[Row]) -> Iterator[tuple[Key, Key, Key]]:
                 yield key_of(g), key_of(curve.plain), key_of(curve.full)
 
 
-def _pairs(rows: Sequence[Row], notes: list[str]) -> list[tuple[Key, Key]]:
+def _measured(row: Row, measure: str) -> tuple[str, ...]:
+    """What an accuracy is on: of different ones, the difference says nothing of the trainings."""
+    return (row.data,) if measure == "clean" else (row.data, row.threat, row.level)
+
+
+def _pairs(rows: Sequence[Row], notes: list[str], measure: str) -> list[tuple[Key, Key]]:
     """Which groups are compared; the first is the one that a sentence is about."""
     groups, pairs = group(rows), dict[tuple[Key, Key], None]()
     for curve in series(rows):
         for baseline in filter(None, (curve.full, curve.plain)):
             pairs |= dict.fromkeys((key_of(g), key_of(baseline)) for g in curve.groups)
     plain, full = ([g for g in groups if g.rows[0].baseline is which] for which in Baseline)
-    if len(plain) == len(full) == 1:
+    if len(plain) == len(full) == 1 and len({_measured(g.rows[0], measure) for g in (*plain, *full)}) == 1:
         pairs[key_of(full[0]), key_of(plain[0])] = None
-    by_size: dict[tuple[str, int], list[Group]] = {}
+    by_size: dict[tuple[str | int, ...], list[Group]] = {}
     for g in groups:
         row = g.rows[0]
-        by_size.setdefault((row.kind, row.size) if row.baseline else (row.kind, -row.units), []).append(g)
+        size = row.size if row.baseline else -row.units
+        by_size.setdefault((row.kind, size, *_measured(row, measure)), []).append(g)
     alike = sum(len(same) * (len(same) - 1) // 2 for same in by_size.values())
     if alike and len(pairs) + alike > LIMIT:
         notes.append(f"{alike:,} pairs of arms with the same |A| are not compared; `sat compare RUN ARM ARM` does it")

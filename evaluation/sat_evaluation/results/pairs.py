@@ -64,12 +64,13 @@ def read_flags(group: Group, folder: RunFolder) -> GroupFlags:
         folder: Of the study or transfer that they belong to.
 
     Raises:
-        DataError: A file is missing, damaged or of other results, or the arms have no test image in common.
+        DataError: A file is missing, damaged or of other results, or the arms have less than two test images in common.
     """
     parts = [_read(Group((row,)), folder) for row in group.rows]
     lined = line_up(parts)
     if lined is None:
-        raise DataError(f"{folder}: arms {', '.join(row.arm for row in group.rows)} have no test image in common")
+        names = ", ".join(row.arm for row in group.rows)
+        raise DataError(f"{folder}: expected at least 2 test images in common, {names} have less")
     return attrs.evolve(
         lined[0],
         group=group,
@@ -95,12 +96,12 @@ def _read(group: Group, folder: RunFolder) -> GroupFlags:
 
 
 def line_up(flags: Sequence[GroupFlags]) -> list[GroupFlags] | None:
-    """Return the flags of the images that all groups have, in the same order; None if there is no such image.
+    """Return the flags of the images that all groups have, in the same order; None of less than two such images.
 
     Images are the same if they have one number in one data set. Most often all groups have all; where a study has
-    several sizes of the evaluation, the smallest part that they share is left.
+    several sizes of the evaluation, the smallest part that they share is left. A single image is no sample.
     """
     if len({each.data for each in flags}) > 1:
         return None
     common: np.ndarray = reduce(np.intersect1d, [each.image for each in flags])
-    return [each.at(common) for each in flags] if len(common) else None
+    return [each.at(common) for each in flags] if len(common) > 1 else None

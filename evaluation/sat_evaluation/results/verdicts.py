@@ -10,6 +10,7 @@ import attrs
 from sat_evaluation.results.rows import Row
 from sat_evaluation.results.text import percent
 from sat_evaluation.statistics.estimate import Estimate
+from sat_evaluation.statistics.interval import Interval
 from sat_evaluation.statistics.mcnemar import LEVEL
 from sat_evaluation.statistics.recovered import Recovered
 
@@ -59,11 +60,7 @@ class Comparison:
         p = f"{p_text(self.estimate.p)}" + (f", adjusted {p_number(self.adjusted)}" if self.tests > 1 else "")
         how = f"{p}; {self.estimate.how}; {self._n}"
         if self.found:
-            more, (a, b) = ("more" if found > 0 else "less"), sorted((abs(low), abs(high)))
-            return (
-                f"{self.one} is {points(abs(found / 100))} [{a:.1f}, {b:.1f}] {more} {_WORDS[self.measure]} than "
-                f"{self.other} ({how})"
-            )
+            return f"{self.one} is {more(self.estimate.difference)} {_WORDS[self.measure]} than {self.other} ({how})"
         return (
             f"no difference found between {self.one} and {self.other} ({found:+.1f} points [{low:+.1f}, {high:+.1f}], "
             f"{how}); could have seen {points(self.estimate.visible)}"
@@ -181,6 +178,18 @@ def points(share: float) -> str:
     '4.2 points'
     """
     return f"{100 * share:.1f} points"
+
+
+def more(difference: Interval) -> str:
+    """Return a difference with its interval as ``4.0 points [0.1, 8.5] more``, a negative one as so much ``less``.
+
+    An end beyond 0 keeps its sign: test and interval are different methods, and seldom disagree.
+
+    >>> more(Interval(-0.04, -0.085, 0.001))
+    '4.0 points [-0.1, 8.5] less'
+    """
+    word, one = ("more", difference) if difference.value > 0 else ("less", -difference)
+    return f"{points(one.value)} [{100 * one.low:.1f}, {100 * one.high:.1f}] {word}"
 
 
 def p_number(p: float) -> str:
