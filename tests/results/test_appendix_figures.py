@@ -12,6 +12,7 @@ from toys import ALL, HALF, NONE, accuracy, as_rows, result, write_ranking
 
 from sat_core import files
 from sat_core.accuracy import wilson
+from sat_core.calibration import CalibrationSummary, calibration
 from sat_core.errors import DataError
 from sat_core.ranking import Ranking
 from sat_core.robustness import defence_rate
@@ -27,6 +28,7 @@ from sat_evaluation.figures.gain import gain_figure
 from sat_evaluation.figures.gain_data import PAIRED, UNPAIRED, gains_on_b
 from sat_evaluation.figures.overfitting import overfitting_figure
 from sat_evaluation.figures.overfitting_data import overfitting_curves
+from sat_evaluation.figures.reliability import reliability_figure
 from sat_evaluation.figures.share_data import share_curves
 from sat_evaluation.results.pairs import GroupFlags
 from sat_evaluation.results.rows import Row
@@ -99,12 +101,18 @@ def class_arms() -> list[dict[str, Any]]:
 
 def test_the_gain_on_b_is_that_against_full_training_on_the_same_classes(tmp_path: Path) -> None:
     rows: list[Row] = as_rows(class_arms())
+    second_seed = result(500, 0.5, kind="classes", units=2, chosen=(0, 1), seed=1)["spec"]
     (gain,) = gains_on_b(rows)
     assert (gain.difference.value, gain.n, gain.how) == (pytest.approx((80 - 110) / 200), 200, UNPAIRED)
     assert gain.difference.low < -0.15 < gain.difference.high < 0
     shown = words(tmp_path / "gain", gain_figure(rows))
     assert "hardest 50 %" in shown
     assert any(text.startswith("-15.0 [") and text.endswith("n = 200") for text in shown)
+    both = gain_figure(as_rows([*class_arms(), class_arms()[1] | {"arm": "second", "spec": second_seed}]))
+    # counts say nothing of seeds
+    (bars,) = (text for text in words(tmp_path / "both", both) if text.startswith("bars: "))
+    assert bars.startswith("bars: 95 % interval over test images")
+    assert "seeds" not in bars
     # without files, the counts are there
     assert gains_on_b(rows, RunFolder(tmp_path)) == [gain]
     assert gain_figure(as_rows([NONE, HALF, ALL])) is None
@@ -124,6 +132,7 @@ def test_the_gain_is_paired_where_flags_are_there(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr("sat_evaluation.figures.gain_data.read_flags", flags)
     (gain,) = gains_on_b(rows, RunFolder(tmp_path))
     (unpaired,) = gains_on_b(rows)
+    assert gain.over == "test images"
     assert (gain.how, gain.difference.value, gain.n) == (PAIRED, pytest.approx(-0.15), 200)
     # all differences point the same way: on the same images that is seen better
     assert gain.difference.high - gain.difference.low < unpaired.difference.high - unpaired.difference.low
@@ -156,6 +165,19 @@ def test_class_transfer_over_the_difficulty_of_the_class(tmp_path: Path) -> None
     assert {"c0", "c3", "ours: Spearman's ρ = 0.40, n = 4 classes"} <= shown
     assert {"published: Spearman's ρ = 1.00, n = 3 classes", "published: a table"} <= shown
     assert class_transfer(rows[:-3], lambda _: 0.0, "entropy") is None
+    # of other settings, not even a class that the first ones lack
+    other = result(250, 0.4, strategy="listed", kind="classes", units=1, chosen=(3,), parts=(0.9, 0.8), attack__eps=1.0)
+    first = class_transfer(as_rows([*singles()[:3], other]), lambda _: 0.0, "entropy")
+    assert first is not None
+    assert [point.name for point in first.points] == ["c0", "c1", "c2"]
+
+
+def test_the_reliability_plot_says_what_it_is_of(tmp_path: Path) -> None:
+    measured = calibration(np.eye(4)[np.arange(1000) % 4], np.arange(1000) % 4)
+    summary = CalibrationSummary(clean=measured, adversarial=measured, norm="Linf", eps=8 / 255)
+    shown = words(tmp_path / "reliability", reliability_figure(summary))
+    assert any("PGD-10, Linf ε = 8/255" in text for text in shown)
+    assert any("n = 1,000" in text for text in shown)
 
 
 def test_several_rankings_are_compared() -> None:

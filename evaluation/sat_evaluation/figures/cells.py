@@ -29,11 +29,11 @@ def class_names(axes: Any, names: Sequence[str]) -> None:
     axes.set_xticks(range(len(names)), names, **tilted)
 
 
-def cell_notes(cells: Iterable[ClassCell], size: float) -> list[str]:
-    """Return what is to be said of numbers in cells of this size."""
+def cell_notes(cells: Iterable[ClassCell], size: float, *, images: str = "test images") -> list[str]:
+    """Return what is to be said of numbers in cells of this size; images: which ones they are of."""
     notes = ["below each number: its interval"] if size >= _SMALLEST_WITH_INTERVALS else []
     small = size > SMALLEST_WITH_NUMBERS and any(cell.small for cell in cells)
-    return notes + [f"{MARK}: fewer than {SMALL} test images"] * small
+    return notes + [f"{MARK}: fewer than {SMALL} {images}"] * small
 
 
 def draw_cells(axes: Any, places: np.ndarray, lines: Sequence[Sequence[ClassCell]], size: float) -> Any:

@@ -96,10 +96,16 @@ def class_transfer(rows: Sequence[Row], difficulty: Callable[[Row], float], metr
         metric: Its name.
     """
     points: dict[int, ClassPoint] = {}
+    settings = None
     for g in group(rows):
         first = g.rows[0]
         single = {row.classes for row in g.rows if row.kind == "classes" and len(row.classes) == 1}
         if first.baseline or first.moving or first.source or len(single) != 1:
+            continue
+        # how the class was chosen changes nothing
+        own = {key: value for key, value in first.settings.items() if not key.startswith("subset.")}
+        settings = settings or own
+        if own != settings:
             continue
         ((c,),) = single
         accuracy = g.part("robust_b")

@@ -51,7 +51,7 @@ def defence_figure(rows: Sequence[Row]) -> Figure | None:
         if mapped:
             axes = figure.add_subplot(grid[0, -1])
             _map(axes, lines, names, cell)
-            notes += cell_notes([each for line in lines for each in line.cells], cell)
+            notes += cell_notes([each for line in lines for each in line.cells], cell, images="correct images")
         heading(
             figure,
             "Defence rate: robust accuracy (%) among correctly classified images",

@@ -50,9 +50,14 @@ def gain_figure(rows: Sequence[Row], folder: RunFolder | None = None) -> Figure 
         axes.set_ylim(len(gains) - 0.5, -0.5)
         axes.set_xlabel("robust accuracy on B, minus that of full AT on the same classes (points)")
         axes.grid(axis="x", color=GRID)
-        several = any(len(gain.group.rows) > 1 for gain in gains)
-        bars_are = "bars: 95 % interval over test images" + ", of several seeds over these, too" * several
+        over = " or ".join(dict.fromkeys(gain.over for gain in gains))
         cut = f"the first {_MOST} of {len(every)} are drawn" if len(every) > _MOST else ""
         hows = " / ".join(dict.fromkeys(gain.how for gain in gains))
-        heading(figure, "Gain on B against full AT on the same B", title(rows), f"{bars_are} · {hows}", cut)
+        heading(
+            figure,
+            "Gain on B against full AT on the same B",
+            title(rows),
+            f"bars: 95 % interval over {over} · {hows}",
+            cut,
+        )
     return figure

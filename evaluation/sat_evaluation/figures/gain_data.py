@@ -14,7 +14,7 @@ from sat_evaluation.figures.arm_labels import arm_label, seeds_of
 from sat_evaluation.results.curves import Group, series, varied
 from sat_evaluation.results.pairs import line_up, read_flags
 from sat_evaluation.results.rows import Row
-from sat_evaluation.statistics.estimate import estimate
+from sat_evaluation.statistics.estimate import IMAGES, estimate
 from sat_evaluation.statistics.interval import Interval
 from sat_evaluation.statistics.paired import unpaired_difference
 
@@ -30,8 +30,9 @@ class Gain:
     Attributes:
         group: The arms, which have the same classes in A.
         label: The arms in words.
-        difference: In [-1, 1], with its 95 % interval: of one seed over test images, of several over seeds, too.
+        difference: In [-1, 1], with its 95 % interval.
         n: Test images of B.
+        over: What the interval is over: test images, and of several seeds whose flags are there also seeds.
         how: `PAIRED` or `UNPAIRED`.
     """
 
@@ -39,6 +40,7 @@ class Gain:
     label: str
     difference: Interval
     n: int
+    over: str
     how: str
 
 
@@ -82,15 +84,16 @@ def _gain(g: Group, full: Group, label: str, folder: RunFolder | None) -> Gain |
         both = None
     if both is not None:
         of_b = np.isin(both[0].label, in_b)
-        if not of_b.any():
+        n = int(of_b.sum())
+        if n < 2:  # a single image is no sample
             return None
         found = estimate(*(each.robust[:, of_b] for each in both))
-        return Gain(group=g, label=label, difference=found.difference, n=int(of_b.sum()), how=PAIRED)
+        return Gain(group=g, label=label, difference=found.difference, n=n, over=found.over, how=PAIRED)
     counts = [_count(each, in_b) for each in (g, full)]
     if not all(n for _, n in counts):
         return None
     difference = unpaired_difference(*(np.arange(n) < count for count, n in counts))
-    return Gain(group=g, label=label, difference=difference, n=counts[0][1], how=UNPAIRED)
+    return Gain(group=g, label=label, difference=difference, n=counts[0][1], over=IMAGES, how=UNPAIRED)
 
 
 def _count(g: Group, classes: Sequence[int]) -> tuple[int, int]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from sat_core.calibration import Calibration, CalibrationSummary
 from sat_evaluation.figures.canvas import COLOURS, GREY, GRID, drawing, heading
+from sat_evaluation.results.text import epsilon
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,7 +26,7 @@ def reliability_figure(summary: CalibrationSummary, *details: str) -> Figure:
     """
     panels = [("clean images", summary.clean)]
     if summary.adversarial is not None:
-        panels.append((f"PGD-10, {summary.norm} ε = {summary.eps:.4g}", summary.adversarial))
+        panels.append((f"PGD-10, {summary.norm} ε = {epsilon(summary.eps)}", summary.adversarial))
     with drawing(3.2 * len(panels) + 0.4, 3.9) as figure:
         axes = figure.subplots(2, len(panels), squeeze=False, sharex=True, sharey="row", height_ratios=(3, 1))
         for place, (title, calibration) in enumerate(panels):
@@ -45,7 +46,7 @@ def _reliability(axes: Any, calibration: Calibration, title: str) -> None:
     )
     axes.set(xlim=(0, 1), ylim=(0, 1))
     axes.grid(color=GRID)
-    axes.set_title(f"{title}\nECE {100 * calibration.ece:.1f} %, n = {calibration.examples}", fontsize=9)
+    axes.set_title(f"{title}\nECE {100 * calibration.ece:.1f} %, n = {calibration.examples:,}", fontsize=9)
 
 
 def _histogram(axes: Any, calibration: Calibration) -> None:
