@@ -75,6 +75,23 @@ def test_a_study_without_autoattack_says_nothing_of_it(capsys: pytest.CaptureFix
     assert not any("AutoAttack" in line for line in lines)
 
 
+@pytest.mark.parametrize("figure", ["agreement", "fig2"])
+def test_a_dry_run_of_figures_prints_nothing_before_its_error(figure: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reproduce", figure, "--data", "nothing", "--dry-run", "--out", "none"]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "unknown data set 'nothing'" in printed.err
+
+
+@pytest.mark.backend
+@pytest.mark.parametrize("setting", ["data.name=nothing", "model.name=nothing"])
+def test_a_dry_run_of_a_study_prints_nothing_before_its_error(setting: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", str(DIGITS), "--set", setting, "--dry-run", "--out", "none"]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "'nothing'" in printed.err
+
+
 def test_what_a_run_expects_has_one_prefix() -> None:
     class Notes(View):
         def __init__(self) -> None:

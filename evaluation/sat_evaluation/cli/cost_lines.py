@@ -12,11 +12,10 @@ from sat_evaluation.plan.units import UnitWork, without_repeats
 from sat_evaluation.plan.words import summary
 
 
-def print_cost(studies: Sequence[Sequence[UnitWork]], arguments: argparse.Namespace) -> None:
-    """Print what the units of several studies cost together, each of which is run once."""
+def print_cost(plan: Plan, made: Planning) -> None:
+    """Print what studies cost together, by their plan and how it was made."""
     from rich.console import Console
 
-    plan, made = whole_plan(studies, arguments)
     width = Console().width - len("# ")
     for line in (*summary(plan), *made.notes):
         print(*(f"# {part}" for part in wrapped(line, width)), sep="\n")

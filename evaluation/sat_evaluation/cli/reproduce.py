@@ -62,10 +62,12 @@ def _reproduce(arguments: argparse.Namespace) -> int:
     options = running(arguments)
     if arguments.dry_run:
         figures = [one.make() for one in reproductions]
+        # its errors, as of a data set that does not exist, come before anything is printed
+        cost = whole_plan([_units(panel) for figure in figures for panel in figure.panels], arguments)
         for figure in figures:
             _print(figure)
         print()
-        print_cost([_units(panel) for figure in figures for panel in figure.panels], arguments)
+        print_cost(*cost)
         return 0
     from sat_core.run_folder import ReproductionFolder
     from sat_evaluation.cli.live_view import Terminal

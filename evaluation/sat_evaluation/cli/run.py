@@ -39,7 +39,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from sat_core.run_folder import RunFolder
     from sat_core.study import Study
     from sat_core.tables import parse_setting
-    from sat_evaluation.cli.cost_lines import print_cost
+    from sat_evaluation.cli.cost_lines import print_cost, whole_plan
     from sat_evaluation.cli.live_view import Terminal
     from sat_evaluation.cli.summary import print_summary, print_transfers
     from sat_evaluation.plan.facts import facts_of
@@ -51,9 +51,11 @@ def _run(arguments: argparse.Namespace) -> int:
         study = study.set({PLUGINS: [*study.settings.get(PLUGINS, ()), *arguments.imports]})
     options = {**running(arguments), "view": Terminal()}
     if arguments.dry_run:
-        print_arms(study)
-        print_cost([study_units(study, facts_of(study.base.data.name))], arguments)
+        # errors come before anything is printed
+        cost = whole_plan([study_units(study, facts_of(study.base.data.name))], arguments)
         check_study(study, arguments.out, **options)
+        print_arms(study)
+        print_cost(*cost)
         return 0
     if arguments.print_command:
         _print_commands(study, arguments, options)
