@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from sat_core.arrays import check_images
+from sat_core.autoattack import check_norm
 from sat_core.evaluated_model import classifier_of
 from sat_core.evaluation import Evaluation
 from sat_core.front_door import evaluate
 from sat_core.images import ImageSource
 from sat_core.threat_grid import Threat, ThreatGrid
-from sat_core.threat_matrix import ThreatMatrix, evaluate_threats
+from sat_core.threat_matrix import ThreatMatrix, evaluate_threats, name_of_left
 
 _OF_MODEL = ("weights", "classes", "mean", "std", "output", "backend", "device")
 """Options of `evaluate` that say what the model is."""
@@ -54,13 +55,15 @@ def evaluate_grid(
     of_model = {name: options.pop(name) for name in _OF_MODEL if name in options}
     pictures = images if isinstance(images, ImageSource) else check_images(images)
     classifier = classifier_of(model, pictures.shape[1:], labels, **of_model)
-    for threat in threats.threats:
+    for threat in threats.threats:  # all of them before the first attack
+        check_norm(threat.norm, options.get("engine", "package"))
         threat.check_images(classifier.image_shape, "grid")
     numbers = np.asarray(labels)
 
     def attack(threat: Threat, index: np.ndarray) -> Evaluation:
-        # How many are left depends on the smaller radii: with another grid it is another file.
-        path = None if out is None else Path(out) / f"{threat.norm}-{threat.eps:g}-{len(index)}.npz"
+        # Which images are left depends on the smaller radii: with another grid it is another file.
+        images_of = name_of_left(index, len(numbers)) or str(len(numbers))
+        path = None if out is None else Path(out) / f"{threat.norm}-{threat.eps:g}-{images_of}.npz"
         taken = pictures.take(index) if isinstance(pictures, ImageSource) else pictures[index]
         return evaluate(classifier, taken, numbers[index], eps=threat.eps, norm=threat.norm, out=path, **options)
 

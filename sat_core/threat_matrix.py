@@ -7,6 +7,7 @@ that cannot rise with the radius. Of two norms nothing of the kind is taken for 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from typing import Any, final
 
@@ -134,6 +135,16 @@ class ThreatMatrix:
         rows += [(str(threat), str(accuracy)) for threat, accuracy in pairs]
         rows.append(("every threat", str(self.every)))
         return html_table("Robust accuracy under several threat models", ("threat model", "accuracy"), rows)
+
+
+def name_of_left(index: np.ndarray, count: int) -> str:
+    """Return a word for what of `count` images smaller radii have left, in names of files; empty if it is all of them.
+
+    It tells apart which images, not only how many: an evaluation is continued on the same ones.
+    """
+    if len(index) == count:
+        return ""
+    return f"left-{len(index)}-{hashlib.sha256(index.astype(np.int64).tobytes()).hexdigest()[:8]}"
 
 
 def evaluate_threats(grid: ThreatGrid, count: int, attack: Attack) -> ThreatMatrix:

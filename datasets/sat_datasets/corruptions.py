@@ -58,8 +58,8 @@ _NOT_MADE = ("glass-blur", "elastic-transform", "snow", "frost", "spatter")
 def corruptions_of(image_shape: tuple[int, ...]) -> tuple[str, ...]:
     """Return the names of the corruptions that images `(h, w, c)` can have: grey ones have no saturation."""
     channels = image_shape[2]
-    kept = {1: {"saturate"}, 3: set()}.get(channels, {"saturate", "brightness", "pixelate", "jpeg"})
-    return tuple(name for name in CORRUPTIONS if name not in kept)
+    without = {1: {"saturate"}, 3: set()}.get(channels, {"saturate", "brightness", "pixelate", "jpeg"})
+    return tuple(name for name in CORRUPTIONS if name not in without)
 
 
 def left_out(image_shape: tuple[int, ...]) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from sat_core.arm_results import ArmResults
 from sat_core.evaluation import ROBUST, Evaluation
 from sat_core.files import read_npz
 from sat_core.threat_grid import ThreatGrid
-from sat_core.threat_matrix import ThreatMatrix, ThreatSummary
+from sat_core.threat_matrix import ThreatMatrix, ThreatSummary, name_of_left
 from sat_core.unit_folder import UnitFolder
 from sat_evaluation.attack.runner import load
 from sat_evaluation.cli.measured_table import print_measured
@@ -66,7 +66,7 @@ def test_the_arms_of_a_study_keep_theirs(finished: Path, tmp_path: Path) -> None
     # Of the image that the larger radius broke only, its own file says so.
     flags = read_npz(folder.evaluation_file("grid"), "broken_by")["broken_by"]
     left = np.flatnonzero(flags[0] == -1)
-    path = folder.evaluation_file(f"threat-L2-0.75-screening-left-{len(left)}")
+    path = folder.evaluation_file(f"threat-L2-0.75-screening-{name_of_left(left, 20)}")
     if len(left) not in (0, 20):
         assert np.array_equal(load(path).broken_by, flags[1][left])
     # Broken off before the end, the same command attacks only what is missing.
@@ -86,6 +86,7 @@ def test_the_arms_of_a_study_keep_theirs(finished: Path, tmp_path: Path) -> None
         (["--grid", ""], "--grid: expected norms with radii, as"),
         (["--grid", "L2:0.5", "--eps", "0.5"], "--grid: has norms and radii of its own"),
         (["--grid", "L2:8"], "--grid: expected less than 8, the L2 diameter of 8 x 8 x 1 images"),
+        (["--grid", "L2:0.5 L1:1", "--engine", "fast"], "expected L2 or Linf with the engine 'fast', got 'L1'"),
         (["--grid", "L2:0.5", "--attacks", "standrad"], "--attacks: expected one of"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -10,9 +10,10 @@ from toys import job, pgd_evaluator, toy
 
 from sat_core.errors import DataError, SpecError
 from sat_core.evaluation import MISCLASSIFIED, ROBUST, Evaluation
+from sat_core.front_grid import evaluate_grid
 from sat_core.threat import L1, THREAT_MODELS, norm_of
 from sat_core.threat_grid import Threat, ThreatGrid
-from sat_core.threat_matrix import ThreatMatrix, ThreatSummary, evaluate_threats
+from sat_core.threat_matrix import ThreatMatrix, ThreatSummary, evaluate_threats, name_of_left
 
 GRID = ThreatGrid.parse("Linf:8/255,4/255 L2:0.5,0.25,1.0 L1:12")
 
@@ -116,6 +117,20 @@ def test_larger_radii_attack_what_smaller_ones_have_left() -> None:
     assert matrix.evaluations[3].warnings == ()
     assert [accuracy.value for accuracy in matrix.robust_accuracies] == [0.6, 0.4, 0, 0, 0.8]
     assert matrix.survives.tolist() == [False] * 5
+
+
+def test_other_images_that_are_left_have_another_name() -> None:
+    names = {name_of_left(np.array(left), 5) for left in ([0, 1, 2], [0, 1, 3], [0, 1], [1])}
+    assert len(names) == 4
+    assert all(name.startswith(f"left-{size}-") for name, size in zip(sorted(names), (1, 2, 3, 3), strict=True))
+    assert name_of_left(np.arange(5), 5) == ""
+
+
+def test_a_norm_that_an_engine_lacks_is_said_before_the_first_attack(tmp_path: Path) -> None:
+    classifier, data = job(tmp_path).build(), toy().test
+    with pytest.raises(SpecError, match="expected L2 or Linf with the engine 'fast', got 'L1'"):
+        evaluate_grid(classifier, data.images, data.labels, "L2:0.5 L1:1", engine="fast", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_survives_all_is_in_every_row() -> None:

@@ -151,3 +151,11 @@ def test_the_command_prints_each_training_or_of_many_each_size(capsys: pytest.Ca
     assert "1 ranking, 33 arms" in shown
     assert main(["plan", str(root / "examples/digits.toml"), "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["units"]) == 6
+
+
+def test_a_network_that_was_right_on_no_image_says_nothing_of_times() -> None:
+    unit = next(unit for unit in units() if unit.kind == "arm")
+    nothing = attrs.evolve(took(unit), checks=(0, 0, 0), report=(0, 0, 1.5))
+    assert history_rates([nothing], "cpu 1", "torch")(unit.spec, FACTS) is None
+    with_others = history_rates([nothing, took(unit)], "cpu 1", "torch")(unit.spec, FACTS)
+    assert with_others == history_rates([took(unit)], "cpu 1", "torch")(unit.spec, FACTS)

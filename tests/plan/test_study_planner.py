@@ -66,6 +66,15 @@ def test_the_command_gives_the_study_that_was_priced() -> None:
     assert proposal.recommended.hours == pytest.approx(price(study.set(copied)))
 
 
+def test_the_command_gives_lists_of_words_and_truths_as_they_are() -> None:
+    report = '[evaluation]\nreport_arms = ["size-0.1*"]\n'
+    proposal = planned(f"{report}[grid]\nsubset.size = [0.0, 0.1, 1.0]\ntraining.nesterov = [true, false]")
+    words = shlex.split(command(proposal, "s.toml"))
+    copied = dict(parse_setting(word) for before, word in pairwise(words) if before == "--set")
+    assert copied == proposal.settings(proposal.recommended)
+    assert (copied["evaluation.report_arms"], copied["training.nesterov"]) == (["*"], True)
+
+
 def test_the_first_arm_with_a_subset_says_how_a_is_chosen() -> None:
     proposal = planned(
         '[[grid]]\nsubset.size = [1.0, 0.0]\n[[grid]]\nsubset.strategy = ["random"]\nsubset.size = [0.5]'

@@ -12,7 +12,8 @@ from sat_core.errors import DataError
 from sat_core.network_cost import head_cost
 from sat_core.study import Study
 from sat_evaluation.plan.facts import Facts, facts_of
-from sat_evaluation.plan.plan import plan_study
+from sat_evaluation.plan.measure import training_rates
+from sat_evaluation.plan.plan import START, plan_study
 from sat_evaluation.plan.queries import NO_QUERIES, guess_for
 from sat_evaluation.plan.rates import Rates
 from sat_evaluation.plan.units import study_units, without_repeats
@@ -104,3 +105,39 @@ def test_facts_of_files_come_from_their_headers(tmp_path: Path) -> None:
     assert "is not there" in absent.assumed
     with pytest.raises(DataError, match="no file of that name"):
         facts_of(f"npz:{tmp_path}/birds.npz")
+
+
+def test_images_are_watched_in_arms_and_in_heads() -> None:
+    keys = {"subset.size": 0.0, "transfer.targets": ["mnist5k"], "transfer.epochs": 2}
+    (arm, head), watched = (study_units(study(**keys, **more), FACTS) for more in ({}, {"evaluation.watch": 10}))
+    # PGD-10 and two predictions; a gradient costs 2 forward passes
+    more = [unit.work.forwards - plain.work.forwards for unit, plain in zip(watched, (arm, head), strict=True)]
+    assert more == [4 * 10 * 22, 2 * 10 * 22]
+    few = study_units(study(**keys, **{"evaluation.watch": 10_000}), FACTS)[0]
+    assert few.work.forwards == 4 * 36 * 22  # a tenth of the test images pick the epoch
+
+
+def test_rates_are_those_that_steps_were_made_of() -> None:
+    """A further gradient of TRADES and of AWP is one of the training, and none of the attack."""
+    keys = {"subset.size": 1.0, "loss.kind": "trades", "training.awp": 0.005, "training.batch_size": 64}
+    spec = study(**keys).arms[0].spec
+    of_image, fixed, of_attack, fixed_of_attack = 7e-4, 3e-4 * 64, 2e-3, 5e-3
+
+    def step(members: int) -> float:
+        more = 64 + members if members else 0
+        attacked = spec.attack.passes * (of_attack * members + fixed_of_attack) if members else 0
+        return fixed + of_image * (64 + more) + attacked
+
+    rates = training_rates(spec, step(0), step(8), step(64), 8.0)
+    assert rates == pytest.approx((fixed, of_image, fixed_of_attack, of_attack))
+
+
+def test_the_plan_of_a_transfer_is_that_of_its_heads() -> None:
+    rates = Rates(training=1.0, attack=0.0, forward=1.0, query=0.0, source="table", detail="", factor=2.0)
+    keys = {"subset.size": [0.0, 1.0], "transfer.targets": ["mnist5k", "cifar10"], "transfer.epochs": 1}
+    plan = plan_study(study(**keys), lambda *_: rates, facts=FACTS)
+    heads = plan.heads("mnist5k")
+    assert [each.unit.target for each in heads.units] == ["mnist5k"] * 2
+    assert [facts.name for facts in heads.facts] == ["mnist5k"]
+    assert heads.seconds is not None
+    assert heads.wall_seconds == heads.seconds.total + 2 * START

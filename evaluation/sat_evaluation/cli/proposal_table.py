@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -12,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sat_core.tables import parse_setting
 from sat_evaluation.cli.lines import GAP, print_lines, without
 from sat_evaluation.plan.plan import Plan
 from sat_evaluation.plan.planner import ENOUGH, Option, Proposal
@@ -73,7 +75,7 @@ def command_lines(proposal: Proposal, study: str, width: int) -> list[str]:
 def command(proposal: Proposal, study: str) -> str:
     """Return the command that runs what is recommended."""
     settings = proposal.settings(proposal.recommended)
-    words = [word for key, value in settings.items() for word in ("--set", f"{key}={_toml(value)}")]
+    words = [word for key, value in settings.items() for word in ("--set", _setting(key, value))]
     return shlex.join(["sat", "run", study, *words, "--out", "runs/planned"])
 
 
@@ -170,5 +172,7 @@ def _seeds(option: Option) -> str:
     return "1 seed" if option.seeds == 1 else f"{option.seeds} seeds"
 
 
-def _toml(value: Any) -> str:
-    return f"[{', '.join(map(_toml, value))}]" if isinstance(value, list) else str(value)
+def _setting(key: str, value: Any) -> str:
+    """Return the words that `sat_core.tables.parse_setting` reads as this setting; text stands there as it is."""
+    plain = f"{key}={value}"
+    return plain if parse_setting(plain)[1] == value else f"{key}={json.dumps(value, ensure_ascii=False)}"

@@ -90,6 +90,8 @@ def history_rates(taken: Sequence[Taken], device: str, backend: str, *, enough: 
         enough: If given, so many trainings of the same setting are asked for, and others do not count.
     """
     own = [each for each in taken if each.device == device and each.backend == backend]
+    # AutoAttack asks nothing of a network that is right on no image, and its seconds then say nothing
+    own = [each for each in own if min(each.report) > 0]
 
     def rates(spec: Spec, facts: Facts) -> Rates | None:
         wanted = attrs.asdict(setting_of(spec, facts))

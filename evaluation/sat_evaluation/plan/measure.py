@@ -34,7 +34,7 @@ from sat_evaluation.plan.kept_rates import KeptRates, keep_rates, rates_by_setti
 from sat_evaluation.plan.queries import BATCH_SIZE, planned_attacks
 from sat_evaluation.plan.rates import MEASURED, Rates, RateSource, Setting, setting_of
 from sat_evaluation.plan.units import ARM, HEAD, study_units
-from sat_evaluation.plan.work import evaluated_images
+from sat_evaluation.plan.work import evaluated_images, training_gradients
 
 EACH = 20.0
 """Seconds that a setting is measured for, at most."""
@@ -85,17 +85,14 @@ def _measure(backend: Backend, spec: Spec, facts: Facts, budget: float) -> Rates
         job = Job(spec=spec, data=_noise(spec, facts), backend=backend, folder=UnitFolder(folder))
         classifier = job.build()
         cost = classifier.cost()
-        plain, few, many, members = _steps(job, classifier, budget / 2)
-        batch, passes = spec.training.batch_size, spec.attack.passes
-        attack = max(0.0, (many - few) / (passes * (batch - members))) if passes and batch > members else 0.0
-        attack_step = max(0.0, (few - plain) / passes - attack * members) if passes else 0.0
-        images = job.data.train.images[:batch]
+        step, training, attack_step, attack = training_rates(spec, *_steps(job, classifier, budget / 2))
+        images = job.data.train.images[: spec.training.batch_size]
         classifier.logits(images)
         forward = _timed(lambda: classifier.logits(images), _clock(job)) / len(images)
         attacks = tuple(_attacks(job, classifier, facts, begin + budget))
     return Rates(
-        step=_FIXED * plain / spec.attack.replays,
-        training=(1 - _FIXED) * plain / batch / spec.attack.replays,
+        step=step,
+        training=training,
         attack_step=attack_step,
         attack=attack,
         forward=forward,
@@ -107,6 +104,32 @@ def _measure(backend: Backend, spec: Spec, facts: Facts, budget: float) -> Rates
         factor=FACTOR,
         cost=cost,
     )
+
+
+def training_rates(
+    spec: Spec, plain: float, few: float, many: float, members: float
+) -> tuple[float, float, float, float]:
+    """Return `step`, `training`, `attack_step` and `attack` of `Rates`, by the seconds of three kinds of steps.
+
+    Args:
+        spec: Of the arm.
+        plain, few, many: Seconds of a step without members of A, with few, and with members only.
+        members: How many few are, in the mean.
+    """
+    batch, passes, replays = spec.training.batch_size, spec.attack.passes, spec.attack.replays
+    of_image = (1 - _FIXED) * plain / batch / replays
+
+    def of_attack(seconds: float, attacked: float) -> float:
+        # some losses and AWP cost further training gradients, which are counted as such, where members are
+        more = training_gradients(spec, batch, attacked) - training_gradients(spec, batch, 0)
+        return seconds - plain - of_image * more
+
+    attack = attack_step = 0.0
+    if passes and batch > members:
+        attack = max(0.0, (of_attack(many, batch) - of_attack(few, members)) / (passes * (batch - members)))
+    if passes:
+        attack_step = max(0.0, of_attack(few, members) / passes - attack * members)
+    return _FIXED * plain / replays, of_image, attack_step, attack
 
 
 def _noise(spec: Spec, facts: Facts) -> DataSet:

@@ -160,10 +160,9 @@ class Plan:
         """Within which factor, either way, the time is expected in most cases; None where nothing is known."""
         return None if self.wall_seconds is None else max((rates.factor for rates in self.rates), default=1.0)
 
-    def expected_seconds(self) -> dict[tuple[str, str], float]:
-        """Return the seconds of each unit by the target of its transfer (empty for arms) and its name."""
-        known = ((each.unit, each.seconds) for each in self.units)
-        return {(unit.target, unit.name): seconds.total for unit, seconds in known if seconds is not None}
+    def heads(self, target: str) -> Plan:
+        """Return the plan of the heads for one target by themselves."""
+        return _plan([each for each in self.units if each.unit.target == target], self.jobs)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as ``plan.json`` has it; docs/results.md lists the fields."""
@@ -201,9 +200,12 @@ def plan_study(study: Study, rates: RateSource = nothing_known, *, jobs: int = 1
 
 def plan_units(units: Sequence[UnitWork], rates: RateSource = nothing_known, *, jobs: int = 1) -> Plan:
     """Return what some units cost; arguments as in `plan_study`. Heads wait for all arms, arms for their ranking."""
-    planned = tuple(_planned(unit, rates(unit.spec, unit.facts)) for unit in units)
-    facts = tuple(dict.fromkeys(unit.facts for unit in units))
-    return Plan(units=planned, facts=facts, jobs=jobs, wall_seconds=_wall_seconds(planned, jobs))
+    return _plan([_planned(unit, rates(unit.spec, unit.facts)) for unit in units], jobs)
+
+
+def _plan(units: Sequence[PlannedUnit], jobs: int) -> Plan:
+    facts = tuple(dict.fromkeys(each.unit.facts for each in units))
+    return Plan(units=tuple(units), facts=facts, jobs=jobs, wall_seconds=_wall_seconds(units, jobs))
 
 
 def _planned(unit: UnitWork, rates: Rates | None) -> PlannedUnit:

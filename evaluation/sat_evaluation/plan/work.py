@@ -86,21 +86,14 @@ def arm_work(spec: Spec, facts: Facts, size: int | None = None) -> Work:
     steps = training.epochs * (n // training.batch_size)
     seen = steps * training.batch_size
     members = round(seen * size / n)
-    # as `sat_core.batches.Planner.cost` counts
-    of_steps = seen * attack.replays
-    of_steps += members if LOSSES.get(spec.loss.kind).pairs else 0
-    of_steps += seen if training.awp and members else 0
     forwards = seen if SELECTION_RULES.get(spec.subset.strategy).online in LOOKING else 0
     if spec.subset.rerank:
         forwards += n * ((training.epochs - 1) // spec.subset.rerank)
     if attack.steps == 1 and size:  # the watch for catastrophic overfitting: PGD-10 and two gradients
         forwards += training.epochs * min(PROBE, size) * (12 * GRADIENT + 2)
-    if spec.evaluation.watch:  # PGD-10 and the predictions, after each epoch
-        watched = min(spec.evaluation.watch, evaluated_images(spec.evaluation, facts)[0])
-        forwards += training.epochs * watched * (10 * GRADIENT + 2)
     return _evaluated(
         Work(
-            training_gradients=of_steps,
+            training_gradients=training_gradients(spec, seen, members),
             attack_gradients=members * attack.passes,
             forwards=forwards,
             steps=steps * attack.replays,
@@ -110,6 +103,19 @@ def arm_work(spec: Spec, facts: Facts, size: int | None = None) -> Work:
         facts,
         size / n,
     )
+
+
+def training_gradients(spec: Spec, examples: int, members: float) -> int:
+    """Return the gradient evaluations of training steps, as `sat_core.batches.Planner.cost` counts them.
+
+    Args:
+        spec: Of the arm.
+        examples: That are in the batches.
+        members: How many of them are of A.
+    """
+    of_steps = examples * spec.attack.replays
+    of_steps += round(members) if LOSSES.get(spec.loss.kind).pairs else 0
+    return of_steps + (examples if spec.training.awp and members else 0)
 
 
 def ranking_work(base: Spec, facts: Facts) -> Work:
@@ -159,8 +165,11 @@ def _evaluated(work: Work, spec: Spec, facts: Facts, share: float, *, head: bool
     evaluation, guess = spec.evaluation, guess_for(facts.name)
     picking, reporting = evaluated_images(evaluation, facts)
     checks = len(check_epochs(spec, facts.train, head=head))
+    # PGD-10 and the predictions, after each epoch
+    watched = spec.training.epochs * min(evaluation.watch, picking) * (10 * GRADIENT + 2)
     return attrs.evolve(
         work,
+        forwards=work.forwards + watched,
         checks=queries(evaluation.selection_attacks, spec, facts, picking, guess, share).times(checks),
         report=queries(evaluation.attacks, spec, facts, reporting, guess, share),
     )

@@ -82,10 +82,8 @@ class Expected:
 
     def write(self, folder: RunFolder, target: str = "") -> None:
         """Save the plan in the folder of the run, or that of the transfer to `target`."""
-        units = [each for each in self.all.units if each.unit.target == target]
-        files.write_json(
-            folder.plan_file, attrs.evolve(self.all, units=tuple(units)).to_json() if target else self.all.to_json()
-        )
+        plan = self.all.heads(target) if target else self.all
+        files.write_json(folder.plan_file, plan.to_json())
 
 
 def expect(

@@ -9,6 +9,7 @@ import attrs
 import numpy as np
 
 from sat_core import files
+from sat_core.autoattack import check_norm
 from sat_core.calibration import CalibrationSummary, calibration
 from sat_core.chunks import chunks
 from sat_core.corrupted import CorruptionSummary
@@ -16,7 +17,7 @@ from sat_core.errors import Interrupted
 from sat_core.evaluation import Evaluation
 from sat_core.streams import stream
 from sat_core.threat_grid import Threat, ThreatGrid
-from sat_core.threat_matrix import ThreatMatrix, evaluate_threats
+from sat_core.threat_matrix import ThreatMatrix, evaluate_threats, name_of_left
 from sat_core.training import STOPPED
 from sat_datasets.corruptions import SEVERITIES, check_installed, constants_of, corrupt, corruptions_of, left_out
 from sat_evaluation.attack.rounds import by_rank_0
@@ -98,14 +99,15 @@ def measure(target: Target, measures: Measures, view: View, stop: Callable[[], b
 def _measure_grid(
     target: Target, grid: ThreatGrid, measures: Measures, view: View, stop: Callable[[], bool]
 ) -> ThreatMatrix:
-    for threat in grid.threats:
+    for threat in grid.threats:  # what cannot be attacked is said before the first attack, not hours into them
+        check_norm(threat.norm, target.engine)
         threat.check_images(target.data.image_shape, GRID)
     count = len(target.examples)
 
     def attack(threat: Threat, index: np.ndarray) -> Evaluation:
         # The images that smaller radii have left are another evaluation than all of them.
-        left = [] if len(index) == count else [f"left-{len(index)}"]
-        path = target.place(threat.norm, f"{threat.eps:g}", measures.title, *left)
+        left = name_of_left(index, count)
+        path = target.place(threat.norm, f"{threat.eps:g}", measures.title, *([left] if left else []))
         return target.attack(threat, index if left else slice(None), measures.attacks, path, view, stop)
 
     matrix = evaluate_threats(grid, count, attack)
