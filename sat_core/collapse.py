@@ -65,8 +65,8 @@ def collapse(accuracies: Sequence[float], alignments: Sequence[float]) -> str | 
         best = max(accuracies[:epoch])
         if best >= 0.2 and accuracy < best / 2:
             return (
-                f"catastrophic overfitting: PGD-10 accuracy on {PROBE} examples of A fell from {best:.0%} to "
-                f"{accuracy:.0%} in epoch {epoch}, and gradient alignment from {max(alignments[:epoch]):.2f} to "
-                f"{alignment:.2f}; the single-step attack no longer trains against PGD"
+                f"catastrophic overfitting: PGD-10 accuracy on {PROBE} examples of A fell from {100 * best:.0f} % to "
+                f"{100 * accuracy:.0f} % in epoch {epoch}, and gradient alignment from "
+                f"{max(alignments[:epoch]):.2f} to {alignment:.2f}; the single-step attack no longer trains against PGD"
             )
     return None

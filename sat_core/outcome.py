@@ -77,7 +77,7 @@ class TrainingResult:
             ("clean accuracy", self.clean_accuracy),
             ("threat model", f"{self.evaluation.norm}, eps = {self.evaluation.eps:.4g}"),
             ("test images", f"{self.robust_accuracy.n:,}"),
-            ("|A|", f"{self.split.size:,} ({share:.0%} of the training set)"),
+            ("|A|", f"{self.split.size:,} ({100 * share:.0f} % of the training set)"),
             ("epoch picked", self.results.selection.epoch),
         ]
         return html_table("Subset Adversarial Training", (), rows)

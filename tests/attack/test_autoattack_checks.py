@@ -62,9 +62,11 @@ def test_warns_of_masked_gradients():
     labels = classifier.logits(images).argmax(axis=1)
     result = quick(classifier, images, labels, attacks=("apgd-ce", "square"), eps=0.1)
     zero, square = result.warnings
-    assert "zero at 5 of 6 correctly classified images (83.3%)" in zero
+    assert "zero at 5 of 6 correctly classified images (83.3 %)" in zero
     before, after = (outcome.robust_accuracy for outcome in result.breakdown())
-    assert f"Square, which uses none, lowered robust accuracy from {before:.1%} to {after:.1%}" in square
+    assert (
+        f"Square, which uses none, lowered robust accuracy from {100 * before:.1f} % to {100 * after:.1f} %" in square
+    )
     assert quick(classifier, images, labels, attacks=("square",), eps=0.1).warnings == (zero,)
 
 

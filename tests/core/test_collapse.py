@@ -68,7 +68,7 @@ def test_the_accuracy_is_that_of_ten_steps(tmp_path: Path) -> None:
 def test_a_fall_below_half_is_told_with_both_numbers() -> None:
     line = collapse([0.3, 0.5, 0.26, 0.24, 0.0], [0.8, 0.9, 0.85, 0.125, 0.0])
     assert line is not None
-    assert "fell from 50% to 24% in epoch 4, and gradient alignment from 0.90 to 0.12" in line
+    assert "fell from 50 % to 24 % in epoch 4, and gradient alignment from 0.90 to 0.12" in line
     assert collapse([0.3, 0.5, 0.26], [0.9, 0.9, 0.1]) is None
     assert collapse([0.19, 0.0], [0.9, 0.1]) is None  # it was never robust
     assert collapse([], []) is None

@@ -102,7 +102,7 @@ def test_facts_of_files_come_from_their_headers(tmp_path: Path) -> None:
     assert (folder.train, folder.test, folder.classes, folder.image_shape) == (4, 2, 1, (32, 32, 3))
     absent = facts_of(f"npz:{tmp_path}/cifar10-16x16.npz")
     assert absent.image_shape == (16, 16, 3)
-    assert "is not there" in absent.assumed
+    assert "is not there: planned with the number of images of CIFAR-10" in absent.assumed
     with pytest.raises(DataError, match="no file of that name"):
         facts_of(f"npz:{tmp_path}/birds.npz")
 

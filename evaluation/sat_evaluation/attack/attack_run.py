@@ -137,4 +137,5 @@ def masking_warnings(evaluation: Evaluation) -> list[str]:
     square, others = left.pop("square", 1.0), min(left.values())
     if len(left) < 2 or square >= others - 0.002:
         return []
-    return [f"masked gradients: Square, which uses none, lowered robust accuracy from {others:.1%} to {square:.1%}"]
+    fall = f"from {100 * others:.1f} % to {100 * square:.1f} %"
+    return [f"masked gradients: Square, which uses none, lowered robust accuracy {fall}"]

@@ -82,7 +82,7 @@ def flat_gradients(classifier: Classifier, data: Examples, correct: np.ndarray, 
         return []
     return [
         f"masked gradients: that of the cross-entropy is zero at {flat} of {len(correct)} correctly classified images "
-        f"({flat / len(correct):.1%}), which attacks that follow it cannot move"
+        f"({100 * flat / len(correct):.1f} %), which attacks that follow it cannot move"
     ]
 
 

@@ -29,7 +29,7 @@ def print_comparison(folder: ReproductionFolder, console: Console | None = None,
     for asked, pairs in compared:
         if not pairs:
             continue
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
         for head in ("data", "A", "accuracy"):
             table.add_column(head)
         for head in ("ours % [ ]", "published %", "difference [ ]"):

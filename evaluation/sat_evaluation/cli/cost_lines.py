@@ -9,7 +9,7 @@ from sat_evaluation.cli.lines import wrapped
 from sat_evaluation.plan.plan import Plan, plan_units
 from sat_evaluation.plan.sources import Planning, planning
 from sat_evaluation.plan.units import UnitWork, without_repeats
-from sat_evaluation.plan.words import summary
+from sat_evaluation.plan.words import assumed_lines, summary
 
 
 def print_cost(plan: Plan, made: Planning) -> None:
@@ -17,7 +17,7 @@ def print_cost(plan: Plan, made: Planning) -> None:
     from rich.console import Console
 
     width = Console().width - len("# ")
-    for line in (*summary(plan), *made.notes):
+    for line in (*assumed_lines(plan), *summary(plan), *made.notes):
         print(*(f"# {part}" for part in wrapped(line, width)), sep="\n")
 
 

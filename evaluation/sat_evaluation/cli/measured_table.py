@@ -59,7 +59,9 @@ def _print_corruptions(console: Console, name: str, summary: CorruptionSummary) 
     for corruption, shares in summary.accuracy.items():
         values = [each.value for each in shares]
         lines.append((corruption, *(f"{100 * each:.1f}" for each in (*values, sum(values) / len(values)))))
-    lines.append(("all", *[""] * 5, f"{100 * summary.mean:.1f}"))
+    severities = zip(*summary.accuracy.values(), strict=True)
+    means = (sum(each.value for each in same) / len(same) for same in severities)
+    lines.append(("all", *(f"{100 * mean:.1f}" for mean in (*means, summary.mean))))
     _print(console, f"{name}{': ' * bool(name)}{title}", ("severity", *map(str, range(1, 6)), "mean"), lines)
     console.print(Text(f"left out: {', '.join(summary.left_out)}", style="dim"))
 

@@ -18,7 +18,7 @@ from sat_evaluation.cli.lines import GAP, print_lines, without
 from sat_evaluation.plan.plan import Plan
 from sat_evaluation.plan.planner import ENOUGH, Option, Proposal
 from sat_evaluation.plan.recovery import Recovery, RecoveryCurve
-from sat_evaluation.plan.words import quantity, time_lines
+from sat_evaluation.plan.words import assumed_lines, quantity, time_lines
 from sat_evaluation.results.text import duration, percent
 
 _HEADS = ("", "|A|", "seeds", "level", "recovers", "95 % interval", "in all", "baselines")
@@ -41,6 +41,8 @@ def print_proposal(proposal: Proposal, study: str, plan: Plan | None = None, con
     columns = {head: [line[place] for line in lines] for place, head in enumerate(_HEADS)}
     hidden = without(columns, console.width, _SPARE)
     print_lines(console, _title(proposal), "bold")
+    for line in assumed_lines(plan) if plan is not None else ():
+        print_lines(console, line, "yellow")
     console.print(_table({head: cells for head, cells in columns.items() if head not in hidden}, console.width))
     for line in _lines(proposal):
         print_lines(console, line)

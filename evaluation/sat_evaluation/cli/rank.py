@@ -79,7 +79,12 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _print(ranking: Ranking, metric: str) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
     from sat_core.agreement import SHARES, shown_rho
+    from sat_evaluation.results.text import percent
 
     order = ranking.hardest_first(metric)
     shown = ", ".join(map(str, order[:_SHOWN].tolist()))
@@ -87,9 +92,11 @@ def _print(ranking: Ranking, metric: str) -> None:
     for line in ranking.warnings(metric):
         print(f"warning: {line}")
     agreement = ranking.agreement()
-    width = max(map(len, agreement.metrics)) + 4
     print(f"\nagreement with {metric}: Spearman's ρ, and % of the hardest examples in common")
-    print(" " * width + "      ρ" + "".join(f"{share:>7.0%}" for share in SHARES))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
+    for head in ("score", "ρ", *(f"hardest {percent(share)}" for share in SHARES)):
+        table.add_column(head, justify="left" if head == "score" else "right")
     for name, rho, overlaps in agreement.rows(metric):
-        print(f"    {name:<{width - 4}}{shown_rho(rho):>7}" + "".join(f"{100 * overlap:>7.0f}" for overlap in overlaps))
+        table.add_row(name, shown_rho(rho), *(f"{100 * overlap:.0f}" for overlap in overlaps))
+    Console().print(table)
     print(f"\nSpearman's ρ of all scores\n{agreement}\n")

@@ -160,7 +160,7 @@ def _absent(name: str, path: Path) -> Facts:
         test=known.test,
         classes=known.classes,
         image_shape=shape,
-        assumed=f"{path.name} is not there: taken to have as many images as {known.title}",
+        assumed=f"{path.name} is not there: planned with the number of images of {known.title}; a run needs the file",
     )
 
 

@@ -37,6 +37,11 @@ def summary(plan: Plan) -> list[str]:
     return [*lines, *time_lines(plan)]
 
 
+def assumed_lines(plan: Plan) -> list[str]:
+    """Return what was taken for granted of data that are not there, a line for each data set."""
+    return [facts.assumed for facts in plan.facts if facts.assumed]
+
+
 def time_lines(plan: Plan) -> list[str]:
     """Return the expected time and where it is from, or how to come by one."""
     if plan.wall_seconds is None:
