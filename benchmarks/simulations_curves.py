@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-from simulations_model import COVERAGE, IMAGES, TYPE_1, Row, flags, words
+from simulations_model import IMAGES, TYPE_1, Row, flags, row, words
 
 from sat_evaluation.statistics.law import OF_FULL, Law, bootstrap_share_for, fit_law
 from sat_evaluation.statistics.profile import gained, share_of
@@ -43,7 +43,7 @@ def unseen_rows(rng: np.random.Generator, draws: int) -> Iterator[Row]:
         arms = [arm[:1] for arm in flags(rng, 1000, truth, [2] * len(truth))]
         inside.append(enough in fit_law(flag_means(FIVE, arms)).share_for(OF_FULL))
     setting = words(1000, "full AT 70 %", more="5 sizes, truth over all trainings")
-    yield _row("law.Law.share_for", "coverage", setting, inside, reason=_UNSEEN)
+    yield row("law.Law.share_for", "coverage", setting, inside, reason=_UNSEEN)
 
 
 def count_rows(rng: np.random.Generator, draws: int) -> Iterator[Row]:
@@ -53,7 +53,7 @@ def count_rows(rng: np.random.Generator, draws: int) -> Iterator[Row]:
     for _ in range(draws):
         counts = [int(arm.sum()) for arm in flags(rng, 1000, truth, [1] * 5)]
         inside.append(enough in fit_law(binomial_means(FIVE, counts, [1000] * 5)).share_for(OF_FULL))
-    yield _row(
+    yield row(
         "share_means.binomial_means, law.Law.share_for",
         "coverage",
         words(1000, "full AT 70 %", more="5 sizes, counts alone"),
@@ -68,7 +68,7 @@ def bootstrap_rows(rng: np.random.Generator, draws: int) -> Iterator[Row]:
     for _ in range(draws):
         arms = [arm[0] for arm in flags(rng, 1000, truth, [1] * 5)]
         inside.append(enough in bootstrap_share_for(FIVE, arms, rng, draws=200))
-    yield _row("law.bootstrap_share_for", "coverage", words(1000, "full AT 70 %", more="5 sizes"), inside)
+    yield row("law.bootstrap_share_for", "coverage", words(1000, "full AT 70 %", more="5 sizes"), inside)
 
 
 def spline_rows(rng: np.random.Generator, draws: int) -> Iterator[Row]:
@@ -77,14 +77,14 @@ def spline_rows(rng: np.random.Generator, draws: int) -> Iterator[Row]:
         for n in IMAGES[:2]:
             arms = (flags(rng, n, [0.4] * k, [1] * k) for _ in range(2 * draws))
             found = [fit_spline(flag_means(shares, each)).p < 0.05 for each in arms]
-            yield _row(
+            yield row(
                 "spline.fit_spline: p", "type-I error", words(n, "40 % at each", more=f"{k} sizes"), found, TYPE_1
             )
     shares = list(FIVE)
     arms = (flags(rng, 1000, _truth(FIVE, 0.02, 0.7)[0], [1] * 5) for _ in range(draws))
     found = [fit_spline(flag_means(shares, each)).p < 0.05 for each in arms]
     reason = "conservative: p holds for a flat curve, and this one rises"
-    yield _row("spline.fit_spline: p", "type-I error", words(1000, "2 to 70 %", more="5 sizes"), found, TYPE_1, reason)
+    yield row("spline.fit_spline: p", "type-I error", words(1000, "2 to 70 %", more="5 sizes"), found, TYPE_1, reason)
 
 
 def _law(
@@ -108,33 +108,14 @@ def _law(
     few = "few seeds: the variance between them is known badly" if seeds == 3 else ""
     setting = words(n, f"{100 * plain:.0f} to {100 * full:.0f} %", seeds, f"{len(shares)} sizes")
     wide = "conservative: 95 % of so small a gain is hardly known, and most intervals are wide" if full < 0.2 else ""
-    yield _row("law.Law.share_for", "coverage", setting, reached, reason=wide)
-    yield _row("law.Law.band", "coverage", setting, band)
-    yield _row("law.fit_law: p", "type-I error", setting, found, TYPE_1, few)
+    yield row("law.Law.share_for", "coverage", setting, reached, reason=wide)
+    yield row("law.Law.band", "coverage", setting, band)
+    yield row("law.fit_law: p", "type-I error", setting, found, TYPE_1, few)
 
 
 def _truth(shares: Sequence[float], plain: float, full: float) -> tuple[list[float], float]:
     values = plain + (full - plain) * gained(np.array(shares), _KAPPA)
     return values.tolist(), float(share_of((OF_FULL * full - plain) / (full - plain), _KAPPA))
-
-
-def _row(
-    function: str,
-    number: str,
-    setting: str,
-    found: list[bool],
-    wanted: tuple[float, float] = COVERAGE,
-    reason: str = "",
-) -> Row:
-    return Row(
-        function=function,
-        number=number,
-        setting=setting,
-        draws=len(found),
-        share=float(np.mean(found)),
-        wanted=wanted,
-        reason=reason,
-    )
 
 
 PARTS: tuple[Callable[[np.random.Generator, int], Iterator[Row]], ...] = (

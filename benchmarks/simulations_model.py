@@ -56,6 +56,26 @@ class Row:
         return (max(self.share * (1 - self.share), 1 / self.draws) / self.draws) ** 0.5
 
 
+def row(
+    function: str,
+    number: str,
+    setting: str,
+    found: Sequence[bool],
+    wanted: tuple[float, float] = COVERAGE,
+    reason: str = "",
+) -> Row:
+    """Return a row; `found` says of each draw whether an interval had the truth, or a test found something."""
+    return Row(
+        function=function,
+        number=number,
+        setting=setting,
+        draws=len(found),
+        share=float(np.mean(found)),
+        wanted=wanted,
+        reason=reason,
+    )
+
+
 def flags(
     rng: np.random.Generator, n: int, shares: Sequence[float], seeds: Sequence[int], training: float = TRAINING
 ) -> list[np.ndarray]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 
 import numpy as np
-from simulations_model import COVERAGE, IMAGES, ROBUST, TYPE_1, Row, flags, pairs, spelt, words
+from simulations_model import COVERAGE, IMAGES, ROBUST, TYPE_1, Row, flags, pairs, row, spelt, words
 
 from sat_core.accuracy import wilson
 from sat_evaluation.statistics import mcnemar, paired
@@ -26,15 +26,8 @@ def wilson_rows(rng: np.random.Generator, draws: int) -> Iterator[Row]:
         for share in ROBUST:
             counts = rng.binomial(n, share, draws).tolist()
             of = cache(lambda count, n=n: wilson(count, n))
-            covered = np.mean([found.low <= share <= found.high for count in counts if (found := of(count))])
-            yield Row(
-                function="sat_core.accuracy.wilson",
-                number="coverage",
-                setting=words(n, share),
-                draws=draws,
-                share=float(covered),
-                wanted=COVERAGE,
-            )
+            covered = [found.low <= share <= found.high for count in counts if (found := of(count))]
+            yield _interval("sat_core.accuracy.wilson", words(n, share), covered)
 
 
 def mcnemar_rows(rng: np.random.Generator, draws: int) -> Iterator[Row]:
@@ -59,14 +52,8 @@ def power_rows(rng: np.random.Generator, draws: int) -> Iterator[Row]:
         p = (discordant / n + np.array([1, -1]) * difference) / 2
         counts = rng.multinomial(n, [*p, 1 - p.sum()], size=draws)[:, :2].tolist()
         of = cache(lambda b, c, n=n: mcnemar.of_counts(b, c, n).mid_p)
-        yield Row(
-            function="mcnemar.visible_difference",
-            number="power of mid_p",
-            setting=words(n, 0.4, more=f"{100 * difference:.1f} points"),
-            draws=draws,
-            share=float(np.mean([of(b, c) < 0.05 for b, c in counts])),
-            wanted=(0.78, 0.82),
-        )
+        setting, seen = words(n, 0.4, more=f"{100 * difference:.1f} points"), [of(b, c) < 0.05 for b, c in counts]
+        yield row("mcnemar.visible_difference", "power of mid_p", setting, seen, (0.78, 0.82))
 
 
 def cochran_rows(rng: np.random.Generator, draws: int) -> Iterator[Row]:
@@ -81,7 +68,7 @@ def cochran_rows(rng: np.random.Generator, draws: int) -> Iterator[Row]:
 def holm_rows(rng: np.random.Generator, draws: int) -> Iterator[Row]:
     for tests in (3, 10):
         p = rng.random((draws * _TESTED, tests))
-        found = [min(holm(row)) < 0.05 for row in p.tolist()]
+        found = [min(holm(each)) < 0.05 for each in p.tolist()]
         yield _test("holm.holm", f"{tests} independent tests", found, number="one false difference or more")
     found = []
     for _ in range(draws):
@@ -143,28 +130,12 @@ def _right(count: int, n: int) -> np.ndarray:
     return np.arange(n) < count
 
 
-def _interval(function: str, setting: str, covered: list[bool], reason: str = "") -> Row:
-    return Row(
-        function=function,
-        number="coverage",
-        setting=setting,
-        draws=len(covered),
-        share=float(np.mean(covered)),
-        wanted=COVERAGE,
-        reason=reason,
-    )
+def _interval(function: str, setting: str, covered: Sequence[bool], reason: str = "") -> Row:
+    return row(function, "coverage", setting, covered, COVERAGE, reason)
 
 
-def _test(function: str, setting: str, found: list[bool], reason: str = "", number: str = "type-I error") -> Row:
-    return Row(
-        function=function,
-        number=number,
-        setting=setting,
-        draws=len(found),
-        share=float(np.mean(found)),
-        wanted=TYPE_1,
-        reason=reason,
-    )
+def _test(function: str, setting: str, found: Sequence[bool], reason: str = "", number: str = "type-I error") -> Row:
+    return row(function, number, setting, found, TYPE_1, reason)
 
 
 PARTS: tuple[Callable[[np.random.Generator, int], Iterator[Row]], ...] = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from simulations_model import COVERAGE, Row
+from simulations_model import Row, row
 
 from sat_evaluation.plan.recovery import Evidence, RecoveryCurve
 
@@ -43,15 +43,9 @@ def _curve(recovered: float, error: float) -> RecoveryCurve:
 
 
 def _row(setting: str, rng: np.random.Generator, draws: int, n: int, between: float, error: float | None = None) -> Row:
-    return Row(
-        function="plan.recovery.Evidence.at",
-        number="coverage",
-        setting=setting,
-        draws=draws,
-        share=float(np.mean([covers(rng, n, between, error) for _ in range(draws)])),
-        wanted=COVERAGE,
-        reason="what is expected is cut at 0 and 110 %" if between == 0.1 else "",
-    )
+    covered = [covers(rng, n, between, error) for _ in range(draws)]
+    reason = "what is expected is cut at 0 and 110 %" if between == 0.1 else ""
+    return row("plan.recovery.Evidence.at", "coverage", setting, covered, reason=reason)
 
 
 PARTS: tuple[Callable[[np.random.Generator, int], Iterator[Row]], ...] = (recovery_rows,)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 from scipy.stats import norm
-from simulations_model import COVERAGE, IMAGES, ROBUST, TRAINING, TYPE_1, Row, flags, words
+from simulations_model import COVERAGE, IMAGES, ROBUST, TRAINING, TYPE_1, Row, flags, row, words
 
 from sat_evaluation.statistics.bootstrap import bootstrap_recovered
 from sat_evaluation.statistics.estimate import estimate
@@ -30,14 +30,14 @@ def seeds_rows(rng: np.random.Generator, draws: int) -> Iterator[Row]:
                     inside.append(0 in both.interval(_DIFFERENCE))
                 many = seeds[0] if seeds[0] == seeds[1] else f"{seeds[0]} and {seeds[1]}"
                 setting, reason = words(n, share, many), _few(seeds, n)
-                yield _row("variance.Means.p", "type-I error", setting, p, TYPE_1, reason)
-                yield _row("variance.Means.interval", "coverage", setting, inside[:draws], COVERAGE, reason)
+                yield row("variance.Means.p", "type-I error", setting, p, TYPE_1, reason)
+                yield row("variance.Means.interval", "coverage", setting, inside[:draws], COVERAGE, reason)
 
 
 def matched_rows(rng: np.random.Generator, draws: int) -> Iterator[Row]:
     for seeds in (3, 5):
         found = [means(_alike(rng, 1000, seeds), matched=True).p(_DIFFERENCE) < 0.05 for _ in range(2 * draws)]
-        yield _row(
+        yield row(
             "variance.means: matched",
             "type-I error",
             words(1000, 0.4, seeds, "alike by seed"),
@@ -57,8 +57,8 @@ def unpaired_rows(rng: np.random.Generator, draws: int) -> Iterator[Row]:
                 found.append(test.p < 0.05)
                 inside.append(0 in test.difference)
             setting = words(n, 0.4, seeds, "different images")
-            yield _row("estimate.estimate: p", "type-I error", setting, found, TYPE_1, _few((seeds,)))
-            yield _row("estimate.estimate: difference", "coverage", setting, inside[:draws], COVERAGE, _few((seeds,)))
+            yield row("estimate.estimate: p", "type-I error", setting, found, TYPE_1, _few((seeds,)))
+            yield row("estimate.estimate: difference", "coverage", setting, inside[:draws], COVERAGE, _few((seeds,)))
 
 
 def recovered_rows(rng: np.random.Generator, draws: int) -> Iterator[Row]:
@@ -71,7 +71,7 @@ def recovered_rows(rng: np.random.Generator, draws: int) -> Iterator[Row]:
                 truth = (share - _PLAIN) / (_FULL * share - _PLAIN)
                 drawn = (flags(rng, n, arms, [seeds] * 3) for _ in range(draws))
                 inside = [truth in recovered(*each).interval for each in drawn]
-                yield _row(
+                yield row(
                     "recovered.recovered", "coverage", words(n, share, seeds, f"{100 * truth:.0f} % recovered"), inside
                 )
     for n in IMAGES[:2]:
@@ -85,7 +85,7 @@ def recovered_rows(rng: np.random.Generator, draws: int) -> Iterator[Row]:
                 for _ in range(draws)
             ]
             reason = "the gain is a few standard errors: a ratio's bootstrap is too narrow" if n * share < 100 else ""
-            yield _row(
+            yield row(
                 "bootstrap.bootstrap_recovered",
                 "coverage",
                 words(n, share, 1, f"{100 * truth:.0f} % recovered"),
@@ -109,25 +109,6 @@ def _few(seeds: tuple[int, ...], n: int = 1000) -> str:
     if n == IMAGES[0]:
         return "conservative: with few images, the discordant ones that are added count"
     return "few seeds: the variance between them is known badly" if min(seeds) <= 3 else ""
-
-
-def _row(
-    function: str,
-    number: str,
-    setting: str,
-    found: list[bool],
-    wanted: tuple[float, float] = COVERAGE,
-    reason: str = "",
-) -> Row:
-    return Row(
-        function=function,
-        number=number,
-        setting=setting,
-        draws=len(found),
-        share=float(np.mean(found)),
-        wanted=wanted,
-        reason=reason,
-    )
 
 
 PARTS: tuple[Callable[[np.random.Generator, int], Iterator[Row]], ...] = (
