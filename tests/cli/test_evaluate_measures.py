@@ -9,11 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sat_command import refused, sat
+from toys import job, toy
 
 from sat_core.calibration import CalibrationSummary, calibration
 from sat_core.corrupted import CorruptionSummary
+from sat_core.errors import Interrupted
 from sat_core.files import read_npz
+from sat_core.reference import NumpyBackend
 from sat_core.unit_folder import UnitFolder
+from sat_evaluation.run.measures import Measures, measure
+from sat_evaluation.run.target import Target
+from sat_evaluation.run.view import Silent
 
 pytestmark = pytest.mark.backend
 
@@ -59,6 +65,40 @@ def test_a_checkpoint(finished: Path, study: Path, tmp_path: Path) -> None:
     assert content["network"]["weights"]["file"] == "checkpoint-best.safetensors"
     assert path.with_suffix(".png").exists()
     assert np.isfinite(read_npz(path.with_suffix(".npz"), "logits")["logits"]).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--norm", "Linf"], "--norm: Linf needs --eps, as the training was with L2"),
+        (["--norm", "L1", "--eps", "12"], "'L1'"),
+        (["--norm", "Linf", "--eps", "0.1", "0.2"], "--eps: expected one with --calibration, got 2"),
+    ],
+    ids=["no radius", "no attack of ours", "two radii"],
+)
+def test_a_threat_model_that_is_given_is_not_left_out(
+    finished: Path, study: Path, tmp_path: Path, arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint, data = finished / "arms/size-0.5/checkpoint-best", f"npz:{study.parent / 'five.npz'}"
+    command = ["evaluate", checkpoint, "--data", data, "--out", tmp_path / "out", "--calibration", *arguments]
+    refused(capsys, command, says)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["calibration", "corruptions"])
+def test_a_stop_ends_it_and_leaves_no_file(name: str, tmp_path: Path) -> None:
+    target = Target(
+        title="",
+        backend=NumpyBackend(),
+        classifier=job(tmp_path).build(),
+        data=toy(),
+        examples=toy().test,
+        place=lambda *words: tmp_path / "-".join(words),
+        about={},
+    )
+    with pytest.raises(Interrupted):
+        measure(target, Measures(**{name: True}), Silent(), lambda: True)  # type: ignore[arg-type]
+    assert not list(tmp_path.glob(f"{name}*"))
 
 
 def test_a_study_has_its_own_threat_model(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -198,6 +198,8 @@ def _measures(arguments: argparse.Namespace) -> Measures | None:
 
     if arguments.grid is not None and (arguments.eps or arguments.norm):
         raise SpecError("--grid: has norms and radii of its own; leave out --norm and --eps")
+    if arguments.calibration and len(arguments.eps) > 1:
+        raise SpecError(f"--eps: expected one with --calibration, got {len(arguments.eps)}; give the others one by one")
     with _options_in_errors():
         return Measures(
             grid=None if arguments.grid is None else ThreatGrid.parse(arguments.grid),

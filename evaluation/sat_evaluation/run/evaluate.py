@@ -141,7 +141,7 @@ class CheckpointEvaluation:
             epochs=1, threads=self.threads, batch_size=1 if self.batch_size is None else self.batch_size
         )
         data, computing = load_once(lambda: get_dataset(self.data), group), get_backend(backend, device)
-        index, out = chosen_images(self.examples, len(data.test)), self.folder
+        index, out, trained = chosen_images(self.examples, len(data.test)), self.folder, self._trained()
         with ExitStack() as stack:
             stack.enter_context(computing.session(training))
             network, data = self._open(computing, data)
@@ -172,7 +172,7 @@ class CheckpointEvaluation:
                     "epoch": network.saved.get("epoch"),
                     "data": {"name": data.name, "fingerprint": data.fingerprint()},
                 },
-                trained=self._trained(),
+                trained=trained,
                 batch_size=self.batch_size,
                 engine=self.engine,
                 group=group,
@@ -180,11 +180,14 @@ class CheckpointEvaluation:
 
     def _trained(self) -> AttackSpec | None:
         """Attack in the threat model that is given, or that of the training where the weights say it."""
-        said: Any = said_by(self.checkpoint).get("attack")
+        metadata = said_by(self.checkpoint)
+        said: Any = metadata.get("attack")
         said = said if isinstance(said, dict) else {}
-        norm: Any = self.norm or said.get("norm")
-        eps = self.radii[0] if self.radii else said.get("eps") if norm == said.get("norm") else None
-        return None if eps is None or norm not in THREAT_MODELS else AttackSpec(norm=norm, eps=eps)
+        known = said.get("norm") in THREAT_MODELS and said.get("eps") is not None
+        if not (self.norm or self.radii or known):
+            return None
+        threat = threats_of(self.norm, self.radii[:1], str(self._path or self.model), metadata)[0]
+        return AttackSpec(norm=threat.norm, eps=threat.eps)
 
     def _open(self, backend: Backend, data: DataSet) -> tuple[Network, DataSet]:
         """The network, and the data with images as it takes them: for a transfer, scaled to its source's."""

@@ -75,11 +75,11 @@ def measure(target: Target, measures: Measures, view: View, stop: Callable[[], b
         target: The network, and the images.
         measures: What to measure.
         view: Shows how far it is.
-        stop: Called at every query of an attack; True ends it.
+        stop: Called at every query of AutoAttack, and between parts of the images; True ends it.
 
     Raises:
         SatError: Something does not fit.
-        Interrupted: A stop was requested; what is done is saved, and the same call goes on.
+        Interrupted: A stop was requested. What AutoAttack has done is saved, and the same call goes on there.
     """
     if measures.corruptions:
         check_installed(target.data.image_shape)
@@ -89,7 +89,7 @@ def measure(target: Target, measures: Measures, view: View, stop: Callable[[], b
     calibrated, corrupted = by_rank_0(
         target.group,
         lambda: (
-            _measure_calibration(target) if measures.calibration else None,
+            _measure_calibration(target, view, stop) if measures.calibration else None,
             _measure_corruptions(target, view, stop) if measures.corruptions else None,
         ),
     )
@@ -117,16 +117,20 @@ def _measure_grid(
     return matrix
 
 
-def _measure_calibration(target: Target) -> CalibrationSummary:
+def _measure_calibration(target: Target, view: View, stop: Callable[[], bool]) -> CalibrationSummary:
     """Compare confidences with accuracies on the images as they are, and after PGD-10 if a threat model is known."""
     labels, attack = target.examples.labels, target.trained
     logits, attacked = [], []
-    for index in chunks(np.arange(len(labels)), _PART):
-        images = target.examples.images[index]
-        logits.append(target.classifier.logits(images))
-        if attack is not None:
-            adversarial = target.classifier.perturb(images, labels[index], attack.probe)
-            attacked.append(target.classifier.logits(adversarial))
+    with view.attacking(_title(target, CALIBRATION)) as show:
+        for index in chunks(np.arange(len(labels)), _PART):
+            show(index[0] / len(labels), "")
+            if stop():
+                raise Interrupted(STOPPED)
+            images = target.examples.images[index]
+            logits.append(target.classifier.logits(images))
+            if attack is not None:
+                adversarial = target.classifier.perturb(images, labels[index], attack.probe)
+                attacked.append(target.classifier.logits(adversarial))
     arrays = {"label": labels, "logits": np.concatenate(logits)}
     clean = calibration(arrays["logits"], labels)
     summary = CalibrationSummary(clean=clean, experiment=target.experiment)
@@ -145,8 +149,7 @@ def _measure_corruptions(target: Target, view: View, stop: Callable[[], bool]) -
     names, parts = corruptions_of(shape), list(chunks(np.arange(len(target.examples)), _PART))
     correct = {name: np.zeros((len(SEVERITIES), len(examples)), np.bool_) for name in names}
     clean = np.zeros(len(examples), np.bool_)
-    title = f"{target.title}, corruptions" if target.title else CORRUPTIONS
-    with view.attacking(title) as show:
+    with view.attacking(_title(target, CORRUPTIONS)) as show:
         for number, index in enumerate(parts):
             images, labels = examples.images[index], examples.labels[index]
             clean[index] = target.classifier.logits(images).argmax(axis=1) == labels
@@ -170,6 +173,10 @@ def _measure_corruptions(target: Target, view: View, stop: Callable[[], bool]) -
     arrays = {"label": examples.labels, "clean": clean, **correct}
     _save(target, CORRUPTIONS, {**target.about, **summary.to_json()}, arrays)
     return summary
+
+
+def _title(target: Target, name: str) -> str:
+    return f"{target.title}, {name}" if target.title else name
 
 
 def _save(target: Target, name: str, content: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
