@@ -20,6 +20,7 @@ from sat_evaluation.paper.panels import PaperFigure
 from sat_evaluation.paper.reproduce import save_figures
 from sat_evaluation.paper.scales import SCALES
 from sat_evaluation.report.charts import Matrix, Plot
+from sat_evaluation.report.forest import Forest
 from sat_evaluation.report.paper_figures import DrawnFigure, drawn_figures
 
 
@@ -108,10 +109,10 @@ def test_a_report_has_the_appendix_as_its_figures_have_it(tmp_path: Path) -> Non
         "plain training",
         10,
     )
-    assert isinstance(gain, Plot)
-    assert [curve.name for curve in gain.curves] == ["hardest", "easiest", "random"]
+    assert isinstance(gain, Forest)
+    assert [name for name, _ in gain.legend] == ["hardest", "easiest", "random"]
     # all made-up arms are alike
-    assert {mark.y for curve in gain.curves for mark in curve.marks} == {0.0}
+    assert {line.value for line in gain.lines} == {0.0}
     assert isinstance(entropy, Plot)
     assert [len(curve.marks) for curve in entropy.curves] == [10, 10]
     # classes have 100 examples each, whose scores are their numbers

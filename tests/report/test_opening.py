@@ -15,6 +15,7 @@ from sat_core.calibration import CalibrationSummary, calibration
 from sat_core.corrupted import CorruptionSummary
 from sat_core.files import write_json
 from sat_core.run_folder import RunFolder
+from sat_evaluation.report.arms_table import arms_tables
 from sat_evaluation.report.axes import Axis
 from sat_evaluation.report.charts import Curve, Mark, Plot
 from sat_evaluation.report.citations import citations
@@ -79,7 +80,7 @@ def test_the_answer_is_the_headline_and_facts_compare_with_the_baselines() -> No
         "of full AT: 5.1 thousand against 8 thousand, those of the ranking (" in facts(one)["Gradient evaluations"][1]
     )
     # three trainings of 60 s, three checks of 1 s, three evaluations of 5 s
-    assert facts(one)["The whole study"] == ("3 min", "3 arms: training 3 min, selection 3 s, evaluation 15 s")
+    assert facts(one)["The whole study"] == ("3 min", "3 arms: training 3 min, checks 3 s, report 15 s")
 
 
 def test_without_baselines_the_facts_are_those_of_the_most_robust_arm() -> None:
@@ -204,6 +205,33 @@ def test_the_headline_of_seeds_is_their_mean() -> None:
     assert run(*half).headline.startswith("The highest robust accuracy is 62.5 % [")
     assert "], the mean of 2 seeds of 50 % hardest, at 96.0 % clean accuracy" in run(*half).headline
     assert "], of hardest-500-0, at " in run(half[0]).headline
+
+
+def test_seeds_have_their_mean_and_deviation_beside_the_interval_over_images() -> None:
+    half = [result(500, robust, seed=seed, parts=(0.5, 0.4)) for seed, robust in enumerate((0.5, 0.75))]
+    half[0]["cost"]["seconds"] |= {"training": 20.0, "watch": 4.0}
+    means, arms = arms_tables(run(NONE, *half, ALL))
+    cells = dict(zip(means.heads, means.rows[1], strict=True))
+    assert cells["robust %"] == ("62.5 ± 17.7 [57.7, 67.1]", 0.625)
+    assert cells["clean %"][0] == "96.0 ± 0.0"
+    assert cells["seeds"] == ("2", 2)
+    assert cells["epoch"][0] == "7–8"
+    # training, checks with what was watched, and report
+    assert [cells[stage] for stage in ("training", "checks", "report")] == [("40 s", 40.0), ("3 s", 3.0), ("5 s", 5.0)]
+    line = dict(zip(means.columns, means.lines[1], strict=True))
+    assert (line["robust_all"], line["robust_all_deviation"]) == (0.625, pytest.approx(0.1768, abs=1e-4))
+    assert dict(zip(means.columns, means.lines[0], strict=True))["robust_all_deviation"] is None
+    assert dict(zip(arms.heads, arms.rows[1], strict=True))["robust %"][0].startswith("50.0 [")
+    assert len(list(arms_tables(run(NONE, HALF, ALL)))) == 1
+    picture: Any = opened(NONE, *half, ALL).picture
+    table = numbers(picture)
+    assert table.columns == ("curve", picture.x.label, picture.y.label, "low", "high", "deviation", "attacks")
+    assert [line[5] for line in table.lines] == ["", pytest.approx(17.68, abs=0.01), "", ""]
+    assert "± 17.7 over 2 seeds" in picture.curves[0].marks[1].tip
+    one = opened(NONE, *half, ALL)
+    assert facts(one)["Robust accuracy"][1].startswith("± 17.7 [57.7, 67.1]; full AT 83.0 % [")
+    assert "±: standard deviation over seeds." in one.terms
+    assert "±" not in opened(NONE, HALF, ALL).terms
 
 
 def test_numbers_of_a_curve_have_no_interval_where_there_is_none() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 from test_figures import texts
@@ -30,6 +31,9 @@ from sat_evaluation.figures.overfitting import overfitting_figure
 from sat_evaluation.figures.overfitting_data import overfitting_curves
 from sat_evaluation.figures.reliability import reliability_figure
 from sat_evaluation.figures.share_data import share_curves
+from sat_evaluation.report.appendix import appendix
+from sat_evaluation.report.gather import Run
+from sat_evaluation.report.tables import numbers
 from sat_evaluation.results.pairs import GroupFlags
 from sat_evaluation.results.rows import Row
 from sat_evaluation.run.study_results import StudyResults
@@ -248,6 +252,24 @@ def test_a_study_has_the_figures_for_which_it_has_the_arms(tmp_path: Path) -> No
     made = {path.name: figure for path, figure in appendix_figures(rows, folder)}
     assert set(made) == {"defence", "gain", "class-entropy", "agreement"}
     assert "ours: Spearman's ρ = 0.40, n = 4 classes" in words(tmp_path / "c", made["class-entropy"])
+    run = Run(
+        folder=folder, name="x", rows=rows, ranking=None, data=None, settings=[], spec="", unfinished=[], problems=[]
+    )
+    defence, gain, transfer = appendix(run)
+    assert [chapter.key for chapter in (defence, gain, transfer)] == ["defence", "gain", "transfer"]
+    (plot,) = transfer.blocks[1].charts
+    assert plot.notes[-1] == "Spearman's ρ = 0.40"
+    assert [line[:3] for line in numbers(plot).lines] == [
+        (name, pytest.approx(difficulty), pytest.approx(robust))
+        for name, difficulty, robust in (("c2", 0.1, 30), ("c3", 0.2, 10), ("c0", 0.3, 20), ("c1", 0.5, 40))
+    ]
+    assert all(mark.label.seen for mark in plot.curves[0].marks)
+    (forest,) = gain.blocks[1].charts
+    assert [line.value for line in forest.lines] == [100 * one.difference.value for one in gains_on_b(rows, folder)]
+    assert numbers(forest).columns == ("A", forest.x.label, "low", "high", "n", "attacks")
+    assert [cell.value for cell in defence.blocks[1].charts[-1].cells[1]] == [0.5] * 4
     folder.ranking.ranking_file.write_bytes(b"")
     # what is damaged is left out
     assert {path.name for path, _ in appendix_figures(rows, folder)} == {"defence", "gain"}
+    assert [chapter.key for chapter in appendix(run)] == ["defence", "gain"]
+    assert list(appendix(attrs.evolve(run, rows=as_rows([NONE, ALL])))) == []

@@ -17,7 +17,7 @@ from sat_evaluation.figures.accuracy import accuracy_figure
 from sat_evaluation.figures.class_data import class_matrix
 from sat_evaluation.figures.cost_data import cost_points
 from sat_evaluation.figures.share_data import PublishedCurve, curve_names, share_curves
-from sat_evaluation.report.tables import arms_table
+from sat_evaluation.report.arms_table import arms_table
 from sat_evaluation.report.words import arm_names
 from sat_evaluation.results.csv_file import csv_text
 from sat_evaluation.results.curves import group, series

@@ -93,7 +93,7 @@ def test_the_headline_has_the_interval_and_compares_with_full_at(tmp_path: Path)
     folder, rows = make_run(tmp_path)
     text = headline(rows, folder)
     share, found = conclude(rows, folder).shares[0], pair(conclude(rows, folder), "hardest 50 %", "full AT")
-    assert f"(hardest) recover {share.text} (95 % over test images) of the robust accuracy" in text
+    assert f"(hardest) recover {share.text} (95 % interval over test images) of the robust accuracy" in text
     visible = f"{100 * found.estimate.visible:.1f} points"
     assert text.endswith(f". No difference to full AT found; could have seen {visible}.")
     assert headline(rows).startswith("50 % of the examples (hardest) recover 95 % of the robust accuracy")

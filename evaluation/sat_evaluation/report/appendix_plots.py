@@ -4,23 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import attrs
+
 from sat_core.agreement import shown_rho
 from sat_core.ranking import Ranking
 from sat_core.run_folder import RunFolder
 from sat_evaluation.figures.agreement import agreement_of
-from sat_evaluation.figures.class_entropy_data import ClassTransfer, PublishedTransfer
+from sat_evaluation.figures.class_entropy_data import ClassPoint, ClassTransfer, PublishedTransfer
 from sat_evaluation.figures.defence_data import defence_lines
-from sat_evaluation.figures.gain_data import Gain, gains_on_b
+from sat_evaluation.figures.gain_data import gains_on_b
+from sat_evaluation.figures.share_data import LEAST_HEIGHT
 from sat_evaluation.report.axes import Axis
-from sat_evaluation.report.charts import Cell, Curve, Level, Mark, Matrix, Plot, ends
+from sat_evaluation.report.bars import MOST_CLASSES, MOST_LINES, class_cells, few_images, first_lines
+from sat_evaluation.report.charts import Cell, Curve, Mark, Matrix, Plot, ends
+from sat_evaluation.report.forest import Forest, Line, axis_of
+from sat_evaluation.report.place_labels import with_labels
+from sat_evaluation.report.share_plots import over_share
 from sat_evaluation.report.table import Table
 from sat_evaluation.report.tables import scores_table
-from sat_evaluation.report.words import MOST_CURVES, PERCENT, with_interval
+from sat_evaluation.report.words import PERCENT, with_deviation
 from sat_evaluation.results.rows import Row, attacks_of
 from sat_evaluation.results.text import percent, shown
-
-_POINTS = (-100.0, 100.0)
-"""Lowest and highest end of an axis of differences, in points."""
 
 
 def rankings_compared(
@@ -59,100 +63,105 @@ def rankings_compared(
     return charts, [scores_table(agreement, file=file, caption=caption)]
 
 
-def gain_plot(rows: Sequence[Row], folder: RunFolder) -> Plot | None:
-    """Draw the gain on B against full AT on the same B over |A|, a mark for each set of classes; None without any."""
-    gains = gains_on_b(rows, folder)
-    if not gains:
-        return None
-    by_strategy: dict[str, list[Gain]] = {}
-    for gain in gains:
-        by_strategy.setdefault(gain.group.rows[0].strategy, []).append(gain)
-    drawn = list(by_strategy.items())[:MOST_CURVES]
-    curves = tuple(
-        Curve(name=strategy, number=number, marks=tuple(map(_gain, own)), line=False)
-        for number, (strategy, own) in enumerate(drawn)
+def defence_plot(rows: Sequence[Row]) -> Plot | None:
+    """Draw the defence rate over |A| (paper, Fig. 17); None without a proper subset."""
+    plot = over_share(rows, ("defence",), "Defence rate")
+    return plot and attrs.evolve(
+        plot, y=attrs.evolve(plot.y, label="robust ones of the correctly classified images (%)")
     )
-    several = any(len(gain.group.rows) > 1 for gain in gains)
-    hows = " / ".join(dict.fromkeys(gain.how for gain in gains))
-    return Plot(
-        title="Gain on B against full AT on the same B",
-        text="robust accuracy on the classes in B minus that of full adversarial training on the same classes, in "
-        "points, over the share of the training set in A",
-        x=Axis(label="|A|: part that is attacked (%)", low=-3, high=103, ticks=(0, 20, 40, 60, 80, 100)),
-        y=Axis.over("gain on B (points)", [0.0, *(e for c in curves for e in ends(c.marks))], within=_POINTS),
-        curves=curves,
-        levels=(Level(y=0.0, name="full AT", full=True),),
-        notes=("bars: 95 % interval over test images" + ", of several seeds over these, too" * several, hows),
+
+
+def defence_matrix(rows: Sequence[Row]) -> Matrix | None:
+    """Draw the defence rate on each class, for the arms of the first curve; None where it is not known."""
+    lines, names = defence_lines(rows), [shown(name, 24) for name in rows[0].class_names]
+    cells = [cell for line in lines[:MOST_LINES] for cell in line.cells]
+    if len(names) > MOST_CLASSES or not any(cell.accuracy for cell in cells):
+        return None
+    drawn = lines[:MOST_LINES]
+    return Matrix(
+        title="Defence rate by class (%)",
+        text="share of the correctly classified test images that are robust; columns: their class"
+        + ", framed where it is in A" * any(cell.framed for cell in cells)
+        + few_images(line.cells for line in drawn),
+        lines=tuple(line.label for line in drawn),
+        columns=tuple(names),
+        cells=tuple(tuple(class_cells(line.cells, line.label, names)) for line in drawn),
+        corner="arm",
+        notes=first_lines(lines),
         measured=attacks_of(rows),
     )
 
 
-def _gain(gain: Gain) -> Mark:
-    value, low, high = (100 * x for x in (gain.difference.value, gain.difference.low, gain.difference.high))
-    tip = f"{gain.label}: {value:+.1f} points [{low:+.1f}, {high:+.1f}], n = {gain.n:,}"
-    return Mark(x=100 * gain.group.rows[0].share, y=value, low=low, high=high, tip=tip)
+def gain_plot(rows: Sequence[Row], folder: RunFolder) -> Forest | None:
+    """Draw robust accuracy on B minus that of full AT on the same classes; None where A is not made of classes."""
+    every = gains_on_b(rows, folder)
+    strategies = list(dict.fromkeys(gain.group.rows[0].strategy for gain in every))
+    lines = tuple(
+        Line(
+            name=gain.label,
+            value=100 * gain.difference.value,
+            low=100 * gain.difference.low,
+            high=100 * gain.difference.high,
+            n=gain.n,
+            number=strategies.index(gain.group.rows[0].strategy),
+        )
+        for gain in every[:MOST_LINES]
+    )
+    if not lines:
+        return None
+    several = ", of several seeds over these, too" * any(len(gain.group.rows) > 1 for gain in every)
+    hows = " / ".join(dict.fromkeys(gain.how for gain in every))
+    return Forest(
+        title="Gain on B against full AT on the same B",
+        text="a line for each set of classes in A, with its 95 % interval",
+        what="A",
+        x=axis_of("robust accuracy on B minus that of full AT there (points)", lines),
+        lines=lines,
+        legend=tuple((shown(name), number) for number, name in enumerate(strategies)),
+        notes=(f"[ ] and bars: 95 % interval over test images{several}; {hows}", *first_lines(every)),
+        measured=attacks_of(rows),
+    )
 
 
 def class_entropy_plot(
     transfer: ClassTransfer, rows: Sequence[Row], published: PublishedTransfer | None = None
 ) -> Plot:
-    """Draw robust accuracy on B over the entropy of the one class in A, with Spearman's ρ in the legend."""
-    marks = tuple(
-        Mark(
-            x=point.difficulty,
-            y=100 * point.accuracy.value,
-            low=100 * point.accuracy.low,
-            high=100 * point.accuracy.high,
-            tip=f"A = {shown(point.name, 24)}: {point.difficulty:.3g} nats, on B {with_interval(point.accuracy)}",
-            deviation=100 * point.deviation,
-        )
-        for point in transfer.points
-    )
-    curves = [Curve(name=_correlated("ours", transfer.rho), number=0, marks=marks, line=False)]
+    """Draw robust accuracy on B over the entropy of the one class in A, a mark with a name for each class."""
+    own = tuple(map(_mark, transfer.points))
+    curves = [Curve(name=_correlated("ours: " * bool(published), transfer.rho), number=0, marks=own, line=False)]
     if published:
         pairs = zip(published.entropy, (100 * share for share in published.robust_b), strict=True)
         others = tuple(Mark(x=x, y=y, low=y, high=y, tip=f"published: {x:.3g} nats, {y:.1f} %") for x, y in pairs)
-        name = _correlated("published", published.rho)
-        curves.insert(0, Curve(name=name, number=1, marks=others, pale=True, line=False))
-    everything = [mark for curve in curves for mark in curve.marks]
-    return Plot(
+        curves.insert(
+            0, Curve(name=_correlated("published: ", published.rho), number=1, marks=others, pale=True, line=False)
+        )
+    marks = [mark for curve in curves for mark in curve.marks]
+    seeds = ("broad bars: standard deviation over seeds",) * any(mark.deviation for mark in own)
+    plot = Plot(
         title="Robust accuracy on B over the entropy of the class in A",
         text="a mark for each class that was attacked alone",
-        x=Axis.over("mean entropy of the class in A (nats)", [m.x for m in everything], within=(0.0, float("inf"))),
-        y=Axis.over("robust accuracy on B (%)", ends(everything), within=PERCENT),
+        x=Axis.over("mean entropy of the class in A (nats)", [mark.x for mark in marks], within=(0.0, float("inf"))),
+        y=Axis.over("robust accuracy on B (%)", ends(marks), least=LEAST_HEIGHT, within=PERCENT),
         curves=tuple(curves),
-        notes=("bars: 95 % Wilson interval over test images", *(curve.name for curve in curves)),
+        notes=("thin bars: 95 % Wilson interval over test images", *seeds, *(curve.name for curve in curves)),
         measured=attacks_of(rows),
     )
+    return with_labels(plot, [shown(point.name, 16) for point in transfer.points])
 
 
 def _correlated(whose: str, rho: float) -> str:
-    return f"{whose}: Spearman's ρ = {shown_rho(rho)}"
+    return f"{whose}Spearman's ρ = {shown_rho(rho)}"
 
 
-def defence_matrix(rows: Sequence[Row]) -> Matrix | None:
-    """Draw the defence rate on each class, for the arms of the first curve; None without a proper subset."""
-    lines = defence_lines(rows)
-    if not lines:
-        return None
-    names = tuple(shown(name, 24) for name in rows[0].class_names)
-    return Matrix(
-        title="Defence rate by class (%)",
-        text="share of the correctly classified test images that are robust; framed: classes in A",
-        lines=tuple(line.label for line in lines),
-        columns=names,
-        cells=tuple(
-            tuple(
-                Cell(
-                    value=cell.value,
-                    tip=f"{line.label}; on {name}: "
-                    + (f"{with_interval(cell.accuracy)}, n = {cell.accuracy.n:,}" if cell.accuracy else "no image"),
-                    framed=cell.framed,
-                    small=cell.small,
-                )
-                for name, cell in zip(names, line.cells, strict=True)
-            )
-            for line in lines
-        ),
-        measured=attacks_of(rows),
+def _mark(point: ClassPoint) -> Mark:
+    value, low, high = (100 * end for end in (point.accuracy.value, point.accuracy.low, point.accuracy.high))
+    words = f"{with_deviation(point.accuracy.value, point.deviation or None)} % [{low:.1f}, {high:.1f}]"
+    return Mark(
+        x=point.difficulty,
+        y=value,
+        # rounding may leave the mean of several seeds just outside of its interval
+        low=min(low, value),
+        high=max(high, value),
+        tip=f"A = {shown(point.name, 40)}: {words} on the others; {point.difficulty:.3g} nats",
+        deviation=100 * point.deviation,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from statistics import fmean
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from sat_core.ranking import Ranking
 from sat_evaluation.figures.class_data import (
     SMALL,
-    ClassLine,
+    ClassCell,
     PartAccuracy,
     PublishedClasses,
     class_difficulty,
@@ -22,9 +22,9 @@ from sat_evaluation.results.curves import group
 from sat_evaluation.results.rows import Row, attacks_of
 from sat_evaluation.results.text import shown
 
-_MOST = 40
+MOST_LINES = 40
 """Bars of one chart."""
-_CLASSES = 200
+MOST_CLASSES = 200
 """Columns of a matrix that can still be read."""
 GREY = -1
 """Number of the colour grey."""
@@ -33,20 +33,24 @@ GREY = -1
 def class_charts(rows: Sequence[Row], published: PublishedClasses | None = None) -> Iterator[Matrix | Bars]:
     """Draw robust accuracy on each class, on A and on B, where A is made of classes; nothing without such an arm."""
     matrix = class_matrix(rows, published)
-    if matrix is None or len(rows[0].class_names) > _CLASSES:
+    if matrix is None or len(rows[0].class_names) > MOST_CLASSES:
         return
-    lines = matrix.lines[:_MOST]
+    lines = matrix.lines[:MOST_LINES]
     names = [shown(name, 24) for name in rows[0].class_names]
     labels = tuple(line.baseline.label if line.baseline else line.class_label(names) for line in lines)
     yield Matrix(
         title="Robust accuracy by class (%)",
         text="lines: the classes in A, which are attacked in training; columns: the class of the test images, framed "
-        "where it is in A" + ("; in brackets: published" if published else "") + _few(matrix.lines),
+        "where it is in A"
+        + ("; in brackets: published" if published else "")
+        + few_images(line.cells for line in matrix.lines),
         lines=labels,
         columns=tuple(names),
-        notes=_first(matrix.lines),
+        notes=first_lines(matrix.lines),
         measured=attacks_of(rows),
-        cells=tuple(tuple(_cells(line, label, names)) for line, label in zip(lines, labels, strict=True)),
+        cells=tuple(
+            tuple(class_cells(line.cells, f"A: {label}", names)) for line, label in zip(lines, labels, strict=True)
+        ),
     )
     yield Bars(
         title="Robust accuracy on A and on B",
@@ -56,25 +60,28 @@ def class_charts(rows: Sequence[Row], published: PublishedClasses | None = None)
         stacked=False,
         legend=(("on A, attacked", 1), ("on B, not attacked", 0), ("on all classes", GREY)),
         lines=tuple((label, tuple(map(_part, line.parts)), "") for line, label in zip(lines, labels, strict=True)),
-        notes=_first(matrix.lines),
+        notes=first_lines(matrix.lines),
         measured=attacks_of(rows),
     )
 
 
-def _first(lines: Sequence[object]) -> tuple[str, ...]:
-    return (f"the first {_MOST} of {len(lines)} are drawn",) if len(lines) > _MOST else ()
+def first_lines(lines: Sequence[object]) -> tuple[str, ...]:
+    """Return the note that only some are drawn; nothing if all are."""
+    return (f"the first {MOST_LINES} of {len(lines)} are drawn",) if len(lines) > MOST_LINES else ()
 
 
-def _cells(line: ClassLine, label: str, names: Sequence[str]) -> Iterator[Cell]:
-    for name, cell in zip(names, line.cells, strict=True):
+def class_cells(cells: Sequence[ClassCell], label: str, names: Sequence[str]) -> Iterator[Cell]:
+    """Make a line of a matrix with a column for each class. label: of the arms, for what the pointer shows."""
+    for name, cell in zip(names, cells, strict=True):
         ours = "no test image" if cell.accuracy is None else f"{with_interval(cell.accuracy)}, n = {cell.accuracy.n:,}"
         more = "" if cell.published is None else f", published {100 * cell.published:.0f} %"
-        tip = f"A: {label}; on {name}: {ours}{more}"
+        tip = f"{label}; on {name}: {ours}{more}"
         yield Cell(value=cell.value, tip=tip, published=cell.published, framed=cell.framed, small=cell.small)
 
 
-def _few(lines: Sequence[ClassLine]) -> str:
-    return f"; °: fewer than {SMALL} test images" if any(cell.small for line in lines for cell in line.cells) else ""
+def few_images(lines: Iterable[Sequence[ClassCell]]) -> str:
+    """Return what the mark of small cells means, behind other text; empty where there are none."""
+    return f"; °: fewer than {SMALL} test images" if any(cell.small for line in lines for cell in line) else ""
 
 
 _PARTS = {"robust_a": ("on A", 1), "robust_b": ("on B", 0), "robust": ("on all classes", GREY)}
@@ -86,7 +93,8 @@ def _part(part: PartAccuracy) -> Part:
     published = None if part.published is None else 100 * part.published
     more = "" if published is None else f", published {published:.1f} %"
     more += "" if part.plain is None else f", plain training {100 * part.plain:.1f} % on the same classes"
-    tip = f"{words} {with_interval(part.accuracy)}{more}"
+    seeds = f", ± {100 * part.deviation:.1f} over seeds" if part.deviation else ""
+    tip = f"{words} {with_interval(part.accuracy)}{seeds}{more}"
     return Part(value=100 * part.value, number=number, tip=tip, published=published)
 
 
@@ -97,7 +105,7 @@ def breakdown(rows: Sequence[Row]) -> Bars:
     # colour 0 is that of robust images
     numbers = {name: 1 + number % (COLOURS - 1) for number, name in enumerate(attacks)}
     lines = []
-    for name, g in list(zip(arm_names(groups), groups, strict=True))[:_MOST]:
+    for name, g in list(zip(arm_names(groups), groups, strict=True))[:MOST_LINES]:
         robust = g.accuracy("robust")
         parts = [Part(value=100 * robust.value, number=0, tip=f"{name}: robust {with_interval(robust)}")]
         for attack in attacks:
@@ -121,7 +129,7 @@ def breakdown(rows: Sequence[Row]) -> Bars:
             *((f"broken by {name}", number) for name, number in numbers.items()),
             ("misclassified", GREY),
         ),
-        notes=_first(groups),
+        notes=first_lines(groups),
         measured=attacks_of(rows),
     )
 
@@ -134,7 +142,7 @@ def difficulty_charts(ranking: Ranking, labels: np.ndarray, names: Sequence[str]
     """Draw mean entropy and error of each class, hardest by entropy first (paper, Fig. 3)."""
     difficulty = class_difficulty(ranking, labels)
     order = difficulty.order
-    few = order if len(order) <= _MOST else (*order[: _MOST // 2], *order[-(_MOST // 2) :])
+    few = order if len(order) <= MOST_LINES else (*order[: MOST_LINES // 2], *order[-(MOST_LINES // 2) :])
     for metric, factor, title, unit in (
         ("entropy", 1, "Mean softmax entropy of the classes", "nats"),
         ("error", 100, "Errors in training by class", "%"),

@@ -7,6 +7,10 @@ from typing import Any, final
 import attrs
 
 from sat_evaluation.report.charts import Bars, Matrix, Plot
+from sat_evaluation.report.forest import Forest
+
+Chart = Plot | Matrix | Bars | Forest
+"""What stands in a figure of the page."""
 
 
 @final
@@ -23,7 +27,7 @@ class Note:
 class Charts:
     """Charts side by side where there is room. title: a heading, or empty."""
 
-    charts: tuple[Plot | Matrix | Bars, ...]
+    charts: tuple[Chart, ...]
     title: str = ""
 
 
@@ -75,7 +79,7 @@ def chapter(key: str, title: str, *blocks: Any) -> list[Chapter]:
     return [Chapter(key=key, title=title, blocks=filled)] if filled else []
 
 
-def charts(*some: Plot | Matrix | Bars | None, title: str = "") -> Charts | None:
+def charts(*some: Chart | None, title: str = "") -> Charts | None:
     """Return the charts that are not None; None if there are none."""
     filled = tuple(one for one in some if one is not None)
     return Charts(charts=filled, title=title) if filled else None

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 from sat_evaluation.figures.class_data import class_lists
 from sat_evaluation.report.against import against
+from sat_evaluation.report.appendix import appendix
+from sat_evaluation.report.arms_table import arms_tables
 from sat_evaluation.report.bars import breakdown, class_charts, difficulty_charts
 from sat_evaluation.report.blocks import Chapter, Listing, Note, Settings, chapter, charts
 from sat_evaluation.report.citations import citations
@@ -19,7 +21,7 @@ from sat_evaluation.report.gather import Run
 from sat_evaluation.report.law_plots import law_blocks
 from sat_evaluation.report.methods import methods
 from sat_evaluation.report.share_plots import over_share
-from sat_evaluation.report.tables import agreement_table, arms_table, provenance
+from sat_evaluation.report.tables import agreement_table, provenance
 from sat_evaluation.report.threats import threats
 from sat_evaluation.results.conclusions import Conclusions
 from sat_evaluation.results.law import curve_laws
@@ -54,15 +56,16 @@ def _results(run: Run, found: Conclusions) -> Iterator[Chapter]:
     both = over_share(rows, ("robust", "clean"), title)
     yield from chapter("curves", "Curves", charts(both, *over_cost(rows)))
     yield from chapter("differences", "Differences between arms", *differences(run, found))
-    yield from chapter("arms", "All arms", arms_table(run))
+    yield from chapter("arms", "All arms", *arms_tables(run))
     yield from chapter("classes", "Class by class", charts(*class_charts(rows)), *_lists(run), class_table(run))
+    yield from appendix(run)
     yield from chapter("images", "Images under attack", adversarial(run.folder, rows))
     yield from chapter("attacks", "What broke what", charts(breakdown(rows), against(run)))
 
 
 def _lists(run: Run) -> Iterator[Note]:
-    """The classes in A of each arm whose A is made of classes."""
-    lines = class_lists(run.rows)
+    """The classes in A of each arm whose A is made of classes that no one has listed: those are names of the arms."""
+    lines = class_lists([row for row in run.rows if row.strategy != "listed"])
     for line in lines[:_LISTS]:
         yield Note(text=line, small=True)
     if len(lines) > _LISTS:

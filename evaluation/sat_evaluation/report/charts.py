@@ -22,6 +22,18 @@ MARKERS = 5
 
 @final
 @attrs.frozen(kw_only=True)
+class Label:
+    """The name of a mark, `dx` to the right and `dy` below it. anchor: as in SVG. seen: whether there is room."""
+
+    dx: float
+    dy: float
+    anchor: str
+    name: str = ""
+    seen: bool = False
+
+
+@final
+@attrs.frozen(kw_only=True)
 class Mark:
     """One value with its interval, in the units of the axes.
 
@@ -34,6 +46,7 @@ class Mark:
         large: Whether it is marked out among the others, as the epoch that was chosen.
         offset: How far to the right of `x` it is drawn, so that error bars do not hide each other.
         deviation: Standard deviation over seeds, a second bar; 0 of one seed.
+        label: Its name; None if the curve's name is enough.
     """
 
     x: float
@@ -44,6 +57,7 @@ class Mark:
     large: bool = False
     offset: float = 0.0
     deviation: float = 0.0
+    label: Label | None = None
 
 
 @final

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import fmean
+from statistics import stdev
 
 from sat_core.accuracy import Accuracy
 from sat_evaluation.report.gather import Run
 from sat_evaluation.report.opening import subject_of
 from sat_evaluation.report.table import Cell, Table
-from sat_evaluation.report.words import arm_names
-from sat_evaluation.results.curves import Group, group
+from sat_evaluation.report.words import arm_names, with_deviation
+from sat_evaluation.results.curves import Group, group, mean_accuracy
 from sat_evaluation.results.rows import attacks_of
 from sat_evaluation.results.text import shown
 
@@ -26,6 +26,7 @@ def class_table(run: Run) -> Table | None:
     classes = run.rows[0].class_names
     if len({row.class_names for g in groups for row in g.rows}) > 1:
         return None
+    several = any(len(g.rows) > 1 for g in groups)
     rows: list[tuple[Cell, ...]] = []
     lines: list[tuple[object, ...]] = []
     for number, name in enumerate(classes):
@@ -34,9 +35,10 @@ def class_table(run: Run) -> Table | None:
         for g in groups:
             for measure in ("robust", "clean"):
                 own = _of_class(g, measure, number)
-                mean = fmean(each.value for each in own) if own else None
-                cells.append(_cell(own, mean))
-                line += [mean, *((own[0].low, own[0].high) if len(own) == 1 else (None, None))]
+                mean = mean_accuracy(own) if own else None
+                deviation = stdev(each.value for each in own) if len(own) > 1 else None
+                cells.append(_cell(mean, deviation))
+                line += [*((mean.value, mean.low, mean.high) if mean else (None,) * 3), *([deviation] * several)]
         n = next((each.n for g in groups for each in _of_class(g, "robust", number)), 0)
         cells.append((f"{n:,}", n))
         rows.append(tuple(cells))
@@ -44,16 +46,17 @@ def class_table(run: Run) -> Table | None:
     if not any(cell[0] != "–" for row in rows for cell in row[1:-1]):
         return None
     heads = [(names[g.rows[0].arm], measure) for g in groups for measure in ("robust", "clean")]
-    columns = [f"{name}, {measure}{end}" for name, measure in heads for end in ("", ", low", ", high")]
-    several = any(len(g.rows) > 1 for g in groups)
+    ends = ("", ", low", ", high", *([", deviation"] * several))
+    columns = [f"{name}, {measure}{end}" for name, measure in heads for end in ends]
+    brackets = "±: standard deviation over seeds; the files have intervals" if several else "[ ] 95 % Wilson interval"
     return Table(
         heads=("class", *(f"{name}: {measure} %" for name, measure in heads), "n"),
         rows=tuple(rows),
         columns=("class", "name", *columns, "n"),
         lines=tuple(lines),
         file=f"{run.name.replace('/', '-')}-classes.csv",
-        caption=f"Accuracy on each class in percent, {'means of seeds' if several else '[ ] 95 % Wilson interval'}; "
-        f"{attacks_of(run.rows)}. Few images of a class make wide intervals.",
+        caption=f"Accuracy on each class in percent, {brackets}; {attacks_of(run.rows)}. Few images of a class make "
+        "wide intervals.",
         title="Accuracy on each class",
     )
 
@@ -66,8 +69,8 @@ def _of_class(g: Group, measure: str, number: int) -> Sequence[Accuracy]:
     return there if len(there) == len(own) else ()
 
 
-def _cell(own: Sequence[Accuracy], mean: float | None) -> Cell:
+def _cell(mean: Accuracy | None, deviation: float | None) -> Cell:
     if mean is None:
         return "–", -1.0
-    interval = f" [{100 * own[0].low:.0f}, {100 * own[0].high:.0f}]" if len(own) == 1 else ""
-    return f"{100 * mean:.1f}{interval}", mean
+    interval = f" [{100 * mean.low:.0f}, {100 * mean.high:.0f}]" if deviation is None else ""
+    return f"{with_deviation(mean.value, deviation)}{interval}", mean.value

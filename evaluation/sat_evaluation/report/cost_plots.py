@@ -10,7 +10,7 @@ from sat_evaluation.figures.cost_data import COSTS, CostPoint, average_of, cost_
 from sat_evaluation.figures.share_data import LEAST_HEIGHT, MEASURES
 from sat_evaluation.report.axes import Axis, ticks
 from sat_evaluation.report.charts import COLOURS, Curve, Mark, Plot, ends
-from sat_evaluation.report.words import MOST_CURVES, PERCENT, bars_of
+from sat_evaluation.report.words import MOST_CURVES, PERCENT, bars_of, of_images
 from sat_evaluation.results.rows import Row, attacks_of
 from sat_evaluation.results.table import cost_unit
 from sat_evaluation.results.text import duration, percent
@@ -78,12 +78,11 @@ def _mark(point: CostPoint, measure: str) -> Mark:
     g, row = point.group, point.group.rows[0]
     size = "" if row.baseline else f", {percent(row.share)} ({row.size:,})"
     average = f", {row.spec['training.averaging']}" if point.method.averaged else ""
-    seeds = f"mean of {len(g.rows)} seeds" if len(g.rows) > 1 else f"n = {row.n:,}"
     tip = (
         f"{point.method.name}{size}{average}: {MEASURES[measure]} {point.value:.1f} % "
         f"[{point.low:.1f}, {point.high:.1f}], {percent(g.mean('cost'))} of the gradient evaluations "
         f"({percent(g.mean('cost_with_ranking'))} with the ranking), trained in "
-        f"{duration(g.mean('training_seconds'))}, {seeds}"
+        f"{duration(g.mean('training_seconds'))}, {of_images(g, measure)}"
     )
     return Mark(
         x=point.cost,

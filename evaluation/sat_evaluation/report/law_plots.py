@@ -12,7 +12,7 @@ from sat_evaluation.report.axes import Axis
 from sat_evaluation.report.blocks import Charts, Note, charts
 from sat_evaluation.report.charts import Band, Curve, Mark, Plot, ends
 from sat_evaluation.report.table import Table
-from sat_evaluation.report.words import PERCENT, bars_of
+from sat_evaluation.report.words import PERCENT, bars_of, of_images
 from sat_evaluation.results.law import CurveLaw, enough_words, law_sentence
 from sat_evaluation.results.rows import attacks_of
 from sat_evaluation.results.text import percent
@@ -99,6 +99,7 @@ def _mark(point: Point) -> Mark:
     row = point.group.rows[0] if point.group else None
     what = "" if row is None else row.baseline.label if row.baseline else f"{percent(row.share)} ({row.size:,})"
     tip = f"{what}: robust accuracy {point.value:.1f} % [{point.low:.1f}, {point.high:.1f}]"
+    tip += f", {of_images(point.group, 'robust')}" if point.group else ""
     return Mark(x=point.share, y=point.value, low=point.low, high=point.high, tip=tip, deviation=point.deviation)
 
 

@@ -7,7 +7,6 @@ from typing import final
 
 import attrs
 
-from sat_core.accuracy import Accuracy
 from sat_evaluation.report.bars import class_charts
 from sat_evaluation.report.charts import Bars, Level, Matrix, Plot
 from sat_evaluation.report.gather import Run
@@ -17,6 +16,17 @@ from sat_evaluation.results.conclusions import Conclusions
 from sat_evaluation.results.curves import Group, Series, group, listed_classes, series
 from sat_evaluation.results.rows import Row
 from sat_evaluation.results.text import duration, percent, public_name, shown
+
+_STAGES = {"selection": "checks", "evaluation": "report"}
+"""Stages of an arm, as tables call them."""
+_TERMS = {
+    "robust accuracy": "Robust accuracy: the share of test images that are classified correctly under every attack.",
+    "full AT": "Full AT: full adversarial training, in which all training examples are attacked.",
+    "could have seen": "Could have seen: a difference of this size would have been found with a chance of 80 %.",
+    "[": "[ ]: 95 % interval.",
+    "±": "±: standard deviation over seeds.",
+}
+"""Words and signs of the first screen, and what they mean."""
 
 
 @final
@@ -45,6 +55,12 @@ class Opening:
     answer: str
     facts: tuple[Fact, ...]
     picture: Plot | Matrix | Bars | None
+
+    @property
+    def terms(self) -> str:
+        """What the words and signs mean, for readers who have not seen any other page."""
+        text = " ".join([self.answer, *(fact.detail for fact in self.facts)])
+        return " ".join(meaning for word, meaning in _TERMS.items() if word in text)
 
 
 @final
@@ -132,19 +148,21 @@ def _facts(rows: Sequence[Row], subject: Subject | None, found: Conclusions | No
         best = max(range(len(groups)), key=lambda i: groups[i].accuracy("robust").value)
         name = arm_names(groups)[best]
         for measure in ("robust", "clean"):
-            accuracy = groups[best].accuracy(measure)
             yield Fact(
                 name=f"{measure.title()} accuracy",
-                value=percent(accuracy.value, 1),
-                detail=f"{_ends(accuracy)}, {name}",
+                value=percent(groups[best].accuracy(measure).value, 1),
+                detail=f"{_errors(groups[best], measure)}, {name}",
             )
     else:
         share = found.share(subject.half) if found else None
         if share:
+            interval = share.recovered.interval
+            value = percent(interval.value) if interval.bounded else "unknown"
             yield Fact(
                 name="Recovered of full AT",
-                value=percent(share.recovered.interval.value) if share.recovered.interval.bounded else "unknown",
-                detail=f"{share.text} of the robust accuracy that it brings; 95 % interval over {share.over}",
+                value=value,
+                detail=f"{share.text.removeprefix(f'{value} ')} of the robust accuracy that it brings; 95 % interval "
+                f"over {share.over}",
             )
         yield from _compared(subject)
     yield _whole(rows)
@@ -153,12 +171,12 @@ def _facts(rows: Sequence[Row], subject: Subject | None, found: Conclusions | No
 def _compared(subject: Subject) -> Iterator[Fact]:
     half, plain, full = subject.half, subject.plain, subject.full
     for measure in ("robust", "clean"):
-        own, all_of_it, none = (g.accuracy(measure) for g in (half, full, plain))
+        own, all_of_it, none = (percent(g.accuracy(measure).value, 1) for g in (half, full, plain))
         yield Fact(
             name=f"{measure.title()} accuracy",
-            value=percent(own.value, 1),
-            detail=f"{_ends(own)}; full AT {percent(all_of_it.value, 1)} {_ends(all_of_it)}, plain training "
-            f"{percent(none.value, 1)} {_ends(none)}",
+            value=own,
+            detail=f"{_errors(half, measure)}; full AT {all_of_it} {_errors(full, measure)}, plain training {none} "
+            f"{_errors(plain, measure)}",
         )
     own_cost, full_cost = half.mean("cost_with_ranking"), full.mean("cost")
     ranking = half.mean("cost_with_ranking") - half.mean("cost")
@@ -192,7 +210,9 @@ def _whole(rows: Sequence[Row]) -> Fact:
     # what was expected is of all stages but the ranking
     plan = f"; the arms were expected to take {duration(sum(known))} and took {duration(sum(stages.values()))}"
     stages["ranking"] = max(shared, default=0.0)
-    parts = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in stages.items() if seconds >= 1)
+    parts = ", ".join(
+        f"{_STAGES.get(stage, stage)} {duration(seconds)}" for stage, seconds in stages.items() if seconds >= 1
+    )
     return Fact(
         name="The whole study",
         value=duration(sum(stages.values())),
@@ -212,8 +232,11 @@ def _picture(rows: Sequence[Row], subject: Subject | None) -> Plot | Matrix | Ba
     return attrs.evolve(plot, levels=(*plot.levels, Level(y=full, name="full AT", full=True)))
 
 
-def _ends(accuracy: Accuracy) -> str:
-    return f"[{100 * accuracy.low:.1f}, {100 * accuracy.high:.1f}]"
+def _errors(g: Group, measure: str) -> str:
+    """The deviation over seeds, where there are several, and the interval over test images."""
+    accuracy, deviation = g.accuracy(measure), g.deviation(measure)
+    seeds = "" if deviation is None else f"± {100 * deviation:.1f} "
+    return f"{seeds}[{100 * accuracy.low:.1f}, {100 * accuracy.high:.1f}]"
 
 
 def _millions(number: float) -> str:

@@ -21,7 +21,8 @@ from sat_evaluation.paper.panels import Panel, PaperFigure
 from sat_evaluation.paper.reproduction import Reproduction, reproductions, rows_folder
 from sat_evaluation.report.appendix_plots import class_entropy_plot, defence_matrix, gain_plot, rankings_compared
 from sat_evaluation.report.bars import class_charts, difficulty_charts
-from sat_evaluation.report.charts import Bars, Matrix, Plot
+from sat_evaluation.report.blocks import Chart
+from sat_evaluation.report.charts import Bars, Plot
 from sat_evaluation.report.epoch_plots import over_watched_epochs
 from sat_evaluation.report.gather import readable_rows
 from sat_evaluation.report.share_plots import over_share
@@ -41,7 +42,7 @@ class FigurePanel:
 
     title: str
     measured: str
-    charts: tuple[Plot | Matrix | Bars, ...]
+    charts: tuple[Chart, ...]
     tables: tuple[Table, ...] = ()
 
 
@@ -99,7 +100,7 @@ def _panels(figure: PaperFigure, out: ReproductionFolder, *, with_published: boo
         panels = list(same_data)
         drawn = [panel for panel in panels if not panel.ranking]
         rows = together(row for panel in drawn for row in _rows(panel, out))
-        charts: tuple[Plot | Matrix | Bars, ...]
+        charts: tuple[Chart, ...]
         tables: Sequence[Table] = ()
         if figure.kind == "difficulty":
             charts = tuple(_difficulty(panels[0], out))
@@ -118,7 +119,7 @@ def _panels(figure: PaperFigure, out: ReproductionFolder, *, with_published: boo
 
 def _appendix(
     kind: str, panels: Sequence[Panel], rows: Sequence[Row], out: ReproductionFolder
-) -> Iterator[Plot | Matrix | Bars | None]:
+) -> Iterator[Chart | None]:
     """Draw what a figure of the appendix is about; of other figures nothing."""
     if not rows:
         return

@@ -9,7 +9,7 @@ from typing import Any
 
 from sat_core import __version__
 from sat_core.errors import NotInstalledError, install, printable
-from sat_evaluation.report import blocks, charts, gallery
+from sat_evaluation.report import blocks, charts, forest, gallery
 from sat_evaluation.report.paper_figures import DrawnFigure
 from sat_evaluation.report.section import Section
 from sat_evaluation.report.table import Table
@@ -19,6 +19,7 @@ _KINDS: dict[type, str] = {
     charts.Plot: "plot",
     charts.Matrix: "matrix",
     charts.Bars: "bars",
+    forest.Forest: "forest",
     blocks.Charts: "charts",
     blocks.Listing: "listing",
     blocks.Note: "note",

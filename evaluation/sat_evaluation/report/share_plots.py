@@ -17,7 +17,7 @@ from sat_evaluation.figures.share_data import (
 )
 from sat_evaluation.report.axes import Axis
 from sat_evaluation.report.charts import Curve, Level, Mark, Plot, ends
-from sat_evaluation.report.words import MOST_CURVES, PERCENT, bars_of, cut
+from sat_evaluation.report.words import MOST_CURVES, PERCENT, bars_of, cut, of_images
 from sat_evaluation.results.baseline import Baseline
 from sat_evaluation.results.curves import Group
 from sat_evaluation.results.rows import Row, attacks_of, together
@@ -141,7 +141,7 @@ def _published(curve: ShareCurve, points: Sequence[Point]) -> Curve:
 def _mark(point: Point, measure: str, *, offset: float = 0.0, tip: str = "") -> Mark:
     if not tip and point.group is not None:
         interval = f"{point.value:.1f} % [{point.low:.1f}, {point.high:.1f}]"
-        tip = f"{_size(point.group)}: {MEASURES[measure]} {interval}{_seeds(point.group)}"
+        tip = f"{_size(point.group)}: {MEASURES[measure]} {interval}, {of_images(point.group, measure)}"
     return Mark(
         x=point.share, y=point.value, low=point.low, high=point.high, tip=tip, offset=offset, deviation=point.deviation
     )
@@ -150,10 +150,6 @@ def _mark(point: Point, measure: str, *, offset: float = 0.0, tip: str = "") -> 
 def _size(g: Group) -> str:
     row = g.rows[0]
     return row.baseline.label if row.baseline else f"{row.chosen}, {percent(row.share)} ({row.size:,})"
-
-
-def _seeds(g: Group) -> str:
-    return f", mean of {len(g.rows)} seeds" if len(g.rows) > 1 else f", n = {g.rows[0].n:,}"
 
 
 def _accuracy_axis(curves: Sequence[Curve], levels: Sequence[Level], label: str) -> Axis:

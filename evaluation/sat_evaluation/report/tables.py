@@ -1,101 +1,21 @@
-"""Tables of arms, of scores, of the numbers behind charts, and of what a run was made with."""
+"""Tables of scores, of the numbers behind charts, and of what a run was made with."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from math import isnan
 from typing import Any
 
 import attrs
 
-from sat_core.accuracy import Accuracy
 from sat_core.agreement import SHARES, Agreement, shown_rho
 from sat_core.ranking import Ranking
-from sat_evaluation.report.charts import Bars, Curve, Matrix, Plot
+from sat_evaluation.report.blocks import Chart
+from sat_evaluation.report.charts import Curve, Matrix, Plot
+from sat_evaluation.report.forest import Forest
 from sat_evaluation.report.gather import Run
 from sat_evaluation.report.table import Table, plain_table
-from sat_evaluation.report.words import with_interval
-from sat_evaluation.results.csv_file import csv_records
-from sat_evaluation.results.curves import listed_classes, varied
-from sat_evaluation.results.rows import Row, reported_levels
-from sat_evaluation.results.table import EVER_ATTACKED, cost_unit, robust_head
-from sat_evaluation.results.text import duration, percent, public_name, shown
-
-
-def arms_table(run: Run) -> Table:
-    """Make a table with a line for each finished arm; its CSV is that of ``summary.csv``."""
-    keys = varied(run.rows)
-    several = len({row.chosen for row in run.rows if not row.baseline}) > 1
-    heads = ("arm", "|A|", "share %", *(["strategy"] * several), *keys)
-    levels = reported_levels(run.rows)
-    moving = any(row.moving for row in run.rows)
-    heads += (
-        *([f"{EVER_ATTACKED} %"] * moving),
-        "seed",
-        robust_head(run.rows),
-        *(f"robust % ({level})" for level in levels),
-        "clean %",
-        "on A",
-        "on B",
-        "epoch",
-        "cost %",
-        "training",
-        "time",
-    )
-    rows = [_arm(row, keys, several, moving, levels) for row in run.rows]
-    filled = [n for n, head in enumerate(heads) if any(row[n][0] not in ("", "–") for row in rows)]
-    records = csv_records(run.rows)
-    whose = " of the source" * bool(run.rows and run.rows[0].source)
-    return Table(
-        heads=tuple(heads[n] for n in filled),
-        rows=tuple(tuple(row[n] for n in filled) for row in rows),
-        columns=tuple(records[0]) if records else ("arm",),
-        lines=tuple(tuple(record.values()) for record in records),
-        file=f"{run.name.replace('/', '-')}.csv",
-        caption=f"Every finished arm. Robust %: [ ] 95 % Wilson interval; cost %: gradient evaluations of "
-        f"training{whose}, {cost_unit(run.rows)}; training: its time, with the attacks in it.",
-    )
-
-
-def _arm(
-    row: Row, keys: Sequence[str], several: bool, moving: bool, levels: Sequence[str]
-) -> tuple[tuple[str, str | float], ...]:
-    strategy = "" if row.baseline else listed_classes(row) or row.chosen
-    settings = [shown(row.settings.get(key, ""), 40) for key in keys]
-    return (
-        (row.arm, row.arm),
-        (f"{row.size:,}", row.size),
-        (f"{100 * row.share:.3g}", row.share),
-        *([(strategy, strategy)] if several else []),
-        *((text, text) for text in settings),
-        *([_ever_attacked(row)] if moving else []),
-        (str(row.spec["training.seed"]), row.spec["training.seed"]),
-        _robust(row),
-        *(_robust(row.at(level)) for level in levels),
-        (f"{100 * row.clean.value:.1f}", row.clean.value),
-        _part(row.robust_a),
-        _part(row.robust_b),
-        (str(row.epoch), row.epoch),
-        (percent(row.cost).removesuffix(" %"), row.cost),
-        (duration(row.training_seconds), row.training_seconds),
-        (duration(row.seconds), row.seconds),
-    )
-
-
-def _ever_attacked(row: Row) -> tuple[str, float]:
-    return ("–", -1.0) if row.attacked is None else (f"{100 * row.attacked:.3g}", row.attacked)
-
-
-def _robust(row: Row | None) -> tuple[str, float]:
-    if row is None:
-        return _part(None)
-    return with_interval(row.robust).replace(" %", ""), row.robust.value
-
-
-def _part(accuracy: Accuracy | None) -> tuple[str, float]:
-    # -1 sorts below every accuracy
-    return ("–", -1.0) if accuracy is None else (f"{100 * accuracy.value:.1f}", accuracy.value)
+from sat_evaluation.results.text import public_name, shown
 
 
 def agreement_table(name: str, ranking: Ranking) -> Table:
@@ -132,24 +52,30 @@ def scores_table(agreement: Agreement, *, file: str, caption: str, title: str = 
     )
 
 
-def numbers(chart: Plot | Matrix | Bars) -> Table:
+def numbers(chart: Chart) -> Table:
     """Make a table of the numbers behind a chart."""
     heads: tuple[str, ...]
     lines: list[tuple[Any, ...]]
     if isinstance(chart, Plot):
-        heads = ("curve", chart.x.label, chart.y.label, "low", "high")
+        marks = [(_curve_name(c, chart), m) for c in chart.curves for m in c.marks]
+        seeds = ("deviation",) * any(m.deviation for _, m in marks)
+        heads = ("curve", chart.x.label, chart.y.label, "low", "high", *seeds)
         # a value without an interval has two equal ends
         lines = [
-            (_curve_name(c, chart), m.x, m.y, *((m.low, m.high) if m.high > m.low else ("", "")))
-            for c in chart.curves
-            for m in c.marks
+            (m.label.name if m.label else name, m.x, m.y, *((m.low, m.high) if m.high > m.low else ("", "")))
+            + (m.deviation or "",) * len(seeds)
+            for name, m in marks
         ]
-        lines += [(level.name, "", level.y, "", "") for level in chart.levels]
-        lines += [(band.name, x, "", low, high) for band in chart.bands for x, low, high in band.points]
+        none = ("",) * len(seeds)
+        lines += [(level.name, "", level.y, "", "", *none) for level in chart.levels]
+        lines += [(band.name, x, "", low, high, *none) for band in chart.bands for x, low, high in band.points]
     elif isinstance(chart, Matrix):
         heads = (chart.corner, *chart.columns)
         percents = [[None if c.value is None else 100 * c.value for c in cells] for cells in chart.cells]
         lines = [(name, *values) for name, values in zip(chart.lines, percents, strict=True)]
+    elif isinstance(chart, Forest):
+        heads = (chart.what, chart.x.label, "low", "high", "n")
+        lines = [(one.name, one.value, one.low, one.high, one.n) for one in chart.lines]
     else:
         heads = ("", "part", chart.unit)
         lines = [(name, part.tip, part.value) for name, parts, _ in chart.lines for part in parts]

@@ -42,6 +42,18 @@ def _arm_name(row: Row, curve: str) -> str:
     return f"A = {shown(chosen, 60)}" if chosen else f"{percent(row.share)} {curve or row.chosen}"
 
 
+def with_deviation(value: float, deviation: float | None) -> str:
+    """Return a mean in percent with its standard deviation over seeds, as ``87.0 ± 1.2``; of one seed alone."""
+    return f"{100 * value:.1f}" + ("" if deviation is None else f" ± {100 * deviation:.1f}")
+
+
+def of_images(g: Group, measure: str) -> str:
+    """Return of how many images and seeds an accuracy is, with its deviation, as ``n = 200, ± 1.2 over 3 seeds``."""
+    deviation = g.deviation(measure)
+    seeds = "" if deviation is None else f", ± {100 * deviation:.1f} over {len(g.rows)} seeds"
+    return f"n = {g.rows[0].n:,}{seeds}"
+
+
 def with_interval(a: Accuracy) -> str:
     """Return an accuracy with its interval, as ``87.0 % [81.6, 91.0]``."""
     return f"{100 * a.value:.1f} % [{100 * a.low:.1f}, {100 * a.high:.1f}]"

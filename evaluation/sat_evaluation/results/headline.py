@@ -73,7 +73,7 @@ def _recovered(plain: Group, some: Group, full: Group, folder: RunFolder | None)
     share = recovered_share(plain, some, full, folder)
     if share is None:
         return f"{value} (no interval: flags of test images are missing)"
-    return f"{share.text} (95 % over {share.over})" if share.recovered.interval.bounded else share.text
+    return f"{share.text} (95 % interval over {share.over})" if share.recovered.interval.bounded else share.text
 
 
 def _against_full(some: Group, full: Group, folder: RunFolder | None) -> str:
