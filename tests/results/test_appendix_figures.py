@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,8 @@ def words(path: Path, figure: Any) -> set[str]:
 
 
 def by_class(made: dict[str, Any], clean: list[tuple[int, int]], robust: list[int]) -> dict[str, Any]:
-    """Counts for each class: correct of how many, and how many of these are robust."""
+    """A copy with counts for each class: correct of how many, and how many of these are robust."""
+    made = copy.deepcopy(made)
     for name, counts in (("clean_accuracy", [c for c, _ in clean]), ("robust_accuracy", robust)):
         made[name]["per_class"] = [accuracy(c / n, n) for c, (_, n) in zip(counts, clean, strict=True)]
     return made
