@@ -15,6 +15,7 @@ from toys import ALL, HALF, NONE, accuracy, as_rows, result
 from sat_core.errors import NotInstalledError
 from sat_evaluation.figures.accuracy import accuracy_figure
 from sat_evaluation.figures.canvas import COLOURS, save_figure
+from sat_evaluation.figures.class_data import PublishedClasses
 from sat_evaluation.figures.matrix import matrix_figure
 from sat_evaluation.paper.draw import curves_figure
 from sat_evaluation.paper.experiments import paper_figure
@@ -169,6 +170,23 @@ def test_matrix_plot_marks_classes_with_few_test_images(tmp_path: Path) -> None:
     labels = texts(save_figure(matrix_figure(rows), tmp_path / "matrix")[1])
     assert labels.count("50*") == 2
     assert any("*: fewer than 50 test images" in text.replace("\xa0", " ") for text in labels)
+
+
+def test_the_legend_of_a_matrix_is_whole() -> None:
+    half = (0.5,) * 4
+    published = PublishedClasses(
+        source="a", weights="uniform", clean=half, robust_a=half, robust_b=half, matrix=(half,) * 4, full=half
+    )
+    plain = result(0, 0.02, kind="classes", units=0, per_class=[0.02] * 3 + [None])
+    figure = matrix_figure(as_rows([plain, *singles()]), published)
+    assert figure is not None
+    figure.draw_without_rendering()
+    legend = figure.axes[1].get_legend()
+    assert legend is not None
+    assert len(legend.get_texts()) == 5
+    place = legend.get_window_extent()
+    assert place.y0 > 0
+    assert place.x1 < figure.bbox.x1
 
 
 def test_matrix_plot_averages_seeds_and_takes_the_first_of_several_settings(tmp_path: Path) -> None:

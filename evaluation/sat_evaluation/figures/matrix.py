@@ -53,6 +53,8 @@ def matrix_figure(rows: Sequence[Row], published: PublishedClasses | None = None
     cell = cell_size(len(names), lines=3 if published else 2)
     width, height = max(4, cell * len(names)), max(2, cell * len(lines))
     with drawing(width + 3.9, height + 2.5) as figure:
+        from matplotlib.transforms import ScaledTranslation
+
         left, right = figure.subplots(1, 2, sharey=True, width_ratios=[width, 2.6])
         class_names(left, names)
         left.set_yticks(places, [line.baseline or line.class_label(names) for line in lines])
@@ -64,8 +66,11 @@ def matrix_figure(rows: Sequence[Row], published: PublishedClasses | None = None
         # one scale, 0 to 100, which also makes studies comparable
         figure.colorbar(drawn, ax=left, location="bottom", aspect=40, label="robust accuracy (%)")
         _bars(right, places, lines, published=published is not None, numbers=cell > SMALLEST_WITH_NUMBERS)
-        # beside the colour bar, where the layout has left room already
-        right.legend(loc="upper left", bbox_to_anchor=(0, -0.5 / height), handlelength=1).set_in_layout(False)
+        # beside the colour bar, where the layout has left room already: three lines, 0.4 inches below the axes
+        below = right.transAxes + ScaledTranslation(0, -0.4, figure.dpi_scale_trans)
+        look = {"ncols": 2, "fontsize": 8, "handlelength": 1, "columnspacing": 1}
+        legend = right.legend(loc="upper left", bbox_to_anchor=(0, 0), bbox_transform=below, **look)
+        legend.set_in_layout(False)
         words = f"Robust accuracy (%) when {'a single class is' if single else 'some classes are'} attacked"
         chosen = "" if curve.strategy == "listed" else f"{curve.strategy} first"
         notes = [
@@ -118,7 +123,8 @@ def _bars(axes: Any, places: np.ndarray, lines: Sequence[ClassLine], *, publishe
             axes.barh(y, x, xerr=errors, **style)
             for place, entry in zip(y, own, strict=True):
                 if entry.deviation:
-                    low, high = (100 * (entry.value + sign * entry.deviation) for sign in (-1, 1))
+                    # not beyond 100, where numbers stand
+                    low, high = (min(100.0, 100 * (entry.value + sign * entry.deviation)) for sign in (-1, 1))
                     axes.hlines(place, low, high, color="black", linewidth=4.5, alpha=0.35)
             if numbers:
                 # in a column of their own, where neither error bars nor marks are
