@@ -30,7 +30,7 @@ def wrapped(line: str, width: int) -> list[str]:
 
     Further lines are indented by two spaces more than the first. What is longer than a line stays whole.
 
-    >>> wrapped("  recovers 90 % of it", 16)
+    >>> wrapped("  recovers 90 % of it", 14)
     ['  recovers', '    90 % of it']
     """
     if len(line) <= width:
