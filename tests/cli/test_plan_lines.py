@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from io import StringIO
 from pathlib import Path
 
@@ -90,6 +91,31 @@ def test_a_dry_run_of_a_study_prints_nothing_before_its_error(setting: str, caps
     printed = capsys.readouterr()
     assert printed.out == ""
     assert "'nothing'" in printed.err
+
+
+@pytest.mark.parametrize("card", [[], ["--card", "A100"]])
+def test_of_a_network_that_is_not_ours_a_plan_says_what_measures_it(
+    card: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SAT_CACHE", str(tmp_path))
+    assert main(["plan", str(DIGITS), "--set", "model.name=own:make", *card]) == 0
+    words = " ".join(capsys.readouterr().out.split())
+    says = "FLOPs, memory and hours: not known of own:make; `sat plan STUDY --measure` measures it, for --card too"
+    assert words.count("not known") == words.count(says) == 1
+    assert "of this device" not in words
+
+
+def test_the_command_of_what_fits_keeps_what_was_given(capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["--set", "model.name=linear", "--set", "seeds=5", "--backend", "torch", "--device", "cuda:1"]
+    assert main(["plan", str(DIGITS), *given, "--of-full-at", "50%"]) == 0
+    command = shlex.split(capsys.readouterr().out.replace(" \\\n ", "").splitlines()[-1])
+    assert command[:5] == ["sat", "run", str(DIGITS), "--set", "model.name=linear"]
+    assert command.count("seeds=3") == 1
+    assert "seeds=5" not in command
+    assert command[command.index("--backend") + 1] == "torch"
+    assert command[command.index("--device") + 1] == "cuda:1"
+    assert main(["plan", str(DIGITS), *given, "--of-full-at", "50%", "--card", "A100"]) == 0
+    assert "--device" not in capsys.readouterr().out
 
 
 def test_what_a_run_expects_has_one_prefix() -> None:

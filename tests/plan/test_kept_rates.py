@@ -9,6 +9,8 @@ import pytest
 from test_rates import took, units
 from test_work import FACTS
 
+from sat_core.network_cost import network_cost
+from sat_core.sections import ModelSpec
 from sat_evaluation.plan.cache import add_taken
 from sat_evaluation.plan.devices import device_name
 from sat_evaluation.plan.kept_rates import KeptRates, keep_rates, kept_file, read_kept
@@ -71,3 +73,20 @@ def test_runs_of_the_same_setting_come_first_if_there_are_enough() -> None:
     assert source() == MEASURED
     add_taken([took(arms[2], device=here)])
     assert source() == HISTORY
+
+
+def test_a_card_knows_the_cost_of_a_network_that_was_measured_on_another_device() -> None:
+    spec = attrs.evolve(units()[1].spec, model=ModelSpec(name="own:make"))
+    assert planning(card="A100").rates(spec, FACTS) is None
+    cost = network_cost("small-cnn", FACTS.image_shape, FACTS.classes)
+    measured = attrs.evolve(
+        kept(model="own:make", device="another", batch_size=7), rates=attrs.evolve(RATES, cost=cost)
+    )
+    keep_rates([kept(model="own:make"), measured])
+    rates = planning(card="A100").rates(spec, FACTS)
+    assert rates is not None
+    named = planning(card="A100").rates(attrs.evolve(spec, model=ModelSpec(name="small-cnn")), FACTS)
+    assert named is not None
+    assert rates == attrs.evolve(named, cost=cost)
+    assert planning(card="A100").units(units(**{"model.name": "own:make"})).flops is not None
+    assert planning(card="A100").rates(spec, attrs.evolve(FACTS, image_shape=(9, 9, 1))) is None

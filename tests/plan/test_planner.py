@@ -112,7 +112,9 @@ def test_a_budget_that_is_too_small_says_what_the_least_takes() -> None:
 
 
 def test_without_a_known_speed_no_hours_can_be_planned() -> None:
-    with pytest.raises(SpecError, match=r"hours: how long .* is not known\nmeasure it first with `sat plan --measure`"):
+    with pytest.raises(
+        SpecError, match=r"hours: how long .* is not known of this network .*\nmeasure it first with `sat plan"
+    ):
         propose(lambda share, seeds, level: None, EVIDENCE, SHARES, hours=8)
     unknown = propose(lambda share, seeds, level: None, EVIDENCE, SHARES, of_full_at=0.5, attack=PGD)
     assert {(option.hours, option.share) for option in unknown.options} == {(None, 0.42)}

@@ -63,7 +63,8 @@ def _plan(arguments: argparse.Namespace) -> int:
             return 0
         from sat_evaluation.cli.proposal_table import print_proposal
 
-        print_proposal(fitting, arguments.study, made.study(study.set(fitting.settings(fitting.recommended))))
+        plan = made.study(study.set(fitting.settings(fitting.recommended)))
+        print_proposal(fitting, arguments.study, plan, given=_given(arguments, fitting))
         print_notes(made)
         return 0
     plan = made.study(study)
@@ -77,6 +78,19 @@ def _plan(arguments: argparse.Namespace) -> int:
     print_plan(plan, f"{arguments.study}")
     print_notes(made)
     return 0
+
+
+def _given(arguments: argparse.Namespace, fitting: Proposal) -> list[str]:
+    """Return the options that a run of what fits needs beside its own settings, which come after these."""
+    from sat_core.tables import parse_setting
+
+    chosen = fitting.settings(fitting.recommended)
+    settings = [text for text in arguments.settings if parse_setting(text)[0] not in chosen]
+    words = [word for text in settings for word in ("--set", text)]
+    words += [word for module in arguments.imports for word in ("--import", module)]
+    words += ["--backend", arguments.backend] if arguments.backend else []
+    # a card is not this machine's device
+    return words + (["--device", arguments.device] if arguments.device != "cpu" and not arguments.card else [])
 
 
 def print_notes(made: Planning) -> None:

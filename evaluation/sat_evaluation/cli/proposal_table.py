@@ -27,7 +27,13 @@ _SPARE = ("baselines", "95 % interval")
 """Columns that go where the terminal is too narrow, the first one first."""
 
 
-def print_proposal(proposal: Proposal, study: str, plan: Plan | None = None, console: Console | None = None) -> None:
+def print_proposal(
+    proposal: Proposal,
+    study: str,
+    plan: Plan | None = None,
+    console: Console | None = None,
+    given: Sequence[str] = (),
+) -> None:
     """Print a row for each choice that fits, which one is recommended and why, and what the numbers are from.
 
     Args:
@@ -35,6 +41,7 @@ def print_proposal(proposal: Proposal, study: str, plan: Plan | None = None, con
         study: File of the study, for the command to copy.
         plan: Of what is recommended, for where its hours are from.
         console: Where to print.
+        given: Options of ``sat plan`` that the command needs, too, as ``--set``.
     """
     console = console or Console()
     lines = [_cells(option, option == proposal.recommended) for option in proposal.options]
@@ -50,7 +57,7 @@ def print_proposal(proposal: Proposal, study: str, plan: Plan | None = None, con
     for line in (*left_out, *_notes(proposal), *(time_lines(plan) if plan is not None else ())):
         print_lines(console, line, "dim")
     console.print()
-    for line in command_lines(proposal, study, console.width):
+    for line in command_lines(proposal, study, console.width, given):
         console.print(Text(line), soft_wrap=True)
 
 
@@ -65,20 +72,20 @@ def _table(columns: Mapping[str, Sequence[str]], width: int) -> Table:
     return table
 
 
-def command_lines(proposal: Proposal, study: str, width: int) -> list[str]:
+def command_lines(proposal: Proposal, study: str, width: int, given: Sequence[str] = ()) -> list[str]:
     """Return `command` for a shell; where it is longer than `width`, a line for each of its options."""
-    whole = command(proposal, study)
+    whole = command(proposal, study, given)
     if len(whole) <= width:
         return [whole]
     first, *options = whole.split(" --")
     return [f"{first} \\", *(f"  --{each} \\" for each in options[:-1]), f"  --{options[-1]}"]
 
 
-def command(proposal: Proposal, study: str) -> str:
-    """Return the command that runs what is recommended."""
+def command(proposal: Proposal, study: str, given: Sequence[str] = ()) -> str:
+    """Return the command that runs what is recommended; arguments as in `print_proposal`."""
     settings = proposal.settings(proposal.recommended)
     words = [word for key, value in settings.items() for word in ("--set", _setting(key, value))]
-    return shlex.join(["sat", "run", study, *words, "--out", "runs/planned"])
+    return shlex.join(["sat", "run", study, *given, *words, "--out", "runs/planned"])
 
 
 def _title(proposal: Proposal) -> str:

@@ -14,7 +14,7 @@ from sat_core.network_cost import GRADIENT, STEP, network_cost
 from sat_core.precision import OF_NETWORK
 from sat_core.spec import Spec
 from sat_evaluation.plan.facts import Facts
-from sat_evaluation.plan.rates import TABLE, Rates, RateSource
+from sat_evaluation.plan.rates import TABLE, CostSource, Rates, RateSource, nothing_measured
 
 SHARE_OF_PEAK = 0.25
 """How much of its peak rate a card is expected to reach in convolutions of ordinary size."""
@@ -71,18 +71,21 @@ def find_card(name: str) -> Card | None:
     return next((card for card in cards() if any(re.search(rf"{each}(?!\d)", words) for each in card.names)), None)
 
 
-def table_rates(device_name: str) -> RateSource:
+def table_rates(device_name: str, costs: CostSource = nothing_measured) -> RateSource:
     """Return a source of rates by the table, for networks whose FLOPs are known.
 
     Training runs in its own precision, AutoAttack in float32 as `sat_core.classifier.Classifier.exact` has it.
 
     Args:
         device_name: As nvidia-smi calls the card.
+        costs: Of networks that are not ours, as they were measured on any device.
     """
     card = find_card(device_name)
 
     def rates(spec: Spec, facts: Facts) -> Rates | None:
-        cost = network_cost(spec.model.name, facts.image_shape, facts.classes)
+        own = network_cost(spec.model.name, facts.image_shape, facts.classes)
+        measured = costs(spec, facts) if own is None else None
+        cost = own or measured
         if card is None or cost is None:
             return None
         each = cost.forward_flops / (SHARE_OF_PEAK * card.peak(spec.training.precision))
@@ -97,6 +100,7 @@ def table_rates(device_name: str) -> RateSource:
             source=TABLE,
             detail=f"{card.title}, {100 * SHARE_OF_PEAK:.0f} % of its peak ({card.source})",
             factor=FACTOR,
+            cost=measured,
         )
 
     return rates

@@ -14,7 +14,7 @@ from sat_core.network_cost import NetworkCost
 from sat_core.spec import Spec
 from sat_evaluation.plan.cache import cache_folder
 from sat_evaluation.plan.facts import Facts
-from sat_evaluation.plan.rates import Rates, RateSource, Setting, setting_of
+from sat_evaluation.plan.rates import CostSource, Rates, RateSource, Setting, setting_of
 
 KEPT = 100
 """Measurements that are kept, the latest ones."""
@@ -89,6 +89,21 @@ def kept_rates(kept: Sequence[KeptRates], device: str, backend: str) -> RateSour
     return rates_by_setting(
         {each.setting: each.rates for each in kept if (each.device, each.backend) == (device, backend)}
     )
+
+
+def kept_costs(kept: Sequence[KeptRates]) -> CostSource:
+    """Return a source of what networks cost, which is the same on every device and with every backend."""
+
+    def cost(spec: Spec, facts: Facts) -> NetworkCost | None:
+        wanted = spec.model.name, facts.image_shape, facts.classes
+        like = (
+            each.rates.cost
+            for each in reversed(kept)
+            if (each.setting.model, each.setting.image_shape, each.setting.classes) == wanted
+        )
+        return next((known for known in like if known is not None), None)
+
+    return cost
 
 
 def rates_by_setting(known: Mapping[Setting, Rates]) -> RateSource:

@@ -137,7 +137,8 @@ def propose(
     levels, seeds = [*levels], sorted(seeds)
     if hours is not None and cost(None, seeds[0], levels[0]) is None:
         raise SpecError(
-            "hours: how long a training takes on this device is not known\nmeasure it first with `sat plan --measure`"
+            "hours: how long a training takes is not known of this network and device\n"
+            "measure it first with `sat plan STUDY --measure`"
         )
     if of_full_at is not None:
         if attack is None:

@@ -106,6 +106,15 @@ def nothing_known(spec: Spec, facts: Facts) -> Rates | None:
     return None
 
 
+CostSource = Callable[[Spec, Facts], NetworkCost | None]
+"""Returns the measured cost of the model of a spec on such data; None where it was not measured."""
+
+
+def nothing_measured(spec: Spec, facts: Facts) -> NetworkCost | None:
+    """Know no costs: those of networks that are not ours are then not known."""
+    return None
+
+
 def first_of(*sources: RateSource) -> RateSource:
     """Return a source that asks others in this order; each setting is asked for once."""
     known: dict[object, Rates | None] = {}

@@ -13,7 +13,7 @@ from sat_evaluation.plan.cache import read_taken
 from sat_evaluation.plan.cards import find_card, table_rates
 from sat_evaluation.plan.devices import device_name
 from sat_evaluation.plan.history import ENOUGH, history_rates
-from sat_evaluation.plan.kept_rates import kept_rates, read_kept
+from sat_evaluation.plan.kept_rates import kept_costs, kept_rates, read_kept
 from sat_evaluation.plan.plan import Plan, plan_study, plan_units
 from sat_evaluation.plan.rates import RateSource, first_of, nothing_known, with_costs
 from sat_evaluation.plan.units import UnitWork
@@ -58,7 +58,8 @@ def planning(
         backend: Name of the backend; by default that of the environment variable SAT_BACKEND, else torch.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         jobs: How many trainings run side by side.
-        card: A GPU of the table that stands for this machine's, as ``A100``; then nothing else counts.
+        card: A GPU of the table that stands for this machine's, as ``A100``; then nothing else counts, but
+            for the FLOPs of networks that are not ours, which a measurement of any device has kept.
         here: Whether the device is one of this machine; of others nothing is known.
         measured: Rates that were measured just now, which count before all others.
     """
@@ -68,7 +69,9 @@ def planning(
 
         if find_card(card) is None:
             raise SpecError(f"--card: expected one of {', '.join(each.title for each in cards())}, got {card!r}")
-        return Planning(rates=first_of(table_rates(card)), jobs=jobs)
+        kept, damaged = read_kept()
+        rates = first_of(table_rates(card, kept_costs(kept)))
+        return Planning(rates=rates, jobs=jobs, notes=tuple(filter(None, (damaged,))))
     if not here:
         return Planning(rates=nothing_known, jobs=jobs)
     name, (taken, of_runs), (kept, of_measurements) = device_name(device), read_taken(), read_kept()
@@ -79,7 +82,7 @@ def planning(
         history_rates(taken, name, own, enough=ENOUGH),
         before,
         history_rates(taken, name, own),
-        table_rates(name),
+        table_rates(name, kept_costs(kept)),
     ]
     rates = with_costs(first_of(*sources), *([measured] if measured else []), before)
     return Planning(rates=rates, jobs=jobs, notes=tuple(filter(None, (of_runs, of_measurements))))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sat_evaluation.plan.plan import Plan
 from sat_evaluation.plan.rates import HISTORY, MEASURED, TABLE
 from sat_evaluation.plan.units import ARM, HEAD
-from sat_evaluation.results.text import percent
+from sat_evaluation.results.text import percent, shown
 
 _SOURCES = {MEASURED: "a measurement", HISTORY: "earlier runs", TABLE: "the table of cards"}
 
@@ -44,9 +44,15 @@ def assumed_lines(plan: Plan) -> list[str]:
 
 def time_lines(plan: Plan) -> list[str]:
     """Return the expected time and where it is from, or how to come by one."""
-    if plan.wall_seconds is None:
-        return ["hours: nothing is known of this device yet; `sat plan STUDY --measure` measures it"]
-    return [f"expected: {expected_words(plan)}", *source_lines(plan)]
+    networks = dict.fromkeys(each.unit.spec.model.name for each in plan.units if each.flops is None)
+    unknown = "FLOPs and memory" if plan.wall_seconds is not None else "FLOPs, memory and hours"
+    lines = [
+        f"{unknown}: not known of {shown(name, 60)}; `sat plan STUDY --measure` measures it, for --card too"
+        for name in networks
+    ]
+    if plan.wall_seconds is not None:
+        return [*lines, f"expected: {expected_words(plan)}", *source_lines(plan)]
+    return lines or ["hours: nothing is known of this device yet; `sat plan STUDY --measure` measures it"]
 
 
 def expected_words(plan: Plan) -> str:
