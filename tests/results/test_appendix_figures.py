@@ -224,6 +224,8 @@ def test_overfitting_is_what_was_lost_from_the_best_epoch_to_the_last(tmp_path: 
     assert half.attacks == "PGD-10 (L2, ε = 0.5) after each epoch"
     shown = words(tmp_path / "overfitting", overfitting_figure(rows[1:]))
     assert {"hardest 50 % (2 seeds) (lost at the end: 20.0)", "robust accuracy (%)"} <= shown
+    # the reported attacks are in no curve
+    assert not any("AutoAttack" in text or "n =" in text for text in shown)
     assert overfitting_figure(as_rows([HALF, ALL])) is None
 
 

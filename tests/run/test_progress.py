@@ -283,3 +283,13 @@ def test_characters_that_the_output_lacks_are_question_marks(encoding: str, expe
     output.flush()
     assert output.error is None
     assert stream.buffer.getvalue().decode(encoding) == expected  # type: ignore[attr-defined]
+
+
+def test_attacks_leave_a_line_every_half_minute_where_there_is_no_terminal(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with live_view.Terminal().attacking("L2 ε = 0.5") as show:
+        for share in (0.1, 0.2, 0.3):
+            show(share, "")
+            clock.now += 20
+    assert capsys.readouterr().err == "L2 ε = 0.5: 30 %\n"

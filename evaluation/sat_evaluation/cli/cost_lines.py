@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 
 from sat_evaluation.cli.lines import wrapped
 from sat_evaluation.plan.plan import Plan, plan_units
@@ -21,11 +21,20 @@ def print_cost(plan: Plan, made: Planning) -> None:
         print(*(f"# {part}" for part in wrapped(line, width)), sep="\n")
 
 
-def whole_plan(studies: Sequence[Sequence[UnitWork]], arguments: argparse.Namespace) -> tuple[Plan, Planning]:
-    """Return the plan of the units of several studies, each of which is run once, by the options of the command."""
+def whole_plan(
+    studies: Sequence[Sequence[UnitWork]], arguments: argparse.Namespace, finished: Iterable[UnitWork] = ()
+) -> tuple[Plan, Planning]:
+    """Return the plan of the units of several studies, each of which is run once, by the options of the command.
+
+    Args:
+        studies: The units of each study.
+        arguments: Of the command.
+        finished: Those among them that are finished already, and with them their equals in other studies.
+    """
     from sat_evaluation.run.executors.local import Local
 
     seen: set[Hashable] = set()
+    without_repeats(list(finished), seen)
     units = [unit for study in studies for unit in without_repeats(study, seen)]
     here, threads = arguments.executor == "local", max((unit.spec.training.threads for unit in units), default=1)
     per_device = arguments.jobs_per_device or 1

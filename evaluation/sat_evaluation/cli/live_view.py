@@ -60,9 +60,19 @@ class Terminal(View):
     @contextmanager
     def attacking(self, threat: str) -> Iterator[Share]:
         """See `View`."""
-        with ProgressBar(console=Console(stderr=True), transient=True) as bar:
+        console, said = Console(stderr=True), time.time()
+
+        def show(share: float, _note: str) -> None:
+            nonlocal said
+            bar.update(task, completed=share)
+            if not console.is_terminal and time.time() - said >= _LINE_EVERY:
+                said = time.time()
+                self.warn(f"{threat}: {percent(share)}")
+
+        # without a terminal the bar would leave an empty line
+        with ProgressBar(console=console, transient=True, disable=not console.is_terminal) as bar:
             task = bar.add_task(threat, total=1.0)
-            yield lambda share, _note: bar.update(task, completed=share)
+            yield show
 
     def units(self, units: Sequence[UnitFolder]) -> AbstractContextManager[UnitsView]:
         """See `View`."""

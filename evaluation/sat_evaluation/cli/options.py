@@ -101,7 +101,11 @@ def _ask(line: str) -> bool:
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         print(f"note: {line}; it starts without a question, as there is no terminal", file=sys.stderr)
         return True
-    return input(f"{line}\nstart? [y/N] ").strip().lower() in ("y", "yes")
+    try:
+        return input(f"{line}\nstart? [y/N] ").strip().lower() in ("y", "yes")
+    except (EOFError, KeyboardInterrupt):  # Ctrl-D, Ctrl-C: nothing has begun that could be continued
+        print()
+        return False
 
 
 def add_settings(command: argparse.ArgumentParser, help: str) -> None:

@@ -72,13 +72,15 @@ def _reproduce(arguments: argparse.Namespace) -> int:
     from sat_core.run_folder import ReproductionFolder
     from sat_evaluation.cli.live_view import Terminal
     from sat_evaluation.paper.reproduce import reproduce_all
-    from sat_evaluation.run.expected import Expected
+    from sat_evaluation.run.expected import Expected, is_finished
 
+    out = ReproductionFolder(arguments.out)
     if not arguments.yes:
-        panels = [panel for one in reproductions for panel in one.make().panels]
-        plan, _ = whole_plan([_units(panel) for panel in panels], arguments)
-        Expected(plan, plan).ask(confirmation(arguments))
-    reproduce_all(reproductions, ReproductionFolder(arguments.out), view=Terminal(), **options)
+        studies = [(out.study(panel.name), _units(panel)) for one in reproductions for panel in one.make().panels]
+        finished = [unit for folder, units in studies for unit in units if is_finished(folder, unit)]
+        left, _ = whole_plan([units for _, units in studies], arguments, finished)
+        Expected(left, left).ask(confirmation(arguments))
+    reproduce_all(reproductions, out, view=Terminal(), **options)
     return 0
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sat_evaluation.figures.canvas import COLOURS, GRID, drawing, heading
 from sat_evaluation.figures.overfitting_data import overfitting_curves
 from sat_evaluation.figures.share_data import accuracy_limits
-from sat_evaluation.results.headline import title
+from sat_evaluation.results.headline import trained
 from sat_evaluation.results.rows import Row
 
 if TYPE_CHECKING:
@@ -57,5 +57,5 @@ def overfitting_figure(rows: Sequence[Row]) -> Figure | None:
         how = " / ".join(dict.fromkeys(f"{curve.attacks}, on {curve.n:,} images" for curve in curves))
         cut = f"the first {_MOST} of {len(every)} arms are drawn" if len(every) > _MOST else ""
         points = "points: the chosen epochs" + " · means over seeds" * several
-        heading(figure, "Accuracy over the epochs of the training", title(rows), f"{how} · {points}", cut)
+        heading(figure, "Accuracy over the epochs of the training", trained(rows), f"{how} · {points}", cut)
     return figure

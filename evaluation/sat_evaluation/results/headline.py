@@ -88,19 +88,23 @@ def _against_full(some: Group, full: Group, folder: RunFolder | None) -> str:
 
 def title(rows: Sequence[Row]) -> str:
     """Return data set, model, threat model, unusual precision, attacks and number of test examples in one line."""
-
-    def joined(values: Iterable[str]) -> str:
-        return " / ".join(shown(value, 80) for value in dict.fromkeys(values))
-
     counts = sorted({row.n for row in rows})
-    precision = joined(row.spec["training.precision"] for row in rows)
+    n = f"n = {counts[0]:,}" + (f" to {counts[-1]:,}" if len(counts) > 1 else "")
+    return " · ".join([trained(rows), _joined(row.attacks for row in rows), n])
+
+
+def trained(rows: Sequence[Row]) -> str:
+    """Return data set, model, threat model and unusual precision in one line, whatever they were attacked by."""
+    precision = _joined(row.spec["training.precision"] for row in rows)
     return " · ".join(
         [
-            joined(" → ".join(map(public_name, filter(None, (row.source, row.data)))) for row in rows),
-            joined(row.spec["model.name"] for row in rows),
-            joined(row.threat for row in rows),
+            _joined(" → ".join(map(public_name, filter(None, (row.source, row.data)))) for row in rows),
+            _joined(row.spec["model.name"] for row in rows),
+            _joined(row.threat for row in rows),
             *([] if precision == "float32" else [f"trained in {precision}"]),
-            joined(row.attacks for row in rows),
-            f"n = {counts[0]:,}" + (f" to {counts[-1]:,}" if len(counts) > 1 else ""),
         ]
     )
+
+
+def _joined(values: Iterable[str]) -> str:
+    return " / ".join(shown(value, 80) for value in dict.fromkeys(values))

@@ -103,7 +103,7 @@ def expect(
         local = executor if isinstance(executor, Local) else None
         jobs = len(local.slots(device, study.base.training.threads)) if local else executor.jobs or 1
         made = planning(backend=backend, device=device, jobs=jobs, here=local is not None)
-        return Expected(made.units(units), made.units([unit for unit in units if not _finished(folder, unit)]))
+        return Expected(made.units(units), made.units([unit for unit in units if not is_finished(folder, unit)]))
     except SatError:
         return None
 
@@ -115,7 +115,8 @@ def _facts(study: Study, folder: RunFolder, given: DataSet | None) -> Facts:
     return facts_of(name) if given is None else loaded_facts(given)
 
 
-def _finished(folder: RunFolder, unit: UnitWork) -> bool:
+def is_finished(folder: RunFolder, unit: UnitWork) -> bool:
+    """Return whether a unit of a study is finished in its folder, which may not exist."""
     if unit.kind == RANKING:
         return folder.ranking.has_ranking
     return (folder.transfer(unit.target) if unit.kind == HEAD else folder).unit(unit.name).has_results
