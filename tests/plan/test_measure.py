@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,6 +16,7 @@ from sat_evaluation.plan.measure import measured_rates
 from sat_evaluation.plan.plan import plan_study
 from sat_evaluation.plan.rates import MEASURED
 from sat_evaluation.plan.sources import planning
+from sat_evaluation.run import expected, studies
 from sat_evaluation.run.studies import run_study
 
 pytestmark = pytest.mark.backend
@@ -59,6 +61,17 @@ def test_a_run_keeps_what_was_expected_and_tells_the_next_plan(tmp_path: Path, m
     assert lines[1].startswith("expected ")
     # far below a day
     assert asked == []
+    # the clock stands still but while somebody thinks about the answer
+    clock = [0.0]
+    monkeypatch.setattr(studies, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(expected, "ASKS_ABOVE", 0.0)
+
+    def confirm(line: str) -> bool:
+        clock[0] += 3600
+        return bool(line)
+
+    run_study(study.set({"training.seed": 2}), tmp_path / "third", tell=lines.append, confirm=confirm)
+    assert lines[2].endswith(", took 0.0 s")
 
 
 def test_a_measured_device_has_rates_for_the_study_and_keeps_them(

@@ -132,6 +132,14 @@ def test_rates_are_those_that_steps_were_made_of() -> None:
     assert rates == pytest.approx((fixed, of_image, fixed_of_attack, of_attack))
 
 
+def test_an_attack_is_expected_to_cost_something_where_free_at_was_measured() -> None:
+    spec = study(**{"subset.size": 1.0, "attack.kind": "free"}).arms[0].spec
+    step, training, attack_step, attack = training_rates(spec, 8.0, 8.0, 8.0, 8.0)
+    # a gradient over the images costs 2 forward passes, one of a training step 3
+    assert (attack_step, attack) == pytest.approx((2 / 3 * step, 2 / 3 * training))
+    assert min(step, training) > 0
+
+
 def test_the_plan_of_a_transfer_is_that_of_its_heads() -> None:
     rates = Rates(training=1.0, attack=0.0, forward=1.0, query=0.0, source="table", detail="", factor=2.0)
     keys = {"subset.size": [0.0, 1.0], "transfer.targets": ["mnist5k", "cifar10"], "transfer.epochs": 1}

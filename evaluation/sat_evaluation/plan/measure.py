@@ -20,6 +20,7 @@ from sat_core.classifier import Classifier
 from sat_core.data import DataSet, Examples
 from sat_core.evaluator import get_evaluator
 from sat_core.job import Job
+from sat_core.network_cost import GRADIENT, STEP
 from sat_core.resolve import resolve
 from sat_core.run_folder import RunFolder
 from sat_core.sections import SubsetSpec
@@ -117,19 +118,19 @@ def training_rates(
         members: How many few are, in the mean.
     """
     batch, passes, replays = spec.training.batch_size, spec.attack.passes, spec.attack.replays
-    of_image = (1 - _FIXED) * plain / batch / replays
+    step, of_image = _FIXED * plain / replays, (1 - _FIXED) * plain / batch / replays
+    if passes == 0:  # Free-AT has no attack of its own, but rates are kept for arms with another attack, too
+        return step, of_image, GRADIENT / STEP * step, GRADIENT / STEP * of_image
 
     def of_attack(seconds: float, attacked: float) -> float:
         # some losses and AWP cost further training gradients, which are counted as such, where members are
         more = training_gradients(spec, batch, attacked) - training_gradients(spec, batch, 0)
         return seconds - plain - of_image * more
 
-    attack = attack_step = 0.0
-    if passes and batch > members:
+    attack = 0.0
+    if batch > members:
         attack = max(0.0, (of_attack(many, batch) - of_attack(few, members)) / (passes * (batch - members)))
-    if passes:
-        attack_step = max(0.0, of_attack(few, members) / passes - attack * members)
-    return _FIXED * plain / replays, of_image, attack_step, attack
+    return step, of_image, max(0.0, of_attack(few, members) / passes - attack * members), attack
 
 
 def _noise(spec: Spec, facts: Facts) -> DataSet:

@@ -71,11 +71,11 @@ def run_study(
     study, given = _with_data(study, data)
     computing = _get_backend(backend, device, executor)
     study = resolve(study, folder, computing, elsewhere=executor.elsewhere)
-    begin = time.monotonic()
     options: dict[str, Any] = {"backend": backend, "device": device, "executor": executor}
     expected = expect(study, folder, **options, given=given, only_ranking=only_ranking)
     if expected is not None:
         expected.ask(confirm)
+    begin = time.monotonic()  # an answer may take its time
     units = prepare_study(study, folder, computing, reuse, view, executor.ranks, given)
     if expected is not None:
         expected.write(folder)
