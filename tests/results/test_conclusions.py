@@ -111,6 +111,20 @@ def test_the_headline_says_where_full_at_is_better(tmp_path: Path) -> None:
     assert text.endswith(f"Full AT is 30.0 points {ends} more robust (p < 0.0001).")
 
 
+def test_the_best_of_several_subsets_is_not_better_by_chance(tmp_path: Path) -> None:
+    folder, full = RunFolder(tmp_path), np.arange(400) < 200
+    better = full.copy()
+    better[200:214], better[:4] = True, False
+    assert 0.05 / 3 < mcnemar(full, better).mid_p < 0.05
+    arms = {0: np.arange(400) < 40, 495: full, 500: better, 505: full, 1000: full}
+    contents = [write_arm(folder, size, robust) for size, robust in arms.items()]
+    rows = collect(folder.unit(c["arm"]).results() for c in contents)
+    assert "(hardest, the best of 3 subsets)" in headline(rows, folder)
+    assert " No difference to full AT found; could have seen " in headline(rows, folder)
+    alone = [row for row in rows if row.size not in (495, 505)]
+    assert "] less robust (p = 0.0" in headline(alone, folder)
+
+
 def test_a_share_of_nothing_is_said_to_be_unknown(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     sizes = (0, 500, 1000)

@@ -158,13 +158,21 @@ def recovered_share(plain: Group, some: Group, full: Group, folder: RunFolder) -
         return None
 
 
-def compare_to(one: Group, other: Group, folder: RunFolder) -> Comparison | None:
-    """Compare the robust accuracies of two groups alone; None where flags are missing or damaged."""
+def compare_to(one: Group, other: Group, folder: RunFolder, *, of: int = 1) -> Comparison | None:
+    """Compare the robust accuracies of two groups alone; None where flags are missing or damaged.
+
+    Args:
+        one, other: The groups.
+        folder: Of their study.
+        of: From how many pairs this one was picked by its accuracy; p is multiplied by that (Bonferroni), as the best
+            of many is good by chance, too.
+    """
     try:
         pair = read_flags(one, folder), read_flags(other, folder)
     except DataError:
         return None
-    return compare_all([pair], [(method_name(one.rows[0], ()), method_name(other.rows[0], ()))], "robust")[0]
+    (found,) = compare_all([pair], [(method_name(one.rows[0], ()), method_name(other.rows[0], ()))], "robust")
+    return attrs.evolve(found, adjusted=min(1.0, of * found.adjusted), tests=of)
 
 
 def _share(name: str, plain: GroupFlags, some: GroupFlags, full: GroupFlags) -> Share | None:

@@ -43,6 +43,7 @@ def _sentence(rows: Sequence[Row], folder: RunFolder | None, *, say_attacks: boo
     row = half.rows[0]
     best = f"the best of {len(alike)} subsets" if len(alike) > 1 else ""
     how = ", ".join(filter(None, [listed_classes(row) or curve.chosen, best, curve.settings]))
+    against_full = _against_full(half, full, folder, len(alike))
     seeds = f", means of {len(half.rows)} seeds" if len(half.rows) > 1 else ""
     whose = " of the source" if row.source else ""
     # of those of the same attack on all examples; the unit of the rows may be a dearer attack's
@@ -55,12 +56,12 @@ def _sentence(rows: Sequence[Row], folder: RunFolder | None, *, say_attacks: boo
     if some < lowest or highest <= lowest:
         return (
             f"{percent(row.share)} of the examples ({how}) bring {percent(some, 1)} robust accuracy, all of them "
-            f"{percent(highest, 1)}, none {percent(lowest, 1)}{seeds}, at {cost}.{_against_full(half, full, folder)}"
+            f"{percent(highest, 1)}, none {percent(lowest, 1)}{seeds}, at {cost}.{against_full}"
         )
     return (
         f"{percent(row.share)} of the examples ({how}) recover {_recovered(plain, half, full, folder)} of the "
         f"robust accuracy that attacking all of them brings ({percent(some, 1)} against {percent(highest, 1)}, "
-        f"{percent(lowest, 1)} without{seeds}), at {cost}.{_against_full(half, full, folder)}"
+        f"{percent(lowest, 1)} without{seeds}), at {cost}.{against_full}"
     )
 
 
@@ -76,14 +77,15 @@ def _recovered(plain: Group, some: Group, full: Group, folder: RunFolder | None)
     return f"{share.text} (95 % interval over {share.over})" if share.recovered.interval.bounded else share.text
 
 
-def _against_full(some: Group, full: Group, folder: RunFolder | None) -> str:
+def _against_full(some: Group, full: Group, folder: RunFolder | None, best_of: int) -> str:
     """Whether full AT is better, as a sentence; empty where the flags of the images are not at hand."""
-    found = compare_to(full, some, folder) if folder is not None else None
+    found = compare_to(full, some, folder, of=best_of) if folder is not None else None
     if found is None:
         return ""
     if not found.found:
         return f" No difference to full AT found; could have seen {points(found.estimate.visible)}."
-    return f" Full AT is {more(found.estimate.difference)} robust ({p_text(found.estimate.p)})."
+    adjusted = f", adjusted for {best_of} subsets" if best_of > 1 else ""
+    return f" Full AT is {more(found.estimate.difference)} robust ({p_text(found.adjusted)}{adjusted})."
 
 
 def title(rows: Sequence[Row]) -> str:
