@@ -238,6 +238,16 @@ def test_groups_that_are_called_alike_have_their_arm_in_the_name(tmp_path: Path)
     assert [*labels(rows).values()] == ["hardest 50 % (hardest-500-0)", "hardest 50 % (hardest-502-0)"]
 
 
+def test_arms_of_listed_classes_are_called_by_these(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    arms = [{"strategy": "listed", "kind": "classes", "units": 1, "chosen": (1,)}, {}]
+    contents = [
+        write_arm(folder, size, flags(40, 0.5), **options) for size, options in zip((250, 1000), arms, strict=True)
+    ]
+    rows = collect(folder.unit(c["arm"]).results() for c in contents)
+    assert [*labels(rows).values()] == ["A = c1", "full AT"]
+
+
 def test_arms_of_two_runs_are_compared_by_their_names(tmp_path: Path) -> None:
     (one, rows), (other, others) = make_run(tmp_path / "one"), make_run(tmp_path / "two")
     first = Arms(folder=one, rows=rows, name="one")

@@ -203,14 +203,21 @@ def key_of(group: Group) -> Key:
 
 
 def labels(rows: Sequence[Row]) -> dict[Key, str]:
-    """Return what sentences call each group of seeds: method and |A|; its first arm too where two are called alike."""
+    """Return what sentences call each group of seeds: method and |A|, or the classes in A.
+
+    Where two are called alike, the first arm stands behind.
+    """
     keys, names = varied(rows), dict[Key, str]()
     groups = group(rows)
     for g in groups:
         row = g.rows[0]
-        size = "" if row.baseline or listed_classes(row) else f" {percent(row.share)}"
-        method, comma, rest = method_name(row, keys).partition(", ")
-        names[key_of(g)] = method + size + comma + rest if not listed_classes(row) else method_name(row, keys)
+        name = method_name(row, keys)
+        if listed_classes(row) and not row.baseline:
+            name = f"A = {name}"  # names of classes may be digits
+        elif not row.baseline:
+            method, comma, rest = name.partition(", ")
+            name = f"{method} {percent(row.share)}{comma}{rest}"
+        names[key_of(g)] = name
     count = Counter(names.values())
     return {key: f"{name} ({shown(key[0])})" if count[name] > 1 else name for key, name in names.items()}
 
