@@ -11,38 +11,11 @@ import attrs
 from sat_core.run_folder import RANKING
 from sat_core.study import Study
 from sat_evaluation.plan.facts import Facts, facts_of
-from sat_evaluation.plan.rates import Rates, RateSource, Seconds, nothing_known
+from sat_evaluation.plan.rates import Parts, Rates, RateSource, nothing_known
 from sat_evaluation.plan.units import HEAD, UnitWork, study_units
 
 START = 3.0
 """Seconds that a process of an arm takes until it trains: framework, data and network."""
-
-
-@final
-@attrs.frozen(kw_only=True)
-class Flops:
-    """Floating point operations of a unit, a multiply-add as 2; parts as in `Seconds`."""
-
-    training: float = 0.0
-    checks: float = 0.0
-    report: float = 0.0
-
-    @property
-    def total(self) -> float:
-        """All of it."""
-        return self.training + self.checks + self.report
-
-    @property
-    def autoattack(self) -> float:
-        """Those of AutoAttack, in checks and report."""
-        return self.checks + self.report
-
-    def __add__(self, other: Flops) -> Flops:
-        return Flops(
-            training=self.training + other.training,
-            checks=self.checks + other.checks,
-            report=self.report + other.report,
-        )
 
 
 @final
@@ -57,11 +30,11 @@ class PlannedUnit:
     """
 
     unit: UnitWork
-    flops: Flops | None
+    flops: Parts | None
     rates: Rates | None
 
     @property
-    def seconds(self) -> Seconds | None:
+    def seconds(self) -> Parts | None:
         """Expected seconds, without the start of its process; None where nothing is known."""
         return None if self.rates is None else self.rates.seconds(self.unit.work)
 
@@ -121,23 +94,23 @@ class Plan:
         return self.gradients + self.queries
 
     @property
-    def flops(self) -> Flops | None:
+    def flops(self) -> Parts | None:
         """All units together; None if the network of one of them is not known."""
         parts = [each.flops for each in self.units]
-        return None if None in parts else sum((each for each in parts if each is not None), Flops())
+        return None if None in parts else sum((each for each in parts if each is not None), Parts())
 
     @property
-    def seconds(self) -> Seconds | None:
+    def seconds(self) -> Parts | None:
         """All units one after the other, without the starts of processes; None where one is not known."""
         parts = [each.seconds for each in self.units]
-        return None if None in parts else sum((each for each in parts if each is not None), Seconds())
+        return None if None in parts else sum((each for each in parts if each is not None), Parts())
 
     @property
     def autoattack(self) -> float | None:
         """AutoAttack's share, in [0, 1]: of the seconds, or of the FLOPs where no seconds are known."""
         seconds, passes = self.seconds, sum(each.unit.work.passes for each in self.units)
         if seconds is not None:
-            return (seconds.checks + seconds.report) / seconds.total if seconds.total else None
+            return seconds.autoattack / seconds.total if seconds.total else None
         flops = self.flops
         if flops is not None:
             return flops.autoattack / flops.total if flops.total else None
@@ -214,11 +187,11 @@ def _planned(unit: UnitWork, rates: Rates | None) -> PlannedUnit:
     return PlannedUnit(unit=unit, flops=_flops(unit), rates=rates)
 
 
-def _flops(unit: UnitWork) -> Flops | None:
+def _flops(unit: UnitWork) -> Parts | None:
     if unit.cost is None:
         return None
     each, work = float(unit.cost.forward_flops), unit.work
-    return Flops(
+    return Parts(
         training=each * work.training_passes, checks=each * work.checks.passes, report=each * work.report.passes
     )
 

@@ -20,8 +20,8 @@ MEASURED, HISTORY, TABLE = "measured", "history", "table"
 
 @final
 @attrs.frozen(kw_only=True)
-class Seconds:
-    """What a unit takes, apart from the start of its process.
+class Parts:
+    """What a unit takes, in seconds apart from the start of its process, or in FLOPs, a multiply-add as 2.
 
     Attributes:
         training: Of training steps and attacks in them, or of a ranking; of a head, its features, too.
@@ -36,10 +36,15 @@ class Seconds:
     @property
     def total(self) -> float:
         """All of it."""
-        return self.training + self.checks + self.report
+        return self.training + self.autoattack
 
-    def __add__(self, other: Seconds) -> Seconds:
-        return Seconds(
+    @property
+    def autoattack(self) -> float:
+        """That of AutoAttack, in checks and report."""
+        return self.checks + self.report
+
+    def __add__(self, other: Parts) -> Parts:
+        return Parts(
             training=self.training + other.training,
             checks=self.checks + other.checks,
             report=self.report + other.report,
@@ -82,13 +87,13 @@ class Rates:
             if not 0 <= getattr(self, name) < float("inf"):
                 raise DataError(f"rates: {name}: expected seconds >= 0, got {getattr(self, name)!r}")
 
-    def seconds(self, work: Work) -> Seconds:
+    def seconds(self, work: Work) -> Parts:
         """Return what work takes."""
         # a head computes next to nothing beside the fixed cost of its steps
         of_images = 0.0 if work.on_features else self.training * work.training_gradients
         training = of_images + self.step * work.steps + self.forward * work.forwards
         attack = self.attack * work.attack_gradients + self.attack_step * work.attack_steps
-        return Seconds(training=training + attack, checks=self._asked(work.checks), report=self._asked(work.report))
+        return Parts(training=training + attack, checks=self._asked(work.checks), report=self._asked(work.report))
 
     def _asked(self, queries: Queries) -> float:
         own = {attack: (call, query) for attack, call, query in self.attacks}
