@@ -31,7 +31,8 @@ class Target:
         backend, classifier: What computes, and the network.
         data: The data set with images as the network takes them.
         examples: Those that are measured on.
-        place: Path of what is kept under some words, without suffix; the words differ where the content does.
+        place: Path of what is kept under some words, without suffix. Evaluations have words for what they depend on;
+            a matrix of other threat models, or a later measurement, takes the place of the one before.
         about: What is said of network and data in a file of results.
         experiment: Fingerprint of an arm; empty for other networks.
         in_a: Which of `examples` are of the classes in A, bool `(n,)`; None without such classes.
