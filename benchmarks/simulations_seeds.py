@@ -22,7 +22,7 @@ def seeds_rows(rng: np.random.Generator, draws: int) -> Iterator[Row]:
     """Two arms that are equally robust: the test and the interval are of 0."""
     for n in IMAGES:
         for share in ROBUST if n < IMAGES[-1] else ROBUST[1:2]:
-            for seeds in ((3, 3), (5, 5), (1, 3)):
+            for seeds in ((3, 3), (5, 5), (1, 3), (1, 5)):
                 p, inside = [], []
                 for _ in range(2 * draws):
                     both = means(flags(rng, n, [share] * 2, seeds))
@@ -32,6 +32,16 @@ def seeds_rows(rng: np.random.Generator, draws: int) -> Iterator[Row]:
                 setting, reason = words(n, share, many), _few(seeds, n)
                 yield row("variance.Means.p", "type-I error", setting, p, TYPE_1, reason)
                 yield row("variance.Means.interval", "coverage", setting, inside[:draws], COVERAGE, reason)
+
+
+def overall_rows(rng: np.random.Generator, draws: int) -> Iterator[Row]:
+    """Several arms that are equally robust."""
+    for n in IMAGES[:2]:
+        for seeds in ((3, 3, 3, 3), (3,) * 10, (5,) * 6, (1, 3, 3, 1), (3, 1, 1, 1, 1)):
+            found = [means(flags(rng, n, [0.4] * len(seeds), seeds)).overall()[-1] < 0.05 for _ in range(2 * draws)]
+            many = seeds[0] if len(set(seeds)) == 1 else ", ".join(map(str, seeds[:-1])) + f" and {seeds[-1]}"
+            setting = words(n, 0.4, many, f"{len(seeds)} arms")
+            yield _row("variance.Means.overall", "type-I error", setting, found, TYPE_1, _few(seeds, n))
 
 
 def matched_rows(rng: np.random.Generator, draws: int) -> Iterator[Row]:
@@ -105,7 +115,7 @@ def _alike(rng: np.random.Generator, n: int, seeds: int) -> list[np.ndarray]:
 
 def _few(seeds: tuple[int, ...], n: int = 1000) -> str:
     if min(seeds) == 1:
-        return "one arm has no variance over seeds of its own, and that of three seeds stands for both"
+        return "one arm has no variance over seeds of its own, and that of the others stands for it"
     if n == IMAGES[0]:
         return "conservative: with few images, the discordant ones that are added count"
     return "few seeds: the variance between them is known badly" if min(seeds) <= 3 else ""
@@ -113,6 +123,7 @@ def _few(seeds: tuple[int, ...], n: int = 1000) -> str:
 
 PARTS: tuple[Callable[[np.random.Generator, int], Iterator[Row]], ...] = (
     seeds_rows,
+    overall_rows,
     matched_rows,
     unpaired_rows,
     recovered_rows,

@@ -74,6 +74,19 @@ def test_a_run_keeps_what_was_expected_and_tells_the_next_plan(tmp_path: Path, m
     assert lines[2].endswith(", took 0.0 s")
 
 
+def test_a_run_that_goes_on_knows_what_its_finished_arms_took(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study, folder = Study.from_tables({**TABLES, "grid": {"training.seed": [0, 1]}}), RunFolder(tmp_path / "run")
+    monkeypatch.setenv("SAT_CACHE", str(tmp_path / "cache"))
+    run_study(study, folder.path)
+    folder.unit(study.arms[1].name).results_file.unlink()
+    monkeypatch.setenv("SAT_CACHE", str(tmp_path / "empty"))
+    lines: list[str] = []
+    run_study(study, folder.path, tell=lines.append)
+    (rates,) = read_json(folder.plan_file)["rates"]
+    assert (rates["source"], rates["detail"]) == ("history", "1 training on this machine, of this setting")
+    assert lines[0].startswith("expected ")
+
+
 def test_a_measured_device_has_rates_for_the_study_and_keeps_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: Backend
 ) -> None:

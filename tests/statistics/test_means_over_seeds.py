@@ -51,7 +51,20 @@ def test_degrees_of_freedom_lie_between_seeds_and_images() -> None:
     quiet, loud = (
         [means(trainings(rng, 100, 3, 3, spread=spread)).degrees(DIFFERENCE) for _ in range(50)] for spread in (0.0, 2)
     )
-    assert 1.99 < min(loud) <= np.median(loud) < 5 < np.median(quiet) <= max(quiet) <= 99 + 4
+    assert 1.99 < min(loud) <= np.median(loud) < 4.5 < np.median(quiet) <= max(quiet) <= 99 + 4
+
+
+def test_trainings_that_agree_by_chance_leave_a_variance() -> None:
+    """Equal means of all seeds, on other images each: no variance between seeds, and all of the images' is shared."""
+    arm = np.eye(3, 6, dtype=bool)
+    both = means([arm, arm[:, ::-1]])
+    assert not both.trainings.any()
+    assert both.p(DIFFERENCE) == 1
+    assert both.overall()[-1] == 1
+    assert both.covariance(DIFFERENCE, DIFFERENCE) == pytest.approx(2 / 3 / 6**2)
+    one = means([arm[:1], arm[1:2]], matched=True)
+    assert not one.over_seeds
+    assert one.p(DIFFERENCE) == 1
 
 
 @pytest.mark.parametrize("seeds", [(3, 3), (2, 4), (1, 3)])

@@ -9,7 +9,7 @@ from typing import final
 import attrs
 
 from sat_core.study import Study
-from sat_evaluation.plan.cache import read_taken
+from sat_evaluation.plan.cache import Taken, read_taken
 from sat_evaluation.plan.cards import find_card, table_rates
 from sat_evaluation.plan.devices import device_name
 from sat_evaluation.plan.history import ENOUGH, history_rates
@@ -51,6 +51,7 @@ def planning(
     card: str = "",
     here: bool = True,
     measured: RateSource | None = None,
+    finished: Sequence[Taken] = (),
 ) -> Planning:
     """Return how plans are made on a device.
 
@@ -62,6 +63,7 @@ def planning(
             for the FLOPs of networks that are not ours, which a measurement of any device has kept.
         here: Whether the device is one of this machine; of others nothing is known.
         measured: Rates that were measured just now, which count before all others.
+        finished: What trainings took that may not be in the cache yet, as the finished ones of a run that goes on.
     """
     if card:
         from sat_core.errors import SpecError
@@ -76,6 +78,7 @@ def planning(
         return Planning(rates=nothing_known, jobs=jobs)
     name, (taken, of_runs), (kept, of_measurements) = device_name(device), read_taken(), read_kept()
     own = backend or os.environ.get("SAT_BACKEND") or "torch"
+    taken += [each for each in finished if each not in taken]
     before = kept_rates(kept, name, own)
     sources = [
         *([measured] if measured else []),

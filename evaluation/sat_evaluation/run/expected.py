@@ -15,12 +15,12 @@ from sat_core.job import Job
 from sat_core.run_folder import RANKING, RunFolder
 from sat_core.saved_data import PREFIX, dataset_of
 from sat_core.study import Study
-from sat_evaluation.plan.cache import add_taken
+from sat_evaluation.plan.cache import KEPT, Taken, add_taken
 from sat_evaluation.plan.facts import Facts, facts_of
 from sat_evaluation.plan.history import taken_by
 from sat_evaluation.plan.plan import Plan
 from sat_evaluation.plan.sources import planning
-from sat_evaluation.plan.units import HEAD, UnitWork, study_units
+from sat_evaluation.plan.units import ARM, HEAD, UnitWork, study_units
 from sat_evaluation.plan.words import expected_words, source_lines, time_words
 from sat_evaluation.plan.work import arm_work
 from sat_evaluation.run.executors.base import Executor
@@ -102,8 +102,13 @@ def expect(
         # of machines elsewhere nothing is known; other local executors are none
         local = executor if isinstance(executor, Local) else None
         jobs = len(local.slots(device, study.base.training.threads)) if local else executor.jobs or 1
-        made = planning(backend=backend, device=device, jobs=jobs, here=local is not None)
-        return Expected(made.units(units), made.units([unit for unit in units if not is_finished(folder, unit)]))
+        left: list[UnitWork] = []
+        done: list[UnitWork] = []
+        for unit in units:
+            (done if is_finished(folder, unit) else left).append(unit)
+        taken = _taken(folder, [unit.name for unit in done if unit.kind == ARM][-KEPT:])
+        made = planning(backend=backend, device=device, jobs=jobs, here=local is not None, finished=taken)
+        return Expected(made.units(units), made.units(left))
     except SatError:
         return None
 
@@ -154,9 +159,14 @@ def expected_seconds(folder: RunFolder, name: str) -> float | None:
 
 def remember(folder: RunFolder, names: Iterable[str]) -> None:
     """Keep what finished arms took in the user's cache, for later plans on this machine."""
+    add_taken(_taken(folder, names))
+
+
+def _taken(folder: RunFolder, names: Iterable[str]) -> list[Taken]:
+    """What finished arms took, of those whose results say it."""
     taken = []
     for name in names:
         if name != RANKING:
             with suppress(SatError):
                 taken.append(taken_by(folder.unit(name).results()))
-    add_taken(each for each in taken if each is not None)
+    return [each for each in taken if each is not None]

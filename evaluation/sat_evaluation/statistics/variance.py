@@ -28,14 +28,15 @@ class Means:
         values: The means, `(k,)`.
         n: Images.
         seeds: Trainings of each arm.
-        images: Covariance of the means over images, `(k, k)`. One image of each kind is added to the discordant pairs,
-            as Bonett and Price (2012) do, so that arms which agree on every image still have a variance.
+        images: Covariance of the means over images, `(k, k)`. One image of each kind, in one training, is added to the
+            discordant pairs, as Bonett and Price (2012) do, so that arms which agree on every image still have a
+            variance.
         trainings: Variance of each mean over seeds, `(k,)`; 0 if no arm has more than one, or one arm has two seeds
             and others have one, which is too little to go by.
         shared: Part of both, which is in `images` once too often, `(k,)`: the interaction of images and seeds.
         freedom: Degrees of freedom of `trainings`, `(k,)`; 0 where it was not estimated.
-        pooled: Whether `trainings` is of one variance for all arms: where an arm has one seed, it is taken to vary as
-            the others do, if these have three seeds or more.
+        pooled: Whether `trainings` is of one variance: of matched seeds, or where an arm has one seed, which is taken
+            to vary as the others do, if these have three seeds or more.
     """
 
     values: np.ndarray
@@ -61,14 +62,16 @@ class Means:
         a, b = np.asarray(one), np.asarray(other)
         of_images = float(a @ (self.images - np.diag(self.shared)) @ b)
         if a is b or np.array_equal(a, b):
-            of_images = max(0.0, of_images)  # a difference of estimates may be below 0
+            # a difference of estimates may be below 0; what was added of images is never taken off
+            of_images = max(of_images, float(a**2 @ _added(self.seeds, self.n)))
         return of_images + float(a * b @ self.trainings)
 
     def degrees(self, contrast: Sequence[float]) -> float:
         """Return the degrees of freedom of a contrast's variance (Satterthwaite 1946; Hillis 2007 for crossed effects).
 
         Of images alone, n - 1. With seeds between the least number of seeds minus 1 and that: few where the trainings
-        decide, many where the images do.
+        decide, many where the images do. A pooled variance counts twice: it is known badly, and by chance alone it is
+        small most often where it should be seen to decide.
         """
         c = np.asarray(contrast)
         variance = self.covariance(contrast, contrast)
@@ -76,7 +79,8 @@ class Means:
         of_images = max(0.0, variance - float(parts.sum()))
         squares = of_images**2 / max(1, self.n - 1)
         if self.pooled:
-            squares += float(parts.sum()) ** 2 / float(self.freedom[0])
+            variance += float(parts.sum())
+            squares += (2 * float(parts.sum())) ** 2 / float(self.freedom[0])
         else:
             known = self.freedom > 0
             squares += float((parts[known] ** 2 / self.freedom[known]).sum())
@@ -102,8 +106,8 @@ class Means:
         """Test whether all arms have the same mean: F, its two degrees of freedom, and the p-value.
 
         The variance between the arms' means over what images and seeds make of it, which is half of the mean variance
-        of a difference of two arms. With one seed each it is close to Cochran's Q, divided by k - 1. The type-I error
-        is 3 to 7 %; where one arm has three seeds and many others have one, up to 10 %, as all rests on these three.
+        of a difference of two arms. With one seed each it is close to Cochran's Q, divided by k - 1. How the degrees of
+        freedom count few seeds was chosen by simulation (docs/statistics.md): the type-I error is 4 to 6 %.
 
         Raises:
             DataError: There is one arm only.
@@ -114,15 +118,18 @@ class Means:
         if k < 2:
             raise DataError("means: expected at least two arms to compare, got 1")
         within = self.images - np.diag(self.shared)
-        of_images = max(0.0, float(np.trace(within) - (within.sum() - np.trace(within)) / (k - 1)) / k)
+        of_images = float(np.trace(within) - (within.sum() - np.trace(within)) / (k - 1)) / k
+        of_images = max(of_images, float(_added(self.seeds, self.n).mean()))
         of_seeds = float(self.trainings.mean())
         squares = of_images**2 / ((k - 1) * max(1, self.n - 1))
+        variance, doubt = of_images + of_seeds, 1.0
         if self.pooled:
-            squares += of_seeds**2 / float(self.freedom[0])
+            doubt = max(1.0, 8 / float(self.freedom[0]))
+            squares += (doubt * of_seeds) ** 2 / float(self.freedom[0])
         elif self.over_seeds:
-            squares += float((self.trainings**2 / self.freedom).sum()) / k**2
-        variance = of_images + of_seeds
-        statistic, degrees = float(self.values.var(ddof=1)) / variance, max(1.0, variance**2 / squares)
+            squares += float((self.trainings**2 / (self.freedom + 1)).sum()) / k**2
+        degrees = max(1.0, (of_images + doubt * of_seeds) ** 2 / squares)
+        statistic = float(self.values.var(ddof=1)) / variance
         return statistic, k - 1.0, degrees, float(fdtrc(k - 1, degrees, statistic))
 
     def _deviation(self, contrast: Sequence[float]) -> float:
@@ -167,22 +174,28 @@ def means(arms: Sequence[object], *, matched: bool = False) -> Means:
     pooled = bool(freedom.any() and not freedom.all())
     between = np.array([table.mean(1).var(ddof=1) if f else 0.0 for table, f in zip(tables, freedom, strict=True)])
     within = np.array([_interaction(table) if f else 0.0 for table, f in zip(tables, freedom, strict=True)])
+    lacking = np.zeros(len(tables))
     if pooled:
         between, within = (np.full(len(tables), (s * freedom).sum() / freedom.sum()) for s in (between, within))
         freedom = np.full(len(tables), freedom.sum())
         # One small estimate stands for all arms. The interaction alone makes within / n of it, so far less is bad luck,
-        # and would make intervals too narrow: this half of it brings their coverage to 93 to 97 %.
-        between = np.maximum(between, within / n / 2)
+        # and would make intervals too narrow: with a quarter of it tests find 4 to 6 % of what is not there.
+        lacking = np.maximum(0.0, within / n / 4 - between)
     return Means(
         values=rows.mean(1),
         n=n,
         seeds=seeds,
-        images=np.atleast_2d(np.cov(rows)) / n + np.eye(len(rows)) / n**2,
+        images=np.atleast_2d(np.cov(rows)) / n + np.diag(_added(seeds, n)),
         trainings=between / counts,
-        shared=within / counts / n,
+        shared=(within / n - lacking) / counts,
         freedom=freedom,
         pooled=pooled,
     )
+
+
+def _added(seeds: Sequence[int], n: int) -> np.ndarray:
+    """Variance that one image, in one of its trainings, adds to the mean of each arm, `(k,)`."""
+    return 1 / np.array(seeds) / n**2
 
 
 def _interaction(table: np.ndarray) -> float:
@@ -200,10 +213,10 @@ def _matched(one: np.ndarray, other: np.ndarray) -> Means:
     m, n = difference.shape
     of_image = difference.mean(0)
     images, trainings, shared, freedom = np.zeros((2, 2)), np.zeros(2), np.zeros(2), np.zeros(2, int)
-    images[0, 0] = of_image.var(ddof=1) / n + 2 / n**2
+    images[0, 0] = of_image.var(ddof=1) / n + _added((m, m), n).sum()
     if m > 1:
         trainings[0], shared[0] = difference.mean(1).var(ddof=1) / m, _interaction(difference) / m / n
-        freedom[0] = m - 1
+        freedom[:] = m - 1
     return Means(
         values=np.array([one.mean(), other.mean()]),
         n=n,
@@ -212,5 +225,5 @@ def _matched(one: np.ndarray, other: np.ndarray) -> Means:
         trainings=trainings,
         shared=shared,
         freedom=freedom,
-        pooled=False,
+        pooled=m > 1,
     )
