@@ -17,6 +17,8 @@ from sat_evaluation.plan.plan import plan_study
 from sat_evaluation.plan.rates import MEASURED
 from sat_evaluation.plan.sources import planning
 from sat_evaluation.run import expected, studies
+from sat_evaluation.run.executors.local import Local
+from sat_evaluation.run.expected import expect
 from sat_evaluation.run.studies import run_study
 
 pytestmark = pytest.mark.backend
@@ -72,19 +74,12 @@ def test_a_run_keeps_what_was_expected_and_tells_the_next_plan(tmp_path: Path, m
 
     run_study(study.set({"training.seed": 2}), tmp_path / "third", tell=lines.append, confirm=confirm)
     assert lines[2].endswith(", took 0.0 s")
-
-
-def test_a_run_that_goes_on_knows_what_its_finished_arms_took(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    study, folder = Study.from_tables({**TABLES, "grid": {"training.seed": [0, 1]}}), RunFolder(tmp_path / "run")
-    monkeypatch.setenv("SAT_CACHE", str(tmp_path / "cache"))
-    run_study(study, folder.path)
-    folder.unit(study.arms[1].name).results_file.unlink()
+    # a run that goes on knows its own arms without the cache
     monkeypatch.setenv("SAT_CACHE", str(tmp_path / "empty"))
-    lines: list[str] = []
-    run_study(study, folder.path, tell=lines.append)
-    (rates,) = read_json(folder.plan_file)["rates"]
-    assert (rates["source"], rates["detail"]) == ("history", "1 training on this machine, of this setting")
-    assert lines[0].startswith("expected ")
+    known = expect(study, RunFolder(tmp_path / "first"), backend=None, device="cpu", executor=Local())
+    assert known is not None
+    assert [(each.source, each.detail[:10]) for each in known.all.rates] == [("history", "1 training")]
+    assert known.left.units == ()
 
 
 def test_a_measured_device_has_rates_for_the_study_and_keeps_them(
