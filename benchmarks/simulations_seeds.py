@@ -41,7 +41,7 @@ def overall_rows(rng: np.random.Generator, draws: int) -> Iterator[Row]:
             found = [means(flags(rng, n, [0.4] * len(seeds), seeds)).overall()[-1] < 0.05 for _ in range(2 * draws)]
             many = seeds[0] if len(set(seeds)) == 1 else ", ".join(map(str, seeds[:-1])) + f" and {seeds[-1]}"
             setting = words(n, 0.4, many, f"{len(seeds)} arms")
-            yield _row("variance.Means.overall", "type-I error", setting, found, TYPE_1, _few(seeds, n))
+            yield row("variance.Means.overall", "type-I error", setting, found, TYPE_1, _few(seeds, n))
 
 
 def matched_rows(rng: np.random.Generator, draws: int) -> Iterator[Row]:
