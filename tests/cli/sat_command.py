@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
 import time
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +35,16 @@ subset.size = [0.0, 0.5, 1.0]
 
 
 def sat(*arguments: Any, **options: Any) -> subprocess.CompletedProcess[str]:
+    """The command as a process of its own, which each command is at least once: it imports its framework anew."""
     command = [sys.executable, "-m", "sat_evaluation.cli", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=500, check=False, **options)
+
+
+def here(*arguments: Any) -> subprocess.CompletedProcess[str]:
+    """The command in this process, which has imported the framework already."""
+    with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as errors:
+        status = main([str(argument) for argument in arguments])
+    return subprocess.CompletedProcess(arguments, status, out.getvalue(), errors.getvalue())
 
 
 def refused(capsys: pytest.CaptureFixture[str], arguments: list[Any], says: str) -> None:

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from sat_command import refused, sat
+from sat_command import here, refused, sat
 
 pytestmark = pytest.mark.backend
 
@@ -34,8 +34,8 @@ def test_evaluate_a_checkpoint_for_several_radii(finished: Path, study: Path, tm
     assert sorted(robust) == [0.01, 0.5, 4.0]
     assert robust[0.01] >= robust[0.5] >= robust[4.0] < robust[0.01]
     assert len(list((tmp_path / "out").glob("*.npz"))) == 3
-    assert sat("evaluate", *arguments).returncode == 0  # ε of the training: read from the file of 1/2
-    done = sat("evaluate", *arguments, "--engine", "fast")  # beside the package's, and labelled
+    assert here("evaluate", *arguments).returncode == 0  # ε of the training: read from the file of 1/2
+    done = here("evaluate", *arguments, "--engine", "fast")  # beside the package's, and labelled
     assert "fast engine" in " ".join(done.stdout.split())
     engines = [json.loads(path.read_text())["engine"] for path in (tmp_path / "out").glob("*.json")]
     assert sorted(engines) == ["fast", "package", "package", "package"]
@@ -67,8 +67,7 @@ def test_what_cannot_be_evaluated(
     refused(capsys, ["evaluate", checkpoint, "--data", data, "--out", tmp_path / "out", *arguments], says)
 
 
-def test_a_checkpoint_that_is_none(study: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_that_is_none(study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "a.safetensors").write_bytes(b"PK\x03\x04 not a checkpoint")
-    done = sat("evaluate", tmp_path / "a", "--data", f"npz:{study.parent / 'five.npz'}")
-    assert done.returncode == 2
-    assert "a.safetensors: truncated or not a safetensors file" in done.stderr
+    command = ["evaluate", tmp_path / "a", "--data", f"npz:{study.parent / 'five.npz'}"]
+    refused(capsys, command, "a.safetensors: truncated or not a safetensors file")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sat_command import refused, sat
+from sat_command import here, refused
 
 from sat_core.arm_results import ArmResults
 from sat_core.evaluation import ROBUST, Evaluation
@@ -29,7 +29,7 @@ def test_a_checkpoint_at_several_threats(finished: Path, study: Path, tmp_path: 
     checkpoint = finished / "arms/size-0.5/checkpoint-best"
     arguments = ["evaluate", checkpoint, "--data", f"npz:{study.parent / 'five.npz'}", "--attacks", "apgd-ce"]
     arguments += ["--examples", 20, "--out", tmp_path / "out"]
-    done = sat(*arguments, "--grid", GRID)
+    done = here(*arguments, "--grid", GRID)
     assert done.returncode == 0, done.stderr
     shown = " ".join(done.stdout.split())
     assert all(words in shown for words in ("L2 ε = 0.25", "L2 ε = 1.0", "L1 ε = 1.5", "every one"))
@@ -43,7 +43,7 @@ def test_a_checkpoint_at_several_threats(finished: Path, study: Path, tmp_path: 
     assert (arrays["broken_by"] == -1).all(0).mean() == summary.every.all.value
     # The first radius of a norm is the very evaluation that --eps makes, which is read now.
     kept = {file: file.read_bytes() for file in (tmp_path / "out").iterdir()}
-    assert sat(*arguments, "--norm", "L2", "--eps", "0.25").returncode == 0
+    assert here(*arguments, "--norm", "L2", "--eps", "0.25").returncode == 0
     assert {file: file.read_bytes() for file in kept} == kept
     assert len(list((tmp_path / "out").glob("*.npz"))) == len([file for file in kept if file.suffix == ".npz"])
 
@@ -53,7 +53,7 @@ def test_the_arms_of_a_study_keep_theirs(finished: Path, tmp_path: Path) -> None
     shutil.copytree(finished, run)
     before = {arm: (arm / "results.json").read_bytes() for arm in (run / "arms").iterdir()}
     command = ["evaluate", run, "--grid", "L2:0.5,0.75 Linf:0.03", "--level", "screening", "--arms", "size-0.[05]"]
-    done = sat(*command)
+    done = here(*command)
     assert done.returncode == 0, done.stderr
     assert "size-0.5" in done.stdout
     assert {arm: (arm / "results.json").read_bytes() for arm in before} == before
@@ -74,7 +74,7 @@ def test_the_arms_of_a_study_keep_theirs(finished: Path, tmp_path: Path) -> None
     times = {file: file.stat().st_mtime_ns for file in folder.evaluation_file("grid").parent.glob("threat-L2*")}
     folder.measured_file("grid").unlink()
     next(folder.evaluation_file("grid").parent.glob("threat-Linf*")).unlink()
-    assert sat(*command[:-2], "--arms", "size-0.5").returncode == 0
+    assert here(*command[:-2], "--arms", "size-0.5").returncode == 0
     assert (folder.measured_file("grid").read_bytes(), folder.evaluation_file("grid").read_bytes()) == kept
     assert {file: file.stat().st_mtime_ns for file in times} == times
 

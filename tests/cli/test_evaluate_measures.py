@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sat_command import refused, sat
+from sat_command import here, refused
 from toys import job, toy
 
 from sat_core.calibration import CalibrationSummary, calibration
@@ -29,7 +29,7 @@ def test_the_arms_of_a_study(finished: Path, tmp_path: Path) -> None:
     shutil.copytree(finished, run)
     before = {path: path.read_bytes() for path in run.rglob("results.json")}
     command = ["evaluate", run, "--calibration", "--corruptions", "--arms", "size-0.5"]
-    done = sat(*command)
+    done = here(*command)
     assert done.returncode == 0, done.stderr
     assert "ECE" in done.stdout
     assert "motion-blur" in done.stdout
@@ -49,14 +49,14 @@ def test_the_arms_of_a_study(finished: Path, tmp_path: Path) -> None:
     assert before == {path: path.read_bytes() for path in before}
     # The same images again, to the byte.
     kept = folder.evaluation_file("corruptions").read_bytes()
-    assert sat(*command).returncode == 0
+    assert here(*command).returncode == 0
     assert folder.evaluation_file("corruptions").read_bytes() == kept
 
 
 def test_a_checkpoint(finished: Path, study: Path, tmp_path: Path) -> None:
     arguments = ["evaluate", finished / "arms/size-0.5/checkpoint-best", "--data", f"npz:{study.parent / 'five.npz'}"]
     arguments += ["--examples", 20, "--out", tmp_path / "out", "--norm", "Linf", "--eps", "0.1"]
-    done = sat(*arguments, "--calibration")
+    done = here(*arguments, "--calibration")
     assert done.returncode == 0, done.stderr
     (path,) = (tmp_path / "out").glob("*-calibration-*.json")
     content = json.loads(path.read_text())

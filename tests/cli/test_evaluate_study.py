@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from sat_command import refused, sat
+from sat_command import here, refused
 
 from sat_core.autoattack import ENGINES, LEVELS
 from sat_core.files import read_npz
@@ -24,7 +24,7 @@ def test_a_study_is_screened_after_it_was_run(finished: Path, tmp_path: Path) ->
     arm = run / "arms/size-1.0"
     kept = {path: path.read_bytes() for path in run.rglob("*") if path.suffix in (".safetensors", ".npz")}
     before = json.loads((arm / "results.json").read_text())
-    done = sat("evaluate", run, "--level", "screening", "--arms", "size-1*")
+    done = here("evaluate", run, "--level", "screening", "--arms", "size-1*")
     assert done.returncode == 0, done.stderr
     assert "screening" in done.stdout
     results = json.loads((arm / "results.json").read_text())
@@ -40,10 +40,10 @@ def test_a_study_is_screened_after_it_was_run(finished: Path, tmp_path: Path) ->
     with (run / "summary.csv").open() as file:
         levels = {line["arm"]: line["level"] for line in csv.DictReader(file)}
     assert levels == {"size-0.0": "apgd-ce", "size-0.5": "apgd-ce", "size-1.0": "apgd-ce"}
-    assert "robust (screening)" in sat("status", run).stdout
+    assert "robust (screening)" in here("status", run).stdout
     # all are there already: nothing is attacked
     written = (arm / "results.json").read_bytes()
-    assert sat("evaluate", run, "--level", "screening", "--arms", "size-1.0").returncode == 0
+    assert here("evaluate", run, "--level", "screening", "--arms", "size-1.0").returncode == 0
     assert (arm / "results.json").read_bytes() == written
 
 

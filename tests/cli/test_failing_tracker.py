@@ -9,7 +9,7 @@ import pytest
 from sat_command import sat
 from toys import same_bytes
 
-pytestmark = pytest.mark.backend
+pytestmark = pytest.mark.torch  # trackers are told by the core, whichever the backend
 
 MODULE = """
 from sat_core.trackers import TRACKERS, Tracker, TrackerRun

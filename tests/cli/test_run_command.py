@@ -13,11 +13,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from sat_command import sat, start, wait_for, workers
+from sat_command import here, refused, sat, start, wait_for, workers
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from toys import OUTCOME, same_bytes
 
+from sat_core.backend import Backend
 from sat_core.errors import EXIT_CONTINUE
 from sat_core.run_folder import ReproductionFolder
 from sat_evaluation.cli import main
@@ -40,19 +42,40 @@ def test_a_study_leaves_table_plots_and_results(finished: Path) -> None:
     assert result["robust_accuracy"]["all"]["n"] == 20
 
 
+def test_a_report_and_the_examples_that_it_shows(finished: Path, tmp_path: Path, backend: Backend) -> None:
+    out = tmp_path / "report.html"
+    assert here("report", finished, "--out", out).returncode == 0
+    assert "full AT" in out.read_text(encoding="utf-8")
+    paths = sorted(finished.glob("arms/*/examples.npz"))
+    assert len(paths) == 3
+    for path in paths:
+        with np.load(path) as kept:
+            image, adversarial = kept["image"], kept["adversarial"]
+            assert image.shape == adversarial.shape == (6, 8, 8, 1)
+            assert adversarial.min() >= 0
+            assert adversarial.max() <= 1
+            assert np.linalg.norm((adversarial - image).reshape(6, -1), axis=1).max() <= 0.5 + 1e-5
+            classifier = backend.load(path.parent / "checkpoint-best")
+            for images, predicted in ((image, "predicted"), (adversarial, "predicted_adversarial")):
+                logits = classifier.logits(images)
+                chosen = logits[np.arange(6), kept[predicted]]
+                np.testing.assert_allclose(chosen, logits.max(axis=1), atol=1e-3)  # the class, or one as likely
+
+
 def test_a_second_start_does_nothing_again(finished: Path, study: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in finished.rglob("results.json")}
-    assert sat("run", study, "--out", finished).returncode == 0
+    assert here("run", study, "--out", finished).returncode == 0
     assert before == {path: path.stat().st_mtime_ns for path in finished.rglob("results.json")}
 
 
 def test_a_run_continues_with_the_precision_that_it_began_with(finished: Path, study: Path) -> None:
     """It is in float32, also where `auto` would take bfloat16."""
     before = {path: path.read_bytes() for path in finished.rglob("spec.toml")}
-    assert sat("run", study, "--out", finished, "--set", "training.precision=auto").returncode == 0
+    assert here("run", study, "--out", finished, "--set", "training.precision=auto").returncode == 0
     assert before == {path: path.read_bytes() for path in finished.rglob("spec.toml")}
 
 
+@pytest.mark.torch  # it is the command that prints
 def test_a_reader_that_goes_ends_no_study(study: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "sat_evaluation.cli", "run", str(study), "--out", str(tmp_path / "out")]
     command += ["--set", "subset.size=0.0", "--set", "training.epochs=1"]
@@ -95,7 +118,7 @@ def test_a_finished_study_is_no_failure_where_it_cannot_be_printed(
 
 
 def test_arms_that_a_finished_study_has_are_taken_over(finished: Path, study: Path, tmp_path: Path) -> None:
-    done = sat("run", study, "--out", tmp_path / "new", "--reuse", finished)
+    done = here("run", study, "--out", tmp_path / "new", "--reuse", finished)
     assert done.returncode == 0, done.stderr
     for arm in (finished / "arms").iterdir():
         results = json.loads((tmp_path / "new" / "arms" / arm.name / "results.json").read_text())
@@ -128,14 +151,14 @@ def test_figures_from_studies_to_plots(study: Path, tmp_path: Path) -> None:
     compared = sat("compare", tmp_path / "out")
     assert (compared.returncode, compared.stdout) == (2, "")
     assert "no numbers have been published on five" in compared.stderr
-    dry = sat("reproduce", "fig2", "--out", tmp_path / "none", "--dry-run")
+    dry = here("reproduce", "fig2", "--out", tmp_path / "none", "--dry-run")
     assert "# fig2-digits: 12 arms" in dry.stdout
     Reproduction(figure="fig2", scale="demo", protocol="authors").write(ReproductionFolder(tmp_path / "out"))
     status = sat("status", tmp_path / "out").stdout
     assert "studies/fig2-digits: 12 arms not begun" in status
-    refused = sat("reproduce", "fig2", "--out", tmp_path / "none", "--dry-run", "--partition", "gpu")
-    assert (refused.returncode, refused.stdout) == (2, "")
-    assert "--partition: for --executor slurm only" in refused.stderr
+    wrong = here("reproduce", "fig2", "--out", tmp_path / "none", "--dry-run", "--partition", "gpu")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert "--partition: for --executor slurm only" in wrong.stderr
     assert not (tmp_path / "none").exists()
 
 
@@ -186,7 +209,7 @@ def points(directory: Path) -> dict[str, dict[int, float]]:
 
 def test_one_arm_that_fails_takes_no_other_down(study: Path, tmp_path: Path) -> None:
     settings = ["--set", "training.lr=[0.02, 1e38]", "--set", "training.weight_decay=0", "--set", "subset.size=0.0"]
-    done = sat("run", study, "--out", tmp_path / "out", *settings)
+    done = here("run", study, "--out", tmp_path / "out", *settings)
     assert done.returncode == 2
     assert "lr-1e+38: the loss became" in done.stderr
     assert len(done.stderr.strip().splitlines()) <= 3
@@ -210,15 +233,15 @@ def test_a_traceback_comes_with_debug_only(study: Path, tmp_path: Path) -> None:
     assert "Traceback" in sat("--debug", "run", study, *wrong).stderr
 
 
-def test_folders_that_cannot_be_written_are_named(study: Path, tmp_path: Path) -> None:
+def test_folders_that_cannot_be_written_are_named(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "file").write_text("")
-    done = sat("run", study, "--out", tmp_path / "file" / "out")
-    assert done.returncode == 2
-    assert "cannot be written" in done.stderr
+    refused(capsys, ["run", study, "--out", tmp_path / "file" / "out"], "cannot be written")
 
 
 def test_a_dry_run_lists_the_arms_and_writes_nothing(study: Path, tmp_path: Path) -> None:
-    done = sat("run", study, "--out", tmp_path / "out", "--dry-run")
+    done = here("run", study, "--out", tmp_path / "out", "--dry-run")
     assert done.returncode == 0
     assert "# arms: 3\n# size-0.0\n# size-0.5\n# size-1.0" in done.stdout
     assert done.stderr == ""

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from sat_command import HEAD, refused, sat
+from sat_command import HEAD, here, refused
 from toys import OUTCOME, same_bytes
 
 from sat_core.errors import EXIT_CONTINUE
@@ -33,12 +33,12 @@ def test_heads_on_every_arm_of_a_study(transferred: Path, finished: Path, target
     result = json.loads((transferred / "arms/size-0.5/results.json").read_text())
     assert (transferred / "arms/size-0.5" / result["source"]["run"]).resolve() == (finished / "arms/size-0.5").resolve()
     before = {path: path.stat().st_mtime_ns for path in transferred.rglob("results.json")}
-    assert sat("transfer", finished, "--data", target, "--out", transferred, *HEAD).returncode == 0
+    assert here("transfer", finished, "--data", target, "--out", transferred, *HEAD).returncode == 0
     assert before == {path: path.stat().st_mtime_ns for path in transferred.rglob("results.json")}
 
 
 def test_a_head_on_one_arm_is_the_same(transferred: Path, finished: Path, target: str, tmp_path: Path) -> None:
-    done = sat("transfer", finished / "arms" / "size-0.5", "--data", target, "--out", tmp_path / "one", *HEAD)
+    done = here("transfer", finished / "arms" / "size-0.5", "--data", target, "--out", tmp_path / "one", *HEAD)
     assert done.returncode == 0, done.stderr
     best = "arms/size-0.5/checkpoint-best.safetensors"
     assert (transferred / best).read_bytes() == (tmp_path / "one" / best).read_bytes()
@@ -54,7 +54,7 @@ def test_a_transfer_that_is_killed_goes_on(transferred: Path, finished: Path, ta
     process.send_signal(signal.SIGTERM)
     _, stderr = process.communicate(timeout=200)
     assert process.returncode == EXIT_CONTINUE, stderr
-    assert sat(*arguments).returncode == 0
+    assert here(*arguments).returncode == 0
     same_bytes(transferred / "arms", tmp_path / "heads" / "arms", OUTCOME)
 
 
@@ -64,14 +64,14 @@ def test_a_finished_head_is_none_of_a_source_that_has_changed(
     source, best = tmp_path / "size-0.5", "checkpoint-best.safetensors"
     shutil.copytree(finished / "arms" / "size-0.5", source)
     arguments = ["transfer", source, "--data", target, "--out", tmp_path / "heads", *HEAD]
-    assert sat(*arguments).returncode == 0
+    assert here(*arguments).returncode == 0
     (source / best).write_bytes((finished / "arms" / "size-1.0" / best).read_bytes())
     refused(capsys, arguments, "source.fingerprint")
 
 
 def test_the_checkpoint_of_a_transfer_is_evaluated_on_scaled_images(transferred: Path, target: str) -> None:
     arm = transferred / "arms" / "size-1.0"
-    done = sat("evaluate", arm, "--data", target, "--attacks", "apgd-ce", "--out", transferred / "evaluated")
+    done = here("evaluate", arm, "--data", target, "--attacks", "apgd-ce", "--out", transferred / "evaluated")
     assert done.returncode == 0, done.stderr
     (path,) = (transferred / "evaluated").glob("*.json")
     evaluation = json.loads(path.read_text())
@@ -116,7 +116,7 @@ def test_a_study_with_a_target_more_trains_only_the_heads(
     shutil.copytree(finished, out)
     before = {path: path.stat().st_mtime_ns for path in out.rglob("results.json")}
     settings = ["--set", f'transfer.targets=["{target}"]', "--set", "transfer.epochs=2"]
-    done = sat("run", study, "--out", out, *settings)
+    done = here("run", study, "--out", out, *settings)
     assert done.returncode == 0, done.stderr
     heads = list(out.glob("transfer/*/arms/*/results.json"))
     assert len(heads) == 3

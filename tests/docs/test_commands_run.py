@@ -13,6 +13,7 @@ from blocks import OF_THE_SITE, PAGES, ROOT, SMALL, commands
 import sat_core as sat
 from sat_core.backend import Backend
 from sat_evaluation.cli import main
+from sat_evaluation.plan import measure
 
 pytestmark = pytest.mark.backend
 
@@ -117,6 +118,7 @@ def test_commands_run(
 ) -> None:
     monkeypatch.chdir(workplace)
     monkeypatch.setenv("SAT_BACKEND", backend.name)
+    monkeypatch.setattr(measure, "EACH", 1.0)  # seconds
     assert main(here(words, backend.name)) == 0, capsys.readouterr().err
 
 

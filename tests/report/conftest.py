@@ -12,12 +12,12 @@ from pages import Page
 from sat_evaluation.report.page import write_report
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return hostile.finished(tmp_path_factory.mktemp("report"))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def page(study: Path) -> Page:
     return Page(write_report([study]))
 

@@ -17,7 +17,7 @@ from sat_core.run_folder import RunFolder
 from sat_evaluation.report.page import write_report
 from sat_evaluation.results.headline import headline
 
-pytestmark = pytest.mark.backend
+pytestmark = pytest.mark.torch  # a page is the same for every backend, and PyTorch trains its study soonest
 
 
 def test_an_arm_that_failed_is_told_of(copy: Path) -> None:
