@@ -58,6 +58,7 @@ def test_a_transfer_that_is_killed_goes_on(transferred: Path, finished: Path, ta
     same_bytes(transferred / "arms", tmp_path / "heads" / "arms", OUTCOME)
 
 
+@pytest.mark.torch  # files are compared, whichever framework wrote them
 def test_a_finished_head_is_none_of_a_source_that_has_changed(
     finished: Path, target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -109,6 +110,7 @@ def test_transfers_that_cannot_be_are_refused(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.torch  # which units are left to run is nothing of a framework's
 def test_a_study_with_a_target_more_trains_only_the_heads(
     finished: Path, study: Path, target: str, tmp_path: Path
 ) -> None:
