@@ -105,6 +105,13 @@ def test_of_a_network_that_is_not_ours_a_plan_says_what_measures_it(
     assert "of this device" not in words
 
 
+@pytest.mark.parametrize("size", [128, 25600])
+def test_a_card_without_room_is_named(size: int, capsys: pytest.CaptureFixture[str]) -> None:
+    study = str(DIGITS.with_name("cifar10.toml"))
+    assert main(["plan", study, "--card", "A100", "--set", f"training.batch_size={size}"]) == 0
+    assert ("more than the 40 GB of this card" in capsys.readouterr().out) == (size > 128)
+
+
 def test_the_command_of_what_fits_keeps_what_was_given(capsys: pytest.CaptureFixture[str]) -> None:
     given = ["--set", "model.name=linear", "--set", "seeds=5", "--backend", "torch", "--device", "cuda:1"]
     assert main(["plan", str(DIGITS), *given, "--of-full-at", "50%"]) == 0

@@ -66,12 +66,14 @@ class Plan:
         facts: Of the data.
         jobs: How many run side by side.
         wall_seconds: From start to end, the starts of processes among it; None where a unit's time is not known.
+        room: Bytes of memory that the device has; None where it is not known.
     """
 
     units: tuple[PlannedUnit, ...]
     facts: tuple[Facts, ...]
     jobs: int
     wall_seconds: float | None
+    room: int | None = None
 
     @property
     def hours(self) -> float | None:

@@ -10,7 +10,7 @@ import attrs
 
 from sat_core.study import Study
 from sat_evaluation.plan.cache import Taken, read_taken
-from sat_evaluation.plan.cards import find_card, table_rates
+from sat_evaluation.plan.cards import Card, find_card, table_rates
 from sat_evaluation.plan.devices import device_name
 from sat_evaluation.plan.history import ENOUGH, history_rates
 from sat_evaluation.plan.kept_rates import kept_costs, kept_rates, read_kept
@@ -28,19 +28,24 @@ class Planning:
         rates: How fast it is.
         jobs: How many trainings run side by side.
         notes: Lines for the user, as on a damaged cache.
+        card: A card of the table, by which it has its memory; None for other devices.
     """
 
     rates: RateSource
     jobs: int
     notes: tuple[str, ...] = ()
+    card: Card | None = None
 
     def study(self, study: Study) -> Plan:
         """Return the plan of a study."""
-        return plan_study(study, self.rates, jobs=self.jobs)
+        return self._with_room(plan_study(study, self.rates, jobs=self.jobs))
 
     def units(self, units: Sequence[UnitWork]) -> Plan:
         """Return the plan of some units."""
-        return plan_units(units, self.rates, jobs=self.jobs)
+        return self._with_room(plan_units(units, self.rates, jobs=self.jobs))
+
+    def _with_room(self, plan: Plan) -> Plan:
+        return attrs.evolve(plan, room=int(self.card.memory * 1e9)) if self.card else plan
 
 
 def planning(
@@ -73,7 +78,7 @@ def planning(
             raise SpecError(f"--card: expected one of {', '.join(each.title for each in cards())}, got {card!r}")
         kept, damaged = read_kept()
         rates = first_of(table_rates(card, kept_costs(kept)))
-        return Planning(rates=rates, jobs=jobs, notes=tuple(filter(None, (damaged,))))
+        return Planning(rates=rates, jobs=jobs, notes=tuple(filter(None, (damaged,))), card=find_card(card))
     if not here:
         return Planning(rates=nothing_known, jobs=jobs)
     name, (taken, of_runs), (kept, of_measurements) = device_name(device), read_taken(), read_kept()
@@ -88,4 +93,5 @@ def planning(
         table_rates(name, kept_costs(kept)),
     ]
     rates = with_costs(first_of(*sources), *([measured] if measured else []), before)
-    return Planning(rates=rates, jobs=jobs, notes=tuple(filter(None, (of_runs, of_measurements))))
+    notes = tuple(filter(None, (of_runs, of_measurements)))
+    return Planning(rates=rates, jobs=jobs, notes=notes, card=find_card(name))

@@ -34,6 +34,8 @@ def summary(plan: Plan) -> list[str]:
     if plan.memory:
         largest = "a training step or a batch of AutoAttack" if plan.queries else "a training step"
         lines.append(f"memory: {quantity(plan.memory, 'B')} for {largest}, beside what the framework and the data take")
+        if plan.room and plan.memory > plan.room:
+            lines.append(f"more than the {quantity(plan.room, 'B')} of this card: training.micro_batches saves memory")
     return [*lines, *time_lines(plan)]
 
 
