@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sat_evaluation.results.curves import Group, listed_classes, method_name
 from sat_evaluation.results.rows import Row
-from sat_evaluation.results.text import percent, shown
+from sat_evaluation.results.text import percent
 
 
 def arm_label(row: Row, keys: Sequence[str]) -> str:
@@ -17,10 +17,8 @@ def arm_label(row: Row, keys: Sequence[str]) -> str:
         keys: Settings in which the arms of the study differ, as `sat_evaluation.results.curves.varied` returns them.
     """
     name = method_name(row, keys)
-    if row.baseline:
+    if row.baseline or listed_classes(row):
         return name
-    if listed := listed_classes(row):
-        return name.replace(listed, f"A = {shown(listed, 40)}", 1)
     return name.replace(row.chosen, f"{row.chosen} {percent(row.share)}", 1)
 
 

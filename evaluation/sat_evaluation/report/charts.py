@@ -161,6 +161,11 @@ class Plot:
         share = (y - self.y.low) / (self.y.high - self.y.low)
         return round(HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM), 1)
 
+    def seeds(self, mark: Mark) -> tuple[float, float]:
+        """Return the ends of the bar of the deviation, from the top; no accuracy is above 100 %."""
+        low, high = mark.y - mark.deviation, mark.y + mark.deviation
+        return self.down(max(low, self.y.low)), self.down(min(high, self.y.high))
+
     def path(self, curve: Curve) -> str:
         """Return the line of a curve as the data of an SVG path."""
         return "M" + "L".join(f"{self.at(mark)} {self.down(mark.y)}" for mark in curve.marks)

@@ -194,7 +194,8 @@ def not_default(row: Row, keys: Iterable[str]) -> dict[str, object]:
 
 def method_name(row: Row, keys: Iterable[str]) -> str:
     """Return how an arm was trained: strategy or baseline, and those of `keys` that are not the default."""
-    how = row.baseline.label if row.baseline else listed_classes(row) or row.chosen
+    listed = f"A = {shown(listed_classes(row), 60)}" if listed_classes(row) else row.chosen
+    how = row.baseline.label if row.baseline else listed
     return ", ".join([how, *_words(not_default(row, keys))])
 
 
