@@ -212,9 +212,7 @@ def labels(rows: Sequence[Row]) -> dict[Key, str]:
     for g in groups:
         row = g.rows[0]
         name = method_name(row, keys)
-        if listed_classes(row) and not row.baseline:
-            name = f"A = {name}"  # names of classes may be digits
-        elif not row.baseline:
+        if not row.baseline and not listed_classes(row):
             method, comma, rest = name.partition(", ")
             name = f"{method} {percent(row.share)}{comma}{rest}"
         names[key_of(g)] = name

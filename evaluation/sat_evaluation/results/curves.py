@@ -194,6 +194,7 @@ def not_default(row: Row, keys: Iterable[str]) -> dict[str, object]:
 
 def method_name(row: Row, keys: Iterable[str]) -> str:
     """Return how an arm was trained: strategy or baseline, and those of `keys` that are not the default."""
+    # names of classes may be digits
     listed = f"A = {shown(listed_classes(row), 60)}" if listed_classes(row) else row.chosen
     how = row.baseline.label if row.baseline else listed
     return ", ".join([how, *_words(not_default(row, keys))])
