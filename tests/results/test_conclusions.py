@@ -15,14 +15,14 @@ from sat_core.errors import SpecError
 from sat_core.run_folder import RunFolder
 from sat_evaluation.results.chosen_pairs import Arms, compare_arms, compare_runs
 from sat_evaluation.results.conclusion_files import write_conclusions
-from sat_evaluation.results.conclusions import Conclusions, conclude, labels
+from sat_evaluation.results.conclusions import Conclusions, compare_to, conclude, labels
 from sat_evaluation.results.curves import group
 from sat_evaluation.results.headline import headline
 from sat_evaluation.results.rows import collect
 from sat_evaluation.results.verdicts import Comparison
 from sat_evaluation.statistics.cochran import cochran_q
 from sat_evaluation.statistics.holm import holm
-from sat_evaluation.statistics.mcnemar import mcnemar
+from sat_evaluation.statistics.mcnemar import mcnemar, visible_difference
 from sat_evaluation.statistics.paired import paired_difference
 from sat_evaluation.statistics.recovered import recovered
 
@@ -69,6 +69,18 @@ def test_sentences_say_what_was_found_and_what_could_have_been_seen(tmp_path: Pa
     assert next(made.sentences()).startswith("the 4 trainings differ in robust accuracy (Cochran's Q = ")
 
 
+def test_what_could_have_been_seen_is_at_the_level_of_the_correction(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    shares = {0: 0.1, 490: 0.5, 500: 0.51, 1000: 0.52}
+    contents = [write_arm(folder, size, flags(400, share, size)) for size, share in shares.items()]
+    made = conclude(collect(folder.unit(c["arm"]).results() for c in contents), folder)
+    assert [c.found for c in made.comparisons].count(False) == 2
+    for each in made.comparisons:
+        discordant, level = each.estimate.discordant, 0.05 if each.found else 0.05 / 2
+        assert discordant is not None
+        assert each.estimate.visible == visible_difference(400, discordant, level=level)
+
+
 def test_the_lesser_arm_is_less_robust_by_a_positive_number(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     contents = [write_arm(folder, 100, flags(400, 0.2, 1)), write_arm(folder, 1000, flags(400, 0.5, 2))]
@@ -92,7 +104,10 @@ def test_shares_are_recovered_with_their_interval(tmp_path: Path) -> None:
 def test_the_headline_has_the_interval_and_compares_with_full_at(tmp_path: Path) -> None:
     folder, rows = make_run(tmp_path)
     text = headline(rows, folder)
-    share, found = conclude(rows, folder).shares[0], pair(conclude(rows, folder), "hardest 50 %", "full AT")
+    share = conclude(rows, folder).shares[0]
+    # the better of two
+    found = compare_to(group(rows)[1], group(rows)[-1], folder, of=2)
+    assert found is not None
     assert f"(hardest) recover {share.text} (95 % interval over test images) of the robust accuracy" in text
     visible = f"{100 * found.estimate.visible:.1f} points"
     assert text.endswith(f". No difference to full AT found; could have seen {visible}.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import attrs
 import numpy as np
 import pytest
 
@@ -99,6 +100,15 @@ def test_estimate_of_one_training_each() -> None:
     assert found.difference == paired_difference(one[0], other[0])
     assert (found.n, found.seeds, found.how) == ((200, 200), (1, 1), "McNemar mid-P, Tango interval")
     assert 0 < found.visible < 0.2
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+@pytest.mark.parametrize("same", [True, False])
+def test_at_a_stricter_level_less_can_be_seen(seeds: int, same: bool) -> None:
+    one, other = trainings(np.random.default_rng(1), 200, seeds, seeds)
+    usual, strict = (estimate(one, other, same=same, level=level) for level in (0.05, 0.005))
+    assert usual.visible < strict.visible
+    assert attrs.evolve(strict, visible=usual.visible) == usual
 
 
 def test_p_value_and_interval_over_seeds_agree() -> None:

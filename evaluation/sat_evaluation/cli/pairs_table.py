@@ -77,5 +77,5 @@ def _notes(pairs: Sequence[Comparison]) -> list[str]:
         which = f"{len(same)} of {len(pairs)}: " if len(ways) > 1 else ""
         notes.append(f"{which}{pairs[0].measure} accuracy, {n} images; {how}; [ ]: 95 % over {over}")
     what = "p" if pairs[0].tests == 1 else f"Holm, which is p for {pairs[0].tests} pairs together,"
-    notes.append(f"found: {what} is below 5 %; could see: points that a pair alone finds with a chance of 80 %")
+    notes.append(f"found: {what} is below 5 %; could see: points that are found with a chance of 80 %")
     return notes

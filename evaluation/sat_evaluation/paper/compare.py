@@ -192,7 +192,8 @@ def summary(reproduction: Reproduction, pairs: list[Pair]) -> Iterator[str]:
 def _how(pairs: list[Pair]) -> str:
     visible = sorted(100 * pair.estimate.visible for pair in pairs)
     ways = " or ".join(dict.fromkeys(pair.estimate.how for pair in pairs))
-    return f"{ways}; Holm for {len(pairs)} pairs); could have seen {visible[0]:.1f} to {visible[-1]:.1f} points"
+    seen = f"could have seen {visible[0]:.1f} to {visible[-1]:.1f} points, each pair alone"
+    return f"{ways}; Holm for {len(pairs)} pairs); {seen}"
 
 
 def records(reproduction: Reproduction, pairs: list[Pair]) -> list[dict[str, Any]]:

@@ -18,8 +18,9 @@ from sat_evaluation.results.rows import Row
 from sat_evaluation.results.text import percent, shown
 from sat_evaluation.results.verdicts import Comparison, Overall, Share
 from sat_evaluation.statistics.cochran import cochran_q
-from sat_evaluation.statistics.estimate import estimate
+from sat_evaluation.statistics.estimate import Estimate, estimate
 from sat_evaluation.statistics.holm import holm
+from sat_evaluation.statistics.mcnemar import LEVEL
 from sat_evaluation.statistics.recovered import recovered
 from sat_evaluation.statistics.variance import means
 
@@ -117,22 +118,33 @@ def conclude(rows: Sequence[Row], folder: RunFolder, *, measure: str = "robust")
 
 
 def compare_all(
-    pairs: Sequence[tuple[GroupFlags, GroupFlags]], names: Sequence[tuple[str, str]], measure: str
+    pairs: Sequence[tuple[GroupFlags, GroupFlags]], names: Sequence[tuple[str, str]], measure: str, *, of: int = 1
 ) -> list[Comparison]:
     """Compare pairs of groups, and correct their p-values for the number of pairs (Holm).
+
+    What a pair in which nothing was found could have shown is that at the level of this correction: 5 % over the number
+    of pairs in which nothing was found, as its own p-value would have been the lowest of theirs.
 
     Args:
         pairs: Flags of two groups each. Where the two have no image in common, they are compared without pairs.
         names: What the two of each pair are called.
         measure: ``robust`` or ``clean``.
+        of: From how many each pair was picked by its accuracy; p-values are multiplied by that (Bonferroni), too.
     """
     lined = [line_up(pair) for pair in pairs]
     flags = [both or pair for both, pair in zip(lined, pairs, strict=True)]
-    estimates = [
-        estimate(one.of(measure), other.of(measure), same=both is not None)
-        for both, (one, other) in zip(lined, flags, strict=True)
-    ]
-    adjusted = holm([each.p for each in estimates])
+
+    def estimated(number: int, level: float = LEVEL) -> Estimate:
+        one, other = flags[number]
+        return estimate(one.of(measure), other.of(measure), same=lined[number] is not None, level=level)
+
+    estimates = [estimated(number) for number in range(len(pairs))]
+    adjusted = [min(1.0, of * p) for p in holm([each.p for each in estimates])]
+    tests = of * sum(p >= LEVEL for p in adjusted)
+    if tests > 1:
+        for number, p in enumerate(adjusted):
+            if p >= LEVEL:
+                estimates[number] = estimated(number, LEVEL / tests)
     return [
         Comparison(
             one=called[0],
@@ -144,7 +156,7 @@ def compare_all(
             other_value=float(other.of(measure).mean()),
             estimate=each,
             adjusted=p,
-            tests=len(pairs),
+            tests=of * len(pairs),
         )
         for (one, other), called, each, p in zip(flags, names, estimates, adjusted, strict=True)
     ]
@@ -171,8 +183,7 @@ def compare_to(one: Group, other: Group, folder: RunFolder, *, of: int = 1) -> C
         pair = read_flags(one, folder), read_flags(other, folder)
     except DataError:
         return None
-    (found,) = compare_all([pair], [(method_name(one.rows[0], ()), method_name(other.rows[0], ()))], "robust")
-    return attrs.evolve(found, adjusted=min(1.0, of * found.adjusted), tests=of)
+    return compare_all([pair], [(method_name(one.rows[0], ()), method_name(other.rows[0], ()))], "robust", of=of)[0]
 
 
 def _share(name: str, plain: GroupFlags, some: GroupFlags, full: GroupFlags) -> Share | None:

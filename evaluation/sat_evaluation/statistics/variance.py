@@ -11,6 +11,7 @@ import numpy as np
 from sat_core.errors import DataError
 from sat_evaluation.statistics.checks import same_images, seeds_and_images
 from sat_evaluation.statistics.interval import Interval
+from sat_evaluation.statistics.mcnemar import LEVEL, POWER
 
 _ENOUGH = 2
 """Degrees of freedom between seeds that are needed to stand for an arm with one seed."""
@@ -97,9 +98,9 @@ class Means:
 
         return float(2 * stdtr(self.degrees(contrast), -abs(self.value(contrast)) / self._deviation(contrast)))
 
-    def visible(self, contrast: Sequence[float], power: float = 0.8) -> float:
-        """Return the smallest value of a contrast that is found with a chance of `power`."""
-        quantiles = self._quantile(contrast, 0.975) + self._quantile(contrast, power)
+    def visible(self, contrast: Sequence[float], power: float = POWER, level: float = LEVEL) -> float:
+        """Return the smallest value of a contrast that is found, p < `level`, with a chance of `power`."""
+        quantiles = self._quantile(contrast, 1 - level / 2) + self._quantile(contrast, power)
         return quantiles * self._deviation(contrast)
 
     def overall(self) -> tuple[float, float, float, float]:
