@@ -207,8 +207,11 @@ def _attacks(job: Job, classifier: Classifier, facts: Facts, end: float) -> Iter
     for number, (name, attack) in enumerate(by_name.items()):
         left = max(end - time.monotonic(), 1.0) / (len(by_name) - number)
         # so many that both lengths at both sizes fit, by the time of a gradient
+        predicted = classifier.logits(images[:many]).argmax(1)
+        # the first compiles: by its time only a few images would fit, whose times are mostly noise
+        classifier.loss_gradient(images[:many], predicted)
         start = time.perf_counter()
-        classifier.loss_gradient(images[:many], classifier.logits(images[:many]).argmax(1))
+        classifier.loss_gradient(images[:many], predicted)
         once = time.perf_counter() - start
         size = max(4, min(many, int(many * left / (200 * once))))
         large, price = _slope(job, classifier, attack, images[:size], facts)
