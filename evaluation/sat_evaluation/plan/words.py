@@ -70,7 +70,7 @@ def expected_words(plan: Plan) -> str:
 def source_lines(plan: Plan) -> list[str]:
     """Return where the hours of a plan are from, a line for each of at most three sources."""
     return [
-        f"from {_SOURCES[rates.source]}, {rates.detail}, within a factor of {rates.factor:.2g}"
+        f"from {_SOURCES[rates.source]}, {rates.detail}, within a factor of {rates.factor:.3g}"
         for rates in plan.rates[:3]
     ]
 
