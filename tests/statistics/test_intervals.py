@@ -99,10 +99,19 @@ def test_fieller_and_bootstrap_agree_where_the_gain_is_large() -> None:
 
 def test_recovered_share_is_anything_where_full_at_gains_nothing() -> None:
     plain, some, full = arms(200, 0.5, 0.5, 0.5)
-    assert not recovered(plain, some, full).interval.bounded
+    found = recovered(plain, some, full)
+    assert not found.interval.bounded
+    assert not found.gain
     same = recovered(plain, some, plain).interval
     assert np.isnan(same.value)
     assert not same.bounded
+
+
+def test_few_seeds_that_differ_much_leave_any_share_although_full_at_is_better() -> None:
+    plain, some, full = ([np.arange(40) < k for k in each] for each in ((30, 30), (40, 31), (38, 40)))
+    found = recovered(plain, some, full)
+    assert found.gain
+    assert not found.interval.bounded
 
 
 def test_recovered_share_of_full_at_is_1() -> None:

@@ -162,7 +162,9 @@ class Share:
             return "an unknown share"
         value = percent(interval.value)
         if not interval.bounded:
-            return f"{value} [any share: full AT is not found to be better than plain training]"
+            gain = self.recovered.gain
+            why = "few seeds differ much" if gain else "full AT is not found to be better than plain training"
+            return f"{value} [any share: {why}]"
         return f"{value} [{100 * interval.low:.0f}, {100 * interval.high:.0f}]"
 
     @property

@@ -8,6 +8,7 @@ from typing import final
 import attrs
 
 from sat_evaluation.statistics.interval import Interval
+from sat_evaluation.statistics.mcnemar import LEVEL
 from sat_evaluation.statistics.variance import means
 
 
@@ -18,14 +19,17 @@ class Recovered:
 
     Attributes:
         interval: The share; 0 is plain training, 1 full adversarial training. It may be below 0 and above 1. Not
-            bounded where full and plain training cannot be distinguished: any share is possible then. NaN in `value`
-            where they are equal.
+            bounded where the difference of full and plain training is too little known: any share is possible then. NaN
+            in `value` where they are equal.
+        gain: Whether full adversarial training is found to be more robust than plain training by itself, p < 5 %. An
+            interval may be unbounded all the same, where the few seeds of the arm differ much.
         n: Images.
         seeds: Trainings of the plain arm, of this one, and of full adversarial training.
         over_seeds: Whether the interval is over seeds, too, or over the test images alone.
     """
 
     interval: Interval
+    gain: bool
     n: int
     seeds: tuple[int, ...]
     over_seeds: bool
@@ -49,6 +53,7 @@ def recovered(plain: object, some: object, full: object) -> Recovered:
 
     arms = means([plain, some, full])
     above, gain = (-1.0, 1.0, 0.0), (-1.0, 0.0, 1.0)
+    found = arms.value(gain) > 0 and arms.p(gain) < LEVEL
     numerator, denominator = arms.value(above), arms.value(gain)
     value = numerator / denominator if denominator else float("nan")
     at = [a - value * g for a, g in zip(above, gain, strict=True)] if denominator else gain
@@ -61,4 +66,5 @@ def recovered(plain: object, some: object, full: object) -> Recovered:
     if a > 0 and denominator > 0:
         root = sqrt(max(0.0, b * b - a * c))
         low, high = min((b - root) / a, value), max((b + root) / a, value)
-    return Recovered(interval=Interval(value, low, high), n=arms.n, seeds=arms.seeds, over_seeds=arms.over_seeds)
+    interval = Interval(value, low, high)
+    return Recovered(interval=interval, gain=found, n=arms.n, seeds=arms.seeds, over_seeds=arms.over_seeds)
