@@ -19,8 +19,9 @@ from sat_evaluation.results.conclusions import Conclusions, compare_to, conclude
 from sat_evaluation.results.curves import group
 from sat_evaluation.results.headline import headline
 from sat_evaluation.results.rows import collect
-from sat_evaluation.results.verdicts import Comparison
+from sat_evaluation.results.verdicts import Comparison, seen
 from sat_evaluation.statistics.cochran import cochran_q
+from sat_evaluation.statistics.estimate import estimate
 from sat_evaluation.statistics.holm import holm
 from sat_evaluation.statistics.mcnemar import mcnemar, visible_difference
 from sat_evaluation.statistics.paired import paired_difference
@@ -158,6 +159,12 @@ def test_seeds_are_a_level_of_their_own(tmp_path: Path) -> None:
     assert made.overall.how == "F over images and seeds"
     assert made.share(group(rows)[2]).over == "test images and seeds"  # type: ignore[union-attr]
     assert pair(made, "full AT", "plain training").estimate.over == "test images"
+
+
+def test_two_seeds_far_apart_can_show_no_difference() -> None:
+    apart, alike = ([np.arange(40) < k for k in each] for each in ((40, 31), (38, 40)))
+    assert seen(estimate(apart, alike)) == "could have seen none"
+    assert seen(estimate(alike[0], alike[1])).endswith(" points")
 
 
 def test_clean_accuracy_is_compared_too(tmp_path: Path) -> None:

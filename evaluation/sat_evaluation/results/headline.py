@@ -9,7 +9,7 @@ from sat_evaluation.results.conclusions import compare_to, recovered_share
 from sat_evaluation.results.curves import Group, listed_classes, series
 from sat_evaluation.results.rows import Row, attacks_of, reported_levels
 from sat_evaluation.results.text import percent, public_name, shown
-from sat_evaluation.results.verdicts import more, p_text, points
+from sat_evaluation.results.verdicts import more, p_text, seen
 
 _ALIKE = 0.02
 """Shares that differ by less count as the same: classes are not all equally large."""
@@ -83,7 +83,7 @@ def _against_full(some: Group, full: Group, folder: RunFolder | None, best_of: i
     if found is None:
         return ""
     if not found.found:
-        return f" No difference to full AT found; could have seen {points(found.estimate.visible)}."
+        return f" No difference to full AT found; {seen(found.estimate)}."
     adjusted = f", adjusted for {best_of} subsets" if best_of > 1 else ""
     return f" Full AT is {more(found.estimate.difference)} robust ({p_text(found.adjusted)}{adjusted})."
 

@@ -51,7 +51,7 @@ class Comparison:
     @property
     def verdict(self) -> str:
         """``difference``, or ``none found, could have seen 4.2 points``."""
-        return "difference" if self.found else f"none found, could have seen {points(self.estimate.visible)}"
+        return "difference" if self.found else f"none found, {seen(self.estimate)}"
 
     @property
     def sentence(self) -> str:
@@ -63,7 +63,7 @@ class Comparison:
             return f"{self.one} is {more(self.estimate.difference)} {_WORDS[self.measure]} than {self.other} ({how})"
         return (
             f"no difference found between {self.one} and {self.other} ({found:+.1f} points [{low:+.1f}, {high:+.1f}], "
-            f"{how}); could have seen {points(self.estimate.visible)}"
+            f"{how}); {seen(self.estimate)}"
         )
 
     @property
@@ -171,6 +171,12 @@ class Share:
     def over(self) -> str:
         """What the interval is over."""
         return "test images and seeds" if self.recovered.over_seeds else "test images"
+
+
+def seen(estimate: Estimate) -> str:
+    """Return which difference would have been found in most cases: ``could have seen 4.2 points``."""
+    # beyond all differences, as of two seeds that are far apart
+    return "could have seen none" if estimate.visible >= 1 else f"could have seen {points(estimate.visible)}"
 
 
 def points(share: float) -> str:
