@@ -14,9 +14,11 @@ from toys import ALL, HALF, NONE, accuracy, as_rows, result
 from sat_core.calibration import CalibrationSummary, calibration
 from sat_core.corrupted import CorruptionSummary
 from sat_core.files import write_json
+from sat_core.ranking import Ranking
 from sat_core.run_folder import RunFolder
 from sat_evaluation.report.arms_table import arms_tables
 from sat_evaluation.report.axes import Axis
+from sat_evaluation.report.bars import difficulty_charts
 from sat_evaluation.report.charts import Curve, Mark, Plot
 from sat_evaluation.report.citations import citations
 from sat_evaluation.report.class_tables import class_table
@@ -255,3 +257,9 @@ def test_files_of_a_table_have_the_same_numbers() -> None:
     assert table.csv == 'a,"b,c"\n\'=1,0.5\nx,nan\ny,\n'
     assert json.loads(table.json) == {"columns": ["a", "b,c"], "data": [["=1", 0.5], ["x", None], ["y", None]]}
     assert [name for _, name, _ in table.links] == ["t.csv", "t.json"]
+
+
+def test_a_chart_of_no_errors_has_an_axis_that_can_be_read() -> None:
+    ranking = Ranking(scores={"entropy": np.array([1.0, 3.0]), "error": np.zeros(2)})
+    entropy, error = difficulty_charts(ranking, np.array([0, 1]), ["cat", "dog"])
+    assert (entropy.highest, error.highest) == (3, 1)

@@ -152,8 +152,8 @@ def difficulty_charts(ranking: Ranking, labels: np.ndarray, names: Sequence[str]
             title=title,
             text="means over the training examples of a class and over epochs, the hardest class by entropy first",
             unit=unit,
-            # the template divides by it
-            highest=max(*values.values(), 1e-9),
+            # the template divides by it; a network without errors has an axis up to 1 %
+            highest=max(values.values()) or 1.0,
             lines=tuple(
                 (
                     shown(names[c], 24),
