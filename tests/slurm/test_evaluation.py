@@ -49,7 +49,7 @@ def test_an_evaluation_over_two_nodes_is_that_of_one_device(cluster: Cluster, da
     assert code == 0, expected
     code, printed = waiting.ended()
     assert code == 0, printed
-    table = expected[expected.index("  AutoAttack ") :].replace(str(here), str(out))
+    table = expected[expected.rindex("AutoAttack ") :].replace(str(here), str(out))
     assert printed.endswith(table)
     assert len(list(here.iterdir())) == 3  # flags, accuracies, and the lock
     for path in here.glob("*.*"):
