@@ -61,6 +61,8 @@ Images are robust if a normal number is below a threshold. The same image in two
 that, so that arms fail on the same images, as they do in studies. Trainings of an arm move its threshold by a standard
 deviation of {training}, two points of robust accuracy at 40 %. The chance of these numbers is the ± beside them, one
 standard deviation: of {all}, a few are outside by chance alone.
+How much few seeds count in degrees of freedom was chosen by simulations like these. Where trainings did not vary, or
+three times as much, tests over seeds found 3 to 7 % of what is not there.
 [What the files of a run say](results.md) explains each test and interval.
 
 {tables}

@@ -73,10 +73,12 @@ def test_a_checkpoint(finished: Path, study: Path, tmp_path: Path) -> None:
         (["--norm", "Linf"], "--norm: Linf needs --eps, as the training was with L2"),
         (["--norm", "L1", "--eps", "12"], "'L1'"),
         (["--norm", "Linf", "--eps", "0.1", "0.2"], "--eps: expected one with --calibration, got 2"),
+        (["--level", "screening"], "--level: is of AutoAttack, which --calibration and --corruptions do not run"),
+        (["--attacks", "apgd-ce"], "--attacks: is of AutoAttack, which --calibration and --corruptions do not run"),
     ],
-    ids=["no radius", "no attack of ours", "two radii"],
+    ids=["no radius", "no attack of ours", "two radii", "level", "attacks"],
 )
-def test_a_threat_model_that_is_given_is_not_left_out(
+def test_what_is_given_is_used_or_refused(
     finished: Path, study: Path, tmp_path: Path, arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     checkpoint, data = finished / "arms/size-0.5/checkpoint-best", f"npz:{study.parent / 'five.npz'}"

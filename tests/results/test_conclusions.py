@@ -67,7 +67,8 @@ def test_sentences_say_what_was_found_and_what_could_have_been_seen(tmp_path: Pa
     assert none.sentence.startswith("no difference found between hardest 50 % and full AT (-2.0 points [")
     assert none.sentence.endswith(f"could have seen {100 * none.estimate.visible:.1f} points")
     assert none.verdict == f"none found, could have seen {100 * none.estimate.visible:.1f} points"
-    assert next(made.sentences()).startswith("the 4 trainings differ in robust accuracy (Cochran's Q = ")
+    assert made.overall is not None
+    assert made.overall.sentence.startswith("the 4 trainings differ in robust accuracy (Cochran's Q = ")
 
 
 def test_what_could_have_been_seen_is_at_the_level_of_the_correction(tmp_path: Path) -> None:

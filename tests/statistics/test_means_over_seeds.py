@@ -12,7 +12,7 @@ from sat_core.errors import DataError
 from sat_evaluation.statistics.estimate import BOTH, IMAGES, estimate
 from sat_evaluation.statistics.mcnemar import mcnemar
 from sat_evaluation.statistics.paired import paired_difference
-from sat_evaluation.statistics.variance import means
+from sat_evaluation.statistics.variance import Means, means
 
 DIFFERENCE = (1.0, -1.0)
 
@@ -53,6 +53,23 @@ def test_degrees_of_freedom_lie_between_seeds_and_images() -> None:
         [means(trainings(rng, 100, 3, 3, spread=spread)).degrees(DIFFERENCE) for _ in range(50)] for spread in (0.0, 2)
     )
     assert 1.99 < min(loud) <= np.median(loud) < 4.5 < np.median(quiet) <= max(quiet) <= 99 + 4
+
+
+def test_a_pooled_variance_counts_twice_by_hand() -> None:
+    """Variance of the difference: 4 of the images, with 100 degrees of freedom, and 1 of the seeds, with 2."""
+    apart = Means(
+        values=np.zeros(2),
+        n=101,
+        seeds=(1, 3),
+        images=np.diag([2.0, 2.0]),
+        trainings=np.array([0.75, 0.25]),
+        shared=np.zeros(2),
+        freedom=np.array([2, 2]),
+        pooled=True,
+    )
+    assert apart.degrees(DIFFERENCE) == pytest.approx((4 + 2) ** 2 / (4**2 / 100 + 2**2 / 2))
+    alike = attrs.evolve(apart, pooled=False)
+    assert alike.degrees(DIFFERENCE) == pytest.approx((4 + 1) ** 2 / (4**2 / 100 + 0.75**2 / 2 + 0.25**2 / 2))
 
 
 def test_trainings_that_agree_by_chance_leave_a_variance() -> None:

@@ -57,14 +57,6 @@ class Conclusions:
         """Return what the arms of a group recover; None where it is not known."""
         return next((share for share in self.shares if share.arms == key_of(group)), None)
 
-    def sentences(self) -> Iterator[str]:
-        """Say the overall test, then each pair, then what is missing."""
-        if self.overall:
-            yield self.overall.sentence
-        for comparison in self.comparisons:
-            yield comparison.sentence
-        yield from self.notes
-
     def records(self) -> list[dict[str, Any]]:
         """Return one record per pair for CSV and JSON."""
         return [comparison.record() for comparison in self.comparisons]

@@ -13,7 +13,7 @@ from sat_core.errors import DataError
 from sat_evaluation.statistics.variance import means
 
 _DOUBT = 4.0
-"""Chosen by simulation (docs/statistics.md)."""
+"""How often the variance over seeds counts in the degrees of freedom; chosen by simulation (docs/statistics.md)."""
 
 
 @final
@@ -157,7 +157,8 @@ def _alike(
 def _degrees(covariance: np.ndarray, of_seeds: np.ndarray, of_images: float, freedom: float) -> float:
     """Degrees of freedom of a curve's shape (Satterthwaite 1946): what moves all arms alike is no part of it.
 
-    The part of seeds counts `_DOUBT` times: it is an estimate, and small by chance most often where it decides.
+    The part of seeds counts `_DOUBT` times. It is known from few seeds, and where it comes out too small by chance, the
+    images would seem to decide.
     """
     k = len(covariance)
     centre = np.eye(k) - 1 / k

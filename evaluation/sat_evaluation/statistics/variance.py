@@ -34,7 +34,8 @@ class Means:
             variance.
         trainings: Variance of each mean over seeds, `(k,)`; 0 if no arm has more than one, or one arm has two seeds
             and others have one, which is too little to go by.
-        shared: Part of both, which is in `images` once too often, `(k,)`: the interaction of images and seeds.
+        shared: Part of both, which is in `images` once too often, `(k,)`: the interaction of images and seeds. Less of
+            it where a pooled variance is too small to be likely.
         freedom: Degrees of freedom of `trainings`, `(k,)`; 0 where it was not estimated.
         pooled: Whether `trainings` is of one variance: of matched seeds, or where an arm has one seed, which is taken
             to vary as the others do, if these have three seeds or more.
@@ -71,21 +72,20 @@ class Means:
         """Return the degrees of freedom of a contrast's variance (Satterthwaite 1946; Hillis 2007 for crossed effects).
 
         Of images alone, n - 1. With seeds between the least number of seeds minus 1 and that: few where the trainings
-        decide, many where the images do. A pooled variance counts twice: it is known badly, and by chance alone it is
-        small most often where it should be seen to decide.
+        decide, many where the images do. A pooled variance counts twice here. It is known from few seeds, and where it
+        comes out too small by chance, the images would seem to decide.
         """
-        c = np.asarray(contrast)
-        variance = self.covariance(contrast, contrast)
-        parts = c**2 * self.trainings
-        of_images = max(0.0, variance - float(parts.sum()))
-        squares = of_images**2 / max(1, self.n - 1)
+        parts = np.asarray(contrast) ** 2 * self.trainings
+        seeds = float(parts.sum())
+        images = max(0.0, self.covariance(contrast, contrast) - seeds)
+        squares = images**2 / max(1, self.n - 1)
         if self.pooled:
-            variance += float(parts.sum())
-            squares += (2 * float(parts.sum())) ** 2 / float(self.freedom[0])
+            seeds *= 2
+            squares += seeds**2 / float(self.freedom[0])
         else:
             known = self.freedom > 0
             squares += float((parts[known] ** 2 / self.freedom[known]).sum())
-        return max(1.0, variance**2 / squares) if squares > 0 else float(max(1, self.n - 1))
+        return max(1.0, (images + seeds) ** 2 / squares) if squares > 0 else float(max(1, self.n - 1))
 
     def interval(self, contrast: Sequence[float]) -> Interval:
         """Return a contrast with its 95 % interval by Student's t."""
@@ -107,8 +107,9 @@ class Means:
         """Test whether all arms have the same mean: F, its two degrees of freedom, and the p-value.
 
         The variance between the arms' means over what images and seeds make of it, which is half of the mean variance
-        of a difference of two arms. With one seed each it is close to Cochran's Q, divided by k - 1. How the degrees of
-        freedom count few seeds was chosen by simulation (docs/statistics.md): the type-I error is 4 to 6 %.
+        of a difference of two arms. With one seed each it is close to Cochran's Q, divided by k - 1. How much few seeds
+        count in the degrees of freedom was chosen by simulation (docs/statistics.md): the type-I error is 4 to 6 %
+        there, and 3 to 7 % where trainings vary not at all or three times as much.
 
         Raises:
             DataError: There is one arm only.
@@ -179,8 +180,8 @@ def means(arms: Sequence[object], *, matched: bool = False) -> Means:
     if pooled:
         between, within = (np.full(len(tables), (s * freedom).sum() / freedom.sum()) for s in (between, within))
         freedom = np.full(len(tables), freedom.sum())
-        # One small estimate stands for all arms. The interaction alone makes within / n of it, so far less is bad luck,
-        # and would make intervals too narrow: with a quarter of it tests find 4 to 6 % of what is not there.
+        # One estimate from few seeds stands for all arms. The interaction alone makes within / n of it. Where chance
+        # makes it less than a quarter of that, intervals would be too narrow, so what is lacking stays with the images.
         lacking = np.maximum(0.0, within / n / 4 - between)
     return Means(
         values=rows.mean(1),
