@@ -99,10 +99,11 @@ def here(words: list[str], backend: str) -> list[str]:
         return [*words[: words.index("--level") + 1], "screening", "--arms", "size-0.5"]
     if words[:2] == ["evaluate", "runs/digits"]:  # a study has images and attacks of its own
         return words
+    attacks = [] if {*words} & {"--calibration", "--corruptions"} else ["--attacks", "apgd-ce"]
     more = {
         "run": ["--dry-run"],
         "reproduce": ["--dry-run"],
-        "evaluate": ["--attacks", "apgd-ce", "--examples", "4"],
+        "evaluate": [*attacks, "--examples", "4"],
         "rank": ["--set", "training.threads=1"],  # those of the other tests: TensorFlow takes no other number later
     }
     return [*words, *(word for word in more.get(words[0], []) if word != "--dry-run" or word not in words)]
