@@ -103,11 +103,12 @@ class Agreement:
         return data_frame(columns | overlaps)
 
     def __str__(self) -> str:
-        """Return ρ of every two metrics as a table of text, whose columns have the numbers of the rows."""
+        """Return ρ of every two metrics, once, as a table of text, whose columns have the numbers of the rows."""
         width = max(map(len, self.metrics), default=0) + 4
-        lines = [" " * width + "".join(f"{number:>7}" for number in range(1, len(self.metrics) + 1))]
+        lines = [" " * width + "".join(f"{number:>6}" for number in range(1, len(self.metrics)))]
         for number, (name, row) in enumerate(zip(self.metrics, self.rho, strict=True), 1):
-            lines.append(f"{number:>2}  {name}".ljust(width) + "".join(f"{shown_rho(value):>7}" for value in row))
+            shown = "".join(f"{shown_rho(value):>6}" for value in row[: number - 1])
+            lines.append((f"{number:>2}  {name}".ljust(width) + shown).rstrip())
         return "\n".join(lines)
 
     def __repr__(self) -> str:

@@ -120,6 +120,9 @@ def test_a_finished_study_is_no_failure_where_it_cannot_be_printed(
 def test_arms_that_a_finished_study_has_are_taken_over(finished: Path, study: Path, tmp_path: Path) -> None:
     done = here("run", study, "--out", tmp_path / "new", "--reuse", finished)
     assert done.returncode == 0, done.stderr
+    # nothing was left that could take time
+    assert not [line for line in done.stdout.splitlines() if line.startswith(("expected ", "took "))]
+    assert "expected to take" not in done.stderr
     for arm in (finished / "arms").iterdir():
         results = json.loads((tmp_path / "new" / "arms" / arm.name / "results.json").read_text())
         assert (tmp_path / "new" / "arms" / arm.name / results.pop("reused")).resolve() == arm.resolve()

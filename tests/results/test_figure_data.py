@@ -77,7 +77,7 @@ def test_a_class_matrix_has_published_numbers_beside_single_classes_and_full_tra
     baselines = [result(s, r, kind="classes", units=s // 250, per_class=[r] * 4) for s, r in ((0, 0.02), (1000, 0.69))]
     published = PublishedClasses(
         source="a table",
-        weights="balanced",
+        weights="uniform",
         clean=(0.9,) * 4,
         robust_a=(0.1, 0.2, 0.3, 0.4),
         robust_b=(0.5, 0.6, 0.7, 0.8),
@@ -95,6 +95,10 @@ def test_a_class_matrix_has_published_numbers_beside_single_classes_and_full_tra
     assert [(part.part, part.published) for part in first.parts] == [("robust_a", 0.1), ("robust_b", 0.5)]
     assert [part.plain for part in first.parts] == pytest.approx([0.02, 0.02])
     assert [part.part for part in full.parts] == ["robust"]
+    other = class_matrix(as_rows([*baselines, *singles(weighting__rule="balanced")]), published)
+    assert other is not None
+    assert other.published is None  # arms with other weights
+    assert [cell.published for cell in other.lines[1].cells] == [None] * 4
     assert class_matrix(as_rows([NONE, HALF, ALL])) is None
 
 

@@ -47,6 +47,10 @@ class PublishedClasses:
     matrix: tuple[tuple[float, ...], ...]
     full: tuple[float, ...]
 
+    def like(self, row: Row) -> bool:
+        """Return whether the published arms weigh A and B as ours does, and keep A as it was."""
+        return row.spec["weighting.rule"] == self.weights and not row.moving
+
 
 @final
 @attrs.frozen(kw_only=True)
@@ -128,10 +132,12 @@ class ClassMatrix:
     Attributes:
         curve: The arms that are drawn.
         lines: The baseline without attacks, the arms by their classes, full adversarial training.
+        published: Numbers of others that are beside ours.
     """
 
     curve: Series
     lines: tuple[ClassLine, ...]
+    published: PublishedClasses | None
 
 
 def class_matrix(rows: Sequence[Row], published: PublishedClasses | None = None) -> ClassMatrix | None:
@@ -139,7 +145,7 @@ def class_matrix(rows: Sequence[Row], published: PublishedClasses | None = None)
 
     Args:
         rows: Arms of a study. Accuracies of several seeds are averaged.
-        published: Numbers of others for arms that attack a single class.
+        published: Numbers of others for arms that attack a single class; left out if their weights are not ours.
     """
     firsts = ((curve, curve.groups[0].rows[0]) for curve in series(rows))
     # Where A is chosen anew, no classes are those that were attacked.
@@ -147,13 +153,14 @@ def class_matrix(rows: Sequence[Row], published: PublishedClasses | None = None)
     if not curves or rows[0].source:  # A has classes of the source, the test images those of the target
         return None
     curve = curves[0]
+    published = published if published and published.like(curve.groups[0].rows[0]) else None
     ordered = sorted(curve.groups, key=lambda g: (len(g.rows[0].classes), g.rows[0].classes))
     groups = [g for g in (curve.plain, *ordered, curve.full) if g is not None]
     lines = (
         ClassLine(group=g, cells=tuple(_cells(g, published)), parts=tuple(_parts(g, curve.plain, published)))
         for g in groups
     )
-    return ClassMatrix(curve=curve, lines=tuple(lines))
+    return ClassMatrix(curve=curve, lines=tuple(lines), published=published)
 
 
 def _single_class(g: Group) -> int | None:

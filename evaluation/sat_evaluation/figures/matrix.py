@@ -43,7 +43,7 @@ def matrix_figure(rows: Sequence[Row], published: PublishedClasses | None = None
     matrix = class_matrix(rows, published)
     if matrix is None:
         return None
-    curve, lines = matrix.curve, matrix.lines
+    curve, lines, published = matrix.curve, matrix.lines, matrix.published
     names = [shown(name, 20) for name in rows[0].class_names]
     single = all(len(g.rows[0].classes) == 1 for g in curve.groups)
     is_baseline = [bool(line.baseline) for line in lines]

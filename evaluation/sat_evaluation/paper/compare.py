@@ -116,7 +116,7 @@ def _class_pairs(panel: Panel, groups: list[Group], classes: PublishedClasses) -
     for g in groups:
         row = g.rows[0]
         # weights differ under the paper's protocol: the text's arms of Fig. 2 have no published number
-        if row.strategy == "listed" and row.spec["weighting.rule"] == classes.weights:
+        if row.strategy == "listed" and classes.like(row):
             c = row.classes[0]
             for measure in ("clean", "robust_a", "robust_b"):
                 if g.part(measure):

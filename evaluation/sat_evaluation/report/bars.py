@@ -42,7 +42,7 @@ def class_charts(rows: Sequence[Row], published: PublishedClasses | None = None)
         title="Robust accuracy by class (%)",
         text="lines: the classes in A, which are attacked in training; columns: the class of the test images, framed "
         "where it is in A"
-        + ("; in brackets: published" if published else "")
+        + ("; in brackets: published" if matrix.published else "")
         + few_images(line.cells for line in matrix.lines),
         lines=labels,
         columns=tuple(names),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -72,11 +73,14 @@ def run_study(
     computing = _get_backend(backend, device, executor)
     study = resolve(study, folder, computing, elsewhere=executor.elsewhere)
     options: dict[str, Any] = {"backend": backend, "device": device, "executor": executor}
-    expected = expect(study, folder, **options, given=given, only_ranking=only_ranking)
+    expecting = partial(expect, study, folder, **options, given=given, only_ranking=only_ranking)
+    expected = expecting()
     if expected is not None:
         expected.ask(confirm)
     begin = time.monotonic()  # an answer may take its time
     units = prepare_study(study, folder, computing, reuse, view, executor.ranks, given)
+    if reuse:
+        expected = expecting()  # what was taken over is finished now
     if expected is not None:
         expected.write(folder)
     if only_ranking:
