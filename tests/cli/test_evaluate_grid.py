@@ -48,6 +48,7 @@ def test_a_checkpoint_at_several_threats(finished: Path, study: Path, tmp_path: 
     assert len(list((tmp_path / "out").glob("*.npz"))) == len([file for file in kept if file.suffix == ".npz"])
 
 
+@pytest.mark.torch  # what is kept is nothing of a framework's
 def test_the_arms_of_a_study_keep_theirs(finished: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(finished, run)

@@ -17,6 +17,7 @@ from sat_evaluation.cli import parser
 pytestmark = pytest.mark.backend
 
 
+@pytest.mark.torch  # levels are the core's
 def test_a_study_is_screened_after_it_was_run(finished: Path, tmp_path: Path) -> None:
     """The arms have a list of attacks; one of them is screened later, and its results have both."""
     run = tmp_path / "run"

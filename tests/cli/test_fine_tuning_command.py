@@ -20,6 +20,7 @@ def run(*arguments: object) -> int:
     return main([str(argument) for argument in arguments])
 
 
+@pytest.mark.torch  # where files lie is nothing of a framework's
 def test_a_study_starts_from_weights_wherever_they_lie(
     finished: Path,
     study: Path,

@@ -126,6 +126,7 @@ def test_whatever_ends_the_processes_the_same_command_goes_on(study: Path, tmp_p
     assert any("1, then 2, then 1 devices" in line for line in results["warnings"])
 
 
+@pytest.mark.torch  # the launcher is the same for both
 def test_a_rank_that_fails_is_named_with_its_reason(study: Path, tmp_path: Path) -> None:
     """The others end because it has, and say so only in the log."""
     (tmp_path / "mine.py").write_text(

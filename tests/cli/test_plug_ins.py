@@ -72,6 +72,7 @@ def project(tmp_path: Path, backend: Backend, monkeypatch: pytest.MonkeyPatch) -
         yield folder
 
 
+@pytest.mark.torch  # which process imports what is nothing of a framework's
 def test_every_process_of_a_run_loads_plug_ins_and_no_reader_does(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

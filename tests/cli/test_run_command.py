@@ -174,9 +174,13 @@ BREAKS = [
 ]
 
 
-def test_broken_off_in_every_stage_it_ends_with_the_same_bytes(finished: Path, study: Path, tmp_path: Path) -> None:
+def test_broken_off_in_every_stage_it_ends_with_the_same_bytes(
+    finished: Path, study: Path, tmp_path: Path, backend: Backend
+) -> None:
     out = tmp_path / "broken"
-    for stage, number in BREAKS:
+    # TensorFlow starts slowly: it is broken off in trainings alone, whose state is a framework's
+    breaks = [each for each in BREAKS if backend.name == "torch" or "checkpoint" in each[0]]
+    for stage, number in breaks:
         process = start(study, out)
         wait_for(out, stage, process)
         process.send_signal(number)
@@ -210,6 +214,7 @@ def points(directory: Path) -> dict[str, dict[int, float]]:
     return {tag: {event.step: event.value for event in events} for tag, events in curves.items()}
 
 
+@pytest.mark.torch  # the core sees that a loss is no number
 def test_one_arm_that_fails_takes_no_other_down(study: Path, tmp_path: Path) -> None:
     settings = ["--set", "training.lr=[0.02, 1e38]", "--set", "training.weight_decay=0", "--set", "subset.size=0.0"]
     done = here("run", study, "--out", tmp_path / "out", *settings)
@@ -251,6 +256,7 @@ def test_a_dry_run_lists_the_arms_and_writes_nothing(study: Path, tmp_path: Path
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.torch  # the core warns
 def test_what_is_hardly_wanted_is_warned_of_before_and_after(
     study: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

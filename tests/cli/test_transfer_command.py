@@ -44,6 +44,7 @@ def test_a_head_on_one_arm_is_the_same(transferred: Path, finished: Path, target
     assert (transferred / best).read_bytes() == (tmp_path / "one" / best).read_bytes()
 
 
+@pytest.mark.torch  # heads go on as arms do, which `test_run_command.py` kills with both
 def test_a_transfer_that_is_killed_goes_on(transferred: Path, finished: Path, target: str, tmp_path: Path) -> None:
     arguments = ["transfer", str(finished), "--data", target, "--out", str(tmp_path / "heads"), *HEAD]
     command = [sys.executable, "-m", "sat_evaluation.cli", *arguments, "--save-every", "0"]

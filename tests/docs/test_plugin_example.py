@@ -156,6 +156,7 @@ def test_autoattack_attacks_in_l1(loaded: None, backend: Backend) -> None:
         get_evaluator()(classifier, data.images, labels, eps=6.0, attacks=attacks, engine="fast", **options)
 
 
+@pytest.mark.torch  # workers import plug-ins in the same way with both
 def test_a_study_trains_with_it_in_worker_processes(installed: Path, tmp_path: Path) -> None:
     data = digits(tmp_path / "five.npz")
     path = os.pathsep.join([str(installed), os.environ.get("PYTHONPATH", "")])

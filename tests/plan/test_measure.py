@@ -47,6 +47,7 @@ TABLES = {
 }
 
 
+@pytest.mark.torch  # what is kept is nothing of a framework's
 def test_a_run_keeps_what_was_expected_and_tells_the_next_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAT_CACHE", str(tmp_path / "cache"))
     study = Study.from_tables(TABLES)
