@@ -57,7 +57,7 @@ def test_only_those_of_the_same_kind_count(other: dict[str, object]) -> None:
     assert planning(backend="torch").rates(spec, FACTS) == RATES
 
 
-def test_runs_of_the_same_setting_come_first_if_there_are_enough() -> None:
+def test_runs_of_the_same_setting_come_first_if_there_are_enough_and_they_agree() -> None:
     arms = [unit for unit in units() if unit.kind == "arm"]
     spec = arms[0].spec
 
@@ -73,6 +73,9 @@ def test_runs_of_the_same_setting_come_first_if_there_are_enough() -> None:
     assert source() == MEASURED
     add_taken([took(arms[2], device=here)])
     assert source() == HISTORY
+    slow = took(arms[2], device=here)  # beside other programs
+    add_taken([attrs.evolve(slow, seconds=4 * slow.seconds)])
+    assert source() == MEASURED
 
 
 def test_a_card_knows_the_cost_of_a_network_that_was_measured_on_another_device() -> None:

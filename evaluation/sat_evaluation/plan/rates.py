@@ -133,6 +133,16 @@ def first_of(*sources: RateSource) -> RateSource:
     return rates
 
 
+def surest_of(*sources: RateSource) -> RateSource:
+    """Return a source that asks all others, and takes the rates with the smallest factor; of equal ones the first."""
+
+    def rates(spec: Spec, facts: Facts) -> Rates | None:
+        known = (source(spec, facts) for source in sources)
+        return min((found for found in known if found is not None), key=lambda found: found.factor, default=None)
+
+    return rates
+
+
 def with_costs(source: RateSource, *measured: RateSource) -> RateSource:
     """Return a source whose rates have the cost of the network by the first of `measured` that knows it."""
 

@@ -15,7 +15,7 @@ from sat_evaluation.plan.devices import device_name
 from sat_evaluation.plan.history import ENOUGH, history_rates
 from sat_evaluation.plan.kept_rates import kept_costs, kept_rates, read_kept
 from sat_evaluation.plan.plan import Plan, plan_study, plan_units
-from sat_evaluation.plan.rates import RateSource, first_of, nothing_known, with_costs
+from sat_evaluation.plan.rates import RateSource, first_of, nothing_known, surest_of, with_costs
 from sat_evaluation.plan.units import UnitWork
 
 
@@ -87,8 +87,8 @@ def planning(
     before = kept_rates(kept, name, own)
     sources = [
         *([measured] if measured else []),
-        history_rates(taken, name, own, enough=ENOUGH),
-        before,
+        # runs beside other programs differ so much that a measurement tells more
+        surest_of(history_rates(taken, name, own, enough=ENOUGH), before),
         history_rates(taken, name, own),
         table_rates(name, kept_costs(kept)),
     ]
