@@ -60,5 +60,5 @@ def pytest_benchmark_update_machine_info(config: Any, machine_info: dict[str, An
     machine_info["core_share"] = computed / elapsed
     machine_info["versions"] = {}
     for name in PACKAGES:
-        with suppress(PackageNotFoundError):  # peers, which most benchmarks need not: what was measured is kept
+        with suppress(PackageNotFoundError):  # most benchmarks need no peers: an error here would lose their numbers
             machine_info["versions"][name] = version(name)

@@ -74,7 +74,7 @@ def test_a_checkpoint_is_the_same_in_the_other_backend(backends: list[Backend], 
     np.testing.assert_allclose(other.logits(DATA.test.images), one.logits(DATA.test.images), rtol=1e-4, atol=1e-3)
 
 
-@pytest.mark.parametrize("saved", [0], indirect=True, ids=["from torch"])  # weights are weights
+@pytest.mark.parametrize("saved", [0], indirect=True, ids=["from torch"])  # who has trained changes no attack
 def test_autoattack_finds_the_same_examples(backends: list[Backend], saved: Path) -> None:
     images, labels = DATA.test.images[:100], DATA.test.labels[:100]
     evaluations = [backend.evaluate(backend.load(saved), images, labels, norm="L2", eps=0.5) for backend in backends]

@@ -73,8 +73,8 @@ def test_a_checkpoint(finished: Path, study: Path, tmp_path: Path) -> None:
         (["--norm", "Linf"], "--norm: Linf needs --eps, as the training was with L2"),
         (["--norm", "L1", "--eps", "12"], "'L1'"),
         (["--norm", "Linf", "--eps", "0.1", "0.2"], "--eps: expected one with --calibration, got 2"),
-        (["--level", "screening"], "--level: is of AutoAttack, which --calibration and --corruptions do not run"),
-        (["--attacks", "apgd-ce"], "--attacks: is of AutoAttack, which --calibration and --corruptions do not run"),
+        (["--level", "screening"], "--level: for AutoAttack only, which --calibration and --corruptions do not run"),
+        (["--attacks", "apgd-ce"], "--attacks: for AutoAttack only, which --calibration and --corruptions do not run"),
     ],
     ids=["no radius", "no attack of ours", "two radii", "level", "attacks"],
 )

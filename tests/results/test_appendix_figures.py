@@ -170,6 +170,9 @@ def test_class_transfer_over_the_difficulty_of_the_class(tmp_path: Path) -> None
     shown = words(tmp_path / "transfer", class_entropy_figure(transfer, "digits", published=published))
     assert {"c0", "c3", "ours: Spearman's ρ = 0.40, n = 4 classes"} <= shown
     assert {"published: Spearman's ρ = 1.00, n = 3 classes", "published: a table"} <= shown
+    assert published.like(rows[2])
+    (weighted,) = as_rows([result(250, 0.4, kind="classes", units=1, chosen=(0,), weighting__rule="balanced")])
+    assert not published.like(weighted)
     assert class_transfer(rows[:-3], lambda _: 0.0, "entropy") is None
     # of other settings, not even a class that the first ones lack
     other = result(250, 0.4, strategy="listed", kind="classes", units=1, chosen=(3,), parts=(0.9, 0.8), attack__eps=1.0)

@@ -202,7 +202,7 @@ def _measures(arguments: argparse.Namespace) -> Measures | None:
         raise SpecError(f"--eps: expected one with --calibration, got {len(arguments.eps)}; give the others one by one")
     if arguments.grid is None and (arguments.level or arguments.attacks):
         name = "--level" if arguments.level else "--attacks"
-        raise SpecError(f"{name}: is of AutoAttack, which --calibration and --corruptions do not run; leave it out")
+        raise SpecError(f"{name}: for AutoAttack only, which --calibration and --corruptions do not run; leave it out")
     with _options_in_errors():
         return Measures(
             grid=None if arguments.grid is None else ThreatGrid.parse(arguments.grid),

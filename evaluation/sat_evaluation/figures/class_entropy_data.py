@@ -34,6 +34,10 @@ class PublishedTransfer:
     entropy: tuple[float, ...]
     robust_b: tuple[float, ...]
 
+    def like(self, row: Row) -> bool:
+        """Return whether the published arms weigh A and B as ours does, and keep A as it was."""
+        return row.spec["weighting.rule"] == self.weights and not row.moving
+
     @property
     def rho(self) -> float:
         """Spearman's ρ of both."""

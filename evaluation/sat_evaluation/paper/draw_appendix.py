@@ -73,8 +73,7 @@ def transfer_of_classes(
     difficulty = difficulty_in_folder(rows_folder(arms, out), Ranking.read(folder), ENTROPY)
     transfer = class_transfer(rows, difficulty, ENTROPY)
     numbers = published.class_transfer(arms.data) if rows[0].spec["protocol"] == "authors" else None
-    same = numbers is not None and rows[0].spec["weighting.rule"] == numbers.weights
-    return transfer and (transfer, numbers if same else None)
+    return transfer and (transfer, numbers if numbers and numbers.like(rows[0]) else None)
 
 
 def _class_entropy(panels: Sequence[Panel], out: ReproductionFolder) -> Figure | None:
